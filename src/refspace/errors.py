@@ -1,0 +1,59 @@
+"""Exceptions of refspace.
+
+Each derives from `RefspaceError` and from the builtin that a caller would catch::
+
+    RefspaceError
+    ├── StructureNotFoundError   (KeyError)    no such structure in the tree
+    ├── MissingFieldError        (KeyError)    structures without a field that a call needs
+    ├── NotUniqueError           (RuntimeError) a property that does not tell structures apart
+    ├── OntologyError            (ValueError)  structures that do not form a tree
+    ├── AnnotationError          (ValueError)  an array that is not an annotation volume
+    ├── GridError                (ValueError)  impossible or contradictory geometry
+    │   └── PositionError        (IndexError)  a position outside the volume
+    ├── FormatError              (ValueError)  a file that does not hold what it should
+    └── MissingDependencyError   (ImportError) an optional package is not installed
+"""
+
+
+class RefspaceError(Exception):
+    """Base of every error that refspace raises on purpose."""
+
+    def __str__(self) -> str:
+        # KeyError would show the repr of its message: quotes, and newlines escaped.
+        return str(self.args[0]) if len(self.args) == 1 else super().__str__()
+
+
+class StructureNotFoundError(RefspaceError, KeyError):
+    """An id, acronym or name that is not in the structure tree."""
+
+
+class MissingFieldError(RefspaceError, KeyError):
+    """Structures without a field that a call needs."""
+
+
+class NotUniqueError(RefspaceError, RuntimeError):
+    """A property that several structures share where it should tell them apart."""
+
+
+class OntologyError(RefspaceError, ValueError):
+    """Structures that do not form a tree: duplicates, orphans, cycles, ids that are not ids."""
+
+
+class AnnotationError(RefspaceError, ValueError):
+    """An array that cannot be an annotation volume."""
+
+
+class GridError(RefspaceError, ValueError):
+    """Geometry that is impossible, or that contradicts another statement of it."""
+
+
+class PositionError(GridError, IndexError):
+    """A position outside the volume."""
+
+
+class FormatError(RefspaceError, ValueError):
+    """A file that is damaged, unsafe, or not of the format that it should be."""
+
+
+class MissingDependencyError(RefspaceError, ImportError):
+    """An optional package that a call needs is not installed."""

@@ -1,0 +1,386 @@
+"""Geometry of a volume, as a frozen value: no array, no I/O.
+
+A `Grid` says where the voxels of a volume are. Its axes are anatomical: ``ap`` (anterior to
+posterior), ``dv`` (dorsal to ventral) and ``ml`` (medial-lateral: left and right). All positions
+are in micrometres, and a position belongs to the voxel that contains it.
+"""
+
+import math
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refspace.errors import GridError, PositionError
+
+# Letters of an orientation code: nibabel's convention, the end towards which an index grows.
+_DIM_OF_LETTER = {"A": "ap", "P": "ap", "S": "dv", "I": "dv", "L": "ml", "R": "ml"}
+_OPPOSITE = {"A": "P", "P": "A", "S": "I", "I": "S", "L": "R", "R": "L"}
+DIRECTIONS = {
+    "A": "anterior",
+    "P": "posterior",
+    "S": "superior",
+    "I": "inferior",
+    "L": "left",
+    "R": "right",
+}
+
+# Largest numerator of a resampling ratio. Cell weights are products of three overlaps, each at
+# most the numerator, and the weights of one cell sum to at most its cube: 2**60 fits an int64.
+_MAX_NUMERATOR = 2**20
+
+_RESOLUTION_HELP = "one positive number of µm per voxel, or three in the order of the axes"
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular three-dimensional grid of voxels in anatomical space.
+
+    Parameters
+    ----------
+    shape
+        Number of voxels along each axis.
+    spacing
+        Distance between voxel centres along each axis, in µm.
+    origin
+        Position of the outer corner of the first voxel, in µm.
+    orientation
+        Three letters, one per axis: the direction in which its index grows. ``"PIR"`` (posterior,
+        inferior, right) is the Allen CCF. Convention of nibabel's ``aff2axcodes``.
+
+    Raises
+    ------
+    GridError
+        If the parts do not describe a grid.
+
+    Examples
+    --------
+    >>> grid = Grid((528, 320, 456), (25, 25, 25))
+    >>> grid.dims, grid.extent
+    (('ap', 'dv', 'ml'), (13200.0, 8000.0, 11400.0))
+    >>> grid.coordinates("ap")[:2]
+    array([12.5, 37.5])
+    >>> grid.index("dv", 5000)
+    200
+    """
+
+    shape: tuple[int, int, int]
+    spacing: Triple
+    origin: Triple = (0.0, 0.0, 0.0)
+    orientation: str = "PIR"
+
+    def __post_init__(self) -> None:
+        # Normalised, so that equal grids are equal and hash alike whatever they were made from.
+        object.__setattr__(self, "shape", _ints(self.shape))
+        object.__setattr__(self, "spacing", spacing_of(self.spacing))
+        object.__setattr__(self, "origin", _floats(self.origin))
+        object.__setattr__(self, "orientation", parse_orientation(self.orientation))
+        if min(self.shape) < 1:
+            raise GridError(f"shape {self.shape} has an axis without voxels; give at least 1 each")
+        if not all(map(math.isfinite, self.origin)):
+            raise GridError(f"origin {self.origin} is not finite; give a corner in µm")
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        return (type(self).__name__, self.shape, self.spacing, self.origin, self.orientation)
+
+    @property
+    def dims(self) -> tuple[str, str, str]:
+        """Names of the axes in their order, from ``ap``, ``dv`` and ``ml``."""
+        a, b, c = (_DIM_OF_LETTER[letter] for letter in self.orientation)
+        return a, b, c
+
+    @property
+    def extent(self) -> Triple:
+        """Length of the volume along each axis, in µm."""
+        return _floats(n * s for n, s in zip(self.shape, self.spacing, strict=True))
+
+    @property
+    def voxel_volume(self) -> float:
+        """Volume of one voxel in mm³."""
+        return math.prod(self.spacing) * 1e-9
+
+    def direction(self, dim: str) -> str:
+        """Direction in which the index of an axis grows, for example ``"posterior"``."""
+        return DIRECTIONS[self.orientation[self.axis(dim)]]
+
+    def axis(self, dim: str) -> int:
+        """Position of an axis in `dims`.
+
+        Raises
+        ------
+        GridError
+            If there is no such axis.
+        """
+        if dim not in self.dims:
+            raise GridError(f"there is no axis {dim!r}; the axes are {', '.join(self.dims)}")
+        return self.dims.index(dim)
+
+    def coordinates(self, dim: str) -> NDArray[np.float64]:
+        """Voxel centres along an axis, in µm.
+
+        Examples
+        --------
+        >>> Grid((2, 3, 4), (10, 20, 30), origin=(0, 100, 0)).coordinates("dv")
+        array([110., 130., 150.])
+        """
+        axis = self.axis(dim)
+        centres = np.arange(self.shape[axis], dtype=np.float64) + 0.5
+        return self.origin[axis] + centres * self.spacing[axis]
+
+    def index(self, dim: str, position: float) -> int:
+        """Index of the voxel that contains a position.
+
+        A voxel holds its lower edge and not its upper one.
+
+        Parameters
+        ----------
+        dim
+            Axis.
+        position
+            Position along it, in µm.
+
+        Raises
+        ------
+        PositionError
+            If the position is outside the volume; it never wraps.
+
+        Examples
+        --------
+        >>> grid = Grid((4, 4, 4), (25, 25, 25))
+        >>> grid.index("ap", 24.9), grid.index("ap", 25)
+        (0, 1)
+        >>> grid.index("ap", -30)
+        Traceback (most recent call last):
+        ...
+        refspace.errors.PositionError: ap position -30 µm is outside the volume; ap runs from 0 µm up to (not including) 100 µm
+        """  # noqa: E501
+        axis = self.axis(dim)
+        origin, spacing, count = self.origin[axis], self.spacing[axis], self.shape[axis]
+        stop = origin + count * spacing
+        if not origin <= position < stop:
+            raise PositionError(
+                f"{dim} position {position:g} µm is outside the volume; {dim} runs from "
+                f"{origin:g} µm up to (not including) {stop:g} µm"
+            )
+        index = math.floor((position - origin) / spacing)
+        # The quotient is rounded: step to the voxel whose edges, as floats, enclose the position.
+        if position < origin + index * spacing:
+            index -= 1
+        elif position >= origin + (index + 1) * spacing:
+            index += 1
+        return index
+
+    def crop(self, start: Sequence[int], stop: Sequence[int]) -> "Grid":
+        """Part of the grid between two corners, given as indices; positions are kept.
+
+        Raises
+        ------
+        GridError
+            If the box is empty or leaves the grid.
+
+        Examples
+        --------
+        >>> Grid((10, 10, 10), (25, 25, 25)).crop((2, 0, 0), (5, 10, 10)).origin
+        (50.0, 0.0, 0.0)
+        """
+        box = list(zip(start, stop, self.shape, strict=True))
+        if not all(0 <= a < b <= n for a, b, n in box):
+            raise GridError(f"box from {start} to {stop} is not within a grid of {self.shape}")
+        origin = _floats(
+            o + i * s for o, i, s in zip(self.origin, start, self.spacing, strict=True)
+        )
+        return replace(self, shape=_ints(b - a for a, b, _ in box), origin=origin)
+
+    def ratios(
+        self, target_resolution: float | Sequence[float]
+    ) -> tuple[Fraction, Fraction, Fraction]:
+        """Source voxels per voxel of another resolution, along each axis, as exact fractions.
+
+        Decimal resolutions are taken as written: 33.3 over 25 is 333/250.
+        """
+        a, b, c = (
+            _bounded(Fraction(repr(float(t))) / Fraction(repr(s)))
+            for t, s in zip(spacing_of(target_resolution), self.spacing, strict=True)
+        )
+        return a, b, c
+
+    def resample(self, target_resolution: float | Sequence[float]) -> "Grid":
+        """Grid of another resolution from the same corner; each length is rounded half to even.
+
+        Parameters
+        ----------
+        target_resolution
+            µm per voxel along each axis, or one number for all axes.
+
+        Raises
+        ------
+        GridError
+            If a length would be 0.
+
+        Examples
+        --------
+        >>> Grid((528, 320, 456), (25, 25, 25)).resample((75, 75, 75)).shape
+        (176, 107, 152)
+        """
+        target = spacing_of(target_resolution)
+        shape = _ints(
+            round(n * s / t) for n, s, t in zip(self.shape, self.spacing, target, strict=True)
+        )
+        if min(shape) < 1:
+            raise GridError(
+                f"target resolution {target} µm leaves no voxel of a volume of {self.extent} µm; "
+                "give at most twice its extent"
+            )
+        return replace(self, shape=shape, spacing=target)
+
+    def reorient(self, orientation: str) -> "Grid":
+        """Grid of the same voxels with other axis order and directions.
+
+        Coordinates along a flipped axis change sign, so that they still grow with the index and
+        every voxel keeps its place.
+
+        Examples
+        --------
+        >>> grid = Grid((4, 2, 3), (10, 10, 10)).reorient("RAS")
+        >>> grid.shape, grid.origin
+        ((3, 4, 2), (0.0, -40.0, -20.0))
+        """
+        orientation = parse_orientation(orientation)
+        axes = [self.axis(_DIM_OF_LETTER[letter]) for letter in orientation]
+        flipped = [o != self.orientation[a] for o, a in zip(orientation, axes, strict=True)]
+        origin = [
+            -(self.origin[a] + self.extent[a]) if flip else self.origin[a]
+            for a, flip in zip(axes, flipped, strict=True)
+        ]
+        shape, spacing = _ints(self.shape[a] for a in axes), _floats(self.spacing[a] for a in axes)
+        return Grid(shape, spacing, _floats(origin), orientation)
+
+    @classmethod
+    def from_coordinates(
+        cls,
+        centres: Mapping[str, NDArray[np.float64]],
+        directions: Mapping[str, str],
+        spacing: Mapping[str, float] = MappingProxyType({}),
+    ) -> "Grid":
+        """Grid whose voxel centres are given, as coordinates of an array have them.
+
+        Parameters
+        ----------
+        centres
+            Voxel centres in µm of each axis, in the order of the axes.
+        directions
+            Direction in which each axis grows, like ``"posterior"``.
+        spacing
+            µm per voxel where it is known. It is needed along an axis of a single voxel, and
+            keeps a spacing exact that a difference of centres gives only to the last digits.
+
+        Raises
+        ------
+        GridError
+            If centres are not evenly spaced and increasing, or a direction does not fit its axis.
+
+        Examples
+        --------
+        >>> centres = {"ap": np.array([5.0, 15.0]), "dv": np.array([5.0]), "ml": np.array([5.0])}
+        >>> directions = {"ap": "posterior", "dv": "inferior", "ml": "right"}
+        >>> Grid.from_coordinates(centres, directions, {"dv": 10, "ml": 10}).shape
+        (2, 1, 1)
+        """
+        steps = [_step(dim, values, spacing.get(dim)) for dim, values in centres.items()]
+        letters = [_letter(dim, directions[dim]) for dim in centres]
+        # Rounded to a picometre: halves of decimal spacings leave noise in the last digit.
+        origin = [
+            round(float(v[0]) - s / 2, 6) for v, s in zip(centres.values(), steps, strict=True)
+        ]
+        shape = [len(values) for values in centres.values()]
+        return cls(_ints(shape), _floats(steps), _floats(origin), "".join(letters))
+
+
+def parse_orientation(code: str) -> str:
+    """Check an orientation code and return it in capitals.
+
+    Raises
+    ------
+    GridError
+        If it does not name each anatomical axis once.
+
+    Examples
+    --------
+    >>> parse_orientation("pir")
+    'PIR'
+    """
+    letters = str(code).upper()
+    if sorted(_DIM_OF_LETTER.get(letter, "?") for letter in letters) != ["ap", "dv", "ml"]:
+        raise GridError(
+            f"orientation {code!r} is not a code of three letters, one of A/P, one of S/I and one "
+            "of L/R, each the direction in which an index grows; the Allen CCF is 'PIR'"
+        )
+    return letters
+
+
+def spacing_of(resolution: float | Sequence[float]) -> Triple:
+    """Spacing along each axis from a resolution: three numbers, or one for all axes, in µm.
+
+    Raises
+    ------
+    GridError
+        If it is not one or three positive numbers.
+
+    Examples
+    --------
+    >>> spacing_of(25), spacing_of([10, 20, 20])
+    ((25.0, 25.0, 25.0), (10.0, 20.0, 20.0))
+    """
+    values = [resolution] * 3 if np.ndim(resolution) == 0 else list(np.asarray(resolution).flat)
+    try:
+        spacing = _floats(values)
+    except (TypeError, ValueError) as error:
+        raise GridError(f"resolution {resolution!r} is not {_RESOLUTION_HELP}") from error
+    if not all(math.isfinite(s) and s > 0 for s in spacing):
+        raise GridError(f"resolution {resolution!r} is not {_RESOLUTION_HELP}")
+    return spacing
+
+
+def _floats(values: Iterable[Any]) -> Triple:
+    a, b, c = map(float, values)
+    return a, b, c
+
+
+def _ints(values: Iterable[Any]) -> tuple[int, int, int]:
+    a, b, c = map(operator.index, values)
+    return a, b, c
+
+
+def _bounded(ratio: Fraction) -> Fraction:
+    """Nearest fraction whose numerator keeps cell weights within int64."""
+    excess = ratio.numerator // _MAX_NUMERATOR + 1
+    return ratio if excess == 1 else ratio.limit_denominator(max(1, ratio.denominator // excess))
+
+
+def _step(dim: str, centres: NDArray[np.float64], known: float | None) -> float:
+    """Spacing of evenly spaced centres; the known one where it agrees with them."""
+    if len(centres) < 2:
+        if known is None:
+            raise GridError(f"{dim} has one voxel and no 'spacing' attribute; give a resolution")
+        return float(known)
+    measured = float(centres[-1] - centres[0]) / (len(centres) - 1)
+    even = measured > 0 and np.allclose(np.diff(centres), measured, rtol=1e-6, atol=1e-6)
+    if not even:
+        raise GridError(f"{dim} coordinates are not evenly spaced and increasing; resample first")
+    agrees = known is not None and math.isclose(measured, known, rel_tol=1e-9)
+    return float(known) if known is not None and agrees else measured
+
+
+def _letter(dim: str, direction: str) -> str:
+    for letter, name in DIRECTIONS.items():
+        if name == direction and _DIM_OF_LETTER[letter] == dim:
+            return letter
+    allowed = [name for letter, name in DIRECTIONS.items() if _DIM_OF_LETTER.get(letter) == dim]
+    raise GridError(f"{dim} has direction {direction!r}; allowed are {' and '.join(allowed)}")
