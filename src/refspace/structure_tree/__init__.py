@@ -1,0 +1,6 @@
+"""The ontology: structures of a brain as a tree."""
+
+from refspace.structure_tree.simple_tree import SimpleTree
+from refspace.structure_tree.structure_tree import StructureTree
+
+__all__ = ["SimpleTree", "StructureTree"]

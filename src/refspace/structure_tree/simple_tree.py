@@ -1,0 +1,232 @@
+"""A tree of records, over a networkx graph: look-ups that know nothing of brains."""
+
+import difflib
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from numbers import Integral
+from typing import Any, TypeVar
+
+import networkx as nx
+
+from refspace.errors import NotUniqueError, StructureNotFoundError
+from refspace.structure_tree.records import Record, tree_graph, tree_paths
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class SimpleTree:
+    """Records that form a tree, or several, looked up by id, family or property.
+
+    Parameters
+    ----------
+    nodes
+        The records. They are copied.
+    node_id_cb
+        Gives the id of a record.
+    parent_id_cb
+        Gives the id of a record's parent, None for a root.
+
+    Raises
+    ------
+    OntologyError
+        If ids are not unique, a parent is missing, or nodes descend from themselves.
+
+    Examples
+    --------
+    >>> nodes = [{"id": 1, "up": None}, {"id": 2, "up": 1}, {"id": 3, "up": 1}]
+    >>> tree = SimpleTree(nodes, lambda node: node["id"], lambda node: node["up"])
+    >>> tree.child_ids([1]), tree.parent_ids([3, 1])
+    ([[2, 3]], [1, None])
+    """
+
+    def __init__(
+        self,
+        nodes: Iterable[Mapping[str, Any]],
+        node_id_cb: Callable[[Record], int],
+        parent_id_cb: Callable[[Record], int | None],
+    ) -> None:
+        records = {}
+        parents = []
+        for record in map(dict, nodes):
+            node_id = node_id_cb(record)
+            parents.append((node_id, parent_id_cb(record)))
+            records[node_id] = record
+        graph = tree_graph(parents)
+        graph.add_nodes_from(records.items())
+        self._paths = tree_paths(graph)
+        #: Edges from parent to child, node = id, the record's fields as node attributes. Frozen:
+        #: numbering and paths are made once, so a changed tree is a new tree.
+        self.graph: nx.DiGraph[int] = nx.freeze(graph)
+        self._preorder = list(self._paths)
+        # A subtree is the interval [position, end) of the depth-first order.
+        self._position = {node_id: i for i, node_id in enumerate(self._preorder)}
+        self._end = self._subtree_ends()
+
+    def _subtree_ends(self) -> dict[int, int]:
+        ends: dict[int, int] = {}
+        for node_id in reversed(self._preorder):
+            children = self.graph.succ[node_id]
+            last = max((ends[child] for child in children), default=self._position[node_id] + 1)
+            ends[node_id] = last
+        return ends
+
+    def __len__(self) -> int:
+        return len(self.graph)
+
+    def __contains__(self, node_id: object) -> bool:
+        return node_id in self._position
+
+    def resolve(self, node_ids: Any) -> list[int]:
+        """Check ids; a single one is taken as a list of one.
+
+        Raises
+        ------
+        StructureNotFoundError
+            If there is no such node.
+        """
+        return [self._resolve_one(value) for value in as_list(node_ids)]
+
+    def _resolve_one(self, value: Any) -> int:
+        if value not in self:
+            raise StructureNotFoundError(f"there is no node {value!r}; node_ids() lists all")
+        return int(value)
+
+    def node_ids(self) -> list[int]:
+        """Ids of all nodes, in the order in which they were given."""
+        return list(self.graph)
+
+    def nodes(self, node_ids: Any = None) -> list[Any]:
+        """Records of some nodes, or of all; None for an id that is not in the tree.
+
+        Examples
+        --------
+        >>> SimpleTree([{"id": 1}], lambda node: node["id"], lambda node: None).nodes([1, 2])
+        [{'id': 1}, None]
+        """
+        if node_ids is None:
+            return [dict(record) for _, record in self.graph.nodes(data=True)]
+        return [
+            None
+            if isinstance(value, Integral) and value not in self
+            else dict(self.graph.nodes[self._resolve_one(value)])
+            for value in as_list(node_ids)
+        ]
+
+    def parent_ids(self, node_ids: Any) -> list[int | None]:
+        """Id of the parent of each node, None for a root."""
+        return [next(iter(self.graph.pred[i]), None) for i in self.resolve(node_ids)]
+
+    def parents(self, node_ids: Any) -> list[Any]:
+        """Record of the parent of each node, None for a root."""
+        return [None if i is None else dict(self.graph.nodes[i]) for i in self.parent_ids(node_ids)]
+
+    def child_ids(self, node_ids: Any) -> list[list[int]]:
+        """Ids of the children of each node."""
+        return [list(self.graph.succ[i]) for i in self.resolve(node_ids)]
+
+    def children(self, node_ids: Any) -> list[list[Record]]:
+        """Records of the children of each node."""
+        return [self.nodes(ids) for ids in self.child_ids(node_ids)]
+
+    def ancestor_ids(self, node_ids: Any) -> list[list[int]]:
+        """Ids from each node, itself included, up to its root."""
+        return [self._paths[i][::-1] for i in self.resolve(node_ids)]
+
+    def ancestors(self, node_ids: Any) -> list[list[Record]]:
+        """Records from each node, itself included, up to its root."""
+        return [self.nodes(ids) for ids in self.ancestor_ids(node_ids)]
+
+    def descendant_ids(self, node_ids: Any) -> list[list[int]]:
+        """Ids of each node's subtree, itself first, in depth-first order."""
+        return [self._preorder[self._position[i] : self._end[i]] for i in self.resolve(node_ids)]
+
+    def descendants(self, node_ids: Any) -> list[list[Record]]:
+        """Records of each node's subtree, itself first, in depth-first order."""
+        return [self.nodes(ids) for ids in self.descendant_ids(node_ids)]
+
+    node = nodes
+    parent = parents
+    parent_id = parent_ids
+
+    def filter_nodes(self, criterion: Callable[[Record], bool]) -> list[Record]:
+        """Records for which a criterion holds.
+
+        Examples
+        --------
+        >>> tree = SimpleTree([{"id": 1}, {"id": 2}], lambda node: node["id"], lambda node: None)
+        >>> tree.filter_nodes(lambda node: node["id"] > 1)
+        [{'id': 2}]
+        """
+        return [record for record in self.nodes() if criterion(record)]
+
+    def value_map(
+        self, from_fn: Callable[[Record], Key], to_fn: Callable[[Record], Value]
+    ) -> dict[Key, Value]:
+        """Map one property of the nodes to another.
+
+        Raises
+        ------
+        NotUniqueError
+            If two nodes share the first property.
+
+        Examples
+        --------
+        >>> tree = SimpleTree([{"id": 1, "a": "x"}], lambda node: node["id"], lambda node: None)
+        >>> tree.value_map(lambda node: node["a"], lambda node: node["id"])
+        {'x': 1}
+        """
+        values: dict[Key, Value] = {}
+        for record in self.nodes():
+            key = from_fn(record)
+            if key in values:
+                raise NotUniqueError(
+                    f"{key!r} belongs to more than one node; map a property that is unique"
+                )
+            values[key] = to_fn(record)
+        return values
+
+    def nodes_by_property(
+        self,
+        key: str,
+        values: Iterable[Any],
+        to_fn: Callable[[Record], Any] | None = None,
+    ) -> list[Any]:
+        """Nodes whose property has one of the values, in the order of the values.
+
+        Parameters
+        ----------
+        key
+            Name of the property, unique to each node.
+        values
+            Values to look for.
+        to_fn
+            What to return of each node; the record itself if not given.
+
+        Raises
+        ------
+        NotUniqueError
+            If nodes share the property.
+        StructureNotFoundError
+            If no node has a value.
+        """
+        records = self.value_map(lambda record: record[key], lambda record: record)
+        wanted = as_list(values)
+        for value in wanted:
+            if value not in records:
+                raise StructureNotFoundError(
+                    f"no structure has {key} {value!r}{did_you_mean(value, records)}"
+                )
+        found = [records[value] for value in wanted]
+        return found if to_fn is None else [to_fn(record) for record in found]
+
+
+def as_list(values: Any) -> list[Any]:
+    """Make a list of one of a single id or name, and a list of any other collection."""
+    return [values] if isinstance(values, Integral | str) else list(values)
+
+
+def did_you_mean(value: Any, candidates: Iterable[Any]) -> str:
+    """Half a sentence that suggests near misses, capitals aside; empty if there are none."""
+    by_lower = {str(candidate).lower(): str(candidate) for candidate in candidates}
+    near = difflib.get_close_matches(str(value).lower(), by_lower, n=3)
+    return f"; did you mean {' or '.join(by_lower[name] for name in near)}?" if near else ""

@@ -1,0 +1,398 @@
+"""The tree of brain structures, with AllenSDK's ``StructureTree`` interface."""
+
+import html
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from numbers import Integral
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from refspace.errors import MissingFieldError, OntologyError, StructureNotFoundError
+from refspace.structure_tree import records as rec
+from refspace.structure_tree.records import Record
+from refspace.structure_tree.simple_tree import SimpleTree, as_list, did_you_mean
+
+_SHOWN_LEVELS = 4
+_SHOWN_STRUCTURES = 40
+
+
+class StructureTree(SimpleTree):
+    """The structures of a brain as a tree.
+
+    Wherever an argument names structures, it takes an id, an acronym, a name, or a list of them.
+
+    Parameters
+    ----------
+    nodes
+        Structures as dicts with at least an ``id`` and either a ``structure_id_path``, a
+        ``parent_structure_id`` or ``children``. `clean_structures` makes them of published records,
+        and `refspace.read_structures` reads them from files.
+
+    Raises
+    ------
+    OntologyError
+        If ids are not unique integers, a parent is missing, structures descend from themselves, or
+        a path contradicts the tree.
+
+    Examples
+    --------
+    >>> tree = StructureTree([
+    ...     {"id": 997, "acronym": "root", "name": "root", "structure_id_path": [997]},
+    ...     {"id": 8, "acronym": "grey", "name": "Grey matter", "structure_id_path": [997, 8]},
+    ... ])
+    >>> tree.parents(["grey"])[0]["id"]
+    997
+    >>> print(tree)
+    ╙── root root (997)
+        └─╼ grey Grey matter (8)
+    """
+
+    def __init__(self, nodes: Iterable[Mapping[str, Any]]) -> None:
+        structures = [dict(node) for node in nodes]
+        if any(node.get("children") for node in structures):
+            structures = rec.flatten(structures)
+        for node in structures:
+            node["id"] = rec.structure_id(node.get("id"))
+        super().__init__(structures, lambda node: node["id"], rec.parent_id)
+        self._check_paths()
+        self._by_acronym = self._lookup("acronym")
+        self._by_name = self._lookup("name")
+
+    def _check_paths(self) -> None:
+        """Give each structure its path, after comparing it with the one that it came with."""
+        wrong = []
+        for node_id, record in self.graph.nodes(data=True):
+            given = record.get("structure_id_path")
+            if given and rec.path_to_list(given) != self._paths[node_id]:
+                wrong.append(node_id)
+            record["structure_id_path"] = list(self._paths[node_id])
+        if wrong:
+            raise OntologyError(
+                f"structure_id_path contradicts the parents' paths: {rec.listing(wrong)}"
+            )
+
+    def _lookup(self, field: str) -> dict[str, list[int]]:
+        ids: dict[str, list[int]] = {}
+        for node_id, record in self.graph.nodes(data=True):
+            if record.get(field) is not None:
+                ids.setdefault(record[field], []).append(node_id)
+        return ids
+
+    # ----- finding structures
+
+    def resolve(self, structures: Any) -> list[int]:
+        """Turn ids, acronyms and names into ids.
+
+        A text is looked up as an acronym, then as a name, then as the digits of an id.
+
+        Parameters
+        ----------
+        structures
+            An id, an acronym, a name, or a collection of them.
+
+        Returns
+        -------
+        list of int
+            One id for each.
+
+        Raises
+        ------
+        StructureNotFoundError
+            If there is no such structure; near misses are suggested.
+
+        Examples
+        --------
+        >>> tree = StructureTree([{"id": 385, "acronym": "VISp", "structure_id_path": [385]}])
+        >>> tree.resolve("VISp"), tree.resolve([385, "385"])
+        ([385], [385, 385])
+        >>> tree.resolve("VISP")
+        Traceback (most recent call last):
+        ...
+        refspace.errors.StructureNotFoundError: no structure has acronym, name or id 'VISP'; did you mean VISp?
+        """  # noqa: E501
+        return super().resolve(structures)
+
+    def _resolve_one(self, value: Any) -> int:
+        if isinstance(value, Integral) and value in self:
+            return int(value)
+        if isinstance(value, str):
+            found = self._by_acronym.get(value) or self._by_name.get(value) or []
+            if len(found) > 1:
+                raise StructureNotFoundError(
+                    f"{value!r} names several structures, {rec.listing(found)}; give one id"
+                )
+            if found:
+                return found[0]
+            if value.isdecimal() and int(value) in self:
+                return int(value)
+        hint = did_you_mean(value, [*self._by_acronym, *self._by_name])
+        raise StructureNotFoundError(f"no structure has acronym, name or id {value!r}{hint}")
+
+    def get_structures_by_id(self, structure_ids: Any) -> list[Any]:
+        """Structures of some ids; None for an id that is not in the tree."""
+        return self.nodes(structure_ids)
+
+    def get_structures_by_name(self, names: str | Iterable[str]) -> list[Record]:
+        """Structures of some names.
+
+        Raises
+        ------
+        StructureNotFoundError
+            If no structure has a name.
+        """
+        return self.nodes_by_property("name", as_list(names))
+
+    def get_structures_by_acronym(self, acronyms: str | Iterable[str]) -> list[Record]:
+        """Structures of some acronyms.
+
+        Raises
+        ------
+        StructureNotFoundError
+            If no structure has an acronym.
+        """
+        return self.nodes_by_property("acronym", as_list(acronyms))
+
+    def get_structures_by_set_id(self, structure_set_ids: int | Iterable[int]) -> list[Record]:
+        """Structures that are in at least one of some sets."""
+        wanted = set(as_list(structure_set_ids))
+        return self.filter_nodes(lambda node: not wanted.isdisjoint(_set_ids(node)))
+
+    def get_structure_sets(self) -> set[int]:
+        """Ids of all sets that structures are in."""
+        return {set_id for node in self.nodes() for set_id in _set_ids(node)}
+
+    # ----- maps
+
+    def get_colormap(self) -> dict[int, list[int]]:
+        """Red, green and blue of each structure, 0 to 255.
+
+        Raises
+        ------
+        MissingFieldError
+            If structures have no colour.
+        """
+        self._require("rgb_triplet")
+        return self.value_map(lambda node: node["id"], lambda node: node["rgb_triplet"])
+
+    def get_name_map(self) -> dict[int, str]:
+        """Name of each structure."""
+        self._require("name")
+        return self.value_map(lambda node: node["id"], lambda node: node["name"])
+
+    def get_id_acronym_map(self) -> dict[str, int]:
+        """Id of each acronym."""
+        self._require("acronym")
+        return self.value_map(lambda node: node["acronym"], lambda node: node["id"])
+
+    def get_ancestor_id_map(self) -> dict[int, list[int]]:
+        """Ids from each structure, itself included, up to its root."""
+        return {node_id: self._paths[node_id][::-1] for node_id in self.graph}
+
+    def _require(self, field: str) -> None:
+        lacking = [i for i, record in self.graph.nodes(data=True) if record.get(field) is None]
+        if lacking:
+            raise MissingFieldError(
+                f"structures have no {field}: {rec.listing(lacking)}; add it to their records"
+            )
+
+    # ----- descent
+
+    def structure_descends_from(self, child_id: Any, parent_id: Any) -> bool:
+        """Whether a structure lies in the subtree of another, or is it.
+
+        Examples
+        --------
+        >>> tree = StructureTree([{"id": 1, "structure_id_path": [1]},
+        ...                       {"id": 2, "structure_id_path": [1, 2]}])
+        >>> tree.structure_descends_from(2, 1), tree.structure_descends_from(1, 2)
+        (True, False)
+        """
+        child = self._resolve_one(child_id)
+        if isinstance(parent_id, Integral) and parent_id not in self:
+            return False
+        parent = self._resolve_one(parent_id)
+        return self._position[parent] <= self._position[child] < self._end[parent]
+
+    def has_overlaps(self, structure_ids: Any) -> set[int]:
+        """Ids among the given ones that are ancestors of others among them."""
+        ids = set(self.resolve(structure_ids))
+        above = {ancestor for i in ids for ancestor in self._paths[i][:-1]}
+        return ids & above
+
+    def total(self, direct: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+        """Sum a number per structure over each structure's subtree.
+
+        Parameters
+        ----------
+        direct
+            One number for each structure, in the order of `node_ids`.
+
+        Returns
+        -------
+        ndarray of int64
+            The sums, in the same order.
+
+        Examples
+        --------
+        >>> tree = StructureTree([{"id": 1, "structure_id_path": [1]},
+        ...                       {"id": 2, "structure_id_path": [1, 2]}])
+        >>> tree.total([5, 7])
+        array([12,  7])
+        """
+        start = np.array([self._position[i] for i in self.graph], np.intp)
+        stop = np.array([self._end[i] for i in self.graph], np.intp)
+        in_preorder = np.zeros(len(self), np.int64)
+        in_preorder[start] = direct
+        sums = np.concatenate(([0], np.cumsum(in_preorder)))
+        totals: NDArray[np.int64] = sums[stop] - sums[start]
+        return totals
+
+    # ----- export
+
+    def export_label_description(
+        self,
+        alphas: Mapping[int, float] | None = None,
+        exclude_label_vis: Collection[int] | None = None,
+        exclude_mesh_vis: Collection[int] | None = None,
+        label_key: str = "acronym",
+    ) -> pd.DataFrame:
+        """Table of labels, as ITK-SNAP takes it.
+
+        Parameters
+        ----------
+        alphas
+            Opacity of structures, 0 to 1; 1 where not given.
+        exclude_label_vis
+            Structures whose labels are hidden.
+        exclude_mesh_vis
+            Structures whose meshes are hidden.
+        label_key
+            Field that serves as label.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns IDX, -R-, -G-, -B-, -A-, VIS, MSH and LABEL, a row for each structure.
+        """
+        self._require("rgb_triplet")
+        self._require(label_key)
+        opacity = {self._resolve_one(key): value for key, value in (alphas or {}).items()}
+        hidden = set(self.resolve(exclude_label_vis or ()))
+        no_mesh = set(self.resolve(exclude_mesh_vis or ()))
+        rows = [
+            [i, *node["rgb_triplet"], opacity.get(i, 1.0), i not in hidden, i not in no_mesh]
+            for i, node in self.graph.nodes(data=True)
+        ]
+        columns = ["IDX", "-R-", "-G-", "-B-", "-A-", "VIS", "MSH"]
+        table = pd.DataFrame(rows, columns=columns).astype({"VIS": "int64", "MSH": "int64"})
+        return table.assign(LABEL=[node[label_key] for _, node in self.graph.nodes(data=True)])
+
+    # ----- cleaning published records
+
+    @staticmethod
+    def clean_structures(
+        structures: Iterable[Mapping[str, Any]],
+        whitelist: Collection[str] | None = None,
+        data_transforms: Mapping[str, Callable[[Any], Any]] | None = None,
+        renames: Mapping[str, str] | None = None,
+    ) -> list[Record]:
+        """Keep the fields that matter of published structures, and parse paths, colours and sets.
+
+        The given structures are left as they are.
+
+        Parameters
+        ----------
+        structures
+            Records of the Allen Institute's API, flat or nested.
+        whitelist
+            Fields to keep.
+        data_transforms
+            Function for each field whose value is to be converted.
+        renames
+            New name for each field that gets one, after conversion.
+
+        Examples
+        --------
+        >>> record = {"id": 8, "structure_id_path": "/997/8/", "color_hex_triplet": "BFDAE3",
+        ...           "atlas_id": 0, "structure_sets": [{"id": 12}]}
+        >>> StructureTree.clean_structures([record])
+        [{'id': 8, 'structure_id_path': [997, 8], 'rgb_triplet': [191, 218, 227], 'structure_set_ids': [12]}]
+        """  # noqa: E501
+        flat = [dict(structure) for structure in structures]
+        if any(structure.get("children") for structure in flat):
+            flat = rec.flatten(flat)
+        for structure in flat:
+            structure["structure_set_ids"] = rec.collect_sets(structure)
+        return rec.clean(
+            rec.with_paths(flat),
+            StructureTree.whitelist() if whitelist is None else whitelist,
+            StructureTree.data_transforms() if data_transforms is None else data_transforms,
+            StructureTree.renames() if renames is None else renames,
+        )
+
+    @staticmethod
+    def whitelist() -> list[str]:
+        """Fields that `clean_structures` keeps."""
+        return list(rec.WHITELIST)
+
+    @staticmethod
+    def data_transforms() -> dict[str, Callable[[Any], Any]]:
+        """Functions by which `clean_structures` converts fields."""
+        return dict(rec.TRANSFORMS)
+
+    @staticmethod
+    def renames() -> dict[str, str]:
+        """Fields that `clean_structures` renames."""
+        return dict(rec.RENAMES)
+
+    path_to_list = staticmethod(rec.path_to_list)
+    hex_to_rgb = staticmethod(rec.hex_to_rgb)
+    collect_sets = staticmethod(rec.collect_sets)
+
+    # ----- showing
+
+    def __repr__(self) -> str:
+        roots = [self._label(i) for i in self._roots()]
+        return f"<StructureTree of {len(self)} structures: {rec.listing(roots)}>"
+
+    def __str__(self) -> str:
+        """Draw the upper levels of the tree."""
+        upper = [i for i in self._preorder if len(self._paths[i]) <= _SHOWN_LEVELS]
+        shown = self.graph.subgraph(upper[:_SHOWN_STRUCTURES])
+        view = nx.relabel_nodes(shown, {i: self._label(i) for i in shown})
+        lines = list(nx.generate_network_text(view))
+        hidden = len(self) - len(shown)
+        return "\n".join([*lines, f"… and {hidden} more structures"] if hidden else lines)
+
+    def _repr_html_(self) -> str:
+        parts: dict[int, str] = {}
+        for node_id in reversed(self._preorder):
+            label = f"{self._swatch(node_id)} {html.escape(self._label(node_id))}"
+            inner = "".join(parts.pop(child) for child in self.graph.succ[node_id])
+            opened = " open" if len(self._paths[node_id]) < _SHOWN_LEVELS else ""
+            parts[node_id] = (
+                f"<details{opened} style='margin-left:1.2em'><summary>{label}</summary>{inner}"
+                "</details>"
+                if inner
+                else f"<div style='margin-left:2.2em'>{label}</div>"
+            )
+        return f"<b>StructureTree</b> of {len(self)} structures{''.join(reversed(parts.values()))}"
+
+    def _swatch(self, node_id: int) -> str:
+        rgb = ",".join(map(str, self.graph.nodes[node_id].get("rgb_triplet") or ()))
+        return f"<span style='color:rgb({html.escape(rgb)})'>&#9632;</span>" if rgb else ""
+
+    def _roots(self) -> list[int]:
+        return [i for i in self._preorder if len(self._paths[i]) == 1]
+
+    def _label(self, node_id: int) -> str:
+        record = self.graph.nodes[node_id]
+        words = [str(record[key]) for key in ("acronym", "name") if record.get(key) is not None]
+        return " ".join([*words, f"({node_id})"])
+
+
+def _set_ids(node: Record) -> Sequence[int]:
+    return node.get("structure_set_ids") or ()
