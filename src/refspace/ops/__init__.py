@@ -1,0 +1,1 @@
+"""Lazy verbs on annotation volumes: DataArray in, DataArray out, nothing read on the way."""

@@ -1,0 +1,183 @@
+"""Verbs that replace each label by a value: masks, coverage, renumbering, colours."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dask.array
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from numpy.typing import NDArray
+
+from refspace import runs
+from refspace.errors import GridError
+from refspace.volume import grid_of
+
+
+def relabel(
+    annotation: xr.DataArray,
+    values: Mapping[int, Any],
+    default: Any,
+    *,
+    dtype: npt.DTypeLike,
+    name: str,
+    attrs: Mapping[str, Any],
+) -> xr.DataArray:
+    """Replace every label by a value.
+
+    Parameters
+    ----------
+    annotation
+        Labels, dask-backed, with any dims.
+    values
+        Value of each label that has one.
+    default
+        Value of every other label.
+    dtype
+        Type of the result.
+    name, attrs
+        Name and attributes of the result; those of the annotation are not carried over.
+
+    Returns
+    -------
+    xarray.DataArray
+        Lazy, with the dims, coordinates and chunks of the annotation.
+
+    Examples
+    --------
+    >>> labels = xr.DataArray(dask.array.from_array(np.array([0, 8, 9], "u4")), dims="ml")
+    >>> relabel(labels, {8: 1.5}, np.nan, dtype="f4", name="depth", attrs={}).values
+    array([nan, 1.5, nan], dtype=float32)
+    """
+    table = _table(annotation, values, np.asarray(default, dtype))
+    data = annotation.data.map_blocks(runs.relabel, *table, meta=_meta(annotation.ndim, dtype))
+    return xr.DataArray(data, annotation.coords, annotation.dims, name, attrs)
+
+
+def mask(annotation: xr.DataArray, structure_ids: Sequence[int]) -> xr.DataArray:
+    """Mask of the voxels that hold one of some ids: uint8, 1 inside and 0 outside.
+
+    Examples
+    --------
+    >>> labels = xr.DataArray(dask.array.from_array(np.array([0, 8, 9], "u4")), dims="ml")
+    >>> mask(labels, [8, 997]).values
+    array([0, 1, 0], dtype=uint8)
+    """
+    inside = dict.fromkeys(structure_ids, 1)
+    attrs = {"long_name": "inside the structures", "flag_values": [0, 1]}
+    return relabel(annotation, inside, 0, dtype=np.uint8, name="mask", attrs=attrs)
+
+
+def coverage(covered: xr.DataArray, domain: Any) -> xr.DataArray:
+    """Compare a mask with the domain that it should cover.
+
+    Parameters
+    ----------
+    covered
+        Mask, as `mask` gives it.
+    domain
+        Array of the same shape, not 0 where voxels should be covered. One with coordinates must
+        lie on the same grid.
+
+    Returns
+    -------
+    xarray.DataArray
+        int8: 1 where a voxel of the domain is missing, -1 where one is covered in excess, else 0.
+
+    Raises
+    ------
+    GridError
+        If the domain has another shape, or lies elsewhere.
+
+    Examples
+    --------
+    >>> covered = xr.DataArray(dask.array.from_array(np.array([0, 1, 1], "u1")), dims="ml")
+    >>> coverage(covered, np.array([1, 1, 0])).values
+    array([ 1,  0, -1], dtype=int8)
+    """
+    if np.shape(domain) != covered.shape:
+        raise GridError(f"domain has shape {np.shape(domain)}; the annotation has {covered.shape}")
+    if isinstance(domain, xr.DataArray):
+        _check_same_place(domain, covered)
+        domain = domain.data
+    wanted = dask.array.asarray(domain).rechunk(covered.chunks) != 0
+    data = wanted.astype(np.int8) - covered.data.astype(np.int8)
+    attrs = {"long_name": "coverage of the domain", "flag_values": [-1, 0, 1]}
+    attrs["flag_meanings"] = "excess covered_or_outside missing"
+    return xr.DataArray(data, covered.coords, covered.dims, "coverage", attrs)
+
+
+def narrow(
+    annotation: xr.DataArray, dtype: npt.DTypeLike, *, attrs: Mapping[str, Any]
+) -> xr.DataArray:
+    """Labels in another integer type; those that it cannot hold become 0 instead of wrapping.
+
+    Examples
+    --------
+    >>> labels = xr.DataArray(dask.array.from_array(np.array([8, 65544], "u4")), dims="ml")
+    >>> narrow(labels, np.uint16, attrs={}).values
+    array([8, 0], dtype=uint16)
+    """
+    largest = np.iinfo(np.dtype(dtype)).max
+    data = annotation.data
+    if np.iinfo(data.dtype).max > largest:
+        data = dask.array.where(data <= largest, data, 0)
+    return xr.DataArray(data.astype(dtype), annotation.coords, annotation.dims, "label", attrs)
+
+
+def colors(
+    annotation: xr.DataArray, colormap: Mapping[int, Sequence[int]], unknown: Sequence[int]
+) -> xr.DataArray:
+    """Picture of labels: their colours along a last dim ``rgb``, uint8.
+
+    Parameters
+    ----------
+    annotation
+        Labels, dask-backed, with any dims.
+    colormap
+        Red, green and blue of each label, 0 to 255.
+    unknown
+        Colour of labels that have none.
+
+    Examples
+    --------
+    >>> labels = xr.DataArray(dask.array.from_array(np.array([0, 8, 9], "u4")), dims="ml")
+    >>> colors(labels, {0: (0, 0, 0), 8: (1, 2, 3)}, (255, 0, 255)).values.tolist()
+    [[0, 0, 0], [1, 2, 3], [255, 0, 255]]
+    """
+    table = _table(annotation, colormap, np.asarray(unknown, np.uint8))
+    data = annotation.data.map_blocks(
+        runs.relabel,
+        *table,
+        chunks=(*annotation.data.chunks, (3,)),
+        new_axis=annotation.ndim,
+        meta=_meta(annotation.ndim + 1, np.uint8),
+    )
+    coords = {**annotation.coords, "rgb": ["red", "green", "blue"]}
+    return xr.DataArray(data, coords, (*annotation.dims, "rgb"), "image")
+
+
+def _table(
+    annotation: xr.DataArray, values: Mapping[int, Any], default: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Labels, their values and the default, as the kernel takes them.
+
+    Labels that the annotation's dtype cannot hold occur nowhere in it and are left out.
+    """
+    largest = np.iinfo(annotation.dtype).max
+    ids = sorted(label for label in values if label <= largest)
+    rows = np.array([values[label] for label in ids], default.dtype)
+    return np.array(ids, annotation.dtype), rows.reshape(len(ids), *default.shape), default
+
+
+def _meta(ndim: int, dtype: npt.DTypeLike) -> NDArray[Any]:
+    """Empty block that tells dask the type of a result without a trial run."""
+    return np.empty((0,) * ndim, dtype)
+
+
+def _check_same_place(domain: xr.DataArray, covered: xr.DataArray) -> None:
+    if not set(domain.dims) <= set(domain.coords):
+        return
+    domain_grid, grid = grid_of(domain), grid_of(covered)
+    if domain_grid != grid:
+        raise GridError(f"domain lies on {domain_grid}; the annotation on {grid}: resample one")

@@ -1,0 +1,191 @@
+"""Annotation volumes at another resolution."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any, Literal, get_args
+
+import dask.array
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from refspace import runs
+from refspace.errors import GridError
+from refspace.volume import grid_of, labelled
+
+Method = Literal["nearest", "mode", "allensdk"]
+
+# When cells are smaller than voxels, blocks are cut so that none of the result is larger than this
+# along an axis: a block of 128³ source voxels would otherwise become one of 1280³ at ratio 10.
+_LARGEST_UPSAMPLED = 256
+
+
+def downsample(
+    annotation: xr.DataArray, target_resolution: float | Sequence[float], method: Method
+) -> xr.DataArray:
+    """Resample labels to another resolution; no label is ever invented.
+
+    Parameters
+    ----------
+    annotation
+        Annotation volume with coordinates, dask-backed.
+    target_resolution
+        µm per voxel of the result, one number or one for each axis; finer is possible too.
+    method
+        ``"nearest"``: the voxel that contains the centre of the new one. ``"mode"``: the label
+        that fills most of the new voxel, the smaller of equal ones. ``"allensdk"``: the voxels that
+        AllenSDK 2.16 takes, which pair the first and last voxels of both grids.
+
+    Returns
+    -------
+    xarray.DataArray
+        Lazy, from the same corner, ``round(n * resolution / target)`` voxels along each axis.
+
+    Raises
+    ------
+    GridError
+        If no voxel is left, or there is no such method.
+
+    Examples
+    --------
+    >>> from refspace.grid import Grid
+    >>> data = dask.array.from_array(np.array([[[5, 5, 7, 8]]], "u4"))
+    >>> pair = labelled(data, Grid((1, 1, 4), (20, 20, 10)))
+    >>> downsample(pair, 20, "mode").values
+    array([[[5, 7]]], dtype=uint32)
+    """
+    if method not in get_args(Method):
+        raise GridError(f"there is no method {method!r}; choose {', '.join(get_args(Method))}")
+    grid = grid_of(annotation)
+    target = grid.resample(target_resolution)
+    ratios = grid.ratios(target_resolution)
+    if method == "mode":
+        data = _mode(annotation.data, ratios, target.shape)
+    else:
+        pick = _nearest if method == "nearest" else _endpoints
+        index = map(pick, grid.shape, target.shape, ratios)
+        data = annotation.isel(dict(zip(grid.dims, index, strict=True))).data
+    return labelled(data, target, str(annotation.name), annotation.attrs)
+
+
+def _nearest(count: int, cells: int, ratio: Fraction) -> NDArray[np.intp]:
+    """Index of the voxel that holds the centre of each cell, in exact integers."""
+    index = (2 * np.arange(cells, dtype=np.int64) + 1) * ratio.numerator
+    return np.minimum(index // (2 * ratio.denominator), count - 1).astype(np.intp)
+
+
+def _endpoints(count: int, cells: int, ratio: Fraction) -> NDArray[np.intp]:
+    """Index of the voxel that AllenSDK takes: first and last coincide, halves round up.
+
+    Its ratio is that of the index ranges, not that of the resolutions.
+    """
+    step = (count - 1) / (cells - 1) if cells > 1 else 1.0
+    return np.floor(np.arange(cells) * step + 0.5).astype(np.intp)
+
+
+def _mode(
+    data: dask.array.Array, ratios: Sequence[Fraction], shape: Sequence[int]
+) -> dask.array.Array:
+    """Cut cells and voxels at common edges, lend each block its cells' last voxel, take modes."""
+    cuts = [
+        _cuts(_bounds(_finer(chunks, ratio)), ratio, cells)
+        for chunks, ratio, cells in zip(data.chunks, ratios, shape, strict=True)
+    ]
+    source = [
+        _source_bounds(axis_cuts, ratio, count)
+        for axis_cuts, ratio, count in zip(cuts, ratios, data.shape, strict=True)
+    ]
+    blocks = data.rechunk(tuple(_sizes(bounds) for bounds in source))
+    # A cell that ends within a voxel needs that voxel, which the next block holds.
+    depth = {axis: (0, int(ratio.denominator > 1)) for axis, ratio in enumerate(ratios)}
+    lent: dask.array.Array = dask.array.overlap.overlap(blocks, depth, boundary="none")
+    result: dask.array.Array = lent.map_blocks(
+        _mode_block,
+        cuts=cuts,
+        source=source,
+        ratios=tuple(ratios),
+        chunks=tuple(_sizes(axis_cuts) for axis_cuts in cuts),
+        meta=np.empty((0, 0, 0), data.dtype),
+    )
+    return result
+
+
+def _mode_block(
+    block: NDArray[Any],
+    cuts: Sequence[Sequence[int]],
+    source: Sequence[Sequence[int]],
+    ratios: Sequence[Fraction],
+    block_id: tuple[int, ...],
+) -> NDArray[Any]:
+    """Modes of the cells of one block."""
+    axes = [
+        windows(range(axis_cuts[i], axis_cuts[i + 1]), ratio, bounds[i], count)
+        for axis_cuts, ratio, bounds, i, count in zip(
+            cuts, ratios, source, block_id, block.shape, strict=True
+        )
+    ]
+    return runs.mode(block, axes)
+
+
+def windows(
+    cells: range, ratio: Fraction, first: int, count: int
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Voxels that each cell overlaps, and by how much, along one axis.
+
+    Parameters
+    ----------
+    cells
+        Cells, numbered from the corner of the volume.
+    ratio
+        Voxels per cell.
+    first, count
+        First voxel of the block and the number of its voxels.
+
+    Returns
+    -------
+    voxels
+        Indices within the block, shape (cells, width).
+    overlaps
+        Length of each overlap in units of a voxel over ``ratio.denominator``, hence exact.
+
+    Examples
+    --------
+    >>> windows(range(2), Fraction(3, 2), 0, 3)
+    (array([[0, 1],
+           [1, 2]]), array([[2, 1],
+           [1, 2]]))
+    """
+    unit, size = ratio.denominator, ratio.numerator
+    start = np.arange(cells.start, cells.stop, dtype=np.int64)[:, None] * size
+    lowest = start // unit
+    width = int((-(-(start + size) // unit) - lowest).max())
+    voxels = lowest + np.arange(width)
+    overlaps = np.minimum(start + size, (voxels + 1) * unit) - np.maximum(start, voxels * unit)
+    inside = (overlaps > 0) & (voxels < first + count)
+    last = np.where(inside, voxels, lowest).max(axis=1, keepdims=True)
+    return np.minimum(voxels, last) - first, np.where(inside, overlaps, 0)
+
+
+def _finer(chunks: Sequence[int], ratio: Fraction) -> list[int]:
+    """Chunks, cut further where their cells would make too large a block."""
+    largest = max(1, int(_LARGEST_UPSAMPLED * ratio)) if ratio < 1 else max(chunks)
+    return [min(largest, chunk - start) for chunk in chunks for start in range(0, chunk, largest)]
+
+
+def _bounds(sizes: Sequence[int]) -> list[int]:
+    return [0, *np.cumsum(sizes).tolist()]
+
+
+def _sizes(bounds: Sequence[int]) -> tuple[int, ...]:
+    return tuple(np.diff(bounds).tolist())
+
+
+def _cuts(bounds: Sequence[int], ratio: Fraction, cells: int) -> list[int]:
+    """Cells at which blocks of the result begin, near the bounds of source blocks, and the end."""
+    inner = {-(-bound * ratio.denominator // ratio.numerator) for bound in bounds[1:-1]}
+    return [0, *sorted(cut for cut in inner if 0 < cut < cells), cells]
+
+
+def _source_bounds(cuts: Sequence[int], ratio: Fraction, count: int) -> list[int]:
+    """Voxel in which each block of the result begins, and the end of the volume."""
+    return [*(cut * ratio.numerator // ratio.denominator for cut in cuts[:-1]), count]

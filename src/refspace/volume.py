@@ -1,0 +1,241 @@
+"""What an annotation volume is as a DataArray: its dims, coordinates, attributes and dtype."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dask.array
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from refspace.errors import AnnotationError, GridError
+from refspace.grid import Grid, spacing_of
+
+MAX_LABEL = 2**32 - 1
+# In memory, blocks are slabs along the slowest axis: views, large enough to drown dask's overhead.
+_SLAB_BYTES = 16 * 2**20
+# Directions of an array that does not state them: those of the Allen CCF.
+_HOUSE_DIRECTION = {"ap": "posterior", "dv": "inferior", "ml": "right"}
+_MICROMETRE = ("micrometer", "micrometre", "micron", "microns", "um", "\u00b5m", "\u03bcm")
+
+
+def labelled(
+    data: Any, grid: Grid, name: str = "annotation", attrs: Mapping[str, Any] | None = None
+) -> xr.DataArray:
+    """Give an array the dims and coordinates of a grid.
+
+    Parameters
+    ----------
+    data
+        Array of the grid's shape, NumPy or dask.
+    grid
+        Where the voxels are.
+    name
+        Name of the result.
+    attrs
+        Attributes of the result; nothing else is carried over.
+
+    Returns
+    -------
+    xarray.DataArray
+        The array with float64 voxel centres in µm along each of its dims.
+
+    Examples
+    --------
+    >>> labelled(np.zeros((2, 3, 4), "u4"), Grid((2, 3, 4), (25, 25, 25))).ap
+    <xarray.DataArray 'ap' (ap: 2)> Size: 16B
+    array([12.5, 37.5])
+    Coordinates:
+      * ap       (ap) float64 16B 12.5 37.5
+    Attributes:
+        long_name:  position between anterior and posterior
+        units:      micrometer
+        direction:  posterior
+        spacing:    25.0
+    """
+    coords = {dim: (dim, grid.coordinates(dim), axis_attrs(grid, dim)) for dim in grid.dims}
+    return xr.DataArray(data, dims=grid.dims, coords=coords, name=name, attrs=dict(attrs or {}))
+
+
+def axis_attrs(grid: Grid, dim: str) -> dict[str, str | float]:
+    """Attributes of a coordinate: what it means, its unit, its direction and its spacing."""
+    ends = {"ap": "anterior and posterior", "dv": "dorsal and ventral", "ml": "left and right"}
+    return {
+        "long_name": f"position between {ends[dim]}",
+        "units": "micrometer",
+        "direction": grid.direction(dim),
+        "spacing": grid.spacing[grid.axis(dim)],
+    }
+
+
+def grid_of(array: xr.DataArray) -> Grid:
+    """Grid of a volume with coordinates, as `labelled` gives them.
+
+    Raises
+    ------
+    GridError
+        If the array is not three-dimensional over ap, dv and ml, or its coordinates are not
+        evenly spaced micrometres.
+
+    Examples
+    --------
+    >>> grid = Grid((2, 3, 4), (25, 25, 25))
+    >>> grid_of(labelled(np.zeros(grid.shape, "u4"), grid)) == grid
+    True
+    """
+    missing = [str(dim) for dim in array.dims if dim not in array.coords]
+    if missing:
+        raise GridError(f"{', '.join(missing)} has no coordinates; give a resolution")
+    axes = {str(dim): array.coords[dim] for dim in array.dims}
+    _check_units(axes)
+    return Grid.from_coordinates(
+        {dim: np.asarray(axis.values, np.float64) for dim, axis in axes.items()},
+        {dim: axis.attrs.get("direction", _HOUSE_DIRECTION[dim]) for dim, axis in axes.items()},
+        {dim: axis.attrs["spacing"] for dim, axis in axes.items() if "spacing" in axis.attrs},
+    )
+
+
+def as_annotation(annotation: Any, resolution: float | Sequence[float] | None) -> xr.DataArray:
+    """Make an annotation volume of an array: labelled, chunked, with unsigned structure ids.
+
+    Parameters
+    ----------
+    annotation
+        Three-dimensional NumPy array, dask array, or DataArray over ``ap``, ``dv`` and ``ml``. A
+        bare array is taken as posterior × inferior × right, the order of the Allen CCF.
+    resolution
+        µm per voxel; may be left out where the array has coordinates, and must agree with them.
+
+    Returns
+    -------
+    xarray.DataArray
+        dask-backed, dtype uint8, uint16 or uint32. Arrays in memory are checked here; dask
+        arrays of another dtype are checked as they are computed.
+
+    Raises
+    ------
+    AnnotationError
+        If the array has not three axes, or values that are not structure ids: negative,
+        fractional, larger than 2**32 - 1, or float32 above 2**24 (where float32 skips integers).
+    GridError
+        If the geometry is missing or contradictory.
+
+    Examples
+    --------
+    >>> as_annotation(np.zeros((4, 4, 4), "i8"), 25).dtype
+    dtype('uint32')
+    """
+    data = annotation.data if isinstance(annotation, xr.DataArray) else annotation
+    if not isinstance(data, np.ndarray | dask.array.Array):
+        raise AnnotationError(
+            f"annotation is a {type(annotation).__name__}; give a NumPy array, a dask array, a "
+            "DataArray or the path of an NRRD file"
+        )
+    if data.ndim != 3 or 0 in data.shape:
+        raise AnnotationError(
+            f"annotation has shape {data.shape}; a volume has three axes with at least one voxel"
+        )
+    grid = _grid_for(annotation, resolution)
+    attrs = {"long_name": "structure id"}
+    return labelled(_chunked(_labels(data)), grid, attrs=attrs)
+
+
+def _check_units(axes: Mapping[str, xr.DataArray]) -> None:
+    for dim, axis in axes.items():
+        if dim not in _HOUSE_DIRECTION:
+            raise GridError(
+                f"the axes are {', '.join(axes)}; rename them to ap, dv and ml in the array's order"
+            )
+        units = axis.attrs.get("units", "micrometer")
+        if units not in _MICROMETRE:
+            raise GridError(f"{dim} coordinates are in {units!r}; convert them to micrometer")
+
+
+def _grid_for(annotation: Any, resolution: float | Sequence[float] | None) -> Grid:
+    spacing = None if resolution is None else spacing_of(resolution)
+    if isinstance(annotation, xr.DataArray) and all(
+        d in annotation.coords for d in annotation.dims
+    ):
+        grid = grid_of(annotation)
+        if spacing is not None and not np.allclose(spacing, grid.spacing, rtol=1e-6):
+            raise GridError(
+                f"resolution {spacing} contradicts the coordinates of the annotation, which are "
+                f"{grid.spacing} µm apart; leave the resolution out or correct the coordinates"
+            )
+        return grid
+    if spacing is None:
+        raise GridError("the annotation has no coordinates; give its resolution in µm, like 25")
+    if not isinstance(annotation, xr.DataArray):
+        return Grid(annotation.shape, spacing)
+    _check_units({str(dim): annotation[dim] for dim in annotation.dims})
+    letters = [_HOUSE_DIRECTION[str(dim)][0].upper() for dim in annotation.dims]
+    return Grid(annotation.shape, spacing, orientation="".join(letters))  # type: ignore[arg-type]
+
+
+def _labels(data: Any) -> Any:
+    """Array with an unsigned dtype of at most 32 bits; the check is as lazy as the array."""
+    if data.dtype.kind == "u" and data.dtype.itemsize <= 4:
+        return data
+    if data.dtype.kind not in "uif":
+        raise AnnotationError(
+            f"annotation has dtype {data.dtype}; structure ids are unsigned integers"
+        )
+    if isinstance(data, np.ndarray):
+        return unsigned_labels(data)
+    return data.map_blocks(unsigned_labels, dtype=np.uint32, meta=np.empty((0, 0, 0), np.uint32))
+
+
+def unsigned_labels(block: NDArray[Any]) -> NDArray[np.uint32]:
+    """Convert a block of numbers to uint32 structure ids, refusing what is not one.
+
+    Raises
+    ------
+    AnnotationError
+        Naming the first kind of value that is not a structure id.
+
+    Examples
+    --------
+    >>> unsigned_labels(np.array([0.0, 997.0]))
+    array([  0, 997], dtype=uint32)
+    """
+    if block.size and block.dtype.kind == "f":
+        _check_floats(block)
+    low, high = (block.min(), block.max()) if block.size else (0, 0)
+    if low < 0:
+        raise AnnotationError(
+            f"annotation holds {low}; structure ids are not negative. If negative ids mark a "
+            "hemisphere, take their absolute value"
+        )
+    if high > MAX_LABEL:
+        raise AnnotationError(f"annotation holds {high}; structure ids go up to {MAX_LABEL}")
+    return block.astype(np.uint32)
+
+
+def _check_floats(block: NDArray[Any]) -> None:
+    if not np.isfinite(block).all():
+        raise AnnotationError("annotation holds NaN or infinite values; give integer ids")
+    fractions = block != np.trunc(block)
+    if fractions.any():
+        raise AnnotationError(
+            f"annotation holds {block[fractions].flat[0]}; give integer structure ids, and "
+            "resample annotations with nearest neighbours only"
+        )
+    exact = 2 ** (np.finfo(block.dtype).nmant + 1)
+    if exact < MAX_LABEL and block.max() > exact:
+        raise AnnotationError(
+            f"annotation is {block.dtype} and holds {block.max():.0f}; {block.dtype} skips "
+            f"integers above {exact}, so ids there may be wrong: read the file as uint32"
+        )
+
+
+def _chunked(data: Any) -> dask.array.Array:
+    """Dask array of an array; one in memory is cut into slabs that are views of it."""
+    if isinstance(data, dask.array.Array):
+        return data
+    slowest = int(np.argmax(np.abs(data.strides)))
+    layers = max(1, _SLAB_BYTES * data.shape[slowest] // data.nbytes)
+    chunks = tuple(layers if axis == slowest else -1 for axis in range(data.ndim))
+    # Hashed in memory order: dask's own token copies an array that is not C-contiguous.
+    token = dask.base.tokenize(data.ravel(order="K"), data.shape, data.strides)
+    array: dask.array.Array = dask.array.from_array(data, chunks, name=f"annotation-{token}")
+    return array
