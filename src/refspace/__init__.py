@@ -1,0 +1,44 @@
+"""Brain reference spaces as labelled, lazy, chunked arrays.
+
+Names are imported when they are first used: ``import refspace`` alone loads no array library, and
+touches neither network nor disk.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from refspace.errors import RefspaceError as RefspaceError
+    from refspace.formats.nrrd import read_nrrd as read_nrrd
+    from refspace.formats.nrrd import write_nrrd as write_nrrd
+    from refspace.formats.structures import read_structures as read_structures
+    from refspace.grid import Grid as Grid
+    from refspace.reference_space import ReferenceSpace as ReferenceSpace
+    from refspace.samples import phantom as phantom
+    from refspace.structure_tree import StructureTree as StructureTree
+
+_ROOMS = {
+    "Grid": "refspace.grid",
+    "ReferenceSpace": "refspace.reference_space",
+    "RefspaceError": "refspace.errors",
+    "StructureTree": "refspace.structure_tree",
+    "phantom": "refspace.samples",
+    "read_nrrd": "refspace.formats.nrrd",
+    "read_structures": "refspace.formats.structures",
+    "write_nrrd": "refspace.formats.nrrd",
+}
+
+__all__ = sorted(_ROOMS)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'refspace' has no attribute {name!r}")
+    value = getattr(import_module(_ROOMS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

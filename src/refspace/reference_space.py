@@ -1,0 +1,491 @@
+"""The reference space: an annotation volume and its ontology, and the verbs that join them."""
+
+import functools
+import html
+import operator
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from refspace.errors import GridError
+from refspace.files import replacing
+from refspace.formats.itksnap import renumber, write_label_description
+from refspace.formats.nrrd import read_nrrd, write_nrrd
+from refspace.grid import Grid
+from refspace.ops.counts import count_labels
+from refspace.ops.relabel import colors, coverage, mask, narrow, relabel
+from refspace.ops.resample import Method, downsample
+from refspace.structure_tree import StructureTree
+from refspace.volume import as_annotation, grid_of
+
+BACKGROUND = 0
+BLACK = (0, 0, 0)
+MAGENTA = (255, 0, 255)
+_ITKSNAP_ATTRS = {"long_name": "ITK-SNAP label"}
+
+
+class ReferenceSpace:
+    """An annotation volume in which every voxel names a structure, and the tree of structures.
+
+    Arrays come back as lazy `xarray.DataArray` over ``ap``, ``dv`` and ``ml`` with voxel centres in
+    µm; nothing is read until their values are asked for. Wherever an argument names structures, it
+    takes an id, an acronym, a name, or a list of them.
+
+    Parameters
+    ----------
+    structure_tree
+        The structures.
+    annotation
+        The volume: a NumPy array, dask array, DataArray, or the path of an NRRD file. A bare array
+        is taken as posterior × inferior × right, the order of the Allen CCF.
+    resolution
+        µm per voxel, one number or one for each axis. May be left out where the annotation states
+        it (coordinates, NRRD header), and must agree with what it states.
+
+    Raises
+    ------
+    AnnotationError
+        If the array is no annotation volume.
+    GridError
+        If its geometry is missing or contradictory.
+
+    Examples
+    --------
+    >>> import refspace
+    >>> space = refspace.phantom(resolution=200)
+    >>> mask = space.make_structure_mask("Isocortex")
+    >>> mask.dims, mask.dtype
+    (('ap', 'dv', 'ml'), dtype('uint8'))
+    >>> int(mask.sum()) == space.total_voxel_map[315]
+    True
+    """
+
+    def __init__(
+        self,
+        structure_tree: StructureTree,
+        annotation: npt.ArrayLike | xr.DataArray | str | os.PathLike[str],
+        resolution: float | Sequence[float] | None = None,
+    ) -> None:
+        if isinstance(annotation, str | os.PathLike):
+            annotation = read_nrrd(annotation, resolution=resolution)
+        self.structure_tree = structure_tree
+        self._annotation = as_annotation(annotation, resolution)
+
+    # ----- what it is
+
+    @property
+    def annotation(self) -> xr.DataArray:
+        """Structure id of every voxel, 0 outside; dims ap, dv, ml, voxel centres in µm."""
+        return self._annotation
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels are."""
+        return grid_of(self._annotation)
+
+    @property
+    def resolution(self) -> tuple[float, float, float]:
+        """µm per voxel along each axis."""
+        return self.grid.spacing
+
+    # ----- counts
+
+    @functools.cached_property
+    def _label_counts(self) -> dict[int, int]:
+        return count_labels(self._annotation)
+
+    @functools.cached_property
+    def direct_voxel_map(self) -> dict[int, int]:
+        """Number of voxels that hold each structure's own id; the first call reads the volume."""
+        return {i: self._voxels_of(i) for i in self.structure_tree.node_ids()}
+
+    @functools.cached_property
+    def total_voxel_map(self) -> dict[int, int]:
+        """Number of voxels of each structure's subtree; the first call reads the volume."""
+        totals = self.structure_tree.total(list(self.direct_voxel_map.values()))
+        return dict(zip(self.structure_tree.node_ids(), totals.tolist(), strict=True))
+
+    def _voxels_of(self, structure_id: int) -> int:
+        return 0 if structure_id == BACKGROUND else self._label_counts.get(structure_id, 0)
+
+    def direct_voxel_counts(self) -> dict[int, int]:
+        """Number of voxels that hold each structure's own id."""
+        return self.direct_voxel_map
+
+    def total_voxel_counts(self) -> dict[int, int]:
+        """Number of voxels of each structure's subtree."""
+        return self.total_voxel_map
+
+    def voxel_counts(self) -> xr.Dataset:
+        """Voxels and volume of every structure, as a table.
+
+        Counting takes one pass over the volume, made on the first call and remembered.
+
+        Returns
+        -------
+        xarray.Dataset
+            Over ``structure`` (ids, with coordinates ``acronym`` and ``name``): ``direct``, voxels
+            that hold the structure's own id; ``total``, those of its subtree; ``volume``, that of
+            its subtree in mm³. Over ``unknown`` (ids that the volume holds and the tree does not
+            know): ``unknown_voxels``.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> counts = refspace.phantom(resolution=200).voxel_counts()
+        >>> bool(counts.total.sel(structure=315) > counts.direct.sel(structure=315))
+        True
+        """
+        tree = self.structure_tree
+        ids = tree.node_ids()
+        direct = np.array([self._voxels_of(i) for i in ids], np.int64)
+        total = tree.total(direct)
+        unknown = [i for i in self._label_counts if i != BACKGROUND and i not in tree]
+        unknown_voxels = np.array([self._label_counts[i] for i in unknown], np.int64)
+        volume_attrs = {"units": "mm3", "long_name": "volume of the subtree"}
+        return xr.Dataset(
+            {
+                "direct": ("structure", direct, {"long_name": "voxels of the structure itself"}),
+                "total": ("structure", total, {"long_name": "voxels of the subtree"}),
+                "volume": ("structure", total * self.grid.voxel_volume, volume_attrs),
+                "unknown_voxels": ("unknown", unknown_voxels),
+            },
+            coords={
+                "structure": np.array(ids, np.int64),
+                "acronym": ("structure", _texts(tree, "acronym")),
+                "name": ("structure", _texts(tree, "name")),
+                "unknown": np.array(unknown, np.int64),
+            },
+        )
+
+    def remove_unassigned(self, update_self: bool = True) -> list[dict[str, Any]]:
+        """Structures that have voxels, themselves or in their subtree.
+
+        Parameters
+        ----------
+        update_self
+            Whether `structure_tree` becomes the tree of these structures.
+        """
+        assigned = self.structure_tree.filter_nodes(
+            lambda node: self.total_voxel_map[node["id"]] > 0
+        )
+        if update_self:
+            self.structure_tree = StructureTree(assigned)
+        return assigned
+
+    # ----- masks
+
+    def make_structure_mask(self, structure_ids: Any, direct_only: bool = False) -> xr.DataArray:
+        """Mask of the union of some structures.
+
+        Parameters
+        ----------
+        structure_ids
+            The structures.
+        direct_only
+            Whether to leave out their descendants.
+
+        Returns
+        -------
+        xarray.DataArray
+            uint8, 1 inside and 0 outside; lazy, dims and coordinates of the annotation.
+
+        Raises
+        ------
+        StructureNotFoundError
+            If there is no such structure.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> mask = space.make_structure_mask(["VISp", 1011])
+        >>> float(mask.ap[mask.any(["dv", "ml"])].min()) > 5000
+        True
+        """
+        ids = self.structure_tree.resolve(structure_ids)
+        if not direct_only:
+            ids = [i for subtree in self.structure_tree.descendant_ids(ids) for i in subtree]
+        return mask(self._annotation, ids)
+
+    def many_structure_masks(
+        self,
+        structure_ids: Any,
+        output_cb: Callable[[int, Callable[[], Any]], Any] | None = None,
+        direct_only: bool = False,
+    ) -> Iterator[Any]:
+        """Masks of many structures, one after the other.
+
+        Parameters
+        ----------
+        structure_ids
+            The structures.
+        output_cb
+            Called with each id and a function that makes the mask; what it returns is yielded.
+            `return_mask_cb` if not given; `check_and_write` writes files.
+        direct_only
+            Whether to leave out the structures' descendants.
+
+        Yields
+        ------
+        object
+            What the callback returns; nothing runs until it is asked for.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=400)
+        >>> [(i, int(mask.sum()) > 0) for i, mask in space.many_structure_masks(["VISp", "CP"])]
+        [(385, True), (672, True)]
+        """
+        callback = self.return_mask_cb if output_cb is None else output_cb
+        for i in self.structure_tree.resolve(structure_ids):
+            yield callback(i, functools.partial(self.make_structure_mask, [i], direct_only))
+
+    @staticmethod
+    def return_mask_cb(structure_id: int, fn: Callable[[], Any]) -> tuple[int, Any]:
+        """Pair of a structure's id and its mask, for `many_structure_masks`."""
+        return structure_id, fn()
+
+    @staticmethod
+    def check_and_write(
+        base_dir: str | os.PathLike[str], structure_id: int, fn: Callable[[], Any]
+    ) -> int:
+        """Write a structure's mask as ``structure_{id}.nrrd`` unless that file exists.
+
+        Parameters
+        ----------
+        base_dir
+            Folder; made if missing. Bind it with `functools.partial` for `many_structure_masks`.
+        structure_id
+            The structure.
+        fn
+            Makes the mask.
+
+        Returns
+        -------
+        int
+            The structure's id.
+        """
+        # An index, so that no text can lead the path out of the folder.
+        structure_id = operator.index(structure_id)
+        path = Path(base_dir) / f"structure_{structure_id}.nrrd"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_nrrd(path, fn())
+        return structure_id
+
+    def check_coverage(self, structure_ids: Any, domain_mask: Any) -> xr.DataArray:
+        """Compare the union of some structures with the domain that they should cover.
+
+        Parameters
+        ----------
+        structure_ids
+            The structures, with their descendants.
+        domain_mask
+            Array of the annotation's shape, not 0 in the domain.
+
+        Returns
+        -------
+        xarray.DataArray
+            int8: 1 where a voxel of the domain is missing, -1 where one is in excess, else 0; lazy.
+
+        Raises
+        ------
+        GridError
+            If the domain has another shape or place.
+        """
+        return coverage(self.make_structure_mask(structure_ids), domain_mask)
+
+    def validate_structures(self, structure_ids: Any, domain_mask: Any) -> list[Any]:
+        """Check that some structures cover a domain, each part of it once.
+
+        Returns
+        -------
+        list
+            Ids among the structures that are ancestors of others among them, and the result of
+            `check_coverage`.
+        """
+        overlaps = self.structure_tree.has_overlaps(structure_ids)
+        return [overlaps, self.check_coverage(structure_ids, domain_mask)]
+
+    # ----- other resolutions, slices
+
+    def downsample(
+        self, target_resolution: float | Sequence[float], method: Method = "nearest"
+    ) -> "ReferenceSpace":
+        """The same space at another resolution.
+
+        Parameters
+        ----------
+        target_resolution
+            µm per voxel, one number or one for each axis; any ratio.
+        method
+            ``"nearest"``: the voxel that contains the centre of the new one. ``"mode"``: the
+            label that fills most of the new voxel, the smaller id of equal ones. ``"allensdk"``:
+            the voxels that AllenSDK takes; up to half a voxel of the result off its coordinates.
+
+        Returns
+        -------
+        ReferenceSpace
+            Lazy, ``round(n * resolution / target)`` voxels along each axis.
+
+        Raises
+        ------
+        GridError
+            If no voxel is left, or there is no such method.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> refspace.phantom(resolution=100).downsample(200, method="mode").annotation.shape
+        (66, 40, 57)
+        """
+        coarser = downsample(self._annotation, target_resolution, method)
+        return ReferenceSpace(self.structure_tree, coarser)
+
+    def get_slice_image(
+        self,
+        axis: int | str,
+        position: float,
+        cmap: Mapping[Any, Sequence[int]] | None = None,
+        *,
+        unknown_color: Sequence[int] = MAGENTA,
+    ) -> xr.DataArray:
+        """Picture of a slice in the structures' colours.
+
+        Parameters
+        ----------
+        axis
+            ``"ap"`` (a coronal slice), ``"dv"`` (horizontal) or ``"ml"`` (sagittal), or its number.
+        position
+            Where to cut, in µm along the axis; the voxel that contains it is shown.
+        cmap
+            Red, green and blue of each structure, 0 to 255; the ontology's colours if not given.
+        unknown_color
+            Colour of ids that have none. 0, outside, is black unless ``cmap`` says otherwise.
+
+        Returns
+        -------
+        xarray.DataArray
+            uint8 over the other two axes and ``rgb``; lazy.
+
+        Raises
+        ------
+        PositionError
+            If the position is outside the volume.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> image = refspace.phantom(resolution=100).get_slice_image("ap", 7000)
+        >>> image.dims, image.shape
+        (('dv', 'ml', 'rgb'), (80, 114, 3))
+        """
+        dim = self._dim(axis)
+        plane = self._annotation.isel({dim: self.grid.index(dim, position)})
+        return colors(plane, self._colormap(cmap), unknown_color)
+
+    def _dim(self, axis: int | str) -> str:
+        dims = self.grid.dims
+        if isinstance(axis, str) and axis in dims:
+            return axis
+        if not isinstance(axis, str) and axis in range(3):
+            return dims[axis]
+        raise GridError(f"there is no axis {axis!r}; choose {', '.join(dims)}, or 0, 1 or 2")
+
+    def _colormap(self, cmap: Mapping[Any, Sequence[int]] | None) -> dict[int, Sequence[int]]:
+        if cmap is None:
+            return {**self.structure_tree.get_colormap(), BACKGROUND: BLACK}
+        # Ids that the tree does not know may have a colour too; acronyms and names must be known.
+        resolve = self.structure_tree.resolve
+        ids = [resolve(key)[0] if isinstance(key, str) else operator.index(key) for key in cmap]
+        return {BACKGROUND: BLACK, **dict(zip(ids, cmap.values(), strict=True))}
+
+    # ----- ITK-SNAP
+
+    def export_itksnap_labels(
+        self,
+        id_type: npt.DTypeLike = np.uint16,
+        label_description_kwargs: Mapping[str, Any] | None = None,
+    ) -> tuple[xr.DataArray, pd.DataFrame]:
+        """Annotation and label table for ITK-SNAP, renumbered if an id does not fit.
+
+        Parameters
+        ----------
+        id_type
+            Type of the labels. If it cannot hold every id of the tree, structures are numbered
+            from 1 in the order of their labels; ITK-SNAP itself takes up to 65 535.
+        label_description_kwargs
+            Passed to `StructureTree.export_label_description`.
+
+        Returns
+        -------
+        annotation
+            Lazy. Ids that the tree does not know are 0 if structures are renumbered or the id does
+            not fit.
+        labels
+            Columns IDX, -R-, -G-, -B-, -A-, VIS, MSH and LABEL.
+        """
+        table = self.structure_tree.export_label_description(**(label_description_kwargs or {}))
+        dtype = np.dtype(id_type)
+        if table["IDX"].max() <= np.iinfo(dtype).max:
+            return narrow(self._annotation, dtype, attrs=_ITKSNAP_ATTRS), table
+        table, numbers = renumber(table)
+        labels = relabel(
+            self._annotation, numbers, 0, dtype=dtype, name="label", attrs=_ITKSNAP_ATTRS
+        )
+        return labels, table
+
+    def write_itksnap_labels(
+        self,
+        annotation_path: str | os.PathLike[str],
+        label_path: str | os.PathLike[str],
+        id_type: npt.DTypeLike = np.uint16,
+        label_description_kwargs: Mapping[str, Any] | None = None,
+        *,
+        itksnap_header: bool = False,
+    ) -> None:
+        """Write the annotation and its label description for ITK-SNAP.
+
+        Parameters
+        ----------
+        annotation_path
+            NRRD file to write, in bounded memory.
+        label_path
+            Label description to write; both files appear only when they are complete.
+        id_type, label_description_kwargs
+            As for `export_itksnap_labels`.
+        itksnap_header
+            Whether the description starts with a comment and a clear label, as those written by
+            ITK-SNAP do; AllenSDK writes neither.
+        """
+        annotation, labels = self.export_itksnap_labels(id_type, label_description_kwargs)
+        with replacing(label_path) as temporary:
+            write_label_description(temporary, labels, itksnap_header=itksnap_header)
+            write_nrrd(annotation_path, annotation)
+
+    # ----- showing
+
+    def __repr__(self) -> str:
+        size = " × ".join(f"{dim} {n}" for dim, n in self._annotation.sizes.items())
+        resolution = " × ".join(f"{r:g}" for r in self.resolution)
+        return (
+            f"<ReferenceSpace of {len(self.structure_tree)} structures, {size} voxels of "
+            f"{resolution} µm>"
+        )
+
+    def _repr_html_(self) -> str:
+        annotation = self._annotation._repr_html_()  # type: ignore[no-untyped-call]
+        tree = self.structure_tree._repr_html_()
+        return f"<p>{html.escape(repr(self))}</p>{annotation}{tree}"
+
+
+def _texts(tree: StructureTree, field: str) -> list[str]:
+    return [str(node.get(field, "")) for node in tree.nodes()]
