@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from refspace.formats.nrrd import read_nrrd as read_nrrd
     from refspace.formats.nrrd import write_nrrd as write_nrrd
     from refspace.formats.structures import read_structures as read_structures
+    from refspace.formats.structures import write_structures as write_structures
     from refspace.grid import Grid as Grid
     from refspace.reference_space import ReferenceSpace as ReferenceSpace
     from refspace.samples import phantom as phantom
@@ -26,6 +27,7 @@ _ROOMS = {
     "read_nrrd": "refspace.formats.nrrd",
     "read_structures": "refspace.formats.structures",
     "write_nrrd": "refspace.formats.nrrd",
+    "write_structures": "refspace.formats.structures",
 }
 
 __all__ = sorted(_ROOMS)

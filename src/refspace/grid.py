@@ -78,9 +78,16 @@ class Grid:
 
     def __post_init__(self) -> None:
         # Normalised, so that equal grids are equal and hash alike whatever they were made from.
-        object.__setattr__(self, "shape", _ints(self.shape))
+        try:
+            shape, origin = _ints(self.shape), _floats(self.origin)
+        except (TypeError, ValueError) as error:
+            raise GridError(
+                f"shape {self.shape} and origin {self.origin}: give three integers and three "
+                "positions in µm"
+            ) from error
+        object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "spacing", spacing_of(self.spacing))
-        object.__setattr__(self, "origin", _floats(self.origin))
+        object.__setattr__(self, "origin", origin)
         object.__setattr__(self, "orientation", parse_orientation(self.orientation))
         if min(self.shape) < 1:
             raise GridError(f"shape {self.shape} has an axis without voxels; give at least 1 each")
@@ -349,7 +356,8 @@ def spacing_of(resolution: float | Sequence[float]) -> Triple:
 
 
 def _floats(values: Iterable[Any]) -> Triple:
-    a, b, c = map(float, values)
+    # + 0.0 makes -0.0 positive: they are equal, but their dask tokens are not.
+    a, b, c = (float(value) + 0.0 for value in values)
     return a, b, c
 
 

@@ -5,6 +5,7 @@ import html
 import operator
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from refspace.errors import GridError
+from refspace.errors import AnnotationError, GridError
 from refspace.files import replacing
 from refspace.formats.itksnap import renumber, write_label_description
 from refspace.formats.nrrd import read_nrrd, write_nrrd
@@ -42,11 +43,13 @@ class ReferenceSpace:
     structure_tree
         The structures.
     annotation
-        The volume: a NumPy array, dask array, DataArray, or the path of an NRRD file. A bare array
-        is taken as posterior × inferior × right, the order of the Allen CCF.
+        The volume: a NumPy array, dask array, DataArray, or the path of an NRRD file.
     resolution
         µm per voxel, one number or one for each axis. May be left out where the annotation states
         it (coordinates, NRRD header), and must agree with what it states.
+    orientation
+        Direction in which the index of each axis grows, for an array or file that does not state
+        it; ``"PIR"`` (posterior, inferior, right), that of the Allen CCF, if not given.
 
     Raises
     ------
@@ -71,11 +74,13 @@ class ReferenceSpace:
         structure_tree: StructureTree,
         annotation: npt.ArrayLike | xr.DataArray | str | os.PathLike[str],
         resolution: float | Sequence[float] | None = None,
+        *,
+        orientation: str | None = None,
     ) -> None:
         if isinstance(annotation, str | os.PathLike):
-            annotation = read_nrrd(annotation, resolution=resolution)
+            annotation = read_nrrd(annotation, resolution=resolution, orientation=orientation)
         self.structure_tree = structure_tree
-        self._annotation = as_annotation(annotation, resolution)
+        self._annotation = as_annotation(annotation, resolution, orientation=orientation)
 
     # ----- what it is
 
@@ -108,8 +113,9 @@ class ReferenceSpace:
     @functools.cached_property
     def total_voxel_map(self) -> dict[int, int]:
         """Number of voxels of each structure's subtree; the first call reads the volume."""
-        totals = self.structure_tree.total(list(self.direct_voxel_map.values()))
-        return dict(zip(self.structure_tree.node_ids(), totals.tolist(), strict=True))
+        ids = self.structure_tree.node_ids()
+        totals = self.structure_tree.total([self.direct_voxel_map[i] for i in ids])
+        return dict(zip(ids, totals.tolist(), strict=True))
 
     def _voxels_of(self, structure_id: int) -> int:
         return 0 if structure_id == BACKGROUND else self._label_counts.get(structure_id, 0)
@@ -206,7 +212,7 @@ class ReferenceSpace:
         >>> import refspace
         >>> space = refspace.phantom(resolution=200)
         >>> mask = space.make_structure_mask(["VISp", 1011])
-        >>> float(mask.ap[mask.any(["dv", "ml"])].min()) > 5000
+        >>> int(mask.sum()) == space.total_voxel_map[385] + space.total_voxel_map[1011]
         True
         """
         ids = self.structure_tree.resolve(structure_ids)
@@ -396,8 +402,8 @@ class ReferenceSpace:
         dims = self.grid.dims
         if isinstance(axis, str) and axis in dims:
             return axis
-        if not isinstance(axis, str) and axis in range(3):
-            return dims[axis]
+        if isinstance(axis, Integral) and axis in range(3):
+            return dims[int(axis)]
         raise GridError(f"there is no axis {axis!r}; choose {', '.join(dims)}, or 0, 1 or 2")
 
     def _colormap(self, cmap: Mapping[Any, Sequence[int]] | None) -> dict[int, Sequence[int]]:
@@ -432,11 +438,20 @@ class ReferenceSpace:
             not fit.
         labels
             Columns IDX, -R-, -G-, -B-, -A-, VIS, MSH and LABEL.
+
+        Raises
+        ------
+        AnnotationError
+            If the type has fewer numbers than there are structures.
         """
         table = self.structure_tree.export_label_description(**(label_description_kwargs or {}))
         dtype = np.dtype(id_type)
         if table["IDX"].max() <= np.iinfo(dtype).max:
             return narrow(self._annotation, dtype, attrs=_ITKSNAP_ATTRS), table
+        if len(table) > np.iinfo(dtype).max:
+            raise AnnotationError(
+                f"{dtype} cannot number {len(table)} structures; give a larger id_type"
+            )
         table, numbers = renumber(table)
         labels = relabel(
             self._annotation, numbers, 0, dtype=dtype, name="label", attrs=_ITKSNAP_ATTRS

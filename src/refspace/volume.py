@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from refspace.errors import AnnotationError, GridError
-from refspace.grid import Grid, spacing_of
+from refspace.grid import Grid, Triple, parse_orientation, spacing_of
 
 MAX_LABEL = 2**32 - 1
 # In memory, blocks are slabs along the slowest axis: views, large enough to drown dask's overhead.
@@ -68,8 +68,15 @@ def axis_attrs(grid: Grid, dim: str) -> dict[str, str | float]:
     }
 
 
-def grid_of(array: xr.DataArray) -> Grid:
+def grid_of(array: xr.DataArray, resolution: Triple | None = None) -> Grid:
     """Grid of a volume with coordinates, as `labelled` gives them.
+
+    Parameters
+    ----------
+    array
+        The volume.
+    resolution
+        µm per voxel, for axes of a single voxel whose coordinates do not state it.
 
     Raises
     ------
@@ -83,28 +90,39 @@ def grid_of(array: xr.DataArray) -> Grid:
     >>> grid_of(labelled(np.zeros(grid.shape, "u4"), grid)) == grid
     True
     """
+    if array.ndim != 3:
+        raise GridError(f"the array has shape {array.shape}; a volume has the axes ap, dv and ml")
     missing = [str(dim) for dim in array.dims if dim not in array.coords]
     if missing:
         raise GridError(f"{', '.join(missing)} has no coordinates; give a resolution")
     axes = {str(dim): array.coords[dim] for dim in array.dims}
     _check_units(axes)
+    known = {} if resolution is None else dict(zip(axes, resolution, strict=True))
     return Grid.from_coordinates(
         {dim: np.asarray(axis.values, np.float64) for dim, axis in axes.items()},
         {dim: axis.attrs.get("direction", _HOUSE_DIRECTION[dim]) for dim, axis in axes.items()},
-        {dim: axis.attrs["spacing"] for dim, axis in axes.items() if "spacing" in axis.attrs},
+        known
+        | {dim: axis.attrs["spacing"] for dim, axis in axes.items() if "spacing" in axis.attrs},
     )
 
 
-def as_annotation(annotation: Any, resolution: float | Sequence[float] | None) -> xr.DataArray:
+def as_annotation(
+    annotation: Any,
+    resolution: float | Sequence[float] | None,
+    *,
+    orientation: str | None = None,
+) -> xr.DataArray:
     """Make an annotation volume of an array: labelled, chunked, with unsigned structure ids.
 
     Parameters
     ----------
     annotation
-        Three-dimensional NumPy array, dask array, or DataArray over ``ap``, ``dv`` and ``ml``. A
-        bare array is taken as posterior × inferior × right, the order of the Allen CCF.
+        Three-dimensional NumPy array, dask array, or DataArray over ``ap``, ``dv`` and ``ml``.
     resolution
         µm per voxel; may be left out where the array has coordinates, and must agree with them.
+    orientation
+        Direction in which the index of each axis grows, for an array without coordinates;
+        ``"PIR"``, that of the Allen CCF, if not given.
 
     Returns
     -------
@@ -135,9 +153,17 @@ def as_annotation(annotation: Any, resolution: float | Sequence[float] | None) -
         raise AnnotationError(
             f"annotation has shape {data.shape}; a volume has three axes with at least one voxel"
         )
-    grid = _grid_for(annotation, resolution)
+    grid = _grid_for(annotation, resolution, orientation)
     attrs = {"long_name": "structure id"}
-    return labelled(_chunked(_labels(data)), grid, attrs=attrs)
+    volume = labelled(_chunked(_labels(data)), grid, attrs=attrs)
+    if not isinstance(annotation, xr.DataArray):
+        return volume
+    # The given centres to the last digit: xarray aligns arrays by equal coordinates, and drops
+    # what lies at others without a word.
+    given = [dim for dim in annotation.dims if dim in annotation.coords]
+    return volume.assign_coords(
+        {d: (d, np.asarray(annotation[d], np.float64), volume[d].attrs) for d in given}
+    )
 
 
 def _check_units(axes: Mapping[str, xr.DataArray]) -> None:
@@ -151,25 +177,36 @@ def _check_units(axes: Mapping[str, xr.DataArray]) -> None:
             raise GridError(f"{dim} coordinates are in {units!r}; convert them to micrometer")
 
 
-def _grid_for(annotation: Any, resolution: float | Sequence[float] | None) -> Grid:
+def _grid_for(
+    annotation: Any, resolution: float | Sequence[float] | None, orientation: str | None
+) -> Grid:
+    """Grid of the coordinates where there are any, else of what the caller says."""
     spacing = None if resolution is None else spacing_of(resolution)
-    if isinstance(annotation, xr.DataArray) and all(
-        d in annotation.coords for d in annotation.dims
-    ):
-        grid = grid_of(annotation)
-        if spacing is not None and not np.allclose(spacing, grid.spacing, rtol=1e-6):
-            raise GridError(
-                f"resolution {spacing} contradicts the coordinates of the annotation, which are "
-                f"{grid.spacing} µm apart; leave the resolution out or correct the coordinates"
-            )
-        return grid
+    if isinstance(annotation, xr.DataArray):
+        _check_units({str(dim): annotation[dim] for dim in annotation.dims})
+        if set(annotation.dims) <= set(annotation.coords):
+            return _stated_grid(annotation, spacing, orientation)
+        house = "".join(_HOUSE_DIRECTION[str(dim)][0].upper() for dim in annotation.dims)
+    else:
+        house = "PIR"
     if spacing is None:
         raise GridError("the annotation has no coordinates; give its resolution in µm, like 25")
-    if not isinstance(annotation, xr.DataArray):
-        return Grid(annotation.shape, spacing)
-    _check_units({str(dim): annotation[dim] for dim in annotation.dims})
-    letters = [_HOUSE_DIRECTION[str(dim)][0].upper() for dim in annotation.dims]
-    return Grid(annotation.shape, spacing, orientation="".join(letters))  # type: ignore[arg-type]
+    return Grid(annotation.shape, spacing, orientation=orientation or house)
+
+
+def _stated_grid(annotation: xr.DataArray, spacing: Triple | None, orientation: str | None) -> Grid:
+    grid = grid_of(annotation, spacing)
+    if spacing is not None and not np.allclose(spacing, grid.spacing, rtol=1e-6):
+        raise GridError(
+            f"resolution {spacing} contradicts the coordinates of the annotation, which are "
+            f"{grid.spacing} µm apart; leave the resolution out or correct the coordinates"
+        )
+    if orientation is not None and parse_orientation(orientation) != grid.orientation:
+        raise GridError(
+            f"orientation {orientation!r} contradicts the coordinates of the annotation, which "
+            f"are {grid.orientation!r}; leave the orientation out or correct the coordinates"
+        )
+    return grid
 
 
 def _labels(data: Any) -> Any:

@@ -2,7 +2,7 @@
 
 A text file with a row per label, ``IDX R G B A VIS MSH "LABEL"``, separated by white space: the
 number of the label (at most 65 535), its colour (0 to 255), its opacity (0 to 1), whether it and
-its mesh are visible (0 or 1), and its name. Source: the comment atop the files that ITK-SNAP writes.
+its mesh are visible (0 or 1), and its name. Source: the comment atop files that ITK-SNAP writes.
 """
 
 import csv

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import fsspec
 
 from refspace.errors import FormatError
+from refspace.files import replacing
 from refspace.structure_tree import StructureTree
 
 # The largest published ontology is some MB. A hostile file is not read beyond this.
@@ -151,3 +152,26 @@ def _brainglobe_records(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
         }
         for order, row in enumerate(rows)
     ]
+
+
+def write_structures(path: str | os.PathLike[str], tree: StructureTree) -> None:
+    """Write a structure tree as a JSON list of cleaned structures.
+
+    Parameters
+    ----------
+    path
+        Local file to write; it appears only when it is complete.
+    tree
+        The structures.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = tempfile.mkdtemp() + "/structures.json"
+    >>> write_structures(path, StructureTree([{"id": 997, "structure_id_path": [997]}]))
+    >>> read_structures(path).node_ids()
+    [997]
+    """
+    lines = ",\n".join(json.dumps(node, ensure_ascii=False) for node in tree.nodes())
+    with replacing(path) as temporary:
+        temporary.write_text(f"[\n{lines}\n]\n", encoding="utf-8")

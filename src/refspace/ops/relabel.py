@@ -176,8 +176,14 @@ def _meta(ndim: int, dtype: npt.DTypeLike) -> NDArray[Any]:
 
 
 def _check_same_place(domain: xr.DataArray, covered: xr.DataArray) -> None:
+    if domain.dims != covered.dims and set(domain.dims) == set(covered.dims):
+        raise GridError(f"domain has dims {domain.dims}; the annotation {covered.dims}: transpose")
     if not set(domain.dims) <= set(domain.coords):
         return
     domain_grid, grid = grid_of(domain), grid_of(covered)
-    if domain_grid != grid:
+    # A spacing that is a difference of centres may differ from a stated one in its last digit.
+    if domain_grid.orientation != grid.orientation or not all(
+        np.allclose(domain_grid.coordinates(dim), grid.coordinates(dim), rtol=1e-6)
+        for dim in grid.dims
+    ):
         raise GridError(f"domain lies on {domain_grid}; the annotation on {grid}: resample one")

@@ -1,6 +1,6 @@
 """Annotation volumes at another resolution."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any, Literal, get_args
 
@@ -61,26 +61,30 @@ def downsample(
     ratios = grid.ratios(target_resolution)
     if method == "mode":
         data = _mode(annotation.data, ratios, target.shape)
+    elif method == "nearest":
+        data = _take(annotation, map(_nearest, grid.shape, target.shape, ratios))
     else:
-        pick = _nearest if method == "nearest" else _endpoints
-        index = map(pick, grid.shape, target.shape, ratios)
-        data = annotation.isel(dict(zip(grid.dims, index, strict=True))).data
+        data = _take(annotation, map(_endpoints, grid.shape, target.shape))
     return labelled(data, target, str(annotation.name), annotation.attrs)
+
+
+def _take(annotation: xr.DataArray, index: Iterable[NDArray[np.intp]]) -> dask.array.Array:
+    """Voxels at the crossings of one index per axis."""
+    return annotation.isel(dict(zip(annotation.dims, index, strict=True))).data
 
 
 def _nearest(count: int, cells: int, ratio: Fraction) -> NDArray[np.intp]:
     """Index of the voxel that holds the centre of each cell, in exact integers."""
-    index = (2 * np.arange(cells, dtype=np.int64) + 1) * ratio.numerator
-    return np.minimum(index // (2 * ratio.denominator), count - 1).astype(np.intp)
+    doubled = (2 * np.arange(cells) + 1) * ratio.numerator
+    index: NDArray[np.intp] = np.minimum(doubled // (2 * ratio.denominator), count - 1)
+    return index
 
 
-def _endpoints(count: int, cells: int, ratio: Fraction) -> NDArray[np.intp]:
-    """Index of the voxel that AllenSDK takes: first and last coincide, halves round up.
-
-    Its ratio is that of the index ranges, not that of the resolutions.
-    """
+def _endpoints(count: int, cells: int) -> NDArray[np.intp]:
+    """Index of the voxel that AllenSDK takes: first and last coincide, halves round up."""
     step = (count - 1) / (cells - 1) if cells > 1 else 1.0
-    return np.floor(np.arange(cells) * step + 0.5).astype(np.intp)
+    index: NDArray[np.intp] = np.floor(np.arange(cells) * step + 0.5).astype(np.intp)
+    return index
 
 
 def _mode(

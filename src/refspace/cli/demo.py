@@ -1,0 +1,98 @@
+"""The main job on the built-in sample atlas."""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from refspace.cli.progress import Progress
+from refspace.cli.tables import counts_table, format_table
+from refspace.formats.nrrd import write_nrrd
+from refspace.formats.structures import read_structures, write_structures
+from refspace.plotting import PLANES, save_slice
+from refspace.reference_space import ReferenceSpace
+from refspace.samples import phantom
+from refspace.samples.ontology import MAJOR_DIVISIONS_SET
+
+_AREA = "VISp"
+# Cuts through the visual cortex.
+_SLICES = {"ap": 8000.0, "dv": 2500.0, "ml": 3800.0}
+
+
+def run_demo(folder: Path, resolution: Any) -> None:
+    """Make the sample atlas, ask it what people ask an atlas, and write the answers.
+
+    Parameters
+    ----------
+    folder
+        Where to write; made if missing, files of an earlier run are replaced.
+    resolution
+        µm per voxel of the sample.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    atlas = folder / "annotation.nrrd", folder / "structures.json"
+    space = _make_atlas(*atlas, resolution)
+    _print_counts(space)
+    written = [*atlas, _write_mask(space, folder), *_write_slices(space, folder)]
+    written += _write_coarse(space, folder)
+    click.echo(f"\nwrote {len(written)} files into {folder}:")
+    for path in written:
+        click.echo(f"  {path.name:22} {path.stat().st_size / 1000:7.0f} kB")
+    click.echo(_next_steps(*atlas))
+
+
+def _make_atlas(annotation: Path, structures: Path, resolution: Any) -> ReferenceSpace:
+    """Write the phantom to files, and open those as a user would open an atlas."""
+    sample = phantom(resolution)
+    with Progress("computing the sample brain"):
+        write_nrrd(annotation, sample.annotation)
+    write_structures(structures, sample.structure_tree)
+    return ReferenceSpace(read_structures(structures), annotation)
+
+
+def _write_mask(space: ReferenceSpace, folder: Path) -> Path:
+    path = folder / f"mask_{_AREA}.nrrd"
+    with Progress(f"masking {_AREA}"):
+        write_nrrd(path, space.make_structure_mask(_AREA))
+    return path
+
+
+def _write_slices(space: ReferenceSpace, folder: Path) -> Iterator[Path]:
+    for dim, position in _SLICES.items():
+        path = folder / f"slice_{PLANES[dim]}.png"
+        with Progress(f"drawing a {PLANES[dim]} slice, {_AREA} outlined"):
+            save_slice(path, space, dim, position, outline=_AREA)
+        yield path
+
+
+def _write_coarse(space: ReferenceSpace, folder: Path) -> list[Path]:
+    """Downsample, and export the result for ITK-SNAP, whose volumes are best small."""
+    paths = [folder / name for name in ("coarse.nrrd", "itksnap.nrrd", "itksnap_labels.txt")]
+    coarse = space.downsample([2 * r for r in space.resolution], method="mode")
+    with Progress("downsampling, and exporting for ITK-SNAP"):
+        write_nrrd(paths[0], coarse.annotation)
+        coarse.write_itksnap_labels(paths[1], paths[2], itksnap_header=True)
+    return paths
+
+
+def _print_counts(space: ReferenceSpace) -> None:
+    click.echo(repr(space), err=True)
+    with Progress("counting the voxels of every structure"):
+        counts = space.voxel_counts()
+    divisions = space.structure_tree.get_structures_by_set_id(MAJOR_DIVISIONS_SET)
+    click.echo(format_table(counts_table(counts, [node["id"] for node in divisions])))
+
+
+def _next_steps(annotation: Path, structures: Path) -> str:
+    atlas = shlex.join([str(annotation), str(structures)])
+    picture = shlex.quote(str(annotation.with_name("motor.png")))
+    masks = shlex.quote(str(annotation.with_name("masks")))
+    return (
+        "\nLook at the slices, then try:\n"
+        f"  refspace counts {atlas} -s Isocortex,CP,TH\n"
+        f"  refspace slice {atlas} --axis horizontal --outline MOp -o {picture}\n"
+        f"  refspace mask {atlas} -s VISp,MOp -o {masks}\n"
+        "The same commands take your own NRRD annotation and structures file."
+    )

@@ -1,0 +1,128 @@
+"""Pictures of slices, with matplotlib (the ``plot`` extra)."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refspace.errors import MissingDependencyError
+from refspace.files import replacing
+from refspace.grid import Grid
+from refspace.reference_space import ReferenceSpace
+
+try:
+    from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
+except ImportError as error:  # pragma: no cover: the test environment has it
+    raise MissingDependencyError(
+        "pictures need matplotlib; install it with: pip install 'refspace[plot]'"
+    ) from error
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PLANES = {"ap": "coronal", "dv": "horizontal", "ml": "sagittal"}
+# Which axis is vertical: dv if it is there, else ap. Superior, or anterior, is at the top.
+_UPRIGHT = ("dv", "ap", "ml")
+_UP = ("superior", "anterior")
+
+
+def plot_slice(
+    space: ReferenceSpace,
+    axis: int | str,
+    position: float,
+    *,
+    outline: Any = (),
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Draw a slice in the structures' colours, upright, with their borders and axes in mm.
+
+    Parameters
+    ----------
+    space
+        The reference space.
+    axis, position
+        Where to cut, as for `ReferenceSpace.get_slice_image`.
+    outline
+        Structures to draw a white line around.
+    ax
+        Axes to draw into; those of a new figure if not given.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        With the picture; its figure is ``ax.figure``.
+
+    Examples
+    --------
+    >>> import refspace
+    >>> ax = plot_slice(refspace.phantom(resolution=200), "ap", 7000, outline="VISp")
+    >>> ax.get_title()
+    'coronal, ap = 7 mm'
+    """
+    if ax is None:
+        ax = Figure(figsize=(8, 6), layout="constrained").add_subplot()
+    image = space.get_slice_image(axis, position)
+    rows, columns = sorted(map(str, image.dims[:2]), key=_UPRIGHT.index)
+    (cut,) = set(space.grid.dims) - {rows, columns}
+    edges = {dim: _edges(space.grid, dim) for dim in (rows, columns)}
+    extent = (*edges[columns][[0, -1]], *edges[rows][[-1, 0]])
+    ax.imshow(image.transpose(rows, columns, "rgb"), extent=extent, interpolation="nearest")
+    plane = {cut: space.grid.index(cut, position)}
+    labels = space.annotation.isel(plane).transpose(rows, columns).values
+    ax.add_collection(_borders(labels, edges[rows], edges[columns], colors="#0006", linewidths=0.3))
+    if len(ids := space.structure_tree.resolve(outline)):
+        inside = space.make_structure_mask(ids).isel(plane).transpose(rows, columns).values
+        ax.add_collection(_borders(inside, edges[rows], edges[columns], colors="w", linewidths=1.2))
+    _name_axes(ax, space.grid, rows, columns)
+    ax.set_title(f"{PLANES[cut]}, {cut} = {position / 1000:g} mm")
+    return ax
+
+
+def save_slice(
+    path: str | os.PathLike[str],
+    space: ReferenceSpace,
+    axis: int | str,
+    position: float,
+    *,
+    outline: Any = (),
+) -> None:
+    """Write the picture that `plot_slice` draws to a file; its ending is its format.
+
+    Parameters
+    ----------
+    path
+        File to write, like ``slice.png``; it appears only when it is complete.
+    space, axis, position, outline
+        As for `plot_slice`.
+    """
+    figure = plot_slice(space, axis, position, outline=outline).figure
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150, bbox_inches="tight")  # type: ignore[union-attr]
+
+
+def _edges(grid: Grid, dim: str) -> NDArray[np.float64]:
+    """Edges of the voxels along an axis, in mm."""
+    axis = grid.axis(dim)
+    return (grid.origin[axis] + np.arange(grid.shape[axis] + 1) * grid.spacing[axis]) / 1000
+
+
+def _borders(
+    labels: NDArray[Any], y: NDArray[np.float64], x: NDArray[np.float64], **style: Any
+) -> LineCollection:
+    """Lines along the pixel edges between different labels."""
+    row, column = np.nonzero(labels[1:] != labels[:-1])
+    level = y[row + 1]
+    segments = [np.stack((x[column], level, x[column + 1], level), axis=1)]
+    row, column = np.nonzero(labels[:, 1:] != labels[:, :-1])
+    level = x[column + 1]
+    segments.append(np.stack((level, y[row], level, y[row + 1]), axis=1))
+    return LineCollection(list(np.concatenate(segments).reshape(-1, 2, 2)), **style)
+
+
+def _name_axes(ax: "Axes", grid: Grid, rows: str, columns: str) -> None:
+    ax.set_xlabel(f"{columns} [mm] → {grid.direction(columns)}")
+    ax.set_ylabel(f"{rows} [mm] → {grid.direction(rows)}")
+    if grid.direction(rows) in _UP:
+        ax.invert_yaxis()
