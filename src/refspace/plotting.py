@@ -1,12 +1,13 @@
 """Pictures of slices, with matplotlib (the ``plot`` extra)."""
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refspace.errors import MissingDependencyError
+from refspace.errors import FormatError, MissingDependencyError
 from refspace.files import replacing
 from refspace.grid import Grid
 from refspace.reference_space import ReferenceSpace
@@ -96,8 +97,16 @@ def save_slice(
         File to write, like ``slice.png``; it appears only when it is complete.
     space, axis, position, outline
         As for `plot_slice`.
+
+    Raises
+    ------
+    FormatError
+        If matplotlib knows no format of that ending.
     """
     figure = plot_slice(space, axis, position, outline=outline).figure
+    formats = figure.canvas.get_supported_filetypes()
+    if (ending := Path(path).suffix.removeprefix(".")) not in formats:
+        raise FormatError(f"pictures cannot end in {ending!r}; choose {', '.join(formats)}")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150, bbox_inches="tight")  # type: ignore[union-attr]
 

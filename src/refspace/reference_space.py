@@ -138,8 +138,8 @@ class ReferenceSpace:
         xarray.Dataset
             Over ``structure`` (ids, with coordinates ``acronym`` and ``name``): ``direct``, voxels
             that hold the structure's own id; ``total``, those of its subtree; ``volume``, that of
-            its subtree in mm³. Over ``unknown`` (ids that the volume holds and the tree does not
-            know): ``unknown_voxels``.
+            its subtree in mm³. Attributes ``unknown_ids`` and ``unknown_voxels``: ids that the
+            volume holds and the tree does not know, and how many voxels hold each.
 
         Examples
         --------
@@ -153,20 +153,22 @@ class ReferenceSpace:
         direct = np.array([self._voxels_of(i) for i in ids], np.int64)
         total = tree.total(direct)
         unknown = [i for i in self._label_counts if i != BACKGROUND and i not in tree]
-        unknown_voxels = np.array([self._label_counts[i] for i in unknown], np.int64)
         volume_attrs = {"units": "mm3", "long_name": "volume of the subtree"}
         return xr.Dataset(
             {
                 "direct": ("structure", direct, {"long_name": "voxels of the structure itself"}),
                 "total": ("structure", total, {"long_name": "voxels of the subtree"}),
                 "volume": ("structure", total * self.grid.voxel_volume, volume_attrs),
-                "unknown_voxels": ("unknown", unknown_voxels),
             },
             coords={
                 "structure": np.array(ids, np.int64),
                 "acronym": ("structure", _texts(tree, "acronym")),
                 "name": ("structure", _texts(tree, "name")),
-                "unknown": np.array(unknown, np.int64),
+            },
+            # Not variables: a second dim would cross every table made of the dataset with it.
+            attrs={
+                "unknown_ids": unknown,
+                "unknown_voxels": [self._label_counts[i] for i in unknown],
             },
         )
 

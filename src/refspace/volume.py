@@ -6,6 +6,7 @@ from typing import Any
 import dask.array
 import numpy as np
 import xarray as xr
+from dask.base import tokenize
 from numpy.typing import NDArray
 
 from refspace.errors import AnnotationError, GridError
@@ -156,13 +157,12 @@ def as_annotation(
     grid = _grid_for(annotation, resolution, orientation)
     attrs = {"long_name": "structure id"}
     volume = labelled(_chunked(_labels(data)), grid, attrs=attrs)
-    if not isinstance(annotation, xr.DataArray):
+    if not (isinstance(annotation, xr.DataArray) and set(grid.dims) <= set(annotation.coords)):
         return volume
     # The given centres to the last digit: xarray aligns arrays by equal coordinates, and drops
     # what lies at others without a word.
-    given = [dim for dim in annotation.dims if dim in annotation.coords]
     return volume.assign_coords(
-        {d: (d, np.asarray(annotation[d], np.float64), volume[d].attrs) for d in given}
+        {d: (d, np.asarray(annotation[d], np.float64), volume[d].attrs) for d in grid.dims}
     )
 
 
@@ -191,7 +191,13 @@ def _grid_for(
         house = "PIR"
     if spacing is None:
         raise GridError("the annotation has no coordinates; give its resolution in µm, like 25")
-    return Grid(annotation.shape, spacing, orientation=orientation or house)
+    grid = Grid(annotation.shape, spacing, orientation=orientation or house)
+    if isinstance(annotation, xr.DataArray) and grid.dims != annotation.dims:
+        raise GridError(
+            f"orientation {orientation!r} has the axes {', '.join(grid.dims)}; those of the "
+            f"annotation are {', '.join(map(str, annotation.dims))}"
+        )
+    return grid
 
 
 def _stated_grid(annotation: xr.DataArray, spacing: Triple | None, orientation: str | None) -> Grid:
@@ -237,7 +243,8 @@ def unsigned_labels(block: NDArray[Any]) -> NDArray[np.uint32]:
     """
     if block.size and block.dtype.kind == "f":
         _check_floats(block)
-    low, high = (block.min(), block.max()) if block.size else (0, 0)
+    # Python numbers: float16 cannot be compared with the largest id.
+    low, high = (block.min().item(), block.max().item()) if block.size else (0, 0)
     if low < 0:
         raise AnnotationError(
             f"annotation holds {low}; structure ids are not negative. If negative ids mark a "
@@ -271,8 +278,12 @@ def _chunked(data: Any) -> dask.array.Array:
         return data
     slowest = int(np.argmax(np.abs(data.strides)))
     layers = max(1, _SLAB_BYTES * data.shape[slowest] // data.nbytes)
-    chunks = tuple(layers if axis == slowest else -1 for axis in range(data.ndim))
+    cut = [layers if axis == slowest else -1 for axis in range(data.ndim)]
+    chunks = dask.array.core.normalize_chunks(cut, data.shape)
     # Hashed in memory order: dask's own token copies an array that is not C-contiguous.
-    token = dask.base.tokenize(data.ravel(order="K"), data.shape, data.strides)
-    array: dask.array.Array = dask.array.from_array(data, chunks, name=f"annotation-{token}")
-    return array
+    name = f"annotation-{tokenize(data.ravel(order='K'), data.shape, data.strides)}"
+    # dask.array.from_array would copy the array, and into C order.
+    parts = dask.array.core.slices_from_chunks(chunks)
+    keys = [(name, *index) for index in np.ndindex(*map(len, chunks))]
+    views = {key: data[part] for key, part in zip(keys, parts, strict=True)}
+    return dask.array.Array(views, name, chunks, dtype=data.dtype)

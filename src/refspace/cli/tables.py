@@ -6,6 +6,8 @@ import click
 import pandas as pd
 import xarray as xr
 
+_NAME_WIDTH = 40
+
 
 def counts_table(counts: xr.Dataset, structure_ids: Collection[int] = ()) -> pd.DataFrame:
     """Rows of some structures, or of all that have voxels, by id."""
@@ -17,19 +19,18 @@ def counts_table(counts: xr.Dataset, structure_ids: Collection[int] = ()) -> pd.
 
 def format_table(table: pd.DataFrame) -> str:
     """Table as text, the names flush left and cut to a line."""
-    names = table["name"].str.slice(0, 40)
-    shown = table.assign(name=names.str.ljust(names.str.len().max() or 0)).reset_index()
+    names = [str(name)[:_NAME_WIDTH] for name in table["name"]]
+    width = max(map(len, names), default=0)
+    shown = table.assign(name=[name.ljust(width) for name in names]).reset_index()
     return shown.to_string(index=False, float_format="{:.3f}".format)
 
 
 def warn_of_unknown(counts: xr.Dataset) -> None:
     """Say on standard error which ids of the volume the tree does not know."""
-    if counts.sizes["unknown"]:
-        ids = ", ".join(map(str, counts["unknown"].values[:5]))
-        more = ", …" if counts.sizes["unknown"] > 5 else ""
-        voxels = int(counts["unknown_voxels"].sum())
+    ids, voxels = counts.attrs["unknown_ids"], counts.attrs["unknown_voxels"]
+    if ids:
+        shown = ", ".join(map(str, ids[:5])) + (", …" if len(ids) > 5 else "")
         click.echo(
-            f"Warning: {voxels} voxels hold {counts.sizes['unknown']} ids that the structures "
-            f"lack: {ids}{more}",
+            f"Warning: {sum(voxels)} voxels hold {len(ids)} ids that the structures lack: {shown}",
             err=True,
         )
