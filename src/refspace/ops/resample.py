@@ -1,6 +1,6 @@
 """Annotation volumes at another resolution."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, Literal, get_args
 
@@ -62,15 +62,61 @@ def downsample(
     if method == "mode":
         data = _mode(annotation.data, ratios, target.shape)
     elif method == "nearest":
-        data = _take(annotation, map(_nearest, grid.shape, target.shape, ratios))
+        data = _take(annotation.data, [*map(_nearest, grid.shape, target.shape, ratios)])
     else:
-        data = _take(annotation, map(_endpoints, grid.shape, target.shape))
+        data = _take(annotation.data, [*map(_endpoints, grid.shape, target.shape)])
     return labelled(data, target, str(annotation.name), annotation.attrs)
 
 
-def _take(annotation: xr.DataArray, index: Iterable[NDArray[np.intp]]) -> dask.array.Array:
-    """Voxels at the crossings of one index per axis."""
-    return annotation.isel(dict(zip(annotation.dims, index, strict=True))).data
+def _take(data: dask.array.Array, index: Sequence[NDArray[np.intp]]) -> dask.array.Array:
+    """Voxels at the crossings of one rising index per axis."""
+    cuts, source = zip(
+        *(
+            _common_cuts(_bounds(_finer(chunks, Fraction(count, taken.size))), taken)
+            for chunks, count, taken in zip(data.chunks, data.shape, index, strict=True)
+        ),
+        strict=True,
+    )
+    result: dask.array.Array = data.rechunk(tuple(map(_sizes, source))).map_blocks(
+        _take_block,
+        index=index,
+        cuts=cuts,
+        source=source,
+        chunks=tuple(map(_sizes, cuts)),
+        meta=np.empty((0, 0, 0), data.dtype),
+    )
+    return result
+
+
+def _take_block(
+    block: NDArray[Any],
+    index: Sequence[NDArray[np.intp]],
+    cuts: Sequence[Sequence[int]],
+    source: Sequence[Sequence[int]],
+    block_id: tuple[int, ...],
+) -> NDArray[Any]:
+    """Voxels of one block."""
+    within = [
+        taken[axis_cuts[i] : axis_cuts[i + 1]] - bounds[i]
+        for taken, axis_cuts, bounds, i in zip(index, cuts, source, block_id, strict=True)
+    ]
+    if block.flags.f_contiguous:
+        # Walked as it lies in memory: in C order this takes four times as long.
+        return block.T[np.ix_(*within[::-1])].T
+    return block[np.ix_(*within)]
+
+
+def _common_cuts(bounds: Sequence[int], index: NDArray[np.intp]) -> tuple[list[int], list[int]]:
+    """Cells at which blocks of the result begin, and the voxels at which theirs do.
+
+    A block without a voxel that is taken is joined to the one before.
+    """
+    cuts, source = [0], [0]
+    for cut, bound in zip(np.searchsorted(index, bounds[1:-1]).tolist(), bounds[1:-1], strict=True):
+        if cuts[-1] < cut < index.size:
+            cuts.append(cut)
+            source.append(bound)
+    return [*cuts, index.size], [*source, bounds[-1]]
 
 
 def _nearest(count: int, cells: int, ratio: Fraction) -> NDArray[np.intp]:
@@ -101,9 +147,10 @@ def _mode(
     ]
     blocks = data.rechunk(tuple(_sizes(bounds) for bounds in source))
     # A cell that ends within a voxel needs that voxel, which the next block holds.
-    depth = {axis: (0, int(ratio.denominator > 1)) for axis, ratio in enumerate(ratios)}
-    lent: dask.array.Array = dask.array.overlap.overlap(blocks, depth, boundary="none")
-    result: dask.array.Array = lent.map_blocks(
+    shared = {axis: (0, 1) for axis, ratio in enumerate(ratios) if ratio.denominator > 1}
+    if shared:
+        blocks = dask.array.overlap.overlap(blocks, shared, boundary="none")
+    result: dask.array.Array = blocks.map_blocks(
         _mode_block,
         cuts=cuts,
         source=source,
@@ -128,6 +175,8 @@ def _mode_block(
             cuts, ratios, source, block_id, block.shape, strict=True
         )
     ]
+    if block.flags.f_contiguous:
+        return runs.mode(block.T, axes[::-1]).T
     return runs.mode(block, axes)
 
 
