@@ -38,8 +38,9 @@ def renumber(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, int]]:
     >>> renumber(table)[1]
     {70000: 1, 997: 2}
     """
-    # A stable sort by code point, whatever string type the labels have.
-    order = sorted(range(len(table)), key=lambda row: str(table["LABEL"].iloc[row]))
+    # A stable sort of Python's values: texts by code point, whatever string type the table has.
+    labels = table["LABEL"].tolist()
+    order = sorted(range(len(labels)), key=labels.__getitem__)
     ordered = table.iloc[order].reset_index(drop=True)
     numbers = {int(old): new for new, old in enumerate(ordered["IDX"], start=1)}
     return ordered.assign(IDX=list(numbers.values())), numbers

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import fsspec
 
-from refspace.errors import FormatError
+from refspace.errors import FormatError, OntologyError
 from refspace.files import replacing
 from refspace.structure_tree import StructureTree
 
@@ -57,9 +57,9 @@ def read_structures(path: str | os.PathLike[str]) -> StructureTree:
     text = _read_text(path)
     try:
         records = _json_records(text) if text.lstrip()[:1] in ("{", "[") else _csv_records(text)
-    except FormatError as error:
-        raise FormatError(f"{os.fspath(path)}: {error}") from error
-    return StructureTree(StructureTree.clean_structures(records))
+        return StructureTree(StructureTree.clean_structures(records))
+    except (FormatError, OntologyError) as error:
+        raise type(error)(f"{os.fspath(path)}: {error}") from error
 
 
 def _read_text(path: str | os.PathLike[str]) -> str:
@@ -77,7 +77,9 @@ def _read_text(path: str | os.PathLike[str]) -> str:
 def _json_records(text: str) -> list[dict[str, Any]]:
     try:
         content = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
-    except json.JSONDecodeError as error:
+    except FormatError:
+        raise
+    except ValueError as error:
         raise FormatError(f"not valid JSON: {error}") from error
     except RecursionError as error:
         raise FormatError("nested too deeply for an ontology") from error
@@ -115,13 +117,17 @@ def _csv_records(text: str) -> list[dict[str, Any]]:
     if any(None in row or None in row.values() for row in rows):
         raise FormatError("rows have more or fewer cells than the header has columns")
     if {"identifier", "parent_identifier"} <= columns:
-        return _brainglobe_records(rows)
-    if "id" in columns and columns & {"structure_id_path", "parent_structure_id"}:
-        return [_allen_record(row) for row in rows]
-    raise FormatError(
-        f"columns are {', '.join(sorted(columns)) or 'missing'}; a table of structures has id and "
-        "structure_id_path or parent_structure_id, or identifier and parent_identifier"
-    )
+        records = _brainglobe_records(rows)
+    elif "id" in columns and columns & {"structure_id_path", "parent_structure_id"}:
+        records = [_allen_record(row) for row in rows]
+    else:
+        raise FormatError(
+            f"columns are {', '.join(sorted(columns)) or 'missing'}; a table of structures has id "
+            "and structure_id_path or parent_structure_id, or identifier and parent_identifier"
+        )
+    if not records:
+        raise FormatError("holds no structures, only the names of columns")
+    return records
 
 
 def _allen_record(row: Mapping[str, str]) -> dict[str, Any]:

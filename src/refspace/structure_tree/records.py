@@ -6,6 +6,7 @@ graph download does.
 """
 
 import operator
+import reprlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -44,7 +45,8 @@ def structure_id(value: Any) -> int:
             number = operator.index(value)
     except (TypeError, ValueError) as error:
         raise OntologyError(
-            f"{value!r} is not a structure id; ids are integers from 0 to {MAX_ID}, never floats"
+            f"{reprlib.repr(value)} is not a structure id; ids are integers from 0 to {MAX_ID}, "
+            "never floats"
         ) from error
     if not 0 <= number <= MAX_ID:
         raise OntologyError(f"structure id {number} is out of range; ids go from 0 to {MAX_ID}")
@@ -53,14 +55,46 @@ def structure_id(value: Any) -> int:
 
 def path_to_list(path: str | Iterable[Any]) -> list[int]:
     """Ids of a structure path, ``"/997/8/"`` or already a list."""
-    parts = path.strip("/").split("/") if isinstance(path, str) else path
-    return [structure_id(part) for part in parts if part != ""]
+    if not isinstance(path, Iterable):
+        raise OntologyError(f"{path!r} is not a structure path; give ids from the root down")
+    parts = path.split("/") if isinstance(path, str) else path
+    return [structure_id(_whole(part)) for part in parts if part != ""]
+
+
+def _whole(number: Any) -> Any:
+    """Turn a float without a fraction, which tables make of integers, into an integer."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+def given_path(record: Mapping[str, Any]) -> list[int]:
+    """Path that a structure came with; empty if it came with none."""
+    path = record.get("structure_id_path")
+    return [] if path is None else path_to_list(path)
+
+
+def as_record(node: Any) -> Record:
+    """Copy what describes a structure or a set, once it is known to be a record."""
+    if not isinstance(node, Mapping):
+        raise OntologyError(f"{reprlib.repr(node)} is not a record; give dicts with an id each")
+    return dict(node)
+
+
+def elements(record: Mapping[str, Any], field: str) -> list[Any]:
+    """Elements of a field that holds a list; none if it is missing or null."""
+    value = record.get(field)
+    if value is None:
+        return []
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+        given = f"structure {reprlib.repr(record.get('id'))} has {field} {reprlib.repr(value)}"
+        raise OntologyError(f"{given}; give a list")
+    return list(value)
 
 
 def hex_to_rgb(color: str | Iterable[float]) -> list[int]:
     """Red, green and blue of a hexadecimal colour, or of a triplet that is one already.
 
-    Tables that went through a spreadsheet have lost leading zeros: short colours are padded.
+    Tables that went through a spreadsheet have lost leading zeros: short colours are padded,
+    unless a ``#`` says that they were text all the time.
 
     Raises
     ------
@@ -73,14 +107,16 @@ def hex_to_rgb(color: str | Iterable[float]) -> list[int]:
     ([1, 147, 153], [1, 147, 153])
     """
     try:
-        if not isinstance(color, str):
-            red, green, blue = (int(part) for part in color)
-            return [red, green, blue]
-        digits = color.strip().removeprefix("#").rjust(6, "0")
-        red, green, blue = bytes.fromhex(digits)
+        if isinstance(color, str):
+            text = color.strip()
+            digits = text[1:] if text.startswith("#") else text and text.rjust(6, "0")
+            red, green, blue = bytes.fromhex(digits)
+        else:
+            red, green, blue = bytes(map(_whole, color))
     except (TypeError, ValueError) as error:
         raise OntologyError(
-            f"{color!r} is not a colour; give six hexadecimal digits or three numbers"
+            f"{reprlib.repr(color)} is not a colour; give six hexadecimal digits or three "
+            "integers from 0 to 255"
         ) from error
     return [red, green, blue]
 
@@ -103,21 +139,22 @@ def flatten(roots: Iterable[Mapping[str, Any]]) -> list[Record]:
     stack: list[tuple[Mapping[str, Any], list[int]]] = [(root, []) for root in roots]
     stack.reverse()
     while stack:
-        node, above = stack.pop()
+        nested, above = stack.pop()
+        node = as_record(nested)
         path = [*above, structure_id(node.get("id"))]
         if len(path) > MAX_DEPTH:
             raise OntologyError(f"structures are nested deeper than {MAX_DEPTH} levels")
-        record = {key: value for key, value in node.items() if key != "children"}
-        flat.append({**record, "structure_id_path": path})
-        stack += [(child, path) for child in node.get("children") or ()][::-1]
+        stack += [(child, path) for child in elements(node, "children")][::-1]
+        node.pop("children", None)
+        flat.append({**node, "structure_id_path": path})
     return flat
 
 
 def collect_sets(record: Mapping[str, Any]) -> list[int]:
     """Ids of the sets that a structure is in, sorted; given as ids, as records, or both."""
-    ids = {structure_id(value) for value in record.get("structure_set_ids") or ()}
-    ids |= {structure_id(item["id"]) for item in record.get("structure_sets") or ()}
-    return sorted(ids)
+    ids = elements(record, "structure_set_ids")
+    ids += [as_record(item).get("id") for item in elements(record, "structure_sets")]
+    return sorted(set(map(structure_id, ids)))
 
 
 WHITELIST = (
@@ -144,11 +181,16 @@ def clean(
     transforms: Mapping[str, Callable[[Any], Any]],
     renames: Mapping[str, str],
 ) -> list[Record]:
-    """Keep some fields of each record, convert their values, then rename them."""
+    """Keep some fields of each record, convert their values, then rename them.
+
+    Null stays null: a field without a value.
+    """
     kept_as_is = set(renames.values())
     return [
         {
-            renames.get(key, key): transforms[key](value) if key in transforms else value
+            renames.get(key, key): transforms[key](value)
+            if key in transforms and value is not None
+            else value
             for key, value in record.items()
             if key in fields or key in kept_as_is
         }
@@ -158,7 +200,7 @@ def clean(
 
 def with_paths(records: Sequence[Record]) -> list[Record]:
     """Records with a path each; derived from ``parent_structure_id`` where none is given."""
-    if all("structure_id_path" in r or "parent_structure_id" not in r for r in records):
+    if all(given_path(r) or "parent_structure_id" not in r for r in records):
         return list(records)
     ids = [structure_id(record.get("id")) for record in records]
     paths = tree_paths(tree_graph([(i, parent_id(r)) for i, r in zip(ids, records, strict=True)]))
@@ -167,10 +209,9 @@ def with_paths(records: Sequence[Record]) -> list[Record]:
 
 def parent_id(record: Mapping[str, Any]) -> int | None:
     """Id of the parent: from the path where there is one, else from ``parent_structure_id``."""
-    path = record.get("structure_id_path")
+    path = given_path(record)
     if path:
-        ids = path_to_list(path)
-        return ids[-2] if len(ids) > 1 else None
+        return path[-2] if len(path) > 1 else None
     value = record.get("parent_structure_id")
     return None if value in (None, "") else structure_id(value)
 

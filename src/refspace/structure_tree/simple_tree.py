@@ -1,14 +1,15 @@
 """A tree of records, over a networkx graph: look-ups that know nothing of brains."""
 
 import difflib
+import operator
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from numbers import Integral
 from typing import Any, TypeVar
 
 import networkx as nx
 
-from refspace.errors import NotUniqueError, StructureNotFoundError
-from refspace.structure_tree.records import Record, tree_graph, tree_paths
+from refspace.errors import MissingFieldError, NotUniqueError, StructureNotFoundError
+from refspace.structure_tree.records import Record, listing, tree_graph, tree_paths
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -45,6 +46,8 @@ class SimpleTree:
         node_id_cb: Callable[[Record], int],
         parent_id_cb: Callable[[Record], int | None],
     ) -> None:
+        self.node_id_cb = node_id_cb
+        self.parent_id_cb = parent_id_cb
         records = {}
         parents = []
         for record in map(dict, nodes):
@@ -104,11 +107,11 @@ class SimpleTree:
         [{'id': 1}, None]
         """
         if node_ids is None:
-            return [dict(record) for _, record in self.graph.nodes(data=True)]
+            return [_copied(record) for _, record in self.graph.nodes(data=True)]
         return [
             None
             if isinstance(value, Integral) and value not in self
-            else dict(self.graph.nodes[self._resolve_one(value)])
+            else _copied(self.graph.nodes[self._resolve_one(value)])
             for value in as_list(node_ids)
         ]
 
@@ -118,7 +121,9 @@ class SimpleTree:
 
     def parents(self, node_ids: Any) -> list[Any]:
         """Record of the parent of each node, None for a root."""
-        return [None if i is None else dict(self.graph.nodes[i]) for i in self.parent_ids(node_ids)]
+        return [
+            None if i is None else _copied(self.graph.nodes[i]) for i in self.parent_ids(node_ids)
+        ]
 
     def child_ids(self, node_ids: Any) -> list[list[int]]:
         """Ids of the children of each node."""
@@ -187,7 +192,7 @@ class SimpleTree:
 
     def nodes_by_property(
         self,
-        key: str,
+        key: str | Callable[[Record], Any],
         values: Iterable[Any],
         to_fn: Callable[[Record], Any] | None = None,
     ) -> list[Any]:
@@ -196,7 +201,7 @@ class SimpleTree:
         Parameters
         ----------
         key
-            Name of the property, unique to each node.
+            Name of the property, unique to each node, or a function that gives it.
         values
             Values to look for.
         to_fn
@@ -204,25 +209,49 @@ class SimpleTree:
 
         Raises
         ------
+        MissingFieldError
+            If nodes do not have the property.
         NotUniqueError
             If nodes share the property.
         StructureNotFoundError
             If no node has a value.
         """
-        records = self.value_map(lambda record: record[key], lambda record: record)
+        from_fn = key if callable(key) else self._getter(key)
+        records = self.value_map(from_fn, lambda record: record)
         wanted = as_list(values)
         for value in wanted:
             if value not in records:
+                name = getattr(key, "__name__", key)
                 raise StructureNotFoundError(
-                    f"no structure has {key} {value!r}{did_you_mean(value, records)}"
+                    f"no structure has {name} {value!r}{did_you_mean(value, records)}"
                 )
         found = [records[value] for value in wanted]
         return found if to_fn is None else [to_fn(record) for record in found]
 
+    def _getter(self, field: str) -> Callable[[Record], Any]:
+        lacking = [i for i, record in self.graph.nodes(data=True) if field not in record]
+        if lacking:
+            raise MissingFieldError(f"nodes have no {field}: {listing(lacking)}")
+        return operator.itemgetter(field)
+
 
 def as_list(values: Any) -> list[Any]:
-    """Make a list of one of a single id or name, and a list of any other collection."""
-    return [values] if isinstance(values, Integral | str) else list(values)
+    """Make a list of one of a single id or name, and a list of any collection."""
+    values = _plain(values)
+    single = isinstance(values, str) or not isinstance(values, Iterable)
+    return [values] if single else [_plain(value) for value in values]
+
+
+def _plain(value: Any) -> Any:
+    """Python's own value of an element of an array, be it a NumPy scalar or zero-dimensional."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
+def _copied(record: Mapping[str, Any]) -> Record:
+    """Copy of a record, and of the lists in it."""
+    return {
+        key: value.copy() if isinstance(value, list) else value for key, value in record.items()
+    }
 
 
 def did_you_mean(value: Any, candidates: Iterable[Any]) -> str:

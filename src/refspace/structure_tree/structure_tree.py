@@ -1,7 +1,9 @@
 """The tree of brain structures, with AllenSDK's ``StructureTree`` interface."""
 
 import html
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from numbers import Integral
 from typing import Any
 
@@ -34,8 +36,8 @@ class StructureTree(SimpleTree):
     Raises
     ------
     OntologyError
-        If ids are not unique integers, a parent is missing, structures descend from themselves, or
-        a path contradicts the tree.
+        If ids are not unique integers, a parent is missing, structures descend from themselves, a
+        path contradicts the tree, or a colour is not one.
 
     Examples
     --------
@@ -51,12 +53,14 @@ class StructureTree(SimpleTree):
     """
 
     def __init__(self, nodes: Iterable[Mapping[str, Any]]) -> None:
-        structures = [dict(node) for node in nodes]
+        structures = [rec.as_record(node) for node in nodes]
         if any(node.get("children") for node in structures):
             structures = rec.flatten(structures)
         for node in structures:
             node["id"] = rec.structure_id(node.get("id"))
-        super().__init__(structures, lambda node: node["id"], rec.parent_id)
+            if node.get("rgb_triplet") is not None:
+                node["rgb_triplet"] = rec.hex_to_rgb(node["rgb_triplet"])
+        super().__init__(structures, operator.itemgetter("id"), rec.parent_id)
         self._check_paths()
         self._by_acronym = self._lookup("acronym")
         self._by_name = self._lookup("name")
@@ -65,8 +69,8 @@ class StructureTree(SimpleTree):
         """Give each structure its path, after comparing it with the one that it came with."""
         wrong = []
         for node_id, record in self.graph.nodes(data=True):
-            given = record.get("structure_id_path")
-            if given and rec.path_to_list(given) != self._paths[node_id]:
+            given = rec.given_path(record)
+            if given and given != self._paths[node_id]:
                 wrong.append(node_id)
             record["structure_id_path"] = list(self._paths[node_id])
         if wrong:
@@ -74,11 +78,14 @@ class StructureTree(SimpleTree):
                 f"structure_id_path contradicts the parents' paths: {rec.listing(wrong)}"
             )
 
-    def _lookup(self, field: str) -> dict[str, list[int]]:
-        ids: dict[str, list[int]] = {}
+    def _lookup(self, field: str) -> dict[Hashable, list[int]]:
+        ids: dict[Hashable, list[int]] = {}
         for node_id, record in self.graph.nodes(data=True):
-            if record.get(field) is not None:
-                ids.setdefault(record[field], []).append(node_id)
+            text = record.get(field)
+            if not isinstance(text, Hashable):
+                raise OntologyError(f"the {field} of structure {node_id} is no text")
+            if text is not None:
+                ids.setdefault(text, []).append(node_id)
         return ids
 
     # ----- finding structures
@@ -126,8 +133,9 @@ class StructureTree(SimpleTree):
                 )
             if found:
                 return found[0]
-            if value.isdecimal() and int(value) in self:
-                return int(value)
+            with suppress(OntologyError):
+                if (number := rec.structure_id(value)) in self:
+                    return number
         hint = did_you_mean(value, [*self._by_acronym, *self._by_name])
         raise StructureNotFoundError(f"no structure has acronym, name or id {value!r}{hint}")
 
@@ -158,11 +166,15 @@ class StructureTree(SimpleTree):
     def get_structures_by_set_id(self, structure_set_ids: int | Iterable[int]) -> list[Record]:
         """Structures that are in at least one of some sets."""
         wanted = set(as_list(structure_set_ids))
-        return self.filter_nodes(lambda node: not wanted.isdisjoint(_set_ids(node)))
+        return self.filter_nodes(
+            lambda node: not wanted.isdisjoint(rec.elements(node, "structure_set_ids"))
+        )
 
     def get_structure_sets(self) -> set[int]:
         """Ids of all sets that structures are in."""
-        return {set_id for node in self.nodes() for set_id in _set_ids(node)}
+        return {
+            set_id for node in self.nodes() for set_id in rec.elements(node, "structure_set_ids")
+        }
 
     # ----- maps
 
@@ -245,7 +257,7 @@ class StructureTree(SimpleTree):
         start = np.array([self._position[i] for i in self.graph], np.intp)
         stop = np.array([self._end[i] for i in self.graph], np.intp)
         in_preorder = np.zeros(len(self), np.int64)
-        in_preorder[start] = direct
+        in_preorder[start] = np.reshape(direct, len(self))
         sums = np.concatenate(([0], np.cumsum(in_preorder)))
         totals: NDArray[np.int64] = sums[stop] - sums[start]
         return totals
@@ -279,9 +291,9 @@ class StructureTree(SimpleTree):
         """
         self._require("rgb_triplet")
         self._require(label_key)
-        opacity = {self._resolve_one(key): value for key, value in (alphas or {}).items()}
-        hidden = set(self.resolve(exclude_label_vis or ()))
-        no_mesh = set(self.resolve(exclude_mesh_vis or ()))
+        opacity = dict(zip(self._mentioned(alphas), (alphas or {}).values(), strict=True))
+        hidden = set(self._mentioned(exclude_label_vis))
+        no_mesh = set(self._mentioned(exclude_mesh_vis))
         rows = [
             [i, *node["rgb_triplet"], opacity.get(i, 1.0), i not in hidden, i not in no_mesh]
             for i, node in self.graph.nodes(data=True)
@@ -289,6 +301,11 @@ class StructureTree(SimpleTree):
         columns = ["IDX", "-R-", "-G-", "-B-", "-A-", "VIS", "MSH"]
         table = pd.DataFrame(rows, columns=columns).astype({"VIS": "int64", "MSH": "int64"})
         return table.assign(LABEL=[node[label_key] for _, node in self.graph.nodes(data=True)])
+
+    def _mentioned(self, structures: Any) -> list[int]:
+        """Ids of structures whose absence does not matter, as after `remove_unassigned`."""
+        values = [] if structures is None else as_list(structures)
+        return [v if isinstance(v, int) else self._resolve_one(v) for v in values]
 
     # ----- cleaning published records
 
@@ -321,7 +338,7 @@ class StructureTree(SimpleTree):
         >>> StructureTree.clean_structures([record])
         [{'id': 8, 'structure_id_path': [997, 8], 'rgb_triplet': [191, 218, 227], 'structure_set_ids': [12]}]
         """  # noqa: E501
-        flat = [dict(structure) for structure in structures]
+        flat = [rec.as_record(structure) for structure in structures]
         if any(structure.get("children") for structure in flat):
             flat = rec.flatten(flat)
         for structure in flat:
@@ -361,8 +378,11 @@ class StructureTree(SimpleTree):
     def __str__(self) -> str:
         """Draw the upper levels of the tree."""
         upper = [i for i in self._preorder if len(self._paths[i]) <= _SHOWN_LEVELS]
-        shown = self.graph.subgraph(upper[:_SHOWN_STRUCTURES])
-        view = nx.relabel_nodes(shown, {i: self._label(i) for i in shown})
+        shown = {i: self._label(i) for i in upper[:_SHOWN_STRUCTURES]}
+        # Not a subgraph of the graph: that would shuffle the order.
+        view: nx.DiGraph[str] = nx.DiGraph()
+        view.add_nodes_from(shown.values())
+        view.add_edges_from((shown[p], shown[c]) for p, c in self.graph.edges(shown) if c in shown)
         lines = list(nx.generate_network_text(view))
         hidden = len(self) - len(shown)
         return "\n".join([*lines, f"… and {hidden} more structures"] if hidden else lines)
@@ -391,8 +411,6 @@ class StructureTree(SimpleTree):
     def _label(self, node_id: int) -> str:
         record = self.graph.nodes[node_id]
         words = [str(record[key]) for key in ("acronym", "name") if record.get(key) is not None]
-        return " ".join([*words, f"({node_id})"])
-
-
-def _set_ids(node: Record) -> Sequence[int]:
-    return node.get("structure_set_ids") or ()
+        text = " ".join([*words, f"({node_id})"])
+        # A line break would tear the drawing, and a terminal obeys control characters.
+        return "".join(letter if letter.isprintable() else " " for letter in text)
