@@ -20,7 +20,7 @@ from refspace.formats.itksnap import renumber, write_label_description
 from refspace.formats.nrrd import read_nrrd, write_nrrd
 from refspace.grid import Grid
 from refspace.ops.counts import count_labels
-from refspace.ops.relabel import colors, coverage, mask, narrow, relabel
+from refspace.ops.relabel import Color, colors, coverage, mask, narrow, relabel
 from refspace.ops.resample import Method, downsample
 from refspace.structure_tree import StructureTree
 from refspace.volume import as_annotation, grid_of
@@ -282,7 +282,7 @@ class ReferenceSpace:
             The structure's id.
         """
         # An index, so that no text can lead the path out of the folder.
-        structure_id = operator.index(structure_id)
+        structure_id = int(operator.index(structure_id))
         path = Path(base_dir) / f"structure_{structure_id}.nrrd"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -362,9 +362,9 @@ class ReferenceSpace:
         self,
         axis: int | str,
         position: float,
-        cmap: Mapping[Any, Sequence[int]] | None = None,
+        cmap: Mapping[Any, Color] | None = None,
         *,
-        unknown_color: Sequence[int] = MAGENTA,
+        unknown_color: Color = MAGENTA,
     ) -> xr.DataArray:
         """Picture of a slice in the structures' colours.
 
@@ -375,7 +375,8 @@ class ReferenceSpace:
         position
             Where to cut, in µm along the axis; the voxel that contains it is shown.
         cmap
-            Red, green and blue of each structure, 0 to 255; the ontology's colours if not given.
+            Colour of each structure, three numbers from 0 to 255 or six hexadecimal digits; the
+            ontology's colours if not given.
         unknown_color
             Colour of ids that have none. 0, outside, is black unless ``cmap`` says otherwise.
 
@@ -408,7 +409,7 @@ class ReferenceSpace:
             return dims[int(axis)]
         raise GridError(f"there is no axis {axis!r}; choose {', '.join(dims)}, or 0, 1 or 2")
 
-    def _colormap(self, cmap: Mapping[Any, Sequence[int]] | None) -> dict[int, Sequence[int]]:
+    def _colormap(self, cmap: Mapping[Any, Color] | None) -> dict[int, Color]:
         if cmap is None:
             return {**self.structure_tree.get_colormap(), BACKGROUND: BLACK}
         # Ids that the tree does not know may have a colour too; acronyms and names must be known.

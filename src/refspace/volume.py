@@ -184,8 +184,14 @@ def _grid_for(
     spacing = None if resolution is None else spacing_of(resolution)
     if isinstance(annotation, xr.DataArray):
         _check_units({str(dim): annotation[dim] for dim in annotation.dims})
-        if set(annotation.dims) <= set(annotation.coords):
+        stated = [str(dim) for dim in annotation.dims if dim in annotation.coords]
+        if len(stated) == annotation.ndim:
             return _stated_grid(annotation, spacing, orientation)
+        if stated:
+            raise GridError(
+                f"the annotation has coordinates along {', '.join(stated)} alone; give those of "
+                "all axes, or drop them and give a resolution"
+            )
         house = "".join(_HOUSE_DIRECTION[str(dim)][0].upper() for dim in annotation.dims)
     else:
         house = "PIR"
@@ -265,7 +271,7 @@ def _check_floats(block: NDArray[Any]) -> None:
             "resample annotations with nearest neighbours only"
         )
     exact = 2 ** (np.finfo(block.dtype).nmant + 1)
-    if exact < MAX_LABEL and block.max() > exact:
+    if exact < MAX_LABEL and block.max() >= exact:
         raise AnnotationError(
             f"annotation is {block.dtype} and holds {block.max():.0f}; {block.dtype} skips "
             f"integers above {exact}, so ids there may be wrong: read the file as uint32"

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from refspace import runs
 from refspace.errors import GridError
+from refspace.structure_tree import StructureTree
 from refspace.volume import grid_of
+
+Color = str | Sequence[float]
 
 
 def relabel(
@@ -125,9 +128,7 @@ def narrow(
     return xr.DataArray(data.astype(dtype), annotation.coords, annotation.dims, "label", attrs)
 
 
-def colors(
-    annotation: xr.DataArray, colormap: Mapping[int, Sequence[int]], unknown: Sequence[int]
-) -> xr.DataArray:
+def colors(annotation: xr.DataArray, colormap: Mapping[int, Color], unknown: Color) -> xr.DataArray:
     """Picture of labels: their colours along a last dim ``rgb``, uint8.
 
     Parameters
@@ -135,9 +136,14 @@ def colors(
     annotation
         Labels, dask-backed, with any dims.
     colormap
-        Red, green and blue of each label, 0 to 255.
+        Red, green and blue of each label, 0 to 255, or six hexadecimal digits.
     unknown
         Colour of labels that have none.
+
+    Raises
+    ------
+    OntologyError
+        If a colour is not one.
 
     Examples
     --------
@@ -145,7 +151,9 @@ def colors(
     >>> colors(labels, {0: (0, 0, 0), 8: (1, 2, 3)}, (255, 0, 255)).values.tolist()
     [[0, 0, 0], [1, 2, 3], [255, 0, 255]]
     """
-    table = _table(annotation, colormap, np.asarray(unknown, np.uint8))
+    rows = {label: StructureTree.hex_to_rgb(color) for label, color in colormap.items()}
+    default = np.array(StructureTree.hex_to_rgb(unknown), np.uint8)
+    table = _table(annotation, rows, default)
     data = annotation.data.map_blocks(
         runs.relabel,
         *table,

@@ -65,6 +65,7 @@ def downsample(
         data = _take(annotation.data, [*map(_nearest, grid.shape, target.shape, ratios)])
     else:
         data = _take(annotation.data, [*map(_endpoints, grid.shape, target.shape)])
+        data = _without_overrun(data, grid.shape)
     return labelled(data, target, str(annotation.name), annotation.attrs)
 
 
@@ -128,9 +129,23 @@ def _nearest(count: int, cells: int, ratio: Fraction) -> NDArray[np.intp]:
 
 def _endpoints(count: int, cells: int) -> NDArray[np.intp]:
     """Index of the voxel that AllenSDK takes: first and last coincide, halves round up."""
-    step = (count - 1) / (cells - 1) if cells > 1 else 1.0
-    index: NDArray[np.intp] = np.floor(np.arange(cells) * step + 0.5).astype(np.intp)
+    index: NDArray[np.intp] = np.floor(_positions(count, cells) + 0.5).astype(np.intp)
     return index
+
+
+def _positions(count: int, cells: int) -> NDArray[np.float64]:
+    """Positions of cells between the first and last voxel, rounded as AllenSDK rounds them."""
+    return np.arange(cells, dtype=np.float64) * ((count - 1) / max(cells - 1, 1))
+
+
+def _without_overrun(data: dask.array.Array, source_shape: Sequence[int]) -> dask.array.Array:
+    """Empty the last plane where AllenSDK does: its rounded position is beyond the last voxel."""
+    for axis, (count, cells) in enumerate(zip(source_shape, data.shape, strict=True)):
+        within = _positions(count, cells) <= count - 1
+        if not within.all():
+            kept = dask.array.from_array(within, chunks=data.chunks[axis])
+            data = data * kept[tuple(slice(None) if a == axis else None for a in range(3))]
+    return data
 
 
 def _mode(
