@@ -46,7 +46,7 @@ ORIENTATIONS = ["PIR", "LPS", "RAS", "ASR", "SRA", "IRP", "LAS", "PSL"]
 DTYPES = ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8", ">u4", ">u2"]
 
 tmp_path_fuzz = settings(
-    deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60
 )
 
 

@@ -4,6 +4,7 @@ import pytest
 import xarray as xr
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from strategies import few
 from volumes import (
     IDS,
     RATIOS,
@@ -13,7 +14,6 @@ from volumes import (
     chunked,
     chunkings,
     exact_ratios,
-    few,
     mode,
     nearest,
     volumes,

@@ -8,7 +8,8 @@ import pytest
 import xarray as xr
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from volumes import IDS, RATIOS, allensdk, cases, exact_ratios, few, mode, nearest, subtree
+from strategies import few
+from volumes import IDS, RATIOS, allensdk, cases, exact_ratios, mode, nearest, subtree
 
 import refspace.reference_space
 from refspace import ReferenceSpace, StructureTree, read_nrrd, write_nrrd

@@ -123,7 +123,7 @@ def test_neighbouring_ids_stay_apart(near):
 
 
 @given(volumes(labels=(5, 8, 254), max_side=5), st.tuples(*[st.sampled_from(RATIOS)] * 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_modes(voxels, factors):
     ratios = [Fraction(factor).limit_denominator(10) for factor in factors]
     shape = [max(1, round(n / ratio)) for n, ratio in zip(voxels.shape, ratios, strict=True)]

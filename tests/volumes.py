@@ -9,13 +9,11 @@ import dask.array as da
 import hypothesis.extra.numpy as hnp
 import numpy as np
 from dask.base import tokenize
-from hypothesis import settings
 from hypothesis import strategies as st
+from strategies import Family, families
 
 from refspace import ReferenceSpace, StructureTree
 from refspace.grid import Grid
-
-few = settings(max_examples=40, deadline=None)
 
 # Ids that float32, uint16, uint8 and int32 would each damage.
 IDS = [1, 2, 5, 8, 254, 255, 256, 997, 65535, 65536, 70000, 2**24, 2**24 + 1, 614454277, 2**32 - 1]
@@ -25,26 +23,8 @@ RESOLUTIONS = [1.0, 10.0, 25.0, 33.3, 39.0625, 0.1]
 RATIOS = [0.25, 0.5, 0.75, 1.0, 1.3, 1.5, 2.0, 2.5, 3.0, 4.0]
 
 
-@st.composite
-def trees(draw, max_structures=8):
-    """One or several trees; children before parents too, acronyms not in the order of ids."""
-    ids = draw(st.lists(st.sampled_from(IDS), min_size=1, max_size=max_structures, unique=True))
-    paths = {}
-    for i in ids:
-        parent = draw(st.sampled_from([None, *paths]))
-        paths[i] = [*paths.get(parent, []), i]
-    letters = draw(st.permutations("abcdefghijklmnop"[: len(ids)]))
-    nodes = [
-        {
-            "id": i,
-            "structure_id_path": path,
-            "acronym": letter,
-            "name": f"structure {letter}",
-            "rgb_triplet": [i % 251, i % 241, 100],
-        }
-        for (i, path), letter in zip(paths.items(), letters, strict=True)
-    ]
-    return StructureTree(draw(st.permutations(nodes)))
+# One or several trees; acronyms do not sort as their ids do.
+trees = families(8, st.sampled_from(IDS)).map(Family.tree)
 
 
 @st.composite
@@ -101,7 +81,7 @@ class Case(NamedTuple):
 @st.composite
 def cases(draw, max_side=6):
     """A reference space over a random volume, in memory or in random chunks."""
-    tree = draw(trees())
+    tree = draw(trees)
     voxels = draw(volumes((*tree.node_ids(), *UNKNOWN), max_side))
     chunks = draw(chunkings(voxels.shape))
     resolution = draw(st.tuples(*[st.sampled_from(RESOLUTIONS)] * 3))
