@@ -48,14 +48,15 @@ def test_demo(tmp_path: Path) -> None:
     result = run("demo", folder, "--resolution", 200)
     assert result.exit_code == 0, result.output
     assert "Isocortex" in result.stdout
-    assert "wrote 9 files" in result.stdout
+    assert "wrote 11 files" in result.stdout
     assert "computing the sample brain … " in result.stderr
     for plane in ("coronal", "horizontal", "sagittal"):
         png = (folder / f"slice_{plane}.png").read_bytes()
         assert png.startswith(b"\x89PNG")
-    mask = refspace.read_nrrd(folder / "mask_VISp.nrrd")
     sample = refspace.phantom(200)
-    np.testing.assert_array_equal(mask, sample.make_structure_mask("VISp"))
+    for area in ("VISp", "AUDd", "MOp"):
+        mask = refspace.read_nrrd(folder / f"mask_{area}.nrrd")
+        np.testing.assert_array_equal(mask, sample.make_structure_mask(area))
     coarse = refspace.read_nrrd(folder / "coarse.nrrd")
     np.testing.assert_array_equal(coarse, sample.downsample(400, "mode").annotation)
     assert "Clear Label" in (folder / "itksnap_labels.txt").read_text()

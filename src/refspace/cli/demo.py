@@ -16,8 +16,8 @@ from refspace.reference_space import ReferenceSpace
 from refspace.samples import phantom
 from refspace.samples.ontology import MAJOR_DIVISIONS_SET
 
-_AREA = "VISp"
-# Cuts through the visual cortex.
+_AREAS = ("VISp", "AUDd", "MOp")
+# Cuts through the first of them, the primary visual area.
 _SLICES = {"ap": 8000.0, "dv": 2500.0, "ml": 3800.0}
 
 
@@ -35,7 +35,7 @@ def run_demo(folder: Path, resolution: Any) -> None:
     atlas = folder / "annotation.nrrd", folder / "structures.json"
     space = _make_atlas(*atlas, resolution)
     _print_counts(space)
-    written = [*atlas, _write_mask(space, folder), *_write_slices(space, folder)]
+    written = [*atlas, *_write_masks(space, folder), *_write_slices(space, folder)]
     written += _write_coarse(space, folder)
     click.echo(f"\nwrote {len(written)} files into {folder}:")
     for path in written:
@@ -52,18 +52,19 @@ def _make_atlas(annotation: Path, structures: Path, resolution: Any) -> Referenc
     return ReferenceSpace(read_structures(structures), annotation)
 
 
-def _write_mask(space: ReferenceSpace, folder: Path) -> Path:
-    path = folder / f"mask_{_AREA}.nrrd"
-    with Progress(f"masking {_AREA}"):
-        write_nrrd(path, space.make_structure_mask(_AREA))
-    return path
+def _write_masks(space: ReferenceSpace, folder: Path) -> Iterator[Path]:
+    for area in _AREAS:
+        path = folder / f"mask_{area}.nrrd"
+        with Progress(f"masking {area}"):
+            write_nrrd(path, space.make_structure_mask(area))
+        yield path
 
 
 def _write_slices(space: ReferenceSpace, folder: Path) -> Iterator[Path]:
     for dim, position in _SLICES.items():
         path = folder / f"slice_{PLANES[dim]}.png"
-        with Progress(f"drawing a {PLANES[dim]} slice, {_AREA} outlined"):
-            save_slice(path, space, dim, position, outline=_AREA)
+        with Progress(f"drawing a {PLANES[dim]} slice, {_AREAS[0]} outlined"):
+            save_slice(path, space, dim, position, outline=_AREAS[0])
         yield path
 
 
