@@ -61,7 +61,7 @@ def test_demo(tmp_path: Path) -> None:
     np.testing.assert_array_equal(coarse, sample.downsample(400, "mode").annotation)
     assert "Clear Label" in (folder / "itksnap_labels.txt").read_text()
     # What it says to try next works as it stands.
-    (line,) = [line for line in result.stdout.splitlines() if line.startswith("  refspace counts")]
+    (line,) = [line for line in result.stdout.splitlines() if " counts " in line]
     assert run(*line.split()[1:]).exit_code == 0
 
 
@@ -175,3 +175,43 @@ def test_bad_resolution_is_a_usage_error(atlas: list[str]) -> None:
     result = run("downsample", atlas[0], "--to", "10,20")
     assert result.exit_code == 2
     assert "'10,20' is not a number like 25, or three like 10,20,20" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("export", "itksnap", "{0}", "{1}", "{0}", "labels.txt"),
+        ("export", "itksnap", "{0}", "{1}", "same", "same"),
+        ("downsample", "{0}", "--to", "800", "-o", "{0}"),
+        ("counts", "{0}", "{1}", "-o", "{1}"),
+        ("mask", "{0}", "{1}", "-s", "CP", "-o", "{0}"),
+        ("mask", "{0}", "{1}", "-s", "CP,CP", "-o", "masks"),
+    ],
+)
+def test_nothing_is_written_over_what_is_read(
+    atlas: list[str], words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = [Path(path).read_bytes() for path in atlas]
+    result = run(*(word.format(*atlas) for word in words))
+    assert [Path(path).read_bytes() for path in atlas] == before
+    if "CP,CP" in words:
+        assert result.exit_code == 0
+        return
+    assert result.exit_code == 2
+    assert "would be overwritten; give another name to write to" in result.stderr
+
+
+def test_mask_of_another_format_is_refused(atlas: list[str], tmp_path: Path) -> None:
+    result = run("mask", *atlas, "-s", "CP", "-o", tmp_path / "mask.nii.gz")
+    assert result.exit_code == 1
+    assert "does not end in .nrrd" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("resolution", "said"), [("5", "too fine for the demo"), ("0", "is not")])
+def test_demo_refuses_before_it_writes(tmp_path: Path, resolution: str, said: str) -> None:
+    result = run("demo", tmp_path / "demo", "--resolution", resolution)
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert list(tmp_path.iterdir()) == []

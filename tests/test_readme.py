@@ -27,9 +27,10 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for line in commands.splitlines():
         result = CliRunner().invoke(main, shlex.split(line)[1:])
         assert result.exit_code == 0, f"{line}\n{result.output}"
-    written = {"slice.png", "masks/structure_385.nrrd", "masks/structure_549.nrrd"}
-    written |= {"coarse.nrrd", "labels.nrrd", "labels.txt", "refspace-demo/slice_coronal.png"}
-    assert written <= {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")}
+    names = {"slice_coronal.png", "thalamus.png", "coarse.nrrd", "labels.nrrd", "labels.txt"}
+    names |= {"masks/structure_385.nrrd", "masks/structure_549.nrrd"}
+    folder = tmp_path / "refspace-demo"
+    assert names <= {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
 def test_python_without_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -651,3 +651,23 @@ def test_slice_colors_may_be_hexadecimal():
     space = ReferenceSpace(StructureTree([{"id": 1}]), np.ones((2, 2, 2), np.uint8), 10)
     image = space.get_slice_image(0, 5, {1: "#0a0b0c"})
     assert (image.values == [10, 11, 12]).all()
+
+
+@pytest.mark.parametrize("tree", ["structures.json", nodes(), None, np.ones((2, 2, 2), np.uint8)])
+def test_something_else_than_a_structure_tree(tree):
+    with pytest.raises(OntologyError, match="give a StructureTree first, as read_structures"):
+        ReferenceSpace(tree, np.ones((2, 2, 2), np.uint8), 10)
+
+
+@pytest.mark.parametrize("true", [True, np.True_])
+def test_a_bool_is_neither_a_structure_nor_an_axis(true):
+    space = ReferenceSpace(StructureTree([{"id": 1}]), np.ones((2, 2, 2), np.uint8), 10)
+    with pytest.raises(StructureNotFoundError, match="True is no structure"):
+        space.make_structure_mask(true)
+    with pytest.raises(GridError, match="there is no axis"):
+        space.get_slice_image(true, 5)
+
+
+def test_a_mask_remembers_what_it_is_of():
+    space = ReferenceSpace(StructureTree(nodes()), np.ones((2, 2, 2), np.uint8), 10)
+    assert space.make_structure_mask(["grey", 5]).attrs["structure_ids"] == [8, 5]

@@ -44,7 +44,7 @@ REFUSED = {
     "fraction": (np.array(7.5), "^annotation holds 7.5; give integer structure ids, and resample"),
     "nan": (np.array(np.nan), "^annotation holds NaN or infinite values; give integer ids$"),
     "infinite": (np.array(np.inf), "^annotation holds NaN or infinite values"),
-    "negative": (np.array(-3), "^annotation holds -3; structure ids are not negative. If negativ"),
+    "negative": (np.array(-3), "^annotation holds -3; structure ids are not negative. If they w"),
     "negative float": (np.array(-3.0), r"^annotation holds -3.0; .*take their absolute value$"),
     "large": (np.array(2**32), "^annotation holds 4294967296; structure ids go up to 4294967295$"),
     "huge": (np.array(2**63, "u8"), "^annotation holds 9223372036854775808; structure ids go"),
@@ -123,7 +123,7 @@ def test_a_bare_array_is_the_ccf():
     assert grid_of(annotation) == Grid(SHAPE, (10, 20, 50))
     np.testing.assert_array_equal(annotation.dv, [10, 30, 50])
     assert annotation.ap.attrs == {
-        "long_name": "position between anterior and posterior",
+        "long_name": "anterior, posterior",
         "units": "micrometer",
         "direction": "posterior",
         "spacing": 10.0,
@@ -343,3 +343,15 @@ def test_coordinates_along_some_axes_only_are_refused():
 def test_values_that_may_have_been_rounded_are_refused(value, dtype):
     with pytest.raises(AnnotationError, match="skips integers above"):
         unsigned_labels(np.array([value], dtype))
+
+
+def test_coordinates_that_look_like_millimetres_are_refused():
+    array = labelled(LABELS, GRID)
+    bare = array.assign_coords({dim: array[dim].values / 1000 for dim in array.dims})
+    with pytest.raises(GridError, match="looks like millimetres; convert them to µm"):
+        as_annotation(bare, None)
+
+
+def test_labels_cast_to_int16_are_refused_with_the_remedy():
+    with pytest.raises(AnnotationError, match="cast to int16, read the file as uint32"):
+        unsigned_labels(np.array([70000], "i4").astype("i2") * -1)

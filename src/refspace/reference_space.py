@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from refspace.errors import AnnotationError, GridError
+from refspace.errors import AnnotationError, GridError, OntologyError
 from refspace.files import replacing
 from refspace.formats.itksnap import renumber, write_label_description
 from refspace.formats.nrrd import read_nrrd, write_nrrd
@@ -43,13 +43,15 @@ class ReferenceSpace:
     structure_tree
         The structures.
     annotation
-        The volume: a NumPy array, dask array, DataArray, or the path of an NRRD file.
+        The volume: a NumPy array, dask array, DataArray, or the path of an NRRD file. An array in
+        memory is not copied, so it must not be changed afterwards: counts are remembered.
     resolution
         µm per voxel, one number or one for each axis. May be left out where the annotation states
         it (coordinates, NRRD header), and must agree with what it states.
     orientation
-        Direction in which the index of each axis grows, for an array or file that does not state
-        it; ``"PIR"`` (posterior, inferior, right), that of the Allen CCF, if not given.
+        Direction in which the index of each axis grows: of an array without coordinates, where
+        ``"PIR"`` (posterior, inferior, right), that of the Allen CCF, serves if not given; or of a
+        file, whose header it overrules.
 
     Raises
     ------
@@ -57,6 +59,8 @@ class ReferenceSpace:
         If the array is no annotation volume.
     GridError
         If its geometry is missing or contradictory.
+    OntologyError
+        If the structure tree is none.
 
     Examples
     --------
@@ -77,6 +81,11 @@ class ReferenceSpace:
         *,
         orientation: str | None = None,
     ) -> None:
+        if not isinstance(structure_tree, StructureTree):
+            raise OntologyError(
+                f"structure_tree is a {type(structure_tree).__name__}; give a StructureTree first, "
+                "as read_structures makes it of a file, and then the annotation"
+            )
         if isinstance(annotation, str | os.PathLike):
             annotation = read_nrrd(annotation, resolution=resolution, orientation=orientation)
         self.structure_tree = structure_tree
@@ -202,7 +211,8 @@ class ReferenceSpace:
         Returns
         -------
         xarray.DataArray
-            uint8, 1 inside and 0 outside; lazy, dims and coordinates of the annotation.
+            uint8, 1 inside and 0 outside; lazy, dims and coordinates of the annotation. Its
+            attribute ``structure_ids`` holds the ids that were asked for.
 
         Raises
         ------
@@ -217,10 +227,10 @@ class ReferenceSpace:
         >>> int(mask.sum()) == space.total_voxel_map[385] + space.total_voxel_map[1011]
         True
         """
-        ids = self.structure_tree.resolve(structure_ids)
+        ids = given = self.structure_tree.resolve(structure_ids)
         if not direct_only:
             ids = [i for subtree in self.structure_tree.descendant_ids(ids) for i in subtree]
-        return mask(self._annotation, ids)
+        return mask(self._annotation, ids).assign_attrs(structure_ids=given)
 
     def many_structure_masks(
         self,
@@ -405,7 +415,7 @@ class ReferenceSpace:
         dims = self.grid.dims
         if isinstance(axis, str) and axis in dims:
             return axis
-        if isinstance(axis, Integral) and axis in range(3):
+        if isinstance(axis, Integral) and type(axis) is not bool and axis in range(3):
             return dims[int(axis)]
         raise GridError(f"there is no axis {axis!r}; choose {', '.join(dims)}, or 0, 1 or 2")
 

@@ -49,7 +49,7 @@ def labelled(
     Coordinates:
       * ap       (ap) float64 16B 12.5 37.5
     Attributes:
-        long_name:  position between anterior and posterior
+        long_name:  anterior, posterior
         units:      micrometer
         direction:  posterior
         spacing:    25.0
@@ -60,9 +60,9 @@ def labelled(
 
 def axis_attrs(grid: Grid, dim: str) -> dict[str, str | float]:
     """Attributes of a coordinate: what it means, its unit, its direction and its spacing."""
-    ends = {"ap": "anterior and posterior", "dv": "dorsal and ventral", "ml": "left and right"}
+    ends = {"ap": "anterior, posterior", "dv": "superior, inferior", "ml": "left, right"}
     return {
-        "long_name": f"position between {ends[dim]}",
+        "long_name": ends[dim],
         "units": "micrometer",
         "direction": grid.direction(dim),
         "spacing": grid.spacing[grid.axis(dim)],
@@ -208,6 +208,11 @@ def _grid_for(
 
 def _stated_grid(annotation: xr.DataArray, spacing: Triple | None, orientation: str | None) -> Grid:
     grid = grid_of(annotation, spacing)
+    if max(grid.spacing) < 1 and not any("units" in annotation[d].attrs for d in grid.dims):
+        raise GridError(
+            f"coordinates without units are {grid.spacing} apart, which looks like millimetres; "
+            "convert them to µm, or give them the attribute units: micrometer"
+        )
     if spacing is not None and not np.allclose(spacing, grid.spacing, rtol=1e-6):
         raise GridError(
             f"resolution {spacing} contradicts the coordinates of the annotation, which are "
@@ -253,8 +258,9 @@ def unsigned_labels(block: NDArray[Any]) -> NDArray[np.uint32]:
     low, high = (block.min().item(), block.max().item()) if block.size else (0, 0)
     if low < 0:
         raise AnnotationError(
-            f"annotation holds {low}; structure ids are not negative. If negative ids mark a "
-            "hemisphere, take their absolute value"
+            f"annotation holds {low}; structure ids are not negative. If they were cast to "
+            f"{block.dtype}, read the file as uint32; if negative ids mark a hemisphere, take "
+            "their absolute value"
         )
     if high > MAX_LABEL:
         raise AnnotationError(f"annotation holds {high}; structure ids go up to {MAX_LABEL}")

@@ -1,6 +1,8 @@
 """The main job on the built-in sample atlas."""
 
 import shlex
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,16 +11,19 @@ import click
 
 from refspace.cli.progress import Progress
 from refspace.cli.tables import counts_table, format_table
+from refspace.errors import GridError
 from refspace.formats.nrrd import write_nrrd
 from refspace.formats.structures import read_structures, write_structures
+from refspace.grid import spacing_of
 from refspace.plotting import PLANES, save_slice
 from refspace.reference_space import ReferenceSpace
 from refspace.samples import phantom
 from refspace.samples.ontology import MAJOR_DIVISIONS_SET
 
 _AREAS = ("VISp", "AUDd", "MOp")
+_FINEST = 10
 # Cuts through the first of them, the primary visual area.
-_SLICES = {"ap": 8000.0, "dv": 2500.0, "ml": 3800.0}
+_SLICES = {"ap": 8000.0, "dv": 1500.0, "ml": 3800.0}
 
 
 def run_demo(folder: Path, resolution: Any) -> None:
@@ -29,11 +34,22 @@ def run_demo(folder: Path, resolution: Any) -> None:
     folder
         Where to write; made if missing, files of an earlier run are replaced.
     resolution
-        µm per voxel of the sample.
+        µm per voxel of the sample, one number or three.
+
+    Raises
+    ------
+    GridError
+        If the resolution is below 10 µm or no resolution.
     """
+    if min(spacing_of(resolution)) < _FINEST:
+        raise GridError(
+            f"resolution {resolution} is too fine for the demo, which loads the volume; give "
+            f"{_FINEST} or more. refspace.phantom goes further, lazily"
+        )
+    sample = phantom(resolution)
     folder.mkdir(parents=True, exist_ok=True)
     atlas = folder / "annotation.nrrd", folder / "structures.json"
-    space = _make_atlas(*atlas, resolution)
+    space = _make_atlas(*atlas, sample)
     _print_counts(space)
     written = [*atlas, *_write_masks(space, folder), *_write_slices(space, folder)]
     written += _write_coarse(space, folder)
@@ -43,9 +59,8 @@ def run_demo(folder: Path, resolution: Any) -> None:
     click.echo(_next_steps(*atlas))
 
 
-def _make_atlas(annotation: Path, structures: Path, resolution: Any) -> ReferenceSpace:
-    """Write the phantom to files, and open those as a user would open an atlas."""
-    sample = phantom(resolution)
+def _make_atlas(annotation: Path, structures: Path, sample: ReferenceSpace) -> ReferenceSpace:
+    """Write the sample to files, and open those as a user would open an atlas."""
     with Progress("computing the sample brain"):
         write_nrrd(annotation, sample.annotation)
     write_structures(structures, sample.structure_tree)
@@ -90,10 +105,12 @@ def _next_steps(annotation: Path, structures: Path) -> str:
     atlas = shlex.join([str(annotation), str(structures)])
     picture = shlex.quote(str(annotation.with_name("motor.png")))
     masks = shlex.quote(str(annotation.with_name("masks")))
+    # As it was called, where the environment is not active.
+    refspace = "refspace" if shutil.which("refspace") else shlex.quote(sys.argv[0])
     return (
         "\nLook at the slices, then try:\n"
-        f"  refspace counts {atlas} -s Isocortex,CP,TH\n"
-        f"  refspace slice {atlas} --axis horizontal --outline MOp -o {picture}\n"
-        f"  refspace mask {atlas} -s VISp,MOp -o {masks}\n"
+        f"  {refspace} counts {atlas} -s Isocortex,CP,TH\n"
+        f"  {refspace} slice {atlas} --axis horizontal --outline MOp -o {picture}\n"
+        f"  {refspace} mask {atlas} -s VISp,MOp -o {masks}\n"
         "The same commands take your own NRRD annotation and structures file."
     )

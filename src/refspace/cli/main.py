@@ -8,6 +8,7 @@ import click
 from refspace.cli.options import (
     Resolution,
     annotation_argument,
+    refuse_overwriting,
     resolve,
     structures_option,
     takes_space,
@@ -17,6 +18,8 @@ from refspace.errors import RefspaceError
 if TYPE_CHECKING:
     from refspace.reference_space import ReferenceSpace
 
+# A name that ends so is meant as a file, not as a folder, even where only .nrrd can be written.
+_VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".gz", ".zarr")
 _DIMS = {"coronal": "ap", "horizontal": "dv", "sagittal": "ml"}
 
 
@@ -44,7 +47,13 @@ def main() -> None:
 
 @main.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default="refspace-demo")
-@click.option("--resolution", type=Resolution(), default=50, show_default=True)
+@click.option(
+    "--resolution",
+    type=Resolution(),
+    default=50,
+    show_default=True,
+    help="µm per voxel of the sample brain, 10 or more.",
+)
 def demo(folder: Path, resolution: Any) -> None:
     """Show the main job on a synthetic brain, and write what comes out into FOLDER."""
     from refspace.cli.demo import run_demo
@@ -63,7 +72,9 @@ def demo(folder: Path, resolution: Any) -> None:
 )
 @click.option("--position", type=float, help="Where to cut, in µm; the middle if not given.")
 @click.option("--outline", multiple=True, help="Structures to draw a line around.")
-@click.option("--output", "-o", type=click.Path(dir_okay=False), default="slice.png")
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False), default="slice.png", show_default=True
+)
 def slice_(
     space: "ReferenceSpace",
     axis: str,
@@ -82,7 +93,7 @@ def slice_(
     ids = resolve(space.structure_tree, outline)
     with Progress("drawing the slice"):
         save_slice(output, space, dim, position, outline=ids)
-    click.echo(f"wrote {output}")
+    click.echo(f"wrote {output}, cut at {dim} = {position:g} µm")
 
 
 @main.command()
@@ -129,7 +140,7 @@ def mask(
 
     ids = resolve(space.structure_tree, structures)
     groups = {output: ids}
-    if output.suffix != ".nrrd":
+    if output.suffix.lower() not in _VOLUME_ENDINGS:
         output.mkdir(parents=True, exist_ok=True)
         groups = {output / f"structure_{i}.nrrd": [i] for i in ids}
     for path, group in groups.items():
@@ -148,7 +159,9 @@ def mask(
     show_default=True,
     help="Voxel at the centre, the most frequent label, or the voxels that AllenSDK takes.",
 )
-@click.option("--output", "-o", type=click.Path(dir_okay=False), default="downsampled.nrrd")
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False), default="downsampled.nrrd", show_default=True
+)
 def downsample(
     annotation: str, resolution: Any, orientation: Any, target: Any, method: Any, output: str
 ) -> None:
@@ -158,6 +171,7 @@ def downsample(
     from refspace.ops import resample
     from refspace.volume import as_annotation
 
+    refuse_overwriting([annotation], [output])
     volume = as_annotation(
         read_nrrd(annotation, resolution=resolution, orientation=orientation), None
     )

@@ -3,9 +3,12 @@
 import contextlib
 import functools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+_OUTPUTS = ("output", "labels_nrrd", "labels_txt")
 
 if TYPE_CHECKING:
     from refspace.reference_space import ReferenceSpace
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 class Resolution(click.ParamType[float | list[float]]):
     """µm per voxel: one number, or three with commas."""
 
-    name = "µm"
+    name = "micrometres"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -41,6 +44,15 @@ def annotation_argument(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def refuse_overwriting(inputs: Sequence[str | Path], outputs: Sequence[str | Path]) -> None:
+    """Stop a command that would write over what it reads, or twice to one file."""
+    taken = {Path(path).resolve() for path in inputs}
+    for path in map(Path, outputs):
+        if path.resolve() in taken:
+            raise click.UsageError(f"{path} would be overwritten; give another name to write to")
+        taken.add(path.resolve())
+
+
 def takes_space(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the reference space of an annotation and a structures file."""
 
@@ -48,6 +60,8 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
     def with_space(
         annotation: str, structures_file: str, resolution: Any, orientation: Any, **options: Any
     ) -> None:
+        outputs = [options[name] for name in _OUTPUTS if options.get(name)]
+        refuse_overwriting([annotation, structures_file], outputs)
         command(open_space(annotation, structures_file, resolution, orientation), **options)
 
     argument = click.argument("structures_file", metavar="STRUCTURES")

@@ -123,6 +123,9 @@ class StructureTree(SimpleTree):
         return super().resolve(structures)
 
     def _resolve_one(self, value: Any) -> int:
+        if isinstance(value, bool):
+            # An Integral too: True would be structure 1.
+            raise StructureNotFoundError(f"{value} is no structure; give an id, acronym or name")
         if isinstance(value, Integral) and value in self:
             return int(value)
         if isinstance(value, str):

@@ -63,8 +63,9 @@ def read_nrrd(
     Returns
     -------
     xarray.DataArray
-        Axes in the order of the file, the fastest first; dask-backed, in slabs along the last.
-        The volume starts at 0 unless the header states an origin in the orientation that is used.
+        Named like the file, its axes in the order of the file, the fastest first; dask-backed, in
+        slabs along the last. The volume starts at 0 unless the header states an origin in the
+        orientation that is used.
 
     Raises
     ------
@@ -99,7 +100,7 @@ def read_nrrd(
         asarray=False,
         meta=np.empty((0, 0, 0), voxels.dtype),
     )
-    return labelled(data, grid)
+    return labelled(data, grid, Path(header.path).stem)
 
 
 def _grid(
