@@ -153,3 +153,14 @@ def test_a_symbolic_link_stays_and_its_target_is_replaced(tmp_path):
         temporary.write_text("new")
     assert link.is_symlink()
     assert target.read_text() == "new"
+
+
+def test_what_is_no_regular_file_is_left_alone(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "."):
+        with (
+            pytest.raises(FileExistsError, match="is a folder or device; give the name of a file"),
+            replacing(tmp_path / name) as temporary,
+        ):
+            temporary.write_text("never")
+    assert [path.is_fifo() for path in tmp_path.iterdir()] == [True]

@@ -2,6 +2,7 @@ import pickle
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError
+from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -48,18 +49,19 @@ def test_a_position_lies_between_the_edges_of_its_voxel(grid, data):
     axis = grid.axis(dim)
     low, spacing = grid.origin[axis], grid.spacing[axis]
     position = data.draw(st.floats(low, low + grid.extent[axis]))
-    assume(position < low + grid.shape[axis] * spacing)
+    near = 1e-9 * spacing
+    assume(position < low + grid.shape[axis] * spacing - near)
     index = grid.index(dim, position)
     assert 0 <= index < grid.shape[axis]
-    assert low + index * spacing <= position < low + (index + 1) * spacing
+    assert low + index * spacing - near <= position < low + (index + 1) * spacing
 
 
-def test_rounding_moves_no_position_over_an_edge():
-    # (position - origin) / spacing rounds to 473, whose voxel begins at the next float.
-    grid = Grid((2000, 1, 1), 0.1, origin=(-57.5, 0, 0))
-    edge = -57.5 + 473 * 0.1
-    assert grid.index("ap", np.nextafter(edge, -np.inf)) == 472
-    assert grid.index("ap", edge) == 473
+@pytest.mark.parametrize("spacing", ["0.1", "1.8", "10.4", "16.1", "20.6", "33.3", "25"])
+def test_multiples_of_a_decimal_spacing_are_edges(spacing):
+    grid = Grid((500, 1, 1), (float(spacing), 1, 1))
+    for k in range(500):
+        assert grid.index("ap", float(Decimal(spacing) * k)) == k
+        assert grid.index("ap", float(spacing) * k) == k
 
 
 @given(grids)
@@ -71,7 +73,7 @@ def test_an_edge_belongs_to_the_upper_voxel(grid):
             grid.index(dim, grid.origin[axis] + grid.shape[axis] * grid.spacing[axis])
 
 
-@pytest.mark.parametrize("position", [-30, -1e-9, 13200, 1e9, np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("position", [-30, -1e-6, 13200, 1e9, np.inf, -np.inf, np.nan])
 def test_a_position_outside_raises_and_names_the_range(position):
     text = rf"^ap position {position:g} µm is outside the volume; ap runs from 0 µm up to \(not "
     text += r"including\) 13200 µm$"
@@ -364,7 +366,10 @@ def test_a_stale_spacing_gives_way_to_the_centres():
 @pytest.mark.parametrize(
     ("centres", "text"),
     [
-        ([5.0, 15.0, 26.0], "^dv coordinates are not evenly spaced and increasing; resample firs"),
+        (
+            [5.0, 15.0, 26.0],
+            "^dv coordinates are not evenly spaced and increasing; flip or",
+        ),
         ([25.0, 15.0, 5.0], "^dv coordinates are not evenly spaced and increasing"),
         ([5.0, 5.0, 5.0], "^dv coordinates are not evenly spaced and increasing"),
         ([5.0, np.nan, 25.0], "^dv coordinates are not evenly spaced and increasing"),

@@ -187,3 +187,11 @@ def test_a_last_cell_that_sticks_out_counts_what_is_there():
     voxels, overlaps = windows(range(2), Fraction(3), 0, 5)
     assert voxels.tolist() == [[0, 1, 2], [3, 4, 4]]
     assert overlaps.tolist() == [[1, 1, 1], [1, 1, 0]]
+
+
+def test_mode_of_noise_in_batches(monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 5, (12, 10, 8)).astype("u4")
+    pairs = [(np.arange(n).reshape(-1, 2), np.ones((n // 2, 2), np.int64)) for n in noise.shape]
+    whole = runs.mode(noise, pairs)
+    monkeypatch.setattr(runs, "_GATHERED", 20)
+    np.testing.assert_array_equal(runs.mode(noise, pairs), whole)

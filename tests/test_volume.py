@@ -210,7 +210,7 @@ def test_plain_coordinates_are_micrometres_of_the_ccf():
 @pytest.mark.parametrize("centres", [[5, 15, 26], [25, 15, 5], [0, 0, 0], [5, np.nan, 25]])
 def test_coordinates_that_are_no_grid(centres):
     with pytest.raises(
-        GridError, match=r"^dv coordinates are not evenly spaced and increasing; re"
+        GridError, match=r"^dv coordinates are not evenly spaced and increasing; flip or"
     ):
         as_annotation(volume(dv=centres), None)
 
@@ -355,3 +355,19 @@ def test_coordinates_that_look_like_millimetres_are_refused():
 def test_labels_cast_to_int16_are_refused_with_the_remedy():
     with pytest.raises(AnnotationError, match="cast to int16, read the file as uint32"):
         unsigned_labels(np.array([70000], "i4").astype("i2") * -1)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_masked_arrays_are_refused(lazy):
+    masked = np.ma.masked_equal(LABELS, 3)
+    with pytest.raises(AnnotationError, match=r"masked array; fill what is masked, .*filled\(0\)"):
+        as_annotation(da.from_array(masked) if lazy else masked, 25)
+
+
+def test_an_array_that_xarray_opened_lazily_stays_unread(tmp_path):
+    store = tmp_path / "a.zarr"
+    labelled(LABELS, GRID).to_dataset(name="annotation").to_zarr(store, consolidated=False)
+    opened = xr.open_zarr(store, chunks=None, consolidated=False, mask_and_scale=False).annotation
+    annotation = as_annotation(opened, None)
+    assert not opened.variable._in_memory
+    np.testing.assert_array_equal(annotation, LABELS)

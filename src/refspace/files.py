@@ -28,6 +28,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     ------
     FileNotFoundError
         If the folder does not exist.
+    FileExistsError
+        If the name belongs to something that is no regular file.
 
     Examples
     --------
@@ -42,6 +44,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     target = Path(path).resolve()
     if not target.parent.is_dir():
         raise FileNotFoundError(f"folder {target.parent} does not exist; make it, then try again")
+    if target.exists() and not target.is_file():
+        raise FileExistsError(f"{target} is a folder or device; give the name of a file")
     # The ending is kept: some writers choose their format by it.
     temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")
     try:

@@ -20,7 +20,6 @@ from refspace.errors import GridError, PositionError
 
 # Letters of an orientation code: nibabel's convention, the end towards which an index grows.
 _DIM_OF_LETTER = {"A": "ap", "P": "ap", "S": "dv", "I": "dv", "L": "ml", "R": "ml"}
-_OPPOSITE = {"A": "P", "P": "A", "S": "I", "I": "S", "L": "R", "R": "L"}
 DIRECTIONS = {
     "A": "anterior",
     "P": "posterior",
@@ -144,7 +143,8 @@ class Grid:
     def index(self, dim: str, position: float) -> int:
         """Index of the voxel that contains a position.
 
-        A voxel holds its lower edge and not its upper one.
+        A voxel holds its lower edge and not its upper one; what is nearer to an edge than a
+        billionth of a voxel is on it.
 
         Parameters
         ----------
@@ -170,19 +170,14 @@ class Grid:
         """  # noqa: E501
         axis = self.axis(dim)
         origin, spacing, count = self.origin[axis], self.spacing[axis], self.shape[axis]
-        stop = origin + count * spacing
-        if not origin <= position < stop:
+        # To a billionth of a voxel: neither 3 * 16.1 nor 48.3 must miss the edge by a rounding.
+        voxels = round((position - origin) / spacing, 9)
+        if not 0 <= voxels < count:
             raise PositionError(
                 f"{dim} position {position:g} µm is outside the volume; {dim} runs from "
-                f"{origin:g} µm up to (not including) {stop:g} µm"
+                f"{origin:g} µm up to (not including) {origin + count * spacing:g} µm"
             )
-        index = math.floor((position - origin) / spacing)
-        # The quotient is rounded: step to the voxel whose edges, as floats, enclose the position.
-        if position < origin + index * spacing:
-            index -= 1
-        elif position >= origin + (index + 1) * spacing:
-            index += 1
-        return index
+        return math.floor(voxels)
 
     def crop(self, start: Sequence[int], stop: Sequence[int]) -> "Grid":
         """Part of the grid between two corners, given as indices; positions are kept.
@@ -213,7 +208,7 @@ class Grid:
         Decimal resolutions are taken as written: 33.3 over 25 is 333/250.
         """
         a, b, c = (
-            _bounded(Fraction(repr(float(t))) / Fraction(repr(s)))
+            _bounded(_exact(t) / _exact(s))
             for t, s in zip(spacing_of(target_resolution), self.spacing, strict=True)
         )
         return a, b, c
@@ -345,8 +340,8 @@ def spacing_of(resolution: float | Sequence[float]) -> Triple:
     >>> spacing_of(25), spacing_of([10, 20, 20])
     ((25.0, 25.0, 25.0), (10.0, 20.0, 20.0))
     """
-    values = [resolution] * 3 if np.ndim(resolution) == 0 else list(np.asarray(resolution).flat)
     try:
+        values = [resolution] * 3 if np.ndim(resolution) == 0 else list(np.asarray(resolution).flat)
         spacing = _floats(values)
     except (TypeError, ValueError) as error:
         raise GridError(f"resolution {resolution!r} is not {_RESOLUTION_HELP}") from error
@@ -366,6 +361,11 @@ def _ints(values: Iterable[Any]) -> tuple[int, int, int]:
     return a, b, c
 
 
+def _exact(number: float) -> Fraction:
+    """The decimal that a float is written as."""
+    return Fraction(repr(float(number)))
+
+
 def _bounded(ratio: Fraction) -> Fraction:
     """Nearest fraction whose numerator keeps cell weights within int64."""
     excess = ratio.numerator // _MAX_NUMERATOR + 1
@@ -381,7 +381,9 @@ def _step(dim: str, centres: NDArray[np.float64], known: float | None) -> float:
     measured = float(centres[-1] - centres[0]) / (len(centres) - 1)
     even = measured > 0 and np.allclose(np.diff(centres), measured, rtol=1e-6, atol=1e-6)
     if not even:
-        raise GridError(f"{dim} coordinates are not evenly spaced and increasing; resample first")
+        raise GridError(
+            f"{dim} coordinates are not evenly spaced and increasing; flip or resample first"
+        )
     agrees = known is not None and math.isclose(measured, known, rel_tol=1e-9)
     return float(known) if known is not None and agrees else measured
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dask
 import numpy as np
 from numpy.typing import NDArray
 
@@ -67,15 +68,17 @@ def plot_slice(
     image = space.get_slice_image(axis, position)
     rows, columns = sorted(map(str, image.dims[:2]), key=_UPRIGHT.index)
     (cut,) = set(space.grid.dims) - {rows, columns}
+    plane = {cut: space.grid.index(cut, position)}
+    inside = space.make_structure_mask(outline).isel(plane)
+    # Together, so that each chunk is read once.
+    image, labels, inside = dask.compute(image, space.annotation.isel(plane), inside)
     edges = {dim: _edges(space.grid, dim) for dim in (rows, columns)}
     extent = (*edges[columns][[0, -1]], *edges[rows][[-1, 0]])
     ax.imshow(image.transpose(rows, columns, "rgb"), extent=extent, interpolation="nearest")
-    plane = {cut: space.grid.index(cut, position)}
-    labels = space.annotation.isel(plane).transpose(rows, columns).values
-    ax.add_collection(_borders(labels, edges[rows], edges[columns], colors="#0006", linewidths=0.3))
-    if len(ids := space.structure_tree.resolve(outline)):
-        inside = space.make_structure_mask(ids).isel(plane).transpose(rows, columns).values
-        ax.add_collection(_borders(inside, edges[rows], edges[columns], colors="w", linewidths=1.2))
+    for area, color, width in ((labels, "#0006", 0.3), (inside, "w", 1.2)):
+        values = area.transpose(rows, columns).values
+        lines = _borders(values, edges[rows], edges[columns], colors=color, linewidths=width)
+        ax.add_collection(lines)
     _name_axes(ax, space.grid, rows, columns)
     ax.set_title(f"{PLANES[cut]}, {cut} = {position / 1000:g} mm")
     return ax

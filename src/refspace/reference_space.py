@@ -9,10 +9,12 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+import dask.array
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from refspace.errors import AnnotationError, GridError, OntologyError
 from refspace.files import replacing
@@ -76,7 +78,7 @@ class ReferenceSpace:
     def __init__(
         self,
         structure_tree: StructureTree,
-        annotation: npt.ArrayLike | xr.DataArray | str | os.PathLike[str],
+        annotation: NDArray[Any] | dask.array.Array | xr.DataArray | str | os.PathLike[str],
         resolution: float | Sequence[float] | None = None,
         *,
         orientation: str | None = None,
@@ -459,6 +461,8 @@ class ReferenceSpace:
         """
         table = self.structure_tree.export_label_description(**(label_description_kwargs or {}))
         dtype = np.dtype(id_type)
+        if dtype.kind not in "ui":
+            raise AnnotationError(f"id_type is {dtype}; labels are integers, give uint16 or uint32")
         if table["IDX"].max() <= np.iinfo(dtype).max:
             return narrow(self._annotation, dtype, attrs=_ITKSNAP_ATTRS), table
         if len(table) > np.iinfo(dtype).max:
@@ -485,7 +489,7 @@ class ReferenceSpace:
         Parameters
         ----------
         annotation_path
-            NRRD file to write, in bounded memory.
+            NRRD file to write, slab by slab.
         label_path
             Label description to write; both files appear only when they are complete.
         id_type, label_description_kwargs
@@ -516,4 +520,4 @@ class ReferenceSpace:
 
 
 def _texts(tree: StructureTree, field: str) -> list[str]:
-    return [str(node.get(field, "")) for node in tree.nodes()]
+    return [str(node.get(field) or "") for node in tree.nodes()]

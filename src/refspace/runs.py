@@ -5,10 +5,15 @@ asked is answered once per run and spread over its voxels. Their cost does not g
 of structures asked for.
 """
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+# Voxels that are gathered at a time to find modes: in a noisy block every cell is mixed, and all at
+# once would take 64 times the memory of the block.
+_GATHERED = 2**20
 
 Labels = NDArray[np.unsignedinteger[Any]]
 
@@ -132,8 +137,10 @@ def mode(
         low = low.take(voxels, axis).min(axis + 1)
         high = high.take(voxels, axis).max(axis + 1)
     # Most cells hold one label: only the others are counted.
-    cells = np.nonzero(low != high)
-    if cells[0].size:
+    mixed = np.argwhere(low != high)
+    width = math.prod(voxels.shape[1] for voxels, _ in windows)
+    for start in range(0, len(mixed), step := max(1, _GATHERED // width)):
+        cells = tuple(mixed[start : start + step].T)
         low[cells] = _weighted_mode(*_gather(block, windows, cells))
     return low
 

@@ -144,11 +144,20 @@ def as_annotation(
     >>> as_annotation(np.zeros((4, 4, 4), "i8"), 25).dtype
     dtype('uint32')
     """
+    if isinstance(annotation, xr.DataArray) and not annotation.variable._in_memory:
+        # An array that xarray opened without dask would be read as a whole by a look at its data.
+        annotation = annotation.chunk()
     data = annotation.data if isinstance(annotation, xr.DataArray) else annotation
     if not isinstance(data, np.ndarray | dask.array.Array):
         raise AnnotationError(
             f"annotation is a {type(annotation).__name__}; give a NumPy array, a dask array, a "
             "DataArray or the path of an NRRD file"
+        )
+    if isinstance(data, np.ma.MaskedArray) or isinstance(
+        getattr(data, "_meta", None), np.ma.MaskedArray
+    ):
+        raise AnnotationError(
+            "annotation is a masked array; fill what is masked, with 0 for outside: .filled(0)"
         )
     if data.ndim != 3 or 0 in data.shape:
         raise AnnotationError(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from refspace import __version__
 from refspace.cli.options import (
     Resolution,
     annotation_argument,
@@ -36,7 +37,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="refspace")
+@click.version_option(__version__, prog_name="refspace")
 def main() -> None:
     """Brain reference spaces: an annotation volume and the tree of its structures.
 
@@ -189,7 +190,9 @@ def export() -> None:
 @takes_space
 @click.argument("labels_nrrd", type=click.Path(dir_okay=False))
 @click.argument("labels_txt", type=click.Path(dir_okay=False))
-@click.option("--header", is_flag=True, help="Begin as the files that ITK-SNAP itself writes.")
+@click.option(
+    "--header", is_flag=True, help="Begin with a comment and a clear label, as ITK-SNAP does."
+)
 def itksnap(space: "ReferenceSpace", labels_nrrd: str, labels_txt: str, header: bool) -> None:
     """Write a volume and a label description for ITK-SNAP.
 

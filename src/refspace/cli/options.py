@@ -11,11 +11,15 @@ import click
 _OUTPUTS = ("output", "labels_nrrd", "labels_txt")
 
 if TYPE_CHECKING:
+    _ParamType = click.ParamType[float | list[float]]
     from refspace.reference_space import ReferenceSpace
     from refspace.structure_tree import StructureTree
+else:
+    # Generic from click 8.4 on.
+    _ParamType = click.ParamType
 
 
-class Resolution(click.ParamType[float | list[float]]):
+class Resolution(_ParamType):
     """µm per voxel: one number, or three with commas."""
 
     name = "micrometres"

@@ -66,4 +66,6 @@ def write_label_description(
     text = rows.to_csv(
         sep=" ", header=False, index=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n"
     )
-    Path(path).write_text((_HEADER + _CLEAR_ROW if itksnap_header else "") + text, "utf-8")
+    Path(path).write_text(
+        (_HEADER + _CLEAR_ROW if itksnap_header else "") + text, "utf-8", newline="\n"
+    )

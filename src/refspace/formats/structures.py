@@ -5,9 +5,11 @@ import io
 import json
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from refspace.errors import FormatError, OntologyError
 from refspace.files import replacing
@@ -63,8 +65,7 @@ def read_structures(path: str | os.PathLike[str]) -> StructureTree:
 
 
 def _read_text(path: str | os.PathLike[str]) -> str:
-    with fsspec.open(os.fspath(path), "rb") as file:
-        data: bytes = file.read(_LARGEST_FILE + 1)
+    data = _read_bytes(os.fspath(path))
     if len(data) > _LARGEST_FILE:
         raise FormatError(f"{path}: larger than {_LARGEST_FILE >> 20} MiB; no ontology is")
     try:
@@ -72,6 +73,19 @@ def _read_text(path: str | os.PathLike[str]) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FormatError(f"{path}: not text in UTF-8; give a JSON or CSV file") from error
+
+
+def _read_bytes(path: str) -> bytes:
+    # A local file may have a name that fsspec would take for a chain of URLs.
+    source = LocalFileSystem() if Path(path).exists() else None
+    try:
+        with source.open(path) if source else fsspec.open(path, "rb") as file:
+            data: bytes = file.read(_LARGEST_FILE + 1)
+    except OSError:
+        raise
+    except Exception as error:  # whatever the file system's own library raises
+        raise FormatError(f"{path}: cannot be read: {error}") from error
+    return data
 
 
 def _json_records(text: str) -> list[dict[str, Any]]:
@@ -180,4 +194,4 @@ def write_structures(path: str | os.PathLike[str], tree: StructureTree) -> None:
     """
     lines = ",\n".join(json.dumps(node, ensure_ascii=False) for node in tree.nodes())
     with replacing(path) as temporary:
-        temporary.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+        temporary.write_text(f"[\n{lines}\n]\n", encoding="utf-8", newline="\n")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import networkx as nx
+import numpy as np
 
 from refspace.errors import OntologyError
 
@@ -19,7 +20,7 @@ Record = dict[str, Any]
 
 MAX_ID = 2**32 - 1
 # Real ontologies are some ten levels deep. The bound keeps the paths of a hostile one small.
-MAX_DEPTH = 1000
+MAX_DEPTH = 100
 _NAMED_OFFENDERS = 5
 
 
@@ -39,7 +40,7 @@ def structure_id(value: Any) -> int:
     try:
         if isinstance(value, str) and value.isascii() and value.strip().isdigit():
             number = int(value)
-        elif isinstance(value, bool):
+        elif isinstance(value, bool | np.bool_):
             raise TypeError("a bool is no id")
         else:
             number = operator.index(value)

@@ -46,7 +46,8 @@ def read_nrrd(
 
     Only the header is read. Raw data are mapped into memory. A gzip stream has no random access:
     the first block that is computed inflates all of it, once, and the voxels are kept as long as
-    the array lives. Computed blocks are read-only views of them.
+    the array lives; another process reads the file again, for every task that it is sent. Computed
+    blocks are read-only views of the voxels.
 
     Parameters
     ----------

@@ -41,8 +41,8 @@ def write_nrrd(
 ) -> None:
     """Write a volume to an NRRD file, gzip-encoded, with its geometry.
 
-    Lazy arrays are computed slab by slab along their last axis, each chunk once. The file appears
-    whole or not at all.
+    Lazy arrays are computed slab by slab along their last axis, each chunk once; where chunks span
+    all of that axis, the slab is the volume. The file appears whole or not at all.
 
     Parameters
     ----------
@@ -83,7 +83,8 @@ def write_nrrd(
     with replacing(target) as temporary, temporary.open("wb") as file:
         file.write(header)
         for slab in _slabs(data):
-            file.write(compressor.compress(_file_order(np.asarray(data[..., slab]))))
+            for part in _parts(np.asarray(data[..., slab])):
+                file.write(compressor.compress(_file_order(part)))
         file.write(compressor.flush())
 
 
@@ -142,6 +143,13 @@ def _slabs(data: Any) -> Iterator[slice]:
         if stop == count or (stop - start) * layer_bytes >= _SLAB_BYTES:
             yield slice(start, stop)
             start = stop
+
+
+def _parts(block: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Layers of a block, few enough at a time that turning them costs no second copy of it."""
+    step = max(1, _SLAB_BYTES * block.shape[2] // block.nbytes)
+    for start in range(0, block.shape[2], step):
+        yield block[..., start : start + step]
 
 
 def _file_order(block: NDArray[Any]) -> memoryview:
