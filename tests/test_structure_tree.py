@@ -142,6 +142,7 @@ def test_a_voxel_of_an_annotation_names_a_structure(tree):
     assert tree.resolve(annotation[0]) == [385]
     assert tree.resolve([annotation[1], annotation.values[0]]) == [997, 385]
     assert tree.resolve(np.array(385)) == [385]
+    assert tree.resolve([annotation.chunk()[0]]) == tree.resolve(annotation.chunk()[0]) == [385]
     assert tree.nodes([annotation[0], np.uint32(5)])[1] is None
 
 

@@ -105,6 +105,14 @@ def save_slice(
     ------
     FormatError
         If matplotlib knows no format of that ending.
+
+    Examples
+    --------
+    >>> import refspace, tempfile
+    >>> path = Path(tempfile.mkdtemp(), "slice.png")
+    >>> save_slice(path, refspace.phantom(resolution=400), "ap", 7000)
+    >>> path.exists()
+    True
     """
     figure = plot_slice(space, axis, position, outline=outline).figure
     formats = figure.canvas.get_supported_filetypes()

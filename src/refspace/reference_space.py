@@ -97,17 +97,42 @@ class ReferenceSpace:
 
     @property
     def annotation(self) -> xr.DataArray:
-        """Structure id of every voxel, 0 outside; dims ap, dv, ml, voxel centres in µm."""
+        """Structure id of every voxel, 0 outside; dims ap, dv, ml, voxel centres in µm.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> voxel = space.annotation.sel(ap=5100, dv=1500, ml=3300)
+        >>> space.structure_tree.nodes(voxel)[0]["acronym"]
+        'SSp-ul4'
+        """
         return self._annotation
 
     @property
     def grid(self) -> Grid:
-        """Where the voxels are."""
+        """Where the voxels are.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> space.grid.extent
+        (13200.0, 8000.0, 11400.0)
+        """
         return grid_of(self._annotation)
 
     @property
     def resolution(self) -> tuple[float, float, float]:
-        """µm per voxel along each axis."""
+        """µm per voxel along each axis.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> space.resolution
+        (200.0, 200.0, 200.0)
+        """
         return self.grid.spacing
 
     # ----- counts
@@ -118,12 +143,28 @@ class ReferenceSpace:
 
     @functools.cached_property
     def direct_voxel_map(self) -> dict[int, int]:
-        """Number of voxels that hold each structure's own id; the first call reads the volume."""
+        """Number of voxels that hold each structure's own id; the first call reads the volume.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> space.direct_voxel_map[315]  # Isocortex itself: all of it is in its layers
+        0
+        """
         return {i: self._voxels_of(i) for i in self.structure_tree.node_ids()}
 
     @functools.cached_property
     def total_voxel_map(self) -> dict[int, int]:
-        """Number of voxels of each structure's subtree; the first call reads the volume."""
+        """Number of voxels of each structure's subtree; the first call reads the volume.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> space.total_voxel_map[315] > space.total_voxel_map[385] > 0
+        True
+        """
         ids = self.structure_tree.node_ids()
         totals = self.structure_tree.total([self.direct_voxel_map[i] for i in ids])
         return dict(zip(ids, totals.tolist(), strict=True))
@@ -132,11 +173,11 @@ class ReferenceSpace:
         return 0 if structure_id == BACKGROUND else self._label_counts.get(structure_id, 0)
 
     def direct_voxel_counts(self) -> dict[int, int]:
-        """Number of voxels that hold each structure's own id."""
+        """Number of voxels that hold each structure's own id: `direct_voxel_map`."""
         return self.direct_voxel_map
 
     def total_voxel_counts(self) -> dict[int, int]:
-        """Number of voxels of each structure's subtree."""
+        """Number of voxels of each structure's subtree: `total_voxel_map`."""
         return self.total_voxel_map
 
     def voxel_counts(self) -> xr.Dataset:
@@ -190,6 +231,19 @@ class ReferenceSpace:
         ----------
         update_self
             Whether `structure_tree` becomes the tree of these structures.
+
+        Returns
+        -------
+        list of dict
+            The structures, in the order of the tree.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> assigned = space.remove_unassigned()
+        >>> 12997 in space.structure_tree  # 'Somatosensory areas, layer 6a' has no voxels
+        False
         """
         assigned = self.structure_tree.filter_nodes(
             lambda node: self.total_voxel_map[node["id"]] > 0
@@ -292,6 +346,13 @@ class ReferenceSpace:
         -------
         int
             The structure's id.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> write = functools.partial(ReferenceSpace.check_and_write, tempfile.mkdtemp())
+        >>> write(385, lambda: np.ones((2, 2, 2), np.uint8))
+        385
         """
         # An index, so that no text can lead the path out of the folder.
         structure_id = int(operator.index(structure_id))
@@ -320,17 +381,38 @@ class ReferenceSpace:
         ------
         GridError
             If the domain has another shape or place.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> cortex = space.make_structure_mask("Isocortex")
+        >>> int(space.check_coverage("VISp", cortex).min())  # the rest is missing, none in excess
+        0
         """
         return coverage(self.make_structure_mask(structure_ids), domain_mask)
 
     def validate_structures(self, structure_ids: Any, domain_mask: Any) -> list[Any]:
         """Check that some structures cover a domain, each part of it once.
 
+        Parameters
+        ----------
+        structure_ids, domain_mask
+            As for `check_coverage`.
+
         Returns
         -------
         list
             Ids among the structures that are ancestors of others among them, and the result of
             `check_coverage`.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> cortex = space.make_structure_mask("Isocortex")
+        >>> space.validate_structures(["Isocortex", "VISp"], cortex)[0]
+        {315}
         """
         overlaps = self.structure_tree.has_overlaps(structure_ids)
         return [overlaps, self.check_coverage(structure_ids, domain_mask)]
@@ -457,7 +539,15 @@ class ReferenceSpace:
         Raises
         ------
         AnnotationError
-            If the type has fewer numbers than there are structures.
+            If the type has fewer numbers than there are structures, or is no integer type.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> labels, table = space.export_itksnap_labels()
+        >>> labels.dtype, table["LABEL"][0]
+        (dtype('uint16'), 'ACA')
         """
         table = self.structure_tree.export_label_description(**(label_description_kwargs or {}))
         dtype = np.dtype(id_type)
@@ -497,6 +587,15 @@ class ReferenceSpace:
         itksnap_header
             Whether the description starts with a comment and a clear label, as those written by
             ITK-SNAP do; AllenSDK writes neither.
+
+        Examples
+        --------
+        >>> import refspace, tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> space = refspace.phantom(resolution=400)
+        >>> space.write_itksnap_labels(folder / "labels.nrrd", folder / "labels.txt")
+        >>> (folder / "labels.txt").read_text().splitlines()[0]
+        '1 64 166 102 1.0 1 1 "ACA"'
         """
         annotation, labels = self.export_itksnap_labels(id_type, label_description_kwargs)
         with replacing(label_path) as temporary:

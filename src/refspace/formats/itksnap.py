@@ -60,6 +60,15 @@ def write_label_description(
         quotes and line breaks in a label are written as single quotes and blanks.
     itksnap_header
         Whether to begin with a comment and the clear label, as ITK-SNAP does.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "labels.txt")
+    >>> table = pd.DataFrame([[1, 8, 133, 140, 1.0, 1, 1, "VISp"]], columns=COLUMNS)
+    >>> write_label_description(path, table)
+    >>> print(path.read_text().strip())
+    1 8 133 140 1.0 1 1 "VISp"
     """
     labels = [re.sub(r"\s", " ", str(label)).replace('"', "'") for label in table["LABEL"]]
     rows = table.loc[:, list(COLUMNS)].assign(LABEL=labels)

@@ -55,7 +55,13 @@ def structure_id(value: Any) -> int:
 
 
 def path_to_list(path: str | Iterable[Any]) -> list[int]:
-    """Ids of a structure path, ``"/997/8/"`` or already a list."""
+    """Ids of a structure path, ``"/997/8/"`` or already a list.
+
+    Examples
+    --------
+    >>> path_to_list("/997/8/")
+    [997, 8]
+    """
     if not isinstance(path, Iterable):
         raise OntologyError(f"{path!r} is not a structure path; give ids from the root down")
     parts = path.split("/") if isinstance(path, str) else path

@@ -7,6 +7,7 @@ from numbers import Integral
 from typing import Any, TypeVar
 
 import networkx as nx
+import numpy as np
 
 from refspace.errors import MissingFieldError, NotUniqueError, StructureNotFoundError
 from refspace.structure_tree.records import Record, listing, tree_graph, tree_paths
@@ -95,7 +96,15 @@ class SimpleTree:
         return int(value)
 
     def node_ids(self) -> list[int]:
-        """Ids of all nodes, in the order in which they were given."""
+        """Ids of all nodes, in the order in which they were given.
+
+        Examples
+        --------
+        >>> nodes = [{"id": 1, "up": None}, {"id": 2, "up": 1}, {"id": 3, "up": 2}]
+        >>> tree = SimpleTree(nodes, lambda node: node["id"], lambda node: node["up"])
+        >>> tree.node_ids()
+        [1, 2, 3]
+        """
         return list(self.graph)
 
     def nodes(self, node_ids: Any = None) -> list[Any]:
@@ -116,37 +125,101 @@ class SimpleTree:
         ]
 
     def parent_ids(self, node_ids: Any) -> list[int | None]:
-        """Id of the parent of each node, None for a root."""
+        """Id of the parent of each node, None for a root.
+
+        Examples
+        --------
+        >>> nodes = [{"id": 1, "up": None}, {"id": 2, "up": 1}, {"id": 3, "up": 2}]
+        >>> tree = SimpleTree(nodes, lambda node: node["id"], lambda node: node["up"])
+        >>> tree.parent_ids([3, 1])
+        [2, None]
+        """
         return [next(iter(self.graph.pred[i]), None) for i in self.resolve(node_ids)]
 
     def parents(self, node_ids: Any) -> list[Any]:
-        """Record of the parent of each node, None for a root."""
+        """Record of the parent of each node, None for a root.
+
+        Examples
+        --------
+        >>> nodes = [{"id": 1, "up": None}, {"id": 2, "up": 1}, {"id": 3, "up": 2}]
+        >>> tree = SimpleTree(nodes, lambda node: node["id"], lambda node: node["up"])
+        >>> tree.parents([3, 1])
+        [{'id': 2, 'up': 1}, None]
+        """
         return [
             None if i is None else _copied(self.graph.nodes[i]) for i in self.parent_ids(node_ids)
         ]
 
     def child_ids(self, node_ids: Any) -> list[list[int]]:
-        """Ids of the children of each node."""
+        """Ids of the children of each node.
+
+        Examples
+        --------
+        >>> nodes = [{"id": 1, "up": None}, {"id": 2, "up": 1}, {"id": 3, "up": 2}]
+        >>> tree = SimpleTree(nodes, lambda node: node["id"], lambda node: node["up"])
+        >>> tree.child_ids([1, 3])
+        [[2], []]
+        """
         return [list(self.graph.succ[i]) for i in self.resolve(node_ids)]
 
     def children(self, node_ids: Any) -> list[list[Record]]:
-        """Records of the children of each node."""
+        """Records of the children of each node.
+
+        Examples
+        --------
+        >>> nodes = [{"id": 1, "up": None}, {"id": 2, "up": 1}, {"id": 3, "up": 2}]
+        >>> tree = SimpleTree(nodes, lambda node: node["id"], lambda node: node["up"])
+        >>> tree.children([2])
+        [[{'id': 3, 'up': 2}]]
+        """
         return [self.nodes(ids) for ids in self.child_ids(node_ids)]
 
     def ancestor_ids(self, node_ids: Any) -> list[list[int]]:
-        """Ids from each node, itself included, up to its root."""
+        """Ids from each node, itself included, up to its root.
+
+        Examples
+        --------
+        >>> nodes = [{"id": 1, "up": None}, {"id": 2, "up": 1}, {"id": 3, "up": 2}]
+        >>> tree = SimpleTree(nodes, lambda node: node["id"], lambda node: node["up"])
+        >>> tree.ancestor_ids([3, 1])
+        [[3, 2, 1], [1]]
+        """
         return [self._paths[i][::-1] for i in self.resolve(node_ids)]
 
     def ancestors(self, node_ids: Any) -> list[list[Record]]:
-        """Records from each node, itself included, up to its root."""
+        """Records from each node, itself included, up to its root.
+
+        Examples
+        --------
+        >>> nodes = [{"id": 1, "up": None}, {"id": 2, "up": 1}, {"id": 3, "up": 2}]
+        >>> tree = SimpleTree(nodes, lambda node: node["id"], lambda node: node["up"])
+        >>> tree.ancestors([2])
+        [[{'id': 2, 'up': 1}, {'id': 1, 'up': None}]]
+        """
         return [self.nodes(ids) for ids in self.ancestor_ids(node_ids)]
 
     def descendant_ids(self, node_ids: Any) -> list[list[int]]:
-        """Ids of each node's subtree, itself first, in depth-first order."""
+        """Ids of each node's subtree, itself first, in depth-first order.
+
+        Examples
+        --------
+        >>> nodes = [{"id": 1, "up": None}, {"id": 2, "up": 1}, {"id": 3, "up": 2}]
+        >>> tree = SimpleTree(nodes, lambda node: node["id"], lambda node: node["up"])
+        >>> tree.descendant_ids([1, 2])
+        [[1, 2, 3], [2, 3]]
+        """
         return [self._preorder[self._position[i] : self._end[i]] for i in self.resolve(node_ids)]
 
     def descendants(self, node_ids: Any) -> list[list[Record]]:
-        """Records of each node's subtree, itself first, in depth-first order."""
+        """Records of each node's subtree, itself first, in depth-first order.
+
+        Examples
+        --------
+        >>> nodes = [{"id": 1, "up": None}, {"id": 2, "up": 1}, {"id": 3, "up": 2}]
+        >>> tree = SimpleTree(nodes, lambda node: node["id"], lambda node: node["up"])
+        >>> tree.descendants([3])
+        [[{'id': 3, 'up': 2}]]
+        """
         return [self.nodes(ids) for ids in self.descendant_ids(node_ids)]
 
     node = nodes
@@ -243,8 +316,8 @@ def as_list(values: Any) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Python's own value of an element of an array, be it a NumPy scalar or zero-dimensional."""
-    return value.item() if getattr(value, "ndim", None) == 0 else value
+    """Python's own value of a voxel: a NumPy scalar, or an array without dims, lazy or not."""
+    return np.asarray(value).item() if getattr(value, "ndim", None) == 0 else value
 
 
 def _copied(record: Mapping[str, Any]) -> Record:

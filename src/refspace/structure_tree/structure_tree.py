@@ -143,7 +143,15 @@ class StructureTree(SimpleTree):
         raise StructureNotFoundError(f"no structure has acronym, name or id {value!r}{hint}")
 
     def get_structures_by_id(self, structure_ids: Any) -> list[Any]:
-        """Structures of some ids; None for an id that is not in the tree."""
+        """Structures of some ids; None for an id that is not in the tree.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> tree = refspace.phantom().structure_tree
+        >>> tree.get_structures_by_id([385])[0]["name"]
+        'Primary visual area'
+        """
         return self.nodes(structure_ids)
 
     def get_structures_by_name(self, names: str | Iterable[str]) -> list[Record]:
@@ -153,6 +161,13 @@ class StructureTree(SimpleTree):
         ------
         StructureNotFoundError
             If no structure has a name.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> tree = refspace.phantom().structure_tree
+        >>> tree.get_structures_by_name(["Dorsal auditory area"])[0]["acronym"]
+        'AUDd'
         """
         return self.nodes_by_property("name", as_list(names))
 
@@ -163,18 +178,41 @@ class StructureTree(SimpleTree):
         ------
         StructureNotFoundError
             If no structure has an acronym.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> tree = refspace.phantom().structure_tree
+        >>> tree.get_structures_by_acronym(["AUDd", "VISp"])[1]["id"]
+        385
         """
         return self.nodes_by_property("acronym", as_list(acronyms))
 
     def get_structures_by_set_id(self, structure_set_ids: int | Iterable[int]) -> list[Record]:
-        """Structures that are in at least one of some sets."""
+        """Structures that are in at least one of some sets.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> tree = refspace.phantom().structure_tree
+        >>> [node["acronym"] for node in tree.get_structures_by_set_id([514166994])]
+        ['VISal', 'VISam', 'VISl', 'VISp', 'VISpm', 'VISrl']
+        """
         wanted = set(as_list(structure_set_ids))
         return self.filter_nodes(
             lambda node: not wanted.isdisjoint(rec.elements(node, "structure_set_ids"))
         )
 
     def get_structure_sets(self) -> set[int]:
-        """Ids of all sets that structures are in."""
+        """Ids of all sets that structures are in.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> tree = refspace.phantom().structure_tree
+        >>> 167587189 in tree.get_structure_sets()  # the summary structures
+        True
+        """
         return {
             set_id for node in self.nodes() for set_id in rec.elements(node, "structure_set_ids")
         }
@@ -188,22 +226,53 @@ class StructureTree(SimpleTree):
         ------
         MissingFieldError
             If structures have no colour.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> tree = refspace.phantom().structure_tree
+        >>> tree.get_colormap()[385]
+        [8, 133, 140]
         """
         self._require("rgb_triplet")
         return self.value_map(lambda node: node["id"], lambda node: node["rgb_triplet"])
 
     def get_name_map(self) -> dict[int, str]:
-        """Name of each structure."""
+        """Name of each structure.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> tree = refspace.phantom().structure_tree
+        >>> tree.get_name_map()[247]
+        'Auditory areas'
+        """
         self._require("name")
         return self.value_map(lambda node: node["id"], lambda node: node["name"])
 
     def get_id_acronym_map(self) -> dict[str, int]:
-        """Id of each acronym."""
+        """Id of each acronym.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> tree = refspace.phantom().structure_tree
+        >>> tree.get_id_acronym_map()["VISp"]
+        385
+        """
         self._require("acronym")
         return self.value_map(lambda node: node["acronym"], lambda node: node["id"])
 
     def get_ancestor_id_map(self) -> dict[int, list[int]]:
-        """Ids from each structure, itself included, up to its root."""
+        """Ids from each structure, itself included, up to its root.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> tree = refspace.phantom().structure_tree
+        >>> tree.get_ancestor_id_map()[315]
+        [315, 695, 688, 567, 8, 997]
+        """
         return {node_id: self._paths[node_id][::-1] for node_id in self.graph}
 
     def _require(self, field: str) -> None:
@@ -232,7 +301,15 @@ class StructureTree(SimpleTree):
         return self._position[parent] <= self._position[child] < self._end[parent]
 
     def has_overlaps(self, structure_ids: Any) -> set[int]:
-        """Ids among the given ones that are ancestors of others among them."""
+        """Ids among the given ones that are ancestors of others among them.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> tree = refspace.phantom().structure_tree
+        >>> tree.has_overlaps(["Isocortex", "VISp", "TH"])
+        {315}
+        """
         ids = set(self.resolve(structure_ids))
         above = {ancestor for i in ids for ancestor in self._paths[i][:-1]}
         return ids & above
@@ -291,6 +368,13 @@ class StructureTree(SimpleTree):
         -------
         pandas.DataFrame
             Columns IDX, -R-, -G-, -B-, -A-, VIS, MSH and LABEL, a row for each structure.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> tree = refspace.phantom().structure_tree
+        >>> tree.export_label_description(label_key="name")["LABEL"][1]
+        'Basic cell groups and regions'
         """
         self._require("rgb_triplet")
         self._require(label_key)
