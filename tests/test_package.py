@@ -136,6 +136,8 @@ BUILTINS = {
     "GridError": ValueError,
     "PositionError": IndexError,
     "FormatError": ValueError,
+    "StoreError": OSError,
+    "LockedError": OSError,
     "MissingDependencyError": ImportError,
     "RefspaceError": Exception,
 }

@@ -1,5 +1,6 @@
 from fractions import Fraction
 
+import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +8,6 @@ from hypothesis import strategies as st
 from volumes import IDS, MEMORY_ORDERS, RATIOS, UNKNOWN, in_memory_order, mode, volumes
 
 from refspace import runs
-from refspace.ops.resample import windows
 
 DTYPES = ["u1", "u2", "u4"]
 BLOCK = np.array([[[7, 7, 7], [7, 0, 9]], [[9, 9, 7], [0, 0, 0]]], "u4")
@@ -61,6 +61,57 @@ def test_counts_do_not_depend_on_memory_order(order):
     assert dict(zip(labels.tolist(), counts.tolist(), strict=True)) == {0: 4, 7: 5, 9: 3}
 
 
+# ----- measures
+
+
+@st.composite
+def blocks(draw):
+    """Labels of one to three axes, in any memory order."""
+    shape = draw(hnp.array_shapes(min_dims=1, max_dims=3, max_side=7))
+    labels = st.sampled_from(draw(st.sampled_from([[7], [0, 2**32 - 1], [0, *IDS]])))
+    voxels = draw(hnp.arrays("u4", shape, elements=labels, fill=labels))
+    return in_memory_order(voxels, draw(st.sampled_from(MEMORY_ORDERS)))
+
+
+@given(blocks())
+def test_measures(block):
+    labels, counts, start, stop, sums = runs.measure(block)
+    places = [np.argwhere(block == label) for label in labels]
+    np.testing.assert_array_equal(labels, np.unique(block))
+    np.testing.assert_array_equal(counts, [len(place) for place in places])
+    np.testing.assert_array_equal(start, [place.min(axis=0) for place in places])
+    np.testing.assert_array_equal(stop, [place.max(axis=0) + 1 for place in places])
+    np.testing.assert_array_equal(sums, [place.sum(axis=0) for place in places])
+    assert labels.dtype == block.dtype
+    assert {part.dtype for part in (counts, start, stop, sums)} == {np.dtype(np.int64)}
+
+
+@pytest.mark.parametrize("count", [255, 256, 257, 65535, 65536, 65537])
+def test_measures_of_many_labels(count):
+    block = np.random.default_rng(0).permutation(count).astype("u4")
+    labels, counts, start, stop, sums = runs.measure(block)
+    np.testing.assert_array_equal(labels, np.arange(count))
+    np.testing.assert_array_equal(block[start[:, 0]], labels)
+    np.testing.assert_array_equal(start, sums)
+    np.testing.assert_array_equal(stop, start + 1)
+    assert (counts == 1).all()
+
+
+def test_sums_are_exact_beyond_float64():
+    # A line of 2**27 voxels: its indices sum to an odd number above 2**53.
+    line = np.zeros(2**27 + 2, "u1")
+    line[0] = 1
+    count = line.size
+    assert runs.measure(line)[4].tolist() == [[count * (count - 1) // 2], [0]]
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3, 3), (3, 0, 2), (3, 2, 0)])
+def test_measures_of_no_voxels(shape):
+    labels, counts, *places = runs.measure(np.zeros(shape, "u4"))
+    assert labels.size == counts.size == 0
+    assert [place.shape for place in places] == [(0, len(shape))] * 3
+
+
 # ----- relabelling
 
 
@@ -107,8 +158,9 @@ def test_the_block_is_left_alone(order):
     block.flags.writeable = False
     runs.relabel(block, np.array([7], "u4"), np.array([1], "u1"), np.array(0, "u1"))
     runs.count_labels(block)
-    pairs = windows(range(1), Fraction(2), 0, 2)
-    runs.mode(block, [pairs, pairs, windows(range(3), Fraction(1), 0, 3)])
+    runs.measure(block)
+    pairs = runs.windows(range(1), Fraction(2), 0, 2)
+    runs.mode(block, [pairs, pairs, runs.windows(range(3), Fraction(1), 0, 3)])
     np.testing.assert_array_equal(block, BLOCK)
 
 
@@ -128,7 +180,7 @@ def test_modes(voxels, factors):
     ratios = [Fraction(factor).limit_denominator(10) for factor in factors]
     shape = [max(1, round(n / ratio)) for n, ratio in zip(voxels.shape, ratios, strict=True)]
     axes = [
-        windows(range(cells), ratio, 0, n)
+        runs.windows(range(cells), ratio, 0, n)
         for cells, ratio, n in zip(shape, ratios, voxels.shape, strict=True)
     ]
     result = runs.mode(voxels, axes)
@@ -140,21 +192,21 @@ def test_modes(voxels, factors):
 @pytest.mark.parametrize("low", [0, 1, 65536, 2**24])
 def test_of_equal_labels_the_smaller_wins(low):
     cell = np.array([[[low + 1, low], [low, low + 1]], [[low, low + 1], [low + 1, low]]], "u4")
-    pairs = windows(range(1), Fraction(2), 0, 2)
+    pairs = runs.windows(range(1), Fraction(2), 0, 2)
     assert runs.mode(cell, [pairs] * 3).item() == low
 
 
 def test_a_majority_wins_over_a_smaller_label():
     line = np.array([[[9, 5, 9, 7]]], "u4")
-    one = windows(range(1), Fraction(1), 0, 1)
-    assert runs.mode(line, [one, one, windows(range(1), Fraction(4), 0, 4)]).item() == 9
+    one = runs.windows(range(1), Fraction(1), 0, 1)
+    assert runs.mode(line, [one, one, runs.windows(range(1), Fraction(4), 0, 4)]).item() == 9
 
 
 def test_parts_of_voxels_count_by_their_size():
     # The cell takes 2/3 of its weight from 9 and 1/6 from each 5: more fives, but less of them.
     line = np.array([[[5, 9, 5]]], "u4")
     voxels, overlaps = np.array([[0, 1, 2]]), np.array([[1, 4, 1]])
-    one = windows(range(1), Fraction(1), 0, 1)
+    one = runs.windows(range(1), Fraction(1), 0, 1)
     assert runs.mode(line, [one, one, (voxels, overlaps)]).item() == 9
 
 
@@ -171,7 +223,7 @@ def test_windows_are_exact(first_cell, cells, ratio, spare):
     numbers = range(first_cell, first_cell + cells)
     first = first_cell * ratio.numerator // ratio.denominator
     stop = -(-(first_cell + cells) * ratio.numerator // ratio.denominator) + spare
-    voxels, overlaps = windows(numbers, ratio, first, stop - first)
+    voxels, overlaps = runs.windows(numbers, ratio, first, stop - first)
     assert voxels.shape == overlaps.shape
     assert ((voxels >= 0) & (voxels < stop - first)).all()
     for cell, indices, lengths in zip(numbers, voxels, overlaps, strict=True):
@@ -184,7 +236,7 @@ def test_windows_are_exact(first_cell, cells, ratio, spare):
 
 
 def test_a_last_cell_that_sticks_out_counts_what_is_there():
-    voxels, overlaps = windows(range(2), Fraction(3), 0, 5)
+    voxels, overlaps = runs.windows(range(2), Fraction(3), 0, 5)
     assert voxels.tolist() == [[0, 1, 2], [3, 4, 4]]
     assert overlaps.tolist() == [[1, 1, 1], [1, 1, 0]]
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from refspace.formats.structures import write_structures as write_structures
     from refspace.grid import Grid as Grid
     from refspace.reference_space import ReferenceSpace as ReferenceSpace
+    from refspace.reference_space import open as open
     from refspace.samples import phantom as phantom
     from refspace.structure_tree import StructureTree as StructureTree
 
@@ -23,6 +24,7 @@ _ROOMS = {
     "ReferenceSpace": "refspace.reference_space",
     "RefspaceError": "refspace.errors",
     "StructureTree": "refspace.structure_tree",
+    "open": "refspace.reference_space",
     "phantom": "refspace.samples",
     "read_nrrd": "refspace.formats.nrrd",
     "read_structures": "refspace.formats.structures",

@@ -11,6 +11,8 @@ Each derives from `RefspaceError` and from the builtin that a caller would catch
     ├── GridError                (ValueError)  impossible or contradictory geometry
     │   └── PositionError        (IndexError)  a position outside the volume
     ├── FormatError              (ValueError)  a file that does not hold what it should
+    ├── StoreError               (OSError)     a store incomplete, in use, or in the way
+    │   └── LockedError          (OSError)     a store that another process is writing
     └── MissingDependencyError   (ImportError) an optional package is not installed
 """
 
@@ -53,6 +55,14 @@ class PositionError(GridError, IndexError):
 
 class FormatError(RefspaceError, ValueError):
     """A file that is damaged, unsafe, or not of the format that it should be."""
+
+
+class StoreError(RefspaceError, OSError):
+    """A store that is incomplete, in use, or where it should not be."""
+
+
+class LockedError(StoreError):
+    """A store that another process is writing."""
 
 
 class MissingDependencyError(RefspaceError, ImportError):

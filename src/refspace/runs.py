@@ -6,10 +6,13 @@ of structures asked for.
 """
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from refspace.errors import AnnotationError
 
 # Voxels that are gathered at a time to find modes: in a noisy block every cell is mixed, and all at
 # once would take 64 times the memory of the block.
@@ -60,8 +63,70 @@ def count_labels(block: Labels) -> tuple[Labels, NDArray[np.int64]]:
     return labels, counts.astype(np.int64)
 
 
+def measure(
+    block: Labels,
+) -> tuple[Labels, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Measure the labels of a block: how many voxels each has, and where they are.
+
+    Parameters
+    ----------
+    block
+        Labels, with at least one axis.
+
+    Returns
+    -------
+    labels
+        The labels that occur, sorted.
+    counts
+        Number of voxels of each.
+    start, stop
+        Bounding box of each, half open, in indices of the block; shape (labels, ndim).
+    sums
+        Sums of the indices of its voxels along each axis, exact; shape (labels, ndim).
+
+    Examples
+    --------
+    >>> labels, counts, start, stop, sums = measure(np.array([[7, 7, 7], [7, 0, 9]], "u4"))
+    >>> labels, counts
+    (array([0, 7, 9], dtype=uint32), array([1, 4, 1]))
+    >>> start.tolist(), stop.tolist(), sums.tolist()
+    ([[1, 1], [0, 0], [1, 2]], [[2, 2], [2, 3], [2, 3]], [[1, 1], [1, 3], [1, 2]])
+    """
+    if block.flags.f_contiguous and not block.flags.c_contiguous:
+        labels, counts, start, stop, sums = measure(block.T)
+        return labels, counts, start[:, ::-1], stop[:, ::-1], sums[:, ::-1]
+    run_labels, starts, lengths = _row_runs(block)
+    labels = np.unique(run_labels)
+    # Small codes, so that the stable sort is a radix sort.
+    codes = np.searchsorted(labels, run_labels).astype(np.min_scalar_type(labels.size))
+    order = np.argsort(codes, kind="stable")
+    first = np.searchsorted(codes[order], np.arange(labels.size))
+    lengths = lengths[order]
+    low = np.stack(np.unravel_index(starts[order], block.shape))
+    high = low + 1
+    high[-1] = low[-1] + lengths
+    # Along its axis a run sums to its length times its middle; across, low + high - 1 is twice low.
+    sums = (low + high - 1) * lengths // 2
+    return (
+        labels,
+        np.add.reduceat(lengths, first),
+        np.minimum.reduceat(low, first, axis=1).T,
+        np.maximum.reduceat(high, first, axis=1).T,
+        np.add.reduceat(sums, first, axis=1).T,
+    )
+
+
+def _row_runs(block: Labels) -> tuple[Labels, NDArray[np.intp], NDArray[np.int64]]:
+    """Label, flat start and length of the runs in C order, none of which crosses a row's end."""
+    rows = block.reshape(math.prod(block.shape[:-1]), block.shape[-1])
+    begins = np.ones(rows.shape, bool)
+    np.not_equal(rows[:, 1:], rows[:, :-1], out=begins[:, 1:])
+    starts = np.flatnonzero(begins)
+    return rows.ravel()[starts], starts, np.diff(starts, append=block.size)
+
+
 def relabel(
-    block: Labels, ids: Labels, values: NDArray[Any], default: NDArray[Any]
+    block: Labels, ids: Labels, values: NDArray[Any], default: NDArray[Any] | None
 ) -> NDArray[Any]:
     """Replace every label by a value.
 
@@ -74,12 +139,17 @@ def relabel(
     values
         Value of each of them, or a row of values.
     default
-        Value (or row) of every other label.
+        Value (or row) of every other label; None if there must be none.
 
     Returns
     -------
     ndarray
         Array of the block's shape, followed by the shape of a row, in the block's memory order.
+
+    Raises
+    ------
+    AnnotationError
+        If there is another label and no default.
 
     Examples
     --------
@@ -93,18 +163,61 @@ def relabel(
         turned = relabel(block.T, ids, values, default)
         return turned.transpose(*range(block.ndim)[::-1], *range(block.ndim, turned.ndim))
     run_labels, lengths = runs(block)
-    table = np.concatenate((values, default[np.newaxis]))
-    spread = np.repeat(table[_find(run_labels, ids)], lengths, axis=0)
+    found = find(run_labels, ids)
+    if default is not None:
+        values = np.concatenate((values, default[np.newaxis]))
+    elif found.max(initial=-1) == ids.size:
+        raise AnnotationError(f"label {run_labels[found.argmax()]} is none of those expected")
+    spread = np.repeat(values[found], lengths, axis=0)
     return spread.reshape(block.shape + values.shape[1:])
 
 
-def _find(labels: Labels, ids: Labels) -> NDArray[np.intp]:
+def find(labels: Labels, ids: Labels) -> NDArray[np.intp]:
     """Position of each label among sorted ids, or their number where it is not among them."""
     positions = np.searchsorted(ids, labels)
     if ids.size:
         found = ids[np.minimum(positions, ids.size - 1)] == labels
         positions[~found] = ids.size
     return positions
+
+
+def windows(
+    cells: range, ratio: Fraction, first: int, count: int
+) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Voxels that each cell overlaps, and by how much, along one axis.
+
+    Parameters
+    ----------
+    cells
+        Cells, numbered from the corner of the volume.
+    ratio
+        Voxels per cell.
+    first, count
+        First voxel of the block and the number of its voxels.
+
+    Returns
+    -------
+    voxels
+        Indices within the block, shape (cells, width).
+    overlaps
+        Length of each overlap in units of a voxel over ``ratio.denominator``, hence exact.
+
+    Examples
+    --------
+    >>> windows(range(2), Fraction(3, 2), 0, 3)
+    (array([[0, 1],
+           [1, 2]]), array([[2, 1],
+           [1, 2]]))
+    """
+    unit, size = ratio.denominator, ratio.numerator
+    start = np.arange(cells.start, cells.stop, dtype=np.int64)[:, None] * size
+    lowest = start // unit
+    width = int((-(-(start + size) // unit) - lowest).max())
+    voxels = lowest + np.arange(width)
+    overlaps = np.minimum(start + size, (voxels + 1) * unit) - np.maximum(start, voxels * unit)
+    inside = (overlaps > 0) & (voxels < first + count)
+    last = np.where(inside, voxels, lowest).max(axis=1, keepdims=True)
+    return np.minimum(voxels, last) - first, np.where(inside, overlaps, 0)
 
 
 def mode(

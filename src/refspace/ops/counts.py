@@ -2,14 +2,17 @@
 
 from typing import Any
 
+import dask.array
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from refspace import runs
+from refspace.label_index import BlockLabels
+from refspace.ops.known import count_known
 
 
-def count_labels(annotation: xr.DataArray) -> dict[int, int]:
+def count_labels(annotation: xr.DataArray, labels: BlockLabels | None = None) -> dict[int, int]:
     """Count the voxels of every label.
 
     Each chunk is read once, whatever the number of labels, and only its counts are kept.
@@ -18,6 +21,8 @@ def count_labels(annotation: xr.DataArray) -> dict[int, int]:
     ----------
     annotation
         Labels, dask-backed.
+    labels
+        Labels of each block, where they are known; blocks of a single one are not read.
 
     Returns
     -------
@@ -31,17 +36,21 @@ def count_labels(annotation: xr.DataArray) -> dict[int, int]:
     >>> count_labels(labels)
     {0: 1, 8: 2}
     """
-    counted = annotation.data.map_blocks(
-        _count_block,
-        chunks=(1,) * annotation.ndim,
-        meta=np.empty((0,) * annotation.ndim, object),
-    ).compute()
-    labels = np.concatenate([labels for labels, _ in counted.flat])
+    counted = _counted(annotation.data, labels).compute()
+    found = np.concatenate([found for found, _ in counted.flat])
     counts = np.concatenate([counts for _, counts in counted.flat])
-    unique, position = np.unique(labels, return_inverse=True)
+    unique, position = np.unique(found, return_inverse=True)
     sums = np.zeros(unique.size, np.int64)
     np.add.at(sums, position, counts)
     return dict(zip(unique.tolist(), sums.tolist(), strict=True))
+
+
+def _counted(data: dask.array.Array, labels: BlockLabels | None) -> dask.array.Array:
+    if labels is not None:
+        return count_known(data, labels, _count_block)
+    ones, meta = (1,) * data.ndim, np.empty((0,) * data.ndim, object)
+    result: dask.array.Array = data.map_blocks(_count_block, chunks=ones, meta=meta)
+    return result
 
 
 def _count_block(block: NDArray[Any]) -> NDArray[np.object_]:

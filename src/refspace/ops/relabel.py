@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from refspace import runs
 from refspace.errors import GridError
+from refspace.label_index import BlockLabels
+from refspace.ops.known import relabel_known, table_for
 from refspace.structure_tree import StructureTree
 from refspace.volume import grid_of
 
@@ -25,6 +27,7 @@ def relabel(
     dtype: npt.DTypeLike,
     name: str,
     attrs: Mapping[str, Any],
+    labels: BlockLabels | None = None,
 ) -> xr.DataArray:
     """Replace every label by a value.
 
@@ -40,6 +43,9 @@ def relabel(
         Type of the result.
     name, attrs
         Name and attributes of the result; those of the annotation are not carried over.
+    labels
+        Labels of each block of the annotation, where they are known; blocks that become one value
+        are then not read.
 
     Returns
     -------
@@ -52,12 +58,13 @@ def relabel(
     >>> relabel(labels, {8: 1.5}, np.nan, dtype="f4", name="depth", attrs={}).values
     array([nan, 1.5, nan], dtype=float32)
     """
-    table = _table(annotation, values, np.asarray(default, dtype))
-    data = annotation.data.map_blocks(runs.relabel, *table, meta=_meta(annotation.ndim, dtype))
+    data = _spread(annotation.data, _table(annotation, values, np.asarray(default, dtype)), labels)
     return xr.DataArray(data, annotation.coords, annotation.dims, name, attrs)
 
 
-def mask(annotation: xr.DataArray, structure_ids: Sequence[int]) -> xr.DataArray:
+def mask(
+    annotation: xr.DataArray, structure_ids: Sequence[int], labels: BlockLabels | None = None
+) -> xr.DataArray:
     """Mask of the voxels that hold one of some ids: uint8, 1 inside and 0 outside.
 
     Examples
@@ -68,7 +75,7 @@ def mask(annotation: xr.DataArray, structure_ids: Sequence[int]) -> xr.DataArray
     """
     inside = dict.fromkeys(structure_ids, 1)
     attrs = {"long_name": "inside the structures", "flag_values": [0, 1]}
-    return relabel(annotation, inside, 0, dtype=np.uint8, name="mask", attrs=attrs)
+    return relabel(annotation, inside, 0, dtype=np.uint8, name="mask", attrs=attrs, labels=labels)
 
 
 def coverage(covered: xr.DataArray, domain: Any) -> xr.DataArray:
@@ -111,7 +118,11 @@ def coverage(covered: xr.DataArray, domain: Any) -> xr.DataArray:
 
 
 def narrow(
-    annotation: xr.DataArray, dtype: npt.DTypeLike, *, attrs: Mapping[str, Any]
+    annotation: xr.DataArray,
+    dtype: npt.DTypeLike,
+    *,
+    attrs: Mapping[str, Any],
+    labels: BlockLabels | None = None,
 ) -> xr.DataArray:
     """Labels in another integer type; those that it cannot hold become 0 instead of wrapping.
 
@@ -123,12 +134,20 @@ def narrow(
     """
     largest = np.iinfo(np.dtype(dtype)).max
     data = annotation.data
-    if np.iinfo(data.dtype).max > largest:
+    if labels is not None:
+        known = labels.labels
+        data = relabel_known(data, labels, np.where(known <= largest, known, 0).astype(dtype))
+    elif np.iinfo(data.dtype).max > largest:
         data = dask.array.where(data <= largest, data, 0)
     return xr.DataArray(data.astype(dtype), annotation.coords, annotation.dims, "label", attrs)
 
 
-def colors(annotation: xr.DataArray, colormap: Mapping[int, Color], unknown: Color) -> xr.DataArray:
+def colors(
+    annotation: xr.DataArray,
+    colormap: Mapping[int, Color],
+    unknown: Color,
+    labels: BlockLabels | None = None,
+) -> xr.DataArray:
     """Picture of labels: their colours along a last dim ``rgb``, uint8.
 
     Parameters
@@ -139,6 +158,8 @@ def colors(annotation: xr.DataArray, colormap: Mapping[int, Color], unknown: Col
         Red, green and blue of each label, 0 to 255, or six hexadecimal digits.
     unknown
         Colour of labels that have none.
+    labels
+        Labels of each block, as for `relabel`.
 
     Raises
     ------
@@ -153,14 +174,7 @@ def colors(annotation: xr.DataArray, colormap: Mapping[int, Color], unknown: Col
     """
     rows = {label: StructureTree.hex_to_rgb(color) for label, color in colormap.items()}
     default = np.array(StructureTree.hex_to_rgb(unknown), np.uint8)
-    table = _table(annotation, rows, default)
-    data = annotation.data.map_blocks(
-        runs.relabel,
-        *table,
-        chunks=(*annotation.data.chunks, (3,)),
-        new_axis=annotation.ndim,
-        meta=_meta(annotation.ndim + 1, np.uint8),
-    )
+    data = _spread(annotation.data, _table(annotation, rows, default), labels)
     coords = {**annotation.coords, "rgb": ["red", "green", "blue"]}
     return xr.DataArray(data, coords, (*annotation.dims, "rgb"), "image")
 
@@ -176,6 +190,25 @@ def _table(
     ids = sorted(label for label in values if label <= largest)
     rows = np.array([values[label] for label in ids], default.dtype)
     return np.array(ids, annotation.dtype), rows.reshape(len(ids), *default.shape), default
+
+
+def _spread(
+    data: dask.array.Array,
+    table: tuple[NDArray[Any], NDArray[Any], NDArray[Any]],
+    labels: BlockLabels | None,
+) -> dask.array.Array:
+    """Values of every voxel, from a table as the kernel takes it."""
+    if labels is not None:
+        return relabel_known(data, labels, table_for(labels, *table))
+    row = table[2].shape
+    result: dask.array.Array = data.map_blocks(
+        runs.relabel,
+        *table,
+        chunks=(*data.chunks, *((count,) for count in row)),
+        new_axis=[data.ndim + axis for axis in range(len(row))],
+        meta=_meta(data.ndim + len(row), table[2].dtype),
+    )
+    return result
 
 
 def _meta(ndim: int, dtype: npt.DTypeLike) -> NDArray[Any]:

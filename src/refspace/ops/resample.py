@@ -185,7 +185,7 @@ def _mode_block(
 ) -> NDArray[Any]:
     """Modes of the cells of one block."""
     axes = [
-        windows(range(axis_cuts[i], axis_cuts[i + 1]), ratio, bounds[i], count)
+        runs.windows(range(axis_cuts[i], axis_cuts[i + 1]), ratio, bounds[i], count)
         for axis_cuts, ratio, bounds, i, count in zip(
             cuts, ratios, source, block_id, block.shape, strict=True
         )
@@ -193,45 +193,6 @@ def _mode_block(
     if block.flags.f_contiguous:
         return runs.mode(block.T, axes[::-1]).T
     return runs.mode(block, axes)
-
-
-def windows(
-    cells: range, ratio: Fraction, first: int, count: int
-) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    """Voxels that each cell overlaps, and by how much, along one axis.
-
-    Parameters
-    ----------
-    cells
-        Cells, numbered from the corner of the volume.
-    ratio
-        Voxels per cell.
-    first, count
-        First voxel of the block and the number of its voxels.
-
-    Returns
-    -------
-    voxels
-        Indices within the block, shape (cells, width).
-    overlaps
-        Length of each overlap in units of a voxel over ``ratio.denominator``, hence exact.
-
-    Examples
-    --------
-    >>> windows(range(2), Fraction(3, 2), 0, 3)
-    (array([[0, 1],
-           [1, 2]]), array([[2, 1],
-           [1, 2]]))
-    """
-    unit, size = ratio.denominator, ratio.numerator
-    start = np.arange(cells.start, cells.stop, dtype=np.int64)[:, None] * size
-    lowest = start // unit
-    width = int((-(-(start + size) // unit) - lowest).max())
-    voxels = lowest + np.arange(width)
-    overlaps = np.minimum(start + size, (voxels + 1) * unit) - np.maximum(start, voxels * unit)
-    inside = (overlaps > 0) & (voxels < first + count)
-    last = np.where(inside, voxels, lowest).max(axis=1, keepdims=True)
-    return np.minimum(voxels, last) - first, np.where(inside, overlaps, 0)
 
 
 def _finer(chunks: Sequence[int], ratio: Fraction) -> list[int]:

@@ -1,0 +1,46 @@
+"""The label index of an array that has none: one pass over it."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from refspace.label_index import LabelIndex, chunk_rows
+
+
+def measure_labels(annotation: xr.DataArray) -> LabelIndex:
+    """Measure the labels of every chunk; each is read once.
+
+    Parameters
+    ----------
+    annotation
+        Labels over three axes, dask-backed.
+
+    Examples
+    --------
+    >>> import dask.array
+    >>> labels = xr.DataArray(dask.array.from_array(np.array([[[8, 0, 8]]], "u4")))
+    >>> measure_labels(labels).extent([8])
+    ((0, 0, 0), (1, 1, 3))
+    """
+    data = annotation.data
+    starts = [np.cumsum((0, *sizes))[:-1].tolist() for sizes in data.chunks]
+    rows = data.map_blocks(
+        _rows_of_block,
+        starts=starts,
+        chunks=(1,) * data.ndim,
+        meta=np.empty((0,) * data.ndim, object),
+    ).compute()
+    return LabelIndex.from_rows(data.shape, data.chunks, list(rows.flat))
+
+
+def _rows_of_block(
+    block: NDArray[Any], starts: list[list[int]], block_id: tuple[int, ...]
+) -> NDArray[np.object_]:
+    """Rows of a block, as the single element of an array that stands for it."""
+    result = np.empty((1,) * block.ndim, object)
+    number = int(np.ravel_multi_index(block_id, [len(axis) for axis in starts]))
+    corner = [axis[i] for axis, i in zip(starts, block_id, strict=True)]
+    result.flat[0] = chunk_rows(block, number, corner)
+    return result

@@ -1,0 +1,182 @@
+"""What a reference space is: an annotation volume and its ontology."""
+
+import functools
+import html
+import os
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Self
+
+import dask.array
+import xarray as xr
+from numpy.typing import NDArray
+
+from refspace.errors import GridError, OntologyError
+from refspace.formats.nrrd import read_nrrd
+from refspace.grid import Grid
+from refspace.label_index import BlockLabels, LabelIndex
+from refspace.ops.measure import measure_labels
+from refspace.structure_tree import StructureTree
+from refspace.volume import as_annotation, grid_of
+
+
+class Core:
+    """An annotation volume and the tree of its structures, without verbs.
+
+    Parameters
+    ----------
+    structure_tree, annotation, resolution, orientation, template
+        As for `ReferenceSpace`.
+    """
+
+    def __init__(
+        self,
+        structure_tree: StructureTree,
+        annotation: NDArray[Any] | dask.array.Array | xr.DataArray | str | os.PathLike[str],
+        resolution: float | Sequence[float] | None = None,
+        *,
+        orientation: str | None = None,
+        template: xr.DataArray | None = None,
+    ) -> None:
+        if not isinstance(structure_tree, StructureTree):
+            raise OntologyError(
+                f"structure_tree is a {type(structure_tree).__name__}; give a StructureTree first, "
+                "as read_structures makes it of a file, and then the annotation"
+            )
+        if isinstance(annotation, str | os.PathLike):
+            annotation = read_nrrd(annotation, resolution=resolution, orientation=orientation)
+        self.structure_tree = structure_tree
+        self._annotation = as_annotation(annotation, resolution, orientation=orientation)
+        self._template = None if template is None else _on_grid(template, self.grid)
+        self._provenance: Mapping[str, Any] = {}
+        self._read_index: Callable[[], LabelIndex | None] | None = None
+        self._stored_bytes: Callable[[], NDArray[Any]] | None = None
+
+    @property
+    def annotation(self) -> xr.DataArray:
+        """Structure id of every voxel, 0 outside; dims ap, dv, ml, voxel centres in µm.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> voxel = space.annotation.sel(ap=5100, dv=1500, ml=3300)
+        >>> space.structure_tree.nodes(voxel)[0]["acronym"]
+        'SSp-ul4'
+        """
+        return self._annotation
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels are.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> space.grid.extent
+        (13200.0, 8000.0, 11400.0)
+        """
+        return grid_of(self._annotation)
+
+    @property
+    def resolution(self) -> tuple[float, float, float]:
+        """µm per voxel along each axis.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> space.resolution
+        (200.0, 200.0, 200.0)
+        """
+        return self.grid.spacing
+
+    @property
+    def template(self) -> xr.DataArray | None:
+        """Intensities on the same grid, lazy; None where there are none.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> refspace.phantom(resolution=200).template is None
+        True
+        """
+        return self._template
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Where the atlas comes from, as its store says; empty if it was made in memory.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> dict(refspace.phantom(resolution=200).provenance)
+        {}
+        """
+        return MappingProxyType(dict(self._provenance))
+
+    # ----- what is known of its blocks
+
+    @property
+    def label_index(self) -> LabelIndex:
+        """Voxels, bounding boxes and coordinate sums of each label in each chunk.
+
+        That of the store where there is one; otherwise the first call reads the volume once.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> space.label_index.counts()[385] == space.direct_voxel_map[385]
+        True
+        """
+        stored = self._stored_index
+        return self._measured_index if stored is None else stored
+
+    @functools.cached_property
+    def _stored_index(self) -> LabelIndex | None:
+        """Index that came with the volume; read when it is first needed."""
+        return None if self._read_index is None else self._read_index()
+
+    @functools.cached_property
+    def _measured_index(self) -> LabelIndex:
+        return measure_labels(self._annotation)
+
+    @functools.cached_property
+    def _block_labels(self) -> BlockLabels | None:
+        """Labels of each block of the annotation, where they are known without reading it."""
+        index = self._known_index()
+        return None if index is None else index.block_labels
+
+    def _known_index(self) -> LabelIndex | None:
+        """Index that costs no voxel: the one that is stored, or was measured before."""
+        stored: LabelIndex | None = self._stored_index
+        return self.__dict__.get("_measured_index") if stored is None else stored
+
+    def _derived(self, annotation: xr.DataArray, template: xr.DataArray | None = None) -> Self:
+        """The same tree over another volume."""
+        made = type(self)(self.structure_tree, annotation, template=template)
+        made._provenance = self._provenance
+        return made
+
+    # ----- showing
+
+    def __repr__(self) -> str:
+        size = " × ".join(f"{dim} {n}" for dim, n in self._annotation.sizes.items())
+        resolution = " × ".join(f"{r:g}" for r in self.resolution)
+        return (
+            f"<ReferenceSpace of {len(self.structure_tree)} structures, {size} voxels of "
+            f"{resolution} µm>"
+        )
+
+    def _repr_html_(self) -> str:
+        annotation = self._annotation._repr_html_()  # type: ignore[no-untyped-call]
+        tree = self.structure_tree._repr_html_()
+        return f"<p>{html.escape(repr(self))}</p>{annotation}{tree}"
+
+
+def _on_grid(template: xr.DataArray, grid: Grid) -> xr.DataArray:
+    if grid_of(template) != grid:
+        raise GridError("the template must be a DataArray on the grid of the annotation")
+    return template

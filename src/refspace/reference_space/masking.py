@@ -1,0 +1,330 @@
+"""Verbs that tell inside from outside: masks, crops, coverage."""
+
+import functools
+import math
+import operator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import xarray as xr
+
+from refspace.formats.nrrd import write_nrrd
+from refspace.grid import spacing_of
+from refspace.ops.known import read_blocks, table_for
+from refspace.ops.relabel import coverage, mask
+from refspace.reference_space.measuring import Measuring
+
+
+@dataclass(frozen=True)
+class ReadPlan:
+    """What a mask of some structures will read.
+
+    Parameters
+    ----------
+    blocks
+        Numbers of the blocks that are read, along each axis.
+    block_count
+        Number of blocks of the whole annotation.
+    nbytes
+        Bytes of these blocks once they are decoded.
+    stored_bytes
+        Bytes of them in the store, as they are read; None if they come from no store of refspace.
+    """
+
+    blocks: tuple[tuple[int, ...], ...]
+    block_count: int
+    nbytes: int
+    stored_bytes: int | None
+
+    def __str__(self) -> str:
+        stored = (
+            "" if self.stored_bytes is None else f", {self.stored_bytes / 1e6:.3g} MB as stored"
+        )
+        return (
+            f"reads {len(self.blocks)} of {self.block_count} blocks: "
+            f"{self.nbytes / 1e6:.3g} MB{stored}"
+        )
+
+
+class Masking(Measuring):
+    """Masks of structures, the space cropped to them, and what they cover."""
+
+    # ----- masks
+
+    def make_structure_mask(
+        self, structure_ids: Any, direct_only: bool = False, *, crop: bool = False
+    ) -> xr.DataArray:
+        """Mask of the union of some structures.
+
+        Parameters
+        ----------
+        structure_ids
+            The structures.
+        direct_only
+            Whether to leave out their descendants.
+        crop
+            Whether to return the mask of the bounding box alone, at its coordinates.
+
+        Returns
+        -------
+        xarray.DataArray
+            uint8, 1 inside and 0 outside; lazy, dims and coordinates of the annotation. Its
+            attribute ``structure_ids`` holds the ids that were asked for.
+
+        Raises
+        ------
+        StructureNotFoundError
+            If there is no such structure.
+        AnnotationError
+            If the mask is to be cropped to structures without voxels.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> mask = space.make_structure_mask(["VISp", 1011])
+        >>> int(mask.sum()) == space.total_voxel_map[385] + space.total_voxel_map[1011]
+        True
+        """
+        if crop:
+            return self.crop(structure_ids, direct_only=direct_only).make_structure_mask(
+                structure_ids, direct_only
+            )
+        labels = self._labels_of(structure_ids, direct_only)
+        inside = mask(self._annotation, labels, self._block_labels)
+        return inside.assign_attrs(structure_ids=self.structure_tree.resolve(structure_ids))
+
+    def many_structure_masks(
+        self,
+        structure_ids: Any,
+        output_cb: Callable[[int, Callable[[], Any]], Any] | None = None,
+        direct_only: bool = False,
+    ) -> Iterator[Any]:
+        """Masks of many structures, one after the other.
+
+        Parameters
+        ----------
+        structure_ids
+            The structures.
+        output_cb
+            Called with each id and a function that makes the mask; what it returns is yielded.
+            `return_mask_cb` if not given; `check_and_write` writes files.
+        direct_only
+            Whether to leave out the structures' descendants.
+
+        Yields
+        ------
+        object
+            What the callback returns; nothing runs until it is asked for.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=400)
+        >>> [(i, int(mask.sum()) > 0) for i, mask in space.many_structure_masks(["VISp", "CP"])]
+        [(385, True), (672, True)]
+        """
+        callback = self.return_mask_cb if output_cb is None else output_cb
+        for i in self.structure_tree.resolve(structure_ids):
+            yield callback(i, functools.partial(self.make_structure_mask, [i], direct_only))
+
+    @staticmethod
+    def return_mask_cb(structure_id: int, fn: Callable[[], Any]) -> tuple[int, Any]:
+        """Pair of a structure's id and its mask, for `many_structure_masks`."""
+        return structure_id, fn()
+
+    @staticmethod
+    def check_and_write(
+        base_dir: str | os.PathLike[str], structure_id: int, fn: Callable[[], Any]
+    ) -> int:
+        """Write a structure's mask as ``structure_{id}.nrrd`` unless that file exists.
+
+        Parameters
+        ----------
+        base_dir
+            Folder; made if missing. Bind it with `functools.partial` for `many_structure_masks`.
+        structure_id
+            The structure.
+        fn
+            Makes the mask.
+
+        Returns
+        -------
+        int
+            The structure's id.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> write = functools.partial(ReferenceSpace.check_and_write, tempfile.mkdtemp())
+        >>> write(385, lambda: np.ones((2, 2, 2), np.uint8))
+        385
+        """
+        # An index, so that no text can lead the path out of the folder.
+        structure_id = int(operator.index(structure_id))
+        path = Path(base_dir) / f"structure_{structure_id}.nrrd"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_nrrd(path, fn())
+        return structure_id
+
+    def check_coverage(self, structure_ids: Any, domain_mask: Any) -> xr.DataArray:
+        """Compare the union of some structures with the domain that they should cover.
+
+        Parameters
+        ----------
+        structure_ids
+            The structures, with their descendants.
+        domain_mask
+            Array of the annotation's shape, not 0 in the domain.
+
+        Returns
+        -------
+        xarray.DataArray
+            int8: 1 where a voxel of the domain is missing, -1 where one is in excess, else 0; lazy.
+
+        Raises
+        ------
+        GridError
+            If the domain has another shape or place.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> cortex = space.make_structure_mask("Isocortex")
+        >>> int(space.check_coverage("VISp", cortex).min())  # the rest is missing, none in excess
+        0
+        """
+        return coverage(self.make_structure_mask(structure_ids), domain_mask)
+
+    def validate_structures(self, structure_ids: Any, domain_mask: Any) -> list[Any]:
+        """Check that some structures cover a domain, each part of it once.
+
+        Parameters
+        ----------
+        structure_ids, domain_mask
+            As for `check_coverage`.
+
+        Returns
+        -------
+        list
+            Ids among the structures that are ancestors of others among them, and the result of
+            `check_coverage`.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> cortex = space.make_structure_mask("Isocortex")
+        >>> space.validate_structures(["Isocortex", "VISp"], cortex)[0]
+        {315}
+        """
+        overlaps = self.structure_tree.has_overlaps(structure_ids)
+        return [overlaps, self.check_coverage(structure_ids, domain_mask)]
+
+    # ----- parts
+
+    def crop(
+        self,
+        structure_ids: Any,
+        *,
+        pad: float | Sequence[float] = 0,
+        direct_only: bool = False,
+    ) -> Self:
+        """The space within the bounding box of some structures; voxels keep their coordinates.
+
+        Parameters
+        ----------
+        structure_ids
+            The structures.
+        pad
+            µm to add on each side, one number or one for each axis; rounded up to whole voxels,
+            and cut off at the ends of the volume.
+        direct_only
+            Whether to leave out the structures' descendants.
+
+        Returns
+        -------
+        ReferenceSpace
+            Lazy; whatever is asked of it reads blocks of the box alone.
+
+        Raises
+        ------
+        StructureNotFoundError, AnnotationError
+            As for `bounds`.
+        GridError
+            If the pad is negative or no length.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> part = space.crop("VISp", pad=400)
+        >>> part.annotation.sizes["dv"], float(part.annotation.dv[0])
+        (10, 700.0)
+        """
+        start, stop = self._padded(self._box(structure_ids, direct_only), pad)
+        box = {dim: slice(*ends) for dim, *ends in zip(self.grid.dims, start, stop, strict=True)}
+        template = None if self._template is None else self._template.isel(box)
+        part = self._derived(self._annotation.isel(box), template)
+        if self._block_labels is not None:
+            # What may be in a block may be in a part of it.
+            part.__dict__["_block_labels"] = self._block_labels.crop(tuple(box.values()))
+        return part
+
+    def _padded(
+        self, box: tuple[Sequence[int], Sequence[int]], pad: float | Sequence[float]
+    ) -> tuple[list[int], list[int]]:
+        pads = (0.0, 0.0, 0.0) if np.all(np.asarray(pad) == 0) else spacing_of(pad)
+        # To a billionth of a voxel, as positions are.
+        voxels = [
+            math.ceil(round(length / step, 9))
+            for length, step in zip(pads, self.resolution, strict=True)
+        ]
+        start = [max(0, a - n) for a, n in zip(box[0], voxels, strict=True)]
+        ends = zip(box[1], voxels, self.grid.shape, strict=True)
+        return start, [min(count, b + n) for b, n, count in ends]
+
+    def plan(self, structure_ids: Any, direct_only: bool = False) -> ReadPlan:
+        """Say what a mask of some structures will read, before anything does.
+
+        Parameters
+        ----------
+        structure_ids, direct_only
+            As for `make_structure_mask`.
+
+        Returns
+        -------
+        ReadPlan
+            Blocks and bytes; all of them where nothing is known of the blocks.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> print(refspace.phantom(resolution=100).plan("VISp"))
+        reads 2 of 2 blocks: 4.82 MB
+        """
+        sizes = self._annotation.data.chunks
+        shape = tuple(map(len, sizes))
+        labels = self._block_labels
+        if labels is None:
+            read = np.ones(shape, bool)
+        else:
+            ids = np.array(sorted(set(self._labels_of(structure_ids, direct_only))), np.uint32)
+            read = read_blocks(
+                labels, table_for(labels, ids, np.ones(ids.size, bool), np.array(False))
+            )
+        blocks = tuple(tuple(number) for number in np.argwhere(read).tolist())
+        voxels = sum(
+            math.prod(axis[i] for axis, i in zip(sizes, number, strict=True)) for number in blocks
+        )
+        stored = None
+        if self._stored_bytes is not None:
+            stored = int(self._stored_bytes()[read.ravel()].sum())
+        itemsize = self._annotation.dtype.itemsize
+        return ReadPlan(blocks, read.size, voxels * itemsize, stored)

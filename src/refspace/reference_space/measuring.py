@@ -1,0 +1,261 @@
+"""Verbs that measure: counts, volumes, boxes, centroids, and what is wrong with the volume."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from refspace.errors import AnnotationError
+from refspace.ops.counts import count_labels
+from refspace.reference_space.core import Core
+from refspace.structure_tree import StructureTree
+
+BACKGROUND = 0
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Bounding box of structures.
+
+    Parameters
+    ----------
+    voxels
+        Range of voxel indices along each axis, as `xarray.DataArray.isel` takes it.
+    positions
+        Outer edges of these voxels along each axis, in µm.
+    """
+
+    voxels: Mapping[str, slice]
+    positions: Mapping[str, tuple[float, float]]
+
+
+class Measuring(Core):
+    """Counts, volumes, bounding boxes and centroids of structures."""
+
+    # ----- counts
+
+    @functools.cached_property
+    def _label_counts(self) -> dict[int, int]:
+        index = self._known_index()
+        return (
+            count_labels(self._annotation, self._block_labels) if index is None else index.counts()
+        )
+
+    @functools.cached_property
+    def direct_voxel_map(self) -> dict[int, int]:
+        """Number of voxels that hold each structure's own id.
+
+        From the label index of a store; of anything else the first call reads the volume.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> space.direct_voxel_map[315]  # Isocortex itself: all of it is in its layers
+        0
+        """
+        return {i: self._voxels_of(i) for i in self.structure_tree.node_ids()}
+
+    @functools.cached_property
+    def total_voxel_map(self) -> dict[int, int]:
+        """Number of voxels of each structure's subtree.
+
+        From the label index of a store; of anything else the first call reads the volume.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> space.total_voxel_map[315] > space.total_voxel_map[385] > 0
+        True
+        """
+        ids = self.structure_tree.node_ids()
+        totals = self.structure_tree.total([self.direct_voxel_map[i] for i in ids])
+        return dict(zip(ids, totals.tolist(), strict=True))
+
+    def _voxels_of(self, structure_id: int) -> int:
+        return 0 if structure_id == BACKGROUND else self._label_counts.get(structure_id, 0)
+
+    def direct_voxel_counts(self) -> dict[int, int]:
+        """Number of voxels that hold each structure's own id: `direct_voxel_map`."""
+        return self.direct_voxel_map
+
+    def total_voxel_counts(self) -> dict[int, int]:
+        """Number of voxels of each structure's subtree: `total_voxel_map`."""
+        return self.total_voxel_map
+
+    def voxel_counts(self) -> xr.Dataset:
+        """Voxels and volume of every structure, as a table.
+
+        Counting takes one pass over the volume, made on the first call and remembered.
+
+        Returns
+        -------
+        xarray.Dataset
+            Over ``structure`` (ids, with coordinates ``acronym`` and ``name``): ``direct``, voxels
+            that hold the structure's own id; ``total``, those of its subtree; ``volume``, that of
+            its subtree in mm³. Attributes ``unknown_ids`` and ``unknown_voxels``: ids that the
+            volume holds and the tree does not know, and how many voxels hold each.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> counts = refspace.phantom(resolution=200).voxel_counts()
+        >>> bool(counts.total.sel(structure=315) > counts.direct.sel(structure=315))
+        True
+        """
+        tree = self.structure_tree
+        ids = tree.node_ids()
+        direct = np.array([self._voxels_of(i) for i in ids], np.int64)
+        total = tree.total(direct)
+        unknown = [i for i in self._label_counts if i != BACKGROUND and i not in tree]
+        volume_attrs = {"units": "mm3", "long_name": "volume of the subtree"}
+        return xr.Dataset(
+            {
+                "direct": ("structure", direct, {"long_name": "voxels of the structure itself"}),
+                "total": ("structure", total, {"long_name": "voxels of the subtree"}),
+                "volume": ("structure", total * self.grid.voxel_volume, volume_attrs),
+            },
+            coords={
+                "structure": np.array(ids, np.int64),
+                "acronym": ("structure", _texts(tree, "acronym")),
+                "name": ("structure", _texts(tree, "name")),
+            },
+            # Not variables: a second dim would cross every table made of the dataset with it.
+            attrs={
+                "unknown_ids": unknown,
+                "unknown_voxels": [self._label_counts[i] for i in unknown],
+            },
+        )
+
+    def remove_unassigned(self, update_self: bool = True) -> list[dict[str, Any]]:
+        """Structures that have voxels, themselves or in their subtree.
+
+        Parameters
+        ----------
+        update_self
+            Whether `structure_tree` becomes the tree of these structures.
+
+        Returns
+        -------
+        list of dict
+            The structures, in the order of the tree.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> assigned = space.remove_unassigned()
+        >>> 12997 in space.structure_tree  # 'Somatosensory areas, layer 6a' has no voxels
+        False
+        """
+        assigned = self.structure_tree.filter_nodes(
+            lambda node: self.total_voxel_map[node["id"]] > 0
+        )
+        if update_self:
+            self.structure_tree = StructureTree(assigned)
+        return assigned
+
+    # ----- places
+
+    def bounds(self, structure_ids: Any, direct_only: bool = False) -> Bounds:
+        """Bounding box of the union of some structures.
+
+        Parameters
+        ----------
+        structure_ids
+            The structures.
+        direct_only
+            Whether to leave out their descendants.
+
+        Returns
+        -------
+        Bounds
+            The box in voxels and in µm; from the label index, without reading a voxel where it is
+            stored.
+
+        Raises
+        ------
+        StructureNotFoundError
+            If there is no such structure.
+        AnnotationError
+            If none of the structures has a voxel.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> bounds = space.bounds("VISp")
+        >>> bounds.voxels["dv"], bounds.positions["dv"]
+        (slice(5, 11, None), (1000.0, 2200.0))
+        """
+        box = self._box(structure_ids, direct_only)
+        crop = self.grid.crop(*box)
+        edges = zip(crop.dims, crop.origin, crop.extent, strict=True)
+        return Bounds(
+            {dim: slice(*ends) for dim, *ends in zip(self.grid.dims, *box, strict=True)},
+            {dim: (origin, origin + extent) for dim, origin, extent in edges},
+        )
+
+    def _box(self, structure_ids: Any, direct_only: bool) -> tuple[Sequence[int], Sequence[int]]:
+        # 0 is outside, whatever structure may have that id.
+        labels = {*self._labels_of(structure_ids, direct_only)} - {BACKGROUND}
+        box = self.label_index.extent(labels)
+        if box is None:
+            raise AnnotationError(
+                f"{_listed(structure_ids)} has no voxels here; total_voxel_map tells which have"
+            )
+        return box
+
+    def centroid(self, structure_ids: Any, direct_only: bool = False) -> dict[str, float]:
+        """Centre of mass of the union of some structures.
+
+        Parameters
+        ----------
+        structure_ids, direct_only
+            As for `bounds`.
+
+        Returns
+        -------
+        dict
+            Mean position along each axis in µm, of both hemispheres together: often between them.
+
+        Raises
+        ------
+        StructureNotFoundError, AnnotationError
+            As for `bounds`.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> {dim: round(x) for dim, x in refspace.phantom(resolution=200).centroid("VISp").items()}
+        {'ap': 9125, 'dv': 1550, 'ml': 5700}
+        """
+        self._box(structure_ids, direct_only)
+        labels = {*self._labels_of(structure_ids, direct_only)} - {BACKGROUND}
+        count, sums = self.label_index.coordinate_sums(labels)
+        grid = self.grid
+        axes = zip(grid.dims, grid.origin, grid.spacing, sums, strict=True)
+        return {dim: origin + (total / count + 0.5) * step for dim, origin, step, total in axes}
+
+    def _labels_of(self, structure_ids: Any, direct_only: bool = False) -> list[int]:
+        """Labels of the voxels of structures: their own ids, and those of their subtrees."""
+        ids = self.structure_tree.resolve(structure_ids)
+        if not direct_only:
+            ids = [i for subtree in self.structure_tree.descendant_ids(ids) for i in subtree]
+        return ids
+
+
+def _listed(structure_ids: Any) -> str:
+    return (
+        ", ".join(map(str, structure_ids))
+        if isinstance(structure_ids, list)
+        else str(structure_ids)
+    )
+
+
+def _texts(tree: StructureTree, field: str) -> list[str]:
+    return [str(node.get(field) or "") for node in tree.nodes()]

@@ -1,0 +1,79 @@
+"""Opening a reference space where it is stored."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from refspace.errors import FormatError
+from refspace.formats.structures import read_structures
+from refspace.reference_space.space import ReferenceSpace
+from refspace.store import open_atlas
+from refspace.structure_tree import StructureTree
+
+
+def open(
+    url: str | os.PathLike[str],
+    *,
+    resolution: float | Sequence[float] | None = None,
+    structures: StructureTree | str | os.PathLike[str] | None = None,
+    orientation: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> ReferenceSpace:
+    """Open a reference space that is stored as zarr, lazily: no voxel is read.
+
+    Parameters
+    ----------
+    url
+        Path or URL (anything that fsspec opens) of a store that refspace wrote, or of an OME-Zarr
+        label image, 0.4 or 0.5, of any program.
+    resolution
+        µm per voxel of the level to open; the finest if not given.
+    structures
+        The structures, as a tree or as the path or URL of a file. A store of refspace has its own;
+        with any other they must be given.
+    orientation
+        Direction in which the index of each axis grows, like ``"PIR"``; needed where the store
+        does not state it, and must agree with what it states.
+    storage_options
+        What fsspec needs to reach the URL.
+
+    Returns
+    -------
+    ReferenceSpace
+        Lazy; its counts, boxes and centroids come from the store's label index, and its masks and
+        slices read only the chunks that the index leaves open.
+
+    Raises
+    ------
+    StoreError
+        If there is no store, or an unfinished one.
+    FormatError
+        If it is damaged, or no label image; or if structures are missing.
+    GridError
+        If there is no level of the resolution, or the geometry is missing or contradictory.
+
+    Examples
+    --------
+    >>> import refspace, tempfile
+    >>> url = tempfile.mkdtemp() + "/phantom.zarr"
+    >>> refspace.phantom(resolution=50).to_zarr(url)
+    >>> space = refspace.open(url, resolution=100)
+    >>> space.annotation.shape, space.total_voxel_map[385] > 0
+    ((132, 80, 114), True)
+    """
+    atlas = open_atlas(
+        os.fspath(url),
+        storage_options=storage_options,
+        resolution=resolution,
+        orientation=orientation,
+    )
+    if structures is None:
+        if not atlas.nodes:
+            raise FormatError(
+                f"{os.fspath(url)} names no structures; give structures=, a tree or the path of a "
+                "structures file"
+            )
+        structures = StructureTree(atlas.nodes)
+    elif not isinstance(structures, StructureTree):
+        structures = read_structures(structures)
+    return ReferenceSpace._of_store(atlas, structures, atlas.level(resolution))

@@ -1,0 +1,250 @@
+"""The reference space: an annotation volume and its ontology, and the verbs that join them."""
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import xarray as xr
+from dask.tokenize import tokenize
+
+from refspace.ops.resample import Method, downsample
+from refspace.reference_space.picturing import Picturing
+from refspace.store import (
+    Atlas,
+    Progress,
+    StoredAtlas,
+    feed_of,
+    level_grids,
+    level_of,
+    store_layout,
+    tree_of,
+    write_atlas,
+)
+from refspace.structure_tree import StructureTree
+
+
+class ReferenceSpace(Picturing):
+    """An annotation volume in which every voxel names a structure, and the tree of structures.
+
+    Arrays come back as lazy `xarray.DataArray` over ``ap``, ``dv`` and ``ml`` with voxel centres in
+    µm; nothing is read until their values are asked for. Wherever an argument names structures, it
+    takes an id, an acronym, a name, or a list of them.
+
+    Parameters
+    ----------
+    structure_tree
+        The structures.
+    annotation
+        The volume: a NumPy array, dask array, DataArray, or the path of an NRRD file. An array in
+        memory is not copied, so it must not be changed afterwards: counts are remembered.
+    resolution
+        µm per voxel, one number or one for each axis. May be left out where the annotation states
+        it (coordinates, NRRD header), and must agree with what it states.
+    orientation
+        Direction in which the index of each axis grows: of an array without coordinates, where
+        ``"PIR"`` (posterior, inferior, right), that of the Allen CCF, serves if not given; or of a
+        file, whose header it overrules.
+    template
+        Intensities on the same grid.
+
+    Raises
+    ------
+    AnnotationError
+        If the array is no annotation volume.
+    GridError
+        If its geometry is missing or contradictory.
+    OntologyError
+        If the structure tree is none.
+
+    Examples
+    --------
+    >>> import refspace
+    >>> space = refspace.phantom(resolution=200)
+    >>> mask = space.make_structure_mask("Isocortex")
+    >>> mask.dims, mask.dtype
+    (('ap', 'dv', 'ml'), dtype('uint8'))
+    >>> int(mask.sum()) == space.total_voxel_map[315]
+    True
+    """
+
+    # ----- other resolutions
+
+    def downsample(
+        self, target_resolution: float | Sequence[float], method: Method = "nearest"
+    ) -> Self:
+        """The same space at another resolution.
+
+        Parameters
+        ----------
+        target_resolution
+            µm per voxel, one number or one for each axis; any ratio.
+        method
+            ``"nearest"``: the voxel that contains the centre of the new one. ``"mode"``: the
+            label that fills most of the new voxel, the smaller id of equal ones. ``"allensdk"``:
+            the voxels that AllenSDK takes; up to half a voxel of the result off its coordinates.
+
+        Returns
+        -------
+        ReferenceSpace
+            Lazy, without a template, ``round(n * resolution / target)`` voxels along each axis.
+
+        Raises
+        ------
+        GridError
+            If no voxel is left, or there is no such method.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> refspace.phantom(resolution=100).downsample(200, method="mode").annotation.shape
+        (66, 40, 57)
+        """
+        return self._derived(downsample(self._annotation, target_resolution, method))
+
+    # ----- stores
+
+    def to_zarr(
+        self,
+        url: str | os.PathLike[str],
+        *,
+        chunks: int | Sequence[int] = 128,
+        shards: int | Sequence[int] | None = None,
+        overwrite: bool = False,
+        resume: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+        memory: int = 2**30,
+        workers: int | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Write the space to a zarr store that xarray, OME-Zarr viewers and `refspace.open` open.
+
+        The store holds the voxels at this resolution and at halves of it, the structures, and an
+        index of the labels of each chunk. It appears whole or not at all.
+
+        Parameters
+        ----------
+        url
+            Path, or URL of any file system that fsspec writes to.
+        chunks
+            Voxels that are compressed together, along each axis.
+        shards
+            Voxels that one file holds, along each axis, where chunks would be too many files;
+            multiples of `chunks`.
+        overwrite
+            Whether a store of that name is replaced, once the new one is complete.
+        resume
+            Whether to go on with an interrupted run.
+        storage_options
+            What fsspec needs to reach the URL.
+        memory
+            Bytes that voxels may take at a time.
+        workers
+            Number of threads; as many as there are cores if not given.
+        progress
+            Called with the numbers of blocks done and to be done.
+
+        Raises
+        ------
+        StoreError
+            If the target exists, is being written or cannot be reached.
+        GridError
+            If the chunks are no lengths, or too large for the memory.
+
+        Examples
+        --------
+        >>> import refspace, tempfile
+        >>> url = tempfile.mkdtemp() + "/phantom.zarr"
+        >>> refspace.phantom(resolution=200).to_zarr(url)
+        >>> refspace.open(url)
+        <ReferenceSpace of 488 structures, ap 66 × dv 40 × ml 57 voxels of 200 × 200 × 200 µm>
+        """
+        volumes = {"annotation": self._annotation}
+        if self._template is not None:
+            volumes["template"] = self._template
+        dtypes = {name: volume.dtype for name, volume in volumes.items()}
+        layout = store_layout(self.grid, dtypes, chunks=chunks, shards=shards)
+        coordinates = {str(dim): self._annotation[dim].values for dim in self._annotation.dims}
+        write_atlas(
+            os.fspath(url),
+            Atlas(self.structure_tree.nodes(), self._provenance, coordinates),
+            layout,
+            {
+                name: feed_of(volume.data, layout.block_shape, memory)
+                for name, volume in volumes.items()
+            },
+            source={name: tokenize(volume.data) for name, volume in volumes.items()},
+            resume=resume,
+            overwrite=overwrite,
+            storage_options=storage_options,
+            workers=workers,
+            progress=progress,
+        )
+
+    def to_datatree(self) -> xr.DataTree:
+        """The space as a DataTree, laid out as a store is; lazy.
+
+        Returns
+        -------
+        xarray.DataTree
+            ``s0``, ``s1``, …: ``annotation`` (and at ``s0`` ``template``) at this resolution and
+            at halves of it; ``structures``: the ontology as columns. Its attributes hold all that
+            `from_datatree` needs.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> tree = refspace.phantom(resolution=50).to_datatree()
+        >>> [level for level in tree.children], tree["s1/annotation"].shape
+        (['s0', 's1', 's2', 'structures'], (132, 80, 114))
+        """
+        levels = [{"annotation": self._annotation}]
+        for grid in level_grids(self.grid, (128, 128, 128))[1:]:
+            finer = levels[-1]["annotation"]
+            levels.append({"annotation": downsample(finer, grid.spacing, "mode")})
+        if self._template is not None:
+            levels[0]["template"] = self._template
+        return tree_of(levels, self.structure_tree.nodes(), self._provenance)
+
+    @classmethod
+    def from_datatree(
+        cls, tree: xr.DataTree, *, resolution: float | Sequence[float] | None = None
+    ) -> Self:
+        """Space of a DataTree, as `to_datatree` makes it or `xarray.open_datatree` opens it.
+
+        Parameters
+        ----------
+        tree
+            The DataTree.
+        resolution
+            µm per voxel of the level to take; the finest if not given.
+
+        Raises
+        ------
+        FormatError
+            If it is not the tree of a reference space.
+        GridError
+            If it has no level of the resolution.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> refspace.ReferenceSpace.from_datatree(space.to_datatree()).grid == space.grid
+        True
+        """
+        level = level_of(tree, resolution)
+        space = cls(StructureTree(level.nodes), level.annotation, template=level.template)
+        space._provenance = level.provenance
+        return space
+
+    @classmethod
+    def _of_store(cls, atlas: StoredAtlas, tree: StructureTree, level: int) -> Self:
+        """Space of a level of a store that was opened."""
+        template = atlas.volume(level, "template") if atlas.template else None
+        space = cls(tree, atlas.volume(level), template=template)
+        space._provenance = atlas.provenance
+        if atlas.facts is not None:
+            space._read_index = functools.partial(atlas.index, level)
+            space._stored_bytes = functools.partial(atlas.stored_bytes, level)
+        return space

@@ -1,0 +1,112 @@
+"""An atlas as an xarray DataTree, of the layout of a store."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from refspace.errors import FormatError, GridError
+from refspace.grid import Grid, spacing_of
+from refspace.store import ome
+from refspace.store.metadata import FORMAT
+from refspace.store.tables import structures_dataset
+from refspace.volume import grid_of
+
+
+def tree_of(
+    levels: Sequence[Mapping[str, xr.DataArray]],
+    nodes: Sequence[Mapping[str, Any]],
+    provenance: Mapping[str, Any],
+) -> xr.DataTree:
+    """DataTree of an atlas; what is lazy stays so.
+
+    Parameters
+    ----------
+    levels
+        ``annotation``, and ``template`` where there is one, of each level, the finest first.
+    nodes, provenance
+        What a store holds beside its voxels.
+    """
+    paths = {
+        name: [(f"s{number}/{name}", grid_of(level[name])) for number, level in enumerate(levels)]
+        for name in levels[0]
+    }
+    described = ome.label_attributes(
+        "annotation", paths["annotation"], nodes, template=paths.get("template", ())
+    )
+    datasets = {f"s{number}": xr.Dataset(dict(level)) for number, level in enumerate(levels)}
+    datasets["structures"] = structures_dataset(nodes)
+    facts = {"format": FORMAT, "provenance": dict(provenance)}
+    root = xr.Dataset(attrs={"ome": described, "refspace": facts})
+    return xr.DataTree.from_dict({"/": root, **datasets})
+
+
+@dataclass(frozen=True)
+class TreeLevel:
+    """What a DataTree holds at one resolution."""
+
+    annotation: xr.DataArray
+    template: xr.DataArray | None
+    nodes: list[dict[str, Any]]
+    provenance: dict[str, Any]
+
+
+def level_of(tree: xr.DataTree, resolution: float | Sequence[float] | None) -> TreeLevel:
+    """Level of a DataTree, as `tree_of` makes it or `xarray.open_datatree` opens it.
+
+    Raises
+    ------
+    FormatError
+        If it is not the tree of an atlas.
+    GridError
+        If it has no level of the resolution.
+    """
+    attributes = {str(name): value for name, value in tree.attrs.items()}
+    facts = attributes.get("refspace")
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise FormatError(
+            "the DataTree is not that of a reference space: its attributes lack 'refspace'; give "
+            "one that to_datatree() made, or xarray.open_datatree() of a store of refspace"
+        )
+    paths = [dataset.path for dataset in ome.read_multiscale(attributes).datasets]
+    volumes = [_chunked(tree[path]) for path in paths]
+    number = find_level([grid_of(volume) for volume in volumes], resolution, "the DataTree")
+    node = tree[paths[number].rpartition("/")[0]]
+    template = _chunked(node["template"]) if "template" in node else None
+    nodes = ome.nodes_from_label(attributes)
+    return TreeLevel(volumes[number], template, nodes, dict(facts.get("provenance") or {}))
+
+
+def _chunked(array: Any) -> xr.DataArray:
+    """Array as blocks of the store it comes from: without dask it would be read as a whole."""
+    if array.variable._in_memory or array.chunks is not None:
+        return array  # type: ignore[no-any-return]
+    return array.chunk(array.encoding.get("preferred_chunks", {}))  # type: ignore[no-any-return]
+
+
+def find_level(grids: Sequence[Grid], resolution: float | Sequence[float] | None, what: str) -> int:
+    """Number of the level of a resolution in µm; the finest if none is asked for.
+
+    Raises
+    ------
+    GridError
+        If there is no such level; it says which there are.
+    """
+    if resolution is None:
+        return 0
+    wanted = spacing_of(resolution)
+    for number, grid in enumerate(grids):
+        if np.allclose(grid.spacing, wanted, rtol=1e-6):
+            return number
+    there = ", ".join(_written(grid.spacing) for grid in grids)
+    raise GridError(
+        f"{what} has no level of {_written(wanted)} µm; it has {there} µm: open one of these, and "
+        "downsample it"
+    )
+
+
+def _written(spacing: Sequence[float]) -> str:
+    one = len(set(spacing)) == 1
+    return " × ".join(f"{step:g}" for step in (spacing[:1] if one else spacing))

@@ -1,0 +1,99 @@
+"""Where a store is: a folder of this machine, or a prefix of any file system that fsspec knows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import zarr.abc.store
+from fsspec.implementations.local import LocalFileSystem
+from zarr.storage import FsspecStore, LocalStore
+
+from refspace.errors import StoreError
+
+
+@dataclass(frozen=True)
+class Location:
+    """Root of a store; small, and pickles without connections.
+
+    Parameters
+    ----------
+    url
+        Path or URL, as the caller wrote it.
+    storage_options
+        What fsspec needs to reach it.
+    """
+
+    url: str
+    storage_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", str(self.url).rstrip("/") or "/")
+        object.__setattr__(self, "storage_options", dict(self.storage_options or {}))
+
+    def __hash__(self) -> int:
+        return hash(self.url)
+
+    @property
+    def local_path(self) -> Path | None:
+        """Folder of this machine; None for anything else."""
+        file_system, path = self._resolved()
+        return Path(path) if isinstance(file_system, LocalFileSystem) else None
+
+    def _resolved(self) -> tuple[Any, str]:
+        # A folder may have a name that fsspec would take for a chain of URLs.
+        if ("://" not in self.url and "::" not in self.url) or Path(self.url).exists():
+            return LocalFileSystem(), str(Path(self.url).expanduser().absolute())
+        try:
+            file_system, path = fsspec.core.url_to_fs(self.url, **self.storage_options)
+        except (ImportError, ValueError, TypeError) as error:
+            raise StoreError(f"{self.url}: cannot be reached: {error}") from error
+        return file_system, path
+
+    def read(self, key: str) -> bytes | None:
+        """Bytes of an object, None if there is none.
+
+        Raises
+        ------
+        StoreError
+            If it can neither be read nor be told to be missing.
+        """
+        file_system, path = self._resolved()
+        try:
+            data: bytes = file_system.cat_file(f"{path}/{key}")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+        except Exception as error:  # whatever the file system's own library raises
+            raise StoreError(f"{self.url}: {key} cannot be read: {error!r}") from error
+        return data
+
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object."""
+        file_system, path = self._resolved()
+        return bool(file_system.exists(f"{path}/{key}"))
+
+    def size(self, key: str) -> int:
+        """Bytes of an object as it is stored."""
+        file_system, path = self._resolved()
+        return int(file_system.size(f"{path}/{key}"))
+
+    def write(self, key: str, data: bytes) -> None:
+        """Store an object."""
+        file_system, path = self._resolved()
+        file_system.makedirs(f"{path}/{key}".rpartition("/")[0], exist_ok=True)
+        file_system.pipe_file(f"{path}/{key}", data)
+
+    def keys(self) -> set[str]:
+        """All objects of the store; it must be one that can be listed."""
+        file_system, path = self._resolved()
+        root = file_system._strip_protocol(path).rstrip("/")
+        return {found.removeprefix(root).lstrip("/") for found in file_system.find(path)}
+
+    def zarr_store(self, *, read_only: bool = True) -> zarr.abc.store.Store:
+        """The same place for zarr."""
+        if (folder := self.local_path) is not None:
+            return LocalStore(folder, read_only=read_only)
+        return FsspecStore.from_url(
+            self.url, storage_options=dict(self.storage_options), read_only=read_only
+        )

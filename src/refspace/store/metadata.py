@@ -1,0 +1,244 @@
+"""What describes the voxels of a store: array metadata, coordinates, tables and their digests."""
+
+import hashlib
+import json
+import operator
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import ZstdCodec
+from zarr.core.array import Array, AsyncArray
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.errors import ZarrUserWarning
+from zarr.storage import MemoryStore, StorePath
+
+from refspace.errors import GridError
+from refspace.grid import Grid
+from refspace.label_index import FIELDS
+from refspace.store.location import Location
+from refspace.store.pyramid import level_grids
+from refspace.store.stored_array import StoredArray
+from refspace.store.tables import structures_dataset
+from refspace.volume import axis_attrs
+
+FORMAT = 1
+ROOT = "zarr.json"
+# With its checksum, so that a flipped bit raises; without a shuffle, which makes labels larger.
+_LABEL_CODEC = ZstdCodec(level=5, checksum=True)
+_ATTRS: dict[str, dict[str, Any]] = {
+    "annotation": {"long_name": "structure id"},
+    "template": {"long_name": "intensity of the template"},
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Arrays of a store.
+
+    Parameters
+    ----------
+    grids
+        Grid of each level, the finest first.
+    chunk_shape
+        Voxels that are compressed together, along each axis.
+    shard_shape
+        Voxels that an object holds where it holds many chunks.
+    dtypes
+        Type of ``annotation``, and of ``template`` where there is one.
+    """
+
+    grids: tuple[Grid, ...]
+    chunk_shape: tuple[int, int, int]
+    shard_shape: tuple[int, int, int] | None
+    dtypes: Mapping[str, np.dtype[Any]]
+
+    @property
+    def block_shape(self) -> tuple[int, int, int]:
+        """Voxels that an object holds along each axis."""
+        return self.shard_shape or self.chunk_shape
+
+    def paths(self, name: str) -> list[tuple[str, Grid]]:
+        """Path and grid of the levels of ``annotation`` or ``template``."""
+        return [(f"s{level}/{name}", grid) for level, grid in enumerate(self.grids)]
+
+
+def store_layout(
+    grid: Grid,
+    dtypes: Mapping[str, np.dtype[Any]],
+    *,
+    chunks: int | Sequence[int] = 128,
+    shards: int | Sequence[int] | None = None,
+) -> Layout:
+    """Arrays of a store of some volumes on one grid.
+
+    Raises
+    ------
+    GridError
+        If chunks or shards are no lengths, or shards are no multiples of chunks.
+    """
+    chunk_shape = _lengths("chunks", chunks)
+    shard_shape = None if shards is None else _lengths("shards", shards)
+    if shard_shape and any(s % c for s, c in zip(shard_shape, chunk_shape, strict=True)):
+        raise GridError(f"shards {shard_shape} are no multiples of chunks {chunk_shape}; give some")
+    grids = level_grids(grid, shard_shape or chunk_shape)
+    return Layout(tuple(grids), chunk_shape, shard_shape, dict(dtypes))
+
+
+def _lengths(name: str, value: int | Sequence[int]) -> tuple[int, int, int]:
+    try:
+        values = [value] * 3 if isinstance(value, int) else value
+        a, b, c = (operator.index(length) for length in values)
+    except (TypeError, ValueError) as error:
+        raise GridError(f"{name} are {value!r}; give one number of voxels, or three") from error
+    if min(a, b, c) < 1:
+        raise GridError(f"{name} are {value!r}; give at least one voxel along each axis")
+    return a, b, c
+
+
+class Skeleton:
+    """All of a store but its voxels, in memory until it is written as a whole.
+
+    Parameters
+    ----------
+    layout
+        Its arrays.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._memory = MemoryStore()
+        self._root = zarr.open_group(self._memory, mode="w", zarr_format=3)
+        for name, dtype in layout.dtypes.items():
+            for path, grid in layout.paths(name):
+                self._root.create_array(
+                    path,
+                    shape=grid.shape,
+                    dtype=dtype,
+                    chunks=layout.chunk_shape,
+                    shards=layout.shard_shape,
+                    fill_value=0,
+                    compressors=[_LABEL_CODEC],
+                    dimension_names=grid.dims,
+                    attributes=_ATTRS[name],
+                )
+
+    def array_at(self, location: Location, path: str) -> StoredArray:
+        """Array of this metadata whose voxels are written to a place."""
+        here: Any = self._root[path]
+        store_path = StorePath(location.zarr_store(read_only=False), path)
+        # Every block is written, those of background too: a missing one is then a fault.
+        there = AsyncArray(here.metadata, store_path, config={"write_empty_chunks": True})
+        return StoredArray(location, Array(there), whole=True)
+
+    def put(
+        self,
+        path: str,
+        values: NDArray[Any],
+        dims: Sequence[str],
+        attrs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Add a small array, as one chunk."""
+        dtype = str if values.dtype.kind in "UO" else values.dtype
+        array = self._root.create_array(
+            path,
+            shape=values.shape,
+            dtype=dtype,
+            chunks=tuple(max(1, n) for n in values.shape),
+            compressors=[_LABEL_CODEC],
+            fill_value="" if dtype is str else 0,
+            dimension_names=list(dims),
+            attributes=dict(attrs or {}),
+            config={"write_empty_chunks": True},
+        )
+        if values.size:
+            array[...] = values
+
+    def put_coordinates(self, coordinates: Mapping[str, NDArray[np.float64]]) -> None:
+        """Add the voxel centres of every level; those of the first may be given."""
+        for level, grid in enumerate(self.layout.grids):
+            for dim in grid.dims:
+                given = coordinates.get(dim) if level == 0 else None
+                values = grid.coordinates(dim) if given is None else given
+                self.put(f"s{level}/{dim}", values, [dim], axis_attrs(grid, dim))
+
+    def finish(self, attributes: Mapping[str, Any]) -> dict[str, bytes]:
+        """Objects of everything but the voxels; the root's metadata last."""
+        self._root.attrs.update(attributes)
+        with warnings.catch_warnings():
+            # Consolidated metadata is what makes a store readable where nothing can be listed.
+            warnings.simplefilter("ignore", ZarrUserWarning)
+            zarr.consolidate_metadata(self._memory)
+        return _sealed(self._objects())
+
+    def _objects(self) -> dict[str, bytes]:
+        """Objects of the store in memory."""
+        prototype = default_buffer_prototype()
+
+        async def collect() -> dict[str, bytes]:
+            keys = [key async for key in self._memory.list()]
+            found = {key: await self._memory.get(key, prototype) for key in keys}
+            return {key: value.to_bytes() for key, value in found.items() if value is not None}
+
+        return sync(collect())
+
+
+def _sealed(objects: dict[str, bytes]) -> dict[str, bytes]:
+    """Objects with a digest of the root's metadata in them, the root last."""
+    document = json.loads(objects.pop(ROOT))
+    document["attributes"]["refspace"]["metadata_sha256"] = metadata_digest(document)
+    return {**objects, ROOT: json.dumps(document).encode()}
+
+
+def metadata_digest(document: Mapping[str, Any]) -> str:
+    """Digest of what the root's metadata says, whatever attributes others have added."""
+    attributes = document["attributes"]
+    own = {k: v for k, v in attributes["refspace"].items() if k != "metadata_sha256"}
+    return digest_of([attributes["ome"], own, document["consolidated_metadata"]])
+
+
+def digest_of(value: Any) -> str:
+    """sha256 of a value's canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def put_structures(skeleton: Skeleton, nodes: Sequence[Mapping[str, Any]]) -> None:
+    """Add the ontology as columns."""
+    for name, column in structures_dataset(nodes).variables.items():
+        skeleton.put(f"structures/{name}", column.values, [str(dim) for dim in column.dims])
+
+
+def put_block_table(
+    skeleton: Skeleton, group: str, sha256: bytes, stored_bytes: Sequence[int]
+) -> None:
+    """Add what is known of each block of an array, in C order of their numbers."""
+    digests = np.frombuffer(sha256, np.uint8).reshape(-1, 32)
+    skeleton.put(f"{group}_sha256", digests, ["block", "byte"])
+    skeleton.put(f"{group}_stored_bytes", np.array(stored_bytes, np.int64), ["block"])
+
+
+def put_index(skeleton: Skeleton, level: str, table: NDArray[np.int64]) -> None:
+    """Add the label index of a level."""
+    attrs = {"fields": list(FIELDS)}
+    skeleton.put(f"label_index/{level}/table", table, ["field", "row"], attrs)
+
+
+def voxel_digest(
+    shape: Sequence[int], dtype: np.dtype[Any], blocks: Sequence[Sequence[int]], sha256: bytes
+) -> str:
+    """Digest of the decoded voxels of an array, from those of its blocks in C order.
+
+    Parameters
+    ----------
+    shape, dtype, blocks
+        What the array is, and how it is cut.
+    sha256
+        Digests of the blocks' bytes (C order, little-endian), one after the other.
+    """
+    facts = [list(map(int, shape)), dtype.name, [list(map(int, sizes)) for sizes in blocks]]
+    return hashlib.sha256(json.dumps(facts).encode() + sha256).hexdigest()

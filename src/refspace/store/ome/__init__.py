@@ -1,0 +1,30 @@
+"""OME-Zarr metadata as values, and back: no zarr, no I/O.
+
+The attributes of a group come from anywhere: whatever they hold is looked at before it is used.
+Source of all that is not said otherwise: the specification, https://ngff.openmicroscopy.org/0.5/.
+"""
+
+from refspace.store.ome.grids import grid_of_level
+from refspace.store.ome.images import (
+    Axis,
+    Dataset,
+    Multiscale,
+    is_label,
+    label_names,
+    read_multiscale,
+    read_multiscales,
+)
+from refspace.store.ome.labels import label_attributes, nodes_from_label
+
+__all__ = [
+    "Axis",
+    "Dataset",
+    "Multiscale",
+    "grid_of_level",
+    "is_label",
+    "label_attributes",
+    "label_names",
+    "nodes_from_label",
+    "read_multiscale",
+    "read_multiscales",
+]

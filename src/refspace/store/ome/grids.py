@@ -1,0 +1,199 @@
+"""Where the voxels of an OME-Zarr image are."""
+
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+from refspace.errors import FormatError, GridError
+from refspace.grid import Grid, parse_orientation, spacing_of
+from refspace.store.ome.images import Axis, Dataset, Multiscale, as_float, exactly
+
+# What RFC-4 calls the directions of an orientation code (https://ngff.openmicroscopy.org/rfc/4).
+ORIENTATIONS = {
+    "P": "anterior-to-posterior",
+    "A": "posterior-to-anterior",
+    "I": "superior-to-inferior",
+    "S": "inferior-to-superior",
+    "R": "left-to-right",
+    "L": "right-to-left",
+}
+# Its other names for them. "Cranial" is not among them: anterior in a mouse, superior in man.
+_LETTERS = {name: letter for letter, name in ORIENTATIONS.items()} | {
+    "rostral-to-caudal": "P",
+    "caudal-to-rostral": "A",
+    "dorsal-to-ventral": "I",
+    "ventral-to-dorsal": "S",
+}
+
+_PREFIXES = {
+    **{"yocto": -24, "zepto": -21, "atto": -18, "femto": -15, "pico": -12, "nano": -9},
+    **{"micro": -6, "milli": -3, "centi": -2, "deci": -1, "": 0, "hecto": 2, "kilo": 3},
+    **{"mega": 6, "giga": 9, "tera": 12, "peta": 15, "exa": 18, "zetta": 21, "yotta": 24},
+}
+# µm of each unit of length, exactly: those that the specification names, and common spellings.
+# The parsec is not among them.
+_MICROMETRES = {
+    **{
+        f"{prefix}{metre}": Fraction(10) ** (power + 6)
+        for prefix, power in _PREFIXES.items()
+        for metre in ("meter", "meters", "metre", "metres")
+    },
+    **dict.fromkeys(["um", "\N{MICRO SIGN}m", "\N{GREEK SMALL LETTER MU}m"], Fraction(1)),
+    **dict.fromkeys(["micron", "microns"], Fraction(1)),
+    **{"nm": Fraction(1, 1000), "mm": Fraction(1000), "cm": Fraction(10**4), "m": Fraction(10**6)},
+    **{"angstrom": Fraction(1, 10**4), "inch": Fraction(25400), "foot": Fraction(304800)},
+    **{"yard": Fraction(914400), "mile": Fraction(1609344000)},
+}
+# A thousand metres. Keeps the coordinates that damaged metadata ask for from overflowing.
+_LONGEST = 1e9
+
+
+def grid_of_level(
+    multiscale: Multiscale,
+    dataset: Dataset,
+    shape: Sequence[int],
+    *,
+    orientation: str | None = None,
+    resolution: float | Sequence[float] | None = None,
+) -> tuple[Grid, tuple[int, ...]]:
+    """Grid of a level of an image, over its axes of space in the order of the array.
+
+    A translation is taken as the centre of the first voxel, as OME-Zarr says from version 0.6 on
+    (https://ngff.openmicroscopy.org/rfc/5) and leaves open before. A grid's origin is its corner.
+
+    Parameters
+    ----------
+    multiscale
+        The image.
+    dataset
+        One of its levels.
+    shape
+        Shape of that level's array.
+    orientation
+        Direction in which the index of each axis of space grows, like ``"PIR"``, where the axes do
+        not state it.
+    resolution
+        µm per voxel of the image's finest level along each axis of space, where the axes state no
+        unit.
+
+    Returns
+    -------
+    grid
+        Where the voxels are.
+    axes
+        Numbers of the three axes of space; all others have length 1.
+
+    Raises
+    ------
+    FormatError
+        If the array does not have the axes of the image, three of them of space and of a unit of
+        length, and all others of length 1.
+    GridError
+        If orientation or unit are missing or contradict what is given.
+
+    Examples
+    --------
+    >>> axes = [Axis("c", "channel"), *(Axis(name, "space", "millimeter") for name in "zyx")]
+    >>> level = Dataset("0", (1.0, 0.025, 0.025, 0.025), (0.0, 0.0, 0.0, 0.0))
+    >>> image = Multiscale("0.4", None, tuple(axes), (level,))
+    >>> grid, numbers = grid_of_level(image, level, (1, 4, 4, 4), orientation="PIR")
+    >>> grid.spacing, grid.origin, numbers
+    ((25.0, 25.0, 25.0), (-12.5, -12.5, -12.5), (1, 2, 3))
+    """
+    numbers = _axes_of_space(multiscale.axes, shape)
+    code = _code([multiscale.axes[n] for n in numbers], orientation)
+    units = _units(multiscale, numbers, resolution)
+    spacing = [_micrometres(dataset.scale[n], units[n]) for n in numbers]
+    centre = [_micrometres(dataset.translation[n], units[n]) for n in numbers]
+    # Rounded to a picometre: halves of decimal spacings leave noise in the last digit.
+    a, b, c = (round(x - s / 2, 6) for x, s in zip(centre, spacing, strict=True))
+    i, j, k = (shape[n] for n in numbers)
+    return Grid((i, j, k), spacing_of(spacing), (a, b, c), code), numbers
+
+
+def _axes_of_space(axes: Sequence[Axis], shape: Sequence[int]) -> tuple[int, ...]:
+    names = ", ".join(axis.name for axis in axes)
+    if len(shape) != len(axes):
+        raise FormatError(f"the image has the axes {names}, its array the shape {tuple(shape)}")
+    numbers = tuple(n for n, axis in enumerate(axes) if axis.type == "space")
+    if len(numbers) != 3:
+        raise FormatError(f"of the axes {names}, {len(numbers)} are of type 'space'; give three")
+    long = [
+        f"{axis.name} has length {n}"
+        for axis, n in zip(axes, shape, strict=True)
+        if axis.type != "space" and n != 1
+    ]
+    if long:
+        raise FormatError(
+            f"the image is more than one volume: {', '.join(long)}; save one volume by itself"
+        )
+    return numbers
+
+
+def _code(axes: Sequence[Axis], given: str | None) -> str:
+    """Orientation code, as the axes state it, or as given where they do not."""
+    letters = [_LETTERS.get((axis.orientation or "").lower()) for axis in axes]
+    stated = ", ".join(f"{axis.name}: {axis.orientation or 'nothing'}" for axis in axes)
+    if given is None and None in letters:
+        raise GridError(
+            f"the axes do not state in which directions they run ({stated}); give orientation=, "
+            "three letters like 'PIR', that of the Allen CCF"
+        )
+    code = "".join(filter(None, letters)) if given is None else given
+    try:
+        code = parse_orientation(code)
+    except GridError as error:
+        raise GridError(f"the axes state {stated}: {error}") from error
+    if any(a not in (None, b) for a, b in zip(letters, code, strict=True)):
+        raise GridError(
+            f"orientation {given!r} contradicts the axes, which state {stated}; leave the "
+            "orientation out or correct the metadata"
+        )
+    return code
+
+
+def _units(
+    multiscale: Multiscale, numbers: Sequence[int], resolution: float | Sequence[float] | None
+) -> Mapping[int, Fraction]:
+    """µm that a number along each axis stands for; by the finest level where it has no unit."""
+    axes, finest = multiscale.axes, multiscale.datasets[0].scale
+    units = {n: _unit(axes[n]) for n in numbers if axes[n].unit}
+    if resolution is None:
+        bare = [axes[n].name for n in numbers if n not in units]
+        if bare:
+            raise GridError(
+                f"the axes {', '.join(bare)} have no unit; give resolution=, the µm per voxel of "
+                "the finest level, like 25"
+            )
+        return units
+    wanted = dict(zip(numbers, spacing_of(resolution), strict=True))
+    for n, unit in units.items():
+        length = _micrometres(finest[n], unit)
+        if not math.isclose(length, wanted[n], rel_tol=1e-6):
+            raise GridError(
+                f"resolution {resolution} contradicts axis {axes[n].name}, which has {length:g} "
+                "µm per voxel; leave the resolution out or correct the metadata"
+            )
+    return {n: units.get(n, exactly(wanted[n]) / exactly(finest[n])) for n in numbers}
+
+
+def _unit(axis: Axis) -> Fraction:
+    unit = (axis.unit or "").strip()
+    if unit not in _MICROMETRES:
+        raise FormatError(
+            f"axis {axis.name} has the unit {unit!r}, which is none of length; write it as "
+            "OME-Zarr does, like 'micrometer' or 'millimeter'"
+        )
+    return _MICROMETRES[unit]
+
+
+def _micrometres(value: float, unit: Fraction) -> float:
+    exact = as_float(exactly(value) * unit)
+    if not abs(exact) < _LONGEST:
+        raise GridError(
+            f"a scale or translation is {value:g}, times {as_float(unit):g} µm; that is no length "
+            "in a brain: correct it or the unit"
+        )
+    # Numbers that a writer divided carry noise in their last digit; 33.3 µm is what it meant.
+    decimal = round(exact, 9)
+    return decimal if unit != 1 and math.isclose(exact, decimal, rel_tol=1e-14) else exact

@@ -1,0 +1,273 @@
+"""Label images: geometry and ontology of an annotation as OME-Zarr has them.
+
+Every structure is an entry of the image's ``properties``, with its fields as they are, but for
+three that OME-Zarr has words for: ``id`` is the label-value, ``rgb_triplet`` a colour, and
+``structure_id_path`` follows from ``parent_structure_id``. Where a structure has a field of that
+name itself, it is kept as it is, and the path beside it.
+"""
+
+import math
+import reprlib
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from refspace.errors import FormatError, GridError, OntologyError
+from refspace.grid import Grid
+from refspace.store.ome.grids import ORIENTATIONS
+from refspace.store.ome.images import is_label, json_array, json_object, metadata
+from refspace.structure_tree import records as rec
+
+_LABEL, _PARENT, _PATH = "label-value", "parent_structure_id", "structure_id_path"
+
+# Extra fields are flat, or nearly so; the bound ends a list that contains itself.
+_MAX_NESTING = 50
+
+
+def label_attributes(
+    name: str,
+    levels: Sequence[tuple[str, Grid]],
+    nodes: Sequence[Mapping[str, Any]],
+    *,
+    template: Sequence[tuple[str, Grid]] = (),
+) -> dict[str, Any]:
+    """Metadata of an annotation as an OME-Zarr 0.5 label image: the value of the key ``ome``.
+
+    Parameters
+    ----------
+    name
+        Name of the annotation.
+    levels
+        Path and grid of each level of the annotation, the finest first.
+    nodes
+        Structures as `StructureTree.nodes` gives them.
+    template
+        Path and grid of each level of the template, where there is one: the second image.
+
+    Returns
+    -------
+    dict
+        Plain JSON values.
+
+    Raises
+    ------
+    OntologyError
+        If a field of a structure is nothing that JSON carries as it is.
+    GridError
+        If the levels of an image have different orientations.
+
+    Examples
+    --------
+    >>> nodes = [{"id": 8, "name": "grey", "rgb_triplet": [1, 2, 3], "structure_id_path": [8]}]
+    >>> ome = label_attributes("annotation", [("s0", Grid((4, 4, 4), (25, 25, 25)))], nodes)
+    >>> ome["image-label"]["properties"]
+    [{'label-value': 8, 'name': 'grey', 'parent_structure_id': None}]
+    >>> ome["multiscales"][0]["axes"][0]["orientation"]
+    {'type': 'anatomical', 'value': 'anterior-to-posterior'}
+    """
+    images = [_image(name, levels, "mode", "the most frequent label, the smallest of equals")]
+    if template:
+        images.append(_image("template", template, "mean", "the mean"))
+    label: dict[str, Any] = {"version": "0.5"}
+    if nodes:
+        # Every structure is in both lists, with a colour or without: some readers demand it.
+        label["colors"] = [_color(node) for node in nodes]
+        label["properties"] = [_property(node) for node in nodes]
+    return {"version": "0.5", "multiscales": images, "image-label": label}
+
+
+def _image(
+    name: str, levels: Sequence[tuple[str, Grid]], method: str, of_voxels: str
+) -> dict[str, Any]:
+    grid = levels[0][1]
+    codes = {level.orientation for _, level in levels}
+    if len(codes) > 1:
+        raise GridError(f"levels of {name!r} have the orientations {sorted(codes)}; give them one")
+    axes = [
+        {
+            "name": dim,
+            "type": "space",
+            "unit": "micrometer",
+            "orientation": {"type": "anatomical", "value": ORIENTATIONS[letter]},
+        }
+        for dim, letter in zip(grid.dims, grid.orientation, strict=True)
+    ]
+    return {
+        "name": name,
+        "type": method,
+        "metadata": {"description": f"each voxel is {of_voxels} of those it replaces"},
+        "axes": axes,
+        "datasets": [
+            {"path": path, "coordinateTransformations": _transformations(level)}
+            for path, level in levels
+        ],
+    }
+
+
+def _transformations(grid: Grid) -> list[dict[str, Any]]:
+    # Centres as `Grid.coordinates` computes them, to the last digit.
+    centre = [o + 0.5 * s for o, s in zip(grid.origin, grid.spacing, strict=True)]
+    return [
+        {"type": "scale", "scale": list(grid.spacing)},
+        {"type": "translation", "translation": centre},
+    ]
+
+
+def _color(node: Mapping[str, Any]) -> dict[str, Any]:
+    rgb = node.get("rgb_triplet")
+    return {_LABEL: node["id"]} | ({} if rgb is None else {"rgba": [*rgb, 255]})
+
+
+def _property(node: Mapping[str, Any]) -> dict[str, Any]:
+    path = node[_PATH]
+    kept: dict[str, Any] = {_LABEL: node["id"]}
+    for field, value in node.items():
+        if field in ("id", _PATH) or (field == "rgb_triplet" and value is not None):
+            continue
+        if field == _LABEL or not isinstance(field, str):
+            raise OntologyError(
+                f"structure {node['id']} has a field {field!r}; field names are texts, and "
+                f"{_LABEL!r} is taken: rename it"
+            )
+        kept[field] = _plain(value, f"structure {node['id']} has {field} {reprlib.repr(value)}")
+    if _PARENT in kept:
+        return {**kept, _PATH: path}
+    return {**kept, _PARENT: path[-2] if len(path) > 1 else None}
+
+
+def _plain(value: Any, what: str, depth: int = 0) -> Any:
+    """Value that JSON gives back as one that is equal."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, list) and depth < _MAX_NESTING:
+        return [_plain(item, what, depth + 1) for item in value]
+    if isinstance(value, dict) and depth < _MAX_NESTING and all(isinstance(k, str) for k in value):
+        return {key: _plain(item, what, depth + 1) for key, item in value.items()}
+    if not _is_carried(value):
+        raise OntologyError(
+            f"{what}, which JSON does not carry as it is; use texts, finite numbers of 64 bits, "
+            "lists, and dicts of texts"
+        )
+    return value
+
+
+def _is_carried(value: Any) -> bool:
+    if isinstance(value, int):  # or bool
+        return -(2**63) <= value < 2**64
+    if isinstance(value, str):  # half of a surrogate pair is no character
+        return not any("\ud800" <= letter <= "\udfff" for letter in value)
+    return value is None or (isinstance(value, float) and math.isfinite(value))
+
+
+def nodes_from_label(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Structures that a label image describes, as `label_attributes` was given them.
+
+    Parameters
+    ----------
+    attributes
+        Attributes of the group of the label image, or their part that is OME-Zarr's.
+
+    Returns
+    -------
+    list of dict
+        A record of each structure, for `StructureTree`, in their order. None where the label image
+        has no properties.
+
+    Raises
+    ------
+    FormatError
+        If it is no label image, or its properties are damaged or do not form a tree.
+
+    Examples
+    --------
+    >>> nodes = [{"id": 8, "name": "grey", "rgb_triplet": [1, 2, 3], "structure_id_path": [8]}]
+    >>> ome = label_attributes("annotation", [("s0", Grid((4, 4, 4), (25, 25, 25)))], nodes)
+    >>> nodes_from_label({"ome": ome}) == nodes
+    True
+    """
+    if not is_label(attributes):
+        raise FormatError("the group has no 'image-label', so it is no label image")
+    label = json_object(metadata(attributes)["image-label"], "image-label")
+    colors = _by_label(label.get("colors", []), "image-label.colors")
+    properties = _by_label(label.get("properties", []), "image-label.properties")
+    paths = _paths(properties)
+    return [
+        _node(structure, fields, paths[structure], colors.get(structure, {}).get("rgba"))
+        for structure, fields in properties.items()
+    ]
+
+
+def _node(structure: int, fields: Mapping[str, Any], path: list[int], rgba: Any) -> dict[str, Any]:
+    node = {**fields, "id": structure, _PATH: path}
+    if _PATH not in fields:
+        del node[_PARENT]
+    if rgba is not None:
+        if not (
+            isinstance(rgba, list) and len(rgba) == 4 and all(_is_integer(n, 255) for n in rgba)
+        ):
+            raise FormatError(
+                f"image-label.colors are damaged: rgba of {structure} is {reprlib.repr(rgba)}; it "
+                "must be four integers from 0 to 255"
+            )
+        node["rgb_triplet"] = rgba[:3]
+    return node
+
+
+def _by_label(entries: Any, where: str) -> dict[int, dict[str, Any]]:
+    """Fields of each label, in their order."""
+    found: dict[int, dict[str, Any]] = {}
+    for i, entry in enumerate(json_array(entries, where)):
+        fields = dict(json_object(entry, f"{where}[{i}]"))
+        label = fields.pop(_LABEL, None)
+        if not _is_id(label):
+            raise FormatError(
+                f"{where}[{i}] has the {_LABEL} {reprlib.repr(label)}; it must be an integer from "
+                f"0 to {rec.MAX_ID}"
+            )
+        if label in found:
+            raise FormatError(f"{where} has the {_LABEL} {label} more than once")
+        found[label] = fields
+    return found
+
+
+def _paths(properties: Mapping[int, Mapping[str, Any]]) -> dict[int, list[int]]:
+    """Path of each structure, from the parents that they state."""
+    parents = [(structure, _parent(structure, f)) for structure, f in properties.items()]
+    try:
+        paths = rec.tree_paths(rec.tree_graph(parents))
+    except OntologyError as error:
+        raise FormatError(f"image-label.properties are damaged: {error}") from error
+    for structure, fields in properties.items():
+        if fields.get(_PATH, paths[structure]) != paths[structure]:
+            raise FormatError(
+                f"image-label.properties are damaged: {_PATH} of {structure} contradicts that of "
+                "its parent"
+            )
+    return paths
+
+
+def _parent(structure: int, fields: Mapping[str, Any]) -> int | None:
+    if _PATH in fields:
+        path = fields[_PATH]
+        if not (isinstance(path, list) and path and all(map(_is_id, path))):
+            raise FormatError(
+                f"image-label.properties are damaged: {_PATH} of {structure} is "
+                f"{reprlib.repr(path)}; it must be ids from the root down"
+            )
+        return path[-2] if len(path) > 1 else None
+    parent = fields.get(_PARENT, "missing")
+    if parent is None or _is_id(parent):
+        return parent
+    raise FormatError(
+        f"image-label.properties are damaged: {_PARENT} of {structure} is {reprlib.repr(parent)}; "
+        "it must be an id, or null for a root"
+    )
+
+
+def _is_id(value: object) -> TypeGuard[int]:
+    return _is_integer(value, rec.MAX_ID)
+
+
+def _is_integer(value: object, largest: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= largest

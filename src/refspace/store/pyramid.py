@@ -1,0 +1,90 @@
+"""Coarser levels of a store: which there are, and how each is made of the one before."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refspace import runs
+from refspace.grid import Grid
+from refspace.store.stored_array import Box
+
+
+def level_grids(grid: Grid, block_shape: Sequence[int]) -> list[Grid]:
+    """Grid of every level: the given one, then halved until the volume fits one block.
+
+    Lengths are rounded half to even, as `Grid.resample` does; an axis of a single voxel stays.
+
+    Examples
+    --------
+    >>> [g.shape for g in level_grids(Grid((528, 320, 456), (25, 25, 25)), (128, 128, 128))]
+    [(528, 320, 456), (264, 160, 228), (132, 80, 114), (66, 40, 57)]
+    """
+    grids = [grid]
+    while any(n > size for n, size in zip(grids[-1].shape, block_shape, strict=True)):
+        last = grids[-1]
+        grids.append(
+            last.resample([s * f for s, f in zip(last.spacing, _factors(last.shape), strict=True)])
+        )
+    return grids
+
+
+def _factors(shape: Sequence[int]) -> list[int]:
+    return [2 if count > 1 else 1 for count in shape]
+
+
+def source_box(box: Box, shape: Sequence[int]) -> Box:
+    """Voxels of the finer level, of this shape, that a part of the coarser one is made of."""
+    return tuple(
+        slice(part.start * f, min(part.stop * f, count))
+        for part, count, f in zip(box, shape, _factors(shape), strict=True)
+    )
+
+
+def halve(block: NDArray[Any], box: Box, shape: Sequence[int]) -> NDArray[Any]:
+    """Most frequent label of every cell, the smaller of equal ones.
+
+    Parameters
+    ----------
+    block
+        Labels in the `source_box` of the result.
+    box
+        Part of the coarser level to make.
+    shape
+        Shape of the whole finer level.
+    """
+    return runs.mode(block, _windows(block, box, shape))
+
+
+def average(block: NDArray[Any], box: Box, shape: Sequence[int]) -> NDArray[Any]:
+    """Mean of every cell, rounded half to even where the values are integers.
+
+    Parameters
+    ----------
+    block, box, shape
+        As for `halve`, with intensities.
+    """
+    total = block.astype(np.float64)
+    for axis, (voxels, overlaps) in enumerate(_windows(block, box, shape)):
+        weights = np.expand_dims(overlaps / overlaps.sum(1, keepdims=True), _others(axis, 3))
+        total = (total.take(voxels, axis) * weights).sum(axis + 1)
+    if block.dtype.kind in "ui":
+        # Noise of the weights must not decide a half.
+        total = np.rint(np.round(total, 6))
+    return total.astype(block.dtype)
+
+
+def _windows(
+    block: NDArray[Any], box: Box, shape: Sequence[int]
+) -> list[tuple[NDArray[np.intp], NDArray[np.int64]]]:
+    return [
+        runs.windows(range(part.stop - part.start), Fraction(factor), 0, count)
+        for part, factor, count in zip(box, _factors(shape), block.shape, strict=True)
+    ]
+
+
+def _others(axis: int, ndim: int) -> tuple[int, ...]:
+    """Where to put new axes beside (cells, width) of one axis, once its voxels are taken."""
+    return tuple(a for a in range(ndim + 1) if a not in (axis, axis + 1))

@@ -1,0 +1,377 @@
+"""Opening a store: what it holds, without a voxel of it."""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+from zarr.core.array import Array, AsyncArray
+from zarr.core.metadata import ArrayV3Metadata
+from zarr.storage import StorePath
+
+from refspace.errors import FormatError, GridError, RefspaceError, StoreError
+from refspace.grid import Grid, spacing_of
+from refspace.label_index import FIELDS, LabelIndex
+from refspace.store import ome
+from refspace.store.datatree import find_level
+from refspace.store.location import Location
+from refspace.store.metadata import FORMAT, ROOT, metadata_digest, voxel_digest
+from refspace.store.staging import leftover_hint
+from refspace.store.stored_array import StoredArray
+from refspace.volume import labelled
+
+_AGAIN = "convert it again, or copy it again from where it is whole"
+
+
+@dataclass(frozen=True)
+class StoredLevel:
+    """One resolution of a stored volume.
+
+    Parameters
+    ----------
+    path
+        Path of the array in its group.
+    grid
+        Where the voxels are.
+    array
+        The voxels.
+    axes
+        Numbers of the spatial axes of the array; any others have the length 1.
+    """
+
+    path: str
+    grid: Grid
+    array: StoredArray
+    axes: tuple[int, ...] = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class StoredAtlas:
+    """A store that was opened: an annotation volume at several resolutions, and what it says.
+
+    Parameters
+    ----------
+    location
+        The store.
+    version
+        Version of OME-Zarr.
+    levels
+        The annotation, the finest resolution first.
+    template
+        The template at the same resolutions, where there is one.
+    nodes
+        Structures; None in a store that was not written by refspace.
+    facts
+        What refspace wrote about the store: provenance, digests.
+    arrays
+        All arrays of a store of ours, by path.
+    """
+
+    location: Location
+    version: str
+    levels: tuple[StoredLevel, ...]
+    template: tuple[StoredLevel, ...] = ()
+    nodes: Sequence[Mapping[str, Any]] | None = None
+    facts: Mapping[str, Any] | None = None
+    arrays: Mapping[str, StoredArray] = field(default_factory=dict)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the atlas comes from."""
+        return dict((self.facts or {}).get("provenance", {}))
+
+    def level(self, resolution: float | Sequence[float] | None) -> int:
+        """Number of the level of a resolution in µm; the finest if none is asked for.
+
+        Raises
+        ------
+        GridError
+            If there is no such level.
+        """
+        return find_level([level.grid for level in self.levels], resolution, self.location.url)
+
+    def volume(self, number: int, name: str = "annotation") -> xr.DataArray:
+        """Lazy ``annotation`` or ``template`` of a level, with coordinates."""
+        level = (self.levels if name == "annotation" else self.template)[number]
+        data = level.array.as_dask(self._token(level))
+        if data.ndim > 3:
+            data = data[tuple(slice(None) if a in level.axes else 0 for a in range(data.ndim))]
+        attrs = dict(level.array.array.attrs) if self.facts else {}
+        volume = labelled(data, level.grid, name, attrs)
+        return volume.assign_coords(self._centres(number, volume)) if self.facts else volume
+
+    def index(self, number: int) -> LabelIndex | None:
+        """Label index of a level; None where there is none, or not one of this array.
+
+        Warns
+        -----
+        UserWarning
+            If there is one that must not be trusted.
+        """
+        level = self.levels[number]
+        expected = self._array_facts(level).get("label_index")
+        if expected is None:
+            return None
+        try:
+            table = self._small_array(f"label_index/s{number}/table", len(FIELDS))
+            if hashlib.sha256(table.tobytes()).hexdigest() != expected:
+                raise FormatError("it is the index of another volume")
+            return LabelIndex(level.array.shape, level.array.blocks, table)
+        except RefspaceError as error:
+            warnings.warn(
+                f"{self.location.url}: the label index of {level.path} is not used: {error}. "
+                "Voxels are read instead, which takes longer",
+                stacklevel=2,
+            )
+            return None
+
+    def stored_bytes(self, number: int, name: str = "annotation") -> NDArray[np.int64]:
+        """Bytes that each block takes in the store, in C order of their numbers."""
+        return self._small_array(f"label_index/s{number}/{name}_stored_bytes")
+
+    def block_sha256(self, number: int, name: str = "annotation") -> NDArray[np.uint8]:
+        """Digest of the voxels of each block, in C order of their numbers."""
+        level = (self.levels if name == "annotation" else self.template)[number]
+        digests = self._small_array(f"label_index/s{number}/{name}_sha256", dtype=np.uint8)
+        array = level.array
+        found = voxel_digest(array.shape, array.dtype, array.blocks, digests.tobytes())
+        if found != self._array_facts(level).get("voxels"):
+            raise FormatError(f"{self.location.url}: the digests of {level.path} are not its own")
+        return digests
+
+    # ----- parts
+
+    def _token(self, level: StoredLevel) -> str:
+        """What tells the voxels of a level from any others."""
+        digest = self._array_facts(level).get("voxels")
+        metadata = level.array.array.metadata.to_dict()
+        return digest or f"{self.location.url} {json.dumps(metadata, default=str)}"
+
+    def _array_facts(self, level: StoredLevel) -> Mapping[str, str]:
+        facts: Mapping[str, str] = (self.facts or {}).get("arrays", {}).get(level.path, {})
+        return facts
+
+    def _centres(self, number: int, volume: xr.DataArray) -> dict[str, Any]:
+        """Coordinates as they were written, to the last digit."""
+        return {
+            str(dim): (
+                dim,
+                self._small_array(f"s{number}/{dim}", dtype=np.float64),
+                volume[dim].attrs,
+            )
+            for dim in volume.dims
+        }
+
+    def _small_array(
+        self, path: str, rows: int | None = None, dtype: Any = np.int64
+    ) -> NDArray[Any]:
+        if path not in self.arrays:
+            raise FormatError(f"{self.location.url}: there is no {path}; {_AGAIN}")
+        values = self.arrays[path][()]
+        if values.dtype != dtype or (rows is not None and values.shape[:1] != (rows,)):
+            raise FormatError(f"{self.location.url}: {path} is not what it should be; {_AGAIN}")
+        return values
+
+
+def open_atlas(
+    url: str,
+    *,
+    storage_options: Mapping[str, Any] | None = None,
+    resolution: float | Sequence[float] | None = None,
+    orientation: str | None = None,
+) -> StoredAtlas:
+    """Open a store written by refspace, or an OME-Zarr label image of anyone.
+
+    Parameters
+    ----------
+    url
+        Path or URL.
+    storage_options
+        What fsspec needs to reach it.
+    resolution
+        µm per voxel of the finest level, for a store that states no unit.
+    orientation
+        Direction in which the index of each axis grows, for a store that does not state it.
+
+    Raises
+    ------
+    StoreError
+        If there is no store, or an incomplete one.
+    FormatError
+        If it is damaged, or no annotation volume.
+    GridError
+        If its geometry is missing or contradictory.
+    """
+    location = Location(url, storage_options or {})
+    root = location.read(ROOT)
+    if root is not None and "refspace" in (document := _document(location, root))["attributes"]:
+        return _own(location, document)
+    return _foreign(location, root is not None, resolution, orientation)
+
+
+def _document(location: Location, data: bytes) -> dict[str, Any]:
+    """Metadata of a node, as its JSON says."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(
+            f"{location.url}: {ROOT} is no JSON ({error}); the store is damaged: {_AGAIN}"
+        ) from error
+    if not isinstance(document, dict) or document.get("zarr_format") != 3:
+        raise FormatError(f"{location.url}: {ROOT} is not the metadata of a zarr node; {_AGAIN}")
+    attributes = document.setdefault("attributes", {})
+    if not isinstance(attributes, dict):
+        raise FormatError(f"{location.url}: {ROOT} has attributes that are no mapping; {_AGAIN}")
+    return document
+
+
+def _own(location: Location, document: Mapping[str, Any]) -> StoredAtlas:
+    """A store of ours, once its metadata is proven to be what was written."""
+    attributes = document["attributes"]
+    facts = attributes["refspace"]
+    _check_facts(location, facts)
+    try:
+        digest = metadata_digest(document)
+    except KeyError as error:
+        raise FormatError(f"{location.url}: {ROOT} has no {error}; {_AGAIN}") from error
+    if digest != facts.get("metadata_sha256"):
+        raise FormatError(
+            f"{location.url}: {ROOT} is not what was written: it is damaged, or was changed; "
+            f"{_AGAIN}"
+        )
+    arrays = consolidated_arrays(location, document)
+    stored = [
+        tuple(
+            StoredLevel(dataset.path, grid, arrays[dataset.path])
+            for dataset in multiscale.datasets
+            for grid, _ in [ome.grid_of_level(multiscale, dataset, arrays[dataset.path].shape)]
+        )
+        for multiscale in ome.read_multiscales(attributes)
+    ]
+    return StoredAtlas(
+        location,
+        "0.5",
+        stored[0],
+        stored[1] if len(stored) > 1 else (),
+        ome.nodes_from_label(attributes),
+        facts,
+        arrays,
+    )
+
+
+def _check_facts(location: Location, facts: Any) -> None:
+    if not isinstance(facts, dict) or facts.get("complete") is not True:
+        raise StoreError(
+            f"{location.url} is not complete: the run that wrote it was interrupted; run it again "
+            "with --resume (in Python resume=True)"
+        )
+    if facts.get("format") != FORMAT:
+        raise FormatError(
+            f"{location.url} has format {facts.get('format')!r}; this refspace reads {FORMAT}: "
+            "upgrade refspace, or convert the store again"
+        )
+
+
+def consolidated_arrays(location: Location, document: Mapping[str, Any]) -> dict[str, StoredArray]:
+    """Arrays of a store, by path, from the metadata that its root holds."""
+    store = location.zarr_store()
+    try:
+        return {
+            path: StoredArray(
+                location,
+                Array(AsyncArray(ArrayV3Metadata.from_dict(node), StorePath(store, path))),
+                whole=True,
+            )
+            for path, node in document["consolidated_metadata"]["metadata"].items()
+            if node["node_type"] == "array"
+        }
+    except Exception as error:  # whatever zarr finds wrong with metadata
+        raise FormatError(f"{location.url}: {ROOT} has metadata that is none: {error}") from error
+
+
+def _foreign(
+    location: Location,
+    version_3: bool,
+    resolution: float | Sequence[float] | None,
+    orientation: str | None,
+) -> StoredAtlas:
+    """OME-Zarr label image, or a bare array, of any program."""
+    try:
+        node = zarr.open(location.zarr_store(), mode="r", zarr_format=3 if version_3 else 2)
+    except FileNotFoundError as error:
+        hint = leftover_hint(location.url)
+        raise StoreError(
+            f"there is no zarr store at {location.url}" + (f": {hint}" if hint else "")
+        ) from error
+    except Exception as error:  # whatever zarr finds wrong with metadata
+        raise FormatError(f"{location.url}: cannot be opened: {error}") from error
+    if isinstance(node, zarr.Array):
+        return _bare(location, node, resolution, orientation)
+    return _label_image(location, node, resolution, orientation)
+
+
+def _bare(
+    location: Location,
+    array: Any,
+    resolution: float | Sequence[float] | None,
+    orientation: str | None,
+) -> StoredAtlas:
+    if resolution is None:
+        raise GridError(f"{location.url} is an array without geometry; give its resolution in µm")
+    if array.ndim != 3:
+        raise FormatError(f"{location.url} has shape {array.shape}; a volume has three axes")
+    grid = Grid(array.shape, spacing_of(resolution), orientation=orientation or "PIR")
+    level = StoredLevel("", grid, StoredArray(location, array, whole=False))
+    return StoredAtlas(location, f"none, zarr {array.metadata.zarr_format}", (level,))
+
+
+def _label_image(
+    location: Location,
+    group: zarr.Group,
+    resolution: float | Sequence[float] | None,
+    orientation: str | None,
+) -> StoredAtlas:
+    attributes = dict(group.attrs)
+    inner = [] if ome.is_label(attributes) else _label_images(location, group, attributes)
+    if len(inner) > 1:
+        raise FormatError(
+            f"{location.url} has several label images; open one of {', '.join(inner)}"
+        )
+    if inner:
+        place = Location(inner[0], location.storage_options)
+        return _foreign(place, group.metadata.zarr_format == 3, resolution, orientation)
+    multiscale = ome.read_multiscale(attributes)
+    levels = []
+    for dataset in multiscale.datasets:
+        array = StoredArray(location, _array(location, group, dataset.path), whole=False)
+        grid, axes = ome.grid_of_level(
+            multiscale, dataset, array.shape, orientation=orientation, resolution=resolution
+        )
+        levels.append(StoredLevel(dataset.path, grid, array, axes))
+    return StoredAtlas(location, multiscale.version, tuple(levels))
+
+
+def _label_images(
+    location: Location, group: zarr.Group, attributes: Mapping[str, Any]
+) -> list[str]:
+    """URLs of the label images within an image, or within a group of them."""
+    url = location.url
+    if "labels" in group and isinstance(labels := group["labels"], zarr.Group):
+        url, attributes = f"{url}/labels", dict(labels.attrs)
+    return [f"{url}/{name}" for name in ome.label_names(attributes)]
+
+
+def _array(location: Location, group: zarr.Group, path: str) -> Any:
+    try:
+        array = group[path]
+    except Exception as error:  # KeyError, or whatever zarr finds wrong with metadata
+        raise FormatError(f"{location.url}: there is no array {path!r}: {error!r}") from error
+    if not isinstance(array, zarr.Array) or array.dtype.kind not in "uif":
+        raise FormatError(f"{location.url}: {path} is no array of labels")
+    return array

@@ -1,0 +1,254 @@
+"""A store in the making on a file system: a folder beside its final name, renamed at the end."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from refspace.errors import LockedError, StoreError
+from refspace.files import replacing
+from refspace.store.staging.job import (
+    JOB,
+    JOURNAL,
+    MARKERS,
+    RECORD,
+    ROOT,
+    finished_job,
+    holder,
+    in_use,
+)
+from refspace.store.staging.place import RESUME, Place, exists, foreign
+
+
+class LocalPlace(Place):
+    """A folder, and what lies beside it while there is a writer.
+
+    Parameters
+    ----------
+    target
+        Final name of the store, links resolved; its parent must exist.
+    job
+        Canonical JSON of the job.
+    overwrite
+        Whether a store of that name may be replaced.
+    """
+
+    def __init__(self, target: Path, job: bytes, overwrite: bool) -> None:
+        self._target = target
+        self._folder, self._old, self._lock, self._holder = (
+            target.parent / f".{target.name}.{ending}"
+            for ending in ("partial", "old", "lock", "lock.json")
+        )
+        self._journal = self._folder / JOURNAL
+        super().__init__(str(self._folder), job, overwrite)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock file, which the system lets go when the process dies, however it dies."""
+        if not (parent := self._target.parent).is_dir():
+            raise FileNotFoundError(f"folder {parent} does not exist; make it, then try again")
+        self._refuse_foreign()
+        lock = FileLock(self._lock, timeout=0, thread_local=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise LockedError(in_use(str(self._target), self._held_by())) from None
+        try:
+            # For the message of others alone: it may be missing, or out of date.
+            with suppress(OSError):
+                self._holder.write_bytes(holder())
+            yield
+        finally:
+            # Removed while it is held: whoever has opened it already finds that it has no name.
+            for path in (self._holder, self._lock):
+                with suppress(OSError):
+                    path.unlink()
+            lock.release()
+
+    def _held_by(self) -> bytes | None:
+        with suppress(OSError):
+            return self._holder.read_bytes()
+        return None
+
+    # ----- the beginning
+
+    def begin(self, *, resume: bool) -> None:
+        """Mend what a killed run has left; then refuse, go on with it, or start anew."""
+        self._recover()
+        if resume and finished_job(_read(self._target / ROOT)) == self.digest:
+            self._finish()
+            return
+        self._refuse_existing()
+        unfinished = _is_unfinished(self._folder)
+        if unfinished and not (resume or self.overwrite):
+            raise StoreError(self.unfinished())
+        if unfinished and resume:
+            self._resume()
+        else:
+            self._start()
+
+    def _recover(self) -> None:
+        """Finish the renames of a run that was killed, or take them back."""
+        if not self._old.exists():
+            return
+        if not self._target.exists() and _is_ready(self._folder):
+            self._publish()
+        elif not self._target.exists() and _is_store(self._old):
+            self._old.rename(self._target)
+        else:
+            _remove(self._old)
+
+    def _finish(self) -> None:
+        # A second run of the job, which was interrupted, has become pointless.
+        if _read(self._folder / JOB) == self.job:
+            _remove(self._folder)
+        self.work, self.finished = str(self._target), True
+
+    def _resume(self) -> None:
+        if not _is_ready(self._folder):
+            self.refuse_other_job(_read(self._folder / JOB))
+            self.writing = True
+        elif finished_job(_read(self._folder / ROOT)) == self.digest:
+            self._publish()
+            self._finish()
+        else:
+            self.refuse_other_job(None)
+
+    def _start(self) -> None:
+        _remove(self._folder)
+        self.writing = True
+        self._journal.mkdir(parents=True)
+        self.put(Path(JOB).name, self.job)
+        _sync(self._folder)
+        _sync(self._target.parent)
+
+    def _refuse_existing(self) -> None:
+        self._refuse_foreign()
+        if self._target.exists() and not self.overwrite:
+            raise StoreError(exists(str(self._target)))
+
+    def _refuse_foreign(self) -> None:
+        if not self._target.exists():
+            return
+        if not self._target.is_dir():
+            raise StoreError(f"{self._target} is a file; give the name of a folder for the store")
+        if not _is_store(self._target) and any(self._target.iterdir()):
+            raise StoreError(foreign(str(self._target)))
+
+    # ----- the journal
+
+    def records(self) -> Iterator[tuple[str, bytes]]:
+        """Names and contents of what looks like a record."""
+        for path in self._journal.glob(f"*{RECORD}"):
+            yield path.name.removesuffix(RECORD), path.read_bytes()
+
+    def put(self, name: str, data: bytes, files: Sequence[str] = ()) -> None:
+        """Add a file to the journal, once the files it speaks of are on the disk."""
+        folders = {self._folder / parent for key in files for parent in Path(key).parents}
+        for path in [*(self._folder / key for key in files), *sorted(folders)]:
+            _sync(path)
+        with replacing(self._journal / name) as temporary:
+            temporary.write_bytes(data)
+        _sync(self._journal)
+
+    # ----- the end
+
+    def commit(self, root: bytes) -> None:
+        """Bring all to the disk, then rename."""
+        self._refuse_existing()
+        new = self._journal / ROOT
+        new.write_bytes(root)
+        new.replace(self._folder / ROOT)
+        for path in [*self._folder.rglob("*"), self._folder]:
+            _sync(path)
+        # From here on the work is ready.
+        (self._folder / JOB).unlink()
+        self._publish()
+
+    def _publish(self) -> None:
+        """Give the folder, which is ready, its final name."""
+        if self._journal.exists():
+            shutil.rmtree(self._journal)
+        _sync(self._folder)
+        if self._target.exists():
+            self._target.rename(self._old)
+        self._folder.rename(self._target)
+        _sync(self._target.parent)
+        _remove(self._old)
+        self.writing = False
+
+    def keep(self, stop: BaseException) -> None:
+        """Leave unfinished work to be resumed, and note how."""
+        self._recover()
+        if _is_unfinished(self._folder):
+            stop.add_note(f"what is done lies in {self._folder}; continue it with {RESUME}")
+
+    def abandon(self) -> None:
+        """Put things back as they were."""
+        if self._old.exists() and not self._target.exists():
+            self._old.rename(self._target)
+        _remove(self._folder)
+
+    # ----- what to tell
+
+    def leftover(self) -> str | None:
+        """What an interrupted run has left."""
+        if _is_unfinished(self._folder):
+            return f"an unfinished conversion lies in {self._folder}"
+        if self._old.exists() and not self._target.exists():
+            return f"an interrupted conversion has moved the store to {self._old}"
+        return None
+
+    def space(self) -> str:
+        """Which device is full, and what became of an old store."""
+        parent = self._target.parent
+        device = next(path for path in (parent, *parent.parents) if path.is_mount())
+        free = shutil.disk_usage(parent).free
+        left = "the old store is untouched" if self._target.exists() else "nothing is left of it"
+        return f"on {device} ({free:,} bytes free) for {self._target}; {left}"
+
+
+def _is_store(folder: Path) -> bool:
+    return any((folder / marker).is_file() for marker in MARKERS)
+
+
+def _is_ready(folder: Path) -> bool:
+    """Whether all is written, and only the renames are missing."""
+    return not (folder / JOB).exists() and finished_job(_read(folder / ROOT)) is not None
+
+
+def _is_unfinished(folder: Path) -> bool:
+    """Whether there is work to resume; a folder that is neither was about to be removed."""
+    return (folder / JOB).exists() or _is_ready(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a store, what makes it one first, lest its remains pass for it."""
+    if not folder.exists():
+        return
+    for key in (*MARKERS, JOB):
+        (folder / key).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():  # again, to learn why
+        shutil.rmtree(folder)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the list of a folder's files, is on the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows has no such call
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,159 @@
+"""A store in the making where folders cannot be renamed: in place, its root metadata last."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import fsspec
+
+from refspace.errors import LockedError, StoreError
+from refspace.store.location import Location
+from refspace.store.staging.job import (
+    HOLDER,
+    JOB,
+    JOURNAL,
+    MARKERS,
+    RECORD,
+    ROOT,
+    finished_job,
+    holder,
+    in_use,
+    is_dead,
+)
+from refspace.store.staging.place import RESUME, Place, exists, foreign
+
+
+class RemotePlace(Place):
+    """A prefix of a file system that fsspec knows.
+
+    Parameters
+    ----------
+    location
+        Where the store is to be.
+    job
+        Canonical JSON of the job.
+    overwrite
+        Whether a store that is there may be replaced.
+    """
+
+    def __init__(self, location: Location, job: bytes, overwrite: bool) -> None:
+        super().__init__(location.url, job, overwrite)
+        self.storage_options = location.storage_options
+        self._location = location
+        self._fs, path = fsspec.core.url_to_fs(location.url, **location.storage_options)
+        self._path = path.rstrip("/")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Leave an object that names this process; as good a lock as these places allow."""
+        self._refuse_foreign()
+        self._refuse_holder(None)
+        mine = holder()
+        try:
+            self._location.write(HOLDER, mine)
+            # Of two that found none at the same time, the one that wrote last goes on.
+            self._refuse_holder(mine)
+            yield
+        finally:
+            with suppress(Exception):
+                if self._location.read(HOLDER) == mine:
+                    self._remove({HOLDER})
+
+    def _refuse_holder(self, mine: bytes | None) -> None:
+        found = self._location.read(HOLDER)
+        if found != mine and not is_dead(found):
+            how = f"if that process is gone, remove {self.work}/{HOLDER} and try again"
+            raise LockedError(f"{in_use(self.work, found)}; {how}")
+
+    # ----- the beginning
+
+    def begin(self, *, resume: bool) -> None:
+        """Refuse, or go on with an unfinished run, or start anew."""
+        finished, found = finished_job(self._location.read(ROOT)), self._location.read(JOB)
+        unfinished = finished is None and found is not None
+        if resume and finished == self.digest:
+            self._remove(self._journal())
+            self.finished = True
+        elif resume and unfinished:
+            self.refuse_other_job(found)
+            self.writing = True
+        else:
+            self._refuse_existing(unfinished)
+            self.writing = True
+            self.abandon()
+            self._location.write(JOB, self.job)
+
+    def _refuse_existing(self, unfinished: bool) -> None:
+        if self.overwrite:
+            return
+        if unfinished:
+            raise StoreError(self.unfinished())
+        if not self._keys().isdisjoint(MARKERS):
+            raise StoreError(exists(self.work))
+
+    def _refuse_foreign(self) -> None:
+        if self._fs.isfile(self._path):
+            raise StoreError(f"{self.work} is a file; give the name of a folder for the store")
+        keys = self._keys()
+        # A journal alone is what a run has left that was killed while it removed a store.
+        if keys and keys.isdisjoint(MARKERS) and not any(map(_is_journal, keys)):
+            raise StoreError(foreign(self.work))
+
+    # ----- the journal
+
+    def records(self) -> Iterator[tuple[str, bytes]]:
+        """Names and contents of what looks like a record."""
+        for key in self._journal():
+            if key.endswith(RECORD) and (data := self._location.read(key)) is not None:
+                yield key.removeprefix(f"{JOURNAL}/").removesuffix(RECORD), data
+
+    def put(self, name: str, data: bytes, files: Sequence[str] = ()) -> None:
+        """Add an object to the journal; what such places have accepted is safe."""
+        self._location.write(f"{JOURNAL}/{name}", data)
+
+    # ----- the end
+
+    def commit(self, root: bytes) -> None:
+        """Write the root metadata, then remove the journal."""
+        self._location.write(ROOT, root)
+        # Whatever happens now, the store is complete: the rest of a journal is passed over.
+        self.writing = False
+        self._remove(self._journal())
+
+    def keep(self, stop: BaseException) -> None:
+        """Leave unfinished work to be resumed, and note how."""
+        stop.add_note(f"what is done lies in {self.work}; continue it with {RESUME}")
+
+    def abandon(self) -> None:
+        """Remove everything but the lock; first what makes it a store."""
+        keys = self._keys() - {HOLDER}
+        self._remove(keys.intersection(MARKERS))
+        self._remove(keys.difference(MARKERS))
+
+    # ----- what to tell
+
+    def leftover(self) -> str | None:
+        """What an interrupted run has left."""
+        if self._location.read(JOB) is None or finished_job(self._location.read(ROOT)) is not None:
+            return None
+        return f"an unfinished conversion lies in {self.work}"
+
+    def space(self) -> str:
+        """What is full."""
+        return f"for {self.work}"
+
+    # ----- objects
+
+    def _keys(self) -> set[str]:
+        self._fs.invalidate_cache()
+        return self._location.keys()
+
+    def _journal(self) -> set[str]:
+        return set(filter(_is_journal, self._keys())) - {HOLDER}
+
+    def _remove(self, keys: set[str]) -> None:
+        if keys:
+            self._fs.rm([f"{self._path}/{key}" for key in sorted(keys)])
+
+
+def _is_journal(key: str) -> bool:
+    return key.startswith(f"{JOURNAL}/")
