@@ -128,6 +128,11 @@ def test_other_versions_under_ome_are_named(version):
     refuses(read_multiscales, attributes(version=version), text=f"version {version!r}; 0.4")
 
 
+def test_version_05_is_stated():
+    group = {"ome": {"multiscales": [image() | {"version": "0.5"}]}}
+    refuses(read_multiscales, group, text="version None; 0.4")
+
+
 def test_images_are_told_apart_by_name():
     group = attributes(image(name="first"), image(name=None), image(name="third"))
     assert [entry.name for entry in read_multiscales(group)] == ["first", None, "third"]
@@ -241,7 +246,8 @@ DAMAGED_IMAGES = {
     "no axes": (image(axes=None), "multiscales[0].axes is None"),
     "axes of 0.3": (image(axes=["z", "y", "x"]), "axes[0] is 'z'; it must be a JSON object"),
     "empty axes": (image(axes=[]), "has the axes []; give 2 to 5"),
-    "six axes": (image(axes=axes("a", "b", "c") * 2), "give 2 to 5, each once"),
+    "one axis": (image(axes=image()["axes"][:1]), "has the axes ['z']; give 2 to 5"),
+    "six axes": (image(axes=[{"name": n} for n in "abcdef"]), "give 2 to 5, each once"),
     "axes of one name": (image(axes=axes("x", "y", "x")), "['x', 'y', 'x']; give 2 to 5, each"),
     "axis without name": (with_axes(name=None), "axes[0] has no name"),
     "axis without letters": (with_axes(name=""), "axes[0] has no name"),
@@ -283,9 +289,14 @@ DAMAGED_IMAGES = {
     "zero": (with_steps({"type": "scale", "scale": [1, 0, 1]}), "scales must be positive"),
     "negative": (with_steps({"type": "scale", "scale": [1, -1, 1]}), "scales must be positive"),
     "two scales": (with_steps(SCALE, SCALE), "['scale', 'scale']; each is allowed once"),
-    "product beyond floats": (
-        image(coordinateTransformations=transformations([1e308] * 3)),
+    "scale beyond floats": (
+        with_level() | {"coordinateTransformations": transformations([1e308] * 3)},
         "scale (inf, inf, inf)",
+    ),
+    "translation beyond floats": (
+        with_level(coordinateTransformations=transformations([1] * 3, [1e9] * 3))
+        | {"coordinateTransformations": transformations([1e300] * 3)},
+        "translation (inf, inf, inf)",
     ),
     "common transformations": (
         image(coordinateTransformations={}),
@@ -731,8 +742,9 @@ def test_numbers_of_numpy_become_plain_ones():
     assert [type(found[field]) for field in values] == [int, float, bool, str, list]
 
 
-endless = []
+endless, circle = [], {}
 endless.append(endless)
+circle["again"] = circle
 
 
 @pytest.mark.parametrize(
@@ -752,6 +764,7 @@ endless.append(endless)
         ("note", 2**64, f"has note {2**64}"),
         ("note", "\ud800", "has note '\\ud800'"),
         ("note", endless, "has note [[[[[[[...]]]]]]]"),
+        ("note", circle, "has note {'again': {"),
         ("label-value", 8, "structure 8 has a field 'label-value'"),
         (7, 8, "structure 8 has a field 7; field names are texts"),
         (None, 8, "structure 8 has a field None"),

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from refspace.conversion import convert as convert
     from refspace.errors import RefspaceError as RefspaceError
     from refspace.formats.nrrd import read_nrrd as read_nrrd
     from refspace.formats.nrrd import write_nrrd as write_nrrd
@@ -24,6 +25,7 @@ _ROOMS = {
     "ReferenceSpace": "refspace.reference_space",
     "RefspaceError": "refspace.errors",
     "StructureTree": "refspace.structure_tree",
+    "convert": "refspace.conversion",
     "open": "refspace.reference_space",
     "phantom": "refspace.samples",
     "read_nrrd": "refspace.formats.nrrd",

@@ -5,7 +5,9 @@ asked is answered once per run and spread over its voxels. Their cost does not g
 of structures asked for.
 """
 
+import functools
 import math
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -247,8 +249,9 @@ def mode(
     """
     low = high = block
     for axis, (voxels, _) in enumerate(windows):
-        low = low.take(voxels, axis).min(axis + 1)
-        high = high.take(voxels, axis).max(axis + 1)
+        low = functools.reduce(np.minimum, _columns(low, voxels, axis))
+        high = functools.reduce(np.maximum, _columns(high, voxels, axis))
+    low = low.copy() if low.base is not None or low is block else low
     # Most cells hold one label: only the others are counted.
     mixed = np.argwhere(low != high)
     width = math.prod(voxels.shape[1] for voxels, _ in windows)
@@ -256,6 +259,18 @@ def mode(
         cells = tuple(mixed[start : start + step].T)
         low[cells] = _weighted_mode(*_gather(block, windows, cells))
     return low
+
+
+def _columns(block: Labels, voxels: NDArray[np.intp], axis: int) -> Iterator[Labels]:
+    """First voxel of every window along an axis, then every second, and so on."""
+    for column in voxels.T.tolist():
+        step = column[1] - column[0] if len(column) > 1 else 1
+        if step > 0 and column == list(range(column[0], column[-1] + 1, step)):
+            # A view: at whole ratios, to halve a block takes a third of the time.
+            rows = slice(column[0], column[-1] + 1, step)
+            yield block[(*[slice(None)] * axis, rows)]
+        else:
+            yield block.take(column, axis)
 
 
 def _gather(

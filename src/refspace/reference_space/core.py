@@ -128,7 +128,7 @@ class Core:
         --------
         >>> import refspace
         >>> space = refspace.phantom(resolution=200)
-        >>> space.label_index.counts()[385] == space.direct_voxel_map[385]
+        >>> space.label_index.counts()[593] == space.direct_voxel_map[593]  # VISp1
         True
         """
         stored = self._stored_index

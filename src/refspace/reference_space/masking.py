@@ -160,6 +160,7 @@ class Masking(Measuring):
         Examples
         --------
         >>> import tempfile
+        >>> from refspace import ReferenceSpace
         >>> write = functools.partial(ReferenceSpace.check_and_write, tempfile.mkdtemp())
         >>> write(385, lambda: np.ones((2, 2, 2), np.uint8))
         385
@@ -266,7 +267,7 @@ class Masking(Measuring):
         >>> space = refspace.phantom(resolution=200)
         >>> part = space.crop("VISp", pad=400)
         >>> part.annotation.sizes["dv"], float(part.annotation.dv[0])
-        (10, 700.0)
+        (14, 300.0)
         """
         start, stop = self._padded(self._box(structure_ids, direct_only), pad)
         box = {dim: slice(*ends) for dim, *ends in zip(self.grid.dims, start, stop, strict=True)}

@@ -190,7 +190,7 @@ class Measuring(Core):
         >>> space = refspace.phantom(resolution=200)
         >>> bounds = space.bounds("VISp")
         >>> bounds.voxels["dv"], bounds.positions["dv"]
-        (slice(5, 11, None), (1000.0, 2200.0))
+        (slice(3, 13, None), (600.0, 2600.0))
         """
         box = self._box(structure_ids, direct_only)
         crop = self.grid.crop(*box)
@@ -232,7 +232,7 @@ class Measuring(Core):
         --------
         >>> import refspace
         >>> {dim: round(x) for dim, x in refspace.phantom(resolution=200).centroid("VISp").items()}
-        {'ap': 9125, 'dv': 1550, 'ml': 5700}
+        {'ap': 8906, 'dv': 1357, 'ml': 5700}
         """
         self._box(structure_ids, direct_only)
         labels = {*self._labels_of(structure_ids, direct_only)} - {BACKGROUND}

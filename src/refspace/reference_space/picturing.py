@@ -181,6 +181,7 @@ class Picturing(Masking):
         Examples
         --------
         >>> import refspace, tempfile
+        >>> from pathlib import Path
         >>> folder = Path(tempfile.mkdtemp())
         >>> space = refspace.phantom(resolution=400)
         >>> space.write_itksnap_labels(folder / "labels.nrrd", folder / "labels.txt")

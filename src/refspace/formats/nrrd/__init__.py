@@ -7,6 +7,7 @@ times, follows a header to any file on the disk and inflates whatever the stream
 
 from refspace.formats.nrrd.header import NrrdHeader, read_header
 from refspace.formats.nrrd.read import read_nrrd
+from refspace.formats.nrrd.stream import NrrdStream
 from refspace.formats.nrrd.write import write_nrrd
 
-__all__ = ["NrrdHeader", "read_header", "read_nrrd", "write_nrrd"]
+__all__ = ["NrrdHeader", "NrrdStream", "read_header", "read_nrrd", "write_nrrd"]

@@ -5,9 +5,10 @@ import math
 import os
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import dask.array
 import numpy as np
@@ -91,7 +92,7 @@ def read_nrrd(
     """
     header = read_header(path)
     with naming(header.path):
-        grid = _grid(header, resolution, orientation)
+        grid = grid_for(header, resolution, orientation)
     voxels = _Voxels(header)
     layer_bytes = voxels.dtype.itemsize * math.prod(header.shape[:2])
     data = dask.array.from_array(
@@ -104,9 +105,10 @@ def read_nrrd(
     return labelled(data, grid, Path(header.path).stem)
 
 
-def _grid(
+def grid_for(
     header: NrrdHeader, resolution: float | Sequence[float] | None, orientation: str | None
 ) -> Grid:
+    """Grid of a file, from its header and what the caller says."""
     spacing = _agreed_spacing(header.spacing, resolution)
     used = parse_orientation(orientation or _stated_orientation(header))
     # An origin has a meaning only in the space that it is given in.
@@ -188,20 +190,37 @@ def _mapped(file: BinaryIO, header: NrrdHeader) -> NDArray[Any]:
 def _inflated(file: BinaryIO, header: NrrdHeader) -> NDArray[Any]:
     """All voxels, never more bytes than the header declares."""
     flat = np.empty(math.prod(header.shape), header.dtype)
-    room = flat.view(np.uint8).data
     file.seek(header.data_offset)
+    with naming_damage(), gzip.GzipFile(fileobj=file) as stream:
+        missing = fill(stream, flat)
+        check_end(stream, header, missing)
+    return flat
+
+
+@contextmanager
+def naming_damage() -> Iterator[None]:
+    """Turn what goes wrong with a gzip stream into one error."""
     try:
-        with gzip.GzipFile(fileobj=file) as stream:
-            while room and (count := stream.readinto(room[:_PIECE_BYTES])):
-                room = room[count:]
-            # Reading past the end also checks the sums of the last member.
-            excess = bool(stream.read(1))
+        yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise FormatError(f"the gzip data are damaged ({error}); get the file again") from error
-    if room or excess:
-        held = f"more than {header.nbytes}" if excess else str(header.nbytes - len(room))
+
+
+def fill(stream: IO[bytes], voxels: NDArray[Any]) -> int:
+    """Read voxels, and return the number of bytes that the stream had not."""
+    room = voxels.reshape(-1, order="A").view(np.uint8).data
+    while room and (count := stream.readinto(room[:_PIECE_BYTES])):  # type: ignore[attr-defined]
+        room = room[count:]
+    return len(room)
+
+
+def check_end(stream: IO[bytes], header: NrrdHeader, missing: int) -> None:
+    """Check that a stream has as many bytes as the header declares, and the right sums."""
+    # Reading past the end also checks the sums of the last member.
+    excess = bool(stream.read(1))
+    if missing or excess:
+        held = f"more than {header.nbytes}" if excess else str(header.nbytes - missing)
         raise FormatError(
-            f"the header declares {header.nbytes} bytes, but the gzip data hold {held}; the file "
-            "is damaged or its header is wrong: get it again"
+            f"the header declares {header.nbytes} bytes, but the {header.encoding} data hold "
+            f"{held}; the file is damaged or its header is wrong: get it again"
         )
-    return flat

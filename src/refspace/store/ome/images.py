@@ -11,7 +11,7 @@ from typing import Any
 from refspace.errors import FormatError
 
 # Names that zarr gives no node, or that lead elsewhere on some file system: "..", "C:", "\\host".
-_UNSAFE_NAME = re.compile(r"\.*|.*[\\:\x00-\x1f].*", re.DOTALL)
+_UNSAFE_NAME = re.compile(r"^\.*$|[\\:\x00-\x1f]")
 
 Step = tuple[str, list[Fraction]]
 
@@ -246,7 +246,7 @@ def _text(entry: Mapping[str, Any], key: str, where: str) -> str | None:
 
 def _path(value: Any, where: str) -> str:
     """Path within a group; nothing that could lead out of it."""
-    if not isinstance(value, str) or any(map(_UNSAFE_NAME.fullmatch, value.split("/"))):
+    if not isinstance(value, str) or any(map(_UNSAFE_NAME.search, value.split("/"))):
         raise FormatError(
             f"{where} is {reprlib.repr(value)}; it must be a path below the group, like "
             "'s0/annotation'"

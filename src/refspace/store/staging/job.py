@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -65,21 +65,21 @@ def finished_job(root: bytes | None) -> str | None:
 def differences(found: bytes | None, job: bytes) -> str:
     """Which values tell the job that was found from another."""
     try:
-        there, here = (dict(_flat("", json.loads(text))) for text in (found or b"", job))
-    except (ValueError, RecursionError):
+        there, here = (dict(_flat(json.loads(text).items())) for text in (found or b"", job))
+    except (ValueError, AttributeError, RecursionError):
         return "what its job was cannot be read"
     keys = sorted(key for key in {*there, *here} if there.get(key) != here.get(key))
     values = [(key, *(_short(each.get(key, "missing")) for each in (there, here))) for key in keys]
     return ", ".join(f"{key} is {found} there, {given} here" for key, found, given in values)
 
 
-def _flat(key: str, value: Any) -> Iterator[tuple[str, str]]:
+def _flat(items: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
     """Values of nested mappings by their dotted names."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _flat(f"{key}.{name}" if key else name, inner)
-    else:
-        yield key, json.dumps(value)
+    for key, value in items:
+        if isinstance(value, dict):
+            yield from _flat((f"{key}.{name}", inner) for name, inner in value.items())
+        else:
+            yield key, json.dumps(value)
 
 
 def _short(text: str) -> str:

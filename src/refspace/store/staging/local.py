@@ -103,19 +103,24 @@ class LocalPlace(Place):
 
     def _finish(self) -> None:
         # A second run of the job, which was interrupted, has become pointless.
-        if _read(self._folder / JOB) == self.job:
+        if self._is_ours():
             _remove(self._folder)
         self.work, self.finished = str(self._target), True
 
     def _resume(self) -> None:
-        if not _is_ready(self._folder):
+        if not self._is_ours():
             self.refuse_other_job(_read(self._folder / JOB))
-            self.writing = True
-        elif finished_job(_read(self._folder / ROOT)) == self.digest:
+        if _is_ready(self._folder):
             self._publish()
             self._finish()
         else:
-            self.refuse_other_job(None)
+            self.writing = True
+
+    def _is_ours(self) -> bool:
+        """Whether the folder is of this job, or the remains of one that was being removed."""
+        if (self._folder / JOB).exists():
+            return _read(self._folder / JOB) == self.job
+        return finished_job(_read(self._folder / ROOT)) in (None, self.digest)
 
     def _start(self) -> None:
         _remove(self._folder)

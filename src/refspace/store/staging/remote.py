@@ -49,7 +49,7 @@ class RemotePlace(Place):
         self._refuse_holder(None)
         mine = holder()
         try:
-            self._location.write(HOLDER, mine)
+            self._write_holder(mine)
             # Of two that found none at the same time, the one that wrote last goes on.
             self._refuse_holder(mine)
             yield
@@ -57,6 +57,14 @@ class RemotePlace(Place):
             with suppress(Exception):
                 if self._location.read(HOLDER) == mine:
                     self._remove({HOLDER})
+
+    def _write_holder(self, mine: bytes) -> None:
+        try:
+            self._location.write(HOLDER, mine)
+        except OSError:
+            raise
+        except Exception as error:  # whatever the file system's own library raises
+            raise StoreError(f"{self.work} cannot be written to: {error!r}") from error
 
     def _refuse_holder(self, mine: bytes | None) -> None:
         found = self._location.read(HOLDER)
