@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import allensdk_env
 import allensdk_side
@@ -50,7 +50,7 @@ GRAPH_QUESTIONS = (
 class AllenSpace(ReferenceSpace):
     """A reference space that downsamples as AllenSDK does."""
 
-    def downsample(self, target_resolution: Any, method: Any = "allensdk") -> ReferenceSpace:
+    def downsample(self, target_resolution: Any, method: Any = "allensdk") -> Self:
         """Take the voxels that AllenSDK takes."""
         return super().downsample(target_resolution, method)
 

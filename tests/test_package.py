@@ -15,6 +15,7 @@ EXPORTED = [
     "ReferenceSpace",
     "RefspaceError",
     "StructureTree",
+    "convert",
     "phantom",
     "read_nrrd",
     "read_structures",
@@ -34,10 +35,11 @@ def python(code):
 
 def test_exported_names():
     assert refspace.__all__ == EXPORTED
-    assert dir(refspace) == sorted([*EXPORTED, "__version__"])
+    # A star import must not replace the builtin open.
+    assert dir(refspace) == sorted([*EXPORTED, "__version__", "open"])
 
 
-@pytest.mark.parametrize("name", EXPORTED)
+@pytest.mark.parametrize("name", [*EXPORTED, "open"])
 def test_exported_names_are_there(name):
     value = getattr(refspace, name)
     assert value.__name__ == name
@@ -51,7 +53,7 @@ def test_star_import():
     assert python(code) == EXPORTED
 
 
-@pytest.mark.parametrize("name", ["reference_space_cache", "Grids", "_nothing", "open"])
+@pytest.mark.parametrize("name", ["reference_space_cache", "Grids", "_nothing", "close"])
 def test_unknown_names(name):
     with pytest.raises(AttributeError, match=rf"^module 'refspace' has no attribute '{name}'$"):
         getattr(refspace, name)

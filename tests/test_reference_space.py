@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strategies import few
 from volumes import IDS, RATIOS, allensdk, cases, exact_ratios, mode, nearest, subtree
 
-import refspace.reference_space
+import refspace.reference_space.picturing
 from refspace import ReferenceSpace, StructureTree, read_nrrd, write_nrrd
 from refspace.errors import (
     AnnotationError,
@@ -586,7 +586,7 @@ def test_itksnap_files_that_fail_leave_the_old_ones(failing, exists, tmp_path, m
         def fail(*_args, **_kwargs):
             raise OSError("disk full")
 
-        monkeypatch.setattr(refspace.reference_space, "write_label_description", fail)
+        monkeypatch.setattr(refspace.reference_space.picturing, "write_label_description", fail)
     space = ReferenceSpace(StructureTree(nodes()), data, 25)
     with pytest.raises((AnnotationError, OSError), match=r"NaN|disk full"):
         space.write_itksnap_labels(volume, labels)

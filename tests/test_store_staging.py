@@ -542,9 +542,13 @@ def test_interrupted_at_a_rename(target, monkeypatch, step):
 
 
 def test_interrupted_after_the_commit(target):
-    with pytest.raises(KeyboardInterrupt) as caught, open_staging(str(target), job=JOB) as staging:
-        staging.commit(metadata(JOB))
-        raise KeyboardInterrupt
+    def commit():
+        with open_staging(str(target), job=JOB) as staging:
+            staging.commit(metadata(JOB))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        commit()
     assert not hasattr(caught.value, "__notes__")
     assert names(target.parent) == ["X.zarr"]
 

@@ -7,6 +7,8 @@ touches neither network nor disk.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from refspace.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from refspace.conversion import convert as convert
     from refspace.errors import RefspaceError as RefspaceError
@@ -34,8 +36,8 @@ _ROOMS = {
     "write_structures": "refspace.formats.structures",
 }
 
-__all__ = sorted(_ROOMS)
-__version__ = "0.1.0"
+# Without open: a star import must not replace the builtin.
+__all__ = sorted(_ROOMS.keys() - {"open"})
 
 
 def __getattr__(name: str) -> Any:
@@ -47,4 +49,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*_ROOMS, "__version__"]

@@ -32,7 +32,7 @@ from refspace.store import (
 from refspace.structure_tree import StructureTree
 from refspace.volume import as_annotation, grid_of, labelled, unsigned_labels
 
-Volume: TypeAlias = "str | os.PathLike[str] | NDArray[Any] | dask.array.Array | xr.DataArray"
+Volume: TypeAlias = str | os.PathLike[str] | NDArray[Any] | dask.array.Array | xr.DataArray
 
 _NRRD_ENDINGS = (".nrrd", ".nhdr")
 # Of the memory that voxels may take: what is fed may take this share, the workers have the rest.

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from refspace import __version__
 from refspace.cli.options import (
     Resolution,
     annotation_argument,
@@ -15,6 +14,7 @@ from refspace.cli.options import (
     takes_space,
 )
 from refspace.errors import RefspaceError
+from refspace.version import __version__
 
 if TYPE_CHECKING:
     from refspace.reference_space import ReferenceSpace

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refspace import __version__
 from refspace.label_index import LabelIndex, chunk_rows
 from refspace.store import ome, pyramid
 from refspace.store.feed import Feed
@@ -30,6 +29,7 @@ from refspace.store.metadata import (
 )
 from refspace.store.staging import JOURNAL, Staging, job_digest, open_staging
 from refspace.store.stored_array import Box, StoredArray, boxes
+from refspace.version import __version__
 
 Progress = Callable[[int, int], None]
 

@@ -1,6 +1,7 @@
 """Volumes from NRRD files, read when they are computed."""
 
 import gzip
+import io
 import math
 import os
 import threading
@@ -8,7 +9,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import dask.array
 import numpy as np
@@ -206,15 +207,15 @@ def naming_damage() -> Iterator[None]:
         raise FormatError(f"the gzip data are damaged ({error}); get the file again") from error
 
 
-def fill(stream: IO[bytes], voxels: NDArray[Any]) -> int:
+def fill(stream: io.BufferedReader | gzip.GzipFile, voxels: NDArray[Any]) -> int:
     """Read voxels, and return the number of bytes that the stream had not."""
     room = voxels.reshape(-1, order="A").view(np.uint8).data
-    while room and (count := stream.readinto(room[:_PIECE_BYTES])):  # type: ignore[attr-defined]
+    while room and (count := stream.readinto(room[:_PIECE_BYTES])):
         room = room[count:]
     return len(room)
 
 
-def check_end(stream: IO[bytes], header: NrrdHeader, missing: int) -> None:
+def check_end(stream: io.BufferedReader | gzip.GzipFile, header: NrrdHeader, missing: int) -> None:
     """Check that a stream has as many bytes as the header declares, and the right sums."""
     # Reading past the end also checks the sums of the last member.
     excess = bool(stream.read(1))

@@ -1,11 +1,12 @@
 """Volumes from NRRD files in slabs, for those that are larger than memory."""
 
 import gzip
+import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,11 +102,13 @@ class NrrdStream:
                     if want:
                         yield cut, slab.astype(self.dtype, copy=False)
 
-    def _refuse_changed(self, file: BinaryIO) -> None:
+    def _refuse_changed(self, file: io.BufferedReader) -> None:
         status = os.fstat(file.fileno())
         if (status.st_size, status.st_mtime_ns) != (self.header.file_bytes, self.header.mtime_ns):
             raise FormatError("the file has changed since it was opened; read it again")
 
-    def _decoded(self, file: BinaryIO) -> AbstractContextManager[IO[bytes]]:
+    def _decoded(
+        self, file: io.BufferedReader
+    ) -> AbstractContextManager[io.BufferedReader | gzip.GzipFile]:
         file.seek(self.header.data_offset)
         return nullcontext(file) if self.header.encoding == "raw" else gzip.GzipFile(fileobj=file)

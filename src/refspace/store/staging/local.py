@@ -62,7 +62,8 @@ class LocalPlace(Place):
                 self._holder.write_bytes(holder())
             yield
         finally:
-            # Removed while it is held: whoever has opened it already finds that it has no name.
+            # filelock leaves its file. It goes while it is held: whoever has opened it already
+            # will find that it has no name, and try again.
             for path in (self._holder, self._lock):
                 with suppress(OSError):
                     path.unlink()
