@@ -125,6 +125,20 @@ def target(tmp_path):
     return tmp_path / "X.zarr"
 
 
+@pytest.fixture
+def bucket():
+    """URL of a store in memory."""
+    url = f"memory://{os.urandom(4).hex()}/X.zarr"
+    yield url
+    sink = Sink(url.removesuffix("/X.zarr"))
+    if sink.fs.exists(sink.path):
+        sink.fs.rm(sink.path, recursive=True)
+
+
+def objects(url):
+    return Sink(url).tree()
+
+
 # ----- a store appears whole
 
 
@@ -302,6 +316,23 @@ def test_what_cannot_be_removed_does_not_hide_the_error(target, monkeypatch):
     assert leftover_hint(str(target)) is None
     assert len(convert(target)) == 5
     assert names(target.parent) == ["X.zarr"]
+
+
+def test_what_is_being_removed_does_not_pass_for_a_store(target, monkeypatch):
+    removed = []
+    rmtree = shutil.rmtree
+
+    def check(path, **kwargs):
+        assert not (path / "zarr.json").exists()
+        removed.append(path.name)
+        rmtree(path, **kwargs)
+
+    convert(target)
+    with pytest.raises(KeyboardInterrupt):
+        interrupt(target, overwrite=True)
+    monkeypatch.setattr(shutil, "rmtree", check)
+    convert(target, version=1, overwrite=True)
+    assert removed == [".X.zarr.partial", ".refspace", ".X.zarr.old"]
 
 
 def test_what_cannot_be_removed_after_a_block_without_commit(target, monkeypatch):
@@ -541,16 +572,18 @@ def test_interrupted_at_a_rename(target, monkeypatch, step):
     assert names(target.parent) == ["X.zarr"]
 
 
-def test_interrupted_after_the_commit(target):
-    def commit():
-        with open_staging(str(target), job=JOB) as staging:
+def test_interrupted_after_the_commit(target, bucket):
+    def commit(url):
+        with open_staging(url, job=JOB) as staging:
             staging.commit(metadata(JOB))
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt) as caught:
-        commit()
-    assert not hasattr(caught.value, "__notes__")
+    for url in (str(target), bucket):
+        with pytest.raises(KeyboardInterrupt) as caught:
+            commit(url)
+        assert not hasattr(caught.value, "__notes__")
     assert names(target.parent) == ["X.zarr"]
+    assert objects(bucket) == {"zarr.json": metadata(JOB)}
 
 
 def test_an_old_store_as_a_reader_meets_it(target):
@@ -690,25 +723,32 @@ def test_what_is_recorded_is_on_the_disk_before(target, monkeypatch):
         assert inodes[-2:] == [p.stat().st_ino for p in (journal / "unit.record", journal)]
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
 def test_what_is_renamed_is_on_the_disk_before(target, monkeypatch):
     convert(target)
-    inodes, renamed = set(), []
+    synced, renamed = {}, []
     rename = Path.rename
+
+    def sync(descriptor):
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced[path] = names(path) if path.is_dir() else path.read_bytes()
 
     def check(self, new):
         if self.name == ".X.zarr.partial":
-            everything = {path.stat().st_ino for path in [self, *self.rglob("*")]}
-            assert everything <= inodes
+            for path in self.rglob("*"):
+                assert path.is_dir() or synced[path] == path.read_bytes()
+            folders = [self, *(path for path in self.rglob("*") if path.is_dir())]
+            assert [synced[path] for path in folders] == [names(path) for path in folders]
             assert names(self) == ["s0", "zarr.json"]
-            inodes.clear()
+            synced.clear()
         renamed.append(self.name)
         return rename(self, new)
 
-    monkeypatch.setattr(os, "fsync", lambda descriptor: inodes.add(os.fstat(descriptor).st_ino))
+    monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(Path, "rename", check)
     convert(target, version=1, overwrite=True)
     assert renamed == ["X.zarr", ".X.zarr.partial"]
-    assert inodes == {target.parent.stat().st_ino}
+    assert synced == {target.parent: [".X.zarr.lock", ".X.zarr.lock.json", ".X.zarr.old", "X.zarr"]}
 
 
 # ----- one writer at a time
@@ -763,7 +803,7 @@ def outcomes(tmp_path_factory):
     """What became of the writers of every scenario."""
     if not hasattr(os, "fork"):
         pytest.skip("needs fork and kill")
-    command = [sys.executable, "-W", "error", __file__, tmp_path_factory.mktemp("killed")]
+    command = [sys.executable, __file__, tmp_path_factory.mktemp("killed")]
     run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
     return json.loads(run.stdout)
 
@@ -838,8 +878,10 @@ def kill_at_every_step(folder, *, replace):
             leave = {"overwrite": replace or how == "overwrite"}
             child(second, target, version=1, units=2, resume=how == "resume", **leave)
             check_reader(target, outcome, replace=replace)
-            recorded = records(target.with_name(".X.zarr.partial"))
+            unfinished = target.with_name(".X.zarr.partial")
+            recorded, committing = records(unfinished), (unfinished / "zarr.json").exists()
             redone = convert(target, version=1, units=2, resume=True, **leave)
+            assert not (committing and redone)
             assert recorded.isdisjoint(redone or [])
             assert tree(target) == expected(version=1, units=2)
             assert names(target.parent) == ["X.zarr"]
@@ -849,6 +891,8 @@ def kill_at_every_step(folder, *, replace):
 
 def check_reader(target, outcome, *, replace):
     """Old, or new, or none and a hint where it is; never a part."""
+    if (aside := target.with_name(".X.zarr.old")).joinpath("zarr.json").exists():
+        assert tree(aside) == expected(job=OTHER, units=2)
     if target.exists():
         old = expected(job=OTHER, units=2) if replace else None
         assert tree(target) in (old, expected(version=1, units=2))
@@ -973,20 +1017,6 @@ def main(folder):
 
 
 # ----- other file systems
-
-
-@pytest.fixture
-def bucket():
-    """URL of a store in memory."""
-    url = f"memory://{os.urandom(4).hex()}/X.zarr"
-    yield url
-    sink = Sink(url.removesuffix("/X.zarr"))
-    if sink.fs.exists(sink.path):
-        sink.fs.rm(sink.path, recursive=True)
-
-
-def objects(url):
-    return Sink(url).tree()
 
 
 def test_remote_a_store_appears_with_its_root(bucket):

@@ -134,6 +134,19 @@ def subtree(tree, structure_id):
     return [n["id"] for n in tree.nodes() if structure_id in n["structure_id_path"]]
 
 
+def box_of(voxels, labels):
+    """First voxel and end of what has some labels; None if nothing has."""
+    places = np.argwhere(np.isin(voxels.astype("i8"), sorted(labels)))
+    return (places.min(axis=0), places.max(axis=0) + 1) if len(places) else None
+
+
+def padded(box, pads, spacing, shape):
+    """Slices of a box and whole voxels around it, as many as some lengths begin."""
+    more = [math.ceil(ratio) for ratio in exact_ratios(spacing, pads)]
+    axes = zip(*box, more, shape, strict=True)
+    return tuple(slice(max(0, int(a) - n), min(count, int(b) + n)) for a, b, n, count in axes)
+
+
 def exact_ratios(spacing, target):
     """Voxels per cell along each axis."""
     return [Fraction(str(t)) / Fraction(str(s)) for s, t in zip(spacing, target, strict=True)]

@@ -158,6 +158,7 @@ def convert(
         storage_options=storage_options,
         workers=workers,
         progress=progress,
+        reads=[os.fspath(volume) for volume in (annotation, template) if _is_path(volume)],
     )
     return open_space(target, storage_options=storage_options)
 
@@ -172,7 +173,7 @@ def _bytes(memory: int | str) -> int:
     return size
 
 
-def _is_path(volume: Volume) -> TypeGuard[str | os.PathLike[str]]:
+def _is_path(volume: Volume | None) -> TypeGuard[str | os.PathLike[str]]:
     return isinstance(volume, str | os.PathLike)
 
 
@@ -216,14 +217,30 @@ def _intensities(template: Volume, grid: Grid) -> _Source:
     elif isinstance(template, xr.DataArray):
         source = _computed(template.chunk() if template.chunks is None else template)
     else:
-        source = _computed(labelled(dask.array.asarray(template), grid))
+        source = _computed(_on_grid(template, grid))
     if source.grid != grid:
         raise GridError(
             f"the template lies on {source.grid}, the annotation on {grid}: resample it"
         )
-    if source.dtype.kind not in "uif":
-        raise AnnotationError(f"the template has dtype {source.dtype}; intensities are numbers")
+    _check_intensities(source.dtype)
     return source
+
+
+def _on_grid(template: NDArray[Any] | dask.array.Array, grid: Grid) -> xr.DataArray:
+    array = template if isinstance(template, dask.array.Array) else np.asarray(template)
+    _check_intensities(array.dtype)
+    if array.shape != grid.shape:
+        raise GridError(
+            f"the template has shape {array.shape}, the annotation {grid.shape}: resample it"
+        )
+    return labelled(dask.array.asarray(array), grid)
+
+
+def _check_intensities(dtype: np.dtype[Any]) -> None:
+    if dtype.kind not in "uif" or dtype.itemsize > 8:
+        raise AnnotationError(
+            f"the template has dtype {dtype}; intensities are numbers of at most 64 bits"
+        )
 
 
 def _same(block: NDArray[Any]) -> NDArray[Any]:

@@ -51,6 +51,7 @@ class Core:
         self._provenance: Mapping[str, Any] = {}
         self._read_index: Callable[[], LabelIndex | None] | None = None
         self._stored_bytes: Callable[[], NDArray[Any]] | None = None
+        self._url: str | None = None
 
     @property
     def annotation(self) -> xr.DataArray:

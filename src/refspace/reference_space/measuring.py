@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from refspace.errors import AnnotationError
@@ -30,6 +31,38 @@ class Bounds:
 
     voxels: Mapping[str, slice]
     positions: Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What an annotation and its ontology have not in common.
+
+    Parameters
+    ----------
+    unknown
+        Ids that the volume holds and the tree does not know, in the order of the ids: column
+        ``voxels``, and ``start`` and ``stop``, the corners of their bounding box in µm.
+    unassigned
+        Ids of the structures that have no voxel, neither themselves nor in their subtree.
+    structure_count
+        Number of structures.
+    """
+
+    unknown: pd.DataFrame
+    unassigned: tuple[int, ...]
+    structure_count: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether the tree knows every id of the volume."""
+        return self.unknown.empty
+
+    def __str__(self) -> str:
+        without = f"{len(self.unassigned)} of {self.structure_count} structures have no voxels"
+        if self.ok:
+            return f"every id of the volume is known; {without}"
+        voxels = int(self.unknown["voxels"].sum())
+        return f"{voxels} voxels hold ids that the structures lack:\n{self.unknown}\n{without}"
 
 
 class Measuring(Core):
@@ -90,7 +123,8 @@ class Measuring(Core):
     def voxel_counts(self) -> xr.Dataset:
         """Voxels and volume of every structure, as a table.
 
-        Counting takes one pass over the volume, made on the first call and remembered.
+        Counts come from the label index of a store. Of anything else they take one pass over the
+        volume, made on the first call and remembered.
 
         Returns
         -------
@@ -111,7 +145,7 @@ class Measuring(Core):
         ids = tree.node_ids()
         direct = np.array([self._voxels_of(i) for i in ids], np.int64)
         total = tree.total(direct)
-        unknown = [i for i in self._label_counts if i != BACKGROUND and i not in tree]
+        unknown = self._unknown_ids()
         volume_attrs = {"units": "mm3", "long_name": "volume of the subtree"}
         return xr.Dataset(
             {
@@ -158,6 +192,45 @@ class Measuring(Core):
         if update_self:
             self.structure_tree = StructureTree(assigned)
         return assigned
+
+    def validate(self) -> Validation:
+        """Compare the ids of the volume with those of the tree.
+
+        Returns
+        -------
+        Validation
+            Unknown ids and where they are, and structures without voxels; its text is a report.
+            From the label index, without reading a voxel where it is stored.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> print(refspace.phantom(resolution=200).validate())
+        every id of the volume is known; 16 of 488 structures have no voxels
+        """
+        index, unknown = self.label_index, self._unknown_ids()
+        corners = [self._corners(index.extent([i])) for i in unknown]
+        table = pd.DataFrame(
+            {
+                "voxels": [self._label_counts[i] for i in unknown],
+                "start": [start for start, _ in corners],
+                "stop": [stop for _, stop in corners],
+            },
+            index=pd.Index(unknown, dtype=np.int64, name="id"),
+        )
+        unassigned = tuple(i for i, total in self.total_voxel_map.items() if not total)
+        return Validation(table, unassigned, len(self.structure_tree))
+
+    def _unknown_ids(self) -> list[int]:
+        """Labels of the volume that the tree does not know."""
+        return [i for i in self._label_counts if i != BACKGROUND and i not in self.structure_tree]
+
+    def _corners(
+        self, box: tuple[Sequence[int], Sequence[int]] | None
+    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Corners of a box of voxels in µm."""
+        crop = self.grid.crop(*box) if box else self.grid
+        return crop.origin, tuple(o + e for o, e in zip(crop.origin, crop.extent, strict=True))
 
     # ----- places
 

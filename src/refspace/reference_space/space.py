@@ -179,6 +179,7 @@ class ReferenceSpace(Picturing):
             storage_options=storage_options,
             workers=workers,
             progress=progress,
+            reads=[self._url] if self._url else [],
         )
 
     def to_datatree(self) -> xr.DataTree:
@@ -244,6 +245,7 @@ class ReferenceSpace(Picturing):
         template = atlas.volume(level, "template") if atlas.template else None
         space = cls(tree, atlas.volume(level), template=template)
         space._provenance = atlas.provenance
+        space._url = atlas.location.url
         if atlas.facts is not None:
             space._read_index = functools.partial(atlas.index, level)
             space._stored_bytes = functools.partial(atlas.stored_bytes, level)

@@ -71,7 +71,13 @@ def level_of(tree: xr.DataTree, resolution: float | Sequence[float] | None) -> T
             "one that to_datatree() made, or xarray.open_datatree() of a store of refspace"
         )
     paths = [dataset.path for dataset in ome.read_multiscale(attributes).datasets]
-    volumes = [_chunked(tree[path]) for path in paths]
+    try:
+        volumes = [_chunked(tree[path]) for path in paths]
+    except KeyError as error:
+        raise FormatError(
+            f"the DataTree lacks one of {', '.join(paths)}; give it whole, and choose one with "
+            "resolution="
+        ) from error
     number = find_level([grid_of(volume) for volume in volumes], resolution, "the DataTree")
     node = tree[paths[number].rpartition("/")[0]]
     template = _chunked(node["template"]) if "template" in node else None

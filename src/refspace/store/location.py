@@ -1,6 +1,7 @@
 """Where a store is: a folder of this machine, or a prefix of any file system that fsspec knows."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,16 @@ class Location:
 
     url: str
     storage_options: Mapping[str, Any] = field(default_factory=dict)
+    _folder: Path | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "url", str(self.url).rstrip("/") or "/")
+        url = str(self.url)
+        # A protocol alone is the root of its file system.
+        url = url if url.endswith("://") else url.rstrip("/") or "/"
+        object.__setattr__(self, "url", url)
         object.__setattr__(self, "storage_options", dict(self.storage_options or {}))
+        # Now: when voxels are read, the working directory may be another.
+        object.__setattr__(self, "_folder", None if _is_url(url) else _absolute(url))
 
     def __hash__(self) -> int:
         return hash(self.url)
@@ -42,12 +49,11 @@ class Location:
         return Path(path) if isinstance(file_system, LocalFileSystem) else None
 
     def _resolved(self) -> tuple[Any, str]:
-        # A folder may have a name that fsspec would take for a chain of URLs.
-        if ("://" not in self.url and "::" not in self.url) or Path(self.url).exists():
-            return LocalFileSystem(), str(Path(self.url).expanduser().absolute())
+        if self._folder is not None:
+            return LocalFileSystem(), str(self._folder)
         try:
             file_system, path = fsspec.core.url_to_fs(self.url, **self.storage_options)
-        except (ImportError, ValueError, TypeError) as error:
+        except Exception as error:  # whatever the file system's own library raises
             raise StoreError(f"{self.url}: cannot be reached: {error}") from error
         return file_system, path
 
@@ -97,3 +103,16 @@ class Location:
         return FsspecStore.from_url(
             self.url, storage_options=dict(self.storage_options), read_only=read_only
         )
+
+
+def _is_url(url: str) -> bool:
+    """Whether it names a file system; a folder may have a name with ``::`` in it."""
+    protocol, chained, _ = url.partition("::")
+    return "://" in url or (bool(chained) and protocol in fsspec.available_protocols())
+
+
+def _absolute(path: str) -> Path:
+    """Path whatever the working directory; a name that begins with ``~`` may be no home."""
+    with suppress(RuntimeError):
+        return Path(path).expanduser().absolute()
+    return Path(path).absolute()

@@ -27,6 +27,8 @@ from refspace.store.stored_array import StoredArray
 from refspace.store.tables import structures_dataset
 from refspace.volume import axis_attrs
 
+Triple = tuple[int, int, int]
+
 FORMAT = 1
 ROOT = "zarr.json"
 # With its checksum, so that a flipped bit raises; without a shuffle, which makes labels larger.
@@ -54,12 +56,12 @@ class Layout:
     """
 
     grids: tuple[Grid, ...]
-    chunk_shape: tuple[int, int, int]
-    shard_shape: tuple[int, int, int] | None
+    chunk_shape: Triple
+    shard_shape: Triple | None
     dtypes: Mapping[str, np.dtype[Any]]
 
     @property
-    def block_shape(self) -> tuple[int, int, int]:
+    def block_shape(self) -> Triple:
         """Voxels that an object holds along each axis."""
         return self.shard_shape or self.chunk_shape
 
@@ -87,13 +89,26 @@ def store_layout(
     if shard_shape and any(s % c for s, c in zip(shard_shape, chunk_shape, strict=True)):
         raise GridError(f"shards {shard_shape} are no multiples of chunks {chunk_shape}; give some")
     grids = level_grids(grid, shard_shape or chunk_shape)
-    return Layout(tuple(grids), chunk_shape, shard_shape, dict(dtypes))
+    native = {name: dtype.newbyteorder("=") for name, dtype in dtypes.items()}
+    return Layout(tuple(grids), *_fitted(grid.shape, chunk_shape, shard_shape), native)
 
 
-def _lengths(name: str, value: int | Sequence[int]) -> tuple[int, int, int]:
+def _fitted(
+    shape: Triple, chunk_shape: Triple, shard_shape: Triple | None
+) -> tuple[Triple, Triple | None]:
+    """Chunks and shards no larger than the volume: they are compressed at their full size."""
+    a, b, c = map(min, chunk_shape, shape)
+    if shard_shape is None:
+        return (a, b, c), None
+    wanted = [shard // chunk for shard, chunk in zip(shard_shape, chunk_shape, strict=True)]
+    i, j, k = (min(w, -(-n // size)) for w, n, size in zip(wanted, shape, (a, b, c), strict=True))
+    return (a, b, c), (i * a, j * b, k * c)
+
+
+def _lengths(name: str, value: int | Sequence[int]) -> Triple:
     try:
-        values = [value] * 3 if isinstance(value, int) else value
-        a, b, c = (operator.index(length) for length in values)
+        values: Any = [value] * 3 if np.ndim(value) == 0 else value
+        a, b, c = map(operator.index, values)
     except (TypeError, ValueError) as error:
         raise GridError(f"{name} are {value!r}; give one number of voxels, or three") from error
     if min(a, b, c) < 1:

@@ -1,11 +1,15 @@
 """The ontology as columns, for those who read a store with xarray alone."""
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+
+from refspace.errors import OntologyError
+from refspace.structure_tree import records as rec
 
 NONE = -1
 """What stands for a parent, or a number, that a structure has not."""
@@ -25,20 +29,29 @@ def structures_dataset(nodes: Sequence[Mapping[str, Any]]) -> xr.Dataset:
         ``parent_id`` and ``graph_order`` (-1 where there is none), ``acronym``, ``name``, ``rgb``
         (over ``channel`` too), and ``in_set`` over ``structure_set``, the ids of the sets.
 
+    Raises
+    ------
+    OntologyError
+        If a number that makes a column is none.
+
     Examples
     --------
     >>> nodes = [{"id": 8, "acronym": "grey", "structure_id_path": [997, 8]}]
     >>> structures_dataset(nodes).parent_id.sel(structure=8).item()
     997
     """
-    sets = sorted({i for node in nodes for i in node.get("structure_set_ids") or ()})
-    members = [[i in (node.get("structure_set_ids") or ()) for i in sets] for node in nodes]
+    sets_of_each = [
+        {_integer(node, "structure_set_ids", i) for i in rec.elements(node, "structure_set_ids")}
+        for node in nodes
+    ]
+    sets = sorted(set().union(*sets_of_each))
+    members = [[i in of_node for i in sets] for of_node in sets_of_each]
     colors = [node.get("rgb_triplet") or (0, 0, 0) for node in nodes]
     rows = "structure"
     return xr.Dataset(
         {
             "parent_id": (rows, np.array([_parent(node) for node in nodes], np.int64)),
-            "graph_order": (rows, _integers(nodes, "graph_order")),
+            "graph_order": (rows, _orders(nodes)),
             "acronym": (rows, _texts(nodes, "acronym")),
             "name": (rows, _texts(nodes, "name")),
             "rgb": ((rows, "channel"), np.array(colors, np.uint8).reshape(len(nodes), 3)),
@@ -59,9 +72,23 @@ def _parent(node: Mapping[str, Any]) -> int:
     return path[-2] if len(path) > 1 else NONE
 
 
-def _integers(nodes: Sequence[Mapping[str, Any]], field: str) -> NDArray[np.int64]:
-    values = [node.get(field) for node in nodes]
-    return np.array([NONE if value is None else value for value in values], np.int64)
+def _orders(nodes: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
+    given = [(node, node.get("graph_order")) for node in nodes]
+    orders = [NONE if n is None else _integer(node, "graph_order", n) for node, n in given]
+    return np.array(orders, np.int64)
+
+
+def _integer(node: Mapping[str, Any], field: str, value: Any) -> int:
+    # Tables make floats of integers where some are missing.
+    is_number = isinstance(value, int | np.integer) or (
+        isinstance(value, float) and value.is_integer()
+    )
+    if not (is_number and -(2**63) <= value < 2**63):
+        raise OntologyError(
+            f"structure {node['id']} has {field} {reprlib.repr(value)}; a store takes integers "
+            "of 64 bits"
+        )
+    return int(value)
 
 
 def _texts(nodes: Sequence[Mapping[str, Any]], field: str) -> NDArray[Any]:

@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import json
 import os
+import reprlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -12,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refspace.errors import StoreError
+from refspace.errors import FormatError
 from refspace.label_index import LabelIndex, chunk_rows
 from refspace.store import ome, pyramid
 from refspace.store.feed import Feed
@@ -29,6 +33,7 @@ from refspace.store.metadata import (
 )
 from refspace.store.staging import JOURNAL, Staging, job_digest, open_staging
 from refspace.store.stored_array import Box, StoredArray, boxes
+from refspace.store.tables import structures_dataset
 from refspace.version import __version__
 
 Progress = Callable[[int, int], None]
@@ -105,7 +110,8 @@ class ArrayWriter:
     def put(self, number: tuple[int, ...], make: Callable[[Box], NDArray[Any]]) -> None:
         """Store a block; threads may store others meanwhile."""
         box = self.boxes[number]
-        block = _c_order(make(box))
+        # In the machine's byte order, in which blocks are digested.
+        block = _c_order(make(box).astype(self.array.dtype, copy=False))
         self.array.array[box] = block
         flat = self._flat[number]
         corner = [part.start for part in box]
@@ -171,9 +177,7 @@ class StoreWriter:
 
     def _recall(self) -> None:
         """Take over what an interrupted run has recorded."""
-        self._records = 0
         for payload in self.staging.recorded().values():
-            self._records += 1
             with np.load(io.BytesIO(payload), allow_pickle=False) as record:
                 writer = self.arrays[str(record["path"])]
                 for flat, digest, size in zip(
@@ -195,8 +199,9 @@ class StoreWriter:
             size=np.array([written.stored_bytes for written in done], np.int64),
             rows=np.concatenate([written.rows for written in done], axis=1),
         )
-        self.staging.record(f"{self._records:08d}", payload.getvalue(), writer.keys(flats))
-        self._records += 1
+        # Named by what it holds: no other record, of this run or of one before, has this name.
+        name = f"{writer.path.replace('/', '-')}-{flats[0]}"
+        self.staging.record(name, payload.getvalue(), writer.keys(flats))
 
     # ----- voxels
 
@@ -350,6 +355,7 @@ def write_atlas(
     storage_options: Mapping[str, Any] | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
+    reads: Sequence[str] = (),
 ) -> None:
     """Write a store, which appears whole or not at all.
 
@@ -372,9 +378,22 @@ def write_atlas(
         Number of threads; as many as there are cores if not given.
     progress
         Called with the numbers of blocks done and to be done.
+    reads
+        URLs of the stores that the feeds read.
+
+    Raises
+    ------
+    StoreError
+        If a store would be removed while it is read, or as `open_staging` says.
     """
-    # Refuses structures that JSON does not carry, before anything is written.
+    place = Location(target, storage_options or {})
+    if place.local_path is None and place.url in [Location(url).url for url in reads]:
+        # On a file system the old store stays until the new one is complete.
+        raise StoreError(f"{target} would be written over while it is read; give another URL")
+    # What the store cannot hold is refused before anything is written.
     described = _ome(atlas, layout)
+    structures_dataset(atlas.nodes)
+    _check_provenance(atlas.provenance)
     job = {
         "source": dict(source),
         "layout": _layout_facts(layout),
@@ -389,6 +408,18 @@ def write_atlas(
         writer = StoreWriter(staging, layout, workers or os.cpu_count() or 1, progress)
         writer.write(feeds)
         writer.finish(atlas, job_digest(job))
+
+
+def _check_provenance(provenance: Mapping[str, Any]) -> None:
+    try:
+        is_carried = json.loads(json.dumps(provenance, allow_nan=False)) == provenance
+    except (TypeError, ValueError, RecursionError):
+        is_carried = False
+    if not is_carried:
+        raise FormatError(
+            f"provenance is {reprlib.repr(provenance)}, which JSON does not carry as it is; use "
+            "texts, finite numbers, lists, and dicts of texts"
+        )
 
 
 def _ome(atlas: Atlas, layout: Layout) -> dict[str, Any]:
