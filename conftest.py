@@ -7,6 +7,8 @@ import matplotlib as mpl
 import pytest
 from hypothesis import settings
 
+import refspace
+
 # A slow machine is no failure; where a run must tell of the change alone, chance stays out.
 settings.register_profile("any-machine", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("any-machine")
@@ -24,3 +26,19 @@ def ccf_data() -> Path:
     if not Path(folder, "annotation_25.nrrd").exists():
         pytest.fail(f"{CCF_VARIABLE} is {folder}, which has no annotation_25.nrrd")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def ccf_store(ccf_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Store of the real annotation at 25 µm; not to be changed."""
+    url = tmp_path_factory.mktemp("ccf") / "ccf_25.zarr"
+    refspace.convert(ccf_data / "annotation_25.nrrd", ccf_data / "structures_1.json", url)
+    return url
+
+
+@pytest.fixture(scope="session")
+def phantom_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Store of the phantom at 50 µm, some of its chunks of one label; not to be changed."""
+    url = tmp_path_factory.mktemp("phantom") / "phantom_50.zarr"
+    refspace.phantom(resolution=50).to_zarr(url, chunks=64)
+    return url

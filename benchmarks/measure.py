@@ -1,10 +1,10 @@
 """One measurement of one library, in a process of its own.
 
-    python measure.py LIBRARY MEASURE DATA
+    python measure.py LIBRARY MEASURE DATA [RESOLUTION]
 
-``bench_allensdk.py`` starts it, with each library's own Python, and reads the line of JSON that it
-prints: seconds, and the peak of the resident memory of the whole process in MB. It needs nothing
-but the library and what that depends on.
+``bench_allensdk.py`` and ``bench_store.py`` start it, with each library's own Python, and read the
+line of JSON that it prints: seconds, and the peak of the resident memory of the whole process in
+MB. It needs nothing but the library and what that depends on.
 """
 
 import json
@@ -25,7 +25,7 @@ LIBRARIES = {
     "refspace": ("refspace", "refspace"),
 }
 ANNOTATION = "annotation_25.nrrd"
-ISOCORTEX = 315
+ISOCORTEX, AUDD = 315, 1011
 
 Timed = Callable[[], object]
 
@@ -36,12 +36,12 @@ def classes(library: str) -> tuple[Any, Any]:
     return trees.StructureTree, spaces.ReferenceSpace
 
 
-def new_space(library: str, data: Path, annotation: Any) -> Any:
+def new_space(library: str, data: Path, annotation: Any, resolution: float = 25) -> Any:
     """Return the ReferenceSpace of a library around an annotation."""
     structure_tree, reference_space = classes(library)
     structures = json.loads((data / "structures_1.json").read_text())["msg"]
     tree = structure_tree(structure_tree.clean_structures(structures))
-    return reference_space(tree, annotation, [25, 25, 25])
+    return reference_space(tree, annotation, [resolution] * 3)
 
 
 def loaded_space(library: str, data: Path) -> Any:
@@ -96,16 +96,42 @@ def prepared(library: str, measure: str, data: Path) -> Timed:
     return lambda: mask(loaded_space(library, data))
 
 
-def main(library: str, measure: str, data: Path) -> None:
-    """Measure, and print the result."""
+def steps(library: str, data: Path, resolution: float) -> dict[str, float]:
+    """Time what is done with a volume that takes too long to be loaded for each measurement."""
+    classes(library)
+    started = time.perf_counter()
+    annotation = nrrd.read(str(data / f"annotation_{resolution:g}.nrrd"))[0]
+    space = new_space(library, data, annotation, resolution)
+    loaded = time.perf_counter()
+    counts(space)
+    counted = time.perf_counter()
+    np.asarray(space.make_structure_mask([AUDD]))
+    masked = time.perf_counter()
+    return {"load": loaded - started, "counts": counted - loaded, "mask": masked - counted}
+
+
+def cost(library: str, measure: str, data: Path) -> dict[str, float]:
+    """Time what is to be timed."""
     timed = prepared(library, measure, data)
     start = time.perf_counter()
     timed()
-    seconds = time.perf_counter() - start
+    return {"seconds": time.perf_counter() - start}
+
+
+def peak_megabytes() -> float:
+    """Peak of the resident memory of this process."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB; bytes on macOS
-    megabytes = peak / (1e6 if sys.platform == "darwin" else 1e3)
-    print(json.dumps({"seconds": seconds, "megabytes": megabytes}))
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def main(library: str, measure: str, data: str, resolution: str = "25") -> None:
+    """Measure, and print the result."""
+    if measure == "steps":
+        result = steps(library, Path(data), float(resolution))
+    else:
+        result = cost(library, measure, Path(data))
+    print(json.dumps({**result, "megabytes": peak_megabytes()}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    main(*sys.argv[1:])

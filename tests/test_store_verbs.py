@@ -1,5 +1,6 @@
 """Every verb gives the same answers, wherever the volume lies and however it is cut."""
 
+import copy
 import itertools
 import json
 import math
@@ -197,6 +198,7 @@ VERBS = {
     "many masks": lambda s, q: dict(s.many_structure_masks(q.structures)),
     "check_coverage": lambda s, q: s.check_coverage(q.structures, domain(s, q)),
     "validate_structures": lambda s, q: s.validate_structures(q.structures, domain(s, q)),
+    "validate": lambda s, q: vars(s.validate()),
     "bounds": lambda s, q: vars(s.bounds(q.structures)),
     "centroid": lambda s, q: s.centroid(q.structures),
     "direct centroid": lambda s, q: s.centroid(q.structures, direct_only=True),
@@ -213,9 +215,9 @@ VERBS = {
 
 
 def outcome(verb, space, asked):
-    """What a verb returns, or says is wrong."""
+    """What a verb returns, or says is wrong, of a space that remembers nothing of other verbs."""
     try:
-        return verb(space, asked)
+        return verb(copy.copy(space), asked)
     except RefspaceError as error:
         return type(error), str(error)
 
@@ -276,21 +278,26 @@ TREE = StructureTree(
     }
     for path in PATHS
 )
-VOXELS = np.zeros((13, 12, 8), "u4")
-VOXELS[2:9, 1:11] = 70000
-VOXELS[5:, 3:6] = 2**24 + 1
-VOXELS[8:11, 5:, 2:] = 8
-VOXELS[9:, 8:] = np.random.default_rng(7).choice([7, 9, 997, 4242, 2**31], (4, 4, 8))
+# Chunk by chunk: all outside, all of one structure, some of it, two structures, noise, all unknown,
+# a structure and a part of it, all outside.
+VOXELS = np.zeros((11, 9, 8), "u4")
+VOXELS[:6, :5, 4:] = 70000
+VOXELS[2:6, 5:, :3] = 70000
+VOXELS[:6, 5:, 4:] = 2**24 + 1
+VOXELS[3:6, 7:, 5:] = 9
+VOXELS[6:, :5, :4] = np.random.default_rng(7).choice([7, 9, 997, 4242, 2**31], (5, 5, 4))
+VOXELS[6:, :5, 4:] = 4242
+VOXELS[6:, 5:, :4] = 8
+VOXELS[8:, 6:, 2:4] = 70000
 GRID = Grid(VOXELS.shape, (10, 25, 33.3), (100, -57.5, 0), "SRA")
-CUT = Cut((5, 6, 4), (2, 1, 2), ((4, 4, 5), (5, 7), (8,)))
+CUT = Cut((6, 5, 4), (2, 1, 2), ((4, 4, 3), (5, 4), (8,)))
 QUESTIONS = {
     "some": Question(["s8", 9], (2.0, 1.5, 1.0), 0.8, 1, 30.0, {8: (1, 2, 3), 4242: "0a0b0c"}),
     "all": Question([0, "s997"], (0.5, 1.0, 2.0), 0.1, 2, 1e6, {0: (9, 9, 9)}),
-    "none": Question(["s12997"], (3.0, 2.5, 4.0), 0.99),
 }
 PLACES = {
     **{way.__name__: (way, None) for way in WAYS},
-    **{f"part of {way.__name__}": (way, Part(["s8"], 40.0)) for way in (stored, measured)},
+    "part of stored": (stored, Part(["s8"], 40.0)),
 }
 
 
@@ -313,6 +320,26 @@ def test_verbs(pair, verb, asked):
     found, expected = pair
     with dask.config.set(scheduler="sync"):
         assert_same(outcome(verb, found, asked), outcome(verb, expected, asked))
+
+
+def test_validation_is_of_the_tree_as_it_is(plain):
+    space = copy.copy(plain)
+    assert 12997 in space.validate().unassigned
+    space.remove_unassigned()
+    assert space.validate().unassigned == ()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("id_type", "largest"), [("u1", 255), ("u2", 65535), ("i4", 2**31 - 1)])
+def test_itksnap_ids_at_the_limit(way, id_type, largest):
+    tree = StructureTree([{"id": 8, "acronym": "s8", "rgb_triplet": [1, 2, 3]}])
+    voxels = np.array([8, largest, largest + 1, 2**32 - 1, 0, 8, 8, 8], "u4").reshape(2, 2, 2)
+    space = ReferenceSpace(tree, voxels, 10)
+    with memory_url() as url:
+        found = way(space, Cut((1, 2, 2), (1, 1, 1), ((1, 1), (2,), (1, 1))), url)
+        labels = found.export_itksnap_labels(id_type)[0]
+        assert labels.dtype == id_type
+        assert labels.values.ravel().tolist() == [8, largest, 0, 0, 0, 8, 8, 8]
 
 
 # ----- any volume
@@ -346,7 +373,7 @@ def situations(draw):
 
 
 @given(situations(), st.sampled_from(WAYS))
-@settings(max_examples=30)
+@settings(max_examples=20)
 def test_verbs_of_any_volume(situation, way):
     plain, cut, part, asked = situation
     with dask.config.set(scheduler="sync"), memory_url() as url:

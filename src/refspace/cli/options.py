@@ -2,16 +2,20 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 _OUTPUTS = ("output", "labels_nrrd", "labels_txt")
+_INPUTS = ("annotation", "structures_file", "template")
+_MARKERS = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 
 if TYPE_CHECKING:
-    _ParamType = click.ParamType[float | list[float]]
+    import xarray as xr
+
+    _ParamType = click.ParamType[Any]
     from refspace.reference_space import ReferenceSpace
     from refspace.structure_tree import StructureTree
 else:
@@ -19,69 +23,153 @@ else:
     _ParamType = click.ParamType
 
 
-class Resolution(_ParamType):
-    """µm per voxel: one number, or three with commas."""
+class _OneOrThree(_ParamType):
+    """One number, or three with commas."""
 
-    name = "micrometres"
+    number: type[float] = float
+    hint = ""
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float | list[float]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Turn the text into a number or three."""
         try:
-            numbers = [float(part) for part in str(value).split(",")]
+            numbers = [self.number(part) for part in str(value).split(",")]
         except ValueError:
             numbers = []
         if len(numbers) not in (1, 3):
-            self.fail(f"{value!r} is not a number like 25, or three like 10,20,20", param, ctx)
+            self.fail(f"{value!r} is not a number {self.hint}", param, ctx)
         return numbers if len(numbers) == 3 else numbers[0]
 
 
-def annotation_argument(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an annotation volume and what its header may lack."""
+class Resolution(_OneOrThree):
+    """µm per voxel: one number, or three with commas."""
+
+    name = "micrometres"
+    hint = "like 25, or three like 10,20,20"
+
+
+class Lengths(_OneOrThree):
+    """Voxels along each axis: one number, or three with commas."""
+
+    name = "voxels"
+    number = int
+    hint = "of voxels like 128, or three like 128,128,32"
+
+
+# ----- what is read
+
+
+def is_store(text: str) -> bool:
+    """Whether a path or URL is meant as a zarr store, rather than as a file."""
+    path = Path(text)
+    named = "://" in text or path.suffix.lower() == ".zarr"
+    return named or any((path / marker).is_file() for marker in _MARKERS)
+
+
+def _existing(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Refuse what is neither a file nor a store; whether a store is there, opening it will tell."""
+    if is_store(value) or Path(value).is_file():
+        return value
+    what = "is a folder, and no zarr store" if Path(value).is_dir() else "does not exist"
+    raise click.BadParameter(f"{value} {what}; give an NRRD file, or the path or URL of a store")
+
+
+def geometry_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command what a volume may not state of itself."""
     for decorate in (
-        click.option("--orientation", help="Directions of the file's axes, like PIR."),
-        click.option("--resolution", type=Resolution(), help="µm per voxel, like 25 or 10,20,20."),
-        click.argument("annotation", type=click.Path(exists=True, dir_okay=False)),
+        click.option("--orientation", help="Directions of the axes, like PIR, if not stated."),
+        click.option(
+            "--resolution",
+            type=Resolution(),
+            help="µm per voxel, like 25 or 10,20,20, if not stated; of a store, the level to take.",
+        ),
     ):
         command = decorate(command)
     return command
 
 
-def refuse_overwriting(inputs: Sequence[str | Path], outputs: Sequence[str | Path]) -> None:
-    """Stop a command that would write over what it reads, or twice to one file."""
-    taken = {Path(path).resolve() for path in inputs}
-    for path in map(Path, outputs):
-        if path.resolve() in taken:
-            raise click.UsageError(f"{path} would be overwritten; give another name to write to")
-        taken.add(path.resolve())
+def annotation_argument(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an annotation volume and its geometry."""
+    return click.argument("annotation", callback=_existing)(geometry_options(command))
+
+
+def _at_most_one(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> str | None:
+    if len(value) > 1:
+        raise click.UsageError(f"there is an argument too many: {value[1]}")
+    return value[0] if value else None
 
 
 def takes_space(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the reference space of an annotation and a structures file."""
+    """Give a command the reference space of a store, or of an annotation and its structures."""
 
     @functools.wraps(command)
     def with_space(
-        annotation: str, structures_file: str, resolution: Any, orientation: Any, **options: Any
+        annotation: str,
+        structures_file: str | None,
+        resolution: Any,
+        orientation: Any,
+        **options: Any,
     ) -> None:
-        outputs = [options[name] for name in _OUTPUTS if options.get(name)]
-        refuse_overwriting([annotation, structures_file], outputs)
+        refuse_overwriting(options[name] for name in _OUTPUTS if options.get(name))
         command(open_space(annotation, structures_file, resolution, orientation), **options)
 
-    argument = click.argument("structures_file", metavar="STRUCTURES")
+    # Any number of them, so that it may be left out before other arguments.
+    argument = click.argument(
+        "structures_file", nargs=-1, metavar="[STRUCTURES]", callback=_at_most_one
+    )
     return annotation_argument(argument(with_space))
 
 
 def open_space(
-    annotation: str, structures_file: str, resolution: Any, orientation: str | None
+    annotation: str, structures_file: str | None, resolution: Any, orientation: str | None
 ) -> "ReferenceSpace":
-    """Open an NRRD file and a structures file."""
+    """Open a store, or an NRRD file and a structures file."""
+    from refspace import reference_space
     from refspace.formats.structures import read_structures
-    from refspace.reference_space import ReferenceSpace
 
+    if is_store(annotation):
+        return reference_space.open(
+            annotation, resolution=resolution, structures=structures_file, orientation=orientation
+        )
+    if structures_file is None:
+        raise click.UsageError(
+            f"{annotation} names no structures: give a structures file after it (JSON or CSV), or "
+            "a store that 'refspace convert' has made of both"
+        )
     tree = read_structures(structures_file)
-    return ReferenceSpace(tree, annotation, resolution, orientation=orientation)
+    return reference_space.ReferenceSpace(tree, annotation, resolution, orientation=orientation)
 
+
+def open_annotation(annotation: str, resolution: Any, orientation: str | None) -> "xr.DataArray":
+    """Open the annotation of a store, or an NRRD file."""
+    from refspace.formats.nrrd import read_nrrd
+    from refspace.store import open_atlas
+    from refspace.volume import as_annotation
+
+    if not is_store(annotation):
+        volume = read_nrrd(annotation, resolution=resolution, orientation=orientation)
+        return as_annotation(volume, None)
+    atlas = open_atlas(annotation, resolution=resolution, orientation=orientation)
+    return as_annotation(atlas.volume(atlas.level(resolution)), None)
+
+
+# ----- what is written
+
+
+def refuse_overwriting(outputs: Iterable[str | Path]) -> None:
+    """Stop a command that would write over what it reads, into it, or twice to one file."""
+    given = click.get_current_context().params
+    inputs = {Path(given[name]).resolve() for name in _INPUTS if given.get(name)}
+    taken = set(inputs)
+    for path in map(Path, outputs):
+        real = path.resolve()
+        if real in taken:
+            raise click.UsageError(f"{path} would be overwritten; give another name to write to")
+        if not inputs.isdisjoint(real.parents):
+            raise click.UsageError(f"{path} lies in what is read; give another name to write to")
+        taken.add(real)
+
+
+# ----- structures
 
 structures_option = functools.partial(
     click.option,

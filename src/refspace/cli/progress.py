@@ -2,8 +2,7 @@
 
 import sys
 import time
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import click
 from dask.callbacks import Callback
@@ -11,11 +10,10 @@ from dask.callbacks import Callback
 _REDRAWN_EVERY = 0.1
 
 
-class Progress(Callback):  # type: ignore[misc]
-    """Say what is going on, and how many blocks of it are done.
+class _Line:
+    """A line on standard error that says what is going on, and in the end how long it took.
 
-    Within the ``with`` block every dask computation counts, however many there are. The line is
-    redrawn in place on a terminal; elsewhere only its end is written. It goes to standard error.
+    It is redrawn in place on a terminal; elsewhere only its end is written.
 
     Parameters
     ----------
@@ -24,35 +22,100 @@ class Progress(Callback):  # type: ignore[misc]
     """
 
     def __init__(self, label: str) -> None:
-        super().__init__()
         self._label = label
         self._live = sys.stderr.isatty()
-        self._done = self._known = 0
+        self.seconds = 0.0
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Self:
         self._began = self._drawn = time.monotonic()
-        super().__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        super().__exit__(kind, error, trace)
-        ending = f"{time.monotonic() - self._began:.1f} s" if kind is None else "failed"
-        self._write(ending, end="\n")
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        self.seconds = time.monotonic() - self._began
+        if kind is None:
+            self._write(f"{self.seconds:.1f} s", end="\n")
+        else:
+            self._write("failed" if issubclass(kind, Exception) else "stopped", end="\n")
+
+    def _is_due(self) -> bool:
+        """Whether to draw the line again."""
+        now = time.monotonic()
+        if not self._live or now - self._drawn < _REDRAWN_EVERY:
+            return False
+        self._drawn = now
+        return True
+
+    def _write(self, text: str, end: str = "") -> None:
+        start = "\r\033[K" if self._live else ""
+        click.echo(f"{start}{self._label} … {text}{end}", err=True, nl=False)
+
+
+class Progress(_Line):
+    """Say how many tasks of all dask computations within the ``with`` block are done.
+
+    Parameters
+    ----------
+    label
+        What is going on.
+    """
+
+    def __init__(self, label: str) -> None:
+        super().__init__(label)
+        self._done = self._known = 0
+        self._callback = Callback(start_state=self._start_state, posttask=self._posttask)
+
+    def __enter__(self) -> Self:
+        self._callback.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._callback.__exit__(*error)
+        super().__exit__(*error)
 
     def _start_state(self, dsk: Any, state: dict[str, Any]) -> None:
         self._known += sum(len(state[key]) for key in ("ready", "waiting"))
 
     def _posttask(self, *_: Any) -> None:
         self._done += 1
-        if self._live and time.monotonic() - self._drawn > _REDRAWN_EVERY:
-            self._drawn = time.monotonic()
-            self._write(f"{self._done} of {self._known} tasks", end="")
+        if self._is_due():
+            self._write(f"{self._done} of {self._known} tasks")
 
-    def _write(self, text: str, end: str) -> None:
-        start = "\r\033[K" if self._live else ""
-        click.echo(f"{start}{self._label} … {text}{end}", err=True, nl=False)
+
+class BlockProgress(_Line):
+    """Say how many blocks are done, and how long the others will take.
+
+    It is itself what `refspace.convert` and others take as ``progress``.
+
+    Parameters
+    ----------
+    label
+        What is going on.
+    """
+
+    def __init__(self, label: str) -> None:
+        super().__init__(label)
+        # Blocks that were done before, by a run that is resumed; None until there is anything.
+        self.first: int | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Note how many blocks are done, of how many."""
+        if self.first is None:
+            self.first = done
+        elif not self._is_due():
+            return
+        if self._live:
+            self._write(self._text(done, total))
+
+    def _text(self, done: int, total: int) -> str:
+        elapsed = time.monotonic() - self._began
+        text = f"{100 * done // max(total, 1)} %, {done} of {total} blocks, {_span(elapsed)}"
+        fresh = done - (self.first or 0)
+        return f"{text}, about {_span(elapsed / fresh * (total - done))} left" if fresh else text
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -50,7 +50,9 @@ class Core:
         self._template = None if template is None else _on_grid(template, self.grid)
         self._provenance: Mapping[str, Any] = {}
         self._read_index: Callable[[], LabelIndex | None] | None = None
-        self._stored_bytes: Callable[[], NDArray[Any]] | None = None
+        self._read_stored_bytes: Callable[[], NDArray[Any]] | None = None
+        # What may be in the blocks of a part, as the space that it was cropped from knows it.
+        self._labels_of_whole: BlockLabels | None = None
         self._url: str | None = None
 
     @property
@@ -141,14 +143,19 @@ class Core:
         return None if self._read_index is None else self._read_index()
 
     @functools.cached_property
+    def _stored_bytes(self) -> NDArray[Any] | None:
+        """Bytes that each block takes in the store, in C order; read when first needed."""
+        return None if self._read_stored_bytes is None else self._read_stored_bytes()
+
+    @functools.cached_property
     def _measured_index(self) -> LabelIndex:
         return measure_labels(self._annotation)
 
-    @functools.cached_property
+    @property
     def _block_labels(self) -> BlockLabels | None:
         """Labels of each block of the annotation, where they are known without reading it."""
         index = self._known_index()
-        return None if index is None else index.block_labels
+        return self._labels_of_whole if index is None else index.block_labels
 
     def _known_index(self) -> LabelIndex | None:
         """Index that costs no voxel: the one that is stored, or was measured before."""

@@ -11,10 +11,11 @@ from typing import Any, Self
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
+from refspace.errors import GridError
 from refspace.formats.nrrd import write_nrrd
-from refspace.grid import spacing_of
-from refspace.ops.known import read_blocks, table_for
+from refspace.label_index import MIXED
 from refspace.ops.relabel import coverage, mask
 from refspace.reference_space.measuring import Measuring
 
@@ -90,13 +91,11 @@ class Masking(Measuring):
         >>> int(mask.sum()) == space.total_voxel_map[385] + space.total_voxel_map[1011]
         True
         """
+        ids = self.structure_tree.resolve(structure_ids)
         if crop:
-            return self.crop(structure_ids, direct_only=direct_only).make_structure_mask(
-                structure_ids, direct_only
-            )
-        labels = self._labels_of(structure_ids, direct_only)
-        inside = mask(self._annotation, labels, self._block_labels)
-        return inside.assign_attrs(structure_ids=self.structure_tree.resolve(structure_ids))
+            return self.crop(ids, direct_only=direct_only).make_structure_mask(ids, direct_only)
+        inside = mask(self._annotation, self._labels_of(ids, direct_only), self._block_labels)
+        return inside.assign_attrs(structure_ids=ids)
 
     def many_structure_masks(
         self,
@@ -225,8 +224,8 @@ class Masking(Measuring):
         >>> space.validate_structures(["Isocortex", "VISp"], cortex)[0]
         {315}
         """
-        overlaps = self.structure_tree.has_overlaps(structure_ids)
-        return [overlaps, self.check_coverage(structure_ids, domain_mask)]
+        ids = self.structure_tree.resolve(structure_ids)
+        return [self.structure_tree.has_overlaps(ids), self.check_coverage(ids, domain_mask)]
 
     # ----- parts
 
@@ -269,27 +268,28 @@ class Masking(Measuring):
         >>> part.annotation.sizes["dv"], float(part.annotation.dv[0])
         (14, 300.0)
         """
-        start, stop = self._padded(self._box(structure_ids, direct_only), pad)
-        box = {dim: slice(*ends) for dim, *ends in zip(self.grid.dims, start, stop, strict=True)}
-        template = None if self._template is None else self._template.isel(box)
-        part = self._derived(self._annotation.isel(box), template)
+        box = self._padded(self._box(structure_ids, direct_only), pad)
+        inside = dict(zip(self.grid.dims, box, strict=True))
+        template = None if self._template is None else self._template.isel(inside)
+        part = self._derived(self._annotation.isel(inside), template)
         if self._block_labels is not None:
             # What may be in a block may be in a part of it.
-            part.__dict__["_block_labels"] = self._block_labels.crop(tuple(box.values()))
+            part._labels_of_whole = self._block_labels.crop(box)
+        if self._read_stored_bytes is not None:
+            chunks = self._annotation.data.chunks
+            part._read_stored_bytes = functools.partial(
+                _within, self._read_stored_bytes, chunks, box
+            )
         return part
 
     def _padded(
         self, box: tuple[Sequence[int], Sequence[int]], pad: float | Sequence[float]
-    ) -> tuple[list[int], list[int]]:
-        pads = (0.0, 0.0, 0.0) if np.all(np.asarray(pad) == 0) else spacing_of(pad)
+    ) -> tuple[slice, ...]:
         # To a billionth of a voxel, as positions are.
-        voxels = [
-            math.ceil(round(length / step, 9))
-            for length, step in zip(pads, self.resolution, strict=True)
-        ]
-        start = [max(0, a - n) for a, n in zip(box[0], voxels, strict=True)]
-        ends = zip(box[1], voxels, self.grid.shape, strict=True)
-        return start, [min(count, b + n) for b, n, count in ends]
+        steps = zip(_lengths(pad), self.resolution, strict=True)
+        voxels = [math.ceil(round(length / step, 9)) for length, step in steps]
+        axes = zip(*box, voxels, self.grid.shape, strict=True)
+        return tuple(slice(max(0, a - n), min(count, b + n)) for a, b, n, count in axes)
 
     def plan(self, structure_ids: Any, direct_only: bool = False) -> ReadPlan:
         """Say what a mask of some structures will read, before anything does.
@@ -304,6 +304,11 @@ class Masking(Measuring):
         ReadPlan
             Blocks and bytes; all of them where nothing is known of the blocks.
 
+        Raises
+        ------
+        StructureNotFoundError
+            If there is no such structure.
+
         Examples
         --------
         >>> import refspace
@@ -312,20 +317,42 @@ class Masking(Measuring):
         """
         sizes = self._annotation.data.chunks
         shape = tuple(map(len, sizes))
-        labels = self._block_labels
-        if labels is None:
-            read = np.ones(shape, bool)
-        else:
-            ids = np.array(sorted(set(self._labels_of(structure_ids, direct_only))), np.uint32)
-            read = read_blocks(
-                labels, table_for(labels, ids, np.ones(ids.size, bool), np.array(False))
-            )
+        ids, labels = self._labels_of(structure_ids, direct_only), self._block_labels
+        read = np.ones(shape, bool) if labels is None else labels.verdicts(ids) == MIXED
         blocks = tuple(tuple(number) for number in np.argwhere(read).tolist())
         voxels = sum(
             math.prod(axis[i] for axis, i in zip(sizes, number, strict=True)) for number in blocks
         )
-        stored = None
-        if self._stored_bytes is not None:
-            stored = int(self._stored_bytes()[read.ravel()].sum())
-        itemsize = self._annotation.dtype.itemsize
-        return ReadPlan(blocks, read.size, voxels * itemsize, stored)
+        stored = self._stored_bytes
+        return ReadPlan(
+            blocks,
+            read.size,
+            voxels * self._annotation.dtype.itemsize,
+            None if stored is None else int(stored[read.ravel()].sum()),
+        )
+
+
+def _lengths(pad: float | Sequence[float]) -> list[float]:
+    """µm on each side along each axis, from one number or three."""
+    try:
+        lengths: list[float] = np.broadcast_to(np.asarray(pad, np.float64), 3).tolist()
+    except (TypeError, ValueError):
+        lengths = [math.nan]
+    if not all(0 <= length < math.inf for length in lengths):
+        raise GridError(
+            f"pad is {pad!r}; give µm to add on each side, one number or three in the order of "
+            "the axes, none of them negative"
+        )
+    return lengths
+
+
+def _within(
+    read: Callable[[], NDArray[Any]], chunks: Sequence[Sequence[int]], box: Sequence[slice]
+) -> NDArray[Any]:
+    """Of a number for each block of an array, those of the blocks that a part of it meets."""
+    blocks = []
+    for sizes, part in zip(chunks, box, strict=True):
+        ends = np.cumsum(sizes)
+        first = np.searchsorted(ends, part.start, side="right")
+        blocks.append(slice(first, np.searchsorted(ends, part.stop) + 1))
+    return read().reshape([len(sizes) for sizes in chunks])[tuple(blocks)].ravel()

@@ -218,7 +218,9 @@ class Measuring(Core):
             },
             index=pd.Index(unknown, dtype=np.int64, name="id"),
         )
-        unassigned = tuple(i for i, total in self.total_voxel_map.items() if not total)
+        # The map may be older than the tree.
+        ids = self.structure_tree.node_ids()
+        unassigned = tuple(i for i in ids if not self.total_voxel_map[i])
         return Validation(table, unassigned, len(self.structure_tree))
 
     def _unknown_ids(self) -> list[int]:
@@ -274,14 +276,16 @@ class Measuring(Core):
         )
 
     def _box(self, structure_ids: Any, direct_only: bool) -> tuple[Sequence[int], Sequence[int]]:
-        # 0 is outside, whatever structure may have that id.
-        labels = {*self._labels_of(structure_ids, direct_only)} - {BACKGROUND}
-        box = self.label_index.extent(labels)
+        ids = self.structure_tree.resolve(structure_ids)
+        box = self.label_index.extent(self._inner_labels(ids, direct_only))
         if box is None:
-            raise AnnotationError(
-                f"{_listed(structure_ids)} has no voxels here; total_voxel_map tells which have"
-            )
+            listed = ", ".join(map(str, ids)) or "an empty list"
+            raise AnnotationError(f"{listed} has no voxels here; total_voxel_map tells which have")
         return box
+
+    def _inner_labels(self, ids: Sequence[int], direct_only: bool) -> set[int]:
+        """Labels of structures but 0: that is outside, whatever structure may have it as id."""
+        return {*self._labels_of(ids, direct_only)} - {BACKGROUND}
 
     def centroid(self, structure_ids: Any, direct_only: bool = False) -> dict[str, float]:
         """Centre of mass of the union of some structures.
@@ -307,9 +311,9 @@ class Measuring(Core):
         >>> {dim: round(x) for dim, x in refspace.phantom(resolution=200).centroid("VISp").items()}
         {'ap': 8906, 'dv': 1357, 'ml': 5700}
         """
-        self._box(structure_ids, direct_only)
-        labels = {*self._labels_of(structure_ids, direct_only)} - {BACKGROUND}
-        count, sums = self.label_index.coordinate_sums(labels)
+        ids = self.structure_tree.resolve(structure_ids)
+        self._box(ids, direct_only)  # raises where there is no voxel
+        count, sums = self.label_index.coordinate_sums(self._inner_labels(ids, direct_only))
         grid = self.grid
         axes = zip(grid.dims, grid.origin, grid.spacing, sums, strict=True)
         return {dim: origin + (total / count + 0.5) * step for dim, origin, step, total in axes}
@@ -320,14 +324,6 @@ class Measuring(Core):
         if not direct_only:
             ids = [i for subtree in self.structure_tree.descendant_ids(ids) for i in subtree]
         return ids
-
-
-def _listed(structure_ids: Any) -> str:
-    return (
-        ", ".join(map(str, structure_ids))
-        if isinstance(structure_ids, list)
-        else str(structure_ids)
-    )
 
 
 def _texts(tree: StructureTree, field: str) -> list[str]:

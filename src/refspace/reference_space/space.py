@@ -248,5 +248,5 @@ class ReferenceSpace(Picturing):
         space._url = atlas.location.url
         if atlas.facts is not None:
             space._read_index = functools.partial(atlas.index, level)
-            space._stored_bytes = functools.partial(atlas.stored_bytes, level)
+            space._read_stored_bytes = functools.partial(atlas.stored_bytes, level)
         return space

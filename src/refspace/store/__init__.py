@@ -6,14 +6,17 @@ from refspace.store.location import Location
 from refspace.store.metadata import Layout, store_layout
 from refspace.store.pyramid import level_grids
 from refspace.store.read import StoredAtlas, open_atlas
+from refspace.store.verify import Fault, Report, verify_store
 from refspace.store.write import Atlas, Progress, write_atlas
 
 __all__ = [
     "Atlas",
+    "Fault",
     "Feed",
     "Layout",
     "Location",
     "Progress",
+    "Report",
     "StoredAtlas",
     "feed_of",
     "level_grids",
@@ -21,5 +24,6 @@ __all__ = [
     "open_atlas",
     "store_layout",
     "tree_of",
+    "verify_store",
     "write_atlas",
 ]

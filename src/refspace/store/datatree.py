@@ -30,17 +30,27 @@ def tree_of(
         What a store holds beside its voxels.
     """
     paths = {
-        name: [(f"s{number}/{name}", grid_of(level[name])) for number, level in enumerate(levels)]
+        name: [
+            (f"s{number}/{name}", grid_of(level[name]))
+            for number, level in enumerate(levels)
+            if name in level
+        ]
         for name in levels[0]
     }
     described = ome.label_attributes(
         "annotation", paths["annotation"], nodes, template=paths.get("template", ())
     )
-    datasets = {f"s{number}": xr.Dataset(dict(level)) for number, level in enumerate(levels)}
+    datasets = {f"s{number}": _dataset(level) for number, level in enumerate(levels)}
     datasets["structures"] = structures_dataset(nodes)
     facts = {"format": FORMAT, "provenance": dict(provenance)}
     root = xr.Dataset(attrs={"ome": described, "refspace": facts})
     return xr.DataTree.from_dict({"/": root, **datasets})
+
+
+def _dataset(level: Mapping[str, xr.DataArray]) -> xr.Dataset:
+    """Volumes side by side; xarray would widen them where their centres differ in the last digit."""
+    centres = level["annotation"].coords
+    return xr.Dataset({name: volume.assign_coords(centres) for name, volume in level.items()})
 
 
 @dataclass(frozen=True)

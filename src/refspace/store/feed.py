@@ -16,8 +16,8 @@ from refspace.store.stored_array import Box
 Feed = Callable[[Callable[[Box], bool]], Iterator[tuple[Box, NDArray[Any]]]]
 
 
-def feed_of(data: dask.array.Array, block_shape: Sequence[int], memory: int) -> Feed:
-    """Feed of a dask array, computed part by part.
+def feed_of(data: NDArray[Any] | dask.array.Array, block_shape: Sequence[int], memory: int) -> Feed:
+    """Feed of an array; one of dask is computed part by part.
 
     Parts are as large as needed to compute each chunk of the array once, or as memory allows.
 
@@ -30,6 +30,8 @@ def feed_of(data: dask.array.Array, block_shape: Sequence[int], memory: int) -> 
     memory
         Largest size of a part in bytes.
     """
+    if not isinstance(data, dask.array.Array):
+        data = dask.array.from_array(data, chunks=tuple(block_shape), name=False)
     shape = _part_shape(data, block_shape, memory)
     starts = [range(0, count, step) for count, step in zip(data.shape, shape, strict=True)]
 

@@ -74,11 +74,6 @@ class Location:
             raise StoreError(f"{self.url}: {key} cannot be read: {error!r}") from error
         return data
 
-    def exists(self, key: str) -> bool:
-        """Whether there is such an object."""
-        file_system, path = self._resolved()
-        return bool(file_system.exists(f"{path}/{key}"))
-
     def size(self, key: str) -> int:
         """Bytes of an object as it is stored."""
         file_system, path = self._resolved()

@@ -65,6 +65,20 @@ class Layout:
         """Voxels that an object holds along each axis."""
         return self.shard_shape or self.chunk_shape
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What tells it from other layouts, as JSON values."""
+        grid = self.grids[0]
+        return {
+            "shape": list(grid.shape),
+            "spacing": list(grid.spacing),
+            "origin": list(grid.origin),
+            "orientation": grid.orientation,
+            "chunks": list(self.chunk_shape),
+            "shards": list(self.shard_shape) if self.shard_shape else None,
+            "dtypes": {name: dtype.name for name, dtype in self.dtypes.items()},
+        }
+
     def paths(self, name: str) -> list[tuple[str, Grid]]:
         """Path and grid of the levels of ``annotation`` or ``template``."""
         return [(f"s{level}/{name}", grid) for level, grid in enumerate(self.grids)]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from refspace.store.staging import leftover_hint
 from refspace.store.stored_array import StoredArray
 from refspace.volume import labelled
 
+# A brain at 1 µm has blocks of 128³ by the thousand; a million take seconds to name.
+_LONGEST, _MOST_BLOCKS = 10**7, 10**7
 _AGAIN = "convert it again, or copy it again from where it is whole"
 
 
@@ -99,6 +102,7 @@ class StoredAtlas:
     def volume(self, number: int, name: str = "annotation") -> xr.DataArray:
         """Lazy ``annotation`` or ``template`` of a level, with coordinates."""
         level = (self.levels if name == "annotation" else self.template)[number]
+        self._refuse_huge(level)
         data = level.array.as_dask(self._token(level))
         if data.ndim > 3:
             data = data[tuple(slice(None) if a in level.axes else 0 for a in range(data.ndim))]
@@ -147,6 +151,17 @@ class StoredAtlas:
 
     # ----- parts
 
+    def _refuse_huge(self, level: StoredLevel) -> None:
+        """Refuse what damaged metadata ask for, before the names of its blocks fill the memory."""
+        array = level.array
+        blocks = math.prod(-(-n // s) for n, s in zip(array.shape, array.block_shape, strict=True))
+        if max(array.shape) > _LONGEST or blocks > _MOST_BLOCKS:
+            raise FormatError(
+                f"{self.location.url}: {level.path or 'the array'} has the shape {array.shape} in "
+                f"{blocks} blocks, which is more than one array can be opened with; store it in "
+                "larger chunks or shards, or correct its metadata"
+            )
+
     def _token(self, level: StoredLevel) -> str:
         """What tells the voxels of a level from any others."""
         digest = self._array_facts(level).get("voxels")
@@ -162,7 +177,7 @@ class StoredAtlas:
         return {
             str(dim): (
                 dim,
-                self._small_array(f"s{number}/{dim}", dtype=np.float64),
+                self._small_array(f"s{number}/{dim}", volume.sizes[dim], np.float64),
                 volume[dim].attrs,
             )
             for dim in volume.dims
@@ -212,7 +227,11 @@ def open_atlas(
     root = location.read(ROOT)
     if root is not None and "refspace" in (document := _document(location, root))["attributes"]:
         return _own(location, document)
-    return _foreign(location, root is not None, resolution, orientation)
+    try:
+        return _foreign(location, root is not None, resolution, orientation)
+    except (FormatError, GridError) as error:
+        named = location.url in str(error)
+        raise error if named else type(error)(f"{location.url}: {error}") from error
 
 
 def _document(location: Location, data: bytes) -> dict[str, Any]:
@@ -269,7 +288,8 @@ def _check_facts(location: Location, facts: Any) -> None:
     if not isinstance(facts, dict) or facts.get("complete") is not True:
         raise StoreError(
             f"{location.url} is not complete: the run that wrote it was interrupted; run it again "
-            "with --resume (in Python resume=True)"
+            "with --resume (in Python resume=True). What xarray saved of a DataTree opens with "
+            "xarray.open_datatree and ReferenceSpace.from_datatree"
         )
     if facts.get("format") != FORMAT:
         raise FormatError(
@@ -347,11 +367,14 @@ def _label_image(
         place = Location(inner[0], location.storage_options)
         return _foreign(place, group.metadata.zarr_format == 3, resolution, orientation)
     multiscale = ome.read_multiscale(attributes)
+    # Where there are units, a resolution asks for one of the levels.
+    has_units = all(axis.unit for axis in multiscale.axes if axis.type == "space")
+    finest = None if has_units else resolution
     levels = []
     for dataset in multiscale.datasets:
         array = StoredArray(location, _array(location, group, dataset.path), whole=False)
         grid, axes = ome.grid_of_level(
-            multiscale, dataset, array.shape, orientation=orientation, resolution=resolution
+            multiscale, dataset, array.shape, orientation=orientation, resolution=finest
         )
         levels.append(StoredLevel(dataset.path, grid, array, axes))
     return StoredAtlas(location, multiscale.version, tuple(levels))
@@ -362,7 +385,11 @@ def _label_images(
 ) -> list[str]:
     """URLs of the label images within an image, or within a group of them."""
     url = location.url
-    if "labels" in group and isinstance(labels := group["labels"], zarr.Group):
+    try:
+        labels = group.get("labels")
+    except Exception as error:  # whatever zarr finds wrong with metadata
+        raise FormatError(f"{url}/labels cannot be opened: {error}") from error
+    if isinstance(labels, zarr.Group):
         url, attributes = f"{url}/labels", dict(labels.attrs)
     return [f"{url}/{name}" for name in ome.label_names(attributes)]
 

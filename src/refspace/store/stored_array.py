@@ -1,7 +1,7 @@
 """Arrays of a store, read block by block."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import dask.array
@@ -10,7 +10,8 @@ import zarr
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
-from refspace.errors import FormatError, StoreError
+from refspace.errors import FormatError
+from refspace.store.decode import decode_block
 from refspace.store.location import Location
 
 Box = tuple[slice, ...]
@@ -53,14 +54,69 @@ class StoredArray:
         chunk_key: str = self.array.metadata.encode_chunk_key(tuple(number))
         return "/".join(filter(None, (self.array.path, chunk_key)))
 
-    def __getitem__(self, key: slice | int | tuple[slice | int, ...]) -> NDArray[Any]:
+    def block(self, number: Sequence[int]) -> NDArray[Any]:
+        """Values of a block, those that lie beyond the end of the array too.
+
+        Raises
+        ------
+        FormatError
+            If it is damaged, or missing where it should not be.
+        StoreError
+            If it cannot be read.
+        """
+        key = self.key(number)
+        data = self.location.read(key)
+        if data is None:
+            return self._filled(key)
         try:
-            values = np.asarray(self.array[key])
-        except Exception as error:  # whatever codecs and file systems raise
-            raise self._fault(key, error) from error
+            return decode_block(self.array, data).astype(self.dtype, copy=False)
+        except Exception as error:  # whatever codecs raise
+            raise FormatError(
+                f"{self.location.url}: chunk {key} cannot be read: {error}; the store is "
+                "damaged, 'refspace verify' lists what is wrong with it"
+            ) from error
+
+    def _filled(self, key: str) -> NDArray[Any]:
+        """Values of a block that is not there."""
         if self.whole:
-            self._refuse_holes(key, values)
-        return values.astype(self.dtype, copy=False)
+            raise FormatError(
+                f"{self.location.url}: chunk {key} is missing; the store is damaged: convert it "
+                "again, or copy it again from where it is whole"
+            )
+        return np.full(self.block_shape, self.array.fill_value or 0, self.dtype)
+
+    def __getitem__(self, key: slice | int | tuple[slice | int, ...]) -> NDArray[Any]:
+        keys = key if isinstance(key, tuple) else (key,)
+        keys = (*keys, *[slice(None)] * (self.ndim - len(keys)))  # as NumPy completes a key
+        rows = [range(count)[part] for part, count in zip(keys, self.shape, strict=True)]
+        box = tuple(_hull(row) for row in rows)
+        values = self._read(box)
+        inner = tuple(_moved(row, part.start) for row, part in zip(rows, box, strict=True))
+        return values[inner]
+
+    def _read(self, box: Box) -> NDArray[Any]:
+        """Values of a part of the array."""
+        numbers = [
+            range(part.start // size, -(-part.stop // size)) if part.start < part.stop else range(0)
+            for part, size in zip(box, self.block_shape, strict=True)
+        ]
+        if all(len(axis) == 1 for axis in numbers):
+            number = tuple(axis[0] for axis in numbers)
+            return self.block(number)[self._within(box, number)[1]]
+        values = np.empty([part.stop - part.start for part in box], self.dtype)
+        for number in itertools.product(*numbers):
+            there, here = self._within(box, number)
+            values[there] = self.block(number)[here]
+        return values
+
+    def _within(self, box: Box, number: Sequence[int]) -> tuple[Box, Box]:
+        """What a part of the array and a block have in common: in the part, and in the block."""
+        there, here = [], []
+        for part, i, size in zip(box, number, self.block_shape, strict=True):
+            start, stop = max(part.start, i * size), min(part.stop, (i + 1) * size)
+            there.append(slice(start - part.start, stop - part.start))
+            here.append(slice(start - i * size, stop - i * size))
+        return tuple(there), tuple(here)
 
     def as_dask(self, token: str) -> dask.array.Array:
         """Lazy array, one dask chunk for each block.
@@ -81,45 +137,21 @@ class StoredArray:
             meta=np.empty((0,) * self.ndim, self.dtype),
         )
 
-    def _touched(self, key: Any) -> Iterator[tuple[int, ...]]:
-        """Numbers of the blocks that a key of slices and integers touches."""
-        keys = key if isinstance(key, tuple) else (key,)
-        keys = (*keys, *[slice(None)] * (self.ndim - len(keys)))  # as NumPy completes a key
-        ranges = []
-        for part, count, size in zip(keys, self.shape, self.block_shape, strict=True):
-            rows = range(count)[part]
-            picked = rows if isinstance(rows, range) else range(rows, rows + 1)
-            ranges.append(range(picked[0] // size, picked[-1] // size + 1) if picked else range(0))
-        return itertools.product(*ranges)
 
-    def _refuse_holes(self, key: Any, values: NDArray[Any]) -> None:
-        """Tell a block that was not found from one of fill values: zarr gives both as the same."""
-        touched = list(self._touched(key))
-        filled = self.array.fill_value
-        # One look at the first voxel spares most blocks the look at all of them.
-        if len(touched) == 1 and (values.flat[0] != filled or (values != filled).any()):
-            return
-        for number in touched:
-            self._refuse_hole(number)
+def _hull(row: range | int) -> slice:
+    """Smallest slice that holds some indices."""
+    if isinstance(row, int):
+        return slice(row, row + 1)
+    return slice(min(row), max(row) + 1) if row else slice(0, 0)
 
-    def _refuse_hole(self, number: Sequence[int]) -> None:
-        if not self.location.exists(self.key(number)):
-            raise FormatError(
-                f"{self.location.url}: chunk {self.key(number)} is missing; the store is damaged: "
-                "convert it again, or copy it again from where it is whole"
-            )
 
-    def _fault(self, key: Any, error: Exception) -> Exception:
-        """Error that names the block; found by reading those that were touched one by one."""
-        numbers = list(self._touched(key))
-        names = [self.key(number) for number in numbers]
-        name = names[0] if len(names) == 1 else f"one of {', '.join(names[:4])}"
-        text = f"{self.location.url}: chunk {name} cannot be read: {error}"
-        if isinstance(error, OSError):
-            return StoreError(text)
-        return FormatError(
-            f"{text}; the store is damaged, 'refspace verify' lists what is wrong with it"
-        )
+def _moved(row: range | int, start: int) -> slice | int:
+    """The same indices, counted from a start."""
+    if isinstance(row, int):
+        return row - start
+    stop = row.stop - start
+    # A slice that runs down to the first index has no end that is an index.
+    return slice(row.start - start, None if stop < 0 else stop, row.step) if row else slice(0)
 
 
 def boxes(blocks: Sequence[Sequence[int]]) -> dict[tuple[int, ...], Box]:

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refspace.errors import StoreError
-from refspace.errors import FormatError
+from refspace.errors import FormatError, StoreError
 from refspace.label_index import LabelIndex, chunk_rows
 from refspace.store import ome, pyramid
 from refspace.store.feed import Feed
@@ -273,7 +272,7 @@ class StoreWriter:
         described = _ome(atlas, self.layout)
         facts = {"format": FORMAT, "complete": True, "arrays": arrays}
         facts |= {"provenance": {**atlas.provenance, "converter": f"refspace {__version__}"}}
-        digest = digest_of([arrays, described["image-label"], _layout_facts(self.layout)])
+        digest = digest_of([arrays, described["image-label"], self.layout.facts])
         facts |= {"digest": digest, "job": job}
         objects = self.skeleton.finish({"ome": described, "refspace": facts})
         root = objects.pop(ROOT)
@@ -396,7 +395,7 @@ def write_atlas(
     _check_provenance(atlas.provenance)
     job = {
         "source": dict(source),
-        "layout": _layout_facts(layout),
+        "layout": layout.facts,
         "structures": digest_of(described["image-label"]),
         "provenance": dict(atlas.provenance),
     }
@@ -426,16 +425,3 @@ def _ome(atlas: Atlas, layout: Layout) -> dict[str, Any]:
     template = layout.paths("template") if "template" in layout.dtypes else ()
     levels = layout.paths("annotation")
     return ome.label_attributes("annotation", levels, atlas.nodes, template=template)
-
-
-def _layout_facts(layout: Layout) -> dict[str, Any]:
-    grid = layout.grids[0]
-    return {
-        "shape": list(grid.shape),
-        "spacing": list(grid.spacing),
-        "origin": list(grid.origin),
-        "orientation": grid.orientation,
-        "chunks": list(layout.chunk_shape),
-        "shards": list(layout.shard_shape) if layout.shard_shape else None,
-        "dtypes": {name: dtype.name for name, dtype in layout.dtypes.items()},
-    }

@@ -1,0 +1,140 @@
+"""What a store is, in words and as JSON values."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from refspace.store import StoredAtlas
+
+
+def describe(atlas: StoredAtlas) -> dict[str, Any]:
+    """Facts about a store as JSON values; no voxel is read."""
+    grid, facts = atlas.levels[0].grid, atlas.facts or {}
+    nodes = None if atlas.nodes is None else len(atlas.nodes)
+    return {
+        "url": atlas.location.url,
+        "kind": "foreign" if atlas.facts is None else "refspace",
+        "format": facts.get("format"),
+        "ome_zarr": atlas.version,
+        "levels": _levels(atlas),
+        "extent_mm": [length / 1000 for length in grid.extent],
+        "origin_um": list(grid.origin),
+        "orientation": grid.orientation,
+        "directions": {dim: grid.direction(dim) for dim in grid.dims},
+        "structures": nodes,
+        "structures_with_voxels": _with_voxels(atlas),
+        "template": bool(atlas.template),
+        "provenance": atlas.provenance,
+        "digest": facts.get("digest"),
+        "stored_bytes": stored_bytes(atlas),
+    }
+
+
+def _levels(atlas: StoredAtlas) -> list[dict[str, Any]]:
+    return [
+        {
+            "path": level.path,
+            "resolution_um": list(level.grid.spacing),
+            "shape": list(level.array.shape),
+            "dtype": level.array.dtype.name,
+            "chunks": list(level.array.array.chunks),
+            "shards": list(level.array.array.shards) if level.array.array.shards else None,
+        }
+        for level in (*atlas.levels, *atlas.template)
+    ]
+
+
+def _with_voxels(atlas: StoredAtlas) -> int | None:
+    """Number of structures of which a voxel is there, theirs or a descendant's."""
+    index = atlas.index(0)
+    if index is None or atlas.nodes is None:
+        return None
+    labels = index.counts().keys()
+    return len({i for n in atlas.nodes if n["id"] in labels for i in n["structure_id_path"]})
+
+
+def stored_bytes(atlas: StoredAtlas) -> int | None:
+    """Bytes of all files of a store on this machine; of another, those of voxels, if recorded."""
+    if (folder := atlas.location.local_path) is not None:
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if atlas.facts is None:
+        return None
+    volumes = {"annotation": atlas.levels, "template": atlas.template}
+    return sum(
+        int(atlas.stored_bytes(number, name).sum())
+        for name, levels in volumes.items()
+        for number in range(len(levels))
+    )
+
+
+# ----- in words
+
+
+def format_description(facts: dict[str, Any]) -> str:
+    """Facts, as `describe` gives them, as text."""
+    directions = [f"{dim} grows to {end}" for dim, end in facts["directions"].items()]
+    rows = {
+        "extent": f"{_times(f'{length:g}' for length in facts['extent_mm'])} mm",
+        "orientation": f"{facts['orientation']}: {', '.join(directions)}",
+        "structures": _structures(facts),
+        "template": "yes" if facts["template"] else "none",
+        **{f"provenance, {key}": str(value) for key, value in facts["provenance"].items()},
+        "digest": facts["digest"] or "none",
+        "stored": size_text(facts["stored_bytes"]),
+    }
+    width = max(map(len, rows))
+    lines = [f"{name:{width}}  {value}" for name, value in rows.items()]
+    return "\n".join([_title(facts), "", *_table(facts["levels"]), "", *lines])
+
+
+def _title(facts: dict[str, Any]) -> str:
+    if facts["kind"] == "refspace":
+        return f"{facts['url']}: store of refspace, format {facts['format']} (OME-Zarr 0.5)"
+    if facts["ome_zarr"].startswith("none"):
+        return f"{facts['url']}: array without metadata of OME-Zarr ({facts['ome_zarr'][6:]})"
+    return f"{facts['url']}: label image of OME-Zarr {facts['ome_zarr']}, not of refspace"
+
+
+def _structures(facts: dict[str, Any]) -> str:
+    if facts["structures"] is None:
+        return "none stated; commands need a STRUCTURES file"
+    if facts["structures_with_voxels"] is None:
+        return str(facts["structures"])
+    return f"{facts['structures']}, {facts['structures_with_voxels']} of them with voxels"
+
+
+def _table(levels: Sequence[dict[str, Any]]) -> list[str]:
+    head = ("level", "resolution", "shape", "dtype", "chunks", "shards")
+    rows = [
+        (
+            level["path"] or "(root)",
+            f"{_short(level['resolution_um'])} µm",
+            _times(level["shape"]),
+            level["dtype"],
+            _short(level["chunks"]),
+            _short(level["shards"]) if level["shards"] else "none",
+        )
+        for level in levels
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    return [
+        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (head, *rows)
+    ]
+
+
+def _times(numbers: Iterable[object]) -> str:
+    return " × ".join(map(str, numbers))
+
+
+def _short(numbers: Sequence[float]) -> str:
+    """One number where all are the same."""
+    return _times(f"{n:g}" for n in (numbers[:1] if len(set(numbers)) == 1 else numbers))
+
+
+def size_text(size: int | None) -> str:
+    """Bytes for people."""
+    if size is None:
+        return "size not recorded"
+    power = min(int(math.log10(max(size, 1))) // 3, 4)
+    return f"{size / 1000**power:.3g} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}"

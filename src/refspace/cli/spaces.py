@@ -1,0 +1,187 @@
+"""Commands that ask something of a reference space."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from refspace.cli.options import (
+    Resolution,
+    annotation_argument,
+    open_annotation,
+    refuse_overwriting,
+    resolve,
+    structures_option,
+    takes_space,
+)
+
+if TYPE_CHECKING:
+    from refspace.reference_space import ReferenceSpace
+
+# A name that ends so is meant as a file, not as a folder, even where only .nrrd can be written.
+_VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".gz", ".zarr")
+_DIMS = {"coronal": "ap", "horizontal": "dv", "sagittal": "ml"}
+
+
+@click.command("slice")
+@takes_space
+@click.option(
+    "--axis",
+    type=click.Choice([*_DIMS, *_DIMS.values()]),
+    default="coronal",
+    show_default=True,
+    help="Plane of the slice, or the axis that it cuts.",
+)
+@click.option("--position", type=float, help="Where to cut, in µm; the middle if not given.")
+@click.option("--outline", multiple=True, help="Structures to draw a line around.")
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False), default="slice.png", show_default=True
+)
+def slice_(
+    space: "ReferenceSpace",
+    axis: str,
+    position: float | None,
+    outline: tuple[str, ...],
+    output: str,
+) -> None:
+    """Write the picture of a slice in the structures' colours."""
+    from refspace.cli.progress import Progress
+    from refspace.plotting import save_slice
+
+    dim = _DIMS.get(axis, axis)
+    if position is None:
+        number = space.grid.axis(dim)
+        position = space.grid.origin[number] + space.grid.extent[number] / 2
+    ids = resolve(space.structure_tree, outline)
+    with Progress("drawing the slice"):
+        save_slice(output, space, dim, position, outline=ids)
+    click.echo(f"wrote {output}, cut at {dim} = {position:g} µm")
+
+
+@click.command()
+@takes_space
+@structures_option()
+@click.option("--output", "-o", type=click.Path(dir_okay=False), help="CSV file to write.")
+def counts(space: "ReferenceSpace", structures: tuple[str, ...], output: str | None) -> None:
+    """Print the voxels and volume of structures: those given, or all that have any."""
+    from refspace.cli.progress import Progress
+    from refspace.cli.tables import counts_table, format_table, warn_of_unknown
+    from refspace.files import replacing
+
+    ids = resolve(space.structure_tree, structures)
+    with Progress("counting voxels"):
+        dataset = space.voxel_counts()
+    table = counts_table(dataset, ids)
+    warn_of_unknown(dataset)
+    if output is None:
+        click.echo(format_table(table))
+        return
+    with replacing(output) as temporary:
+        table.to_csv(temporary)
+    click.echo(f"wrote {output}")
+
+
+@click.command()
+@takes_space
+@structures_option(required=True)
+@click.option("--direct-only", is_flag=True, help="Leave out the structures' descendants.")
+@click.option("--crop", is_flag=True, help="Write the bounding box of each mask alone.")
+@click.option("--dry-run", is_flag=True, help="Print how much would be read, and write nothing.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    default="masks",
+    show_default=True,
+    help="Folder for a mask of each structure, or an .nrrd file for one mask of them all.",
+)
+def mask(
+    space: "ReferenceSpace",
+    structures: tuple[str, ...],
+    direct_only: bool,
+    crop: bool,
+    dry_run: bool,
+    output: Path,
+) -> None:
+    """Write masks of structures as NRRD files."""
+    from refspace.cli.progress import Progress
+    from refspace.formats.nrrd import write_nrrd
+
+    ids = resolve(space.structure_tree, structures)
+    groups = {output: ids}
+    if output.suffix.lower() not in _VOLUME_ENDINGS:
+        groups = {output / f"structure_{i}.nrrd": [i] for i in ids}
+    refuse_overwriting(groups)
+    parts = dict.fromkeys(groups, space)
+    if crop:
+        # Before anything is written, so that a structure without voxels leaves nothing behind.
+        with Progress("looking for the structures"):
+            parts = {
+                path: space.crop(group, direct_only=direct_only) for path, group in groups.items()
+            }
+    for path, group in groups.items():
+        if dry_run:
+            click.echo(f"{path}: {parts[path].plan(group, direct_only)}")
+            continue
+        if path != output:
+            output.mkdir(parents=True, exist_ok=True)
+        with Progress(
+            f"masking {group[0]}" if len(group) == 1 else f"masking {len(group)} structures"
+        ):
+            write_nrrd(path, parts[path].make_structure_mask(group, direct_only))
+        click.echo(f"wrote {path}")
+
+
+@click.command()
+@annotation_argument
+@click.option("--to", "target", type=Resolution(), required=True, help="Resolution to go to.")
+@click.option(
+    "--method",
+    type=click.Choice(["nearest", "mode", "allensdk"]),
+    default="nearest",
+    show_default=True,
+    help="Voxel at the centre, the most frequent label, or the voxels that AllenSDK takes.",
+)
+@click.option(
+    "--output", "-o", type=click.Path(dir_okay=False), default="downsampled.nrrd", show_default=True
+)
+def downsample(
+    annotation: str, resolution: Any, orientation: Any, target: Any, method: Any, output: str
+) -> None:
+    """Write the annotation at another resolution."""
+    from refspace.cli.progress import Progress
+    from refspace.formats.nrrd import write_nrrd
+    from refspace.ops import resample
+
+    refuse_overwriting([output])
+    volume = open_annotation(annotation, resolution, orientation)
+    with Progress("downsampling"):
+        write_nrrd(output, resample.downsample(volume, target, method))
+    click.echo(f"wrote {output}")
+
+
+@click.group()
+def export() -> None:
+    """Write files for other programs."""
+
+
+@export.command()
+@takes_space
+@click.argument("labels_nrrd", type=click.Path(dir_okay=False))
+@click.argument("labels_txt", type=click.Path(dir_okay=False))
+@click.option(
+    "--header", is_flag=True, help="Begin with a comment and a clear label, as ITK-SNAP does."
+)
+def itksnap(space: "ReferenceSpace", labels_nrrd: str, labels_txt: str, header: bool) -> None:
+    """Write a volume and a label description for ITK-SNAP.
+
+    Structures are numbered from 1 where an id is above 65 535.
+    """
+    from refspace.cli.progress import Progress
+
+    with Progress("exporting labels"):
+        space.write_itksnap_labels(labels_nrrd, labels_txt, itksnap_header=header)
+    click.echo(f"wrote {labels_nrrd} and {labels_txt}")
+
+
+COMMANDS = (slice_, counts, mask, downsample, export)

@@ -1,0 +1,133 @@
+"""Commands that make stores, and look at them."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from refspace.cli.options import (
+    Lengths,
+    annotation_argument,
+    geometry_options,
+    refuse_overwriting,
+)
+
+if TYPE_CHECKING:
+    from refspace.reference_space import ReferenceSpace
+
+
+def _provenance(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> dict[str, str]:
+    pairs = [text.partition("=") for text in value]
+    for key, equals, _ in pairs:
+        if not (key and equals):
+            raise click.BadParameter(f"{key!r} is no KEY=VALUE, like licence=CC-BY-4.0")
+    return {key: text for key, _, text in pairs}
+
+
+_workers = click.option(
+    "--workers", type=click.IntRange(min=1), help="Threads; as many as cores if not given."
+)
+
+
+@click.command()
+@annotation_argument
+@click.argument("structures_file", metavar="STRUCTURES")
+@click.argument("target")
+@click.option("--template", help="Intensities on the same grid, in a file or store of their own.")
+@click.option(
+    "--chunks",
+    type=Lengths(),
+    default=128,
+    show_default=True,
+    help="Voxels that are compressed together: along each axis, or three with commas.",
+)
+@click.option("--shards", type=Lengths(), help="Voxels that one file holds: multiples of --chunks.")
+@click.option(
+    "--memory", default="1 GiB", show_default=True, help="What voxels may take at a time."
+)
+@_workers
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@click.option("--overwrite", is_flag=True, help="Replace a store of that name.")
+@click.option(
+    "--provenance",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=_provenance,
+    help="What the store is to say of where the atlas comes from; any number of times.",
+)
+def convert(annotation: str, structures_file: str, target: str, **options: Any) -> None:
+    """Convert an annotation volume of any size into a zarr store.
+
+    ANNOTATION is an NRRD file, or a path or URL of a zarr array or OME-Zarr label image. TARGET is
+    the path or URL of the store, like atlas.zarr; it appears there once it is complete.
+    """
+    from refspace.cli.progress import BlockProgress
+    from refspace.conversion import convert as convert_atlas
+
+    refuse_overwriting([target])
+    with BlockProgress("converting") as progress:
+        space = convert_atlas(annotation, structures_file, target, progress=progress, **options)
+    # Nothing is done, and so nothing reported, where a store of the same job is there.
+    verb = f"{target} was complete" if progress.first is None else f"wrote {target}"
+    click.echo(f"{verb}: {_summary(target, space)}, {progress.seconds:.1f} s")
+
+
+def _summary(target: str, space: "ReferenceSpace") -> str:
+    from refspace.cli.describe import size_text, stored_bytes
+    from refspace.store import open_atlas
+
+    atlas = open_atlas(target)
+    facts = [
+        f"{' × '.join(map(str, space.grid.shape))} voxels",
+        f"levels of {', '.join(f'{level.grid.spacing[0]:g}' for level in atlas.levels)} µm",
+        f"{len(space.structure_tree)} structures",
+        size_text(stored_bytes(atlas)),
+        f"digest {(atlas.facts or {}).get('digest')}",
+    ]
+    return ", ".join(facts)
+
+
+@click.command()
+@click.argument("url")
+@geometry_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def info(url: str, resolution: Any, orientation: str | None, as_json: bool) -> None:
+    """Say what the store at a path or URL is, without reading a voxel."""
+    from refspace.cli.describe import describe, format_description
+    from refspace.store import open_atlas
+
+    facts = describe(open_atlas(url, resolution=resolution, orientation=orientation))
+    click.echo(json.dumps(facts, indent=2) if as_json else format_description(facts))
+
+
+@click.command()
+@click.argument("url")
+@geometry_options
+@_workers
+@click.pass_context
+def verify(
+    ctx: click.Context, url: str, resolution: Any, orientation: str | None, workers: int | None
+) -> None:
+    """Prove the store at a path or URL: read all of it, and list what is not as it was written.
+
+    The exit status is 1 if there is anything.
+    """
+    from refspace.cli.progress import BlockProgress
+    from refspace.store import verify_store
+
+    with BlockProgress("verifying") as progress:
+        report = verify_store(
+            url,
+            resolution=resolution,
+            orientation=orientation,
+            workers=workers,
+            progress=progress,
+        )
+    click.echo(str(report))
+    if report.faults:
+        ctx.exit(1)
+
+
+COMMANDS = (convert, info, verify)
