@@ -120,8 +120,8 @@ def cost(library: str, measure: str, data: Path) -> dict[str, float]:
 
 def peak_megabytes() -> float:
     """Peak of the resident memory of this process."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB; bytes on macOS
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB; bytes on macOS
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def main(library: str, measure: str, data: str, resolution: str = "25") -> None:

@@ -1,16 +1,26 @@
 """Commands as a user types them: their output, files, errors and exit status."""
 
+import json
+import shutil
+import signal
 import subprocess
 import sys
+import time
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 from click.testing import CliRunner, Result
 
 import refspace
-from refspace.cli import main
+from refspace.cli import main, stores
+from refspace.cli.describe import size_text
+from refspace.cli.progress import BlockProgress
+from refspace.errors import StoreError
 
 
 @pytest.fixture(scope="module")
@@ -26,21 +36,38 @@ def atlas(space: refspace.ReferenceSpace, tmp_path_factory: pytest.TempPathFacto
     return [str(folder / "annotation.nrrd"), str(folder / "structures.json")]
 
 
+@pytest.fixture(scope="module")
+def store(atlas: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Store of the atlas at 400 and 800 µm, not to be changed."""
+    url = tmp_path_factory.mktemp("store") / "atlas.zarr"
+    refspace.convert(*atlas, url, chunks=20, provenance={"licence": "none"})
+    return url
+
+
 def run(*words: object) -> Result:
     return CliRunner().invoke(main, [str(word) for word in words])
 
 
-def test_help_needs_no_array_library() -> None:
+def last_line(result: Result) -> str:
+    """What an error says."""
+    assert "Traceback" not in result.output
+    assert isinstance(result.exception, SystemExit)
+    return result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("words", ["", "convert", "verify", "export itksnap"])
+def test_help_needs_no_array_library(words: str) -> None:
     code = (
         "import sys; from refspace.cli import main\n"
-        "try: main(['--help'])\n"
+        f"try: main({[*words.split(), '--help']})\n"
         "except SystemExit: pass\n"
-        "heavy = {'numpy', 'xarray', 'dask', 'pandas', 'networkx'} & set(sys.modules)\n"
+        "heavy = {'numpy', 'xarray', 'dask', 'pandas', 'networkx', 'zarr'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for command in ("counts", "demo", "downsample", "export", "mask", "slice"):
-        assert command in done.stdout
+    assert done.stdout.startswith("Usage: ")
+    commands = ["convert", "counts", "demo", "downsample", "export", "info", "mask", "verify"]
+    assert words or all(f"\n  {command} " in done.stdout for command in commands)
 
 
 def test_demo(tmp_path: Path) -> None:
@@ -186,6 +213,9 @@ def test_bad_resolution_is_a_usage_error(atlas: list[str]) -> None:
         ("counts", "{0}", "{1}", "-o", "{1}"),
         ("mask", "{0}", "{1}", "-s", "CP", "-o", "{0}"),
         ("mask", "{0}", "{1}", "-s", "CP,CP", "-o", "masks"),
+        ("convert", "{0}", "{1}", "{0}", "--overwrite"),
+        ("convert", "{0}", "{1}", "{1}"),
+        ("convert", "{0}", "{1}", "t.nrrd", "--template", "t.nrrd"),
     ],
 )
 def test_nothing_is_written_over_what_is_read(
@@ -215,3 +245,449 @@ def test_demo_refuses_before_it_writes(tmp_path: Path, resolution: str, said: st
     assert result.exit_code == 1
     assert said in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_masks_are_not_written_over_the_annotation(atlas: list[str], tmp_path: Path) -> None:
+    annotation = tmp_path / "masks" / "structure_672.nrrd"
+    annotation.parent.mkdir()
+    shutil.copy(atlas[0], annotation)
+    result = run("mask", annotation, atlas[1], "-s", "TH,CP", "-o", annotation.parent)
+    assert result.exit_code == 2
+    assert last_line(result) == (
+        f"Error: {annotation} would be overwritten; give another name to write to"
+    )
+    assert annotation.read_bytes() == Path(atlas[0]).read_bytes()
+    assert list(annotation.parent.iterdir()) == [annotation]
+
+
+# ----- masks, cropped or only planned
+
+
+def test_cropped_masks(
+    atlas: list[str], store: Path, space: refspace.ReferenceSpace, tmp_path: Path
+) -> None:
+    for words in (atlas, [store]):
+        result = run("mask", *words, "-s", "CP,TH", "--crop", "-o", tmp_path)
+        assert result.exit_code == 0, result.output
+        mask = refspace.read_nrrd(tmp_path / "structure_672.nrrd")
+        expected = space.make_structure_mask("CP", crop=True)
+        np.testing.assert_array_equal(mask, expected)
+        np.testing.assert_array_equal(mask.ap, expected.ap)
+        assert mask.size < space.annotation.size
+
+
+def test_a_structure_without_voxels_leaves_no_mask(store: Path, tmp_path: Path) -> None:
+    empty = next(i for i, n in refspace.open(store).total_voxel_map.items() if not n)
+    result = run("mask", store, "-s", f"CP,{empty}", "--crop", "-o", tmp_path / "masks")
+    assert result.exit_code == 1
+    assert "no voxel" in last_line(result)
+    assert not (tmp_path / "masks").exists()
+
+
+def test_a_dry_run_writes_nothing(store: Path, tmp_path: Path) -> None:
+    space = refspace.open(store)
+    result = run("mask", store, "-s", "CP,TH", "--dry-run", "-o", tmp_path / "masks")
+    assert result.exit_code == 0, result.output
+    paths = [tmp_path / f"masks/structure_{i}.nrrd" for i in (672, 549)]
+    plans = [space.plan(name) for name in ("CP", "TH")]
+    assert result.stdout.splitlines() == [f"{p}: {s}" for p, s in zip(paths, plans, strict=True)]
+    assert "as stored" in result.stdout
+    result = run("mask", store, "-s", "CP,TH", "--dry-run", "--crop", "-o", tmp_path / "one.nrrd")
+    assert (
+        result.stdout == f"{tmp_path / 'one.nrrd'}: {space.crop(['CP', 'TH']).plan(['CP', 'TH'])}\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+# ----- stores in the place of files
+
+
+@pytest.mark.parametrize("words", [(), ("--resolution", "800")])
+def test_commands_take_a_store(store: Path, words: tuple[str, ...], tmp_path: Path) -> None:
+    space = refspace.open(store, resolution=float(words[1]) if words else None)
+    result = run("counts", store, *words, "-s", "CP")
+    assert int(result.stdout.split()[-2]) == space.total_voxel_map[672]
+    assert run("mask", store, *words, "-s", "CP", "-o", tmp_path / "m.nrrd").exit_code == 0
+    mask = refspace.read_nrrd(tmp_path / "m.nrrd")
+    np.testing.assert_array_equal(mask, space.make_structure_mask("CP"))
+    assert run("slice", store, *words, "--outline", "CP", "-o", tmp_path / "s.png").exit_code == 0
+    assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+    labels = [tmp_path / "l.nrrd", tmp_path / "l.txt"]
+    assert run("export", "itksnap", store, *labels, *words).exit_code == 0
+    assert refspace.read_nrrd(labels[0]).shape == space.annotation.shape
+    result = run("downsample", store, *words, "--to", "1600", "-o", tmp_path / "d.nrrd")
+    assert result.exit_code == 0, result.output
+    expected = space.downsample(1600).annotation
+    np.testing.assert_array_equal(refspace.read_nrrd(tmp_path / "d.nrrd"), expected)
+
+
+def test_structures_given_beside_a_store(store: Path, tmp_path: Path) -> None:
+    node = {"id": 672, "acronym": "x", "name": "y", "rgb_triplet": [1, 2, 3]}
+    tree = refspace.StructureTree([node | {"structure_id_path": [672]}])
+    refspace.write_structures(tmp_path / "tree.json", tree)
+    result = run("counts", store, tmp_path / "tree.json", "-s", "x")
+    assert result.exit_code == 0, result.output
+    assert "ids that the structures lack" in result.stderr
+    labels = [tmp_path / "l.nrrd", tmp_path / "l.txt"]
+    assert run("export", "itksnap", store, tmp_path / "tree.json", *labels).exit_code == 0
+    assert labels[1].read_text().splitlines()[0].split()[0] == "672"
+
+
+def test_a_store_at_a_url(space: refspace.ReferenceSpace) -> None:
+    url = "memory://cli/atlas"  # which does not end in .zarr
+    space.to_zarr(url, overwrite=True)
+    result = run("counts", url, "-s", "CP")
+    assert int(result.stdout.split()[-2]) == space.total_voxel_map[672]
+    facts = json.loads(run("info", url, "--json").stdout)
+    assert facts["stored_bytes"] > 1000
+    zarr.create_array(f"{url}-bare", shape=(2, 2, 2), dtype="u4", chunks=(2, 2, 2))
+    bare = run("info", f"{url}-bare", "--resolution", "25")
+    assert bare.stdout.endswith("size not recorded\n")
+    assert run("verify", url).stdout.endswith("every one of 1 chunks is proven to be as written\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("counts", "{0}"), 2, "{0} names no structures: give a structures file after it"),
+        (("counts", "no.nrrd", "{1}"), 2, "no.nrrd does not exist; give an NRRD file, or the path"),
+        (("downsample", "no.nrrd", "--to", "9"), 2, "no.nrrd does not exist; give an NRRD file"),
+        (("convert", "no.nrrd", "{1}", "a.zarr"), 2, "no.nrrd does not exist; give an NRRD file"),
+        (("counts", "."), 2, ". is a folder, and no zarr store; give an NRRD file, or the path"),
+        (("counts", "{0}", "{1}", "{1}"), 2, "there is an argument too many: {1}"),
+        (("export", "itksnap", "{2}", "a.nrrd"), 2, "Missing argument 'LABELS_NRRD'"),
+        (("counts", "no.zarr"), 1, "there is no zarr store at no.zarr"),
+        (("counts", "memory://no/store"), 1, "there is no zarr store at memory://no/store"),
+        (("counts", "nope://a/b"), 1, "nope://a/b: cannot be reached: Protocol not known: nope"),
+        (("counts", "{2}", "--resolution", "3"), 1, "has no level of 3 µm; it has 400, 800 µm"),
+        (("mask", "{2}", "-s", "CP", "-o", "{2}"), 2, "would be overwritten; give another name"),
+        (("mask", "{2}", "-s", "CP", "-o", "{2}/m"), 2, "/m lies in what is read; give another"),
+        (("downsample", "{2}", "--to", "9", "-o", "{2}/d.nrrd"), 2, "lies in what is read"),
+        (("info", "no.zarr"), 1, "there is no zarr store at no.zarr"),
+        (("info", "{0}"), 1, "there is no zarr store at {0}"),
+        (("verify", "no.zarr"), 1, "there is no zarr store at no.zarr"),
+        (("convert", "{0}", "{1}", "a.zarr", "--chunks", "2,2"), 2, "is not a number of voxels"),
+        (("convert", "{0}", "{1}", "a.zarr", "--chunks", "1.5"), 2, "is not a number of voxels"),
+        (("convert", "{0}", "{1}", "a.zarr", "--chunks", "0"), 1, "give at least one voxel"),
+        (("convert", "{0}", "{1}", "a.zarr", "--shards", "3"), 1, "are no multiples of chunks"),
+        (("convert", "{0}", "{1}", "a.zarr", "--memory", "much"), 1, "a text like '500 MB'"),
+        (("convert", "{0}", "{1}", "a.zarr", "--workers", "0"), 2, "0 is not in the range x>=1"),
+        (("convert", "{0}", "{1}", "a.zarr", "--provenance", "a"), 2, "'a' is no KEY=VALUE, like"),
+        (("convert", "{0}", "{1}", "a.zarr", "--provenance", "=a"), 2, "'' is no KEY=VALUE, like"),
+        (("convert", "{0}", "{1}", "{2}"), 1, "exists; give another name, or replace it with"),
+        (("convert", "{0}", "{1}", "no/a.zarr"), 1, "no does not exist; make it, then try again"),
+        (("convert", "{0}", "no.json", "a.zarr"), 1, "No such file or directory: "),
+        (("convert", "{0}", "{1}", "a.zarr", "--template", "no.nrrd"), 1, "No such file"),
+    ],
+)
+def test_misuse_is_told_in_a_line(
+    atlas: list[str],
+    store: Path,
+    words: tuple[str, ...],
+    code: int,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*(word.format(*atlas, store) for word in words))
+    assert result.exit_code == code, result.output
+    assert said.format(*atlas, store) in last_line(result)
+    assert list(tmp_path.iterdir()) == []
+
+
+# ----- convert
+
+
+def test_convert(atlas: list[str], space: refspace.ReferenceSpace, tmp_path: Path) -> None:
+    template = space.annotation.copy(data=space.annotation.data % 251).astype("u1")
+    refspace.write_nrrd(tmp_path / "template.nrrd", template)
+    url = tmp_path / "atlas.zarr"
+    words = ["--chunks", "10,20,8", "--shards", "20,20,16", "--memory", "1 MB", "--workers", "1"]
+    words += ["--template", str(tmp_path / "template.nrrd")]
+    words += ["--provenance", "licence=CC0", "--provenance", "note=a=b"]
+    result = run("convert", *atlas, url, *words)
+    assert result.exit_code == 0, result.output
+    stored = refspace.open(url)
+    np.testing.assert_array_equal(stored.annotation, space.annotation)
+    np.testing.assert_array_equal(stored.template, template)
+    assert stored.provenance["licence"] == "CC0"
+    assert stored.provenance["note"] == "a=b"
+    facts = json.loads(run("info", url, "--json").stdout)
+    assert facts["levels"][0]["chunks"] == [10, 20, 8]
+    assert facts["levels"][0]["shards"] == [20, 20, 16]
+    (line,) = result.stdout.splitlines()
+    assert line.startswith(
+        f"wrote {url}: 33 × 20 × 28 voxels, levels of 400, 800 µm, 488 structures, "
+        f"{size_text(facts['stored_bytes'])}, digest {facts['digest']}, "
+    )
+    assert result.stderr.startswith("converting … ")
+    again = run("convert", *atlas, url, *words, "--resume")
+    assert again.stdout.startswith(f"{url} was complete: 33 × 20 × 28 voxels, ")
+    anew = run("convert", *atlas, url, "--overwrite")
+    assert anew.stdout.startswith(f"wrote {url}: ")
+    assert refspace.open(url).template is None
+
+
+def test_convert_from_a_store(store: Path, atlas: list[str], tmp_path: Path) -> None:
+    result = run("convert", store, atlas[1], tmp_path / "b.zarr", "--resolution", "800")
+    assert result.exit_code == 0, result.output
+    volume = refspace.open(tmp_path / "b.zarr").annotation
+    np.testing.assert_array_equal(volume, refspace.open(store, resolution=800).annotation)
+
+
+def start(*words: object) -> "subprocess.Popen[str]":
+    code = "from refspace.cli import main; main(prog_name='refspace')"
+    command = [sys.executable, "-c", code, *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+def test_an_interrupted_conversion_says_how_to_go_on(atlas: list[str], tmp_path: Path) -> None:
+    url, partial = tmp_path / "atlas.zarr", tmp_path / ".atlas.zarr.partial"
+    words = ["convert", *atlas, url, "--chunks", "1,20,28"]
+    process = start(*words)
+    while process.poll() is None and not list(partial.glob("s0/annotation/c/*")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert output == ""
+    note = f"what is done lies in {partial}; continue it with --resume (Python: resume=True)"
+    assert errors.splitlines() == ["converting … stopped", f"Interrupted; {note}"]
+    for command in ("info", "verify", "counts"):
+        result = run(command, url)
+        assert result.exit_code == 1
+        assert f"an unfinished conversion lies in {partial}" in last_line(result)
+        assert last_line(result).endswith("run it again with --resume (Python: resume=True)")
+    assert "continue it with --resume" in last_line(run(*words))
+    assert run(*words, "--resume").stdout.startswith(f"wrote {url}: ")
+    assert run("verify", url).exit_code == 0
+
+
+# ----- info
+
+
+def test_info(store: Path) -> None:
+    result = run("info", store)
+    assert result.exit_code == 0, result.output
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    facts = json.loads(run("info", store, "--json").stdout)
+    size = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
+    assert lines == [
+        f"{store}: store of refspace, format 1 (OME-Zarr 0.5)",
+        "",
+        "level resolution shape dtype chunks shards",
+        "s0/annotation 400 µm 33 × 20 × 28 uint32 20 none",
+        "s1/annotation 800 µm 16 × 10 × 14 uint32 20 none",
+        "",
+        "extent 13.2 × 8 × 11.2 mm",
+        "orientation PIR: ap grows to posterior, dv grows to inferior, ml grows to right",
+        f"structures 488, {facts['structures_with_voxels']} of them with voxels",
+        "template none",
+        f"provenance, source {facts['provenance']['source']}",
+        "provenance, licence none",
+        f"provenance, converter refspace {refspace.__version__}",
+        f"digest {facts['digest']}",
+        f"stored {size_text(size)}",
+    ]
+
+
+def test_info_as_json(store: Path, space: refspace.ReferenceSpace) -> None:
+    facts = json.loads(run("info", store, "--json").stdout)
+    with_voxels = sum(1 for voxels in space.total_voxel_map.values() if voxels)
+    assert facts.pop("digest") == zarr.open_group(store, mode="r").attrs["refspace"]["digest"]
+    assert facts.pop("provenance")["licence"] == "none"
+    assert facts.pop("stored_bytes") > 0
+    assert [level.pop("resolution_um") for level in facts["levels"]] == [[400] * 3, [800] * 3]
+    assert facts.pop("levels")[0] == {
+        "path": "s0/annotation",
+        "shape": [33, 20, 28],
+        "dtype": "uint32",
+        "chunks": [20, 20, 20],
+        "shards": None,
+    }
+    assert facts == {
+        "url": str(store),
+        "kind": "refspace",
+        "format": 1,
+        "ome_zarr": "0.5",
+        "extent_mm": [13.2, 8.0, 11.2],
+        "origin_um": [0, 0, 0],
+        "orientation": "PIR",
+        "directions": {"ap": "posterior", "dv": "inferior", "ml": "right"},
+        "structures": 488,
+        "structures_with_voxels": with_voxels,
+        "template": False,
+    }
+
+
+def test_info_reads_no_voxel(store: Path, tmp_path: Path) -> None:
+    bare = Path(shutil.copytree(store, tmp_path / "atlas.zarr"))
+    for path in bare.glob("s*/annotation/c"):
+        shutil.rmtree(path)
+    assert run("info", bare).exit_code == 0
+
+
+def test_info_of_stores_of_other_programs(tmp_path: Path) -> None:
+    array = zarr.create_array(tmp_path / "a.zarr", shape=(4, 3, 2), chunks=(2, 2, 2), dtype="u2")
+    array[...] = 7
+    result = run("info", tmp_path / "a.zarr")
+    assert "is an array without geometry; give its resolution in µm" in last_line(result)
+    result = run("info", tmp_path / "a.zarr", "--resolution", "25")
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert lines[0].endswith("a.zarr: array without metadata of OME-Zarr (zarr 3)")
+    assert lines[3] == "(root) 25 µm 4 × 3 × 2 uint16 2 none"
+    assert "structures none stated; commands need a STRUCTURES file" in lines
+    assert "digest none" in lines
+    scale = [{"type": "scale", "scale": [25.0] * 3}]
+    group = zarr.open_group(tmp_path / "b.zarr", mode="w")
+    group.create_array("0", shape=(4, 3, 2), chunks=(2, 2, 2), dtype="u2")
+    image = {
+        "axes": [{"name": n, "type": "space", "unit": "micrometer"} for n in "zyx"],
+        "datasets": [{"path": "0", "coordinateTransformations": scale}],
+    }
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [image], "image-label": {}}
+    assert "they run (z: nothing, y: nothing, x: nothing)" in last_line(
+        run("info", tmp_path / "b.zarr")
+    )
+    result = run("info", tmp_path / "b.zarr", "--orientation", "RAS")
+    assert result.stdout.splitlines()[0].endswith(
+        "b.zarr: label image of OME-Zarr 0.5, not of refspace"
+    )
+    assert "ml grows to right, ap grows to anterior, dv grows to superior" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        *[(0, "0 bytes"), (999, "999 bytes"), (1000, "1 kB"), (5_424_288, "5.42 MB")],
+        *[(3 * 10**9, "3 GB"), (2 * 10**16, "2e+04 TB"), (None, "size not recorded")],
+    ],
+)
+def test_sizes(size: int | None, text: str) -> None:
+    assert size_text(size) == text
+
+
+# ----- verify
+
+
+def test_verify(store: Path, tmp_path: Path) -> None:
+    result = run("verify", store, "--workers", "1")
+    assert result.exit_code == 0
+    assert result.stdout == f"{store}: every one of 5 chunks is proven to be as written\n"
+    damaged = Path(shutil.copytree(store, tmp_path / "atlas.zarr"))
+    (damaged / "s0/annotation/c/0/0/0").unlink()
+    (damaged / "s1/annotation/c/0/0/0").write_bytes(b"")
+    (damaged / "extra").touch()
+    result = run("verify", damaged)
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("s1/annotation/c/0/0/0: cannot be decoded: ")
+    assert lines[1:] == [
+        "s0/annotation/c/0/0/0: is missing",
+        "extra: belongs to nothing in the store; remove it",
+        f"{damaged} has 3 faults",
+    ]
+    assert "Traceback" not in result.stderr
+    (damaged / "zarr.json").write_text("{")
+    result = run("verify", damaged)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("zarr.json: is no JSON")
+
+
+# ----- what is common to all commands
+
+
+def failing(error: BaseException) -> Any:
+    def command(*_: Any, **__: Any) -> None:
+        error.add_note("it was noted that X")
+        raise error
+
+    return command
+
+
+def test_notes_of_errors_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores.info, "callback", failing(StoreError("it failed")))
+    result = run("info", "x.zarr")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: it failed; it was noted that X\n"
+
+
+def test_an_interruption_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores.info, "callback", failing(KeyboardInterrupt()))
+    result = run("info", "x.zarr")
+    assert result.exit_code == 130
+    assert result.stderr == "Interrupted; it was noted that X\n"
+
+
+def test_warnings_are_one_line(store: Path, tmp_path: Path) -> None:
+    damaged = Path(shutil.copytree(store, tmp_path / "atlas.zarr"))
+    (damaged / "label_index/s0/table/c/0/0").unlink()
+    said = f"Warning: {damaged}: the label index of s0/annotation is not used: "
+    process = start("counts", damaged, "-s", "CP")
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Caudoputamen" in output
+    warned, counted = errors.splitlines()
+    assert warned.startswith(said)
+    assert counted.startswith("counting voxels … ")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        shown = warnings.showwarning
+        result = run("info", damaged)
+        assert warnings.showwarning is shown
+    assert result.stderr.startswith(said)
+    assert ["structures", "488"] in [line.split() for line in result.stdout.splitlines()]
+
+
+# ----- progress
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[float]:
+    """Time, on what is a terminal as long as it is captured."""
+    now = [0.0]
+    monkeypatch.setattr("refspace.cli.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True)
+    return now
+
+
+def drawn(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err.replace("\r\033[K", "|")
+
+
+def test_progress_of_blocks(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with BlockProgress("converting") as progress:
+        clock[0] = 2
+        progress(100, 400)
+        assert drawn(capsys) == "|converting … 25 %, 100 of 400 blocks, 2 s"
+        clock[0] = 62
+        progress(120, 400)
+        text = "|converting … 30 %, 120 of 400 blocks, 1 min 02 s, about 14 min 28 s left"
+        assert drawn(capsys) == text
+        clock[0] = 62.05
+        progress(121, 400)  # too soon to be drawn
+        clock[0] = 7325
+        progress(399, 400)
+        assert drawn(capsys) == "|converting … 99 %, 399 of 400 blocks, 2 h 02 min, about 24 s left"
+    assert drawn(capsys) == "|converting … 7325.0 s\n"
+    assert progress.seconds == 7325
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(StoreError("x"), "failed"), (KeyboardInterrupt(), "stopped")]
+)
+def test_progress_of_what_does_not_end(
+    error: BaseException, said: str, clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(type(error)), BlockProgress("converting"):
+        raise error
+    assert drawn(capsys) == f"|converting … {said}\n"
+
+
+def test_progress_beside_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with BlockProgress("converting") as progress:
+        progress(0, 4)
+        progress(4, 4)
+    assert capsys.readouterr().err == f"converting … {progress.seconds:.1f} s\n"

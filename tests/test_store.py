@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import tempfile
 import warnings
 from dataclasses import replace
@@ -62,6 +63,14 @@ ODD_NODES = [
         "note": {"of": ["several", None]},
     },
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_sync():
+    """Not to wait for the disk: what a power cut leaves is tested where stores are staged."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
 
 
 def url_in_memory():

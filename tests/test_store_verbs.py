@@ -306,20 +306,29 @@ def plain():
     return ReferenceSpace(TREE, labelled(VOXELS, GRID))
 
 
-@pytest.fixture(scope="module", params=PLACES.values(), ids=PLACES)
+@pytest.fixture(scope="module")
+def answers():
+    """What the verbs gave in memory, so that they need not be asked for every place."""
+    return {}
+
+
+@pytest.fixture(scope="module", params=PLACES)
 def pair(request, plain, tmp_path_factory):
     """The space elsewhere, and what it should be."""
-    way, part = request.param
+    way, part = PLACES[request.param]
     url = str(tmp_path_factory.mktemp("verbs") / "atlas.zarr")
     return place(plain, way(plain, CUT, url), part)
 
 
-@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
-@pytest.mark.parametrize("asked", QUESTIONS.values(), ids=QUESTIONS)
-def test_verbs(pair, verb, asked):
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("asked", QUESTIONS)
+def test_verbs(pair, answers, verb, asked):
     found, expected = pair
+    question = expected, verb, asked
     with dask.config.set(scheduler="sync"):
-        assert_same(outcome(verb, found, asked), outcome(verb, expected, asked))
+        if question not in answers:
+            (answers[question],) = dask.compute(outcome(VERBS[verb], expected, QUESTIONS[asked]))
+        assert_same(outcome(VERBS[verb], found, QUESTIONS[asked]), answers[question])
 
 
 def test_validation_is_of_the_tree_as_it_is(plain):
@@ -329,7 +338,7 @@ def test_validation_is_of_the_tree_as_it_is(plain):
     assert space.validate().unassigned == ()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [in_dask, measured, stored])
 @pytest.mark.parametrize(("id_type", "largest"), [("u1", 255), ("u2", 65535), ("i4", 2**31 - 1)])
 def test_itksnap_ids_at_the_limit(way, id_type, largest):
     tree = StructureTree([{"id": 8, "acronym": "s8", "rgb_triplet": [1, 2, 3]}])
@@ -373,7 +382,7 @@ def situations(draw):
 
 
 @given(situations(), st.sampled_from(WAYS))
-@settings(max_examples=20)
+@settings(max_examples=15)
 def test_verbs_of_any_volume(situation, way):
     plain, cut, part, asked = situation
     with dask.config.set(scheduler="sync"), memory_url() as url:

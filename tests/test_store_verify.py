@@ -321,6 +321,17 @@ def test_a_level_that_is_not_made_of_the_one_before(name, tmp_path, monkeypatch)
     ]
 
 
+def test_a_coarser_chunk_that_is_gone_when_it_is_compared(store, monkeypatch):
+    read, reads, key = Location.read, Counter(), "s1/annotation/c/0/0/0"
+
+    def once(self, name):
+        reads[name] += 1
+        return None if name == key and reads[name] > 1 else read(self, name)
+
+    monkeypatch.setattr(Location, "read", once)
+    assert lines(store) == [f"{key}: is missing"]
+
+
 # ----- records
 
 DIGESTS = "label_index/s0/annotation_sha256"

@@ -1,5 +1,6 @@
 """From the files and arrays in which atlases come to a store, in bounded memory."""
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -166,7 +167,7 @@ def convert(
 def _bytes(memory: int | str) -> int:
     try:
         size = int(dask.utils.parse_bytes(memory))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise GridError(f"memory is {memory!r}; give bytes, or a text like '500 MB'") from error
     if size < 1:
         raise GridError(f"memory is {memory!r}; give a positive number of bytes")
@@ -255,8 +256,8 @@ def _streamed(
         needed = stream.slab_bytes(thickness)
         if needed > memory * _SHARE_OF_STREAM:
             raise GridError(
-                f"{thickness} layers of {stream.header.path} take {needed / 1e6:.0f} MB at a time; "
-                f"give memory of at least {needed / _SHARE_OF_STREAM / 1e6:.0f} MB, or chunks with "
+                f"{thickness} layers of {stream.header.path} take {needed / 1e6:.1f} MB at a time; "
+                f"give memory of {math.ceil(needed / _SHARE_OF_STREAM / 1e6)} MB, or chunks with "
                 "fewer voxels along the last axis, like chunks=(128, 128, 32)"
             )
 

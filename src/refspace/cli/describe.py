@@ -108,11 +108,11 @@ def _table(levels: Sequence[dict[str, Any]]) -> list[str]:
     rows = [
         (
             level["path"] or "(root)",
-            f"{_short(level['resolution_um'])} µm",
+            f"{short_text(level['resolution_um'])} µm",
             _times(level["shape"]),
             level["dtype"],
-            _short(level["chunks"]),
-            _short(level["shards"]) if level["shards"] else "none",
+            short_text(level["chunks"]),
+            short_text(level["shards"]) if level["shards"] else "none",
         )
         for level in levels
     ]
@@ -127,7 +127,7 @@ def _times(numbers: Iterable[object]) -> str:
     return " × ".join(map(str, numbers))
 
 
-def _short(numbers: Sequence[float]) -> str:
+def short_text(numbers: Sequence[float]) -> str:
     """One number where all are the same."""
     return _times(f"{n:g}" for n in (numbers[:1] if len(set(numbers)) == 1 else numbers))
 

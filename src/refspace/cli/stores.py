@@ -75,13 +75,13 @@ def convert(annotation: str, structures_file: str, target: str, **options: Any) 
 
 
 def _summary(target: str, space: "ReferenceSpace") -> str:
-    from refspace.cli.describe import size_text, stored_bytes
+    from refspace.cli.describe import short_text, size_text, stored_bytes
     from refspace.store import open_atlas
 
     atlas = open_atlas(target)
     facts = [
         f"{' × '.join(map(str, space.grid.shape))} voxels",
-        f"levels of {', '.join(f'{level.grid.spacing[0]:g}' for level in atlas.levels)} µm",
+        f"levels of {', '.join(short_text(level.grid.spacing) for level in atlas.levels)} µm",
         f"{len(space.structure_tree)} structures",
         size_text(stored_bytes(atlas)),
         f"digest {(atlas.facts or {}).get('digest')}",

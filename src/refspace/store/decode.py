@@ -43,6 +43,7 @@ def _is_plain_zstd(array: "Array[Any]") -> bool:
     """Whether blocks are arrays in C order, compressed with zstd and nothing else."""
     match getattr(array.metadata, "codecs", ()):
         case (BytesCodec() as order, ZstdCodec()):
-            little = order.endian is None or order.endian.value == "little"
+            # A text from zarr 3.2 on, an enumeration before.
+            little = getattr(order.endian, "value", order.endian) in (None, "little")
             return little and array.dtype.isnative
     return False
