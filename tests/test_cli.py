@@ -75,7 +75,11 @@ def test_demo(tmp_path: Path) -> None:
     result = run("demo", folder, "--resolution", 200)
     assert result.exit_code == 0, result.output
     assert "Isocortex" in result.stdout
-    assert "wrote 11 files" in result.stdout
+    assert f"wrote into {folder}:" in result.stdout
+    assert (
+        refspace.open(folder / "atlas.zarr").total_voxel_map
+        == refspace.phantom(200).total_voxel_map
+    )
     assert "computing the sample brain … " in result.stderr
     for plane in ("coronal", "horizontal", "sagittal"):
         png = (folder / f"slice_{plane}.png").read_bytes()

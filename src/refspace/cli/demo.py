@@ -9,11 +9,12 @@ from typing import Any
 
 import click
 
-from refspace.cli.progress import Progress
+from refspace.cli.progress import BlockProgress, Progress
 from refspace.cli.tables import counts_table, format_table
+from refspace.conversion import convert
 from refspace.errors import GridError
 from refspace.formats.nrrd import write_nrrd
-from refspace.formats.structures import read_structures, write_structures
+from refspace.formats.structures import write_structures
 from refspace.grid import spacing_of
 from refspace.plotting import PLANES, save_slice
 from refspace.reference_space import ReferenceSpace
@@ -48,23 +49,32 @@ def run_demo(folder: Path, resolution: Any) -> None:
         )
     sample = phantom(resolution)
     folder.mkdir(parents=True, exist_ok=True)
-    atlas = folder / "annotation.nrrd", folder / "structures.json"
+    atlas = folder / "annotation.nrrd", folder / "structures.json", folder / "atlas.zarr"
     space = _make_atlas(*atlas, sample)
     _print_counts(space)
     written = [*atlas, *_write_masks(space, folder), *_write_slices(space, folder)]
     written += _write_coarse(space, folder)
-    click.echo(f"\nwrote {len(written)} files into {folder}:")
+    click.echo(f"\nwrote into {folder}:")
     for path in written:
-        click.echo(f"  {path.name:22} {path.stat().st_size / 1000:7.0f} kB")
-    click.echo(_next_steps(*atlas))
+        click.echo(f"  {path.name:22} {_size(path) / 1000:7.0f} kB")
+    click.echo(_next_steps(atlas[-1]))
 
 
-def _make_atlas(annotation: Path, structures: Path, sample: ReferenceSpace) -> ReferenceSpace:
-    """Write the sample to files, and open those as a user would open an atlas."""
+def _make_atlas(
+    annotation: Path, structures: Path, store: Path, sample: ReferenceSpace
+) -> ReferenceSpace:
+    """Write the sample to files, and convert those as a user would convert an atlas."""
     with Progress("computing the sample brain"):
         write_nrrd(annotation, sample.annotation)
     write_structures(structures, sample.structure_tree)
-    return ReferenceSpace(read_structures(structures), annotation)
+    with BlockProgress("converting it to a store") as progress:
+        return convert(annotation, structures, store, overwrite=True, progress=progress)
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _write_masks(space: ReferenceSpace, folder: Path) -> Iterator[Path]:
@@ -95,16 +105,16 @@ def _write_coarse(space: ReferenceSpace, folder: Path) -> list[Path]:
 
 def _print_counts(space: ReferenceSpace) -> None:
     click.echo(repr(space), err=True)
-    with Progress("counting the voxels of every structure"):
+    with Progress("counting the voxels of every structure, from the label index"):
         counts = space.voxel_counts()
     divisions = space.structure_tree.get_structures_by_set_id(MAJOR_DIVISIONS_SET)
     click.echo(format_table(counts_table(counts, [node["id"] for node in divisions])))
 
 
-def _next_steps(annotation: Path, structures: Path) -> str:
-    atlas = shlex.join([str(annotation), str(structures)])
-    picture = shlex.quote(str(annotation.with_name("motor.png")))
-    masks = shlex.quote(str(annotation.with_name("masks")))
+def _next_steps(store: Path) -> str:
+    atlas = shlex.quote(str(store))
+    picture = shlex.quote(str(store.with_name("motor.png")))
+    masks = shlex.quote(str(store.with_name("masks")))
     # As it was called, where the environment is not active.
     refspace = "refspace" if shutil.which("refspace") else shlex.quote(sys.argv[0])
     return (
@@ -112,5 +122,7 @@ def _next_steps(annotation: Path, structures: Path) -> str:
         f"  {refspace} counts {atlas} -s Isocortex,CP,TH\n"
         f"  {refspace} slice {atlas} --axis horizontal --outline MOp -o {picture}\n"
         f"  {refspace} mask {atlas} -s VISp,MOp -o {masks}\n"
-        "The same commands take your own NRRD annotation and structures file."
+        f"  {refspace} info {atlas}\n"
+        "The same commands take your own NRRD annotation and structures file, of which\n"
+        f"'{refspace} convert' makes a store like this one."
     )

@@ -48,7 +48,7 @@ def tree_of(
 
 
 def _dataset(level: Mapping[str, xr.DataArray]) -> xr.Dataset:
-    """Volumes side by side; xarray would widen them where their centres differ in the last digit."""
+    """Volumes side by side; xarray would widen them where centres differ in the last digit."""
     centres = level["annotation"].coords
     return xr.Dataset({name: volume.assign_coords(centres) for name, volume in level.items()})
 

@@ -53,8 +53,8 @@ def _part_shape(data: dask.array.Array, block_shape: Sequence[int], memory: int)
     smallest = math.prod(shape) * data.dtype.itemsize
     if smallest > memory:
         raise GridError(
-            f"one block of the store holds {smallest} bytes, and parts may take {memory}; give more "
-            "memory, or smaller chunks or shards"
+            f"one block of the store holds {smallest} bytes, and parts may take {memory}; give "
+            "more memory, or smaller chunks or shards"
         )
     while (axis := _axis_to_grow(data, shape)) is not None:
         grown = list(shape)

@@ -75,9 +75,18 @@ class Location:
         return data
 
     def size(self, key: str) -> int:
-        """Bytes of an object as it is stored."""
+        """Bytes of an object as it is stored.
+
+        Raises
+        ------
+        StoreError
+            If that cannot be told.
+        """
         file_system, path = self._resolved()
-        return int(file_system.size(f"{path}/{key}"))
+        try:
+            return int(file_system.size(f"{path}/{key}"))
+        except Exception as error:  # whatever the file system's own library raises
+            raise StoreError(f"{self.url}: {key} cannot be found: {error!r}") from error
 
     def write(self, key: str, data: bytes) -> None:
         """Store an object."""

@@ -29,6 +29,8 @@ from refspace.volume import labelled
 
 # A brain at 1 µm has blocks of 128³ by the thousand; a million take seconds to name.
 _LONGEST, _MOST_BLOCKS = 10**7, 10**7
+# There in every store of refspace, and in no other.
+OURS = f"label_index/{ROOT}"
 _AGAIN = "convert it again, or copy it again from where it is whole"
 
 
@@ -226,7 +228,12 @@ def open_atlas(
     location = Location(url, storage_options or {})
     root = location.read(ROOT)
     if root is not None and "refspace" in (document := _document(location, root))["attributes"]:
-        return _own(location, document)
+        return _own(location, document, orientation)
+    if root is not None and location.read(OURS) is not None:
+        # Without a digest that proves anything, it must not pass for a store of others.
+        raise FormatError(
+            f"{location.url}: what refspace wrote about the store into {ROOT} is gone; {_AGAIN}"
+        )
     try:
         return _foreign(location, root is not None, resolution, orientation)
     except (FormatError, GridError) as error:
@@ -250,7 +257,7 @@ def _document(location: Location, data: bytes) -> dict[str, Any]:
     return document
 
 
-def _own(location: Location, document: Mapping[str, Any]) -> StoredAtlas:
+def _own(location: Location, document: Mapping[str, Any], orientation: str | None) -> StoredAtlas:
     """A store of ours, once its metadata is proven to be what was written."""
     attributes = document["attributes"]
     facts = attributes["refspace"]
@@ -259,7 +266,7 @@ def _own(location: Location, document: Mapping[str, Any]) -> StoredAtlas:
         digest = metadata_digest(document)
     except KeyError as error:
         raise FormatError(f"{location.url}: {ROOT} has no {error}; {_AGAIN}") from error
-    if digest != facts.get("metadata_sha256"):
+    if digest != facts.get("metadata_sha256") or document.get("node_type") != "group":
         raise FormatError(
             f"{location.url}: {ROOT} is not what was written: it is damaged, or was changed; "
             f"{_AGAIN}"
@@ -269,7 +276,11 @@ def _own(location: Location, document: Mapping[str, Any]) -> StoredAtlas:
         tuple(
             StoredLevel(dataset.path, grid, arrays[dataset.path])
             for dataset in multiscale.datasets
-            for grid, _ in [ome.grid_of_level(multiscale, dataset, arrays[dataset.path].shape)]
+            for grid, _ in [
+                ome.grid_of_level(
+                    multiscale, dataset, arrays[dataset.path].shape, orientation=orientation
+                )
+            ]
         )
         for multiscale in ome.read_multiscales(attributes)
     ]

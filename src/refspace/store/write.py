@@ -386,7 +386,8 @@ def write_atlas(
         If a store would be removed while it is read, or as `open_staging` says.
     """
     place = Location(target, storage_options or {})
-    if place.local_path is None and place.url in [Location(url).url for url in reads]:
+    within = (Location(url).url for url in reads)
+    if place.local_path is None and any(f"{url}/".startswith(f"{place.url}/") for url in within):
         # On a file system the old store stays until the new one is complete.
         raise StoreError(f"{target} would be written over while it is read; give another URL")
     # What the store cannot hold is refused before anything is written.

@@ -6,18 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from refspace.errors import GridError, RefspaceError, StoreError
+from refspace.errors import GridError, RefspaceError
 from refspace.store.location import Location
 from refspace.store.metadata import ROOT
-from refspace.store.read import StoredAtlas, open_atlas
+from refspace.store.read import OURS, StoredAtlas, open_atlas
 from refspace.store.staging.job import MARKERS
 from refspace.store.stored_array import Box, StoredArray, boxes
 from refspace.store.verify.proof import Proof
 from refspace.store.verify.report import Fault, Report, said
 from refspace.store.write import Progress
-
-# There in every store of ours, and in no other, whatever became of its root.
-_OURS = f"label_index/{ROOT}"
 
 
 def verify_store(
@@ -81,10 +78,8 @@ def verify_store(
             resolution=resolution,
             orientation=orientation,
         )
-        if atlas.facts is None and location.read(_OURS) is not None:
-            raise StoreError("what refspace wrote about the store is not there any more")
     except RefspaceError as error:
-        ours = location.read(_OURS) is not None
+        ours = location.read(OURS) is not None
         there = [ROOT] if ours else [key for key in MARKERS if location.read(key) is not None]
         # What a store of another program leaves open, like its orientation, is no damage.
         if not there or (isinstance(error, GridError) and not ours):
