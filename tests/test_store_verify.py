@@ -466,7 +466,7 @@ def without(*keys):
     ("change", "said"),
     [
         (without("attributes"), "what refspace wrote about the store into zarr.json is gone"),
-        (without("attributes", "refspace"), "what refspace wrote about the store into zarr.json is gone"),
+        (without("attributes", "refspace"), "what refspace wrote about the store into zarr.json"),
         (without("attributes", "ome"), "has no 'ome'; convert it again"),
         (without("attributes", "ome", "image-label"), "is not what was written: it is damaged"),
         (without("attributes", "refspace", "digest"), "is not what was written: it is damaged"),

@@ -103,7 +103,7 @@ class StoredAtlas:
 
     def volume(self, number: int, name: str = "annotation") -> xr.DataArray:
         """Lazy ``annotation`` or ``template`` of a level, with coordinates."""
-        level = (self.levels if name == "annotation" else self.template)[number]
+        level = self._levels(name)[number]
         self._refuse_huge(level)
         data = level.array.as_dask(self._token(level))
         if data.ndim > 3:
@@ -125,7 +125,7 @@ class StoredAtlas:
         if expected is None:
             return None
         try:
-            table = self._small_array(f"label_index/s{number}/table", len(FIELDS))
+            table = self._small_array(f"label_index/s{number}/table", (len(FIELDS), None))
             if hashlib.sha256(table.tobytes()).hexdigest() != expected:
                 raise FormatError("it is the index of another volume")
             return LabelIndex(level.array.shape, level.array.blocks, table)
@@ -139,12 +139,14 @@ class StoredAtlas:
 
     def stored_bytes(self, number: int, name: str = "annotation") -> NDArray[np.int64]:
         """Bytes that each block takes in the store, in C order of their numbers."""
-        return self._small_array(f"label_index/s{number}/{name}_stored_bytes")
+        blocks = self._count(self._levels(name)[number])
+        return self._small_array(f"label_index/s{number}/{name}_stored_bytes", (blocks,))
 
     def block_sha256(self, number: int, name: str = "annotation") -> NDArray[np.uint8]:
         """Digest of the voxels of each block, in C order of their numbers."""
-        level = (self.levels if name == "annotation" else self.template)[number]
-        digests = self._small_array(f"label_index/s{number}/{name}_sha256", dtype=np.uint8)
+        level = self._levels(name)[number]
+        shape = (self._count(level), hashlib.sha256().digest_size)
+        digests = self._small_array(f"label_index/s{number}/{name}_sha256", shape, np.uint8)
         array = level.array
         found = voxel_digest(array.shape, array.dtype, array.blocks, digests.tobytes())
         if found != self._array_facts(level).get("voxels"):
@@ -153,10 +155,17 @@ class StoredAtlas:
 
     # ----- parts
 
+    def _levels(self, name: str) -> tuple[StoredLevel, ...]:
+        return self.levels if name == "annotation" else self.template
+
+    def _count(self, level: StoredLevel) -> int:
+        """Number of the blocks of a level, without their names."""
+        sides = zip(level.array.shape, level.array.block_shape, strict=True)
+        return math.prod(-(-count // size) for count, size in sides)
+
     def _refuse_huge(self, level: StoredLevel) -> None:
         """Refuse what damaged metadata ask for, before the names of its blocks fill the memory."""
-        array = level.array
-        blocks = math.prod(-(-n // s) for n, s in zip(array.shape, array.block_shape, strict=True))
+        array, blocks = level.array, self._count(level)
         if max(array.shape) > _LONGEST or blocks > _MOST_BLOCKS:
             raise FormatError(
                 f"{self.location.url}: {level.path or 'the array'} has the shape {array.shape} in "
@@ -179,21 +188,26 @@ class StoredAtlas:
         return {
             str(dim): (
                 dim,
-                self._small_array(f"s{number}/{dim}", volume.sizes[dim], np.float64),
+                self._small_array(f"s{number}/{dim}", (volume.sizes[dim],), np.float64),
                 volume[dim].attrs,
             )
             for dim in volume.dims
         }
 
     def _small_array(
-        self, path: str, rows: int | None = None, dtype: Any = np.int64
+        self, path: str, shape: Sequence[int | None], dtype: Any = np.int64
     ) -> NDArray[Any]:
+        """Values of an array, once it is known to be of a shape; None stands for any length."""
         if path not in self.arrays:
             raise FormatError(f"{self.location.url}: there is no {path}; {_AGAIN}")
-        values = self.arrays[path][()]
-        if values.dtype != dtype or (rows is not None and values.shape[:1] != (rows,)):
+        array = self.arrays[path]
+        fits = len(array.shape) == len(shape) and all(
+            n == m or (m is None and n <= _LONGEST)
+            for n, m in zip(array.shape, shape, strict=True)
+        )
+        if not fits or array.dtype != dtype:
             raise FormatError(f"{self.location.url}: {path} is not what it should be; {_AGAIN}")
-        return values
+        return array[()]
 
 
 def open_atlas(

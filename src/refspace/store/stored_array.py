@@ -142,7 +142,7 @@ def _hull(row: range | int) -> slice:
     """Smallest slice that holds some indices."""
     if isinstance(row, int):
         return slice(row, row + 1)
-    return slice(min(row), max(row) + 1) if row else slice(0, 0)
+    return slice(min(row[0], row[-1]), max(row[0], row[-1]) + 1) if row else slice(0, 0)
 
 
 def _moved(row: range | int, start: int) -> slice | int:
