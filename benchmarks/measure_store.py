@@ -25,7 +25,7 @@ import refspace
 from refspace.store.stored_array import StoredArray
 
 DIVISIONS = ("Isocortex", "OLF", "HPF", "CTXsp", "STR", "PAL", "TH", "HY", "MB", "P", "MY", "CB")
-MOST_CALLS = 10
+MOST_CALLS = 20
 
 
 # ----- queries: what each returns is the bytes of its output in memory; files take none

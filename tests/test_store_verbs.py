@@ -101,11 +101,12 @@ def unindexed(space, cut, url):
 def foreign(space, cut, url):
     """An OME-Zarr label image that says nothing of refspace."""
     space.to_zarr(url, chunks=cut.chunks)
-    with fsspec.open(f"{url}/zarr.json", "r") as file:
-        document = json.load(file)
-    del document["attributes"]["refspace"]
-    with fsspec.open(f"{url}/zarr.json", "w") as file:
-        json.dump(document, file)
+    files, path = fsspec.core.url_to_fs(url)
+    for folder in ("label_index", "structures"):
+        files.rm(f"{path}/{folder}", recursive=True)
+    document = json.loads(files.cat_file(f"{path}/zarr.json"))
+    del document["attributes"]["refspace"], document["consolidated_metadata"]
+    files.pipe_file(f"{path}/zarr.json", json.dumps(document).encode())
     return refspace.open(url, structures=space.structure_tree)
 
 

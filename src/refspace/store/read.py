@@ -202,8 +202,7 @@ class StoredAtlas:
             raise FormatError(f"{self.location.url}: there is no {path}; {_AGAIN}")
         array = self.arrays[path]
         fits = len(array.shape) == len(shape) and all(
-            n == m or (m is None and n <= _LONGEST)
-            for n, m in zip(array.shape, shape, strict=True)
+            n == m or (m is None and n <= _LONGEST) for n, m in zip(array.shape, shape, strict=True)
         )
         if not fits or array.dtype != dtype:
             raise FormatError(f"{self.location.url}: {path} is not what it should be; {_AGAIN}")
@@ -288,13 +287,8 @@ def _own(location: Location, document: Mapping[str, Any], orientation: str | Non
     arrays = consolidated_arrays(location, document)
     stored = [
         tuple(
-            StoredLevel(dataset.path, grid, arrays[dataset.path])
+            _own_level(location, arrays, multiscale, dataset, orientation)
             for dataset in multiscale.datasets
-            for grid, _ in [
-                ome.grid_of_level(
-                    multiscale, dataset, arrays[dataset.path].shape, orientation=orientation
-                )
-            ]
         )
         for multiscale in ome.read_multiscales(attributes)
     ]
@@ -309,6 +303,20 @@ def _own(location: Location, document: Mapping[str, Any], orientation: str | Non
     )
 
 
+def _own_level(
+    location: Location,
+    arrays: Mapping[str, StoredArray],
+    multiscale: ome.Multiscale,
+    dataset: ome.Dataset,
+    orientation: str | None,
+) -> StoredLevel:
+    path = dataset.path
+    if path not in arrays:
+        raise FormatError(f"{location.url}: there is no {path}; {_AGAIN}")
+    grid, _ = ome.grid_of_level(multiscale, dataset, arrays[path].shape, orientation=orientation)
+    return StoredLevel(path, grid, arrays[path])
+
+
 def _check_facts(location: Location, facts: Any) -> None:
     if not isinstance(facts, dict) or facts.get("complete") is not True:
         raise StoreError(
@@ -321,6 +329,11 @@ def _check_facts(location: Location, facts: Any) -> None:
             f"{location.url} has format {facts.get('format')!r}; this refspace reads {FORMAT}: "
             "upgrade refspace, or convert the store again"
         )
+    arrays = facts.get("arrays")
+    digests = arrays.values() if isinstance(arrays, dict) else ()
+    mappings = [facts.get("provenance"), arrays, *digests]
+    if not all(isinstance(value, dict) for value in mappings):
+        raise FormatError(f"{location.url}: its provenance or digests are none; {_AGAIN}")
 
 
 def consolidated_arrays(location: Location, document: Mapping[str, Any]) -> dict[str, StoredArray]:
@@ -328,16 +341,19 @@ def consolidated_arrays(location: Location, document: Mapping[str, Any]) -> dict
     store = location.zarr_store()
     try:
         return {
-            path: StoredArray(
-                location,
-                Array(AsyncArray(ArrayV3Metadata.from_dict(node), StorePath(store, path))),
-                whole=True,
-            )
+            path: _own_array(location, StorePath(store, path), node)
             for path, node in document["consolidated_metadata"]["metadata"].items()
             if node["node_type"] == "array"
         }
     except Exception as error:  # whatever zarr finds wrong with metadata
         raise FormatError(f"{location.url}: {ROOT} has metadata that is none: {error}") from error
+
+
+def _own_array(location: Location, place: StorePath, node: Any) -> StoredArray:
+    metadata = ArrayV3Metadata.from_dict(node)
+    if not isinstance(metadata.attributes, dict):
+        raise FormatError(f"the attributes of {place.path} are no mapping")
+    return StoredArray(location, Array(AsyncArray(metadata, place)), whole=True)
 
 
 def _foreign(

@@ -1,6 +1,7 @@
 """Arrays of a store, read block by block."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,6 +39,11 @@ class StoredArray:
         self.ndim = array.ndim
         dtype = np.dtype(array.dtype)
         self.dtype = dtype.newbyteorder("=") if dtype.kind in "uif" else dtype
+        if not 0 < math.prod(self.block_shape) * dtype.itemsize < 2**63:
+            raise FormatError(
+                f"{location.url}: {array.path or 'the array'} has chunks of {self.block_shape}, which "
+                "no memory holds; correct its metadata"
+            )
 
     @property
     def block_shape(self) -> tuple[int, ...]:
@@ -69,6 +75,8 @@ class StoredArray:
         if data is None:
             return self._filled(key)
         try:
+            if not data:  # to zarr a shard of no bytes is one of fill values
+                raise ValueError("the file is empty")
             return decode_block(self.array, data).astype(self.dtype, copy=False)
         except Exception as error:  # whatever codecs raise
             raise FormatError(
@@ -83,7 +91,8 @@ class StoredArray:
                 f"{self.location.url}: chunk {key} is missing; the store is damaged: convert it "
                 "again, or copy it again from where it is whole"
             )
-        return np.full(self.block_shape, self.array.fill_value or 0, self.dtype)
+        # Without memory of its own: a block may be far larger than the array.
+        return np.broadcast_to(self.dtype.type(self.array.fill_value or 0), self.block_shape)
 
     def __getitem__(self, key: slice | int | tuple[slice | int, ...]) -> NDArray[Any]:
         keys = key if isinstance(key, tuple) else (key,)
