@@ -41,8 +41,8 @@ class StoredArray:
         self.dtype = dtype.newbyteorder("=") if dtype.kind in "uif" else dtype
         if not 0 < math.prod(self.block_shape) * dtype.itemsize < 2**63:
             raise FormatError(
-                f"{location.url}: {array.path or 'the array'} has chunks of {self.block_shape}, which "
-                "no memory holds; correct its metadata"
+                f"{location.url}: {array.path or 'the array'} has chunks of {self.block_shape}, "
+                "which no memory holds; correct its metadata"
             )
 
     @property
