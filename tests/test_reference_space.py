@@ -671,3 +671,21 @@ def test_a_bool_is_neither_a_structure_nor_an_axis(true):
 def test_a_mask_remembers_what_it_is_of():
     space = ReferenceSpace(StructureTree(nodes()), np.ones((2, 2, 2), np.uint8), 10)
     assert space.make_structure_mask(["grey", 5]).attrs["structure_ids"] == [8, 5]
+
+
+# ----- files and folders
+
+
+def test_open_takes_a_file(tmp_path):
+    space = refspace.phantom(resolution=400)
+    refspace.write_nrrd(tmp_path / "a.nrrd", space.annotation)
+    opened = refspace.open(tmp_path / "a.nrrd", structures=space.structure_tree)
+    assert opened.grid == space.grid
+    assert opened.total_voxel_map == space.total_voxel_map
+    with pytest.raises(FormatError, match=r"a\.nrrd names no structures; give structures="):
+        refspace.open(tmp_path / "a.nrrd")
+
+
+def test_a_store_is_no_file(tmp_path):
+    with pytest.raises(AnnotationError, match=r"is a folder; open a zarr store with refspace.open"):
+        ReferenceSpace(StructureTree(nodes()), tmp_path)

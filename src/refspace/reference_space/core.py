@@ -4,6 +4,7 @@ import functools
 import html
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -11,7 +12,7 @@ import dask.array
 import xarray as xr
 from numpy.typing import NDArray
 
-from refspace.errors import GridError, OntologyError
+from refspace.errors import AnnotationError, GridError, OntologyError
 from refspace.formats.nrrd import read_nrrd
 from refspace.grid import Grid
 from refspace.label_index import BlockLabels, LabelIndex
@@ -44,6 +45,10 @@ class Core:
                 "as read_structures makes it of a file, and then the annotation"
             )
         if isinstance(annotation, str | os.PathLike):
+            if Path(annotation).is_dir():
+                raise AnnotationError(
+                    f"{os.fspath(annotation)} is a folder; open a zarr store with refspace.open"
+                )
             annotation = read_nrrd(annotation, resolution=resolution, orientation=orientation)
         self.structure_tree = structure_tree
         self._annotation = as_annotation(annotation, resolution, orientation=orientation)

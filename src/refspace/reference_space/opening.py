@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from refspace.errors import FormatError
 from refspace.formats.structures import read_structures
@@ -19,15 +19,15 @@ def open(
     orientation: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> ReferenceSpace:
-    """Open a reference space that is stored as zarr, lazily: no voxel is read.
+    """Open a reference space where it is stored, lazily: no voxel is read.
 
     Parameters
     ----------
     url
         Path or URL (anything that fsspec opens) of a store that refspace wrote, or of an OME-Zarr
-        label image, 0.4 or 0.5, of any program.
+        label image, 0.4 or 0.5, of any program; or the path of an NRRD file.
     resolution
-        µm per voxel of the level to open; the finest if not given.
+        µm per voxel of the level to open; the finest if not given. Of a file, as for `read_nrrd`.
     structures
         The structures, as a tree or as the path or URL of a file. A store of refspace has its own;
         with any other they must be given.
@@ -61,19 +61,28 @@ def open(
     >>> space.annotation.shape, space.total_voxel_map[385] > 0
     ((132, 80, 114), True)
     """
+    tree = _tree(structures)
+    if os.fspath(url).lower().endswith(".nrrd"):
+        return ReferenceSpace(tree or _lacking(url), url, resolution, orientation=orientation)
     atlas = open_atlas(
         os.fspath(url),
         storage_options=storage_options,
         resolution=resolution,
         orientation=orientation,
     )
-    if structures is None:
-        if not atlas.nodes:
-            raise FormatError(
-                f"{os.fspath(url)} names no structures; give structures=, a tree or the path of a "
-                "structures file"
-            )
-        structures = StructureTree(atlas.nodes)
-    elif not isinstance(structures, StructureTree):
-        structures = read_structures(structures)
-    return ReferenceSpace._of_store(atlas, structures, atlas.level(resolution))
+    if tree is None:
+        tree = StructureTree(atlas.nodes) if atlas.nodes else _lacking(url)
+    return ReferenceSpace._of_store(atlas, tree, atlas.level(resolution))
+
+
+def _tree(structures: StructureTree | str | os.PathLike[str] | None) -> StructureTree | None:
+    if structures is None or isinstance(structures, StructureTree):
+        return structures
+    return read_structures(structures)
+
+
+def _lacking(url: str | os.PathLike[str]) -> NoReturn:
+    raise FormatError(
+        f"{os.fspath(url)} names no structures; give structures=, a tree or the path of a "
+        "structures file"
+    )
