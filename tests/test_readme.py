@@ -48,5 +48,5 @@ def test_python_without_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_setup_commands_are_the_first_two_blocks() -> None:
     demo, tests = blocks("bash")[:2]
     assert demo.rstrip().endswith("refspace demo")
-    assert tests.rstrip().endswith("-m pytest --cov")
+    assert tests.rstrip().endswith("-m pytest -n auto --cov")
     assert os.linesep not in demo.strip()
