@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from refspace.errors import AnnotationError, FormatError, GridError
+from refspace.formats.nrrd import NrrdStream, read_header, read_nrrd, write_nrrd
 from refspace.formats.nrrd import read as reading
-from refspace.formats.nrrd import read_header, read_nrrd, write_nrrd
 from refspace.formats.nrrd import write as writing
 from refspace.grid import Grid
 from refspace.volume import grid_of, labelled
@@ -461,6 +461,145 @@ def test_an_orientation_that_nobody_can_know_is_asked_for(tmp_path):
 def test_oblique_directions_are_refused(tmp_path, changes, message):
     with pytest.raises(GridError, match=message):
         read_nrrd(make(tmp_path, **(ALLEN | changes)), orientation="PIR")
+
+
+# --- slab by slab -------------------------------------------------------------------------------
+
+
+def members(data, count):
+    """A gzip stream of several members, as some programs write them."""
+    size = -(-len(data) // count)
+    return b"".join(gzip.compress(data[i : i + size]) for i in range(0, len(data), size))
+
+
+@tmp_path_fuzz
+@given(
+    values=hnp.arrays(
+        st.sampled_from(DTYPES).map(np.dtype), st.tuples(*[st.integers(1, 5)] * 3), fill=st.just(0)
+    ),
+    encoding=st.sampled_from(["gzip", "raw", "members"]),
+    thickness=st.integers(1, 7),
+    unwanted=st.sets(st.integers(0, 4)),
+)
+def test_slabs_are_the_volume(tmp_path, values, encoding, thickness, unwanted):
+    path = tmp_path / "slabs.nrrd"
+    kind = "raw" if encoding == "raw" else "gzip"
+    nrrd.write(str(path), values, {"encoding": kind, "spacings": [25, 10, 30]})
+    if encoding == "members":
+        head, _, _ = path.read_bytes().partition(b"\n\n")
+        path.write_bytes(head + b"\n\n" + members(values.tobytes("F"), 3))
+    stream, whole = NrrdStream(path), read_nrrd(path)
+    assert (stream.grid, stream.dtype) == (grid_of(whole), whole.dtype)
+    cuts = []
+    for cut, slab in stream.slabs(thickness, lambda cut: cut.start in unwanted):
+        assert slab.dtype == whole.dtype
+        assert slab.flags.f_contiguous
+        assert slab.nbytes == stream.slab_bytes(cut.stop - cut.start)
+        np.testing.assert_array_equal(slab, values[..., cut])
+        cuts.append(cut)
+    starts = [i for i in range(0, values.shape[2], thickness) if i not in unwanted]
+    assert [cut.start for cut in cuts] == starts
+    assert all(cut.stop == min(cut.start + thickness, values.shape[2]) for cut in cuts)
+    assert stream.slab_bytes(10**6) == values.nbytes
+
+
+def test_a_stream_has_the_geometry_of_the_file(tmp_path):
+    path = make(tmp_path, spacings=None)
+    with pytest.raises(GridError, match=r"made\.nrrd: the header states no spacing; give resol"):
+        NrrdStream(path)
+    assert NrrdStream(path, resolution=10).grid == Grid(SHAPE, (10, 10, 10))
+    turned = NrrdStream(path, resolution=(1, 2, 3), orientation="RAS").grid
+    assert turned == Grid(SHAPE, (1, 2, 3), orientation="RAS")
+    with pytest.raises(GridError, match="contradicts the header"):
+        NrrdStream(make(tmp_path), resolution=10)
+
+
+def test_a_stream_is_told_from_others(tmp_path):
+    path = make(tmp_path)
+    stream = NrrdStream(path)
+    assert stream.identity == NrrdStream(str(path)).identity
+    assert stream.identity["path"] == str(path)
+    os.utime(path, ns=(1, 1))
+    assert NrrdStream(path).identity != stream.identity
+    with pytest.raises(FormatError, match=r"made\.nrrd: the file has changed since it was opened"):
+        next(stream.slabs(1))
+
+
+def test_a_file_of_which_nothing_is_wanted_is_not_read(tmp_path):
+    path = make(tmp_path)
+    stream = NrrdStream(path)
+    path.unlink()
+    assert list(stream.slabs(1, lambda cut: True)) == []
+
+
+@pytest.mark.parametrize("dtype", ["<u4", ">u4"])
+@pytest.mark.parametrize("encoding", ["gzip", "raw"])
+def test_a_stream_holds_one_slab(tmp_path, dtype, encoding):
+    values = np.zeros((256, 256, 64), dtype)  # 16 MiB
+    fields = {"encoding": encoding, "spacings": [25, 25, 25]}
+    nrrd.write(str(tmp_path / "big.nrrd"), values, fields)
+    stream = NrrdStream(tmp_path / "big.nrrd")
+    places = set()
+    tracemalloc.start()
+    try:
+        for _, slab in stream.slabs(16):
+            places.add(slab.ctypes.data)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # 4 MiB, and again in the other byte order, the one before not yet let go.
+    assert peak < stream.slab_bytes(16) * (1.2 if dtype == "<u4" else 3.2)
+    assert len(places) == 1 or dtype == ">u4"
+
+
+DAMAGES = {
+    "a byte too few": lambda data: members(data[:-1], 2),
+    "a byte too many": lambda data: members(data + b"x", 2),
+    "no end": lambda data: gzip.compress(data)[:-1],
+    "a wrong sum": lambda data: gzip.compress(data)[:-8] + b"sum!" + gzip.compress(data)[-4:],
+    "a wrong length": lambda data: gzip.compress(data)[:-1] + b"!",
+    "garbage after it": lambda data: gzip.compress(data) + b"garbage",
+    "another volume after it": lambda data: gzip.compress(data) * 2,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_last_slab_proves_the_whole(tmp_path, damage, wanted):
+    stream = NrrdStream(make(tmp_path, DAMAGES[damage](VOXELS.tobytes("F"))))
+    slabs = stream.slabs(1, lambda cut: not wanted and cut.start == 1)
+    cut, first = next(slabs)
+    np.testing.assert_array_equal(first, VOXELS[..., cut])
+    # Though its voxels are there, and whether or not they are wanted.
+    with pytest.raises(FormatError, match=r"made\.nrrd: .*get (it|the file) again"):
+        next(slabs)
+
+
+def test_a_raw_stream_is_as_long_as_declared(tmp_path):
+    path = make(tmp_path, VOXELS.tobytes("F"), encoding="raw")
+    stream = NrrdStream(path)
+    status = path.stat()
+    # Cut behind the back of the header, at the same size and time.
+    path.write_bytes(path.read_bytes()[:-5])
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(FormatError, match="the file has changed since it was opened"):
+        list(stream.slabs(1))
+
+
+def test_a_stream_reads_no_more_than_declared(tmp_path, monkeypatch):
+    path = make(tmp_path, gzip.compress(VOXELS.tobytes("F") + b"\0" * 50_000_000))
+    read = []
+    original = gzip.GzipFile.readinto
+
+    def counted(self, room):
+        count = original(self, room)
+        read.append(count)
+        return count
+
+    monkeypatch.setattr(gzip.GzipFile, "readinto", counted)
+    with pytest.raises(FormatError, match="the gzip data hold more than 96"):
+        list(NrrdStream(path).slabs(1))
+    assert sum(read) == 96
 
 
 # --- damaged and hostile files ------------------------------------------------------------------

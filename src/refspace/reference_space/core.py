@@ -52,6 +52,7 @@ class Core:
             annotation = read_nrrd(annotation, resolution=resolution, orientation=orientation)
         self.structure_tree = structure_tree
         self._annotation = as_annotation(annotation, resolution, orientation=orientation)
+        self._grid = grid_of(self._annotation)
         self._template = None if template is None else _on_grid(template, self.grid)
         self._provenance: Mapping[str, Any] = {}
         self._read_index: Callable[[], LabelIndex | None] | None = None
@@ -85,7 +86,7 @@ class Core:
         >>> space.grid.extent
         (13200.0, 8000.0, 11400.0)
         """
-        return grid_of(self._annotation)
+        return self._grid
 
     @property
     def resolution(self) -> tuple[float, float, float]:
