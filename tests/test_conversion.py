@@ -231,7 +231,7 @@ def test_types_of_labels(tmp_path, dtype, form):
         "zarr": lambda: bare(tmp_path / "zarr", voxels),
         "dask": lambda: da.from_array(voxels, chunks=6),
     }[form]()
-    space = convert(source, tmp_path / "atlas.zarr")
+    space = convert(source, tmp_path / "atlas.zarr", chunks=12)
     kept = dtype.kind == "u" and dtype.itemsize <= 4
     assert space.annotation.dtype == (dtype.newbyteorder("=") if kept else np.uint32)
     np.testing.assert_array_equal(space.annotation.values, voxels.astype("i8"))
@@ -268,7 +268,7 @@ def test_templates(tmp_path, encoding, kind):
         "DataArray": lambda: labelled(values, GRID, "anything"),
     }[kind]()
     source = nrrd(tmp_path / "a.nrrd", VOXELS, encoding)
-    space = convert(source, tmp_path / "atlas.zarr", template=template)
+    space = convert(source, tmp_path / "atlas.zarr", template=template, chunks=12)
     np.testing.assert_array_equal(space.template.values, values)
     assert space.template.dtype == np.uint16
     assert space.template.name == "template"
@@ -935,6 +935,7 @@ def test_killed_at_random_moments(tmp_path):
     assert result.returncode == 0, result.stderr
     told = json.loads(result.stdout)
     assert told["kills"] == KILLS
+    assert told["interrupts"] > 0
     # Some die before the first block is recorded, and some go on with others' blocks.
     assert told["resumed"] > KILLS // 4
     assert told["faults"] == []
@@ -946,6 +947,7 @@ def child(folder, target):
     if pid:
         return pid
     code = 1
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         writer = functools.partial(write.StoreWriter, record_seconds=0.02)
         write.StoreWriter = writer
@@ -974,6 +976,7 @@ def ended(pid, seconds):
 
 def main(folder):
     """Convert once undisturbed, then be killed at random moments, and compare."""
+    os.fsync = lambda file: None  # which is most of the time, and no matter to a kill
     draw = random.Random(0)
     start = time.monotonic()
     whole = folder / "whole" / "atlas.zarr"
@@ -981,25 +984,37 @@ def main(folder):
     os.waitpid(child(folder, whole), 0)
     seconds = time.monotonic() - start
     expected = tree_of(whole.parent)
-    kills, resumed, rounds, faults = 0, 0, 0, []
-    while kills < KILLS or (folder / f"round-{rounds}").exists():
-        target = folder / f"round-{rounds}" / "atlas.zarr"
-        target.parent.mkdir(exist_ok=True)
-        resumed += bool(journal(target))
-        pid = child(folder, target)
-        if kills < KILLS and not ended(pid, draw.uniform(0, 0.7 * seconds)):
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            kills += 1
-            continue
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, 0)
+    told = {"kills": 0, "interrupts": 0, "resumed": 0, "rounds": 0, "faults": []}
+    while told["kills"] < KILLS:
+        target = folder / f"round-{told['rounds']}" / "atlas.zarr"
+        target.parent.mkdir()
+        while not stopped(folder, target, draw, seconds, told):
+            pass
         found = tree_of(target.parent)
-        if found != expected:
-            odd = sorted(k for k in {*found, *expected} if found.get(k) != expected.get(k))
-            faults.append({"round": rounds, "kills": kills, "files": odd[:20]})
-        rounds += 1
-    print(json.dumps({"kills": kills, "resumed": resumed, "rounds": rounds, "faults": faults}))  # noqa: T201
+        odd = sorted(k for k in {*found, *expected} if found.get(k) != expected.get(k))
+        told["faults"] += [f"{target}: {name}" for name in odd[:20]]
+        told["rounds"] += 1
+    print(json.dumps(told))  # noqa: T201
+
+
+def stopped(folder, target, draw, seconds, told):
+    """Go on for a while; whether the store is complete."""
+    told["resumed"] += bool(journal(target))
+    pid = child(folder, target)
+    last = told["kills"] >= KILLS
+    if ended(pid, 60 if last else draw.uniform(0, 0.7 * seconds)):
+        return True
+    if last or draw.random() < 0.2:
+        # As when somebody presses Ctrl-C.
+        os.kill(pid, signal.SIGINT)
+        told["interrupts"] += 1
+        if ended(pid, 30):
+            return last
+        told["faults"].append(f"{target}: does not end")
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    told["kills"] += 1
+    return last
 
 
 if __name__ == "__main__":

@@ -203,12 +203,9 @@ def url(phantom, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ccf(ccf_data, tmp_path_factory):
+def ccf(ccf_data, ccf_store):
     tree = refspace.read_structures(ccf_data / "structures_1.json")
-    space = ReferenceSpace(tree, ccf_data / "annotation_25.nrrd")
-    url = str(tmp_path_factory.mktemp("ccf") / "ccf.zarr")
-    space.to_zarr(url)
-    return url, space
+    return str(ccf_store), ReferenceSpace(tree, ccf_data / "annotation_25.nrrd")
 
 
 def test_the_files(url):
