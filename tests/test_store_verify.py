@@ -580,6 +580,8 @@ def test_a_damaged_remote_store():
 
 
 def test_each_file_is_read_once_and_those_of_coarser_levels_twice(made, monkeypatch):
+    # Made before reads are counted: coarser levels are made of what is read back.
+    store = made(template="u2")
     read, reads, lock = Location.read, Counter(), threading.Lock()
 
     def counted(self, key):
@@ -588,7 +590,6 @@ def test_each_file_is_read_once_and_those_of_coarser_levels_twice(made, monkeypa
         return read(self, key)
 
     monkeypatch.setattr(Location, "read", counted)
-    store = made(template="u2")
     assert verify_store(store, workers=3).faults == ()
     voxels = {key: n for key, n in reads.items() if "annotation/c" in key or "template/c" in key}
     assert voxels == {
