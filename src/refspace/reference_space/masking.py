@@ -224,8 +224,10 @@ class Masking(Measuring):
         >>> space.validate_structures(["Isocortex", "VISp"], cortex)[0]
         {315}
         """
-        ids = self.structure_tree.resolve(structure_ids)
-        return [self.structure_tree.has_overlaps(ids), self.check_coverage(ids, domain_mask)]
+        if isinstance(structure_ids, Iterator):
+            structure_ids = list(structure_ids)  # asked twice
+        overlaps = self.structure_tree.has_overlaps(structure_ids)
+        return [overlaps, self.check_coverage(structure_ids, domain_mask)]
 
     # ----- parts
 
