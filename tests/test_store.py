@@ -29,7 +29,7 @@ from volumes import UNKNOWN, chunked, chunkings, grids, subtree
 
 import refspace
 from refspace import ReferenceSpace, StructureTree
-from refspace.errors import FormatError, GridError, OntologyError, StoreError
+from refspace.errors import FormatError, GridError, OntologyError, RemoteError, StoreError
 from refspace.grid import Grid
 from refspace.store.metadata import store_layout
 from refspace.volume import grid_of, labelled
@@ -759,7 +759,7 @@ def test_urls(tmp_path):
     "url", ["nothing://at/all.zarr", "zip::/no/such/file.zip", "zip://a::/no/such/file.zip"]
 )
 def test_urls_that_lead_nowhere(url):
-    with pytest.raises(StoreError, match="cannot be reached"):
+    with pytest.raises(RemoteError, match="cannot be reached"):
         refspace.open(url)
 
 

@@ -53,13 +53,13 @@ def numbers(text):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """Arrays that are asked for values, and objects that are asked for bytes."""
+    """Blocks that are decoded, by array, and objects that are asked for bytes."""
     seen = Reads()
-    getitem, read, get = StoredArray.__getitem__, Location.read, LocalStore.get
+    decoded, read, get = StoredArray.decoded, Location.read, LocalStore.get
 
-    def counted_getitem(self, key):
+    def counted_decoded(self, key, data):
         seen.arrays[self.array.path] += 1
-        return getitem(self, key)
+        return decoded(self, key, data)
 
     def counted_read(self, key):
         seen.objects[key] += 1
@@ -69,7 +69,7 @@ def reads(monkeypatch):
         seen.objects[key] += 1
         return await get(self, key, *args, **kwargs)
 
-    monkeypatch.setattr(StoredArray, "__getitem__", counted_getitem)
+    monkeypatch.setattr(StoredArray, "decoded", counted_decoded)
     monkeypatch.setattr(Location, "read", counted_read)
     # For whoever reads through zarr, as xarray does.
     monkeypatch.setattr(LocalStore, "get", counted_get)

@@ -11,8 +11,10 @@ Each derives from `RefspaceError` and from the builtin that a caller would catch
     ├── GridError                (ValueError)  impossible or contradictory geometry
     │   └── PositionError        (IndexError)  a position outside the volume
     ├── FormatError              (ValueError)  a file that does not hold what it should
+    ├── SourceError              (ValueError)  no such source of atlases, atlas or option
     ├── StoreError               (OSError)     a store incomplete, in use, or in the way
     │   └── LockedError          (OSError)     a store that another process is writing
+    ├── RemoteError              (OSError)     a host out of reach, or that sends something else
     └── MissingDependencyError   (ImportError) an optional package is not installed
 """
 
@@ -57,12 +59,20 @@ class FormatError(RefspaceError, ValueError):
     """A file that is damaged, unsafe, or not of the format that it should be."""
 
 
+class SourceError(RefspaceError, ValueError):
+    """A source of atlases, an atlas of it, or an option, that does not exist."""
+
+
 class StoreError(RefspaceError, OSError):
     """A store that is incomplete, in use, or where it should not be."""
 
 
 class LockedError(StoreError):
     """A store that another process is writing."""
+
+
+class RemoteError(RefspaceError, OSError):
+    """A host that cannot be reached, or does not send what it should."""
 
 
 class MissingDependencyError(RefspaceError, ImportError):

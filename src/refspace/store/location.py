@@ -1,6 +1,7 @@
 """Where a store is: a folder of this machine, or a prefix of any file system that fsspec knows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,9 @@ from fsspec.implementations.local import LocalFileSystem
 from zarr.storage import FsspecStore, LocalStore
 
 from refspace.errors import StoreError
+from refspace.remote.kept import KeptObjects
+from refspace.remote.objects import ENGINES, Objects, file_system, read_object, reason
+from refspace.store.zarr_view import ZarrView
 
 
 @dataclass(frozen=True)
@@ -24,10 +28,16 @@ class Location:
         Path or URL, as the caller wrote it.
     storage_options
         What fsspec needs to reach it.
+    engine
+        What reads from other machines: ``"fsspec"`` or ``"obstore"``.
+    chunk_cache
+        Folder for copies of what is read from other machines.
     """
 
     url: str
     storage_options: Mapping[str, Any] = field(default_factory=dict)
+    engine: str = "fsspec"
+    chunk_cache: Path | None = None
     _folder: Path | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -38,9 +48,15 @@ class Location:
         object.__setattr__(self, "storage_options", dict(self.storage_options or {}))
         # Now: when voxels are read, the working directory may be another.
         object.__setattr__(self, "_folder", None if _is_url(url) else _absolute(url))
+        if self.engine not in ENGINES:
+            raise StoreError(f"engine is {self.engine!r}; there are {' and '.join(ENGINES)}")
 
     def __hash__(self) -> int:
         return hash(self.url)
+
+    def beside(self, url: str) -> "Location":
+        """Another URL, reached in the same way."""
+        return Location(url, self.storage_options, self.engine, self.chunk_cache)
 
     @property
     def local_path(self) -> Path | None:
@@ -51,11 +67,10 @@ class Location:
     def _resolved(self) -> tuple[Any, str]:
         if self._folder is not None:
             return LocalFileSystem(), str(self._folder)
-        try:
-            file_system, path = fsspec.core.url_to_fs(self.url, **self.storage_options)
-        except Exception as error:  # whatever the file system's own library raises
-            raise StoreError(f"{self.url}: cannot be reached: {error}") from error
-        return file_system, path
+        return file_system(self.url, self.storage_options)
+
+    def _objects(self) -> Objects:
+        return ENGINES[self.engine](self.url, self.storage_options)
 
     def read(self, key: str) -> bytes | None:
         """Bytes of an object, None if there is none.
@@ -63,16 +78,55 @@ class Location:
         Raises
         ------
         StoreError
-            If it can neither be read nor be told to be missing.
+            If a file of this machine can neither be read nor be told to be missing.
+        RemoteError
+            If that is so of an object of another, after all attempts.
         """
-        file_system, path = self._resolved()
+        folder = self.local_path
         try:
-            data: bytes = file_system.cat_file(f"{path}/{key}")
+            if folder is None:
+                return read_object(self._objects(), key, f"{self.url}: {key}")
+            return Path(f"{folder}/{key}").read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
-        except Exception as error:  # whatever the file system's own library raises
+        except OSError as error:
+            if folder is None:
+                raise
             raise StoreError(f"{self.url}: {key} cannot be read: {error!r}") from error
-        return data
+
+    def recall(self, key: str, version: str) -> bytes | None:
+        """Bytes of an object, from its copy on this machine where there is one.
+
+        Parameters
+        ----------
+        key
+            Name of the object.
+        version
+            What tells the store from what may lie at the same URL at another time.
+        """
+        if (kept := self._kept) is None:
+            return self.read(key)
+        if (data := kept.get(key, version)) is None:
+            data = self.read(key)
+            self.keep(key, version, data)
+        return data or None
+
+    def keep(self, key: str, version: str, data: bytes | None) -> None:
+        """Keep a copy of an object on this machine; an empty one says that there is none."""
+        if (kept := self._kept) is not None:
+            kept.put(key, version, data or b"")
+
+    @property
+    def _kept(self) -> KeptObjects | None:
+        """Copies of objects of other machines, if any are wanted."""
+        if self.chunk_cache is None or self.local_path is not None:
+            return None
+        return KeptObjects(self.chunk_cache, self.url)
+
+    def recall_all(self, keys: Sequence[str], version: str) -> list[bytes | None]:
+        """Bytes of several objects, all asked for at the same time."""
+        with ThreadPoolExecutor(max(1, len(keys))) as pool:
+            return list(pool.map(self.recall, keys, [version] * len(keys)))
 
     def size(self, key: str) -> int:
         """Bytes of an object as it is stored.
@@ -86,7 +140,7 @@ class Location:
         try:
             return int(file_system.size(f"{path}/{key}"))
         except Exception as error:  # whatever the file system's own library raises
-            raise StoreError(f"{self.url}: {key} cannot be found: {error!r}") from error
+            raise StoreError(f"{self.url}: {key} cannot be found: {reason(error)}") from error
 
     def write(self, key: str, data: bytes) -> None:
         """Store an object."""
@@ -104,6 +158,8 @@ class Location:
         """The same place for zarr."""
         if (folder := self.local_path) is not None:
             return LocalStore(folder, read_only=read_only)
+        if read_only:
+            return ZarrView(self.read)
         return FsspecStore.from_url(
             self.url, storage_options=dict(self.storage_options), read_only=read_only
         )

@@ -1,19 +1,24 @@
 """Arrays of a store, read block by block."""
 
+import hashlib
 import itertools
+import json
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import dask.array
 import numpy as np
 import zarr
+from dask.highlevelgraph import HighLevelGraph
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError
 from refspace.store.decode import decode_block
 from refspace.store.location import Location
+from refspace.store.reading import ReadLayer
 
 Box = tuple[slice, ...]
 
@@ -29,12 +34,23 @@ class StoredArray:
         The array, as zarr opened it.
     whole
         Whether every chunk was written, so that a missing one is a fault and not fill values.
+    version
+        What tells the store from what may lie at the same URL at another time; its metadata if not
+        given.
     """
 
-    def __init__(self, location: Location, array: "zarr.Array[Any]", *, whole: bool) -> None:
+    def __init__(
+        self,
+        location: Location,
+        array: "zarr.Array[Any]",
+        *,
+        whole: bool,
+        version: str | None = None,
+    ) -> None:
         self.location = location
         self.array = array
         self.whole = whole
+        self.version = version or _digest(array)
         self.shape = array.shape
         self.ndim = array.ndim
         dtype = np.dtype(array.dtype)
@@ -71,18 +87,37 @@ class StoredArray:
             If it cannot be read.
         """
         key = self.key(number)
-        data = self.location.read(key)
+        return self.decoded(key, self.location.recall(key, self.version))
+
+    def decoded(self, key: str, data: bytes | None) -> NDArray[Any]:
+        """Values of a block from the content of its object, None if there is none.
+
+        Raises
+        ------
+        FormatError
+            As for `block`.
+        """
         if data is None:
             return self._filled(key)
         try:
-            if not data:  # to zarr a shard of no bytes is one of fill values
-                raise ValueError("the file is empty")
-            return decode_block(self.array, data).astype(self.dtype, copy=False)
+            return self._decode(data)
         except Exception as error:  # whatever codecs raise
+            if self.location.local_path is None:
+                # What came over a network may have been damaged there, and only this time.
+                with suppress(Exception):
+                    data = self.location.read(key) or b""
+                    values = self._decode(data)
+                    self.location.keep(key, self.version, data)
+                    return values
             raise FormatError(
                 f"{self.location.url}: chunk {key} cannot be read: {error}; the store is "
                 "damaged, 'refspace verify' lists what is wrong with it"
             ) from error
+
+    def _decode(self, data: bytes) -> NDArray[Any]:
+        if not data:  # to zarr a shard of no bytes is one of fill values
+            raise ValueError("the file is empty")
+        return decode_block(self.array, data).astype(self.dtype, copy=False)
 
     def _filled(self, key: str) -> NDArray[Any]:
         """Values of a block that is not there."""
@@ -135,16 +170,20 @@ class StoredArray:
         token
             What tells the voxels from those of any other array.
         """
-        return dask.array.from_array(
-            self,
-            chunks=self.block_shape,
-            name=f"stored-{tokenize(token, self.array.path)}",
-            asarray=False,
-            # Slices and integers alone are read in place; other keys apply to the block.
-            fancy=False,
-            inline_array=True,
+        name = f"stored-{tokenize(token, self.array.path)}"
+        layer = ReadLayer(name, self)
+        return dask.array.Array(
+            HighLevelGraph({name: layer}, {name: set()}),
+            name,
+            self.blocks,
             meta=np.empty((0,) * self.ndim, self.dtype),
         )
+
+
+def _digest(array: "zarr.Array[Any]") -> str:
+    """What its metadata tell of an array that has no version."""
+    text = json.dumps(array.metadata.to_dict(), default=str, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _hull(row: range | int) -> slice:

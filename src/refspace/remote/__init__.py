@@ -1,0 +1,1 @@
+"""What lies on other machines: reading it piece by piece, and bringing whole files here."""
