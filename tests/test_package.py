@@ -13,9 +13,11 @@ ROOT = Path(__file__).resolve().parents[1]
 EXPORTED = [
     "Grid",
     "ReferenceSpace",
+    "ReferenceSpaceCache",
     "RefspaceError",
     "StructureTree",
     "convert",
+    "fetch",
     "phantom",
     "read_nrrd",
     "read_structures",
@@ -138,8 +140,10 @@ BUILTINS = {
     "GridError": ValueError,
     "PositionError": IndexError,
     "FormatError": ValueError,
+    "SourceError": ValueError,
     "StoreError": OSError,
     "LockedError": OSError,
+    "RemoteError": OSError,
     "MissingDependencyError": ImportError,
     "RefspaceError": Exception,
 }

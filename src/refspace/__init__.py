@@ -18,17 +18,21 @@ if TYPE_CHECKING:
     from refspace.formats.structures import write_structures as write_structures
     from refspace.grid import Grid as Grid
     from refspace.reference_space import ReferenceSpace as ReferenceSpace
-    from refspace.reference_space import open as open
     from refspace.samples import phantom as phantom
+    from refspace.sources import ReferenceSpaceCache as ReferenceSpaceCache
+    from refspace.sources import fetch as fetch
+    from refspace.sources import open as open
     from refspace.structure_tree import StructureTree as StructureTree
 
 _ROOMS = {
     "Grid": "refspace.grid",
     "ReferenceSpace": "refspace.reference_space",
+    "ReferenceSpaceCache": "refspace.sources",
     "RefspaceError": "refspace.errors",
     "StructureTree": "refspace.structure_tree",
     "convert": "refspace.conversion",
-    "open": "refspace.reference_space",
+    "fetch": "refspace.sources",
+    "open": "refspace.sources",
     "phantom": "refspace.samples",
     "read_nrrd": "refspace.formats.nrrd",
     "read_structures": "refspace.formats.structures",

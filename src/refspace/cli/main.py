@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from refspace.cli import spaces, stores
+from refspace.cli import fetch, spaces, stores
 from refspace.cli.options import Resolution
 from refspace.errors import RefspaceError
 from refspace.version import __version__
@@ -51,8 +51,9 @@ def main() -> None:
     """Brain reference spaces: an annotation volume and the tree of its structures.
 
     ANNOTATION is an NRRD file, with a structure graph as JSON or CSV for its STRUCTURES; or it is
-    the path or URL of a zarr store, which may have structures of its own. 'refspace demo' makes
-    files to try the other commands with, 'refspace convert' makes a store of them.
+    the path or URL of a zarr store, which may have structures of its own, or an atlas by name, like
+    allen:ccf_2017. 'refspace demo' makes files to try the other commands with, 'refspace convert'
+    makes a store of them, 'refspace fetch' one of an atlas by name.
     """
 
 
@@ -72,5 +73,5 @@ def demo(folder: Path, resolution: Any) -> None:
     run_demo(folder, resolution)
 
 
-for command in (*spaces.COMMANDS, *stores.COMMANDS):
+for command in (*spaces.COMMANDS, *stores.COMMANDS, *fetch.COMMANDS):
     main.add_command(command)

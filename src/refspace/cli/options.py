@@ -65,12 +65,23 @@ def is_store(text: str) -> bool:
     return named or any((path / marker).is_file() for marker in _MARKERS)
 
 
+def is_named(text: str) -> bool:
+    """Whether a text is an atlas by the name of its source and its own, like allen:ccf_2017."""
+    if ":" not in text or "://" in text:
+        return False
+    from refspace.sources.source import parse_spec
+
+    return parse_spec(text) is not None
+
+
 def _existing(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """Refuse what is neither a file nor a store; whether a store is there, opening it will tell."""
-    if is_store(value) or Path(value).is_file():
+    if is_store(value) or Path(value).is_file() or is_named(value):
         return value
     what = "is a folder, and no zarr store" if Path(value).is_dir() else "does not exist"
-    raise click.BadParameter(f"{value} {what}; give an NRRD file, or the path or URL of a store")
+    raise click.BadParameter(
+        f"{value} {what}; give an NRRD or NIfTI file, or the path or URL of a store"
+    )
 
 
 def geometry_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -122,10 +133,14 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
 def open_space(
     annotation: str, structures_file: str | None, resolution: Any, orientation: str | None
 ) -> "ReferenceSpace":
-    """Open a store, or an NRRD file and a structures file."""
-    from refspace import reference_space
+    """Open a store, or a file of a volume and a structures file."""
+    from refspace import reference_space, sources
     from refspace.formats.structures import read_structures
 
+    if is_named(annotation):
+        return sources.open(
+            annotation, resolution=resolution, structures=structures_file, orientation=orientation
+        )
     if is_store(annotation):
         return reference_space.open(
             annotation, resolution=resolution, structures=structures_file, orientation=orientation
@@ -140,13 +155,15 @@ def open_space(
 
 
 def open_annotation(annotation: str, resolution: Any, orientation: str | None) -> "xr.DataArray":
-    """Open the annotation of a store, or an NRRD file."""
-    from refspace.formats.nrrd import read_nrrd
+    """Open the annotation of a store, or of a file."""
+    from refspace.formats.volumes import read_volume
     from refspace.store import open_atlas
     from refspace.volume import as_annotation
 
+    if is_named(annotation):
+        return open_space(annotation, None, resolution, orientation).annotation
     if not is_store(annotation):
-        volume = read_nrrd(annotation, resolution=resolution, orientation=orientation)
+        volume = read_volume(annotation, resolution=resolution, orientation=orientation)
         return as_annotation(volume, None)
     atlas = open_atlas(annotation, resolution=resolution, orientation=orientation)
     return as_annotation(atlas.volume(atlas.level(resolution)), None)

@@ -113,6 +113,37 @@ class BlockProgress(_Line):
         return f"{text}, about {_span(elapsed / fresh * (total - done))} left" if fresh else text
 
 
+class FetchProgress(_Line):
+    """Say how much of each file has come, and of the store how much is written.
+
+    It is itself what `refspace.fetch` takes as ``progress``.
+
+    Parameters
+    ----------
+    label
+        What is going on.
+    """
+
+    def __init__(self, label: str) -> None:
+        super().__init__(label)
+        # Bytes of each file that came, by its name.
+        self.downloads: dict[str, int] = {}
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        """Note how much of a file is done, of how much; of a store, how many blocks."""
+        blocks = name.endswith(".zarr")
+        if not blocks:
+            self.downloads[name] = done
+        if self._is_due():
+            self._write(f"{'converting' if blocks else name}, {self._text(done, total, blocks)}")
+
+    def _text(self, done: int, total: int, blocks: bool) -> str:
+        share = f"{100 * done // total} %, " if total else ""
+        if blocks:
+            return f"{share}{done} of {total} blocks"
+        return f"{share}{done / 1e6:.1f}{f' of {total / 1e6:.1f}' if total else ''} MB"
+
+
 def _span(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -1,0 +1,324 @@
+"""The Allen Mouse Brain Common Coordinate Framework: annotation, template, ontology, masks, meshes.
+
+Facts: the archive's folders are listed at http://help.brain-map.org/display/mousebrain/API, queries
+of structures are described at http://help.brain-map.org/display/api/RESTful+Model+Access+(RMA).
+"""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from refspace.errors import GridError, RemoteError, SourceError
+from refspace.formats.structures import read_structures
+from refspace.remote.download import Progress, record_of
+from refspace.sources.cache import Cache
+from refspace.sources.source import AtlasParts, Request
+
+HOST = "https://api.brain-map.org"
+ARCHIVE = "http://download.alleninstitute.org/informatics-archive/current-release/mouse_ccf"
+HOST_VARIABLE = "REFSPACE_ALLEN_HOST"
+ARCHIVE_VARIABLE = "REFSPACE_ALLEN_ARCHIVE"
+VERSIONS = ("ccf_2015", "ccf_2016", "ccf_2017")
+RESOLUTIONS = (10, 25, 50, 100)
+TEMPLATES = ("average_template", "ara_nissl")
+# The files' headers say left-posterior-superior; their voxels run to posterior, inferior, right.
+ORIENTATION = "PIR"
+CITATION = "Wang et al. 2020, Cell 181(4), 936-953, https://doi.org/10.1016/j.cell.2020.04.007"
+LICENCE = "https://alleninstitute.org/legal/terms-use/"
+# Of files of the Allen Institute's own archive; another may have them in another encoding.
+_SHA256 = {
+    f"{ARCHIVE}/annotation/ccf_2017/annotation_25.nrrd": (
+        "c620cbcc562183e4dcd40250d440130501781f74b41de35b1c1bdabace290c42"
+    ),
+    f"{ARCHIVE}/average_template/average_template_25.nrrd": (
+        "e4a2b483e842b4c8c1b5452d940ea59e14bc1ebaa38fe6a9c3bacac6db2a8f4b"
+    ),
+}
+_QUERY = (
+    "model::Structure,rma::criteria,[graph_id$in{graph}],rma::include,structure_sets,"
+    "rma::options[num_rows$eq'all'][order$eqstructures.graph_order][count$eqfalse]"
+)
+_OPTIONS = ("template", "graph_id", "host", "archive")
+_GRAPHS = "1 adult mouse, 17 developing mouse, 10 human, 16 developing human"
+
+
+def allen(request: Request) -> AtlasParts:
+    """Source ``allen``: the mouse CCF of 2015, 2016 or 2017, from the Allen Institute.
+
+    Parameters
+    ----------
+    request
+        Name ``ccf_2015``, ``ccf_2016`` or ``ccf_2017``; resolution 10, 25, 50 or 100 µm. Options:
+        ``template`` (True for the average template, or ``"average_template"``, ``"ara_nissl"``),
+        ``graph_id`` (1), ``host`` of the API and ``archive`` of the files (URLs; also named by the
+        environment variables ``REFSPACE_ALLEN_HOST`` and ``REFSPACE_ALLEN_ARCHIVE``).
+
+    Raises
+    ------
+    SourceError
+        If there is no such version, template, graph or option.
+    GridError
+        If there is no such resolution.
+    RemoteError
+        If a host cannot be reached, or does not send what it should.
+    """
+    options = request.options
+    request.check_options(_OPTIONS)
+    files = AllenFiles(request.cache, options.get("host"), options.get("archive"), request.progress)
+    version, resolution = check_version(request.name), check_resolution(request.resolution)
+    graph = check_graph(options.get("graph_id", 1))
+    kind = check_template(options.get("template"))
+    # The small file first: what is wrong with the network, it tells soon.
+    structures = files.structures(graph)
+    annotation = files.annotation(version, resolution)
+    template = files.template(kind, resolution) if kind else None
+    provenance = {
+        "source": files.annotation_url(version, resolution),
+        "version": version,
+        "sha256": _digest(annotation),
+        "structures": files.structures_url(graph),
+        "structures_sha256": _digest(structures),
+        "graph_id": graph,
+        "citation": CITATION,
+        "licence": LICENCE,
+    }
+    if kind and template:
+        provenance["template"] = files.template_url(kind, resolution)
+        provenance["template_sha256"] = _digest(template)
+    return AtlasParts(
+        annotation,
+        read_structures(structures),
+        resolution=resolution,
+        orientation=ORIENTATION,
+        template=template,
+        provenance=provenance,
+    )
+
+
+def _digest(path: Path) -> str | None:
+    record = record_of(path)
+    return None if record is None else record.sha256
+
+
+# ----- what there is
+
+
+def check_version(name: str) -> str:
+    """Version of the CCF, with or without the folder that AllenSDK's keys name.
+
+    Raises
+    ------
+    SourceError
+        If there is none of that name.
+
+    Examples
+    --------
+    >>> check_version("annotation/ccf_2017")
+    'ccf_2017'
+    """
+    version = name.removeprefix("annotation/")
+    if version not in VERSIONS:
+        raise SourceError(f"allen has no {name!r}; it has {', '.join(VERSIONS)}")
+    return version
+
+
+def check_resolution(resolution: float | Sequence[float] | None) -> int:
+    """Resolution at which files are published.
+
+    Raises
+    ------
+    GridError
+        If it is not among them.
+    """
+    if resolution not in RESOLUTIONS:
+        given = "no resolution is given" if resolution is None else f"resolution is {resolution}"
+        published = ", ".join(map(str, RESOLUTIONS))
+        raise GridError(f"{given}; the Allen CCF is published at {published} µm: give one of them")
+    return int(resolution)
+
+
+def check_template(kind: bool | str | None) -> str | None:
+    """Name of a template; None for none.
+
+    Raises
+    ------
+    SourceError
+        If there is none of that name.
+    """
+    if kind is None or kind is False:
+        return None
+    name = TEMPLATES[0] if kind is True else kind
+    if name not in TEMPLATES:
+        raise SourceError(f"allen has no template {kind!r}; it has {', '.join(TEMPLATES)}")
+    return name
+
+
+def check_graph(graph_id: int | str) -> int:
+    """Number of a structure graph.
+
+    Raises
+    ------
+    SourceError
+        If it is no number.
+    """
+    try:
+        return int(graph_id)
+    except (TypeError, ValueError) as error:
+        raise SourceError(f"graph_id is {graph_id!r}; give a number: {_GRAPHS}") from error
+
+
+@dataclass(frozen=True)
+class AllenFiles:
+    """Files of the API and of the archive, each downloaded when it is first asked for.
+
+    Parameters
+    ----------
+    cache
+        Where they go.
+    host
+        URL of the API; by default that of ``REFSPACE_ALLEN_HOST``, or the Allen Institute's.
+    archive
+        URL of the archive's folder of the CCF; by default that of ``REFSPACE_ALLEN_ARCHIVE``, or
+        the Allen Institute's.
+    progress
+        Called with the name of a file, the bytes that are there, and those in all.
+    """
+
+    cache: Cache = field(default_factory=Cache)
+    host: str | None = None
+    archive: str | None = None
+    progress: Progress | None = None
+
+    # ----- where they are
+
+    def structures_url(self, graph_id: int) -> str:
+        """URL of the query for the structures of a graph, with the sets that they are in.
+
+        Examples
+        --------
+        >>> AllenFiles().structures_url(1)[:60]
+        'https://api.brain-map.org/api/v2/data/query.json?q=model::St'
+        """
+        query = quote(_QUERY.format(graph=graph_id), safe=":,$.=_")
+        return f"{_base(self.host, HOST_VARIABLE, HOST)}/api/v2/data/query.json?q={query}"
+
+    def annotation_url(self, version: str, resolution: int) -> str:
+        """URL of an annotation."""
+        return self._in_archive(f"annotation/{version}/annotation_{resolution}.nrrd")
+
+    def template_url(self, kind: str, resolution: int) -> str:
+        """URL of a template."""
+        return self._in_archive(f"{kind}/{kind}_{resolution}.nrrd")
+
+    def mask_url(self, version: str, resolution: int, structure_id: int) -> str:
+        """URL of the published mask of a structure."""
+        folder = f"annotation/{version}/structure_masks/structure_masks_{resolution}"
+        return self._in_archive(f"{folder}/structure_{structure_id}.nrrd")
+
+    def mesh_url(self, version: str, structure_id: int) -> str:
+        """URL of the published mesh of a structure."""
+        return self._in_archive(f"annotation/{version}/structure_meshes/{structure_id}.obj")
+
+    def _in_archive(self, path: str) -> str:
+        return f"{_base(self.archive, ARCHIVE_VARIABLE, ARCHIVE)}/{path}"
+
+    # ----- bringing them
+
+    def structures(self, graph_id: int, target: Path | None = None) -> Path:
+        """Path of the structures of a graph, as the API tells them.
+
+        Parameters
+        ----------
+        graph_id
+            Number of the graph.
+        target
+            Where to put it, if not into the cache. A file that is there is taken as it is.
+
+        Raises
+        ------
+        RemoteError
+            If the API reports a failure, or sends less than all.
+        SourceError
+            If the graph has no structures.
+        """
+        url = self.structures_url(graph_id)
+
+        def check(path: Path) -> None:
+            _check_answer(path, url, graph_id)
+
+        return self._bring(url, target, HOST_VARIABLE, check=check)
+
+    def annotation(self, version: str, resolution: int, target: Path | None = None) -> Path:
+        """Path of an annotation."""
+        return self._bring(self.annotation_url(version, resolution), target)
+
+    def template(self, kind: str, resolution: int, target: Path | None = None) -> Path:
+        """Path of a template."""
+        return self._bring(self.template_url(kind, resolution), target)
+
+    def structure_mask(
+        self, version: str, resolution: int, structure_id: int, target: Path | None = None
+    ) -> Path:
+        """Path of the published mask of a structure."""
+        return self._of_structure(self.mask_url(version, resolution, structure_id), target)
+
+    def structure_mesh(self, version: str, structure_id: int, target: Path | None = None) -> Path:
+        """Path of the published mesh of a structure."""
+        return self._of_structure(self.mesh_url(version, structure_id), target)
+
+    def _of_structure(self, url: str, target: Path | None) -> Path:
+        try:
+            return self._bring(url, target)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{error}; not every structure has a published one, nor every version: "
+                "ReferenceSpace.make_structure_mask makes masks of all"
+            ) from error
+
+    def _bring(
+        self,
+        url: str,
+        target: Path | None,
+        variable: str = ARCHIVE_VARIABLE,
+        check: Callable[[Path], object] | None = None,
+    ) -> Path:
+        if target is not None and target.exists():
+            return target
+        option = "host" if variable == HOST_VARIABLE else "archive"
+        return self.cache.file(
+            url,
+            target=target,
+            sha256=_SHA256.get(url),
+            progress=self.progress,
+            check=check,
+            remedies=[f"name another host by {option}= or {variable}"],
+        )
+
+
+def _base(given: str | None, variable: str, default: str) -> str:
+    return (given or os.environ.get(variable) or default).rstrip("/")
+
+
+def _check_answer(path: Path, url: str, graph_id: int) -> None:
+    """Refuse an answer of the API that is a failure, or not all that there is."""
+    try:
+        answer = json.loads(path.read_bytes())
+        message = answer["msg"]
+        succeeded = answer["success"]
+        total = answer.get("total_rows")
+    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+        raise RemoteError(
+            f"{url}: the server sends no answer of the Allen API, which is JSON with success and "
+            "msg; is the host right?"
+        ) from error
+    if succeeded is not True or not isinstance(message, list):
+        raise RemoteError(f"{url}: the server reports a failure: {message}")
+    if isinstance(total, int) and total not in (0, len(message)):
+        raise RemoteError(
+            f"{url}: the server sends {len(message)} of {total} structures; try again later"
+        )
+    if not message:
+        raise SourceError(f"graph {graph_id} has no structures; graphs are {_GRAPHS}")

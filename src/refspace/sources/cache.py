@@ -1,0 +1,185 @@
+"""A folder of this machine that keeps what was downloaded, and the stores that were made of it."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import platformdirs
+
+from refspace.remote.download import Progress, download
+from refspace.remote.locks import waiting_lock
+
+CACHE_VARIABLE = "REFSPACE_CACHE"
+_KEY_DIGITS = 8
+# What every file system takes as a name: letters, digits and a few signs, a letter or digit first.
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=@,~-]{0,99}")
+_FOREIGN_SIGN = re.compile(r"[^A-Za-z0-9_.+=@,~-]")
+# Names that Windows gives to devices, with any ending.
+_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
+
+
+class Cache:
+    """Downloads, and stores made of them, in a folder.
+
+    Nothing is touched before something is asked for.
+
+    Parameters
+    ----------
+    root
+        The folder. By default the one that the environment variable ``REFSPACE_CACHE`` names, or
+        else the user's folder for caches of refspace.
+    refresh
+        Whether files are downloaded again though they are there.
+
+    Examples
+    --------
+    >>> cache = Cache("atlases")
+    >>> cache.path("https://example.org/ccf/annotation_25.nrrd").as_posix()
+    'atlases/downloads/example.org/ccf/annotation_25.nrrd'
+    >>> cache.store({"source": "allen", "name": "ccf_2017", "resolution": 25}).as_posix()
+    'atlases/atlases/allen/ccf_2017_25um-5c38a283.zarr'
+    """
+
+    def __init__(
+        self, root: str | os.PathLike[str] | None = None, *, refresh: bool = False
+    ) -> None:
+        self.root = default_root() if root is None else Path(root).expanduser()
+        self.refresh = refresh
+
+    def __repr__(self) -> str:
+        return f"Cache({str(self.root)!r})"
+
+    def path(self, url: str) -> Path:
+        """Place of a download, whether it is there or not.
+
+        Parameters
+        ----------
+        url
+            Where it comes from.
+        """
+        return self.root.joinpath("downloads", *_names(url))
+
+    def file(
+        self,
+        url: str,
+        *,
+        target: str | os.PathLike[str] | None = None,
+        sha256: str | None = None,
+        nbytes: int | None = None,
+        progress: Progress | None = None,
+        check: Callable[[Path], object] | None = None,
+        remedies: Sequence[str] = (),
+    ) -> Path:
+        """Path of a file from the web, downloaded at the first call.
+
+        Parameters
+        ----------
+        url
+            HTTP or HTTPS URL.
+        target
+            Where to put it, if not at its place in the cache.
+        sha256, nbytes, progress, check, remedies
+            As for `refspace.remote.download.download`.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the server has no such file.
+        RemoteError
+            If it cannot be reached, or sends something else.
+        """
+        path = self.path(url) if target is None else Path(target)
+        download(
+            url,
+            path,
+            sha256=sha256,
+            nbytes=nbytes,
+            progress=progress,
+            check=check,
+            remedies=[
+                *remedies,
+                f"set {CACHE_VARIABLE} to a copy of the cache of a machine that has it",
+            ],
+            refresh=self.refresh,
+        )
+        return path
+
+    def store(self, key: Mapping[str, Any]) -> Path:
+        """Place of a store, whether it is there or not.
+
+        Parameters
+        ----------
+        key
+            All that its content depends on, as JSON values. Its ``source``, ``name`` and
+            ``resolution`` can be read in the path.
+        """
+        text = json.dumps(key, sort_keys=True, default=str)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
+        name = "_".join([str(key["name"]), *_resolution_name(key.get("resolution"))])
+        readable = _FOREIGN_SIGN.sub("_", name)[:80]
+        return self.root / "atlases" / str(key["source"]) / f"{readable}-{digest}.zarr"
+
+    @contextmanager
+    def locked(self, store: Path) -> Iterator[None]:
+        """Keep other processes from making the same store; they wait.
+
+        Parameters
+        ----------
+        store
+            Its path.
+        """
+        store.parent.mkdir(parents=True, exist_ok=True)
+        lock = store.with_name(f".{store.name}.fetch.lock")
+        with waiting_lock(lock, f"making {store}"):
+            yield
+
+
+def default_root() -> Path:
+    """Folder of the cache that is used where none is named.
+
+    Examples
+    --------
+    >>> default_root() == Cache().root
+    True
+    """
+    if named := os.environ.get(CACHE_VARIABLE):
+        return Path(named).expanduser()
+    return platformdirs.user_cache_path("refspace", appauthor=False)
+
+
+def _resolution_name(resolution: Any) -> list[str]:
+    if resolution is None:
+        return []
+    lengths = resolution if isinstance(resolution, Sequence) else [resolution]
+    return ["x".join(f"{length:g}" for length in lengths) + "um"]
+
+
+def _names(url: str) -> list[str]:
+    """Names of the folders and of the file for a URL, one for each of its parts.
+
+    Whatever the URL holds, each is the name of something in the folder before it. A URL that cannot
+    be spelled so, or that has more than a path, is told from others by a digest in the last name.
+    """
+    parts = urlsplit(url)
+    host = f"{parts.hostname}_{parts.port}" if parts.port else str(parts.hostname)
+    plain = [host, *unquote(parts.path).removeprefix("/").split("/")]
+    names = [_name(part) for part in plain]
+    if names != plain or set("?#%@").intersection(url):
+        stem, dot, endings = names[-1].partition(".")
+        digest = hashlib.sha256(url.encode()).hexdigest()[:_KEY_DIGITS]
+        names[-1] = f"{stem}-{digest}{dot}{endings}"
+    return names
+
+
+def _name(part: str) -> str:
+    """A part of a path as the name of a file, itself where that is possible."""
+    if _PLAIN_NAME.fullmatch(part) and part[-1] != "." and not _DEVICE.fullmatch(part):
+        return part
+    # The end of a name tells more than its beginning: there is the ending.
+    return "_" + _FOREIGN_SIGN.sub("_", part)[-80:].strip(".")

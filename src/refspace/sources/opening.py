@@ -1,0 +1,302 @@
+"""Opening and fetching atlases by name: in place where that is possible, else from the cache."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import xarray as xr
+
+from refspace import reference_space
+from refspace.conversion import convert
+from refspace.errors import FormatError, LockedError, SourceError, StoreError
+from refspace.reference_space import ReferenceSpace
+from refspace.remote.download import Progress
+from refspace.sources.cache import Cache
+from refspace.sources.source import (
+    AtlasParts,
+    Request,
+    find_source,
+    parse_spec,
+    source_names,
+)
+from refspace.structure_tree import StructureTree
+
+# Of how stores are made for the cache: a change makes those of before unknown.
+_FORMAT = 1
+
+
+def open(
+    url: str | os.PathLike[str],
+    *,
+    resolution: float | Sequence[float] | None = None,
+    structures: StructureTree | str | os.PathLike[str] | None = None,
+    orientation: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    engine: str = "fsspec",
+    chunk_cache: str | os.PathLike[str] | None = None,
+    cache: Cache | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> ReferenceSpace:
+    """Open a reference space where it is, lazily: no voxel is read.
+
+    Parameters
+    ----------
+    url
+        Path or URL (anything that fsspec opens) of a store that refspace wrote, or of an OME-Zarr
+        label image, 0.4 or 0.5, of any program; or the path of an NRRD or NIfTI file. Or an atlas
+        by the name of its source and its own, like ``"allen:ccf_2017"`` or
+        ``"brainglobe:allen_mouse_25um"``: one that can be queried where it is, is; any other is
+        fetched, as `fetch` does it.
+    resolution
+        µm per voxel of the level to open; the finest if not given. Of a file, as for `read_nrrd`.
+    structures
+        The structures, as a tree or as the path or URL of a file. A store of refspace has its own,
+        and so has an atlas of a source; with any other they must be given.
+    orientation
+        Direction in which the index of each axis grows, like ``"PIR"``; needed where the store
+        does not state it, and must agree with what it states.
+    storage_options
+        What fsspec needs to reach the URL. Public buckets of the field, like ``s3://brainglobe``,
+        are read without an account unless something else is given.
+    engine
+        What reads from other machines: ``"fsspec"``, or ``"obstore"`` where it is installed.
+    chunk_cache
+        Folder for copies of what is read from other machines, so that it is read from there once;
+        the copies take up to 10 GiB, those that are of no use for longest make room.
+    cache, progress, **options
+        Of an atlas by name, as for `fetch`.
+
+    Returns
+    -------
+    ReferenceSpace
+        Lazy. That of a store answers counts, boxes and centroids from its label index, and its
+        masks and slices read only the chunks that the index leaves open.
+
+    Raises
+    ------
+    SourceError
+        If a source has no such atlas, or an option is none of it.
+    RemoteError
+        If a host cannot be reached, or does not send what it should.
+    StoreError
+        If there is no store, or an unfinished one.
+    FormatError
+        If it is damaged, or no label image; or if structures are missing.
+    GridError
+        If there is no level of the resolution, or the geometry is missing or contradictory.
+
+    Examples
+    --------
+    >>> import refspace, tempfile
+    >>> url = tempfile.mkdtemp() + "/phantom.zarr"
+    >>> refspace.phantom(resolution=50).to_zarr(url)
+    >>> space = refspace.open(url, resolution=100)
+    >>> space.annotation.shape, space.total_voxel_map[385] > 0
+    ((132, 80, 114), True)
+    """
+    spec = parse_spec(url)
+    if spec is None:
+        if options:
+            raise SourceError(
+                f"{os.fspath(url)} is no atlas of a source, and takes no {', '.join(options)}; "
+                f"sources are {', '.join(source_names())}"
+            )
+        return reference_space.open(
+            url,
+            resolution=resolution,
+            structures=structures,
+            orientation=orientation,
+            storage_options=storage_options,
+            engine=engine,
+            chunk_cache=chunk_cache,
+        )
+    given = {"structures": structures, "orientation": orientation}
+    if unfit := [name for name, value in given.items() if value is not None]:
+        raise SourceError(f"{url} has its own {' and '.join(unfit)}; leave that out")
+    if storage_options is not None:
+        options["storage_options"] = storage_options
+    request = _request(spec[1], resolution, cache, progress, options)
+    store = request.cache.store(store_key(spec[0], request))
+    if store.exists():
+        return _open_store(store)
+    parts = find_source(spec[0])(request)
+    if isinstance(parts.annotation, xr.DataArray) and not parts.ids:
+        return _in_place(parts)
+    return _stored(parts, store, request, anew=False)
+
+
+def fetch(
+    spec: str,
+    *,
+    resolution: float | Sequence[float] | None = None,
+    refresh: bool = False,
+    cache: Cache | str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> ReferenceSpace:
+    """Bring an atlas to this machine, once, and open it.
+
+    It is downloaded and converted into a store in a cache; a second call touches no network.
+
+    Parameters
+    ----------
+    spec
+        Source and atlas, like ``"allen:ccf_2017"`` or ``"brainglobe:allen_mouse_25um"``. Other
+        packages add sources by entry points of the group ``refspace.sources``.
+    resolution
+        µm per voxel, where the source has several.
+    refresh
+        Whether it is downloaded and converted again. Until that is complete, the old one stays.
+    cache
+        Folder of the cache; by default the one that the environment variable ``REFSPACE_CACHE``
+        names, or else the user's.
+    progress
+        Called with the name of a file, what is done of it, and what there is to do in all (0 if
+        not known): bytes of a download; blocks of a store, whose name ends in ``.zarr``.
+    **options
+        What the source understands. ``allen``: ``template=True``, ``"average_template"`` or
+        ``"ara_nissl"``; ``graph_id``; ``host`` and ``archive``, URLs.
+
+    Returns
+    -------
+    ReferenceSpace
+        The store, opened.
+
+    Raises
+    ------
+    SourceError
+        If there is no such source or atlas, or an option is none of it.
+    RemoteError
+        If a host cannot be reached, or does not send what it should.
+
+    Examples
+    --------
+    >>> import refspace
+    >>> refspace.fetch("allen:ccf_2018", resolution=25)
+    Traceback (most recent call last):
+    ...
+    refspace.errors.SourceError: allen has no 'ccf_2018'; it has ccf_2015, ccf_2016, ccf_2017
+    """
+    source, request, store = locate(
+        spec, resolution=resolution, cache=cache, progress=progress, refresh=refresh, **options
+    )
+    if store.exists() and not refresh:
+        return _open_store(store)
+    return _stored(find_source(source)(request), store, request, anew=refresh)
+
+
+def locate(
+    spec: str,
+    *,
+    resolution: float | Sequence[float] | None = None,
+    refresh: bool = False,
+    cache: Cache | str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> tuple[str, Request, Path]:
+    """Source, request, and place of the store of what `fetch` is asked for, without doing it."""
+    parsed = parse_spec(spec)
+    if parsed is None:
+        raise SourceError(
+            f"{spec!r} is no source and atlas, like 'allen:ccf_2017'; sources are "
+            f"{', '.join(source_names())}"
+        )
+    root = cache.root if isinstance(cache, Cache) else cache
+    request = _request(parsed[1], resolution, Cache(root, refresh=refresh), progress, options)
+    return parsed[0], request, request.cache.store(store_key(parsed[0], request))
+
+
+def _request(
+    name: str,
+    resolution: float | Sequence[float] | None,
+    cache: Cache | None,
+    progress: Progress | None,
+    options: Mapping[str, Any],
+) -> Request:
+    """Request, in which what means the same is written the same."""
+    given = {
+        key: value for key, value in options.items() if value is not None and value is not False
+    }
+    return Request(name, _plain(resolution), given, cache or Cache(), progress)
+
+
+def _plain(resolution: float | Sequence[float] | None) -> float | Sequence[float] | None:
+    if isinstance(resolution, Sequence):
+        lengths = [float(length) for length in resolution]
+        return lengths[0] if len(set(lengths)) == 1 else lengths
+    return None if resolution is None else float(resolution)
+
+
+def store_key(source: str, request: Request) -> dict[str, Any]:
+    """All that the content of a store depends on: what was asked for, and of which hosts."""
+    prefix = f"REFSPACE_{source.upper()}"
+    named = {key: value for key, value in os.environ.items() if key.startswith(prefix)}
+    return {
+        "format": _FORMAT,
+        "source": source,
+        "name": request.name,
+        "resolution": request.resolution,
+        "options": dict(request.options),
+        "environment": named,
+    }
+
+
+def _open_store(store: Path) -> ReferenceSpace:
+    try:
+        return reference_space.open(store)
+    except (StoreError, FormatError) as error:
+        error.add_note("fetch it again with --refresh (Python: refresh=True)")
+        raise
+
+
+def _in_place(parts: AtlasParts) -> ReferenceSpace:
+    """Space of an annotation that can be queried where it is."""
+    space = ReferenceSpace(
+        parts.structures,
+        parts.annotation,
+        parts.resolution,
+        orientation=parts.orientation,
+        template=parts.template,  # type: ignore[arg-type]
+        **_sides(parts),
+    )
+    space._provenance = MappingProxyType(dict(parts.provenance))
+    return space
+
+
+def _sides(parts: AtlasParts) -> dict[str, Any]:
+    """What tells the hemispheres, where the atlas says anything of it."""
+    told = {"hemispheres": parts.hemispheres, "midline": parts.midline}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _stored(parts: AtlasParts, store: Path, request: Request, *, anew: bool) -> ReferenceSpace:
+    """Store of an atlas; of processes that want it at once, one makes it."""
+    with request.cache.locked(store):
+        if anew or not store.exists():
+            _convert(parts, store, request, overwrite=anew)
+    return _open_store(store)
+
+
+def _convert(parts: AtlasParts, store: Path, request: Request, *, overwrite: bool) -> None:
+    how: dict[str, Any] = {
+        "resolution": parts.resolution,
+        "orientation": parts.orientation,
+        "template": parts.template,
+        "provenance": parts.provenance,
+        **_sides(parts),
+        **({"ids": parts.ids} if parts.ids else {}),
+    }
+    if (tell := request.progress) is not None:
+        how["progress"] = lambda done, total: tell(store.name, done, total)
+    if not overwrite:
+        try:
+            convert(parts.annotation, parts.structures, store, resume=True, **how)
+            return
+        except StoreError as error:
+            # An interrupted run of another job, of a file that has changed since, is in the way.
+            if isinstance(error, LockedError) or error.errno is not None:
+                raise
+    convert(parts.annotation, parts.structures, store, overwrite=True, **how)
