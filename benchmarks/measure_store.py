@@ -89,7 +89,7 @@ def itksnap(space: refspace.ReferenceSpace, folder: Path) -> int:
 
 def voxel(space: refspace.ReferenceSpace, folder: Path) -> int:
     """Structure at a point: in the middle of the volume."""
-    middle = {dim: centres[centres.size // 2] for dim, centres in space.annotation.coords.items()}
+    middle = {dim: space.annotation[dim][n // 2] for dim, n in space.annotation.sizes.items()}
     return _nbytes(space.annotation.sel(middle))
 
 

@@ -230,7 +230,8 @@ def test_a_lazy_volume_is_opened_in_place(installed, tmp_path):
     assert space.provenance == {"name": "one"}
     (request,) = calls
     assert (request.name, request.resolution) == ("one", 400.0)
-    assert request.options == {"version": "2", "storage_options": {"anon": True}}
+    assert request.options == {"version": "2"}
+    assert request.access == {"storage_options": {"anon": True}, "engine": "fsspec"}
     assert not (tmp_path / "cache").exists()
 
 
@@ -281,8 +282,10 @@ def test_options_that_a_source_does_not_take(installed):
 
 
 def test_arguments_that_an_atlas_by_name_does_not_take(installed):
-    with pytest.raises(SourceError, match="lazy:one has its own structures and orientation; leave"):
-        refspace.open("lazy:one", structures=PHANTOM.structure_tree, orientation="RAS")
+    with pytest.raises(SourceError, match="lazy:one has its own structures; leave them out"):
+        refspace.open("lazy:one", structures=PHANTOM.structure_tree)
+    with pytest.raises(SourceError, match="there is no option orientation; the source takes"):
+        refspace.open("allen:ccf_2017", resolution=25, orientation="RAS")
     with pytest.raises(
         SourceError, match=r"atlas\.zarr is no atlas of a source, and takes no version"
     ):

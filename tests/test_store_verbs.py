@@ -134,7 +134,7 @@ def place(plain, elsewhere, part):
         return elsewhere, plain
     inside = padded(box, [part.pad] * 3, grid.spacing, voxels.shape)
     smaller = grid.crop([axis.start for axis in inside], [axis.stop for axis in inside])
-    expected = ReferenceSpace(tree, labelled(voxels[inside], smaller))
+    expected = ReferenceSpace(tree, labelled(voxels[inside], smaller), midline=plain.midline)
     return elsewhere.crop(part.structures, pad=part.pad), expected
 
 

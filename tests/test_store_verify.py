@@ -350,16 +350,16 @@ def test_a_table_of_another_volume(store):
 
 
 def test_a_table_that_was_measured_wrongly(tmp_path, monkeypatch):
-    right = write.chunk_rows
+    right = write.cell_rows
 
-    def wrong(block, number, offset):
-        rows = right(block, number, offset)
-        if number == 5:
+    def wrong(block, corner, cells):
+        rows = right(block, corner, cells)
+        if corner == [0, 2, 4]:
             rows[1, -1] += 1
         return rows
 
     with monkeypatch.context() as patch:
-        patch.setattr(write, "chunk_rows", wrong)
+        patch.setattr(write, "cell_rows", wrong)
         space_of(template=None).to_zarr(tmp_path / "atlas.zarr", chunks=2)
     assert (
         lines(tmp_path / "atlas.zarr")

@@ -3,8 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeGuard
 
 import dask.array
@@ -15,11 +14,13 @@ from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
 from refspace.errors import AnnotationError, GridError
-from refspace.formats.nrrd import NrrdStream
 from refspace.formats.structures import read_structures
+from refspace.formats.volumes import is_volume_file, stream_volume
+from refspace.formats.voxel_files import VoxelStream
 from refspace.grid import Grid
 from refspace.reference_space import ReferenceSpace
 from refspace.reference_space import open as open_space
+from refspace.runs import count_labels, relabel
 from refspace.store import (
     Atlas,
     Feed,
@@ -31,11 +32,20 @@ from refspace.store import (
     write_atlas,
 )
 from refspace.structure_tree import StructureTree
-from refspace.volume import as_annotation, grid_of, labelled, unsigned_labels
+from refspace.structure_tree.records import listing, structure_id
+from refspace.volume import (
+    as_annotation,
+    check_hemispheres,
+    flags_of,
+    grid_of,
+    labelled,
+    midline_of,
+    stated_midline,
+    unsigned_labels,
+)
 
 Volume: TypeAlias = str | os.PathLike[str] | NDArray[Any] | dask.array.Array | xr.DataArray
 
-_NRRD_ENDINGS = (".nrrd", ".nhdr")
 # Of the memory that voxels may take: what is fed may take this share, the workers have the rest.
 _SHARE_OF_STREAM, _SHARE_OF_ARRAY = 3 / 4, 1 / 3
 
@@ -49,6 +59,7 @@ class _Source:
     identity: Mapping[str, Any]
     feed: Callable[[Layout, int], Feed]
     coordinates: Mapping[str, NDArray[np.float64]]
+    midline: float | None = None
 
 
 def convert(
@@ -59,6 +70,9 @@ def convert(
     resolution: float | Sequence[float] | None = None,
     orientation: str | None = None,
     template: Volume | None = None,
+    hemispheres: Volume | None = None,
+    midline: float | None = None,
+    ids: Mapping[int, int] | None = None,
     provenance: Mapping[str, Any] | None = None,
     chunks: int | Sequence[int] = 128,
     shards: int | Sequence[int] | None = None,
@@ -77,8 +91,8 @@ def convert(
     Parameters
     ----------
     annotation
-        Path of an NRRD file, which is never held as a whole; path or URL of a zarr array or
-        OME-Zarr label image; NumPy array, dask array or DataArray.
+        Path of an NRRD or NIfTI file, which is never held as a whole; path or URL of a zarr array
+        or OME-Zarr label image; NumPy array, dask array or DataArray.
     structures
         The structures, as a tree or as the path or URL of a file.
     target
@@ -89,6 +103,14 @@ def convert(
         Direction in which the index of each axis grows, where the annotation does not state it.
     template
         Intensities on the same grid, in any of these forms; of the same orientation.
+    hemispheres
+        Hemisphere of each voxel on the same grid, in any of these forms, where it is not the
+        midline that parts them: integers, 1 left and 2 right, anything else neither.
+    midline
+        Position of the midline along ml, in µm: the middle of the volume if the annotation does
+        not state it.
+    ids
+        Structure id of each value of the annotation, where voxels hold other numbers.
     provenance
         What the store is to say of where the atlas comes from: JSON values by name, such as
         ``version``, ``citation``, ``licence``. ``source`` is the path of the annotation if not
@@ -117,7 +139,7 @@ def convert(
     Raises
     ------
     AnnotationError
-        If the annotation holds values that are no structure ids.
+        If the annotation holds values that are no structure ids, or that `ids` does not tell.
     FormatError
         If a file is damaged; nothing is left of the store then.
     GridError
@@ -143,10 +165,15 @@ def convert(
     tree = structures if isinstance(structures, StructureTree) else read_structures(structures)
     sources = {"annotation": _labels(annotation, resolution, orientation)}
     if template is not None:
-        sources["template"] = _intensities(template, sources["annotation"].grid)
+        sources["template"] = _beside("template", template, sources["annotation"].grid)
+    if hemispheres is not None:
+        sources["hemispheres"] = _sides(hemispheres, sources["annotation"].grid)
+    if ids is not None:
+        sources["annotation"] = _translated(sources["annotation"], ids)
     first = sources["annotation"]
     dtypes = {name: source.dtype for name, source in sources.items()}
-    layout = store_layout(first.grid, dtypes, chunks=chunks, shards=shards)
+    midline = midline_of(first.midline if midline is None else midline, None, first.grid)
+    layout = store_layout(first.grid, dtypes, chunks=chunks, shards=shards, midline=midline)
     named = {"source": os.fspath(annotation)} if _is_path(annotation) else {}
     write_atlas(
         os.fspath(target),
@@ -159,7 +186,9 @@ def convert(
         storage_options=storage_options,
         workers=workers,
         progress=progress,
-        reads=[os.fspath(volume) for volume in (annotation, template) if _is_path(volume)],
+        reads=[
+            os.fspath(volume) for volume in (annotation, template, hemispheres) if _is_path(volume)
+        ],
     )
     return open_space(target, storage_options=storage_options)
 
@@ -178,16 +207,16 @@ def _is_path(volume: Volume | None) -> TypeGuard[str | os.PathLike[str]]:
     return isinstance(volume, str | os.PathLike)
 
 
-def _is_nrrd(volume: Volume) -> TypeGuard[str | os.PathLike[str]]:
-    return _is_path(volume) and Path(volume).suffix.lower() in _NRRD_ENDINGS
+def _is_file(volume: Volume) -> TypeGuard[str | os.PathLike[str]]:
+    return _is_path(volume) and is_volume_file(volume)
 
 
 def _labels(
     annotation: Volume, resolution: float | Sequence[float] | None, orientation: str | None
 ) -> _Source:
     """Annotation, as blocks of unsigned ids."""
-    if _is_nrrd(annotation):
-        stream = NrrdStream(annotation, resolution=resolution, orientation=orientation)
+    if _is_file(annotation):
+        stream = stream_volume(annotation, resolution=resolution, orientation=orientation)
         stays = stream.dtype.kind == "u" and stream.dtype.itemsize <= 4
         dtype = stream.dtype if stays else np.dtype(np.uint32)
         return _streamed(stream, dtype, _same if stays else unsigned_labels)
@@ -197,51 +226,100 @@ def _labels(
             resolution=resolution,
             orientation=orientation,
         )
-        volume = as_annotation(atlas.volume(atlas.level(resolution)), None)
-    else:
-        volume = as_annotation(annotation, resolution, orientation=orientation)
-    return _computed(volume)
+        volume, midline = atlas.volume(atlas.level(resolution)), atlas.midline
+        return replace(_computed(as_annotation(volume, None)), midline=midline)
+    volume = as_annotation(annotation, resolution, orientation=orientation)
+    return replace(_computed(volume), midline=stated_midline(annotation))
 
 
-def _intensities(template: Volume, grid: Grid) -> _Source:
-    """Template, which must lie on the grid of the annotation."""
-    if _is_nrrd(template):
-        stream = NrrdStream(template, resolution=grid.spacing, orientation=grid.orientation)
+def _beside(name: str, volume: Volume, grid: Grid) -> _Source:
+    """Volume of numbers, which must lie on the grid of the annotation."""
+    if _is_file(volume):
+        stream = stream_volume(volume, resolution=grid.spacing, orientation=grid.orientation)
         source = _streamed(stream, stream.dtype, _same)
-    elif _is_path(template):
+    elif _is_path(volume):
         atlas = open_atlas(
-            os.fspath(template),
+            os.fspath(volume),
             resolution=grid.spacing,
             orientation=grid.orientation,
         )
         source = _computed(atlas.volume(atlas.level(grid.spacing)))
-    elif isinstance(template, xr.DataArray):
-        source = _computed(template.chunk() if template.chunks is None else template)
+    elif isinstance(volume, xr.DataArray):
+        source = _computed(volume.chunk() if volume.chunks is None else volume)
     else:
-        source = _computed(_on_grid(template, grid))
+        source = _computed(_on_grid(name, volume, grid))
     if source.grid != grid:
-        raise GridError(
-            f"the template lies on {source.grid}, the annotation on {grid}: resample it"
-        )
-    _check_intensities(source.dtype)
+        raise GridError(f"the {name} lies on {source.grid}, the annotation on {grid}: resample it")
+    _check_numbers(name, source.dtype)
     return source
 
 
-def _on_grid(template: NDArray[Any] | dask.array.Array, grid: Grid) -> xr.DataArray:
-    array = template if isinstance(template, dask.array.Array) else np.asarray(template)
-    _check_intensities(array.dtype)
+def _on_grid(name: str, volume: NDArray[Any] | dask.array.Array, grid: Grid) -> xr.DataArray:
+    array = volume if isinstance(volume, dask.array.Array) else np.asarray(volume)
+    _check_numbers(name, array.dtype)
     if array.shape != grid.shape:
         raise GridError(
-            f"the template has shape {array.shape}, the annotation {grid.shape}: resample it"
+            f"the {name} has shape {array.shape}, the annotation {grid.shape}: resample it"
         )
     return labelled(dask.array.asarray(array), grid)
 
 
-def _check_intensities(dtype: np.dtype[Any]) -> None:
+def _check_numbers(name: str, dtype: np.dtype[Any]) -> None:
     if dtype.kind not in "uif" or dtype.itemsize > 8:
         raise AnnotationError(
-            f"the template has dtype {dtype}; intensities are numbers of at most 64 bits"
+            f"the {name} has dtype {dtype}; intensities are numbers of at most 64 bits"
         )
+
+
+def _sides(hemispheres: Volume, grid: Grid) -> _Source:
+    """Hemisphere of each voxel, as uint8."""
+    source = _beside("volume of hemispheres", hemispheres, grid)
+    check_hemispheres(source.dtype)
+    return _mapped(source, flags_of, np.dtype(np.uint8))
+
+
+def _translated(source: _Source, ids: Mapping[int, int]) -> _Source:
+    """Annotation whose values are turned into structure ids, block by block."""
+    by_value = {structure_id(value): structure_id(of) for value, of in ids.items()}
+    values = np.array(sorted(by_value), np.uint32)
+    wanted = np.array([by_value[value] for value in values.tolist()], np.uint32)
+
+    def translated(voxels: NDArray[Any]) -> NDArray[np.uint32]:
+        return _relabelled(voxels, values, wanted)
+
+    # Part of what tells a run from another: one that is resumed must have had the same ids.
+    identity = {**source.identity, "ids": tokenize(values, wanted)}
+    mapped = _mapped(source, translated, np.dtype(np.uint32))
+    return replace(mapped, identity=identity)
+
+
+def _relabelled(
+    voxels: NDArray[Any], values: NDArray[np.uint32], ids: NDArray[np.uint32]
+) -> NDArray[np.uint32]:
+    try:
+        return relabel(voxels, values, ids, None)
+    except AnnotationError as error:
+        unknown = np.setdiff1d(count_labels(voxels)[0], values).tolist()
+        raise AnnotationError(
+            f"the annotation holds values that ids tells no structure of: {listing(unknown)}; "
+            "complete it, with 0 for what is outside"
+        ) from error
+
+
+def _mapped(
+    source: _Source, values: Callable[[NDArray[Any]], NDArray[Any]], dtype: np.dtype[Any]
+) -> _Source:
+    """Source whose voxels are turned into others as they come."""
+
+    def feed_from(layout: Layout, memory: int) -> Feed:
+        feed = source.feed(layout, memory)
+
+        def mapped(skip: Callable[[Any], bool]) -> Iterator[tuple[Any, NDArray[Any]]]:
+            return ((part, values(voxels)) for part, voxels in feed(skip))
+
+        return mapped
+
+    return replace(source, dtype=dtype, feed=feed_from)
 
 
 def _same(block: NDArray[Any]) -> NDArray[Any]:
@@ -249,7 +327,7 @@ def _same(block: NDArray[Any]) -> NDArray[Any]:
 
 
 def _streamed(
-    stream: NrrdStream, dtype: np.dtype[Any], values: Callable[[NDArray[Any]], NDArray[Any]]
+    stream: VoxelStream, dtype: np.dtype[Any], values: Callable[[NDArray[Any]], NDArray[Any]]
 ) -> _Source:
     def feed_from(layout: Layout, memory: int) -> Feed:
         thickness = layout.block_shape[2]
@@ -268,7 +346,7 @@ def _streamed(
 
         return feed
 
-    return _Source(stream.grid, dtype, stream.identity, feed_from, {})
+    return _Source(stream.grid, dtype, stream.identity, feed_from, {}, stream.midline)
 
 
 def _computed(volume: xr.DataArray) -> _Source:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,49 @@ _MAX_NUMERATOR = 2**20
 
 _RESOLUTION_HELP = "one positive number of µm per voxel, or three in the order of the axes"
 
+# Of a voxel: nearer to a centre than this, a midline is on it. Positions carry the noise of their
+# origin, which is known to a picometre.
+_ON_MIDLINE = 1e-3
+
 Triple = tuple[float, float, float]
+Hemisphere = Literal["left", "right"]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How the axes of a volume become those of another orientation.
+
+    Parameters
+    ----------
+    axes
+        Where each of the new axes was before.
+    flipped
+        Whether each of the new axes runs the other way.
+    """
+
+    axes: tuple[int, int, int]
+    flipped: tuple[bool, bool, bool]
+
+    def of(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Turn an array; a view of it.
+
+        Examples
+        --------
+        >>> Turn((2, 0, 1), (False, True, False)).of(np.array([[[1, 2, 3]], [[4, 5, 6]]])).tolist()
+        [[[4], [1]], [[5], [2]], [[6], [3]]]
+        """
+        return array.transpose(self.axes)[
+            tuple(slice(None, None, self._step(f)) for f in self.flipped)
+        ]
+
+    def chunks(self, sizes: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+        """Turn the sizes of chunks along each axis."""
+        steps = map(self._step, self.flipped)
+        return tuple(tuple(sizes[a])[::step] for a, step in zip(self.axes, steps, strict=True))
+
+    @staticmethod
+    def _step(flip: bool) -> int:
+        return -1 if flip else 1
 
 
 @dataclass(frozen=True)
@@ -254,15 +296,73 @@ class Grid:
         >>> grid.shape, grid.origin
         ((3, 4, 2), (0.0, -40.0, -20.0))
         """
-        orientation = parse_orientation(orientation)
-        axes = [self.axis(_DIM_OF_LETTER[letter]) for letter in orientation]
-        flipped = [o != self.orientation[a] for o, a in zip(orientation, axes, strict=True)]
+        turn = self.turn(orientation)
         origin = [
             -(self.origin[a] + self.extent[a]) if flip else self.origin[a]
-            for a, flip in zip(axes, flipped, strict=True)
+            for a, flip in zip(turn.axes, turn.flipped, strict=True)
         ]
-        shape, spacing = _ints(self.shape[a] for a in axes), _floats(self.spacing[a] for a in axes)
+        shape = _ints(self.shape[a] for a in turn.axes)
+        spacing = _floats(self.spacing[a] for a in turn.axes)
         return Grid(shape, spacing, _floats(origin), orientation)
+
+    def turn(self, orientation: str) -> Turn:
+        """How the axes become those of an orientation.
+
+        Examples
+        --------
+        >>> Grid((4, 2, 3), (10, 10, 10)).turn("RAS")
+        Turn(axes=(2, 0, 1), flipped=(False, True, True))
+        """
+        letters = parse_orientation(orientation)
+        a, b, c = (self.axis(_DIM_OF_LETTER[letter]) for letter in letters)
+        i, j, k = (new != self.orientation[o] for new, o in zip(letters, (a, b, c), strict=True))
+        return Turn((a, b, c), (i, j, k))
+
+    # ----- hemispheres
+
+    @property
+    def middle(self) -> float:
+        """Middle of the volume along ``ml``, in µm.
+
+        Examples
+        --------
+        >>> Grid((528, 320, 456), (25, 25, 25)).middle
+        5700.0
+        """
+        axis = self.axis("ml")
+        return self.origin[axis] + self.extent[axis] / 2
+
+    def side(self, hemisphere: Hemisphere, midline: float) -> slice:
+        """Voxels of a hemisphere along ``ml``; those whose centre is on the midline are left.
+
+        Parameters
+        ----------
+        hemisphere
+            Which.
+        midline
+            Position of the midline along ``ml``, in µm; it may lie outside the volume.
+
+        Examples
+        --------
+        >>> grid = Grid((1, 1, 5), (10, 10, 10))
+        >>> grid.side("left", 25), grid.side("right", 25)
+        (slice(0, 3, None), slice(3, 5, None))
+        >>> grid.reorient("PIL").side("left", -25)
+        slice(2, 5, None)
+        """
+        cut = self.midline_cut(midline)
+        first = (hemisphere == "left") == (self.direction("ml") == "right")
+        return slice(0, cut) if first else slice(cut, self.shape[self.axis("ml")])
+
+    def midline_cut(self, midline: float) -> int:
+        """Number of voxels along ``ml`` on this side of the midline."""
+        axis = self.axis("ml")
+        centres = (midline - self.origin[axis]) / self.spacing[axis] - 0.5
+        if self.direction("ml") == "right":
+            cut = math.floor(centres + _ON_MIDLINE) + 1
+        else:
+            cut = math.ceil(centres - _ON_MIDLINE)
+        return min(max(cut, 0), self.shape[axis])
 
     @classmethod
     def from_coordinates(

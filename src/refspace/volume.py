@@ -1,6 +1,9 @@
 """What an annotation volume is as a DataArray: its dims, coordinates, attributes and dtype."""
 
+import math
+import operator
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import dask.array
@@ -10,13 +13,18 @@ from dask.base import tokenize
 from numpy.typing import NDArray
 
 from refspace.errors import AnnotationError, GridError
-from refspace.grid import Grid, Triple, parse_orientation, spacing_of
+from refspace.grid import Grid, Hemisphere, Triple, parse_orientation, spacing_of
 
 MAX_LABEL = 2**32 - 1
 # In memory, blocks are slabs along the slowest axis: views, large enough to drown dask's overhead.
 _SLAB_BYTES = 16 * 2**20
 # Directions of an array that does not state them: those of the Allen CCF.
 _HOUSE_DIRECTION = {"ap": "posterior", "dv": "inferior", "ml": "right"}
+# What a volume of hemispheres holds; anything else is in neither.
+HEMISPHERES: Mapping[Hemisphere, int] = MappingProxyType({"left": 1, "right": 2})
+HEMISPHERES_ATTRS: Mapping[str, Any] = MappingProxyType(
+    {"long_name": "hemisphere", "flag_values": [1, 2], "flag_meanings": "left right"}
+)
 _MICROMETRE = ("micrometer", "micrometre", "micron", "microns", "um", "\u00b5m", "\u03bcm")
 
 
@@ -173,6 +181,176 @@ def as_annotation(
     return volume.assign_coords(
         {d: (d, np.asarray(annotation[d], np.float64), volume[d].attrs) for d in grid.dims}
     )
+
+
+def reorient(volume: xr.DataArray, orientation: str) -> xr.DataArray:
+    """Turn the axes of a volume; lazy, and every voxel keeps its value and its place.
+
+    Parameters
+    ----------
+    volume
+        Volume with coordinates, as `labelled` gives them.
+    orientation
+        Direction in which the index of each axis of the result grows, like ``"RAS"``.
+
+    Returns
+    -------
+    xarray.DataArray
+        A transposed and flipped view. Coordinates along a flipped axis change sign, so that they
+        still grow with the index.
+
+    Raises
+    ------
+    GridError
+        If the orientation is none, or the volume has no coordinates.
+
+    Examples
+    --------
+    >>> grid = Grid((1, 2, 3), (10, 10, 10))
+    >>> volume = labelled(np.arange(6, dtype="u4").reshape(grid.shape), grid)
+    >>> turned = reorient(volume, "LPS")
+    >>> turned.dims, turned.ml.values.tolist()
+    (('ml', 'ap', 'dv'), [-25.0, -15.0, -5.0])
+    >>> turned.sel(ml=-25, dv=-5).item() == volume.sel(ml=25, dv=5).item()
+    True
+    """
+    grid = grid_of(volume)
+    turned, target = grid.turn(orientation), grid.reorient(orientation)
+    flips = [dim for dim, flip in zip(target.dims, turned.flipped, strict=True) if flip]
+    result = volume.transpose(*target.dims).isel({dim: slice(None, None, -1) for dim in flips})
+    # The given centres to the last digit, so that there and back is where it was.
+    centres = {
+        dim: 0.0 - result[dim].values if dim in flips else result[dim].values for dim in target.dims
+    }
+    result = result.assign_coords(
+        {dim: (dim, values, axis_attrs(target, dim)) for dim, values in centres.items()}
+    )
+    midline = stated_midline(volume)
+    if midline is None:
+        return result
+    return with_hemispheres(result, 0.0 - midline if "ml" in flips else midline)
+
+
+# ----- hemispheres
+
+
+def with_hemispheres(annotation: xr.DataArray, midline: float) -> xr.DataArray:
+    """Give a volume the coordinate ``hemisphere``: left or right, for each place along ``ml``.
+
+    Parameters
+    ----------
+    annotation
+        Volume with coordinates.
+    midline
+        Position of the midline along ``ml`` in µm. Voxels whose centre is on it are left.
+
+    Examples
+    --------
+    >>> volume = labelled(np.zeros((1, 1, 3), "u4"), Grid((1, 1, 3), (10, 10, 10)))
+    >>> with_hemispheres(volume, 15.0).hemisphere.values.tolist()
+    ['left', 'left', 'right']
+    """
+    sides = np.full(annotation.sizes["ml"], "right")
+    sides[grid_of(annotation).side("left", midline)] = "left"
+    attrs = {"long_name": "hemisphere", "midline": midline}
+    return annotation.assign_coords(hemisphere=("ml", sides, attrs))
+
+
+def stated_midline(annotation: Any) -> float | None:
+    """Midline that a volume states with its coordinate ``hemisphere``; None if it states none."""
+    if not isinstance(annotation, xr.DataArray) or "hemisphere" not in annotation.coords:
+        return None
+    midline: float | None = annotation.coords["hemisphere"].attrs.get("midline")
+    return midline
+
+
+def midline_of(midline: Any, annotation: Any, grid: Grid) -> float:
+    """Midline that is given, or else stated by the annotation, or else the middle of its grid.
+
+    Raises
+    ------
+    GridError
+        If it is no position.
+
+    Examples
+    --------
+    >>> midline_of(None, None, Grid((1, 1, 4), (10, 10, 10)))
+    20.0
+    """
+    given = stated_midline(annotation) if midline is None else midline
+    if given is None:
+        return grid.middle
+    try:
+        position = float(operator.truediv(given, 1)) + 0.0
+    except (TypeError, ValueError, OverflowError):
+        position = math.nan
+    if not math.isfinite(position):
+        raise GridError(f"midline is {midline!r}; give its position along ml in µm, like 5700")
+    return position
+
+
+def hemisphere_of(hemisphere: Any) -> Hemisphere:
+    """Check the name of a hemisphere.
+
+    Raises
+    ------
+    GridError
+        If it is none.
+
+    Examples
+    --------
+    >>> hemisphere_of("left")
+    'left'
+    """
+    for name in HEMISPHERES:
+        if isinstance(hemisphere, str) and hemisphere == name:
+            return name
+    raise GridError(f"hemisphere is {hemisphere!r}; give 'left' or 'right', or None for both")
+
+
+def as_hemispheres(hemispheres: Any, grid: Grid) -> xr.DataArray:
+    """Volume of hemispheres on the grid of an annotation: uint8, 1 left and 2 right; lazy.
+
+    Parameters
+    ----------
+    hemispheres
+        DataArray of integers, 1 left and 2 right, anything else neither.
+    grid
+        Grid of the annotation.
+
+    Raises
+    ------
+    GridError
+        If it is no DataArray, or lies elsewhere.
+    AnnotationError
+        If it does not hold integers.
+
+    Examples
+    --------
+    >>> grid = Grid((1, 1, 4), (10, 10, 10))
+    >>> sides = as_hemispheres(labelled(np.array([[[1, 2, 3, 258]]]), grid), grid)
+    >>> sides.dtype, sides.values.tolist()
+    (dtype('uint8'), [[[1, 2, 0, 0]]])
+    """
+    if not isinstance(hemispheres, xr.DataArray) or grid_of(hemispheres) != grid:
+        raise GridError("hemispheres must be a DataArray on the grid of the annotation")
+    check_hemispheres(hemispheres.dtype)
+    chunked = hemispheres.chunk() if hemispheres.chunks is None else hemispheres
+    data = chunked.data.map_blocks(flags_of, meta=np.empty((0, 0, 0), np.uint8))
+    return labelled(data, grid, "hemispheres", HEMISPHERES_ATTRS)
+
+
+def check_hemispheres(dtype: np.dtype[Any]) -> None:
+    """Refuse a type that cannot say which hemisphere a voxel is in."""
+    if dtype.kind not in "ui":
+        raise AnnotationError(
+            f"hemispheres have dtype {dtype}; give integers, 1 left and 2 right, 0 neither"
+        )
+
+
+def flags_of(block: NDArray[Any]) -> NDArray[np.uint8]:
+    """Hemisphere of each voxel of a block, as uint8: 1 left, 2 right, 0 neither."""
+    return np.where((block == 1) | (block == 2), block, 0).astype(np.uint8)
 
 
 def _check_units(axes: Mapping[str, xr.DataArray]) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 # A name that ends so is meant as a file, not as a folder, even where only .nrrd can be written.
 _VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".gz", ".zarr")
+_hemisphere_option = click.option(
+    "--hemisphere", type=click.Choice(["left", "right"]), help="Only what lies in that hemisphere."
+)
 _DIMS = {"coronal": "ap", "horizontal": "dv", "sagittal": "ml"}
 
 
@@ -61,8 +64,11 @@ def slice_(
 @click.command()
 @takes_space
 @structures_option()
+@_hemisphere_option
 @click.option("--output", "-o", type=click.Path(dir_okay=False), help="CSV file to write.")
-def counts(space: "ReferenceSpace", structures: tuple[str, ...], output: str | None) -> None:
+def counts(
+    space: "ReferenceSpace", structures: tuple[str, ...], hemisphere: Any, output: str | None
+) -> None:
     """Print the voxels and volume of structures: those given, or all that have any."""
     from refspace.cli.progress import Progress
     from refspace.cli.tables import counts_table, format_table, warn_of_unknown
@@ -70,7 +76,7 @@ def counts(space: "ReferenceSpace", structures: tuple[str, ...], output: str | N
 
     ids = resolve(space.structure_tree, structures)
     with Progress("counting voxels"):
-        dataset = space.voxel_counts()
+        dataset = space.voxel_counts(hemisphere=hemisphere)
     table = counts_table(dataset, ids)
     warn_of_unknown(dataset)
     if output is None:
@@ -84,6 +90,7 @@ def counts(space: "ReferenceSpace", structures: tuple[str, ...], output: str | N
 @click.command()
 @takes_space
 @structures_option(required=True)
+@_hemisphere_option
 @click.option("--direct-only", is_flag=True, help="Leave out the structures' descendants.")
 @click.option("--crop", is_flag=True, help="Write the bounding box of each mask alone.")
 @click.option("--dry-run", is_flag=True, help="Print how much would be read, and write nothing.")
@@ -98,6 +105,7 @@ def counts(space: "ReferenceSpace", structures: tuple[str, ...], output: str | N
 def mask(
     space: "ReferenceSpace",
     structures: tuple[str, ...],
+    hemisphere: Any,
     direct_only: bool,
     crop: bool,
     dry_run: bool,
@@ -117,18 +125,21 @@ def mask(
         # Before anything is written, so that a structure without voxels leaves nothing behind.
         with Progress("looking for the structures"):
             parts = {
-                path: space.crop(group, direct_only=direct_only) for path, group in groups.items()
+                path: space.crop(group, direct_only=direct_only, hemisphere=hemisphere)
+                for path, group in groups.items()
             }
     for path, group in groups.items():
         if dry_run:
-            click.echo(f"{path}: {parts[path].plan(group, direct_only)}")
+            plan = parts[path].plan(group, direct_only, hemisphere=hemisphere)
+            click.echo(f"{path}: {plan}")
             continue
         if path != output:
             output.mkdir(parents=True, exist_ok=True)
         with Progress(
             f"masking {group[0]}" if len(group) == 1 else f"masking {len(group)} structures"
         ):
-            write_nrrd(path, parts[path].make_structure_mask(group, direct_only))
+            inside = parts[path].make_structure_mask(group, direct_only, hemisphere=hemisphere)
+            write_nrrd(path, inside)
         click.echo(f"wrote {path}")
 
 

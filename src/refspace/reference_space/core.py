@@ -13,12 +13,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from refspace.errors import AnnotationError, GridError, OntologyError
-from refspace.formats.nrrd import read_nrrd
+from refspace.formats.volumes import read_volume
 from refspace.grid import Grid
-from refspace.label_index import BlockLabels, LabelIndex
+from refspace.label_index import BlockLabels, Chunks, LabelIndex, cells_of
 from refspace.ops.measure import measure_labels
 from refspace.structure_tree import StructureTree
-from refspace.volume import as_annotation, grid_of
+from refspace.volume import as_annotation, as_hemispheres, grid_of, midline_of, with_hemispheres
 
 
 class Core:
@@ -26,7 +26,7 @@ class Core:
 
     Parameters
     ----------
-    structure_tree, annotation, resolution, orientation, template
+    structure_tree, annotation, resolution, orientation, template, hemispheres, midline
         As for `ReferenceSpace`.
     """
 
@@ -38,6 +38,8 @@ class Core:
         *,
         orientation: str | None = None,
         template: xr.DataArray | None = None,
+        hemispheres: xr.DataArray | None = None,
+        midline: float | None = None,
     ) -> None:
         if not isinstance(structure_tree, StructureTree):
             raise OntologyError(
@@ -49,11 +51,18 @@ class Core:
                 raise AnnotationError(
                     f"{os.fspath(annotation)} is a folder; open a zarr store with refspace.open"
                 )
-            annotation = read_nrrd(annotation, resolution=resolution, orientation=orientation)
+            annotation = read_volume(annotation, resolution=resolution, orientation=orientation)
         self.structure_tree = structure_tree
         self._annotation = as_annotation(annotation, resolution, orientation=orientation)
         self._grid = grid_of(self._annotation)
         self._template = None if template is None else _on_grid(template, self.grid)
+        self._midline = midline_of(midline, annotation, self._grid)
+        # Volume that tells the hemispheres apart, where the midline does not.
+        self._own_hemispheres = (
+            None if hemispheres is None else as_hemispheres(hemispheres, self._grid)
+        )
+        if hemispheres is None:
+            self._annotation = with_hemispheres(self._annotation, self._midline)
         self._provenance: Mapping[str, Any] = {}
         self._read_index: Callable[[], LabelIndex | None] | None = None
         self._read_stored_bytes: Callable[[], NDArray[Any]] | None = None
@@ -64,6 +73,9 @@ class Core:
     @property
     def annotation(self) -> xr.DataArray:
         """Structure id of every voxel, 0 outside; dims ap, dv, ml, voxel centres in µm.
+
+        Its coordinate ``hemisphere`` along ml is ``"left"`` or ``"right"``, where the midline
+        parts the two.
 
         Examples
         --------
@@ -131,6 +143,8 @@ class Core:
     def label_index(self) -> LabelIndex:
         """Voxels, bounding boxes and coordinate sums of each label in each chunk.
 
+        Chunks that the midline cuts count as two, so that each lies in one hemisphere.
+
         That of the store where there is one; otherwise the first call reads the volume once.
 
         Examples
@@ -155,23 +169,45 @@ class Core:
 
     @functools.cached_property
     def _measured_index(self) -> LabelIndex:
-        return measure_labels(self._annotation)
+        return measure_labels(self._annotation, self._cells)
+
+    @property
+    def _cells(self) -> Chunks:
+        """Chunks of the annotation, cut at the midline."""
+        return cells_of(self._grid, self._annotation.data.chunks, self._midline)
 
     @property
     def _block_labels(self) -> BlockLabels | None:
         """Labels of each block of the annotation, where they are known without reading it."""
-        index = self._known_index()
-        return self._labels_of_whole if index is None else index.block_labels
+        return self._labels_of_whole if self._known_index() is None else self._indexed_labels
+
+    @functools.cached_property
+    def _indexed_labels(self) -> BlockLabels:
+        # The index is that of cells, several of which may make up a block.
+        return self.label_index.coarsen(self._annotation.data.chunks).block_labels
 
     def _known_index(self) -> LabelIndex | None:
         """Index that costs no voxel: the one that is stored, or was measured before."""
         stored: LabelIndex | None = self._stored_index
         return self.__dict__.get("_measured_index") if stored is None else stored
 
-    def _derived(self, annotation: xr.DataArray, template: xr.DataArray | None = None) -> Self:
-        """The same tree over another volume."""
-        made = type(self)(self.structure_tree, annotation, template=template)
-        made._provenance = self._provenance
+    def _derived(
+        self,
+        annotation: xr.DataArray,
+        *,
+        template: xr.DataArray | None = None,
+        hemispheres: xr.DataArray | None = None,
+        midline: float | None = None,
+    ) -> Self:
+        """The same tree over another volume; its midline is this one's if not given."""
+        made = type(self)(
+            self.structure_tree,
+            annotation,
+            template=template,
+            hemispheres=hemispheres,
+            midline=self._midline if midline is None else midline,
+        )
+        made._provenance, made._url = self._provenance, self._url
         return made
 
     # ----- showing

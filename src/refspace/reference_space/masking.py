@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from refspace.errors import GridError
 from refspace.formats.nrrd import write_nrrd
+from refspace.grid import Hemisphere
 from refspace.label_index import MIXED
 from refspace.ops.relabel import coverage, mask
+from refspace.ops.sides import keep
 from refspace.reference_space.measuring import Measuring
+from refspace.volume import HEMISPHERES
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,12 @@ class Masking(Measuring):
     # ----- masks
 
     def make_structure_mask(
-        self, structure_ids: Any, direct_only: bool = False, *, crop: bool = False
+        self,
+        structure_ids: Any,
+        direct_only: bool = False,
+        *,
+        crop: bool = False,
+        hemisphere: Hemisphere | None = None,
     ) -> xr.DataArray:
         """Mask of the union of some structures.
 
@@ -69,12 +77,15 @@ class Masking(Measuring):
             Whether to leave out their descendants.
         crop
             Whether to return the mask of the bounding box alone, at its coordinates.
+        hemisphere
+            ``"left"`` or ``"right"``, where the mask is to be 0 in the other.
 
         Returns
         -------
         xarray.DataArray
             uint8, 1 inside and 0 outside; lazy, dims and coordinates of the annotation. Its
-            attribute ``structure_ids`` holds the ids that were asked for.
+            attribute ``structure_ids`` holds the ids that were asked for, and ``hemisphere`` the
+            hemisphere if one was. Blocks that lie in the other one are not read.
 
         Raises
         ------
@@ -82,6 +93,8 @@ class Masking(Measuring):
             If there is no such structure.
         AnnotationError
             If the mask is to be cropped to structures without voxels.
+        GridError
+            If there is no such hemisphere.
 
         Examples
         --------
@@ -93,15 +106,33 @@ class Masking(Measuring):
         """
         ids = self.structure_tree.resolve(structure_ids)
         if crop:
-            return self.crop(ids, direct_only=direct_only).make_structure_mask(ids, direct_only)
-        inside = mask(self._annotation, self._labels_of(ids, direct_only), self._block_labels)
-        return inside.assign_attrs(structure_ids=ids)
+            part = self.crop(ids, direct_only=direct_only, hemisphere=hemisphere)
+            return part.make_structure_mask(ids, direct_only, hemisphere=hemisphere)
+        labels = self._labels_of(ids, direct_only)
+        if hemisphere is None:
+            inside = mask(self._annotation, labels, self._block_labels)
+            return inside.assign_attrs(structure_ids=ids)
+        inside = self._mask_of_side(labels, hemisphere)
+        return inside.assign_attrs(structure_ids=ids, hemisphere=hemisphere)
+
+    def _mask_of_side(self, labels: Sequence[int], hemisphere: Hemisphere) -> xr.DataArray:
+        """Mask of the voxels of a hemisphere that have some labels."""
+        side, own, known = self._part(hemisphere), self._own_hemispheres, self._block_labels
+        if own is not None:
+            verdicts = None if known is None else known.verdicts(labels)
+            inside = mask(self._annotation, labels, known)
+            return keep(inside, own, HEMISPHERES[hemisphere], verdicts)
+        if self._is_empty(hemisphere):
+            return mask(side.annotation, [], side._block_labels)
+        return self._in_place(mask(side.annotation, labels, side._block_labels), hemisphere)
 
     def many_structure_masks(
         self,
         structure_ids: Any,
         output_cb: Callable[[int, Callable[[], Any]], Any] | None = None,
         direct_only: bool = False,
+        *,
+        hemisphere: Hemisphere | None = None,
     ) -> Iterator[Any]:
         """Masks of many structures, one after the other.
 
@@ -114,6 +145,8 @@ class Masking(Measuring):
             `return_mask_cb` if not given; `check_and_write` writes files.
         direct_only
             Whether to leave out the structures' descendants.
+        hemisphere
+            ``"left"`` or ``"right"``, where the masks are to be 0 in the other.
 
         Yields
         ------
@@ -129,7 +162,10 @@ class Masking(Measuring):
         """
         callback = self.return_mask_cb if output_cb is None else output_cb
         for i in self.structure_tree.resolve(structure_ids):
-            yield callback(i, functools.partial(self.make_structure_mask, [i], direct_only))
+            make = functools.partial(
+                self.make_structure_mask, [i], direct_only, hemisphere=hemisphere
+            )
+            yield callback(i, make)
 
     @staticmethod
     def return_mask_cb(structure_id: int, fn: Callable[[], Any]) -> tuple[int, Any]:
@@ -172,7 +208,9 @@ class Masking(Measuring):
             write_nrrd(path, fn())
         return structure_id
 
-    def check_coverage(self, structure_ids: Any, domain_mask: Any) -> xr.DataArray:
+    def check_coverage(
+        self, structure_ids: Any, domain_mask: Any, *, hemisphere: Hemisphere | None = None
+    ) -> xr.DataArray:
         """Compare the union of some structures with the domain that they should cover.
 
         Parameters
@@ -181,6 +219,8 @@ class Masking(Measuring):
             The structures, with their descendants.
         domain_mask
             Array of the annotation's shape, not 0 in the domain.
+        hemisphere
+            ``"left"`` or ``"right"``, where the two are to be compared there alone.
 
         Returns
         -------
@@ -190,7 +230,7 @@ class Masking(Measuring):
         Raises
         ------
         GridError
-            If the domain has another shape or place.
+            If the domain has another shape or place, or there is no such hemisphere.
 
         Examples
         --------
@@ -200,14 +240,18 @@ class Masking(Measuring):
         >>> int(space.check_coverage("VISp", cortex).min())  # the rest is missing, none in excess
         0
         """
-        return coverage(self.make_structure_mask(structure_ids), domain_mask)
+        covered = self.make_structure_mask(structure_ids, hemisphere=hemisphere)
+        compared = coverage(covered, domain_mask)
+        return compared if hemisphere is None else self._only(compared, hemisphere)
 
-    def validate_structures(self, structure_ids: Any, domain_mask: Any) -> list[Any]:
+    def validate_structures(
+        self, structure_ids: Any, domain_mask: Any, *, hemisphere: Hemisphere | None = None
+    ) -> list[Any]:
         """Check that some structures cover a domain, each part of it once.
 
         Parameters
         ----------
-        structure_ids, domain_mask
+        structure_ids, domain_mask, hemisphere
             As for `check_coverage`.
 
         Returns
@@ -227,7 +271,8 @@ class Masking(Measuring):
         if isinstance(structure_ids, Iterator):
             structure_ids = list(structure_ids)  # asked twice
         overlaps = self.structure_tree.has_overlaps(structure_ids)
-        return [overlaps, self.check_coverage(structure_ids, domain_mask)]
+        compared = self.check_coverage(structure_ids, domain_mask, hemisphere=hemisphere)
+        return [overlaps, compared]
 
     # ----- parts
 
@@ -237,6 +282,7 @@ class Masking(Measuring):
         *,
         pad: float | Sequence[float] = 0,
         direct_only: bool = False,
+        hemisphere: Hemisphere | None = None,
     ) -> Self:
         """The space within the bounding box of some structures; voxels keep their coordinates.
 
@@ -249,18 +295,21 @@ class Masking(Measuring):
             and cut off at the ends of the volume.
         direct_only
             Whether to leave out the structures' descendants.
+        hemisphere
+            ``"left"`` or ``"right"``, where the box is to hold what lies there.
 
         Returns
         -------
         ReferenceSpace
-            Lazy; whatever is asked of it reads blocks of the box alone.
+            Lazy; whatever is asked of it reads blocks of the box alone. The midline stays where it
+            is: a pad may cross it.
 
         Raises
         ------
         StructureNotFoundError, AnnotationError
             As for `bounds`.
         GridError
-            If the pad is negative or no length.
+            If the pad is negative or no length, or there is no such hemisphere.
 
         Examples
         --------
@@ -270,10 +319,14 @@ class Masking(Measuring):
         >>> part.annotation.sizes["dv"], float(part.annotation.dv[0])
         (14, 300.0)
         """
-        box = self._padded(self._box(structure_ids, direct_only), pad)
+        box = self._padded(self._box(structure_ids, direct_only, hemisphere), pad)
         inside = dict(zip(self.grid.dims, box, strict=True))
-        template = None if self._template is None else self._template.isel(inside)
-        part = self._derived(self._annotation.isel(inside), template)
+        template, own = (
+            None if volume is None else volume.isel(inside)
+            for volume in (self._template, self._own_hemispheres)
+        )
+        annotation = self._annotation.isel(inside)
+        part = self._derived(annotation, template=template, hemispheres=own)
         if self._block_labels is not None:
             # What may be in a block may be in a part of it.
             part._labels_of_whole = self._block_labels.crop(box)
@@ -293,23 +346,31 @@ class Masking(Measuring):
         axes = zip(*box, voxels, self.grid.shape, strict=True)
         return tuple(slice(max(0, a - n), min(count, b + n)) for a, b, n, count in axes)
 
-    def plan(self, structure_ids: Any, direct_only: bool = False) -> ReadPlan:
+    def plan(
+        self,
+        structure_ids: Any,
+        direct_only: bool = False,
+        *,
+        hemisphere: Hemisphere | None = None,
+    ) -> ReadPlan:
         """Say what a mask of some structures will read, before anything does.
 
         Parameters
         ----------
-        structure_ids, direct_only
+        structure_ids, direct_only, hemisphere
             As for `make_structure_mask`.
 
         Returns
         -------
         ReadPlan
-            Blocks and bytes; all of them where nothing is known of the blocks.
+            Blocks of the annotation, and bytes; all of them where nothing is known of the blocks.
 
         Raises
         ------
         StructureNotFoundError
             If there is no such structure.
+        GridError
+            If there is no such hemisphere.
 
         Examples
         --------
@@ -318,9 +379,7 @@ class Masking(Measuring):
         reads 2 of 2 blocks: 4.82 MB
         """
         sizes = self._annotation.data.chunks
-        shape = tuple(map(len, sizes))
-        ids, labels = self._labels_of(structure_ids, direct_only), self._block_labels
-        read = np.ones(shape, bool) if labels is None else labels.verdicts(ids) == MIXED
+        read = self._blocks_read(self._labels_of(structure_ids, direct_only), hemisphere)
         blocks = tuple(tuple(number) for number in np.argwhere(read).tolist())
         voxels = sum(
             math.prod(axis[i] for axis, i in zip(sizes, number, strict=True)) for number in blocks
@@ -332,6 +391,23 @@ class Masking(Measuring):
             voxels * self._annotation.dtype.itemsize,
             None if stored is None else int(stored[read.ravel()].sum()),
         )
+
+    def _blocks_read(
+        self, labels: Sequence[int], hemisphere: Hemisphere | None
+    ) -> NDArray[np.bool_]:
+        """Which blocks of the annotation a mask of some labels reads."""
+        side, is_part = self._part(hemisphere), hemisphere and self._own_hemispheres is None
+        known, chunks = (side if is_part else self)._block_labels, self._annotation.data.chunks
+        asked = True if known is None else known.verdicts(labels) == MIXED
+        read = np.zeros(tuple(map(len, chunks)), bool)
+        if hemisphere is None or not is_part:
+            read[...] = asked
+        elif not self._is_empty(hemisphere):
+            axis, place = self._grid.axis("ml"), self._place(hemisphere)["ml"]
+            stops = np.cumsum(chunks[axis])
+            meets = (stops > place.start) & (stops - chunks[axis] < place.stop)
+            read[(slice(None),) * axis + (meets,)] = asked
+        return read
 
 
 def _lengths(pad: float | Sequence[float]) -> list[float]:

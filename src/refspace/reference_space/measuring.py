@@ -10,8 +10,9 @@ import pandas as pd
 import xarray as xr
 
 from refspace.errors import AnnotationError
+from refspace.grid import Hemisphere
 from refspace.ops.counts import count_labels
-from refspace.reference_space.core import Core
+from refspace.reference_space.sides import Sided
 from refspace.structure_tree import StructureTree
 
 BACKGROUND = 0
@@ -65,7 +66,7 @@ class Validation:
         return f"{voxels} voxels hold ids that the structures lack:\n{self.unknown}\n{without}"
 
 
-class Measuring(Core):
+class Measuring(Sided):
     """Counts, volumes, bounding boxes and centroids of structures."""
 
     # ----- counts
@@ -112,19 +113,44 @@ class Measuring(Core):
     def _voxels_of(self, structure_id: int) -> int:
         return 0 if structure_id == BACKGROUND else self._label_counts.get(structure_id, 0)
 
-    def direct_voxel_counts(self) -> dict[int, int]:
-        """Number of voxels that hold each structure's own id: `direct_voxel_map`."""
-        return self.direct_voxel_map
+    def direct_voxel_counts(self, *, hemisphere: Hemisphere | None = None) -> dict[int, int]:
+        """Number of voxels that hold each structure's own id: `direct_voxel_map`.
 
-    def total_voxel_counts(self) -> dict[int, int]:
-        """Number of voxels of each structure's subtree: `total_voxel_map`."""
-        return self.total_voxel_map
+        Parameters
+        ----------
+        hemisphere
+            ``"left"`` or ``"right"``; both together if not given.
+        """
+        return self._part(hemisphere).direct_voxel_map
 
-    def voxel_counts(self) -> xr.Dataset:
+    def total_voxel_counts(self, *, hemisphere: Hemisphere | None = None) -> dict[int, int]:
+        """Number of voxels of each structure's subtree: `total_voxel_map`.
+
+        Parameters
+        ----------
+        hemisphere
+            ``"left"`` or ``"right"``; both together if not given.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> left, right = (space.total_voxel_counts(hemisphere=h)[385] for h in ("left", "right"))
+        >>> left + right == space.total_voxel_counts()[385]
+        True
+        """
+        return self._part(hemisphere).total_voxel_map
+
+    def voxel_counts(self, *, hemisphere: Hemisphere | None = None) -> xr.Dataset:
         """Voxels and volume of every structure, as a table.
 
         Counts come from the label index of a store. Of anything else they take one pass over the
         volume, made on the first call and remembered.
+
+        Parameters
+        ----------
+        hemisphere
+            ``"left"`` or ``"right"``; both together if not given.
 
         Returns
         -------
@@ -132,7 +158,8 @@ class Measuring(Core):
             Over ``structure`` (ids, with coordinates ``acronym`` and ``name``): ``direct``, voxels
             that hold the structure's own id; ``total``, those of its subtree; ``volume``, that of
             its subtree in mm³. Attributes ``unknown_ids`` and ``unknown_voxels``: ids that the
-            volume holds and the tree does not know, and how many voxels hold each.
+            volume holds and the tree does not know, and how many voxels hold each; and
+            ``hemisphere``, where one was asked for.
 
         Examples
         --------
@@ -141,6 +168,8 @@ class Measuring(Core):
         >>> bool(counts.total.sel(structure=315) > counts.direct.sel(structure=315))
         True
         """
+        if hemisphere is not None:
+            return self._part(hemisphere).voxel_counts().assign_attrs(hemisphere=hemisphere)
         tree = self.structure_tree
         ids = tree.node_ids()
         direct = np.array([self._voxels_of(i) for i in ids], np.int64)
@@ -236,7 +265,13 @@ class Measuring(Core):
 
     # ----- places
 
-    def bounds(self, structure_ids: Any, direct_only: bool = False) -> Bounds:
+    def bounds(
+        self,
+        structure_ids: Any,
+        direct_only: bool = False,
+        *,
+        hemisphere: Hemisphere | None = None,
+    ) -> Bounds:
         """Bounding box of the union of some structures.
 
         Parameters
@@ -245,6 +280,8 @@ class Measuring(Core):
             The structures.
         direct_only
             Whether to leave out their descendants.
+        hemisphere
+            ``"left"`` or ``"right"``, where only what lies there is asked for.
 
         Returns
         -------
@@ -258,6 +295,8 @@ class Measuring(Core):
             If there is no such structure.
         AnnotationError
             If none of the structures has a voxel.
+        GridError
+            If there is no such hemisphere.
 
         Examples
         --------
@@ -267,7 +306,7 @@ class Measuring(Core):
         >>> bounds.voxels["dv"], bounds.positions["dv"]
         (slice(3, 13, None), (600.0, 2600.0))
         """
-        box = self._box(structure_ids, direct_only)
+        box = self._box(structure_ids, direct_only, hemisphere)
         crop = self.grid.crop(*box)
         edges = zip(crop.dims, crop.origin, crop.extent, strict=True)
         return Bounds(
@@ -275,34 +314,52 @@ class Measuring(Core):
             {dim: (origin, origin + extent) for dim, origin, extent in edges},
         )
 
-    def _box(self, structure_ids: Any, direct_only: bool) -> tuple[Sequence[int], Sequence[int]]:
+    def _box(
+        self, structure_ids: Any, direct_only: bool, hemisphere: Hemisphere | None = None
+    ) -> tuple[Sequence[int], Sequence[int]]:
+        """Corners of the box of structures, in voxels of the whole."""
+        side = self._part(hemisphere)
         ids = self.structure_tree.resolve(structure_ids)
-        box = self.label_index.extent(self._inner_labels(ids, direct_only))
+        box = side.label_index.extent(self._inner_labels(ids, direct_only))
         if box is None:
             listed = ", ".join(map(str, ids)) or "an empty list"
-            raise AnnotationError(f"{listed} has no voxels here; total_voxel_map tells which have")
-        return box
+            where = "here" if hemisphere is None else f"in the {hemisphere} hemisphere"
+            raise AnnotationError(
+                f"{listed} has no voxels {where}; total_voxel_counts tells which have"
+                if hemisphere
+                else f"{listed} has no voxels {where}; total_voxel_map tells which have"
+            )
+        first = self._first_voxel(hemisphere)
+        start, stop = ([i + n for i, n in zip(corner, first, strict=True)] for corner in box)
+        return start, stop
 
     def _inner_labels(self, ids: Sequence[int], direct_only: bool) -> set[int]:
         """Labels of structures but 0: that is outside, whatever structure may have it as id."""
         return {*self._labels_of(ids, direct_only)} - {BACKGROUND}
 
-    def centroid(self, structure_ids: Any, direct_only: bool = False) -> dict[str, float]:
+    def centroid(
+        self,
+        structure_ids: Any,
+        direct_only: bool = False,
+        *,
+        hemisphere: Hemisphere | None = None,
+    ) -> dict[str, float]:
         """Centre of mass of the union of some structures.
 
         Parameters
         ----------
-        structure_ids, direct_only
+        structure_ids, direct_only, hemisphere
             As for `bounds`.
 
         Returns
         -------
         dict
-            Mean position along each axis in µm, of both hemispheres together: often between them.
+            Mean position along each axis in µm. That of both hemispheres together often lies
+            between them.
 
         Raises
         ------
-        StructureNotFoundError, AnnotationError
+        StructureNotFoundError, AnnotationError, GridError
             As for `bounds`.
 
         Examples
@@ -312,9 +369,10 @@ class Measuring(Core):
         {'ap': 8906, 'dv': 1357, 'ml': 5700}
         """
         ids = self.structure_tree.resolve(structure_ids)
-        self._box(ids, direct_only)  # raises where there is no voxel
-        count, sums = self.label_index.coordinate_sums(self._inner_labels(ids, direct_only))
-        grid = self.grid
+        self._box(ids, direct_only, hemisphere)  # raises where there is no voxel
+        side = self._part(hemisphere)
+        count, sums = side.label_index.coordinate_sums(self._inner_labels(ids, direct_only))
+        grid = side.grid
         axes = zip(grid.dims, grid.origin, grid.spacing, sums, strict=True)
         return {dim: origin + (total / count + 0.5) * step for dim, origin, step, total in axes}
 

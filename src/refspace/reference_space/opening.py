@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 from refspace.errors import FormatError
 from refspace.formats.structures import read_structures
+from refspace.formats.volumes import is_volume_file
 from refspace.reference_space.space import ReferenceSpace
 from refspace.store import open_atlas
 from refspace.structure_tree import StructureTree
@@ -18,6 +19,8 @@ def open(
     structures: StructureTree | str | os.PathLike[str] | None = None,
     orientation: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    engine: str = "fsspec",
+    chunk_cache: str | os.PathLike[str] | None = None,
 ) -> ReferenceSpace:
     """Open a reference space where it is stored, lazily: no voxel is read.
 
@@ -25,7 +28,7 @@ def open(
     ----------
     url
         Path or URL (anything that fsspec opens) of a store that refspace wrote, or of an OME-Zarr
-        label image, 0.4 or 0.5, of any program; or the path of an NRRD file.
+        label image, 0.4 or 0.5, of any program; or the path of an NRRD or NIfTI file.
     resolution
         µm per voxel of the level to open; the finest if not given. Of a file, as for `read_nrrd`.
     structures
@@ -35,7 +38,13 @@ def open(
         Direction in which the index of each axis grows, like ``"PIR"``; needed where the store
         does not state it, and must agree with what it states.
     storage_options
-        What fsspec needs to reach the URL.
+        What fsspec needs to reach the URL. Public buckets of the field, like ``s3://brainglobe``,
+        are read without an account unless something else is given.
+    engine
+        What reads from other machines: ``"fsspec"``, or ``"obstore"`` where it is installed.
+    chunk_cache
+        Folder for copies of what is read from other machines, so that it is read from there once;
+        the copies take up to 10 GiB, those that are of no use for longest make room.
 
     Returns
     -------
@@ -47,6 +56,8 @@ def open(
     ------
     StoreError
         If there is no store, or an unfinished one.
+    RemoteError
+        If it cannot be reached, after several attempts; names URL, object and cause.
     FormatError
         If it is damaged, or no label image; or if structures are missing.
     GridError
@@ -62,13 +73,15 @@ def open(
     ((132, 80, 114), True)
     """
     tree = _tree(structures)
-    if os.fspath(url).lower().endswith(".nrrd"):
+    if is_volume_file(url):
         return ReferenceSpace(tree or _lacking(url), url, resolution, orientation=orientation)
     atlas = open_atlas(
         os.fspath(url),
         storage_options=storage_options,
         resolution=resolution,
         orientation=orientation,
+        engine=engine,
+        chunk_cache=chunk_cache,
     )
     if tree is None:
         tree = StructureTree(atlas.nodes) if atlas.nodes else _lacking(url)

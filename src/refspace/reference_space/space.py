@@ -7,7 +7,10 @@ from typing import Any, Self
 
 import xarray as xr
 from dask.tokenize import tokenize
+from numpy.typing import NDArray
 
+from refspace.grid import Turn
+from refspace.label_index import LabelIndex
 from refspace.ops.resample import Method, downsample
 from refspace.reference_space.picturing import Picturing
 from refspace.store import (
@@ -22,6 +25,7 @@ from refspace.store import (
     write_atlas,
 )
 from refspace.structure_tree import StructureTree
+from refspace.volume import reorient
 
 
 class ReferenceSpace(Picturing):
@@ -47,6 +51,12 @@ class ReferenceSpace(Picturing):
         file, whose header it overrules.
     template
         Intensities on the same grid.
+    hemispheres
+        Hemisphere of each voxel on the same grid, where it is not the midline that parts them: a
+        DataArray of integers, 1 left and 2 right, anything else neither.
+    midline
+        Position of the midline along ml, in µm: the middle of the volume if the annotation does
+        not state it. Voxels whose centre is on it are left.
 
     Raises
     ------
@@ -68,7 +78,7 @@ class ReferenceSpace(Picturing):
     True
     """
 
-    # ----- other resolutions
+    # ----- other grids
 
     def downsample(
         self, target_resolution: float | Sequence[float], method: Method = "nearest"
@@ -87,7 +97,8 @@ class ReferenceSpace(Picturing):
         Returns
         -------
         ReferenceSpace
-            Lazy, without a template, ``round(n * resolution / target)`` voxels along each axis.
+            Lazy, without a template, ``round(n * resolution / target)`` voxels along each axis;
+            its midline stays where it is.
 
         Raises
         ------
@@ -100,7 +111,71 @@ class ReferenceSpace(Picturing):
         >>> refspace.phantom(resolution=100).downsample(200, method="mode").annotation.shape
         (66, 40, 57)
         """
-        return self._derived(downsample(self._annotation, target_resolution, method))
+        resampled = functools.partial(
+            downsample, target_resolution=target_resolution, method=method
+        )
+        own = self._own_hemispheres
+        return self._derived(
+            resampled(self._annotation), hemispheres=None if own is None else resampled(own)
+        )
+
+    def reorient(self, orientation: str) -> Self:
+        """The same space with its axes in another order and other directions.
+
+        Parameters
+        ----------
+        orientation
+            Direction in which the index of each axis grows, like ``"RAS"``.
+
+        Returns
+        -------
+        ReferenceSpace
+            Lazy: transposed and flipped views, also of the template and the hemispheres. Positions
+            along a flipped axis change sign, that of the midline too; what is known of the blocks
+            is kept.
+
+        Raises
+        ------
+        GridError
+            If it is no orientation.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> turned = space.reorient("RAS")
+        >>> turned.annotation.dims, turned.annotation.shape
+        (('ml', 'ap', 'dv'), (57, 66, 40))
+        >>> {dim: round(x) for dim, x in turned.centroid("VISp").items()}
+        {'ml': 5700, 'ap': -8906, 'dv': -1357}
+        """
+        turn = self._grid.turn(orientation)
+        template, own = (
+            None if volume is None else reorient(volume, orientation)
+            for volume in (self._template, self._own_hemispheres)
+        )
+        flipped = turn.flipped[turn.axes.index(self._grid.axis("ml"))]
+        made = self._derived(
+            reorient(self._annotation, orientation),
+            template=template,
+            hemispheres=own,
+            midline=0.0 - self._midline if flipped else self._midline,
+        )
+        made._read_index = functools.partial(self._turned_index, turn)
+        labels = self._labels_of_whole
+        made._labels_of_whole = None if labels is None else labels.reorient(turn)
+        if self._read_stored_bytes is not None:
+            made._read_stored_bytes = functools.partial(self._turned_bytes, turn)
+        return made
+
+    def _turned_index(self, turn: Turn) -> LabelIndex | None:
+        index = self._known_index()
+        return None if index is None else index.reorient(turn)
+
+    def _turned_bytes(self, turn: Turn) -> NDArray[Any]:
+        stored = self._stored_bytes
+        assert stored is not None
+        return turn.of(stored.reshape(self._annotation.data.numblocks)).ravel()
 
     # ----- stores
 
@@ -159,11 +234,11 @@ class ReferenceSpace(Picturing):
         >>> refspace.open(url)
         <ReferenceSpace of 488 structures, ap 66 × dv 40 × ml 57 voxels of 200 × 200 × 200 µm>
         """
-        volumes = {"annotation": self._annotation}
-        if self._template is not None:
-            volumes["template"] = self._template
+        volumes = self._volumes
         dtypes = {name: volume.dtype for name, volume in volumes.items()}
-        layout = store_layout(self.grid, dtypes, chunks=chunks, shards=shards)
+        layout = store_layout(
+            self.grid, dtypes, chunks=chunks, shards=shards, midline=self._midline
+        )
         coordinates = {str(dim): self._annotation[dim].values for dim in self._annotation.dims}
         write_atlas(
             os.fspath(url),
@@ -182,15 +257,22 @@ class ReferenceSpace(Picturing):
             reads=[self._url] if self._url else [],
         )
 
+    @property
+    def _volumes(self) -> dict[str, xr.DataArray]:
+        """Volumes that a store holds."""
+        beside = {"template": self._template, "hemispheres": self._own_hemispheres}
+        there = {name: volume for name, volume in beside.items() if volume is not None}
+        return {"annotation": self._annotation, **there}
+
     def to_datatree(self) -> xr.DataTree:
         """The space as a DataTree, laid out as a store is; lazy.
 
         Returns
         -------
         xarray.DataTree
-            ``s0``, ``s1``, …: ``annotation`` (and at ``s0`` ``template``) at this resolution and
-            at halves of it; ``structures``: the ontology as columns. Its attributes hold all that
-            `from_datatree` needs.
+            ``s0``, ``s1``, …: ``annotation`` (and ``hemispheres``, where they are a volume; at
+            ``s0`` also ``template``) at this resolution and at halves of it; ``structures``: the
+            ontology as columns. Its attributes hold all that `from_datatree` needs.
 
         Examples
         --------
@@ -199,13 +281,11 @@ class ReferenceSpace(Picturing):
         >>> [level for level in tree.children], tree["s1/annotation"].shape
         (['s0', 's1', 's2', 'structures'], (132, 80, 114))
         """
-        levels = [{"annotation": self._annotation}]
+        levels = [self._volumes]
         for grid in level_grids(self.grid, (128, 128, 128))[1:]:
-            finer = levels[-1]["annotation"]
-            levels.append({"annotation": downsample(finer, grid.spacing, "mode")})
-        if self._template is not None:
-            levels[0]["template"] = self._template
-        return tree_of(levels, self.structure_tree.nodes(), self._provenance)
+            finer = {name: v for name, v in levels[-1].items() if name != "template"}
+            levels.append({n: downsample(v, grid.spacing, "mode") for n, v in finer.items()})
+        return tree_of(levels, self.structure_tree.nodes(), self._provenance, self._midline)
 
     @classmethod
     def from_datatree(
@@ -235,15 +315,32 @@ class ReferenceSpace(Picturing):
         True
         """
         level = level_of(tree, resolution)
-        space = cls(StructureTree(level.nodes), level.annotation, template=level.template)
+        space = cls(
+            StructureTree(level.nodes),
+            level.annotation,
+            template=level.template,
+            hemispheres=level.hemispheres,
+            midline=level.midline,
+        )
         space._provenance = level.provenance
         return space
 
     @classmethod
     def _of_store(cls, atlas: StoredAtlas, tree: StructureTree, level: int) -> Self:
         """Space of a level of a store that was opened."""
-        template = atlas.volume(level, "template") if atlas.template else None
-        space = cls(tree, atlas.volume(level), template=template)
+        template, hemispheres = (
+            atlas.volume(level, name) if stored else None
+            for name, stored in (("template", atlas.template), ("hemispheres", atlas.hemispheres))
+        )
+        # Of every level the same: halves of an odd length have another middle.
+        midline = atlas.levels[0].grid.middle if atlas.midline is None else atlas.midline
+        space = cls(
+            tree,
+            atlas.volume(level),
+            template=template,
+            hemispheres=hemispheres,
+            midline=midline,
+        )
         space._provenance = atlas.provenance
         space._url = atlas.location.url
         if atlas.facts is not None:

@@ -23,6 +23,8 @@ from refspace.sources.source import (
 )
 from refspace.structure_tree import StructureTree
 
+# How something is read, and not what.
+_ACCESS = ("storage_options", "engine", "chunk_cache")
 # Of how stores are made for the cache: a change makes those of before unknown.
 _FORMAT = 1
 
@@ -97,6 +99,11 @@ def open(
     >>> space.annotation.shape, space.total_voxel_map[385] > 0
     ((132, 80, 114), True)
     """
+    access: dict[str, Any] = {
+        "storage_options": storage_options,
+        "engine": engine,
+        "chunk_cache": chunk_cache,
+    }
     spec = parse_spec(url)
     if spec is None:
         if options:
@@ -105,20 +112,12 @@ def open(
                 f"sources are {', '.join(source_names())}"
             )
         return reference_space.open(
-            url,
-            resolution=resolution,
-            structures=structures,
-            orientation=orientation,
-            storage_options=storage_options,
-            engine=engine,
-            chunk_cache=chunk_cache,
+            url, resolution=resolution, structures=structures, orientation=orientation, **access
         )
-    given = {"structures": structures, "orientation": orientation}
-    if unfit := [name for name, value in given.items() if value is not None]:
-        raise SourceError(f"{url} has its own {' and '.join(unfit)}; leave that out")
-    if storage_options is not None:
-        options["storage_options"] = storage_options
-    request = _request(spec[1], resolution, cache, progress, options)
+    if structures is not None:
+        raise SourceError(f"{url} has its own structures; leave them out")
+    told = {**options, "orientation": orientation, **access}
+    request = _request(spec[1], resolution, cache, progress, told)
     store = request.cache.store(store_key(spec[0], request))
     if store.exists():
         return _open_store(store)
@@ -158,7 +157,9 @@ def fetch(
         not known): bytes of a download; blocks of a store, whose name ends in ``.zarr``.
     **options
         What the source understands. ``allen``: ``template=True``, ``"average_template"`` or
-        ``"ara_nissl"``; ``graph_id``; ``host`` and ``archive``, URLs.
+        ``"ara_nissl"``; ``graph_id``; ``host`` and ``archive``, URLs. ``brainglobe``: ``version``;
+        ``orientation``; ``base``, a URL; and ``storage_options`` and ``engine``, as for `open`.
+        ``abc``: ``template=True``; ``release``; ``base``.
 
     Returns
     -------
@@ -220,7 +221,8 @@ def _request(
     given = {
         key: value for key, value in options.items() if value is not None and value is not False
     }
-    return Request(name, _plain(resolution), given, cache or Cache(), progress)
+    access = {key: given.pop(key) for key in _ACCESS if key in given}
+    return Request(name, _plain(resolution), given, cache or Cache(), progress, access)
 
 
 def _plain(resolution: float | Sequence[float] | None) -> float | Sequence[float] | None:
@@ -240,6 +242,8 @@ def store_key(source: str, request: Request) -> dict[str, Any]:
         "name": request.name,
         "resolution": request.resolution,
         "options": dict(request.options),
+        # They may name another host.
+        "storage_options": request.access.get("storage_options"),
         "environment": named,
     }
 

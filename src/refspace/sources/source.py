@@ -42,6 +42,9 @@ class Request:
         Where downloads go.
     progress
         Called with the name of a file, the bytes that are there, and those in all.
+    access
+        Arguments ``storage_options``, ``engine`` and ``chunk_cache`` of `refspace.open`, those that
+        were given: how a volume that is queried where it is, is read.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Request:
     options: Mapping[str, Any] = field(default_factory=dict)
     cache: Cache = field(default_factory=Cache)
     progress: Progress | None = None
+    access: Mapping[str, Any] = field(default_factory=dict)
 
     def check_options(self, allowed: Collection[str]) -> None:
         """Refuse options that the source does not understand.

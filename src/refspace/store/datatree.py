@@ -19,14 +19,16 @@ def tree_of(
     levels: Sequence[Mapping[str, xr.DataArray]],
     nodes: Sequence[Mapping[str, Any]],
     provenance: Mapping[str, Any],
+    midline: float,
 ) -> xr.DataTree:
     """DataTree of an atlas; what is lazy stays so.
 
     Parameters
     ----------
     levels
-        ``annotation``, and ``template`` where there is one, of each level, the finest first.
-    nodes, provenance
+        ``annotation``, and ``template`` and ``hemispheres`` where there are any, of each level,
+        the finest first.
+    nodes, provenance, midline
         What a store holds beside its voxels.
     """
     paths = {
@@ -38,19 +40,25 @@ def tree_of(
         for name in levels[0]
     }
     described = ome.label_attributes(
-        "annotation", paths["annotation"], nodes, template=paths.get("template", ())
+        "annotation",
+        paths["annotation"],
+        nodes,
+        template=paths.get("template", ()),
+        hemispheres=paths.get("hemispheres", ()),
     )
     datasets = {f"s{number}": _dataset(level) for number, level in enumerate(levels)}
     datasets["structures"] = structures_dataset(nodes)
-    facts = {"format": FORMAT, "provenance": dict(provenance)}
+    facts = {"format": FORMAT, "provenance": dict(provenance), "midline": midline}
     root = xr.Dataset(attrs={"ome": described, "refspace": facts})
     return xr.DataTree.from_dict({"/": root, **datasets})
 
 
 def _dataset(level: Mapping[str, xr.DataArray]) -> xr.Dataset:
     """Volumes side by side; xarray would widen them where centres differ in the last digit."""
-    centres = level["annotation"].coords
-    return xr.Dataset({name: volume.assign_coords(centres) for name, volume in level.items()})
+    # The midline says it too, and texts are stored in ways that not every program reads.
+    plain = {name: v.drop_vars("hemisphere", errors="ignore") for name, v in level.items()}
+    centres = plain["annotation"].coords
+    return xr.Dataset({name: volume.assign_coords(centres) for name, volume in plain.items()})
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,10 @@ class TreeLevel:
 
     annotation: xr.DataArray
     template: xr.DataArray | None
+    hemispheres: xr.DataArray | None
     nodes: list[dict[str, Any]]
     provenance: dict[str, Any]
+    midline: float
 
 
 def level_of(tree: xr.DataTree, resolution: float | Sequence[float] | None) -> TreeLevel:
@@ -88,11 +98,20 @@ def level_of(tree: xr.DataTree, resolution: float | Sequence[float] | None) -> T
             f"the DataTree lacks one of {', '.join(paths)}; give it whole, and choose one with "
             "resolution="
         ) from error
-    number = find_level([grid_of(volume) for volume in volumes], resolution, "the DataTree")
+    grids = [grid_of(volume) for volume in volumes]
+    number = find_level(grids, resolution, "the DataTree")
     node = tree[paths[number].rpartition("/")[0]]
-    template = _chunked(node["template"]) if "template" in node else None
-    nodes = ome.nodes_from_label(attributes)
-    return TreeLevel(volumes[number], template, nodes, dict(facts.get("provenance") or {}))
+    template, hemispheres = (
+        _chunked(node[name]) if name in node else None for name in ("template", "hemispheres")
+    )
+    return TreeLevel(
+        volumes[number],
+        template,
+        hemispheres,
+        ome.nodes_from_label(attributes),
+        dict(facts.get("provenance") or {}),
+        facts.get("midline", grids[0].middle),
+    )
 
 
 def _chunked(array: Any) -> xr.DataArray:

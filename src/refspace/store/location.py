@@ -138,6 +138,8 @@ class Location:
         """
         file_system, path = self._resolved()
         try:
+            # A listing from before the object was written would not have it.
+            file_system.invalidate_cache(f"{path}/{key}")
             return int(file_system.size(f"{path}/{key}"))
         except Exception as error:  # whatever the file system's own library raises
             raise StoreError(f"{self.url}: {key} cannot be found: {reason(error)}") from error

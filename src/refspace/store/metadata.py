@@ -20,12 +20,12 @@ from zarr.storage import MemoryStore, StorePath
 
 from refspace.errors import GridError
 from refspace.grid import Grid
-from refspace.label_index import FIELDS
+from refspace.label_index import FIELDS, Chunks, cells_of
 from refspace.store.location import Location
 from refspace.store.pyramid import level_grids
 from refspace.store.stored_array import StoredArray
 from refspace.store.tables import structures_dataset
-from refspace.volume import axis_attrs
+from refspace.volume import HEMISPHERES_ATTRS, axis_attrs
 
 Triple = tuple[int, int, int]
 
@@ -36,6 +36,7 @@ _LABEL_CODEC = ZstdCodec(level=5, checksum=True)
 _ATTRS: dict[str, dict[str, Any]] = {
     "annotation": {"long_name": "structure id"},
     "template": {"long_name": "intensity of the template"},
+    "hemispheres": dict(HEMISPHERES_ATTRS),
 }
 
 
@@ -52,13 +53,16 @@ class Layout:
     shard_shape
         Voxels that an object holds where it holds many chunks.
     dtypes
-        Type of ``annotation``, and of ``template`` where there is one.
+        Type of ``annotation``, and of ``template`` and ``hemispheres`` where there are any.
+    midline
+        Position of the midline along ml in µm; None in stores that do not know of one.
     """
 
     grids: tuple[Grid, ...]
     chunk_shape: Triple
     shard_shape: Triple | None
     dtypes: Mapping[str, np.dtype[Any]]
+    midline: float | None = None
 
     @property
     def block_shape(self) -> Triple:
@@ -77,10 +81,10 @@ class Layout:
             "chunks": list(self.chunk_shape),
             "shards": list(self.shard_shape) if self.shard_shape else None,
             "dtypes": {name: dtype.name for name, dtype in self.dtypes.items()},
-        }
+        } | ({} if self.midline is None else {"midline": self.midline})
 
     def paths(self, name: str) -> list[tuple[str, Grid]]:
-        """Path and grid of the levels of ``annotation`` or ``template``."""
+        """Path and grid of the levels of a volume."""
         return [(f"s{level}/{name}", grid) for level, grid in enumerate(self.grids)]
 
 
@@ -90,6 +94,7 @@ def store_layout(
     *,
     chunks: int | Sequence[int] = 128,
     shards: int | Sequence[int] | None = None,
+    midline: float | None = None,
 ) -> Layout:
     """Arrays of a store of some volumes on one grid.
 
@@ -104,7 +109,8 @@ def store_layout(
         raise GridError(f"shards {shard_shape} are no multiples of chunks {chunk_shape}; give some")
     grids = level_grids(grid, shard_shape or chunk_shape)
     native = {name: dtype.newbyteorder("=") for name, dtype in dtypes.items()}
-    return Layout(tuple(grids), *_fitted(grid.shape, chunk_shape, shard_shape), native)
+    fitted = _fitted(grid.shape, chunk_shape, shard_shape)
+    return Layout(tuple(grids), *fitted, native, grid.middle if midline is None else midline)
 
 
 def _fitted(
@@ -255,6 +261,11 @@ def put_index(skeleton: Skeleton, level: str, table: NDArray[np.int64]) -> None:
     """Add the label index of a level."""
     attrs = {"fields": list(FIELDS)}
     skeleton.put(f"label_index/{level}/table", table, ["field", "row"], attrs)
+
+
+def index_cells(grid: Grid, blocks: Chunks, midline: float | None) -> Chunks:
+    """Chunks of the label index of a level: its blocks, cut at the midline if there is one."""
+    return blocks if midline is None else cells_of(grid, blocks, midline)
 
 
 def voxel_digest(

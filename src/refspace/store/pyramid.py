@@ -1,6 +1,6 @@
 """Coarser levels of a store: which there are, and how each is made of the one before."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -74,6 +74,11 @@ def average(block: NDArray[Any], box: Box, shape: Sequence[int]) -> NDArray[Any]
         # Noise of the weights must not decide a half.
         total = np.rint(np.round(total, 6))
     return total.astype(block.dtype)
+
+
+def coarser(name: str) -> Callable[[NDArray[Any], Box, Sequence[int]], NDArray[Any]]:
+    """How a volume of a store becomes that of the next level: intensities are no labels."""
+    return average if name == "template" else halve
 
 
 def _windows(

@@ -3,9 +3,12 @@
 import hashlib
 import json
 import math
+import os
 import warnings
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +22,11 @@ from zarr.storage import StorePath
 from refspace.errors import FormatError, GridError, RefspaceError, StoreError
 from refspace.grid import Grid, spacing_of
 from refspace.label_index import FIELDS, LabelIndex
+from refspace.remote.kept import trim
 from refspace.store import ome
 from refspace.store.datatree import find_level
 from refspace.store.location import Location
-from refspace.store.metadata import FORMAT, ROOT, metadata_digest, voxel_digest
+from refspace.store.metadata import FORMAT, ROOT, index_cells, metadata_digest, voxel_digest
 from refspace.store.staging import leftover_hint
 from refspace.store.stored_array import StoredArray
 from refspace.volume import labelled
@@ -70,6 +74,8 @@ class StoredAtlas:
         The annotation, the finest resolution first.
     template
         The template at the same resolutions, where there is one.
+    hemispheres
+        The hemispheres at the same resolutions, where they are a volume.
     nodes
         Structures; None in a store that was not written by refspace.
     facts
@@ -82,14 +88,24 @@ class StoredAtlas:
     version: str
     levels: tuple[StoredLevel, ...]
     template: tuple[StoredLevel, ...] = ()
+    hemispheres: tuple[StoredLevel, ...] = ()
     nodes: Sequence[Mapping[str, Any]] | None = None
     facts: Mapping[str, Any] | None = None
     arrays: Mapping[str, StoredArray] = field(default_factory=dict)
+    _known_centres: dict[Any, list[NDArray[Any]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def provenance(self) -> dict[str, Any]:
         """Where the atlas comes from."""
         return dict((self.facts or {}).get("provenance", {}))
+
+    @property
+    def midline(self) -> float | None:
+        """Position of the midline along ml in µm; None in a store that does not know of one."""
+        midline: float | None = (self.facts or {}).get("midline")
+        return midline
 
     def level(self, resolution: float | Sequence[float] | None) -> int:
         """Number of the level of a resolution in µm; the finest if none is asked for.
@@ -102,7 +118,7 @@ class StoredAtlas:
         return find_level([level.grid for level in self.levels], resolution, self.location.url)
 
     def volume(self, number: int, name: str = "annotation") -> xr.DataArray:
-        """Lazy ``annotation`` or ``template`` of a level, with coordinates."""
+        """Lazy ``annotation``, ``template`` or ``hemispheres`` of a level, with coordinates."""
         level = self._levels(name)[number]
         self._refuse_huge(level)
         data = level.array.as_dask(self._token(level))
@@ -128,7 +144,8 @@ class StoredAtlas:
             table = self._small_array(f"label_index/s{number}/table", (len(FIELDS), None))
             if hashlib.sha256(table.tobytes()).hexdigest() != expected:
                 raise FormatError("it is the index of another volume")
-            return LabelIndex(level.array.shape, level.array.blocks, table)
+            cells = index_cells(level.grid, level.array.blocks, self.midline)
+            return LabelIndex(level.array.shape, cells, table)
         except RefspaceError as error:
             warnings.warn(
                 f"{self.location.url}: the label index of {level.path} is not used: {error}. "
@@ -156,7 +173,8 @@ class StoredAtlas:
     # ----- parts
 
     def _levels(self, name: str) -> tuple[StoredLevel, ...]:
-        return self.levels if name == "annotation" else self.template
+        beside = {"template": self.template, "hemispheres": self.hemispheres}
+        return self.levels if name == "annotation" else beside[name]
 
     def _count(self, level: StoredLevel) -> int:
         """Number of the blocks of a level, without their names."""
@@ -185,14 +203,18 @@ class StoredAtlas:
 
     def _centres(self, number: int, volume: xr.DataArray) -> dict[str, Any]:
         """Coordinates as they were written, to the last digit."""
-        return {
-            str(dim): (
-                dim,
-                self._small_array(f"s{number}/{dim}", (volume.sizes[dim],), np.float64),
-                volume[dim].attrs,
-            )
-            for dim in volume.dims
-        }
+        sizes = tuple((str(dim), count) for dim, count in volume.sizes.items())
+        if (number, sizes) not in self._known_centres:
+
+            def read(dim: str, count: int) -> NDArray[Any]:
+                return self._small_array(f"s{number}/{dim}", (count,), np.float64)
+
+            # At the same time, and once for all volumes: a request is mostly waiting.
+            with ThreadPoolExecutor(len(sizes)) as pool:
+                centres = pool.map(read, *zip(*sizes, strict=True))
+                self._known_centres[number, sizes] = list(centres)
+        known = zip(sizes, self._known_centres[number, sizes], strict=True)
+        return {dim: (dim, centres, volume[dim].attrs) for (dim, _), centres in known}
 
     def _small_array(
         self, path: str, shape: Sequence[int | None], dtype: Any = np.int64
@@ -215,6 +237,8 @@ def open_atlas(
     storage_options: Mapping[str, Any] | None = None,
     resolution: float | Sequence[float] | None = None,
     orientation: str | None = None,
+    engine: str = "fsspec",
+    chunk_cache: str | os.PathLike[str] | None = None,
 ) -> StoredAtlas:
     """Open a store written by refspace, or an OME-Zarr label image of anyone.
 
@@ -228,17 +252,26 @@ def open_atlas(
         µm per voxel of the finest level, for a store that states no unit.
     orientation
         Direction in which the index of each axis grows, for a store that does not state it.
+    engine
+        What reads from other machines: ``"fsspec"`` or ``"obstore"``.
+    chunk_cache
+        Folder for copies of what is read from other machines.
 
     Raises
     ------
     StoreError
         If there is no store, or an incomplete one.
+    RemoteError
+        If it cannot be reached.
     FormatError
         If it is damaged, or no annotation volume.
     GridError
         If its geometry is missing or contradictory.
     """
-    location = Location(url, storage_options or {})
+    kept_in = None if chunk_cache is None else Path(chunk_cache).absolute()
+    if kept_in is not None:
+        trim(kept_in)
+    location = Location(url, storage_options or {}, engine, kept_in)
     root = location.read(ROOT)
     if root is not None and "refspace" in (document := _document(location, root))["attributes"]:
         return _own(location, document, orientation)
@@ -285,18 +318,21 @@ def _own(location: Location, document: Mapping[str, Any], orientation: str | Non
             f"{_AGAIN}"
         )
     arrays = consolidated_arrays(location, document)
-    stored = [
+    first, *others = ome.read_multiscales(attributes)
+    levels, *beside = (
         tuple(
             _own_level(location, arrays, multiscale, dataset, orientation)
             for dataset in multiscale.datasets
         )
-        for multiscale in ome.read_multiscales(attributes)
-    ]
+        for multiscale in (first, *others)
+    )
+    named = {image.name: stored for image, stored in zip(others, beside, strict=True)}
     return StoredAtlas(
         location,
         "0.5",
-        stored[0],
-        stored[1] if len(stored) > 1 else (),
+        levels,
+        named.get("template", ()),
+        named.get("hemispheres", ()),
         ome.nodes_from_label(attributes),
         facts,
         arrays,
@@ -334,14 +370,18 @@ def _check_facts(location: Location, facts: Any) -> None:
     mappings = [facts.get("provenance"), arrays, *digests]
     if not all(isinstance(value, dict) for value in mappings):
         raise FormatError(f"{location.url}: its provenance or digests are none; {_AGAIN}")
+    midline = facts.get("midline", 0.0)
+    if type(midline) not in (int, float) or not math.isfinite(midline):
+        raise FormatError(f"{location.url}: its midline is {midline!r}, no position; {_AGAIN}")
 
 
 def consolidated_arrays(location: Location, document: Mapping[str, Any]) -> dict[str, StoredArray]:
     """Arrays of a store, by path, from the metadata that its root holds."""
     store = location.zarr_store()
+    version = document["attributes"]["refspace"]["metadata_sha256"]
     try:
         return {
-            path: _own_array(location, StorePath(store, path), node)
+            path: _own_array(location, StorePath(store, path), node, version)
             for path, node in document["consolidated_metadata"]["metadata"].items()
             if node["node_type"] == "array"
         }
@@ -349,11 +389,11 @@ def consolidated_arrays(location: Location, document: Mapping[str, Any]) -> dict
         raise FormatError(f"{location.url}: {ROOT} has metadata that is none: {error}") from error
 
 
-def _own_array(location: Location, place: StorePath, node: Any) -> StoredArray:
+def _own_array(location: Location, place: StorePath, node: Any, version: str) -> StoredArray:
     metadata = ArrayV3Metadata.from_dict(node)
     if not isinstance(metadata.attributes, dict):
         raise FormatError(f"the attributes of {place.path} are no mapping")
-    return StoredArray(location, Array(AsyncArray(metadata, place)), whole=True)
+    return StoredArray(location, Array(AsyncArray(metadata, place)), whole=True, version=version)
 
 
 def _foreign(
@@ -366,7 +406,7 @@ def _foreign(
     try:
         node = zarr.open(location.zarr_store(), mode="r", zarr_format=3 if version_3 else 2)
     except FileNotFoundError as error:
-        hint = leftover_hint(location.url)
+        hint = leftover_hint(location.url, location.storage_options)
         raise StoreError(
             f"there is no zarr store at {location.url}" + (f": {hint}" if hint else "")
         ) from error
@@ -405,7 +445,7 @@ def _label_image(
             f"{location.url} has several label images; open one of {', '.join(inner)}"
         )
     if inner:
-        place = Location(inner[0], location.storage_options)
+        place = location.beside(inner[0])
         return _foreign(place, group.metadata.zarr_format == 3, resolution, orientation)
     multiscale = ome.read_multiscale(attributes)
     # Where there are units, a resolution asks for one of the levels.

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError, StoreError
-from refspace.label_index import LabelIndex, chunk_rows
+from refspace.grid import Grid
+from refspace.label_index import Chunks, LabelIndex, cell_rows
 from refspace.store import ome, pyramid
 from refspace.store.feed import Feed
 from refspace.store.location import Location
@@ -25,6 +26,7 @@ from refspace.store.metadata import (
     Layout,
     Skeleton,
     digest_of,
+    index_cells,
     put_block_table,
     put_index,
     put_structures,
@@ -78,13 +80,13 @@ class ArrayWriter:
     ----------
     array
         The array, ready to be written to.
-    labels
-        Whether its blocks are indexed: labels are, intensities are not.
+    cells
+        Chunks of its label index; none for volumes that are not indexed.
     """
 
-    def __init__(self, array: StoredArray, *, labels: bool) -> None:
+    def __init__(self, array: StoredArray, cells: Chunks | None = None) -> None:
         self.array = array
-        self.labels = labels
+        self.cells = cells
         self.boxes = boxes(array.blocks)
         self._flat = {number: flat for flat, number in enumerate(self.boxes)}
         self.written: dict[int, Written] = {}
@@ -114,7 +116,7 @@ class ArrayWriter:
         self.array.array[box] = block
         flat = self._flat[number]
         corner = [part.start for part in box]
-        rows = chunk_rows(block, flat, corner) if self.labels else np.empty((0, 0), np.int64)
+        rows = cell_rows(block, corner, self.cells) if self.cells else np.empty((0, 0), np.int64)
         size = self.array.location.size(self.array.key(number))
         self.written[flat] = Written(hashlib.sha256(block.data).digest(), size, rows)
 
@@ -123,10 +125,10 @@ class ArrayWriter:
         numbers = list(self.boxes)
         return [self.array.key(numbers[flat]) for flat in flats]
 
-    def index(self) -> LabelIndex:
+    def index(self, cells: Chunks) -> LabelIndex:
         """Label index of the array, once every block is written."""
         rows = [written.rows for written in self.written.values()]
-        return LabelIndex.from_rows(self.array.shape, self.array.blocks, rows)
+        return LabelIndex.from_rows(self.array.shape, cells, rows)
 
 
 def _c_order(block: NDArray[Any]) -> NDArray[Any]:
@@ -164,13 +166,16 @@ class StoreWriter:
         self.location = Location(self.staging.work, self.staging.storage_options)
         self.skeleton = Skeleton(self.layout)
         self.arrays = {
-            path: ArrayWriter(
-                self.skeleton.array_at(self.location, path), labels=name == "annotation"
-            )
+            path: self._writer(path, grid, labels=name == "annotation")
             for name in self.layout.dtypes
-            for path, _ in self.layout.paths(name)
+            for path, grid in self.layout.paths(name)
         }
         self._recall()
+
+    def _writer(self, path: str, grid: Grid, *, labels: bool) -> ArrayWriter:
+        array = self.skeleton.array_at(self.location, path)
+        cells = index_cells(grid, array.blocks, self.layout.midline)
+        return ArrayWriter(array, cells if labels else None)
 
     # ----- the journal
 
@@ -179,12 +184,12 @@ class StoreWriter:
         for payload in self.staging.recorded().values():
             with np.load(io.BytesIO(payload), allow_pickle=False) as record:
                 writer = self.arrays[str(record["path"])]
-                for flat, digest, size in zip(
-                    record["flat"].tolist(), record["sha256"], record["size"].tolist(), strict=True
-                ):
-                    rows = record["rows"]
-                    rows = rows[:, rows[0] == flat] if writer.labels else rows
-                    writer.written[flat] = Written(digest.tobytes(), size, rows)
+                # A block may be several chunks of the index: its rows are those up to its end.
+                rows = np.split(record["rows"], record["row_ends"][:-1], axis=1)
+                blocks = zip(record["sha256"], record["size"].tolist(), rows, strict=True)
+                for flat, block in zip(record["flat"].tolist(), blocks, strict=True):
+                    digest, size, own = block
+                    writer.written[flat] = Written(digest.tobytes(), size, own)
 
     def _record(self, writer: ArrayWriter, flats: Sequence[int]) -> None:
         """Make what was written last for good."""
@@ -197,6 +202,7 @@ class StoreWriter:
             sha256=np.array([list(written.sha256) for written in done], np.uint8),
             size=np.array([written.stored_bytes for written in done], np.int64),
             rows=np.concatenate([written.rows for written in done], axis=1),
+            row_ends=np.cumsum([written.rows.shape[1] for written in done]),
         )
         # Named by what it holds: no other record, of this run or of one before, has this name.
         name = f"{writer.path.replace('/', '-')}-{flats[0]}"
@@ -210,7 +216,7 @@ class StoreWriter:
         Parameters
         ----------
         feeds
-            Voxels of the finest ``annotation``, and ``template`` where there is one.
+            Voxels of the finest level of each volume.
         """
         self._report()
         with ThreadPoolExecutor(self.workers) as pool:
@@ -235,7 +241,7 @@ class StoreWriter:
     def _write_coarser(self, pool: ThreadPoolExecutor, name: str, level: int) -> None:
         writer, finer = (self.arrays[f"s{n}/{name}"] for n in (level, level - 1))
         shape = self.layout.grids[level - 1].shape
-        combine = pyramid.halve if writer.labels else pyramid.average
+        combine = pyramid.coarser(name)
 
         def make(box: Box) -> NDArray[Any]:
             return combine(finer.array[pyramid.source_box(box, shape)], box, shape)
@@ -272,6 +278,7 @@ class StoreWriter:
         described = _ome(atlas, self.layout)
         facts = {"format": FORMAT, "complete": True, "arrays": arrays}
         facts |= {"provenance": {**atlas.provenance, "converter": f"refspace {__version__}"}}
+        facts |= {"midline": self.layout.midline}
         digest = digest_of([arrays, described["image-label"], self.layout.facts])
         facts |= {"digest": digest, "job": job}
         objects = self.skeleton.finish({"ome": described, "refspace": facts})
@@ -291,8 +298,8 @@ class StoreWriter:
         )
         array = writer.array
         facts = {"voxels": voxel_digest(array.shape, array.dtype, array.blocks, digests)}
-        if writer.labels:
-            table = writer.index().table
+        if writer.cells is not None:
+            table = writer.index(writer.cells).table
             put_index(self.skeleton, level, table)
             facts["label_index"] = hashlib.sha256(table.tobytes()).hexdigest()
         return facts
@@ -423,6 +430,10 @@ def _check_provenance(provenance: Mapping[str, Any]) -> None:
 
 
 def _ome(atlas: Atlas, layout: Layout) -> dict[str, Any]:
-    template = layout.paths("template") if "template" in layout.dtypes else ()
+    template, hemispheres = (
+        layout.paths(name) if name in layout.dtypes else () for name in ("template", "hemispheres")
+    )
     levels = layout.paths("annotation")
-    return ome.label_attributes("annotation", levels, atlas.nodes, template=template)
+    return ome.label_attributes(
+        "annotation", levels, atlas.nodes, template=template, hemispheres=hemispheres
+    )

@@ -31,6 +31,7 @@ def label_attributes(
     nodes: Sequence[Mapping[str, Any]],
     *,
     template: Sequence[tuple[str, Grid]] = (),
+    hemispheres: Sequence[tuple[str, Grid]] = (),
 ) -> dict[str, Any]:
     """Metadata of an annotation as an OME-Zarr 0.5 label image: the value of the key ``ome``.
 
@@ -42,8 +43,8 @@ def label_attributes(
         Path and grid of each level of the annotation, the finest first.
     nodes
         Structures as `StructureTree.nodes` gives them.
-    template
-        Path and grid of each level of the template, where there is one: the second image.
+    template, hemispheres
+        Path and grid of each level of these, where there are any: further images.
 
     Returns
     -------
@@ -66,9 +67,12 @@ def label_attributes(
     >>> ome["multiscales"][0]["axes"][0]["orientation"]
     {'type': 'anatomical', 'value': 'anterior-to-posterior'}
     """
-    images = [_image(name, levels, "mode", "the most frequent label, the smallest of equals")]
+    mode = "the most frequent label, the smallest of equals"
+    images = [_image(name, levels, "mode", mode)]
     if template:
         images.append(_image("template", template, "mean", "the mean"))
+    if hemispheres:
+        images.append(_image("hemispheres", hemispheres, "mode", mode))
     label: dict[str, Any] = {"version": "0.5"}
     if nodes:
         # Every structure is in both lists, with a colour or without: some readers demand it.

@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-import fsspec
-
 from refspace.errors import LockedError, StoreError
+from refspace.remote.objects import file_system
 from refspace.store.location import Location
 from refspace.store.staging.job import (
     HOLDER,
@@ -39,7 +38,7 @@ class RemotePlace(Place):
         super().__init__(location.url, job, overwrite)
         self.storage_options = location.storage_options
         self._location = location
-        self._fs, path = fsspec.core.url_to_fs(location.url, **location.storage_options)
+        self._fs, path = file_system(location.url, location.storage_options)
         self._path = path.rstrip("/")
 
     @contextmanager

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refspace.errors import StoreError
-from refspace.label_index import chunk_rows
+from refspace.label_index import Chunks, cell_rows
 from refspace.store import pyramid
 from refspace.store.decode import decode_block
 from refspace.store.stored_array import Box, StoredArray, boxes
@@ -66,11 +66,13 @@ class Level:
     Parameters
     ----------
     name
-        ``annotation`` or ``template``.
+        ``annotation``, ``template`` or ``hemispheres``.
     number
         Number of the level, the finest 0.
     blocks
         Its voxels.
+    cells
+        Chunks of its label index; none for volumes that are not indexed.
     sha256
         Digest of each block as it was recorded; none if the record is damaged.
     stored_bytes
@@ -84,6 +86,7 @@ class Level:
     name: str
     number: int
     blocks: Blocks
+    cells: Chunks | None = None
     sha256: Mapping[Number, bytes] = field(default_factory=dict)
     stored_bytes: Mapping[Number, int] = field(default_factory=dict)
     measured: dict[Number, bytes] = field(default_factory=dict)
@@ -112,10 +115,9 @@ class Level:
         key = self.blocks.array.key(number)
         if not self.is_sound(number):
             return voxels, [Fault(key, "its voxels are not those that were written")]
-        if self.name == "annotation":
+        if self.cells is not None:
             corner = [part.start for part in self.blocks.boxes[number]]
-            flat = int(np.ravel_multi_index(number, [len(n) for n in self.blocks.array.blocks]))
-            self.rows[number] = chunk_rows(voxels, flat, corner)
+            self.rows[number] = cell_rows(voxels, corner, self.cells)
         recorded = self.stored_bytes.get(number, size)
         what = f"takes {size} bytes, where {recorded} are recorded"
         return voxels, [] if size == recorded else [Fault(key, what)]
@@ -168,7 +170,7 @@ class Family:
         return pyramid.source_box(box, self.finer.blocks.array.shape)
 
     def _compare(self, coarser: Level, whole: NDArray[Any]) -> list[Fault]:
-        combine = pyramid.halve if self.finer.name == "annotation" else pyramid.average
+        combine = pyramid.coarser(self.finer.name)
         box = coarser.blocks.boxes[self.number]
         expected = combine(whole, box, self.finer.blocks.array.shape)
         try:

@@ -1,8 +1,8 @@
 """Proving a store of refspace, from every file of it."""
 
 import hashlib
-import itertools
 import json
+import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from refspace.errors import StoreError
 from refspace.grid import Grid
-from refspace.label_index import FIELDS
+from refspace.label_index import FIELDS, Chunks
 from refspace.store import pyramid
-from refspace.store.metadata import ROOT, Layout, digest_of, voxel_digest
+from refspace.store.metadata import ROOT, Layout, digest_of, index_cells, voxel_digest
 from refspace.store.read import StoredAtlas, StoredLevel
 from refspace.store.tables import structures_dataset
 from refspace.store.verify.levels import Blocks, Family, Level, families_of
@@ -48,7 +48,11 @@ class Proof:
         progress: Progress,
     ) -> None:
         self._atlas, self._facts, self._pool, self._progress = atlas, facts, pool, progress
-        volumes = {"annotation": atlas.levels, "template": atlas.template}
+        volumes = {
+            "annotation": atlas.levels,
+            "template": atlas.template,
+            "hemispheres": atlas.hemispheres,
+        }
         self._volumes = {name: levels for name, levels in volumes.items() if levels}
         self._faults: list[Fault] = []
         # Arrays that were looked at.
@@ -101,7 +105,8 @@ class Proof:
         dtypes = {name: levels[0].array.dtype for name, levels in self._volumes.items()}
         zarr_array: Any = first.array.array
         grids = tuple(level.grid for level in self._atlas.levels)
-        layout = Layout(grids, zarr_array.chunks, zarr_array.shards, dtypes)
+        chunks, shards = zarr_array.chunks, zarr_array.shards
+        layout = Layout(grids, chunks, shards, dtypes, self._atlas.midline)
         label = document["attributes"]["ome"]["image-label"]
         digest = digest_of([self._facts.get("arrays"), label, layout.facts])
         if digest != self._facts.get("digest"):
@@ -170,7 +175,9 @@ class Proof:
     def _level(self, name: str, number: int, stored: StoredLevel) -> Level:
         """A level with what is recorded of its blocks, as far as that is proven."""
         self._known.add(stored.path)
-        level = Level(name, number, Blocks(stored.array))
+        cells = index_cells(stored.grid, stored.array.blocks, self._atlas.midline)
+        indexed = cells if name == "annotation" else None
+        level = Level(name, number, Blocks(stored.array), indexed)
         group, blocks = f"label_index/s{number}/{name}", level.blocks.boxes
         digests = self._values(f"{group}_sha256", (len(blocks), 32), np.uint8)
         if digests is not None and self._is_digest(level, digests.tobytes()):
@@ -199,8 +206,8 @@ class Proof:
             self._progress(self._done, total)
         if not level.sha256:
             self._check_as_a_whole(level)
-        if level.name == "annotation":
-            self._check_index(level)
+        if level.cells is not None:
+            self._check_index(level, level.cells)
 
     def _check_as_a_whole(self, level: Level) -> None:
         """Prove the voxels of a level by the digest in the root, as the others are damaged."""
@@ -211,17 +218,19 @@ class Proof:
             what = "its voxels are not those that were written; which chunks cannot be told"
             self._found(level.path, what)
 
-    def _check_index(self, level: Level) -> None:
+    def _check_index(self, level: Level, cells: Chunks) -> None:
         path, numbers = f"label_index/s{level.number}/table", level.blocks.boxes
         table = self._values(path, (len(FIELDS), None), np.int64)
         if table is None:
             return
-        cuts = np.searchsorted(table[0], np.arange(len(numbers) + 1)).tolist()
-        wrong = [
-            level.blocks.array.key(number)
-            for number, (start, stop) in zip(numbers, itertools.pairwise(cuts), strict=True)
-            if number in level.rows and not np.array_equal(table[:, start:stop], level.rows[number])
-        ]
+        count = math.prod(map(len, cells))
+        of_cells = np.split(table, np.searchsorted(table[0], np.arange(1, count)), axis=1)
+        wrong = []
+        for number, rows in sorted(level.rows.items()):
+            # Every chunk of the index that lies in the block has rows, if it is true.
+            recorded = [of_cells[cell] for cell in np.unique(rows[0])]
+            if not np.array_equal(np.concatenate(recorded, axis=1), rows):
+                wrong.append(level.blocks.array.key(number))
         if wrong:
             what = f"differs from what {len(wrong)} of {len(numbers)} chunks hold: {wrong[0]}"
             self._found(path, what + (", …" if len(wrong) > 1 else ""))

@@ -1,0 +1,18 @@
+"""Which labels each chunk of an annotation holds, how many voxels of each, and where."""
+
+from refspace.label_index.blocks import IN, MIXED, OUT, BlockLabels
+from refspace.label_index.index import LabelIndex
+from refspace.label_index.rows import FIELDS, Chunks, cell_rows, cells_of, chunk_rows
+
+__all__ = [
+    "FIELDS",
+    "IN",
+    "MIXED",
+    "OUT",
+    "BlockLabels",
+    "Chunks",
+    "LabelIndex",
+    "cell_rows",
+    "cells_of",
+    "chunk_rows",
+]

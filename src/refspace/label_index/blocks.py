@@ -1,0 +1,166 @@
+"""Which labels may be in each block of an array."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refspace.errors import AnnotationError, GridError
+from refspace.grid import Turn
+from refspace.label_index.rows import Chunks, as_chunks, ends_of
+from refspace.label_index.value import Value, frozen
+
+# Verdicts on a block: none of its voxels is asked for, all are, or only reading it can tell.
+OUT, IN, MIXED = range(3)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BlockLabels(Value):
+    """Labels that may occur in each block of an array: all that do, and perhaps more.
+
+    Parameters
+    ----------
+    chunks
+        Sizes of the blocks along each axis; any number of axes.
+    indptr
+        Where the labels of each block begin in `labels`, in C order of the blocks, and the end.
+    labels
+        Labels of all blocks, one block after the other, sorted within each; at least one each.
+
+    Examples
+    --------
+    >>> labels = BlockLabels(((2,), (4, 4)), np.array([0, 2, 3]), np.array([7, 9, 9]))
+    >>> labels.shape, labels.of((0, 0))
+    ((1, 2), array([7, 9], dtype=uint32))
+    >>> labels.verdicts([9])
+    array([[2, 1]], dtype=int8)
+    """
+
+    chunks: Chunks
+    indptr: NDArray[np.int64]
+    labels: NDArray[np.uint32]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "chunks", as_chunks(self.chunks))
+        object.__setattr__(self, "indptr", frozen(self.indptr, np.int64))
+        object.__setattr__(self, "labels", frozen(self.labels, np.uint32))
+        blocks = math.prod(self.shape)
+        ends = self.indptr[[0, -1]].tolist() if self.indptr.size == blocks + 1 else None
+        if ends != [0, self.labels.size] or (np.diff(self.indptr) < 1).any():
+            raise AnnotationError(
+                f"indptr does not deal {self.labels.size} labels out to {blocks} blocks; "
+                "give where the labels of each begin, at least one each, and the end"
+            )
+
+    def __repr__(self) -> str:
+        return f"<BlockLabels of {self.shape} blocks: {self.labels.size} labels in all>"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of blocks along each axis."""
+        return tuple(map(len, self.chunks))
+
+    @cached_property
+    def _numbers(self) -> NDArray[np.intp]:
+        """Flat number of each block."""
+        return np.arange(math.prod(self.shape)).reshape(self.shape)
+
+    def of(self, block: tuple[int, ...]) -> NDArray[np.uint32]:
+        """Labels that may occur in a block, sorted."""
+        number = int(self._numbers[block])
+        return self.labels[self.indptr[number] : self.indptr[number + 1]]
+
+    def verdicts(self, ids: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.int8]:
+        """Whether the voxels of each block have one of some ids, as far as can be told unread.
+
+        Parameters
+        ----------
+        ids
+            Labels, whether they occur or not.
+
+        Returns
+        -------
+        ndarray
+            For each block `OUT` (no voxel does), `IN` (all do) or `MIXED` (it must be read).
+        """
+        asked = np.isin(self.labels, np.asarray(ids, np.int64))
+        hits = np.add.reduceat(asked, self.indptr[:-1], dtype=np.int64)
+        verdicts = np.where(hits == np.diff(self.indptr), IN, MIXED)
+        return np.where(hits == 0, OUT, verdicts).astype(np.int8).reshape(self.shape)
+
+    def crop(self, key: tuple[slice | int, ...]) -> "BlockLabels":
+        """Labels of the blocks of a part of the array.
+
+        Parameters
+        ----------
+        key
+            For each axis a slice of step 1, or an index, which drops the axis.
+
+        Returns
+        -------
+        BlockLabels
+            Its blocks are those of ``array[key]`` where ``array`` is a dask array.
+
+        Raises
+        ------
+        GridError
+            If a slice has steps.
+
+        Examples
+        --------
+        >>> labels = BlockLabels(((2,), (4, 4)), np.array([0, 2, 3]), np.array([7, 9, 9]))
+        >>> labels.crop((1, slice(3, 6))).chunks
+        ((1, 2),)
+        """
+        parts = [_crop_axis(sizes, part) for sizes, part in zip(self.chunks, key, strict=True)]
+        chunks = tuple(sizes for _, sizes in parts if sizes is not None)
+        return self._taken(chunks, self._numbers[tuple(blocks for blocks, _ in parts)])
+
+    def reorient(self, turn: Turn) -> "BlockLabels":
+        """Labels of the blocks of the array with its axes turned, as `Grid.turn` says."""
+        return self._taken(turn.chunks(self.chunks), turn.of(self._numbers))
+
+    def _taken(self, chunks: Chunks, numbers: NDArray[np.intp]) -> "BlockLabels":
+        """Labels of some blocks, in the order in which they are given."""
+        numbers = numbers.ravel()
+        lengths = np.diff(self.indptr)[numbers]
+        indptr = np.concatenate(([0], np.cumsum(lengths)))
+        # Distance of each label from where it was, spread over the labels of its block.
+        moved = np.repeat(self.indptr[numbers] - indptr[:-1], lengths)
+        return BlockLabels(chunks, indptr, self.labels[moved + np.arange(moved.size)])
+
+    def with_label(self, label: int) -> "BlockLabels":
+        """Labels, and one more that may be in any block.
+
+        Examples
+        --------
+        >>> labels = BlockLabels(((2,), (4, 4)), np.array([0, 2, 3]), np.array([7, 9, 9]))
+        >>> labels.with_label(9).labels.tolist(), labels.with_label(0).labels.tolist()
+        ([7, 9, 9], [0, 7, 9, 0, 9])
+        """
+        added = [np.union1d(self.of(block), label) for block in np.ndindex(self.shape)]
+        indptr = np.concatenate(([0], np.cumsum([len(labels) for labels in added])))
+        return BlockLabels(self.chunks, indptr, np.concatenate(added))
+
+
+def _crop_axis(
+    sizes: tuple[int, ...], part: slice | int
+) -> tuple[slice | int, tuple[int, ...] | None]:
+    """Blocks that a slice or an index meets along an axis, and their sizes, as dask cuts them."""
+    bounds = ends_of(sizes)
+    if not isinstance(part, slice):
+        index = range(bounds[-1])[part]
+        return int(np.searchsorted(bounds, index, side="right")) - 1, None
+    start, stop, step = part.indices(bounds[-1])
+    if step != 1:
+        raise GridError(f"{part} has steps of {step}; give a slice without")
+    if stop <= start:
+        return slice(0, 1), (0,)
+    first = int(np.searchsorted(bounds, start, side="right")) - 1
+    last = int(np.searchsorted(bounds, stop, side="left"))
+    inner = np.clip(bounds[first : last + 1], start, stop)
+    return slice(first, last), tuple(np.diff(inner).tolist())

@@ -1,0 +1,100 @@
+"""What a table must be to be believed."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refspace.errors import AnnotationError, GridError
+from refspace.label_index.rows import (
+    CHUNK,
+    COUNT,
+    LABEL,
+    MAX_LABEL,
+    START,
+    STOP,
+    SUM,
+    Chunks,
+    ends_of,
+)
+
+
+def check_chunks(shape: tuple[int, ...], chunks: Chunks) -> None:
+    """Refuse chunks that do not make up an array, and arrays whose sums an int64 cannot hold."""
+    smallest = [min(sizes, default=0) for sizes in chunks]
+    if len(shape) != 3 or tuple(map(sum, chunks)) != shape or min(smallest) < 1:
+        raise GridError(
+            f"chunks of {chunks} do not make up an array of {shape}; give three axes, "
+            "chunks of at least one voxel, and all voxels"
+        )
+    if math.prod(shape) * max(shape) >= 2**62:
+        raise GridError(f"an array of {shape} is too large: sums of its indices may pass 2**63")
+
+
+def check_table(table: NDArray[np.int64], chunks: Chunks) -> None:
+    """Refuse a table that no array has."""
+    number, label, count = table[: COUNT + 1]
+    chunk_count = math.prod(map(len, chunks))
+    _refuse(table, (number < 0) | (number >= chunk_count), f"there are {chunk_count} chunks")
+    _refuse(table, (label < 0) | (label > MAX_LABEL), "labels are 0 to 2**32 - 1")
+    unsorted = np.diff((number << 32) + label) <= 0
+    _refuse(table[:, 1:], unsorted, "rows are sorted by chunk, then label, and none comes twice")
+    low, high = _corners(chunks)
+    start, stop = table[START], table[STOP]
+    outside = (start < low[:, number]) | (start >= stop) | (stop > high[:, number])
+    _refuse(table, np.logical_or.reduce(outside), "its box is empty or leaves the chunk")
+    sides = stop - start
+    volume = sides.prod(axis=0)
+    _refuse(table, (count < 1) | (count > volume), "it has no voxel, or more than its box")
+    _refuse(table, _impossible(table, volume // sides), "no voxels in its box have such sums")
+    _check_chunk_totals(table, low, high)
+
+
+def _refuse(table: NDArray[np.int64], bad: NDArray[np.bool_], rule: str) -> None:
+    if bad.any():
+        number, label = table[: LABEL + 1, int(bad.argmax())].tolist()
+        raise AnnotationError(
+            f"the label index cannot be true for label {label} of chunk {number}: {rule}; "
+            "make it again from the voxels"
+        )
+
+
+def _corners(chunks: Chunks) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First voxel and end of each chunk, in C order; shape (3, chunks)."""
+    bounds = [ends_of(sizes) for sizes in chunks]
+    low = np.meshgrid(*(b[:-1] for b in bounds), indexing="ij")
+    high = np.meshgrid(*(b[1:] for b in bounds), indexing="ij")
+    return np.stack(low).reshape(3, -1), np.stack(high).reshape(3, -1)
+
+
+def _impossible(table: NDArray[np.int64], plane: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether no voxels that touch every face of the box have such sums.
+
+    The least sum has one voxel on the far face, and all others in planes filled from the near one;
+    `plane` is the number of voxels in a plane of the box across each axis.
+    """
+    others = table[COUNT] - 1
+    near, far = table[START], table[STOP] - 1
+    full, rest = np.divmod(others, plane)
+    filled = plane * (full * (full - 1) // 2) + rest * full
+    least = far + others * near + filled
+    most = near + others * far - filled
+    impossible: NDArray[np.bool_] = ((table[SUM] < least) | (table[SUM] > most)).any(axis=0)
+    return impossible
+
+
+def _check_chunk_totals(
+    table: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]
+) -> None:
+    """Refuse rows of a chunk that do not add up to its voxels."""
+    sizes = (high - low).prod(axis=0)
+    truth = np.vstack((sizes, sizes * (low + high - 1) // 2)).T
+    totals = np.zeros_like(truth)
+    np.add.at(totals, table[CHUNK], np.vstack((table[COUNT], table[SUM])).T)
+    wrong = (totals != truth).any(axis=1)
+    if wrong.any():
+        number = int(wrong.argmax())
+        raise AnnotationError(
+            f"the label index has {totals[number, 0]} voxels in chunk {number}, which has "
+            f"{sizes[number]}, or sums of other voxels; make it again from the voxels"
+        )

@@ -1,0 +1,302 @@
+"""Which labels each chunk of an annotation holds, how many voxels of each, and where.
+
+A `LabelIndex` is measured one chunk at a time, while a volume is written, and then answers without
+reading a voxel: how many voxels structures have, between which corners they lie, and which blocks
+can hold them.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refspace.errors import AnnotationError, GridError
+from refspace.grid import Turn
+from refspace.label_index.blocks import BlockLabels
+from refspace.label_index.checks import check_chunks, check_table
+from refspace.label_index.rows import (
+    CHUNK,
+    COUNT,
+    FIELDS,
+    LABEL,
+    START,
+    STOP,
+    SUM,
+    Chunks,
+    as_chunks,
+    ends_of,
+)
+from refspace.label_index.value import Value, frozen
+
+Corner = tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LabelIndex(Value):
+    """Voxel counts, bounding boxes and coordinate sums of the labels of each chunk.
+
+    Parameters
+    ----------
+    shape
+        Voxels of the array along each of its three axes.
+    chunks
+        Sizes of the chunks along each axis.
+    table
+        Integers of shape (12, rows), a column per label and chunk, sorted by chunk, then label.
+        The rows are `FIELDS`: flat number of the chunk in C order, label, number of voxels,
+        half-open bounding box in indices of the whole array, and sums of these indices.
+
+    Raises
+    ------
+    GridError
+        If the chunks do not make up the shape.
+    AnnotationError
+        If no array has such a table.
+
+    Examples
+    --------
+    >>> from refspace.label_index import chunk_rows
+    >>> voxels = np.array([[[7, 7, 9, 9, 9]]], "u4")
+    >>> parts = [chunk_rows(voxels[..., :3], 0, (0, 0, 0)), chunk_rows(voxels[..., 3:], 1, (0, 0, 3))]
+    >>> index = LabelIndex.from_rows((1, 1, 5), ((1,), (1,), (3, 2)), parts)
+    >>> index
+    <LabelIndex of (1, 1, 5) voxels in 2 chunks: 2 labels in 3 rows>
+    >>> index.counts()
+    {7: 2, 9: 3}
+    >>> index.extent([9])
+    ((0, 0, 2), (1, 1, 5))
+    >>> index.coordinate_sums([7, 9]), index.coordinate_sums([997])
+    ((5, (0, 0, 10)), (0, (0, 0, 0)))
+    """  # noqa: E501
+
+    shape: tuple[int, ...]
+    chunks: Chunks
+    table: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(map(int, self.shape)))
+        object.__setattr__(self, "chunks", as_chunks(self.chunks))
+        check_chunks(self.shape, self.chunks)
+        table = np.asarray(self.table)
+        if table.ndim != 2 or len(table) != len(FIELDS) or table.dtype.kind not in "iu":
+            raise AnnotationError(
+                f"a label index is a table of integers of shape ({len(FIELDS)}, rows), not "
+                f"{table.dtype} of shape {table.shape}"
+            )
+        object.__setattr__(self, "table", frozen(table, np.int64))
+        check_table(self.table, self.chunks)
+
+    @classmethod
+    def from_rows(
+        cls,
+        shape: Sequence[int],
+        chunks: Sequence[Sequence[int]],
+        parts: Iterable[NDArray[np.int64]],
+    ) -> "LabelIndex":
+        """Index from the rows of its chunks, in any order, as `chunk_rows` gives them."""
+        table = np.concatenate([np.empty((len(FIELDS), 0), np.int64), *parts], axis=1)
+        order = np.lexsort((table[LABEL], table[CHUNK]))
+        return cls(tuple(shape), as_chunks(chunks), table[:, order])
+
+    def __repr__(self) -> str:
+        return (
+            f"<LabelIndex of {self.shape} voxels in {math.prod(map(len, self.chunks))} chunks: "
+            f"{len(self._columns)} labels in {self.table.shape[1]} rows>"
+        )
+
+    @cached_property
+    def _totals(self) -> NDArray[np.int64]:
+        """The table of the array as one chunk: a column per label."""
+        return self.coarsen([[count] for count in self.shape]).table
+
+    @cached_property
+    def _columns(self) -> dict[int, int]:
+        """Where each label is in `_totals`."""
+        return {label: column for column, label in enumerate(self._totals[LABEL].tolist())}
+
+    def _of(self, labels: Iterable[int]) -> NDArray[np.int64]:
+        """Columns of `_totals` of those labels that occur, each once."""
+        columns = sorted({self._columns[label] for label in labels if label in self._columns})
+        return self._totals[:, columns]
+
+    def counts(self) -> dict[int, int]:
+        """Number of voxels of each label, background included; the labels ascend."""
+        return dict(zip(self._columns, self._totals[COUNT].tolist(), strict=True))
+
+    def extent(self, labels: Iterable[int]) -> tuple[Corner, Corner] | None:
+        """Bounding box of all voxels that have one of some labels.
+
+        Parameters
+        ----------
+        labels
+            Labels, whether they occur or not.
+
+        Returns
+        -------
+        start, stop
+            Corners of the box, half open, in voxel indices; None where no label occurs.
+        """
+        found = self._of(labels)
+        if not found.size:
+            return None
+        return _corner(found[START].min(axis=1)), _corner(found[STOP].max(axis=1))
+
+    def coordinate_sums(self, labels: Iterable[int]) -> tuple[int, Corner]:
+        """Number of voxels that have one of some labels, and the sums of their indices, exact.
+
+        Divided, they are the centroid: the mean index, which is the centre of its voxel.
+        """
+        found = self._of(labels)
+        return int(found[COUNT].sum()), _corner(found[SUM].sum(axis=1))
+
+    @cached_property
+    def block_labels(self) -> "BlockLabels":
+        """Labels of each chunk; crop them as the array is cropped."""
+        numbers = np.arange(math.prod(map(len, self.chunks)) + 1)
+        indptr = np.searchsorted(self.table[CHUNK], numbers)
+        return BlockLabels(self.chunks, indptr, self.table[LABEL].astype(np.uint32))
+
+    def coarsen(self, chunks: Sequence[Sequence[int]]) -> "LabelIndex":
+        """Index over larger chunks, each of them a union of whole ones.
+
+        Parameters
+        ----------
+        chunks
+            Sizes of the larger chunks along each axis.
+
+        Raises
+        ------
+        GridError
+            If the new chunks cut old ones.
+
+        Examples
+        --------
+        >>> from refspace.label_index import chunk_rows
+        >>> rows = [chunk_rows(np.full((1, 1, 2), 7, "u4"), n, (0, 0, 2 * n)) for n in range(3)]
+        >>> index = LabelIndex.from_rows((1, 1, 6), ((1,), (1,), (2, 2, 2)), rows)
+        >>> index.coarsen(((1,), (1,), (4, 2))).table[:3]
+        array([[0, 1],
+               [7, 7],
+               [4, 2]])
+        """
+        coarse = as_chunks(chunks)
+        check_chunks(self.shape, coarse)
+        numbers = []
+        for axis, (fine, larger) in enumerate(zip(self.chunks, coarse, strict=True)):
+            cuts, new_cuts = ends_of(fine), ends_of(larger)
+            if not np.isin(new_cuts, cuts).all():
+                raise GridError(
+                    f"chunks of {larger} voxels cut chunks of {fine} voxels along axis {axis}; "
+                    "give unions of whole chunks"
+                )
+            numbers.append(np.searchsorted(new_cuts, cuts[:-1], side="right") - 1)
+        larger_of = np.ravel_multi_index(np.ix_(*numbers), [len(larger) for larger in coarse])
+        table = self.table.copy()
+        table[CHUNK] = larger_of.ravel()[table[CHUNK]]
+        return LabelIndex(self.shape, coarse, _merged(table))
+
+    def crop(self, start: Sequence[int], stop: Sequence[int]) -> "LabelIndex":
+        """Index of a part of the array that is made of whole chunks.
+
+        Parameters
+        ----------
+        start, stop
+            Corners of the part, half open, in voxel indices.
+
+        Returns
+        -------
+        LabelIndex
+            In indices of the part.
+
+        Raises
+        ------
+        GridError
+            If the part is empty, or cuts a chunk.
+
+        Examples
+        --------
+        >>> from refspace.label_index import chunk_rows
+        >>> rows = [chunk_rows(np.full((1, 1, 2), 7, "u4"), n, (0, 0, 2 * n)) for n in range(3)]
+        >>> index = LabelIndex.from_rows((1, 1, 6), ((1,), (1,), (2, 2, 2)), rows)
+        >>> part = index.crop((0, 0, 2), (1, 1, 6))
+        >>> part.counts(), part.extent([7])
+        ({7: 4}, ((0, 0, 0), (1, 1, 4)))
+        """
+        kept = [
+            _whole_chunks(lengths, *ends)
+            for lengths, *ends in zip(self.chunks, start, stop, strict=True)
+        ]
+        parts = tuple(slice(chunks.start, chunks.stop) for chunks in kept)
+        table = self._renumbered(self._numbers[parts])
+        moved = np.asarray(start, np.int64)[:, np.newaxis]
+        table[START] -= moved
+        table[STOP] -= moved
+        table[SUM] -= moved * table[COUNT]
+        chunks = tuple(c[part] for c, part in zip(self.chunks, parts, strict=True))
+        return LabelIndex(tuple(b - a for a, b in zip(start, stop, strict=True)), chunks, table)
+
+    def reorient(self, turn: Turn) -> "LabelIndex":
+        """Index of the array with its axes turned, as `Grid.turn` says.
+
+        Examples
+        --------
+        >>> from refspace.label_index import chunk_rows
+        >>> rows = [chunk_rows(np.array([[[7, 7, 9]]], "u4"), 0, (0, 0, 0))]
+        >>> index = LabelIndex.from_rows((1, 1, 3), ((1,), (1,), (3,)), rows)
+        >>> index.reorient(Turn((2, 0, 1), (True, False, False))).extent([7])
+        ((1, 0, 0), (3, 1, 1))
+        """
+        axes = list(turn.axes)
+        table = self._renumbered(turn.of(self._numbers))
+        start, stop, sums = (table[rows][axes] for rows in (START, STOP, SUM))
+        ends = np.array([self.shape[axis] for axis in axes])[:, np.newaxis]
+        flipped = np.array(turn.flipped)[:, np.newaxis]
+        table[START] = np.where(flipped, ends - stop, start)
+        table[STOP] = np.where(flipped, ends - start, stop)
+        table[SUM] = np.where(flipped, (ends - 1) * table[COUNT] - sums, sums)
+        return LabelIndex(tuple(ends.ravel().tolist()), turn.chunks(self.chunks), table)
+
+    @property
+    def _numbers(self) -> NDArray[np.int64]:
+        """Flat number of each chunk."""
+        shape = tuple(map(len, self.chunks))
+        return np.arange(math.prod(shape)).reshape(shape)
+
+    def _renumbered(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Table of some chunks, which are numbered anew in the order in which they are given."""
+        new = np.full(math.prod(map(len, self.chunks)), -1)
+        new[numbers.ravel()] = np.arange(numbers.size)
+        table = self.table[:, new[self.table[CHUNK]] >= 0]
+        table[CHUNK] = new[table[CHUNK]]
+        return table[:, np.lexsort((table[LABEL], table[CHUNK]))]
+
+
+def _merged(table: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Table in which rows of the same chunk and label are one, sorted."""
+    table = table[:, np.lexsort((table[LABEL], table[CHUNK]))]
+    first = np.flatnonzero(np.diff(table[: LABEL + 1], prepend=-1).any(axis=0))
+    merged = table[:, first]
+    merged[COUNT] = np.add.reduceat(table[COUNT], first)
+    merged[START] = np.minimum.reduceat(table[START], first, axis=1)
+    merged[STOP] = np.maximum.reduceat(table[STOP], first, axis=1)
+    merged[SUM] = np.add.reduceat(table[SUM], first, axis=1)
+    return merged
+
+
+def _whole_chunks(lengths: Sequence[int], start: int, stop: int) -> range:
+    """Numbers of the chunks between two voxels along an axis."""
+    ends = ends_of(lengths)
+    if not (start < stop and {start, stop} <= {*ends.tolist()}):
+        raise GridError(
+            f"from {start} to {stop} is no union of whole chunks, which have {tuple(lengths)} "
+            "voxels; give the ends of chunks"
+        )
+    return range(*np.searchsorted(ends, (start, stop)).tolist())
+
+
+def _corner(values: NDArray[np.int64]) -> Corner:
+    a, b, c = values.tolist()
+    return a, b, c
