@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from refspace.errors import AnnotationError, FormatError, GridError
+from refspace.formats import voxel_files as reading
+from refspace.formats import voxel_output as writing
 from refspace.formats.nrrd import NrrdStream, read_header, read_nrrd, write_nrrd
-from refspace.formats.nrrd import read as reading
-from refspace.formats.nrrd import write as writing
 from refspace.grid import Grid
 from refspace.volume import grid_of, labelled
 

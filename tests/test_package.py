@@ -19,8 +19,10 @@ EXPORTED = [
     "convert",
     "fetch",
     "phantom",
+    "read_nifti",
     "read_nrrd",
     "read_structures",
+    "write_nifti",
     "write_nrrd",
     "write_structures",
 ]

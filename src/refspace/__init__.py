@@ -12,6 +12,8 @@ from refspace.version import __version__ as __version__
 if TYPE_CHECKING:
     from refspace.conversion import convert as convert
     from refspace.errors import RefspaceError as RefspaceError
+    from refspace.formats.nifti import read_nifti as read_nifti
+    from refspace.formats.nifti import write_nifti as write_nifti
     from refspace.formats.nrrd import read_nrrd as read_nrrd
     from refspace.formats.nrrd import write_nrrd as write_nrrd
     from refspace.formats.structures import read_structures as read_structures
@@ -34,8 +36,10 @@ _ROOMS = {
     "fetch": "refspace.sources",
     "open": "refspace.sources",
     "phantom": "refspace.samples",
+    "read_nifti": "refspace.formats.nifti",
     "read_nrrd": "refspace.formats.nrrd",
     "read_structures": "refspace.formats.structures",
+    "write_nifti": "refspace.formats.nifti",
     "write_nrrd": "refspace.formats.nrrd",
     "write_structures": "refspace.formats.structures",
 }

@@ -1,18 +1,16 @@
-"""Structures from the files in which ontologies are published: JSON and CSV."""
+"""Structures from the files in which ontologies are published: JSON, CSV, tables of labels."""
 
 import csv
 import io
 import json
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NoReturn
-
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
 
 from refspace.errors import FormatError, OntologyError
 from refspace.files import replacing
+from refspace.formats import label_tables
+from refspace.remote.objects import read_url
 from refspace.structure_tree import StructureTree
 
 # The largest published ontology is some MB. A hostile file is not read beyond this.
@@ -34,7 +32,12 @@ def read_structures(path: str | os.PathLike[str]) -> StructureTree:
     path
         Path or URL (anything that fsspec opens) of one of: the Allen Institute's structure graph
         download (nested JSON), its query API's structures, with sets (flat JSON), a list of
-        cleaned structures (JSON), its structures as CSV, or BrainGlobe's ``terminology.csv``.
+        cleaned structures (JSON), its structures as CSV, or BrainGlobe's ``terminology.csv``. Or a
+        table that names labels, each of which becomes a structure of its own, but 0, the
+        background: a label description of ITK-SNAP, a colour table of FreeSurfer, or CSV or TSV
+        with the columns id (or index, value, label), name, and optionally acronym (abbreviation),
+        red, green, blue (r, g, b) or color, parent. Where there is no acronym, the name serves as
+        one, and where there is no colour, one is made up, the same every time.
 
     Returns
     -------
@@ -47,6 +50,10 @@ def read_structures(path: str | os.PathLike[str]) -> StructureTree:
         If the file is none of these, is damaged, or is a server's report of failure.
     OntologyError
         If its structures do not form a tree.
+    FileNotFoundError
+        If there is no such file.
+    RemoteError
+        If it cannot be read from where it is.
 
     Examples
     --------
@@ -56,36 +63,44 @@ def read_structures(path: str | os.PathLike[str]) -> StructureTree:
     >>> read_structures(file.name).resolve("root")
     [997]
     """
-    text = _read_text(path)
+    url = os.fspath(path)
+    return parse_structures(read_url(url, limit=_LARGEST_FILE), url)
+
+
+def parse_structures(data: bytes, name: str) -> StructureTree:
+    """Structure tree of the content of a file, of any form that `read_structures` reads.
+
+    Parameters
+    ----------
+    data
+        Content.
+    name
+        What to call it in errors.
+    """
     try:
-        records = _json_records(text) if text.lstrip()[:1] in ("{", "[") else _csv_records(text)
-        return StructureTree(StructureTree.clean_structures(records))
+        return StructureTree(StructureTree.clean_structures(_records(_text(data))))
     except (FormatError, OntologyError) as error:
-        raise type(error)(f"{os.fspath(path)}: {error}") from error
+        raise type(error)(f"{name}: {error}") from error
 
 
-def _read_text(path: str | os.PathLike[str]) -> str:
-    data = _read_bytes(os.fspath(path))
+def _text(data: bytes) -> str:
     if len(data) > _LARGEST_FILE:
-        raise FormatError(f"{path}: larger than {_LARGEST_FILE >> 20} MiB; no ontology is")
+        raise FormatError(f"larger than {_LARGEST_FILE >> 20} MiB; no ontology is")
     try:
         # Spreadsheets begin their files with a byte order mark.
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: not text in UTF-8; give a JSON or CSV file") from error
+        raise FormatError(
+            "not text in UTF-8; give a JSON or CSV file, or a table of labels"
+        ) from error
 
 
-def _read_bytes(path: str) -> bytes:
-    # A local file may have a name that fsspec would take for a chain of URLs.
-    source = LocalFileSystem() if Path(path).exists() else None
-    try:
-        with source.open(path) if source else fsspec.open(path, "rb") as file:
-            data: bytes = file.read(_LARGEST_FILE + 1)
-    except OSError:
-        raise
-    except Exception as error:  # whatever the file system's own library raises
-        raise FormatError(f"{path}: cannot be read: {error}") from error
-    return data
+def _records(text: str) -> list[dict[str, Any]]:
+    if text.lstrip()[:1] in ("{", "["):
+        return _json_records(text)
+    if label_tables.is_line_table(text):
+        return label_tables.read_line_table(text)
+    return _csv_records(text)
 
 
 def _json_records(text: str) -> list[dict[str, Any]]:
@@ -123,7 +138,8 @@ def _no_constant(text: str) -> NoReturn:
 
 def _csv_records(text: str) -> list[dict[str, Any]]:
     try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        delimiter = label_tables.delimiter_of(text)
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         rows = list(reader)
     except csv.Error as error:
         raise FormatError(f"not valid CSV: {error}") from error
@@ -134,10 +150,13 @@ def _csv_records(text: str) -> list[dict[str, Any]]:
         records = _brainglobe_records(rows)
     elif "id" in columns and columns & {"structure_id_path", "parent_structure_id"}:
         records = [_allen_record(row) for row in rows]
+    elif label_tables.is_column_table(columns):
+        records = label_tables.read_column_table(text)
     else:
         raise FormatError(
             f"columns are {', '.join(sorted(columns)) or 'missing'}; a table of structures has id "
-            "and structure_id_path or parent_structure_id, or identifier and parent_identifier"
+            "and structure_id_path or parent_structure_id (or, where it names labels, id, index, "
+            "value or label and name), or identifier and parent_identifier"
         )
     if not records:
         raise FormatError("holds no structures, only the names of columns")

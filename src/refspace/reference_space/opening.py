@@ -22,55 +22,25 @@ def open(
     engine: str = "fsspec",
     chunk_cache: str | os.PathLike[str] | None = None,
 ) -> ReferenceSpace:
-    """Open a reference space where it is stored, lazily: no voxel is read.
+    """Open a reference space where it is stored: a store, or a file of voxels.
 
     Parameters
     ----------
-    url
-        Path or URL (anything that fsspec opens) of a store that refspace wrote, or of an OME-Zarr
-        label image, 0.4 or 0.5, of any program; or the path of an NRRD or NIfTI file.
-    resolution
-        µm per voxel of the level to open; the finest if not given. Of a file, as for `read_nrrd`.
-    structures
-        The structures, as a tree or as the path or URL of a file. A store of refspace has its own;
-        with any other they must be given.
-    orientation
-        Direction in which the index of each axis grows, like ``"PIR"``; needed where the store
-        does not state it, and must agree with what it states.
-    storage_options
-        What fsspec needs to reach the URL. Public buckets of the field, like ``s3://brainglobe``,
-        are read without an account unless something else is given.
-    engine
-        What reads from other machines: ``"fsspec"``, or ``"obstore"`` where it is installed.
-    chunk_cache
-        Folder for copies of what is read from other machines, so that it is read from there once;
-        the copies take up to 10 GiB, those that are of no use for longest make room.
-
-    Returns
-    -------
-    ReferenceSpace
-        Lazy; its counts, boxes and centroids come from the store's label index, and its masks and
-        slices read only the chunks that the index leaves open.
+    url, resolution, structures, orientation, storage_options, engine, chunk_cache
+        As for `refspace.open`, which opens atlases by name too.
 
     Raises
     ------
-    StoreError
-        If there is no store, or an unfinished one.
-    RemoteError
-        If it cannot be reached, after several attempts; names URL, object and cause.
-    FormatError
-        If it is damaged, or no label image; or if structures are missing.
-    GridError
-        If there is no level of the resolution, or the geometry is missing or contradictory.
+    StoreError, RemoteError, FormatError, GridError
+        As for `refspace.open`.
 
     Examples
     --------
     >>> import refspace, tempfile
     >>> url = tempfile.mkdtemp() + "/phantom.zarr"
-    >>> refspace.phantom(resolution=50).to_zarr(url)
-    >>> space = refspace.open(url, resolution=100)
-    >>> space.annotation.shape, space.total_voxel_map[385] > 0
-    ((132, 80, 114), True)
+    >>> refspace.phantom(resolution=200).to_zarr(url)
+    >>> open(url)
+    <ReferenceSpace of 488 structures, ap 66 × dv 40 × ml 57 voxels of 200 × 200 × 200 µm>
     """
     tree = _tree(structures)
     if is_volume_file(url):

@@ -3,8 +3,7 @@
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,7 +11,15 @@ from typing import Any, BinaryIO
 import nrrd
 import numpy as np
 
-from refspace.errors import FormatError, GridError
+from refspace.errors import FormatError
+from refspace.formats.directions import (
+    corner_of,
+    micrometres,
+    orientation_of,
+    signed_steps,
+    triple,
+)
+from refspace.formats.voxel_files import MAX_DEFLATE_RATIO, VoxelFile, naming
 from refspace.grid import Triple
 
 # Axes of the named spaces: the direction in which each world coordinate grows.
@@ -24,7 +31,6 @@ _SPACES = {
     "left-anterior-superior": "LAS",
     "las": "LAS",
 }
-OPPOSITE = dict(zip("LRPASI", "RLAPIS", strict=True))
 
 # Names of each type, all that the format defines but "block".
 _TYPES = {
@@ -55,32 +61,14 @@ _UNITS = {
 }
 
 _MAX_HEADER_BYTES = 2**20
-# Deflate stores at most 258 bytes in two bits: no stream grows more than this.
-_MAX_DEFLATE_RATIO = 1032
-# A thousand metres. Keeps the coordinates that a damaged header asks for from overflowing.
-_MAX_MICROMETRES = 1e9
-# Directions that are computed from rotations carry noise of this relative size.
-_OBLIQUE = 1e-6
 
 
 @dataclass(frozen=True)
-class NrrdHeader:
-    """What the header of an NRRD file says.
+class NrrdHeader(VoxelFile):
+    """What the header of an NRRD file says; its voxels as `VoxelFile` has them.
 
     Parameters
     ----------
-    path
-        Absolute path of the file.
-    file_bytes, mtime_ns
-        Its size and the time of its last change.
-    shape
-        Number of voxels along each axis, the fastest in the file first.
-    dtype
-        Type of the voxels as stored, with its byte order.
-    encoding
-        ``"raw"`` or ``"gzip"``.
-    data_offset
-        Where in the file the data start.
     spacing
         µm per voxel along each axis; None if not stated.
     space
@@ -91,22 +79,10 @@ class NrrdHeader:
         Corner of the first voxel in µm along `orientation`; None if not stated.
     """
 
-    path: str
-    file_bytes: int
-    mtime_ns: int
-    shape: tuple[int, int, int]
-    dtype: np.dtype[Any]
-    encoding: str
-    data_offset: int
     spacing: Triple | None = None
     space: str | None = None
     orientation: str | None = None
     origin: Triple | None = None
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the decoded voxels."""
-        return math.prod(self.shape) * self.dtype.itemsize
 
 
 def read_header(path: str | os.PathLike[str]) -> NrrdHeader:
@@ -127,6 +103,7 @@ def read_header(path: str | os.PathLike[str]) -> NrrdHeader:
         shape, dtype, encoding = _shape(fields), _dtype(fields), _encoding(fields)
         nbytes = math.prod(shape) * dtype.itemsize
         offset = _data_offset(fields, encoding, nbytes, end, status.st_size)
+        spacing, space, orientation, origin = _geometry(fields)
         return NrrdHeader(
             str(absolute),
             status.st_size,
@@ -135,18 +112,11 @@ def read_header(path: str | os.PathLike[str]) -> NrrdHeader:
             dtype,
             encoding,
             offset,
-            *_geometry(fields),
+            spacing=spacing,
+            space=space,
+            orientation=orientation,
+            origin=origin,
         )
-
-
-@contextmanager
-def naming(path: str) -> Iterator[None]:
-    """Put the path before the message of an error about a file."""
-    try:
-        yield
-    except (FormatError, GridError) as error:
-        error.args = (f"{path}: {error}",)
-        raise
 
 
 def _fields(file: BinaryIO) -> Mapping[str, Any]:
@@ -260,7 +230,7 @@ def _data_offset(
             "save it without them"
         )
     stored = file_end - header_end
-    most = stored * (_MAX_DEFLATE_RATIO if encoding == "gzip" else 1)
+    most = stored * (MAX_DEFLATE_RATIO if encoding == "gzip" else 1)
     if nbytes > most or (encoding == "raw" and nbytes != stored and not at_end):
         raise FormatError(
             f"sizes and type make {nbytes} bytes, but the file holds {stored} bytes of {encoding} "
@@ -281,21 +251,17 @@ def _geometry(
     scales = _scales(fields, "space units")
     signed, world = _directions(fields["space directions"])
     lengths = [
-        _micrometres(step, scales[axis], "space directions")
+        micrometres(step, scales[axis], "space directions")
         for step, axis in zip(signed, world, strict=True)
     ]
-    stated = _triple(map(abs, lengths))
+    stated = triple(map(abs, lengths))
     if spacing is not None and not np.allclose(spacing, stated, rtol=1e-6, atol=0):
         raise FormatError(
             f"spacings {spacing} contradict the lengths of space directions, {stated}; remove one"
         )
     if space is None:
         return stated, None, None, None
-    letters = [space[axis] for axis in world]
-    orientation = "".join(
-        letter if step > 0 else OPPOSITE[letter]
-        for letter, step in zip(letters, lengths, strict=True)
-    )
+    orientation = orientation_of(lengths, world, space)
     return stated, space, orientation, _corner(fields, scales, lengths, world)
 
 
@@ -305,8 +271,8 @@ def _spacings(fields: Mapping[str, Any]) -> Triple | None:
     values, scales = np.ravel(fields["spacings"]), _scales(fields, "units")
     if len(values) != 3 or not (values > 0).all():
         raise FormatError(f"spacings are {values.tolist()}; they must be three positive numbers")
-    return _triple(
-        _micrometres(value, scale, "spacings") for value, scale in zip(values, scales, strict=True)
+    return triple(
+        micrometres(value, scale, "spacings") for value, scale in zip(values, scales, strict=True)
     )
 
 
@@ -318,16 +284,7 @@ def _directions(rows: Any) -> tuple[list[float], list[int]]:
         matrix = np.empty((0, 0))
     if matrix.shape != (3, 3) or not np.isfinite(matrix).all():
         raise FormatError("space directions must be three vectors of three numbers: (25,0,0) …")
-    world = np.abs(matrix).argmax(axis=1)
-    steps = matrix[np.arange(3), world]
-    others = matrix.copy()
-    others[np.arange(3), world] = 0
-    if len(set(world)) < 3 or (np.abs(others).max(axis=1) > _OBLIQUE * np.abs(steps)).any():
-        raise GridError(
-            f"space directions {matrix.tolist()} are not along the axes of the space; resample "
-            "the volume to an axis-aligned grid first"
-        )
-    return steps.tolist(), world.tolist()
+    return signed_steps(matrix, "space directions")
 
 
 def _corner(
@@ -340,14 +297,10 @@ def _corner(
     if len(origin) != 3:
         raise FormatError(f"space origin is {origin.tolist()}; it must be three numbers")
     centre = [
-        _micrometres(value, scale, "space origin")
+        micrometres(value, scale, "space origin")
         for value, scale in zip(origin, scales, strict=True)
     ]
-    # Rounded to a picometre: halves of decimal spacings leave noise in the last digit.
-    return _triple(
-        round(math.copysign(1, step) * centre[axis] - abs(step) / 2, 6) + 0.0
-        for step, axis in zip(lengths, world, strict=True)
-    )
+    return corner_of(lengths, world, centre)
 
 
 def _scales(fields: Mapping[str, Any], name: str) -> list[float]:
@@ -358,16 +311,3 @@ def _scales(fields: Mapping[str, Any], name: str) -> list[float]:
             f"{name} are {units}; allowed are three of {', '.join(filter(None, _UNITS))}"
         )
     return [_UNITS[unit] for unit in units]
-
-
-def _micrometres(value: float, scale: float, name: str) -> float:
-    # Rounded only where a factor leaves noise: 0.0333 mm are 33.3 µm.
-    length = float(value) if scale == 1 else round(float(value) * scale, 9)
-    if not abs(length) < _MAX_MICROMETRES:
-        raise FormatError(f"{name} holds {value}; that is no length in µm, correct the header")
-    return length
-
-
-def _triple(values: Any) -> Triple:
-    a, b, c = values
-    return a, b, c

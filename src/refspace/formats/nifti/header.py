@@ -1,0 +1,297 @@
+"""The header of a NIfTI file, read and checked before anything is done with it."""
+
+import gzip
+import math
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refspace.errors import FormatError, GridError, MissingDependencyError
+from refspace.formats.directions import (
+    corner_of,
+    micrometres,
+    orientation_of,
+    signed_steps,
+    triple,
+)
+from refspace.formats.voxel_files import MAX_DEFLATE_RATIO, VoxelFile, naming
+from refspace.grid import Triple
+
+_SPACE = "RAS"
+_GZIP_MAGIC = b"\x1f\x8b"
+_PAIRS = (b"ni1\0", b"ni2\0")
+# Bytes of a header by version; nothing but the extensions stands between it and the voxels.
+_HEADER_BYTES = {1: 348, 2: 540}
+# µm per unit of length, by its code; where none is stated, it is the millimetre.
+_UNITS = {0: 1e3, 1: 1e6, 2: 1e3, 3: 1.0}
+_UNIT_BITS = 7
+_TYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
+# A quaternion is stored without its first number, which is found as the root of a difference: of
+# single precision, a half turn comes out up to 2.5e-4 off its axis.
+_QUATERNION_NOISE = 1e-3
+_DAMAGED = "the file is damaged, get it again"
+
+
+@dataclass(frozen=True)
+class Form:
+    """One statement of where the voxels are.
+
+    Parameters
+    ----------
+    name
+        ``"sform"`` or ``"qform"``.
+    orientation
+        Direction in which the index of each axis grows.
+    spacing
+        µm per voxel along each axis; None if it is oblique.
+    origin
+        Corner of the first voxel in µm along `orientation`; None if it is oblique.
+    """
+
+    name: str
+    orientation: str
+    spacing: Triple | None = None
+    origin: Triple | None = None
+
+
+@dataclass(frozen=True)
+class NiftiHeader(VoxelFile):
+    """What the header of a NIfTI file says; its voxels as `VoxelFile` has them.
+
+    Parameters
+    ----------
+    version
+        1 or 2.
+    spacing
+        µm per voxel along each axis.
+    forms
+        What it states of the place of the voxels, what counts most first; only the first is known
+        to be not oblique.
+    """
+
+    version: int = 1
+    spacing: Triple = (1.0, 1.0, 1.0)
+    forms: tuple[Form, ...] = ()
+
+
+def nibabel() -> Any:
+    """The package that parses headers.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it is not installed.
+    """
+    try:
+        import nibabel as package
+    except ImportError as error:
+        raise MissingDependencyError(
+            "NIfTI files need nibabel, which is not installed: pip install 'refspace[nifti]'"
+        ) from error
+    return package
+
+
+def read_header(path: str | os.PathLike[str]) -> NiftiHeader:
+    """Read and check the header of a NIfTI file; the voxels are not touched.
+
+    Raises
+    ------
+    FormatError
+        If it is not the header of a three-dimensional volume that `read_nifti` can read.
+    GridError
+        If its axes are oblique.
+    MissingDependencyError
+        If nibabel is not installed.
+    OSError
+        If the file cannot be read.
+    """
+    absolute = Path(path).absolute()
+    with absolute.open("rb") as file, naming(str(absolute)):
+        status = os.fstat(file.fileno())
+        encoding, data = _start(file)
+        version, header = _parsed(data)
+        shape, dtype = _shape(header), _dtype(header)
+        _refuse_scaled(header)
+        offset = _offset(header, version)
+        _check_size(offset + math.prod(shape) * dtype.itemsize, status.st_size, encoding)
+        spacing, forms = _geometry(header)
+        return NiftiHeader(
+            str(absolute),
+            status.st_size,
+            status.st_mtime_ns,
+            shape,
+            dtype,
+            encoding,
+            # In a compressed file, the header is part of the stream.
+            data_offset=0 if encoding == "gzip" else offset,
+            skipped=offset if encoding == "gzip" else 0,
+            version=version,
+            spacing=spacing,
+            forms=forms,
+        )
+
+
+def _start(file: BinaryIO) -> tuple[str, bytes]:
+    """Encoding of a file, and the first bytes of what it holds."""
+    size = max(_HEADER_BYTES.values())
+    data = file.read(size)
+    if not data.startswith(_GZIP_MAGIC):
+        return "raw", data
+    file.seek(0)
+    try:
+        with gzip.GzipFile(fileobj=file) as stream:
+            return "gzip", stream.read(size)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise FormatError(f"the gzip data are damaged ({error}); get the file again") from error
+
+
+def _parsed(data: bytes) -> tuple[int, Any]:
+    """Version and header of the bytes that a file begins with."""
+    package = nibabel()
+    # A header begins with its own length, in the byte order of all that follows.
+    lengths = {int.from_bytes(data[:4], order) for order in ("little", "big")}
+    versions = [v for v, length in _HEADER_BYTES.items() if length in lengths]
+    if not versions or len(data) < _HEADER_BYTES[versions[0]]:
+        raise FormatError(
+            f"not a NIfTI file: it {f'starts with {data[:20]!r}' if data else 'is empty'}; check "
+            "what was saved"
+        )
+    (version,) = versions
+    kind = {1: package.Nifti1Header, 2: package.Nifti2Header}[version]
+    header = kind(data[: _HEADER_BYTES[version]], check=False)
+    magic = bytes(header["magic"].item())[:3] + b"\0"
+    if magic in _PAIRS:
+        raise FormatError(
+            "header and voxels are in two files (.hdr and .img); save both in one .nii or .nii.gz"
+        )
+    if magic != b"n+%d\0" % version:
+        raise FormatError(
+            f"the header's magic is {header['magic'].item()!r}, not that of NIfTI-{version} (a "
+            "file of ANALYZE 7.5 states no orientation); save the volume as NIfTI"
+        )
+    return version, header
+
+
+def _shape(header: Any) -> tuple[int, int, int]:
+    count, *lengths = (int(n) for n in header["dim"])
+    used = lengths[: max(count, 0)]
+    if not 3 <= count <= 7 or min(used[:3]) < 1 or any(n != 1 for n in used[3:]):
+        raise FormatError(
+            f"dim is {[count, *lengths]}; a volume has three dimensions, and any others of length "
+            "1: save one volume of it"
+        )
+    a, b, c = used[:3]
+    return a, b, c
+
+
+def _dtype(header: Any) -> np.dtype[Any]:
+    code = int(header["datatype"])
+    types = {int(nibabel().nifti1.data_type_codes[np.dtype(t).type]): t for t in _TYPES}
+    if code not in types:
+        raise FormatError(
+            f"datatype {code} is not supported; save it with integers of 8 to 64 bits, float or "
+            "double"
+        )
+    dtype = np.dtype(types[code]).newbyteorder(header.endianness)
+    if int(header["bitpix"]) != dtype.itemsize * 8:
+        raise FormatError(f"datatype {code} has bitpix {int(header['bitpix'])}; {_DAMAGED}")
+    return dtype
+
+
+def _refuse_scaled(header: Any) -> None:
+    """Refuse voxels that stand for other values: labels must not be computed."""
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    # A slope of 0 says that there is no scaling; what is not finite does not say anything.
+    scaled = math.isfinite(slope) and slope != 0
+    if scaled and (slope, intercept) != (1, 0) and not (slope == 1 and math.isnan(intercept)):
+        raise FormatError(
+            f"voxels are scaled by scl_slope {slope:g} and scl_inter {intercept:g}; save the "
+            "volume with the values that they stand for, as integers and without scaling"
+        )
+
+
+def _offset(header: Any, version: int) -> int:
+    offset, least = float(header["vox_offset"]), _HEADER_BYTES[version]
+    if not (math.isfinite(offset) and offset >= least and offset == int(offset)):
+        raise FormatError(f"vox_offset is {offset}; voxels start behind the header: {_DAMAGED}")
+    return int(offset)
+
+
+def _check_size(needed: int, stored: int, encoding: str) -> None:
+    most = stored * (MAX_DEFLATE_RATIO if encoding == "gzip" else 1)
+    if needed > most or (encoding == "raw" and needed != stored):
+        raise FormatError(
+            f"vox_offset, dim and datatype make {needed} bytes, but the file holds {stored} bytes"
+            + (f", which can be at most {most}" if encoding == "gzip" else "")
+            + "; the file is cut short or its header is wrong: get it again"
+        )
+
+
+# ----- where the voxels are
+
+
+def _geometry(header: Any) -> tuple[Triple, tuple[Form, ...]]:
+    """Spacing, and what is stated of the place of the voxels."""
+    code = int(header["xyzt_units"]) & _UNIT_BITS
+    if code not in _UNITS:
+        raise FormatError(f"xyzt_units is {int(header['xyzt_units'])}, of no unit; {_DAMAGED}")
+    scale = _UNITS[code]
+    forms: list[Form] = []
+    # In the order in which all programs take them.
+    for name, get in (("sform", header.get_sform), ("qform", header.get_qform)):
+        if int(header[f"{name}_code"]) > 0:
+            affine = _affine(get, name)
+            forms.append(_other(affine, name) if forms else _form(affine, name, scale))
+    pixdim = [_micrometres(abs(n), scale, "pixdim") for n in header["pixdim"][1:4]]
+    # The vectors of a qform are made from pixdim, which has no noise.
+    if forms and forms[0].name == "sform" and forms[0].spacing is not None:
+        return forms[0].spacing, tuple(forms)
+    return _spacing(pixdim), tuple(forms)
+
+
+def _affine(get: Any, name: str) -> NDArray[np.float64]:
+    try:
+        affine = np.asarray(get(), np.float64)
+    except Exception as error:  # HeaderDataError, ValueError: whatever nibabel runs into
+        raise FormatError(f"the {name} cannot be read ({error}); {_DAMAGED}") from error
+    if not np.isfinite(affine).all():
+        raise FormatError(f"the {name} {affine.tolist()} has numbers that are none; {_DAMAGED}")
+    return affine
+
+
+def _form(affine: NDArray[np.float64], name: str, scale: float) -> Form:
+    noise = {"noise": _QUATERNION_NOISE} if name == "qform" else {}
+    steps, world = signed_steps(affine[:3, :3].T, f"the vectors of the {name},", **noise)
+    lengths = [_micrometres(step, scale, name) for step in steps]
+    centre = [_micrometres(x, scale, name) for x in affine[:3, 3]]
+    return Form(
+        name,
+        orientation_of(lengths, world, _SPACE),
+        _spacing([abs(length) for length in lengths]),
+        corner_of(lengths, world, centre),
+    )
+
+
+def _other(affine: NDArray[np.float64], name: str) -> Form:
+    """Form that does not count, but may contradict: an oblique one is that of the scanner."""
+    letters = nibabel().aff2axcodes(affine)
+    return Form(name, "".join(letter or "?" for letter in letters))
+
+
+def _spacing(lengths: Sequence[float]) -> Triple:
+    if not min(lengths) > 0:
+        raise GridError(f"voxels are {list(lengths)} µm apart; lengths must be positive")
+    return triple(lengths)
+
+
+def _micrometres(value: float, scale: float, name: str) -> float:
+    """Length in µm of what is stored with single precision: 0.025 is meant, not 0.02500000037."""
+    single = np.float32(value)
+    close = math.isclose(single, value, rel_tol=1e-12)
+    return micrometres(float(str(single)) if close else float(value), scale, name)

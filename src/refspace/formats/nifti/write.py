@@ -1,0 +1,109 @@
+"""Volumes to NIfTI files, computed and compressed slab by slab."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from refspace.errors import AnnotationError, FormatError
+from refspace.files import replacing
+from refspace.formats.directions import placed
+from refspace.formats.nifti.header import nibabel
+from refspace.formats.voxel_output import COMPRESSION_LEVEL, check_output, pieces, write_gzip
+from refspace.grid import Grid
+from refspace.volume import grid_of
+
+_TYPES = (
+    *("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
+    *("float32", "float64"),
+)
+# Millimetres, in which every program reads them.
+_MILLIMETRE = 2
+# Coordinates of some other image: what the format's "aligned" means.
+_ALIGNED = 2
+# A side of NIfTI-1 is a short integer.
+_LONGEST = 2**15 - 1
+
+
+def write_nifti(
+    path: str | os.PathLike[str],
+    array: xr.DataArray,
+    *,
+    compression_level: int = COMPRESSION_LEVEL,
+) -> None:
+    """Write a volume to a NIfTI file, with its geometry.
+
+    Lazy arrays are computed slab by slab along their last axis, each chunk once; where chunks span
+    all of that axis, the slab is the volume. The file appears whole or not at all. It is NIfTI-1,
+    or NIfTI-2 if a side is longer than 32767 voxels.
+
+    Parameters
+    ----------
+    path
+        File to write, ending in ``.nii`` or ``.nii.gz``, in an existing folder.
+    array
+        Three-dimensional DataArray of integers, booleans (written as 0 and 1) or floats, with
+        coordinates: they become the sform and the qform, in mm.
+    compression_level
+        1 (fast) to 9 (small), of ``.nii.gz``.
+
+    Raises
+    ------
+    AnnotationError
+        If the array has not three axes, or a type that the format lacks.
+    FormatError
+        If the name has another ending or the level is out of range.
+    GridError
+        If there are no coordinates to take the geometry from.
+    MissingDependencyError
+        If nibabel is not installed.
+    OSError
+        If the folder does not exist or the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from refspace.volume import labelled
+    >>> mask = labelled(np.zeros((4, 4, 4), np.uint8), Grid((4, 4, 4), (25, 25, 25)))
+    >>> write_nifti(tempfile.mkdtemp() + "/mask.nii.gz", mask)
+    """
+    target = Path(path)
+    if not target.name.endswith((".nii", ".nii.gz")):
+        raise FormatError(f"{target} does not end in .nii or .nii.gz; give a name that does")
+    if not isinstance(array, xr.DataArray):
+        raise AnnotationError(
+            f"array is a {type(array).__name__}, which says nothing of where its voxels are; give "
+            "a DataArray with coordinates"
+        )
+    data = array.data
+    check_output(data.shape, data.dtype, compression_level, "NIfTI", _TYPES)
+    head = _header(grid_of(array), data.dtype)
+    # Not the name's own ending: of .nii.gz, a path knows the last part alone.
+    with replacing(target) as temporary, temporary.open("wb") as file:
+        if target.suffix == ".gz":
+            write_gzip(file, head, data, compression_level)
+        else:
+            file.write(head)
+            file.writelines(pieces(data))
+
+
+def _header(grid: Grid, dtype: np.dtype[Any]) -> bytes:
+    """Header, and the four bytes behind it that say that no extensions follow."""
+    package = nibabel()
+    kind = package.Nifti1Header if max(grid.shape) <= _LONGEST else package.Nifti2Header
+    header = kind(endianness="<")
+    vectors, centre = placed(grid, "RAS")
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = vectors.T / 1000, centre / 1000
+    header.set_data_shape(grid.shape)
+    header.set_data_dtype(np.uint8 if dtype.kind == "b" else dtype.newbyteorder("="))
+    header.set_sform(affine, code=_ALIGNED)
+    header.set_qform(affine, code=_ALIGNED)
+    header["xyzt_units"] = _MILLIMETRE
+    header["scl_slope"], header["scl_inter"] = 1, 0
+    head: bytes = header.binaryblock + bytes(4)
+    header["vox_offset"] = len(head)
+    head = header.binaryblock + bytes(4)
+    return head

@@ -1,0 +1,78 @@
+"""Volumes from files of any format: the one place that tells the formats apart."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import xarray as xr
+
+from refspace.formats.nifti import NiftiStream, read_nifti, write_nifti
+from refspace.formats.nrrd import NrrdStream, read_nrrd, write_nrrd
+from refspace.formats.voxel_files import VoxelStream
+
+_NRRD_ENDINGS = (".nrrd", ".nhdr")
+_NIFTI_ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
+
+
+def is_volume_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is meant as a file of one of the formats, by its ending.
+
+    Examples
+    --------
+    >>> is_volume_file("annotation_25.nrrd"), is_volume_file("MNI152.NII.GZ")
+    (True, True)
+    >>> is_volume_file("atlas.zarr"), is_volume_file("s3://bucket/atlas.nii.gz")
+    (False, False)
+    """
+    name = os.fspath(path).lower()
+    return name.endswith((*_NRRD_ENDINGS, *_NIFTI_ENDINGS)) and "://" not in name
+
+
+def _is_nifti(path: str | os.PathLike[str]) -> bool:
+    return Path(path).name.lower().endswith(_NIFTI_ENDINGS)
+
+
+def read_volume(
+    path: str | os.PathLike[str],
+    *,
+    resolution: float | Sequence[float] | None = None,
+    orientation: str | None = None,
+) -> xr.DataArray:
+    """Open a file as a lazy volume: NIfTI by its ending, anything else as NRRD.
+
+    Parameters
+    ----------
+    path, resolution, orientation
+        As for `read_nrrd` and `read_nifti`.
+    """
+    read = read_nifti if _is_nifti(path) else read_nrrd
+    return read(path, resolution=resolution, orientation=orientation)
+
+
+def stream_volume(
+    path: str | os.PathLike[str],
+    *,
+    resolution: float | Sequence[float] | None = None,
+    orientation: str | None = None,
+) -> VoxelStream:
+    """Open a file to be read slab by slab.
+
+    Parameters
+    ----------
+    path, resolution, orientation
+        As for `read_nrrd` and `read_nifti`.
+    """
+    stream = NiftiStream if _is_nifti(path) else NrrdStream
+    return stream(path, resolution=resolution, orientation=orientation)
+
+
+def write_volume(path: str | os.PathLike[str], array: xr.DataArray) -> None:
+    """Write a volume with its geometry: NIfTI by the ending of the name, anything else as NRRD.
+
+    Parameters
+    ----------
+    path, array
+        As for `write_nrrd` and `write_nifti`.
+    """
+    write = write_nifti if _is_nifti(path) else write_nrrd
+    write(path, array)

@@ -1,0 +1,104 @@
+"""Voxels of a volume to a file, in Fortran order, computed and compressed slab by slab."""
+
+import math
+import zlib
+from collections.abc import Collection, Iterator
+from typing import Any, BinaryIO
+
+import dask.array
+import numpy as np
+from numpy.typing import NDArray
+
+from refspace.errors import AnnotationError, FormatError
+
+# CCF 2017 at 25 µm with labels as uint16 (154 MB), zlib by level: 1 0.37 s 6.2 MB; 2 0.37 s
+# 5.7 MB; 3 0.37 s 5.3 MB; 4 0.88 s 4.3 MB; 5 0.89 s 3.8 MB; 6 1.1 s 3.5 MB; 9 3.6 s 3.3 MB.
+# A uint8 mask: 1 0.15 s 2.3 MB; 3 0.17 s 1.8 MB; 6 0.60 s 1.2 MB; 9 5.6 s 1.0 MB.
+COMPRESSION_LEVEL = 3
+_SLAB_BYTES = 16 * 2**20
+# Rows that are transposed at a time: 309 MB in C order take 0.35 s, all at once 1.4 s.
+_ROWS = 16
+
+
+def check_output(
+    shape: tuple[int, ...], dtype: np.dtype[Any], level: int, name: str, types: Collection[str]
+) -> None:
+    """Refuse what cannot be written, before a file is touched.
+
+    Raises
+    ------
+    AnnotationError
+        If the array has not three axes, or a type that the format lacks.
+    FormatError
+        If there is no such level of compression.
+    """
+    if level not in range(1, 10):
+        raise FormatError(f"compression_level is {level}; give 1 (fast) to 9 (small)")
+    if len(shape) != 3 or 0 in shape:
+        raise AnnotationError(
+            f"the array has shape {shape}; a volume has three axes with at least one voxel"
+        )
+    if dtype.name not in types:
+        raise AnnotationError(
+            f"{name} has no type for {dtype.name}; convert the array to one of {', '.join(types)}"
+        )
+
+
+def write_gzip(file: BinaryIO, head: bytes, data: Any, level: int) -> None:
+    """Write some bytes and then voxels as one gzip stream, of a single member.
+
+    Parameters
+    ----------
+    file
+        Where to.
+    head
+        What stands before the voxels in the stream.
+    data
+        NumPy or dask array; each chunk is computed once.
+    level
+        Of compression.
+    """
+    # 31: one gzip member, the only one that pynrrd reads.
+    compressor = zlib.compressobj(level, wbits=31)
+    file.write(compressor.compress(head))
+    for piece in pieces(data):
+        file.write(compressor.compress(piece))
+    file.write(compressor.flush())
+
+
+def pieces(data: Any) -> Iterator[memoryview]:
+    """Bytes of all voxels, first axis fastest, little-endian."""
+    for slab in _slabs(data):
+        for part in _parts(np.asarray(data[..., slab])):
+            yield _file_order(part)
+
+
+def _slabs(data: Any) -> Iterator[slice]:
+    """Cuts along the last axis: whole chunks, together large enough to be worth a computation."""
+    layer_bytes = math.prod(data.shape[:2]) * data.dtype.itemsize
+    count = data.shape[2]
+    lengths = data.chunks[2] if isinstance(data, dask.array.Array) else [1] * count
+    start = stop = 0
+    for length in lengths:
+        stop += length
+        if stop == count or (stop - start) * layer_bytes >= _SLAB_BYTES:
+            yield slice(start, stop)
+            start = stop
+
+
+def _parts(block: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Layers of a block, few enough at a time that turning them costs no second copy of it."""
+    step = max(1, _SLAB_BYTES * block.shape[2] // block.nbytes)
+    for start in range(0, block.shape[2], step):
+        yield block[..., start : start + step]
+
+
+def _file_order(block: NDArray[Any]) -> memoryview:
+    """Bytes of a block, first axis fastest, little-endian; copied only where they are not yet."""
+    stored = np.dtype(np.uint8) if block.dtype == bool else block.dtype.newbyteorder("<")
+    if not block.flags.f_contiguous or block.dtype != stored:
+        ordered = np.empty(block.shape, stored, order="F")
+        for start in range(0, len(block), _ROWS):
+            ordered[start : start + _ROWS] = block[start : start + _ROWS]
+        block = ordered
+    return block.ravel(order="K").view(np.uint8).data

@@ -1,0 +1,242 @@
+"""The Allen CCF of 2020, as the Allen Brain Cell Atlas publishes it: indices, and tables of them.
+
+Voxels hold the index of a parcel. Tables tell which annotation of the Allen Institute each is, and
+so its structure: a store made of them has the ids that are those of the Allen ontology.
+"""
+
+import csv
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from refspace.errors import FormatError, GridError, SourceError
+from refspace.formats.directions import agreed_spacing
+from refspace.formats.nifti import read_header
+from refspace.formats.voxel_files import VoxelStream, naming
+from refspace.grid import Grid, spacing_of
+from refspace.remote.download import record_of
+from refspace.sources.source import AtlasParts, Request
+from refspace.structure_tree import StructureTree
+from refspace.structure_tree.records import listing, structure_id
+
+BASE = "https://allen-brain-cell-atlas.s3.us-west-2.amazonaws.com"
+BASE_VARIABLE = "REFSPACE_ABC"
+NAME = "ccf_2020"
+RESOLUTION = 10
+RELEASE = "20230630"
+# Of all volumes of the CCF: not what the header of a file may say.
+ORIENTATION = "PIR"
+CITATION = "Wang et al. 2020, Cell 181(4), 936-953, https://doi.org/10.1016/j.cell.2020.04.007"
+LICENCE = "https://alleninstitute.org/legal/terms-use/"
+_OPTIONS = ("template", "release", "base")
+_IMAGES, _TABLES = "image_volumes/Allen-CCF-2020", "metadata/Allen-CCF-2020"
+_TERMS = "parcellation_term.csv"
+_MEMBERSHIP = "parcellation_to_parcellation_term_membership.csv"
+# Terms of the other ontology, of 2023, fill up levels that a structure does not have.
+_ONTOLOGY, _ANNOTATION = "AllenCCF-Ontology-2017-", "AllenCCF-Annotation-2020-"
+_IDENTIFIER = "MBA:"
+_BACKGROUND = 0
+# Of lengths that are stored with single precision.
+_NOISE = 1e-5
+
+
+def abc(request: Request) -> AtlasParts:
+    """Source ``abc``: the mouse CCF of 2020, with structure ids of the Allen ontology.
+
+    Parameters
+    ----------
+    request
+        Name ``ccf_2020``; resolution 10 µm, the only one. Options: ``template=True`` for the
+        average template too; ``release`` (``"20230630"``); ``base``, URL of the bucket (also named
+        by the environment variable ``REFSPACE_ABC``).
+
+    Raises
+    ------
+    SourceError
+        If there is no such atlas or option.
+    GridError
+        If there is no such resolution.
+    FormatError
+        If a table is not what it should be.
+    RemoteError
+        If the host cannot be reached, or does not send what it should.
+    """
+    request.check_options(_OPTIONS)
+    release = _check(request)
+    # The small files first: what is wrong with the network, they tell soon.
+    terms = _file(request, f"{_TABLES}/{release}/{_TERMS}")
+    membership = _file(request, f"{_TABLES}/{release}/{_MEMBERSHIP}")
+    tree = structures_of(terms, membership)
+    ids = ids_of(membership, tree)
+    annotation = _file(request, f"{_IMAGES}/{release}/annotation_{RESOLUTION}.nii.gz")
+    template = None
+    if request.options.get("template"):
+        template = _file(request, f"{_IMAGES}/{release}/average_template_{RESOLUTION}.nii.gz")
+    record = record_of(annotation)
+    return AtlasParts(
+        _placed(annotation),
+        tree,
+        template=None if template is None else _placed(template),
+        ids=ids,
+        provenance={
+            "source": _url(request, f"{_IMAGES}/{release}/{annotation.name}"),
+            "version": f"{NAME}, {release}",
+            "sha256": None if record is None else record.sha256,
+            "structures": _url(request, f"{_TABLES}/{release}/{_TERMS}"),
+            "voxels_in_structures": _voxels(membership),
+            "citation": CITATION,
+            "licence": LICENCE,
+        },
+    )
+
+
+def _check(request: Request) -> str:
+    """Refuse what there is not; the release that is asked for."""
+    if request.name != NAME:
+        raise SourceError(f"abc has no {request.name!r}; it has {NAME}")
+    if request.resolution not in (None, RESOLUTION, (RESOLUTION,) * 3):
+        raise GridError(
+            f"resolution is {request.resolution}; {NAME} is published at {RESOLUTION} µm, and "
+            "downsample makes others of it"
+        )
+    kind = request.options.get("template", True)
+    if kind not in (True, False, "average_template"):
+        raise SourceError(f"abc has no template {kind!r}; it has average_template")
+    release = str(request.options.get("release", RELEASE))
+    if not re.fullmatch(r"\d{8}", release):
+        raise SourceError(f"release is {release!r}; it is a date like {RELEASE!r}")
+    return release
+
+
+def _url(request: Request, path: str) -> str:
+    base = request.options.get("base") or os.environ.get(BASE_VARIABLE) or BASE
+    return f"{str(base).rstrip('/')}/{path}"
+
+
+def _file(request: Request, path: str) -> Path:
+    return request.cache.file(
+        _url(request, path),
+        progress=request.progress,
+        remedies=[f"name another host by base= or {BASE_VARIABLE}"],
+    )
+
+
+def _placed(path: Path) -> VoxelStream:
+    """Voxels of a file, where those of every volume of the CCF are: its corner is at 0.
+
+    A header has a world of its own, whose origin lies within the brain.
+    """
+    header = read_header(path)
+    with naming(header.path):
+        agreed_spacing(header.spacing, RESOLUTION, _NOISE)
+    return VoxelStream(header, Grid(header.shape, spacing_of(RESOLUTION), orientation=ORIENTATION))
+
+
+# ----- tables
+
+
+def structures_of(terms: Path, membership: Path) -> StructureTree:
+    """Structures of the ontology, with the colours that the parcels are drawn in.
+
+    Parameters
+    ----------
+    terms, membership
+        The tables.
+    """
+    columns = ("parcellation_term_label", "color_hex_triplet")
+    colours = {label: colour for label, colour in _cells(membership, columns) if colour}
+    records: list[dict[str, Any]] = []
+    for label, identifier, parent, acronym, name in _cells(
+        terms, ("label", "identifier", "parent_identifier", "acronym", "name")
+    ):
+        if label.startswith(_ONTOLOGY):
+            records.append(
+                {
+                    "id": _number(identifier, _IDENTIFIER, terms),
+                    "parent_structure_id": _number(parent, _IDENTIFIER, terms) if parent else None,
+                    "acronym": acronym,
+                    "name": name,
+                    "graph_order": len(records),
+                    **({"color_hex_triplet": colours[label]} if label in colours else {}),
+                }
+            )
+    if not records:
+        raise FormatError(f"{terms} names no term of {_ONTOLOGY.rstrip('-')}; get it again")
+    return StructureTree(StructureTree.clean_structures(records))
+
+
+def ids_of(membership: Path, tree: StructureTree) -> dict[int, int]:
+    """Structure id of each parcel's index, which is what voxels hold.
+
+    Parameters
+    ----------
+    membership
+        The table.
+    tree
+        The structures.
+
+    Raises
+    ------
+    FormatError
+        If an index has two structures, or one that the tree lacks.
+    """
+    ids = {_BACKGROUND: _BACKGROUND}
+    for label, text in _cells(membership, ("parcellation_label", "parcellation_index")):
+        index, number = _number(text, "", membership), _number(label, _ANNOTATION, membership)
+        if ids.setdefault(index, number) != number:
+            raise FormatError(
+                f"{membership}: parcellation_index {index} is {ids[index]} and {number}; an index "
+                "has one structure"
+            )
+    known = {_BACKGROUND, *tree.node_ids()}
+    lacking = [f"{number} (index {index})" for index, number in ids.items() if number not in known]
+    if lacking:
+        raise FormatError(
+            f"{membership} has structures that {_TERMS} lacks: {listing(lacking)}; get both of one "
+            "release"
+        )
+    return ids
+
+
+def _voxels(membership: Path) -> int | None:
+    """Number of voxels in structures, as the table has it; None if it does not say."""
+    try:
+        # Several terms stand for one parcel.
+        counts = {
+            int(index): int(count)
+            for index, count in _cells(membership, ("parcellation_index", "voxel_count"))
+        }
+        return sum(count for index, count in counts.items() if index != _BACKGROUND)
+    except (FormatError, ValueError):
+        return None
+
+
+def _cells(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Some columns of a table, row by row."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            lacking = [column for column in columns if column not in (reader.fieldnames or ())]
+            if lacking:
+                raise FormatError(f"{path} has no column {', '.join(lacking)}; get it again")
+            for row in reader:
+                yield tuple(_cell(row, column, path) for column in columns)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise FormatError(f"{path} is no table ({error}); get it again") from error
+
+
+def _cell(row: Mapping[str, Any], column: str, path: Path) -> str:
+    value = row[column]
+    if value is None:
+        raise FormatError(f"{path} has a row that is cut short; get it again")
+    return str(value).strip()
+
+
+def _number(text: str, prefix: str, path: Path) -> int:
+    """Number that a label ends in."""
+    digits = text.removeprefix(prefix)
+    if not text.startswith(prefix) or not re.fullmatch("[0-9]{1,10}", digits):
+        raise FormatError(f"{path} has {text!r}; it must be {prefix}<number>: get it again")
+    return structure_id(digits)
