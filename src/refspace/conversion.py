@@ -44,7 +44,10 @@ from refspace.volume import (
     unsigned_labels,
 )
 
-Volume: TypeAlias = str | os.PathLike[str] | NDArray[Any] | dask.array.Array | xr.DataArray
+# Sources of atlases that know better than a file's header give a stream, with a grid of its own.
+Volume: TypeAlias = (
+    str | os.PathLike[str] | NDArray[Any] | dask.array.Array | xr.DataArray | VoxelStream
+)
 
 # Of the memory that voxels may take: what is fed may take this share, the workers have the rest.
 _SHARE_OF_STREAM, _SHARE_OF_ARRAY = 3 / 4, 1 / 3
@@ -207,16 +210,22 @@ def _is_path(volume: Volume | None) -> TypeGuard[str | os.PathLike[str]]:
     return isinstance(volume, str | os.PathLike)
 
 
-def _is_file(volume: Volume) -> TypeGuard[str | os.PathLike[str]]:
-    return _is_path(volume) and is_volume_file(volume)
+def _stream(
+    volume: Volume, resolution: float | Sequence[float] | None, orientation: str | None
+) -> VoxelStream | None:
+    """Stream of what is a file; None of anything else."""
+    if isinstance(volume, VoxelStream):
+        return volume
+    if not _is_path(volume) or not is_volume_file(volume):
+        return None
+    return stream_volume(volume, resolution=resolution, orientation=orientation)
 
 
 def _labels(
     annotation: Volume, resolution: float | Sequence[float] | None, orientation: str | None
 ) -> _Source:
     """Annotation, as blocks of unsigned ids."""
-    if _is_file(annotation):
-        stream = stream_volume(annotation, resolution=resolution, orientation=orientation)
+    if (stream := _stream(annotation, resolution, orientation)) is not None:
         stays = stream.dtype.kind == "u" and stream.dtype.itemsize <= 4
         dtype = stream.dtype if stays else np.dtype(np.uint32)
         return _streamed(stream, dtype, _same if stays else unsigned_labels)
@@ -234,8 +243,7 @@ def _labels(
 
 def _beside(name: str, volume: Volume, grid: Grid) -> _Source:
     """Volume of numbers, which must lie on the grid of the annotation."""
-    if _is_file(volume):
-        stream = stream_volume(volume, resolution=grid.spacing, orientation=grid.orientation)
+    if (stream := _stream(volume, grid.spacing, grid.orientation)) is not None:
         source = _streamed(stream, stream.dtype, _same)
     elif _is_path(volume):
         atlas = open_atlas(

@@ -6,20 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from refspace.cli.options import Resolution, resolve
+from refspace.cli.options import Resolution, key_values, resolve
 
 if TYPE_CHECKING:
     from refspace.sources.source import Request
 
 _TEMPLATES = ("average_template", "ara_nissl")
-
-
-def _options(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, Any]:
-    pairs = [text.partition("=") for text in value]
-    for key, equals, _ in pairs:
-        if not (key and equals):
-            raise click.BadParameter(f"{key!r} is no KEY=VALUE, like version=1.2")
-    return {key: text for key, _, text in pairs}
 
 
 @click.command()
@@ -45,7 +37,7 @@ def _options(ctx: click.Context, param: click.Parameter, value: tuple[str, ...])
     "more",
     metavar="KEY=VALUE",
     multiple=True,
-    callback=_options,
+    callback=key_values,
     help="What else the source understands; any number of times.",
 )
 def fetch(

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,15 @@ class Lengths(_OneOrThree):
     hint = "of voxels like 128, or three like 128,128,32"
 
 
+def key_values(ctx: click.Context, param: click.Parameter, value: Iterable[str]) -> dict[str, Any]:
+    """Turn texts like KEY=VALUE into a mapping."""
+    pairs = [text.partition("=") for text in value]
+    for key, equals, text in pairs:
+        if not (key and equals):
+            raise click.BadParameter(f"{key + equals + text!r} is no {param.metavar}")
+    return {key: text for key, _, text in pairs}
+
+
 # ----- what is read
 
 
@@ -103,6 +113,49 @@ def annotation_argument(command: Callable[..., None]) -> Callable[..., None]:
     return click.argument("annotation", callback=_existing)(geometry_options(command))
 
 
+def access_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command what reaching a store on another machine may need, as ``access``."""
+
+    @functools.wraps(command)
+    def with_access(
+        storage_option: dict[str, str], engine: str | None, chunk_cache: str | None, **options: Any
+    ) -> None:
+        given = {
+            "storage_options": {key: _value(text) for key, text in storage_option.items()},
+            "engine": engine,
+            "chunk_cache": chunk_cache,
+        }
+        command(access={key: value for key, value in given.items() if value}, **options)
+
+    for decorate in (
+        click.option(
+            "--chunk-cache", metavar="FOLDER", help="Keep copies of what other machines send."
+        ),
+        click.option(
+            "--engine",
+            type=click.Choice(["fsspec", "obstore"]),
+            help="What reads from other machines; fsspec if not given.",
+        ),
+        click.option(
+            "--storage-option",
+            metavar="KEY=VALUE",
+            multiple=True,
+            callback=key_values,
+            help="What fsspec needs to reach a URL, like anon=true; any number of times.",
+        ),
+    ):
+        with_access = decorate(with_access)
+    return with_access
+
+
+def _value(text: str) -> Any:
+    """What a text means as JSON; itself where it is none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def _at_most_one(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> str | None:
     if len(value) > 1:
         raise click.UsageError(f"there is an argument too many: {value[1]}")
@@ -118,32 +171,38 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
         structures_file: str | None,
         resolution: Any,
         orientation: Any,
+        access: dict[str, Any],
         **options: Any,
     ) -> None:
         refuse_overwriting(options[name] for name in _OUTPUTS if options.get(name))
-        command(open_space(annotation, structures_file, resolution, orientation), **options)
+        space = open_space(annotation, structures_file, resolution, orientation, **access)
+        command(space, **options)
 
     # Any number of them, so that it may be left out before other arguments.
     argument = click.argument(
         "structures_file", nargs=-1, metavar="[STRUCTURES]", callback=_at_most_one
     )
-    return annotation_argument(argument(with_space))
+    return annotation_argument(argument(access_options(with_space)))
 
 
 def open_space(
-    annotation: str, structures_file: str | None, resolution: Any, orientation: str | None
+    annotation: str,
+    structures_file: str | None,
+    resolution: Any,
+    orientation: str | None,
+    **access: Any,
 ) -> "ReferenceSpace":
-    """Open a store, or a file of a volume and a structures file."""
+    """Open an atlas by name, a store, or a file of a volume and a structures file."""
     from refspace import reference_space, sources
     from refspace.formats.structures import read_structures
 
-    if is_named(annotation):
+    if is_named(annotation) or is_store(annotation):
         return sources.open(
-            annotation, resolution=resolution, structures=structures_file, orientation=orientation
-        )
-    if is_store(annotation):
-        return reference_space.open(
-            annotation, resolution=resolution, structures=structures_file, orientation=orientation
+            annotation,
+            resolution=resolution,
+            structures=structures_file,
+            orientation=orientation,
+            **access,
         )
     if structures_file is None:
         raise click.UsageError(

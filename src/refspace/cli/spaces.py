@@ -18,7 +18,7 @@ from refspace.cli.options import (
 if TYPE_CHECKING:
     from refspace.reference_space import ReferenceSpace
 
-# A name that ends so is meant as a file, not as a folder, even where only .nrrd can be written.
+# A name that ends so is meant as a file, not as a folder, even where it cannot be written.
 _VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".gz", ".zarr")
 _hemisphere_option = click.option(
     "--hemisphere", type=click.Choice(["left", "right"]), help="Only what lies in that hemisphere."
@@ -100,7 +100,7 @@ def counts(
     type=click.Path(path_type=Path),
     default="masks",
     show_default=True,
-    help="Folder for a mask of each structure, or an .nrrd file for one mask of them all.",
+    help="Folder for a mask of each structure, or an .nrrd or .nii.gz file for one of them all.",
 )
 def mask(
     space: "ReferenceSpace",
@@ -111,9 +111,9 @@ def mask(
     dry_run: bool,
     output: Path,
 ) -> None:
-    """Write masks of structures as NRRD files."""
+    """Write masks of structures as NRRD or NIfTI files."""
     from refspace.cli.progress import Progress
-    from refspace.formats.nrrd import write_nrrd
+    from refspace.formats.volumes import write_volume
 
     ids = resolve(space.structure_tree, structures)
     groups = {output: ids}
@@ -139,7 +139,7 @@ def mask(
             f"masking {group[0]}" if len(group) == 1 else f"masking {len(group)} structures"
         ):
             inside = parts[path].make_structure_mask(group, direct_only, hemisphere=hemisphere)
-            write_nrrd(path, inside)
+            write_volume(path, inside)
         click.echo(f"wrote {path}")
 
 
@@ -161,13 +161,13 @@ def downsample(
 ) -> None:
     """Write the annotation at another resolution."""
     from refspace.cli.progress import Progress
-    from refspace.formats.nrrd import write_nrrd
+    from refspace.formats.volumes import write_volume
     from refspace.ops import resample
 
     refuse_overwriting([output])
     volume = open_annotation(annotation, resolution, orientation)
     with Progress("downsampling"):
-        write_nrrd(output, resample.downsample(volume, target, method))
+        write_volume(output, resample.downsample(volume, target, method))
     click.echo(f"wrote {output}")
 
 

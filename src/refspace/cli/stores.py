@@ -7,23 +7,16 @@ import click
 
 from refspace.cli.options import (
     Lengths,
+    access_options,
     annotation_argument,
     geometry_options,
+    is_named,
+    key_values,
     refuse_overwriting,
 )
 
 if TYPE_CHECKING:
     from refspace.reference_space import ReferenceSpace
-
-
-def _provenance(
-    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
-) -> dict[str, str]:
-    pairs = [text.partition("=") for text in value]
-    for key, equals, _ in pairs:
-        if not (key and equals):
-            raise click.BadParameter(f"{key!r} is no KEY=VALUE, like licence=CC-BY-4.0")
-    return {key: text for key, _, text in pairs}
 
 
 _workers = click.option(
@@ -54,7 +47,7 @@ _workers = click.option(
     "--provenance",
     metavar="KEY=VALUE",
     multiple=True,
-    callback=_provenance,
+    callback=key_values,
     help="What the store is to say of where the atlas comes from; any number of times.",
 )
 def convert(annotation: str, structures_file: str, target: str, **options: Any) -> None:
@@ -66,6 +59,8 @@ def convert(annotation: str, structures_file: str, target: str, **options: Any) 
     from refspace.cli.progress import BlockProgress
     from refspace.conversion import convert as convert_atlas
 
+    if is_named(annotation):
+        raise click.UsageError(f"{annotation} becomes a store with 'refspace fetch {annotation}'")
     refuse_overwriting([target])
     with BlockProgress("converting") as progress:
         space = convert_atlas(annotation, structures_file, target, progress=progress, **options)
@@ -92,13 +87,17 @@ def _summary(target: str, space: "ReferenceSpace") -> str:
 @click.command()
 @click.argument("url")
 @geometry_options
+@access_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def info(url: str, resolution: Any, orientation: str | None, as_json: bool) -> None:
+def info(
+    url: str, resolution: Any, orientation: str | None, as_json: bool, access: dict[str, Any]
+) -> None:
     """Say what the store at a path or URL is, without reading a voxel."""
     from refspace.cli.describe import describe, format_description
     from refspace.store import open_atlas
 
-    facts = describe(open_atlas(url, resolution=resolution, orientation=orientation))
+    atlas = open_atlas(url, resolution=resolution, orientation=orientation, **access)
+    facts = describe(atlas)
     click.echo(json.dumps(facts, indent=2) if as_json else format_description(facts))
 
 
