@@ -128,6 +128,11 @@ class Location:
         with ThreadPoolExecutor(max(1, len(keys))) as pool:
             return list(pool.map(self.recall, keys, [version] * len(keys)))
 
+    def read_all(self, keys: Sequence[str]) -> dict[str, bytes | None]:
+        """Bytes of several objects, all asked for at the same time, by name."""
+        with ThreadPoolExecutor(max(1, len(keys))) as pool:
+            return dict(zip(keys, pool.map(self.read, keys), strict=True))
+
     def size(self, key: str) -> int:
         """Bytes of an object as it is stored.
 
@@ -156,12 +161,14 @@ class Location:
         root = file_system._strip_protocol(path).rstrip("/")
         return {found.removeprefix(root).lstrip("/") for found in file_system.find(path)}
 
-    def zarr_store(self, *, read_only: bool = True) -> zarr.abc.store.Store:
-        """The same place for zarr."""
+    def zarr_store(
+        self, *, read_only: bool = True, known: Mapping[str, bytes | None] | None = None
+    ) -> zarr.abc.store.Store:
+        """The same place for zarr; what is known of another machine it need not ask for."""
         if (folder := self.local_path) is not None:
             return LocalStore(folder, read_only=read_only)
         if read_only:
-            return ZarrView(self.read)
+            return ZarrView(self.read, known)
         return FsspecStore.from_url(
             self.url, storage_options=dict(self.storage_options), read_only=read_only
         )

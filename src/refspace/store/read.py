@@ -29,6 +29,7 @@ from refspace.store.location import Location
 from refspace.store.metadata import FORMAT, ROOT, index_cells, metadata_digest, voxel_digest
 from refspace.store.staging import leftover_hint
 from refspace.store.stored_array import StoredArray
+from refspace.store.zarr_view import ZarrView
 from refspace.volume import labelled
 
 # A brain at 1 µm has blocks of 128³ by the thousand; a million take seconds to name.
@@ -281,7 +282,7 @@ def open_atlas(
             f"{location.url}: what refspace wrote about the store into {ROOT} is gone; {_AGAIN}"
         )
     try:
-        return _foreign(location, root is not None, resolution, orientation)
+        return _foreign(location, root, resolution, orientation)
     except (FormatError, GridError) as error:
         named = location.url in str(error)
         raise error if named else type(error)(f"{location.url}: {error}") from error
@@ -398,13 +399,14 @@ def _own_array(location: Location, place: StorePath, node: Any, version: str) ->
 
 def _foreign(
     location: Location,
-    version_3: bool,
+    root: bytes | None,
     resolution: float | Sequence[float] | None,
     orientation: str | None,
 ) -> StoredAtlas:
     """OME-Zarr label image, or a bare array, of any program."""
+    store = location.zarr_store(known={ROOT: root})
     try:
-        node = zarr.open(location.zarr_store(), mode="r", zarr_format=3 if version_3 else 2)
+        node = zarr.open(store, mode="r", zarr_format=2 if root is None else 3)
     except FileNotFoundError as error:
         hint = leftover_hint(location.url, location.storage_options)
         raise StoreError(
@@ -446,11 +448,13 @@ def _label_image(
         )
     if inner:
         place = location.beside(inner[0])
-        return _foreign(place, group.metadata.zarr_format == 3, resolution, orientation)
+        root = place.read(ROOT) if group.metadata.zarr_format == 3 else None
+        return _foreign(place, root, resolution, orientation)
     multiscale = ome.read_multiscale(attributes)
     # Where there are units, a resolution asks for one of the levels.
     has_units = all(axis.unit for axis in multiscale.axes if axis.type == "space")
     finest = None if has_units else resolution
+    _ask_together(location, group, [dataset.path for dataset in multiscale.datasets])
     levels = []
     for dataset in multiscale.datasets:
         array = StoredArray(location, _array(location, group, dataset.path), whole=False)
@@ -459,6 +463,15 @@ def _label_image(
         )
         levels.append(StoredLevel(dataset.path, grid, array, axes))
     return StoredAtlas(location, multiscale.version, tuple(levels))
+
+
+def _ask_together(location: Location, group: zarr.Group, paths: Sequence[str]) -> None:
+    """Have the metadata of arrays of another machine asked for at once, not one after the other."""
+    if isinstance(group.store, ZarrView):
+        names = (ROOT,) if group.metadata.zarr_format == 3 else (".zarray", ".zattrs")
+        known = group.store.known
+        keys = [key for path in paths for name in names if (key := f"{path}/{name}") not in known]
+        known.update(location.read_all(keys))
 
 
 def _label_images(

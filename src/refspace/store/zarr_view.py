@@ -1,7 +1,7 @@
-"""What zarr sees of a store that it may only read."""
+"""What zarr sees of a store that it may only read: metadata, each document once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 from zarr.abc.store import (
@@ -21,18 +21,29 @@ class ZarrView(Store):
     ----------
     read
         Content of an object by its name, None if there is none.
+    known
+        Contents that were read before.
     """
 
     supports_writes = False
     supports_deletes = False
     supports_listing = False
 
-    def __init__(self, read: Callable[[str], bytes | None]) -> None:
+    def __init__(
+        self, read: Callable[[str], bytes | None], known: Mapping[str, bytes | None] | None = None
+    ) -> None:
         super().__init__(read_only=True)
-        self._read = read
+        self._read_anew = read
+        self.known = dict(known or {})
+
+    def _read(self, key: str) -> bytes | None:
+        """Content of an object, read once: zarr asks for the same metadata again and again."""
+        if key not in self.known:
+            self.known[key] = self._read_anew(key)
+        return self.known[key]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ZarrView) and self._read == other._read
+        return isinstance(other, ZarrView) and self._read_anew == other._read_anew
 
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
