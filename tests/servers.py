@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,9 @@ def seaweed(work: Path) -> Iterator[S3]:
     names = (*names, "filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc")
     command = [program("weed"), "server", "-s3", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     command += [f"-{name}={port}" for name, port in zip(names, ports, strict=True)]
-    command += [f"-dir={work}", f"-s3.config={work}/s3.json", "-s3.port.iceberg=0"]
+    command += [f"-dir={work}", f"-s3.config={work}/s3.json"]
+    # Fixed ports of what is not asked for: two servers at once would not start.
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     command += ["-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=20"]
     with _running(command, work, ports[6]):
         server = S3(f"http://127.0.0.1:{ports[6]}")
@@ -142,13 +145,17 @@ def _make_bucket(server: S3) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    """Ports that nobody listens on.
+
+    Below those that systems give to whoever calls a server: other tests do that all the time.
+    """
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in ports:
+                ports.append(port)
     return ports
 
 

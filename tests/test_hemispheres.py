@@ -324,6 +324,20 @@ def test_other_trees_are_heard_of(phantom):
     assert space.voxel_counts(hemisphere="left").sizes["structure"] == before - 16
 
 
+def test_larger_trees_are_heard_of(phantom):
+    space = copy.copy(phantom)
+    assert space.total_voxel_map[VISP] > space.total_voxel_counts(hemisphere="left")[VISP]
+    nodes = phantom.structure_tree.nodes()
+    new = {**nodes[0], "id": 999, "acronym": "new", "name": "new", "parent_structure_id": VISP}
+    new["structure_id_path"] = [*phantom.structure_tree.nodes([VISP])[0]["structure_id_path"], 999]
+    space.structure_tree = refspace.StructureTree([*nodes, new])
+    for side in (None, "left"):
+        assert space.direct_voxel_counts(hemisphere=side)[999] == 0
+        assert space.total_voxel_counts(hemisphere=side)[999] == 0
+    assert 999 in space.validate().unassigned
+    assert len(space.remove_unassigned()) == len(phantom.remove_unassigned(update_self=False))
+
+
 def test_spaces_that_were_asked_for_a_side_are_pickled(phantom_store):
     space = refspace.open(phantom_store)
     counts = space.total_voxel_counts(hemisphere="left")

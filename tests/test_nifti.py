@@ -337,9 +337,9 @@ DAMAGED = {
     "no type": ({"datatype": 7}, "datatype 7 is not supported"),
     "bitpix": ({"bitpix": 16}, "datatype 768 has bitpix 16; the file is damaged"),
     "units": ({"xyzt_units": 5}, "xyzt_units is 5, of no unit"),
-    "sform NaN": ({"srow_x": [np.nan, 0, 0, 0]}, "the sform .* has numbers that are none"),
+    "sform NaN": ({"srow_x": [np.nan, 0, 0, 0]}, "the sform .* has numbers that are no lengths"),
     "sform 0": ({"srow_x": [0, 0, 0, 0]}, "not along the axes|lengths must be positive"),
-    "sform far": ({"srow_x": [-2, 0, 0, 1e30]}, "no length in µm"),
+    "sform far": ({"srow_x": [-2, 0, 0, 1e30]}, "numbers that are no lengths"),
 }  # fmt: skip
 
 

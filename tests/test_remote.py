@@ -2,8 +2,11 @@
 
 import os
 import pickle
+import socket
 import sys
+import threading
 
+import aiohttp
 import dask
 import fsspec
 import numpy as np
@@ -235,6 +238,26 @@ def test_graphs_of_reads(phantom_store):
             assert len(pickle.dumps(task)) < 5000
 
 
+def test_graphs_of_reads_that_a_scheduler_has_at_the_same_time(phantom_store):
+    """Groups that begin with the same block are not the same."""
+    expected = refspace.open(phantom_store).annotation.values
+    with Server(phantom_store) as server:
+        data = refspace.open(server.url).annotation.data
+        layer = data.dask.layers[data.name]
+        keys = list(layer)
+        for some, others in ((keys, keys[::2]), (keys[::2], keys), (keys, keys[:-1])):
+            tasks = [dict(layer.cull(set(part), set(part))[0]) for part in (some, others)]
+            blocks = dask.get({**tasks[0], **tasks[1]}, keys)
+            np.testing.assert_array_equal(_joined(blocks, data.numblocks), expected)
+
+
+def _joined(blocks, counts):
+    grid = np.empty(counts, object)
+    for number, block in zip(np.ndindex(counts), blocks, strict=True):
+        grid[number] = block
+    return np.block(grid.tolist())
+
+
 def test_how_many_are_asked_for_together(phantom_store):
     def together(url, nbytes):
         array = open_atlas(str(url)).levels[0].array
@@ -399,6 +422,21 @@ def test_copies_that_cannot_be_made(phantom_store, folder):
         np.testing.assert_array_equal(voxels(server.url, chunk_cache=folder), voxels(phantom_store))
 
 
+def test_empty_objects_are_no_missing_ones(tmp_path, folder):
+    """The chunk that is missing holds fill values; the one that came empty is damaged."""
+    write(tmp_path / "flat.zarr")
+    chunks = [path for path in (tmp_path / "flat.zarr").rglob("c/*/*/*") if path.is_file()]
+    name = str(chunks[0].relative_to(tmp_path))
+    with Server(tmp_path, lambda r: Fault(body=b"") if name in r.path else None) as server:
+        for _ in range(2):
+            with pytest.raises(FormatError, match="the file is empty"):
+                opened(f"{server.url}/flat.zarr", chunk_cache=folder).annotation.compute()
+        server.faults = ()
+        np.testing.assert_array_equal(
+            opened(f"{server.url}/flat.zarr", chunk_cache=folder).annotation, VOXELS
+        )
+
+
 def test_stores_of_this_machine_are_not_copied(phantom_store, folder):
     voxels(phantom_store, chunk_cache=folder)
     assert not folder.exists()
@@ -482,6 +520,60 @@ def test_packages_that_are_missing(monkeypatch, module):
         refspace.open("s3://some-bucket/a.zarr", engine=engine)
 
 
+def test_a_package_to_write_is_not_needed_to_read(s3, monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
+    with pytest.raises(StoreError, match="there is no zarr store at s3://atlases/none"):
+        refspace.open("s3://atlases/none.zarr", engine="obstore", storage_options=s3.writer)
+
+
+def test_options_that_obstore_would_pass_over(phantom_store):
+    with Server(phantom_store) as server:
+        options = {"headers": {"Authorization": "secret"}, "client_kwargs": {"trace": object()}}
+        with pytest.raises(RemoteError, match="no storage options, not client_kwargs, headers"):
+            refspace.open(server.url, engine="obstore", storage_options=options)
+    with pytest.raises(RemoteError, match="no storage options, not token"):
+        refspace.open("gs://x/a.zarr", engine="obstore", storage_options={"token": "key.json"})
+
+
+def test_keys_are_not_shown():
+    location = Location("s3://x/a.zarr", {"secret": "very-secret"})
+    assert "very-secret" not in repr(location)
+
+
+def test_web_servers_take_no_stores(phantom_store):
+    with Server(phantom_store) as server:
+        url = server.url.replace("://", "://me:very-secret@")
+        with pytest.raises(StoreError, match="cannot be written to: HTTP status 501; give") as told:
+            refspace.phantom(resolution=400).to_zarr(f"{url}/new.zarr")
+    assert "Authorization" not in str(told.value)
+
+
+def test_passwords_are_not_stored(phantom_store, tmp_path):
+    with Server(phantom_store) as server:
+        url = server.url.replace("://", "://me:very-secret@")
+        refspace.convert(url, refspace.open(phantom_store).structure_tree, tmp_path / "a.zarr")
+    source = refspace.open(tmp_path / "a.zarr").provenance["source"]
+    assert source == server.url
+    assert b"very-secret" not in (tmp_path / "a.zarr" / "zarr.json").read_bytes()
+
+
+def test_one_that_fails_does_not_wait_for_the_others(monkeypatch):
+    go_on = threading.Event()
+
+    def read(self, key):
+        if key == "fails":
+            raise RemoteError("at once")
+        assert go_on.wait(30)
+
+    monkeypatch.setattr(Location, "read", read)
+    for at_once in (Location.read_all, lambda *args: Location.recall_all(*args, "1")):
+        with pytest.raises(RemoteError, match="at once"):
+            at_once(Location("memory://a.zarr"), ["fails", "hangs"])
+        assert not go_on.is_set()
+    go_on.set()
+
+
 def test_locations_pickle_without_connections(phantom_store):
     with Server(phantom_store) as server:
         location = Location(server.url, {}, "obstore")
@@ -552,6 +644,21 @@ def test_how_long_is_waited(monkeypatch):
     assert policy.run(Answers(*answers, b"voxels")) == b"voxels"
     assert (waited[0], waited[1]) == (7, 20)
     assert waited[2] <= 6
+
+
+@pytest.mark.parametrize(
+    ("number", "again"), [(socket.EAI_NONAME, False), (socket.EAI_AGAIN, True)]
+)
+def test_names_that_nobody_knows(number, again):
+    error = aiohttp.ClientConnectorDNSError(None, socket.gaierror(number, "not known"))
+    error.__cause__ = socket.gaierror(number, "not known")
+    assert retry.is_transient(error) is again
+    assert retry.is_transient(socket.gaierror(number, "not known")) is again
+
+
+def test_a_host_that_nobody_knows():
+    with pytest.raises(RemoteError, match="there is no such host, or no network: atlases that"):
+        refspace.open("http://no-such-host.invalid/a.zarr")
 
 
 def test_causes_of_causes():

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeGuard
@@ -177,7 +178,7 @@ def convert(
     dtypes = {name: source.dtype for name, source in sources.items()}
     midline = midline_of(first.midline if midline is None else midline, None, first.grid)
     layout = store_layout(first.grid, dtypes, chunks=chunks, shards=shards, midline=midline)
-    named = {"source": os.fspath(annotation)} if _is_path(annotation) else {}
+    named = {"source": _without_secrets(os.fspath(annotation))} if _is_path(annotation) else {}
     write_atlas(
         os.fspath(target),
         Atlas(tree.nodes(), named | dict(provenance or {}), first.coordinates),
@@ -204,6 +205,17 @@ def _bytes(memory: int | str) -> int:
     if size < 1:
         raise GridError(f"memory is {memory!r}; give a positive number of bytes")
     return size
+
+
+def _without_secrets(url: str) -> str:
+    """Path, or URL without a name and password, and without what follows ``?``: often a token.
+
+    Examples
+    --------
+    >>> _without_secrets("https://me:secret@host/a.zarr?token=1"), _without_secrets("a?.nrrd")
+    ('https://host/a.zarr', 'a?.nrrd')
+    """
+    return re.sub(r"(?<=://)[^/@]*@|\?.*", "", url) if "://" in url else url
 
 
 def _is_path(volume: Volume | None) -> TypeGuard[str | os.PathLike[str]]:

@@ -90,7 +90,8 @@ def _existing(ctx: click.Context, param: click.Parameter, value: str) -> str:
         return value
     what = "is a folder, and no zarr store" if Path(value).is_dir() else "does not exist"
     raise click.BadParameter(
-        f"{value} {what}; give an NRRD or NIfTI file, or the path or URL of a store"
+        f"{value} {what}; give an NRRD or NIfTI file, the path or URL of a store, or an atlas by "
+        "name, like allen:ccf_2017"
     )
 
 

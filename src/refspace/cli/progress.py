@@ -1,13 +1,16 @@
 """Progress of computations, on a terminal."""
 
+import logging
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Self
 
 import click
 from dask.callbacks import Callback
 
 _REDRAWN_EVERY = 0.1
+_LOG = logging.getLogger("refspace")
 
 
 class _Line:
@@ -116,7 +119,8 @@ class BlockProgress(_Line):
 class FetchProgress(_Line):
     """Say how much of each file has come, and of the store how much is written.
 
-    It is itself what `refspace.fetch` takes as ``progress``.
+    It is itself what `refspace.fetch` takes as ``progress``. What the library logs meanwhile, of
+    other processes that it waits for and of what it tries again, is said too.
 
     Parameters
     ----------
@@ -128,6 +132,24 @@ class FetchProgress(_Line):
         super().__init__(label)
         # Bytes of each file that came, by its name.
         self.downloads: dict[str, int] = {}
+        self._handler = _Saying(self._write_message)
+
+    def __enter__(self) -> Self:
+        _LOG.addHandler(self._handler)
+        self._level = _LOG.level
+        _LOG.setLevel(logging.INFO)
+        super().__enter__()
+        if self._live:
+            self._write("")
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        _LOG.removeHandler(self._handler)
+        _LOG.setLevel(self._level)
+        super().__exit__(*error)
+
+    def _write_message(self, text: str) -> None:
+        self._write(text, end="" if self._live else "\n")
 
     def __call__(self, name: str, done: int, total: int) -> None:
         """Note how much of a file is done, of how much; of a store, how many blocks."""
@@ -142,6 +164,24 @@ class FetchProgress(_Line):
         if blocks:
             return f"{share}{done} of {total} blocks"
         return f"{share}{done / 1e6:.1f}{f' of {total / 1e6:.1f}' if total else ''} MB"
+
+
+class _Saying(logging.Handler):
+    """Hands messages on.
+
+    Parameters
+    ----------
+    say
+        What takes them.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(logging.INFO)
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand a message on."""
+        self._say(record.getMessage())
 
 
 def _span(seconds: float) -> str:

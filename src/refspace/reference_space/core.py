@@ -20,6 +20,9 @@ from refspace.ops.measure import measure_labels
 from refspace.structure_tree import StructureTree
 from refspace.volume import as_annotation, as_hemispheres, grid_of, midline_of, with_hemispheres
 
+# What is remembered of the structures of a tree, and not of labels alone.
+_OF_TREE = ("direct_voxel_map", "total_voxel_map")
+
 
 class Core:
     """An annotation volume and the tree of its structures, without verbs.
@@ -52,7 +55,7 @@ class Core:
                     f"{os.fspath(annotation)} is a folder; open a zarr store with refspace.open"
                 )
             annotation = read_volume(annotation, resolution=resolution, orientation=orientation)
-        self.structure_tree = structure_tree
+        self._structure_tree = structure_tree
         self._annotation = as_annotation(annotation, resolution, orientation=orientation)
         self._grid = grid_of(self._annotation)
         self._template = None if template is None else _on_grid(template, self.grid)
@@ -69,6 +72,25 @@ class Core:
         # What may be in the blocks of a part, as the space that it was cropped from knows it.
         self._labels_of_whole: BlockLabels | None = None
         self._url: str | None = None
+
+    @property
+    def structure_tree(self) -> StructureTree:
+        """The structures; another tree of the same labels may take its place.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> len(refspace.phantom(resolution=200).structure_tree)
+        488
+        """
+        return self._structure_tree
+
+    @structure_tree.setter
+    def structure_tree(self, structure_tree: StructureTree) -> None:
+        if structure_tree is not self._structure_tree:
+            self._structure_tree = structure_tree
+            for name in _OF_TREE:
+                self.__dict__.pop(name, None)
 
     @property
     def annotation(self) -> xr.DataArray:

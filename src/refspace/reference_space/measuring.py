@@ -170,7 +170,7 @@ class Measuring(Sided):
         """
         if hemisphere is not None:
             return self._part(hemisphere).voxel_counts().assign_attrs(hemisphere=hemisphere)
-        tree = self.structure_tree
+        tree, nodes = self.structure_tree, self.structure_tree.nodes()
         ids = tree.node_ids()
         direct = np.array([self._voxels_of(i) for i in ids], np.int64)
         total = tree.total(direct)
@@ -184,8 +184,8 @@ class Measuring(Sided):
             },
             coords={
                 "structure": np.array(ids, np.int64),
-                "acronym": ("structure", _texts(tree, "acronym")),
-                "name": ("structure", _texts(tree, "name")),
+                "acronym": ("structure", _texts(nodes, "acronym")),
+                "name": ("structure", _texts(nodes, "name")),
             },
             # Not variables: a second dim would cross every table made of the dataset with it.
             attrs={
@@ -219,7 +219,8 @@ class Measuring(Sided):
             lambda node: self.total_voxel_map[node["id"]] > 0
         )
         if update_self:
-            self.structure_tree = StructureTree(assigned)
+            # The maps stay: they say of the others that they have no voxel.
+            self._structure_tree = StructureTree(assigned)
         return assigned
 
     def validate(self) -> Validation:
@@ -384,5 +385,5 @@ class Measuring(Sided):
         return ids
 
 
-def _texts(tree: StructureTree, field: str) -> list[str]:
-    return [str(node.get(field) or "") for node in tree.nodes()]
+def _texts(nodes: Sequence[Mapping[str, Any]], field: str) -> list[str]:
+    return [str(node.get(field) or "") for node in nodes]

@@ -30,7 +30,8 @@ from refspace.remote.partial import Partial
 from refspace.version import __version__
 
 _LOG = logging.getLogger("refspace")
-_PIECE_BYTES = 2**20
+# Small: on a slow line, progress shows every second, and little is lost when it breaks.
+_PIECE_BYTES = 2**16
 # Seconds in which a server must send something.
 _TIMEOUT = 60.0
 # What a URL may be spelled with: neither blanks nor signs beyond ASCII.
@@ -174,6 +175,11 @@ def _check_url(url: str) -> None:
         right = parts.scheme in answers.SCHEMES and parts.hostname and parts.port != 0
     except ValueError:
         right = False
+    if right and parts.username is not None:
+        raise RemoteError(
+            f"the URL of {parts.hostname} holds a user's name or password, which the records of "
+            "downloads would keep; give one without"
+        )
     if not right or not _SIGNS.fullmatch(url):
         raise RemoteError(f"{url!r} is no URL of a file; give one that begins http:// or https://")
 
@@ -290,6 +296,9 @@ class _Download:
             try:
                 self._ask(part)
             except RemoteError:
+                raise
+            except KeyboardInterrupt as stop:
+                stop.add_note(f"what came of {self.target.name} is kept; asked again, it goes on")
                 raise
             except Exception as error:
                 failures = 1 if part.size > furthest else failures + 1

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -66,7 +67,7 @@ class ObstoreObjects:
     """
 
     def __init__(self, url: str, storage_options: Mapping[str, Any]) -> None:
-        self._store = _obstore(url, json.dumps(dict(storage_options), sort_keys=True))
+        self._store = _obstore(url, json.dumps(dict(storage_options), sort_keys=True, default=repr))
 
     def read(self, key: str) -> bytes:
         """Content of an object."""
@@ -110,13 +111,19 @@ def file_system(url: str, storage_options: Mapping[str, Any]) -> tuple[Any, str]
 
 
 def _with_timeout(url: str, storage_options: dict[str, Any]) -> dict[str, Any]:
-    """Options that give up on an HTTP server which has fallen silent; aiohttp waits 5 minutes."""
-    if protocol_of(url) not in ("http", "https") or "client_kwargs" in storage_options:
-        return storage_options
-    import aiohttp
+    """Options that give up on a server which has fallen silent, and leave trying again to us."""
+    protocol = protocol_of(url)
+    if protocol == "s3":
+        # botocore would try five times for each of our attempts.
+        patience = {"connect_timeout": 15, "read_timeout": 60, "retries": {"max_attempts": 0}}
+        return {"config_kwargs": patience, **storage_options}
+    if protocol in ("http", "https"):
+        import aiohttp
 
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
-    return {**storage_options, "client_kwargs": {"timeout": timeout}}
+        # aiohttp waits 5 minutes.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
+        return {"client_kwargs": {"timeout": timeout}, **storage_options}
+    return storage_options
 
 
 @functools.lru_cache(maxsize=64)
@@ -131,6 +138,7 @@ def _obstore(url: str, storage_options: str) -> Any:
     options = with_public(url, json.loads(storage_options))
     protocol = protocol_of(url)
     if protocol in ("http", "https"):
+        _refuse_others(url, options, set())
         return obstore.store.HTTPStore.from_url(
             url, client_options={"allow_http": True}, retry_config=_NO_RETRIES
         )
@@ -140,6 +148,7 @@ def _obstore(url: str, storage_options: str) -> Any:
         )
     if protocol == "gs":
         anonymous = options.get("token") == "anon"
+        _refuse_others(url, options, {"token"} if anonymous else set())
         return obstore.store.GCSStore.from_url(
             url, retry_config=_NO_RETRIES, skip_signature=anonymous
         )
@@ -160,12 +169,18 @@ def _s3_config(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
         "client_options": {"allow_http": True} if str(endpoint).startswith("http:") else None,
     }
     known = {"anon", "key", "secret", "token", "endpoint_url", "client_kwargs"}
-    if unknown := options.keys() - known:
-        raise RemoteError(
-            f"{url}: the engine obstore takes the storage options {', '.join(sorted(known))}, not "
-            f"{', '.join(sorted(unknown))}; leave them or the engine out"
-        )
+    _refuse_others(url, options, known)
     return {name: value for name, value in config.items() if value is not None}
+
+
+def _refuse_others(url: str, options: Mapping[str, Any], known: set[str]) -> None:
+    """Refuse options that would be passed over."""
+    if unknown := options.keys() - known:
+        takes = f"the storage options {', '.join(sorted(known))}" if known else "no storage options"
+        raise RemoteError(
+            f"{url}: the engine obstore takes {takes}, not {', '.join(sorted(unknown))}; leave "
+            "them or the engine out"
+        )
 
 
 def read_object(objects: Objects, key: str, name: str) -> bytes:
@@ -213,6 +228,11 @@ def reason(error: BaseException) -> str:
         )
     if type(error).__name__ in ("NoCredentialsError", "UnauthenticatedError"):
         return f"{text}; for a public bucket give storage_options={{'anon': True}}"
+    if isinstance(error.__cause__, socket.gaierror):
+        return (
+            f"{text}; there is no such host, or no network: atlases that refspace.fetch brought "
+            "before need none"
+        )
     times = f", {retry.POLICY.attempts} times" if retry.is_transient(error) else ""
     return (f"HTTP status {status}" if status else f"{type(error).__name__}: {text}") + times
 

@@ -5,6 +5,7 @@ import http.client
 import logging
 import random
 import re
+import socket
 import time
 import urllib.error
 from collections.abc import Callable
@@ -108,8 +109,12 @@ def is_transient(error: BaseException) -> bool:
         return status in TRANSIENT_STATUS
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
         return is_transient(error.reason)
-    named = any(kind.__name__ in _TRANSIENT_NAMES for kind in type(error).__mro__)
     cause = error.__cause__
+    for found in (error, cause):
+        if isinstance(found, socket.gaierror):
+            # A name that nobody knows stays so, unlike one that nobody could be asked for.
+            return found.errno == socket.EAI_AGAIN
+    named = any(kind.__name__ in _TRANSIENT_NAMES for kind in type(error).__mro__)
     return named or isinstance(error, _TRANSIENT) or (cause is not None and is_transient(cause))
 
 

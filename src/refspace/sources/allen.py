@@ -12,7 +12,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from refspace.errors import GridError, RemoteError, SourceError
-from refspace.formats.structures import read_structures
+from refspace.formats.nrrd import read_header
+from refspace.formats.structures import parse_structures, read_structures
 from refspace.remote.download import Progress, record_of
 from refspace.sources.cache import Cache
 from refspace.sources.source import AtlasParts, Request
@@ -241,6 +242,8 @@ class AllenFiles:
         ------
         RemoteError
             If the API reports a failure, or sends less than all.
+        FormatError, OntologyError
+            If what it sends is no tree of structures.
         SourceError
             If the graph has no structures.
         """
@@ -253,25 +256,32 @@ class AllenFiles:
 
     def annotation(self, version: str, resolution: int, target: Path | None = None) -> Path:
         """Path of an annotation."""
-        return self._bring(self.annotation_url(version, resolution), target)
+        return self._volume(self.annotation_url(version, resolution), target)
 
     def template(self, kind: str, resolution: int, target: Path | None = None) -> Path:
         """Path of a template."""
-        return self._bring(self.template_url(kind, resolution), target)
+        return self._volume(self.template_url(kind, resolution), target)
 
     def structure_mask(
         self, version: str, resolution: int, structure_id: int, target: Path | None = None
     ) -> Path:
         """Path of the published mask of a structure."""
-        return self._of_structure(self.mask_url(version, resolution, structure_id), target)
+        url = self.mask_url(version, resolution, structure_id)
+        return self._of_structure(self._volume, url, target)
 
     def structure_mesh(self, version: str, structure_id: int, target: Path | None = None) -> Path:
         """Path of the published mesh of a structure."""
-        return self._of_structure(self.mesh_url(version, structure_id), target)
+        return self._of_structure(self._bring, self.mesh_url(version, structure_id), target)
 
-    def _of_structure(self, url: str, target: Path | None) -> Path:
+    def _volume(self, url: str, target: Path | None) -> Path:
+        # Nothing that is no volume is kept, and found again ever after.
+        return self._bring(url, target, check=read_header)
+
+    def _of_structure(
+        self, bring: Callable[[str, Path | None], Path], url: str, target: Path | None
+    ) -> Path:
         try:
-            return self._bring(url, target)
+            return bring(url, target)
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{error}; not every structure has a published one, nor every version: "
@@ -303,9 +313,10 @@ def _base(given: str | None, variable: str, default: str) -> str:
 
 
 def _check_answer(path: Path, url: str, graph_id: int) -> None:
-    """Refuse an answer of the API that is a failure, or not all that there is."""
+    """Refuse an answer of the API that is a failure, not all that there is, or no tree."""
+    data = path.read_bytes()
     try:
-        answer = json.loads(path.read_bytes())
+        answer = json.loads(data)
         message = answer["msg"]
         succeeded = answer["success"]
         total = answer.get("total_rows")
@@ -322,3 +333,4 @@ def _check_answer(path: Path, url: str, graph_id: int) -> None:
         )
     if not message:
         raise SourceError(f"graph {graph_id} has no structures; graphs are {_GRAPHS}")
+    parse_structures(data, url)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import xarray as xr
 
@@ -40,6 +41,15 @@ _LARGEST_DOCUMENT, _LARGEST_TABLE = 2**20, 64 * 2**20
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _VERSION = re.compile(r"\d+([._]\d+)*")
 _NEAR_NAMES = 5
+# What taking JSON of any other form apart can raise.
+_NOT_AS_EXPECTED = (
+    AttributeError,
+    KeyError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 def brainglobe(request: Request) -> AtlasParts:
@@ -65,8 +75,7 @@ def brainglobe(request: Request) -> AtlasParts:
         If the host cannot be reached, or does not send what it should.
     """
     request.check_options(_OPTIONS)
-    base = request.options.get("base") or os.environ.get(BASE_VARIABLE) or BASE
-    bucket = _Bucket(str(base).rstrip("/"), request.access)
+    bucket = _Bucket(_base(request), request.access)
     name, version = _name(request)
     manifest = _manifest(bucket, name, version or _newest(bucket, name))
     wanted = manifest.resolution if request.resolution is None else request.resolution
@@ -87,6 +96,16 @@ def brainglobe(request: Request) -> AtlasParts:
         hemispheres=volumes.get("hemispheres"),
         provenance=manifest.provenance(bucket.url(places["annotation"])),
     )
+
+
+def _base(request: Request) -> str:
+    base = str(request.options.get("base") or os.environ.get(BASE_VARIABLE) or BASE)
+    if urlsplit(base).username is not None:
+        raise SourceError(
+            f"the base on {urlsplit(base).hostname} holds a user's name or password, which the "
+            "store would keep; leave it out, and give storage_options="
+        )
+    return base.rstrip("/")
 
 
 def _name(request: Request) -> tuple[str, str | None]:
@@ -226,7 +245,7 @@ def _manifest(bucket: _Bucket, name: str, version: str) -> _Manifest:
         shape = tuple(int(count) for count in fields["shape"])
         orientation = orientation_of_origin(fields["orientation"])
         fields["annotation_set"].keys()
-    except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+    except _NOT_AS_EXPECTED as error:
         raise FormatError(
             f"{url} is no manifest of an atlas ({type(error).__name__}: {error}); is it of version "
             "3 of BrainGlobe's format?"

@@ -95,20 +95,35 @@ class Cache:
             If it cannot be reached, or sends something else.
         """
         path = self.path(url) if target is None else Path(target)
-        download(
-            url,
-            path,
-            sha256=sha256,
-            nbytes=nbytes,
-            progress=progress,
-            check=check,
-            remedies=[
-                *remedies,
-                f"set {CACHE_VARIABLE} to a copy of the cache of a machine that has it",
-            ],
-            refresh=self.refresh,
-        )
+        remedies = [
+            *remedies,
+            f"set {CACHE_VARIABLE} to a copy of the cache of a machine that has it",
+        ]
+        with self._named():
+            download(
+                url,
+                path,
+                sha256=sha256,
+                nbytes=nbytes,
+                progress=progress,
+                check=check,
+                remedies=remedies,
+                refresh=self.refresh,
+            )
         return path
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Say on an error of the system, like a full disk, where the cache is."""
+        try:
+            yield
+        except OSError as error:
+            # Errors of the web, which have no number, are not of the folder.
+            if error.errno is not None:
+                error.add_note(
+                    f"the cache is {self.root}; {CACHE_VARIABLE} can name another folder"
+                )
+            raise
 
     def store(self, key: Mapping[str, Any]) -> Path:
         """Place of a store, whether it is there or not.
@@ -134,8 +149,9 @@ class Cache:
         store
             Its path.
         """
-        store.parent.mkdir(parents=True, exist_ok=True)
         lock = store.with_name(f".{store.name}.fetch.lock")
+        with self._named():
+            store.parent.mkdir(parents=True, exist_ok=True)
         with waiting_lock(lock, f"making {store}"):
             yield
 

@@ -1,7 +1,8 @@
 """Opening and fetching atlases by name: in place where that is possible, else from the cache."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -10,7 +11,8 @@ import xarray as xr
 
 from refspace import reference_space
 from refspace.conversion import convert
-from refspace.errors import FormatError, LockedError, SourceError, StoreError
+from refspace.errors import FormatError, LockedError, OntologyError, SourceError, StoreError
+from refspace.grid import spacing_of
 from refspace.reference_space import ReferenceSpace
 from refspace.remote.download import Progress
 from refspace.sources.cache import Cache
@@ -18,6 +20,7 @@ from refspace.sources.source import (
     AtlasParts,
     Request,
     find_source,
+    looks_like_spec,
     parse_spec,
     source_names,
 )
@@ -27,6 +30,7 @@ from refspace.structure_tree import StructureTree
 _ACCESS = ("storage_options", "engine", "chunk_cache")
 # Of how stores are made for the cache: a change makes those of before unknown.
 _FORMAT = 1
+_AGAIN = "fetch it again with --refresh (Python: refresh=True)"
 
 
 def open(
@@ -111,9 +115,10 @@ def open(
                 f"{os.fspath(url)} is no atlas of a source, and takes no {', '.join(options)}; "
                 f"sources are {', '.join(source_names())}"
             )
-        return reference_space.open(
-            url, resolution=resolution, structures=structures, orientation=orientation, **access
-        )
+        with _naming_sources(url):
+            return reference_space.open(
+                url, resolution=resolution, structures=structures, orientation=orientation, **access
+            )
     if structures is not None:
         raise SourceError(f"{url} has its own structures; leave them out")
     told = {**options, "orientation": orientation, **access}
@@ -121,10 +126,12 @@ def open(
     store = request.cache.store(store_key(spec[0], request))
     if store.exists():
         return _open_store(store)
-    parts = find_source(spec[0])(request)
-    if isinstance(parts.annotation, xr.DataArray) and not parts.ids:
-        return _in_place(parts)
-    return _stored(parts, store, request, anew=False)
+    source = find_source(spec[0])
+    with _doubting_downloads(request):
+        parts = source(request)
+        if isinstance(parts.annotation, xr.DataArray) and not parts.ids:
+            return _in_place(parts)
+        return _stored(parts, store, request, anew=False)
 
 
 def fetch(
@@ -181,12 +188,14 @@ def fetch(
     ...
     refspace.errors.SourceError: allen has no 'ccf_2018'; it has ccf_2015, ccf_2016, ccf_2017
     """
-    source, request, store = locate(
+    name, request, store = locate(
         spec, resolution=resolution, cache=cache, progress=progress, refresh=refresh, **options
     )
     if store.exists() and not refresh:
         return _open_store(store)
-    return _stored(find_source(source)(request), store, request, anew=refresh)
+    source = find_source(name)
+    with _doubting_downloads(request):
+        return _stored(source(request), store, request, anew=refresh)
 
 
 def locate(
@@ -226,10 +235,10 @@ def _request(
 
 
 def _plain(resolution: float | Sequence[float] | None) -> float | Sequence[float] | None:
-    if isinstance(resolution, Sequence):
-        lengths = [float(length) for length in resolution]
-        return lengths[0] if len(set(lengths)) == 1 else lengths
-    return None if resolution is None else float(resolution)
+    if resolution is None:
+        return None
+    lengths = spacing_of(resolution)
+    return lengths[0] if len(set(lengths)) == 1 else list(lengths)
 
 
 def store_key(source: str, request: Request) -> dict[str, Any]:
@@ -252,7 +261,29 @@ def _open_store(store: Path) -> ReferenceSpace:
     try:
         return reference_space.open(store)
     except (StoreError, FormatError) as error:
-        error.add_note("fetch it again with --refresh (Python: refresh=True)")
+        error.add_note(_AGAIN)
+        raise
+
+
+@contextmanager
+def _doubting_downloads(request: Request) -> Iterator[None]:
+    """Note on an error of a file, which may have come damaged, how to have it again."""
+    try:
+        yield
+    except (FormatError, OntologyError) as error:
+        if not request.cache.refresh and _AGAIN not in getattr(error, "__notes__", ()):
+            error.add_note(f"if what was downloaded is damaged, {_AGAIN}")
+        raise
+
+
+@contextmanager
+def _naming_sources(url: str | os.PathLike[str]) -> Iterator[None]:
+    """Note on an error of what looks like an atlas by name which sources there are."""
+    try:
+        yield
+    except StoreError as error:
+        if looks_like_spec(url):
+            error.add_note(f"nor is it an atlas of a source; there are {', '.join(source_names())}")
         raise
 
 

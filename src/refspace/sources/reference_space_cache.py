@@ -24,6 +24,7 @@ from refspace.sources.allen import (
 from refspace.sources.cache import Cache
 from refspace.sources.opening import fetch
 from refspace.structure_tree import StructureTree
+from refspace.structure_tree.records import structure_id as checked_id
 
 _Path: TypeAlias = str | os.PathLike[str]
 Volume: TypeAlias = tuple[xr.DataArray, Mapping[str, Any]]
@@ -218,7 +219,7 @@ class ReferenceSpaceCache:
         if isinstance(structure, str):
             (number,) = self.get_structure_tree().resolve(structure)
             return number
-        return int(structure)
+        return checked_id(structure)
 
     def _volume(self, path: Path, name: str) -> Volume:
         volume = read_nrrd(path, resolution=self.resolution, orientation=ORIENTATION)

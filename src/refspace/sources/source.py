@@ -153,6 +153,17 @@ def find_source(name: str) -> Source:
     raise SourceError(f"there is no source {name}; there are {', '.join(source_names())}")
 
 
+def looks_like_spec(text: object) -> bool:
+    """Whether a text has the form of an atlas by name, of a source that there is or not.
+
+    Examples
+    --------
+    >>> looks_like_spec("alen:ccf_2017"), looks_like_spec("s3://bucket")
+    (True, False)
+    """
+    return isinstance(text, str) and _SPEC.fullmatch(text) is not None
+
+
 def parse_spec(text: object) -> tuple[str, str] | None:
     """Source and atlas of a text like ``"allen:ccf_2017"``; None if it is a path or a URL.
 

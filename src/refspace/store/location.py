@@ -1,6 +1,7 @@
 """Where a store is: a folder of this machine, or a prefix of any file system that fsspec knows."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -35,7 +36,8 @@ class Location:
     """
 
     url: str
-    storage_options: Mapping[str, Any] = field(default_factory=dict)
+    # It may hold keys, which must not stand in a log.
+    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     engine: str = "fsspec"
     chunk_cache: Path | None = None
     _folder: Path | None = field(init=False, repr=False, compare=False)
@@ -61,8 +63,11 @@ class Location:
     @property
     def local_path(self) -> Path | None:
         """Folder of this machine; None for anything else."""
-        file_system, path = self._resolved()
-        return Path(path) if isinstance(file_system, LocalFileSystem) else None
+        protocol = self.url.partition("://")[0]
+        if self._folder is None and protocol not in LocalFileSystem.protocol:
+            # Told without the package for it: obstore needs none.
+            return None
+        return Path(self._resolved()[1])
 
     def _resolved(self) -> tuple[Any, str]:
         if self._folder is not None:
@@ -106,14 +111,16 @@ class Location:
         """
         if (kept := self._kept) is None:
             return self.read(key)
-        if (data := kept.get(key, version)) is None:
-            data = self.read(key)
-            self.keep(key, version, data)
-        return data or None
+        if (data := kept.get(key, version)) is not None:
+            return data or None
+        data = self.read(key)
+        self.keep(key, version, data)
+        return data
 
     def keep(self, key: str, version: str, data: bytes | None) -> None:
-        """Keep a copy of an object on this machine; an empty one says that there is none."""
-        if (kept := self._kept) is not None:
+        """Keep a copy of an object on this machine; an empty copy says that there is none."""
+        # An object that is empty is damaged, and not worth keeping.
+        if (kept := self._kept) is not None and data != b"":
             kept.put(key, version, data or b"")
 
     @property
@@ -125,13 +132,11 @@ class Location:
 
     def recall_all(self, keys: Sequence[str], version: str) -> list[bytes | None]:
         """Bytes of several objects, all asked for at the same time."""
-        with ThreadPoolExecutor(max(1, len(keys))) as pool:
-            return list(pool.map(self.recall, keys, [version] * len(keys)))
+        return _at_once(functools.partial(self.recall, version=version), keys)
 
     def read_all(self, keys: Sequence[str]) -> dict[str, bytes | None]:
         """Bytes of several objects, all asked for at the same time, by name."""
-        with ThreadPoolExecutor(max(1, len(keys))) as pool:
-            return dict(zip(keys, pool.map(self.read, keys), strict=True))
+        return dict(zip(keys, _at_once(self.read, keys), strict=True))
 
     def size(self, key: str) -> int:
         """Bytes of an object as it is stored.
@@ -172,6 +177,16 @@ class Location:
         return FsspecStore.from_url(
             self.url, storage_options=dict(self.storage_options), read_only=read_only
         )
+
+
+def _at_once(read: Callable[[str], bytes | None], keys: Sequence[str]) -> list[bytes | None]:
+    """What is read of several objects at the same time."""
+    pool = ThreadPoolExecutor(max(1, len(keys)))
+    try:
+        return list(pool.map(read, keys))
+    finally:
+        # When one fails, or somebody interrupts, nobody wants to wait for the others.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _is_url(url: str) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from dask.highlevelgraph import Layer, MaterializedLayer
+from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -80,8 +81,10 @@ class ReadLayer(Layer):  # type: ignore[misc]  # dask is annotated in part
             if len(group) == 1:
                 tasks[group[0]], before[group[0]] = self[group[0]], set()
                 continue
-            fetched = (f"fetch-{self.name}", *group[0][1:])
             numbers = [list(key[1:]) for key in group]
+            # Of a name for all that is in it: a scheduler that has two graphs at the same time
+            # takes tasks of the same name for the same.
+            fetched = f"fetch-{tokenize(self.name, numbers)}"
             tasks[fetched], before[fetched] = (fetch, self.array, numbers), set()
             for place, key in enumerate(group):
                 tasks[key] = (decode, self.array, numbers[place], fetched, place)

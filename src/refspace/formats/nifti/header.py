@@ -35,6 +35,8 @@ _TYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
 # A quaternion is stored without its first number, which is found as the root of a difference: of
 # single precision, a half turn comes out up to 2.5e-4 off its axis.
 _QUATERNION_NOISE = 1e-3
+# In any unit longer than lengths may be. Keeps what is computed of an affine from overflowing.
+_LARGEST = 1e9
 _DAMAGED = "the file is damaged, get it again"
 
 
@@ -260,8 +262,10 @@ def _affine(get: Any, name: str) -> NDArray[np.float64]:
         affine = np.asarray(get(), np.float64)
     except Exception as error:  # HeaderDataError, ValueError: whatever nibabel runs into
         raise FormatError(f"the {name} cannot be read ({error}); {_DAMAGED}") from error
-    if not np.isfinite(affine).all():
-        raise FormatError(f"the {name} {affine.tolist()} has numbers that are none; {_DAMAGED}")
+    if not (np.abs(affine) < _LARGEST).all():
+        raise FormatError(
+            f"the {name} {affine.tolist()} has numbers that are no lengths; {_DAMAGED}"
+        )
     return affine
 
 
@@ -292,6 +296,8 @@ def _spacing(lengths: Sequence[float]) -> Triple:
 
 def _micrometres(value: float, scale: float, name: str) -> float:
     """Length in µm of what is stored with single precision: 0.025 is meant, not 0.02500000037."""
-    single = np.float32(value)
+    # NIfTI-2 holds numbers that single precision does not.
+    with np.errstate(over="ignore"):
+        single = np.float32(value)
     close = math.isclose(single, value, rel_tol=1e-12)
     return micrometres(float(str(single)) if close else float(value), scale, name)

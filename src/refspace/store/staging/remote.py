@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from refspace.errors import LockedError, StoreError
-from refspace.remote.objects import file_system
+from refspace.remote.objects import file_system, reason
 from refspace.store.location import Location
 from refspace.store.staging.job import (
     HOLDER,
@@ -63,7 +63,11 @@ class RemotePlace(Place):
         except OSError:
             raise
         except Exception as error:  # whatever the file system's own library raises
-            raise StoreError(f"{self.work} cannot be written to: {error!r}") from error
+            # Without what the library adds, which may be the headers with a password in them.
+            raise StoreError(
+                f"{self.work} cannot be written to: {reason(error)}; give a folder, or a URL that "
+                "takes files, like s3://"
+            ) from error
 
     def _refuse_holder(self, mine: bytes | None) -> None:
         found = self._location.read(HOLDER)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from refspace.errors import StoreError
+from refspace.errors import MissingDependencyError, StoreError
 from refspace.store.location import Location
 from refspace.store.staging.job import RECORD, canonical, finished_job, seal, unseal
 from refspace.store.staging.local import LocalPlace
@@ -185,7 +185,8 @@ def leftover_hint(target: str, storage_options: Mapping[str, Any] | None = None)
     >>> leftover_hint("no/such/atlas.zarr") is None
     True
     """
-    with suppress(OSError):
+    # What reads the store may need no package for what would write it.
+    with suppress(OSError, MissingDependencyError):
         if found := _place(target, storage_options, b"", overwrite=False).leftover():
             return f"{found}; run it again with {RESUME}"
     return None
