@@ -23,6 +23,14 @@ def test_kernels() -> None:
         assert task in done.stdout
 
 
+def test_remote_on_the_phantom() -> None:
+    command = [sys.executable, "-W", "error", BENCHMARKS / "bench_remote.py"]
+    command += ["--milliseconds", "1", "--engine", "fsspec"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for name in ("opening", "counts of all structures", "mask of AUDd, cropped", "mask of AUDd, x"):
+        assert f"\n{name}" in done.stdout
+
+
 # ----- stores
 
 

@@ -71,7 +71,9 @@ def open(
         What reads from other machines: ``"fsspec"``, or ``"obstore"`` where it is installed.
     chunk_cache
         Folder for copies of what is read from other machines, so that it is read from there once;
-        the copies take up to 10 GiB, those that are of no use for longest make room.
+        the copies take up to 10 GiB, those that are of no use for longest make room. A store of
+        refspace that is replaced at its URL is known to be another; of stores of others, whose
+        voxels may change and their metadata not, keep copies only where they stay as they are.
     cache, progress, **options
         Of an atlas by name, as for `fetch`.
 
@@ -126,9 +128,8 @@ def open(
     store = request.cache.store(store_key(spec[0], request))
     if store.exists():
         return _open_store(store)
-    source = find_source(spec[0])
     with _doubting_downloads(request):
-        parts = source(request)
+        parts = _parts(spec[0], request)
         if isinstance(parts.annotation, xr.DataArray) and not parts.ids:
             return _in_place(parts)
         return _stored(parts, store, request, anew=False)
@@ -193,9 +194,8 @@ def fetch(
     )
     if store.exists() and not refresh:
         return _open_store(store)
-    source = find_source(name)
     with _doubting_downloads(request):
-        return _stored(source(request), store, request, anew=refresh)
+        return _stored(_parts(name, request), store, request, anew=refresh)
 
 
 def locate(
@@ -255,6 +255,14 @@ def store_key(source: str, request: Request) -> dict[str, Any]:
         "storage_options": request.access.get("storage_options"),
         "environment": named,
     }
+
+
+def _parts(source: str, request: Request) -> AtlasParts:
+    """What a source gives; other packages' are not relied on."""
+    parts: object = find_source(source)(request)
+    if not isinstance(parts, AtlasParts):
+        raise SourceError(f"the source {source} gives a {type(parts).__name__}, and no AtlasParts")
+    return parts
 
 
 def _open_store(store: Path) -> ReferenceSpace:
