@@ -181,6 +181,25 @@ def test_sizes_that_are_known(server, tmp_path):
         download(url_of(server), tmp_path / NAME, nbytes=5)
 
 
+@pytest.mark.parametrize("user", ["user:secret", "user", ":secret", ""])
+def test_passwords_are_kept_nowhere(server, tmp_path, user):
+    url = url_of(server).replace("//", f"//{user}@")
+    with pytest.raises(RemoteError, match="holds a user's name or password") as caught:
+        download(url, tmp_path / NAME)
+    assert "secret" not in str(caught.value)
+    assert names(tmp_path) == []
+
+
+def test_an_interruption_says_that_it_goes_on(server, tmp_path):
+    def interrupt(name, done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        download(url_of(server), tmp_path / NAME, progress=interrupt)
+    assert caught.value.__notes__ == [f"what came of {NAME} is kept; asked again, it goes on"]
+    assert download(url_of(server), tmp_path / NAME).bytes == len(CONTENT)
+
+
 def test_a_check_that_fails_keeps_nothing(server, tmp_path):
     def check(path):
         assert path.read_bytes() == CONTENT

@@ -386,6 +386,18 @@ def test_pairs_of_files_are_refused(tmp_path):
         read_nifti(tmp_path / "pair.hdr")
 
 
+@pytest.mark.parametrize("field", ["pixdim", "srow_x", "quatern_b"])
+def test_numbers_beyond_single_precision(tmp_path, field):
+    made = nib.Nifti2Image(VOXELS, np.diag([-2.0, 2, 3, 1]))
+    made.set_qform(np.diag([-2.0, 2, 3, 1]), 1)
+    made.header[field] = 1e200
+    made.header["vox_offset"], made.header["magic"] = 544, b"n+2"
+    path = tmp_path / "far.nii"
+    path.write_bytes(made.header.binaryblock + bytes(4) + VOXELS.tobytes("F"))
+    with pytest.raises(FormatError, match=r"no length in µm|no lengths|cannot be read"):
+        read_nifti(path)
+
+
 @fuzz
 @given(data=st.data())
 def test_no_damage_gets_through(tmp_path, data):

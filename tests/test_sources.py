@@ -1,6 +1,7 @@
 """The cache, atlases by name, and sources of other packages."""
 
 import importlib.metadata
+import logging
 import os
 import re
 import subprocess
@@ -17,7 +18,8 @@ from serving import Server
 
 import refspace
 from refspace.cli import main
-from refspace.errors import SourceError, StoreError
+from refspace.cli.progress import FetchProgress
+from refspace.errors import GridError, SourceError, StoreError
 from refspace.remote import retry
 from refspace.remote.download import record_of
 from refspace.sources import AtlasParts, Cache, Request, cache, opening, source
@@ -272,6 +274,60 @@ def test_variables_of_a_source_tell_stores_apart(installed, monkeypatch):
 def test_a_source_that_cannot_be_loaded(installed):
     with pytest.raises(SourceError, match=r"^the source broken, of .*:nothing, cannot be loaded: "):
         refspace.open("broken:one")
+
+
+def test_a_source_that_gives_something_else(installed, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "lazy", lambda request: {})
+    for get in (refspace.open, refspace.fetch):
+        with pytest.raises(SourceError, match="the source lazy gives a dict, and no AtlasParts"):
+            get("lazy:one")
+
+
+def test_a_source_that_nobody_knows(installed):
+    with pytest.raises(StoreError) as caught:
+        refspace.open("lasy:one")
+    assert "nor is it an atlas of a source; there are abc, allen," in caught.value.__notes__[0]
+    result = CliRunner().invoke(main, ["counts", "lasy:one"])
+    assert "or an atlas by name, like allen:ccf_2017" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("resolution", [np.array([400, 400, 400]), np.float32(400), (400.0,) * 3])
+def test_resolutions_of_any_type(installed, resolution):
+    refspace.open("lazy:one", resolution=resolution)
+    assert calls[-1].resolution == 400.0
+
+
+@pytest.mark.parametrize("resolution", ["many", -5, [1, 2], np.nan])
+def test_what_is_no_resolution(installed, resolution):
+    with pytest.raises(GridError, match="is not one positive number of µm per voxel"):
+        refspace.open("lazy:one", resolution=resolution)
+
+
+@pytest.mark.parametrize("spec", ["lazy:one", "abc:ccf_2020"])
+def test_a_cache_that_cannot_be(installed, tmp_path, monkeypatch, spec):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("REFSPACE_CACHE", str(tmp_path / "file"))
+    with pytest.raises(OSError, match="file") as caught:
+        refspace.fetch(spec)
+    assert caught.value.__notes__ == [
+        f"the cache is {tmp_path / 'file'}; REFSPACE_CACHE can name another folder"
+    ]
+
+
+def test_the_command_says_what_it_waits_for(capsys, monkeypatch):
+    level = logging.getLogger("refspace").level
+    with FetchProgress("fetching lazy:one"):
+        logging.getLogger("refspace").info("waiting for %s", "another")
+    logging.getLogger("refspace").info("later")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.rpartition(" ")[0] for line in lines] == [
+        "fetching lazy:one … waiting for",
+        "fetching lazy:one … 0.0",
+    ]
+    assert logging.getLogger("refspace").level == level
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with FetchProgress("fetching lazy:one"):
+        assert capsys.readouterr().err == "\r\033[Kfetching lazy:one … "
 
 
 def test_options_that_a_source_does_not_take(installed):

@@ -263,3 +263,12 @@ def test_the_real_tables(tmp_path, monkeypatch):
     tree = structures_of(terms, membership)
     assert tree.resolve("VISp") == [385]
     assert len(ids_of(membership, tree)) > 600
+
+
+@pytest.mark.network
+def test_the_real_atlas(tmp_path):
+    space = refspace.fetch(SPEC, cache=tmp_path)
+    assert space.grid == Grid((1320, 800, 1140), (10,) * 3)
+    counts = space.total_voxel_map
+    assert counts[997] == space.provenance["voxels_in_structures"]
+    assert counts[385] > 0

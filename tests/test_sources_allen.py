@@ -14,7 +14,7 @@ from serving import HTML, RESET, Fault, Server
 import refspace
 from refspace.cli import main
 from refspace.cli.progress import FetchProgress
-from refspace.errors import GridError, RefspaceError, RemoteError, SourceError
+from refspace.errors import GridError, OntologyError, RefspaceError, RemoteError, SourceError
 from refspace.formats.obj import read_obj
 from refspace.remote import retry
 from refspace.sources import Cache, ReferenceSpaceCache
@@ -301,10 +301,27 @@ def test_an_answer_that_does_not_count(server, files, space):
     assert fetch().total_voxel_map == space.total_voxel_map
 
 
+@pytest.mark.parametrize(
+    ("path", "content", "message"),
+    [
+        (ONTOLOGY, answer([{"id": 1, "structure_id_path": "/7/1/"}]), "parents are missing"),
+        (ONTOLOGY, b'{"success": true, "msg": [1]}', "holds no list of structures"),
+        (ANNOTATION, b'{"success": false}', "not an NRRD file"),
+    ],
+)
+def test_what_is_no_atlas_is_not_kept(server, files, space, tmp_path, path, content, message):
+    server.files = {**files, path: content}
+    with pytest.raises(RefspaceError, match=message):
+        fetch()
+    server.files = files
+    assert fetch().total_voxel_map == space.total_voxel_map
+
+
 def test_a_damaged_download_does_not_become_a_store(server, files, space, tmp_path):
     server.files = {**files, ANNOTATION: files[ANNOTATION][:-100]}
-    with pytest.raises(RefspaceError, match="damaged"):
+    with pytest.raises(RefspaceError, match="damaged") as caught:
         fetch()
+    assert "fetch it again with --refresh" in caught.value.__notes__[-1]
     assert not any(store.suffix == ".zarr" for store in stores(tmp_path))
     server.files = files
     assert fetch(refresh=True).total_voxel_map == space.total_voxel_map
@@ -477,6 +494,13 @@ def test_structures_without_published_files(cache):
         cache.get_structure_mask(997)
     with pytest.raises(FileNotFoundError, match=r"997\.obj: there is no such file on the server"):
         cache.get_structure_mesh("root")
+
+
+@pytest.mark.parametrize("structure", [[385], 385.5, True, -385])
+def test_what_is_no_structure_is_not_asked_for(cache, server, structure):
+    with pytest.raises(OntologyError, match=r"structure id.* ids (are integers|go) from 0"):
+        cache.get_structure_mask(structure)
+    assert not server.requests
 
 
 @pytest.mark.parametrize(

@@ -246,13 +246,36 @@ def test_a_host_out_of_reach(monkeypatch, cache):
         refspace.open(SPEC, base=base)
 
 
+def test_passwords_are_kept_nowhere(cache):
+    with pytest.raises(SourceError, match="holds a user's name or password") as caught:
+        refspace.open(SPEC, base="https://user:secret@host.invalid/atlas")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "field", ['"shape": [Infinity, 1, 1]', f'"resolution": [1{"0" * 400}, 1, 1]']
+)
+def test_numbers_that_are_too_large(tmp_path, cache, field):
+    bucket = replay.write_bucket(tmp_path / "bucket")
+    path = bucket / "atlases" / replay.NAME / "1_2/manifest.json"
+    path.write_text(f"{path.read_text()[:-1]}, {field}}}")
+    with pytest.raises(FormatError, match=r"no manifest of an atlas \(OverflowError"):
+        refspace.open(SPEC, base=str(bucket))
+
+
 def test_orientation_by_origin():
     assert orientation_of_origin("asr") == "PIL"
     assert orientation_of_origin("LPI") == "RAS"
 
 
 @pytest.mark.network
-def test_the_real_bucket():
+def test_the_real_bucket(cache):
     space = refspace.open("brainglobe:allen_mouse_100um")
-    assert space.annotation.shape == (132, 80, 114)
-    assert int(space.total_voxel_map[997]) > 400_000
+    assert space.grid == Grid((132, 80, 114), (100,) * 3, orientation="PIL")
+    assert space.structure_tree.resolve("VISp") == [385]
+    assert space.template.shape == space.annotation.shape
+    assert space.total_voxel_map[997] > 400_000
+    fetched = refspace.fetch("brainglobe:allen_mouse_100um")
+    assert fetched.total_voxel_map == space.total_voxel_map
+    with pytest.raises(SourceError, match="did you mean allen_mouse_100um"):
+        refspace.open("brainglobe:allen_mouse_100")

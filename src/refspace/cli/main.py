@@ -50,10 +50,11 @@ def _show_warning(message: Warning | str, *_: Any) -> None:
 def main() -> None:
     """Brain reference spaces: an annotation volume and the tree of its structures.
 
-    ANNOTATION is an NRRD file, with a structure graph as JSON or CSV for its STRUCTURES; or it is
-    the path or URL of a zarr store, which may have structures of its own, or an atlas by name, like
-    allen:ccf_2017. 'refspace demo' makes files to try the other commands with, 'refspace convert'
-    makes a store of them, 'refspace fetch' one of an atlas by name.
+    ANNOTATION is an NRRD or NIfTI file, with a structure graph as JSON or CSV, or a table of
+    labels, for its STRUCTURES; or it is the path or URL of a zarr store, which may have structures
+    of its own, or an atlas by name, like allen:ccf_2017. 'refspace demo' makes files to try the
+    other commands with, 'refspace convert' makes a store of them, 'refspace fetch' one of an atlas
+    by name.
     """
 
 

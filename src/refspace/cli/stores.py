@@ -53,8 +53,8 @@ _workers = click.option(
 def convert(annotation: str, structures_file: str, target: str, **options: Any) -> None:
     """Convert an annotation volume of any size into a zarr store.
 
-    ANNOTATION is an NRRD file, or a path or URL of a zarr array or OME-Zarr label image. TARGET is
-    the path or URL of the store, like atlas.zarr; it appears there once it is complete.
+    ANNOTATION is an NRRD or NIfTI file, or a path or URL of a zarr array or OME-Zarr label image.
+    TARGET is the path or URL of the store, like atlas.zarr; it appears there once it is complete.
     """
     from refspace.cli.progress import BlockProgress
     from refspace.conversion import convert as convert_atlas

@@ -298,7 +298,10 @@ class _Download:
             except RemoteError:
                 raise
             except KeyboardInterrupt as stop:
-                stop.add_note(f"what came of {self.target.name} is kept; asked again, it goes on")
+                if part.size:
+                    stop.add_note(
+                        f"what came of {self.target.name} is kept; asked again, it goes on"
+                    )
                 raise
             except Exception as error:
                 failures = 1 if part.size > furthest else failures + 1

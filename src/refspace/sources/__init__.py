@@ -1,6 +1,26 @@
 """Where atlases come from, by name.
 
 A source is a callable that takes a `Request` and gives `AtlasParts`; nothing else is asked of it.
+This one's atlases are two files each, on a web server:
+
+>>> from refspace import read_structures
+>>> def lab(request: Request) -> AtlasParts:
+...     request.check_options(["host"])
+...     host = request.options.get("host", "https://lab.example.org")
+...     return AtlasParts(
+...         request.cache.file(f"{host}/{request.name}.nrrd", progress=request.progress),
+...         read_structures(request.cache.file(f"{host}/{request.name}.csv")),
+...         orientation="PIR",
+...         provenance={"source": host},
+...     )
+
+A package that has it in a module ``lab_atlases`` names it in its ``pyproject.toml``::
+
+    [project.entry-points."refspace.sources"]
+    lab = "lab_atlases:lab"
+
+Once that is installed, `open`, `fetch` and the command know ``lab:rat``. Environment variables
+whose names begin with ``REFSPACE_LAB`` are part of what tells its stores apart.
 """
 
 from refspace.sources.cache import Cache
