@@ -451,7 +451,9 @@ def test_convert_from_a_store(store: Path, atlas: list[str], tmp_path: Path) -> 
 
 
 def start(*words: object) -> "subprocess.Popen[str]":
-    code = "from refspace.cli import main; main(prog_name='refspace')"
+    # What runs in the background of a shell ignores interrupts, and so do its children.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heed}; from refspace.cli import main; main(prog_name='refspace')"
     command = [sys.executable, "-c", code, *map(str, words)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
