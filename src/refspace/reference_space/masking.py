@@ -271,8 +271,9 @@ class Masking(Measuring):
         if isinstance(structure_ids, Iterator):
             structure_ids = list(structure_ids)  # asked twice
         overlaps = self.structure_tree.has_overlaps(structure_ids)
-        compared = self.check_coverage(structure_ids, domain_mask, hemisphere=hemisphere)
-        return [overlaps, compared]
+        # As AllenSDK calls it where no hemisphere is asked for: subclasses may not know of any.
+        part = {} if hemisphere is None else {"hemisphere": hemisphere}
+        return [overlaps, self.check_coverage(structure_ids, domain_mask, **part)]
 
     # ----- parts
 
