@@ -11,6 +11,7 @@ from refspace.errors import RemoteError
 
 SCHEMES = ("http", "https")
 _PAGE_STARTS = (b"<!doctype html", b"<html")
+_PAGE_HEAD = 256
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _LENGTH = r"\d{1,18}"
 
@@ -88,6 +89,17 @@ def version(headers: Message) -> str | None:
     return strong or headers.get("Last-Modified")
 
 
+def is_page(start: bytes) -> bool:
+    """Whether content begins as a page for people does.
+
+    Examples
+    --------
+    >>> is_page(b" <!DOCTYPE html><html>"), is_page(b"NRRD0004")
+    (True, False)
+    """
+    return start[:_PAGE_HEAD].lstrip(_BLANK).lower().startswith(_PAGE_STARTS)
+
+
 def refuse_page(url: str, answer: Any, start: bytes) -> None:
     """Refuse a page for people, as logins and error pages are, where a file should be.
 
@@ -105,9 +117,8 @@ def refuse_page(url: str, answer: Any, start: bytes) -> None:
     RemoteError
         If it is one.
     """
-    text = start[:256].lstrip(_BLANK).lower()
-    said = answer.headers.get_content_type() == "text/html" and text.startswith(b"<")
-    if said or text.startswith(_PAGE_STARTS):
+    markup = start[:_PAGE_HEAD].lstrip(_BLANK).startswith(b"<")
+    if is_page(start) or (markup and answer.headers.get_content_type() == "text/html"):
         raise RemoteError(
             f"{url}: the server answers with a web page where a file should be; the network wants "
             "a login, or the URL is that of a page and not of the file"

@@ -12,13 +12,13 @@ from fsspec.implementations.http import HTTPFileSystem
 
 from refspace.errors import MissingDependencyError, RemoteError
 from refspace.remote import retry
+from refspace.remote.answers import is_page
 from refspace.remote.buckets import protocol_of, region_of, with_public
 
 _EXTRAS = {"s3": "s3", "gs": "gs"}
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 # There is one policy for all engines: that of `retry`.
 _NO_RETRIES: Any = {"max_retries": 0}
-_PAGE_STARTS = (b"<!doctype html", b"<html")
 
 
 class Objects(Protocol):
@@ -208,7 +208,7 @@ def read_object(objects: Objects, key: str, name: str) -> bytes:
         raise FileNotFoundError(f"{name} does not exist") from error
     except Exception as error:  # whatever the file system's own library raises
         raise RemoteError(f"{name} cannot be read: {reason(error)}") from error
-    if data[:64].lstrip().lower().startswith(_PAGE_STARTS):
+    if is_page(data):
         raise RemoteError(
             f"{name} cannot be read: the server answers with a web page; it wants a login, or the "
             "URL is that of a page and not of the data"

@@ -5,7 +5,6 @@ so its structure: a store made of them has the ids that are those of the Allen o
 """
 
 import csv
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +16,8 @@ from refspace.formats.nifti import read_header
 from refspace.formats.voxel_files import VoxelStream, naming
 from refspace.grid import Grid, spacing_of
 from refspace.remote.download import record_of
-from refspace.sources.source import AtlasParts, Request
+from refspace.sources.ccf import CITATION, LICENCE, ORIENTATION
+from refspace.sources.source import AtlasParts, Request, base_url
 from refspace.structure_tree import StructureTree
 from refspace.structure_tree.records import listing, structure_id
 
@@ -26,10 +26,6 @@ BASE_VARIABLE = "REFSPACE_ABC"
 NAME = "ccf_2020"
 RESOLUTION = 10
 RELEASE = "20230630"
-# Of all volumes of the CCF: not what the header of a file may say.
-ORIENTATION = "PIR"
-CITATION = "Wang et al. 2020, Cell 181(4), 936-953, https://doi.org/10.1016/j.cell.2020.04.007"
-LICENCE = "https://alleninstitute.org/legal/terms-use/"
 _OPTIONS = ("template", "release", "base")
 _IMAGES, _TABLES = "image_volumes/Allen-CCF-2020", "metadata/Allen-CCF-2020"
 _TERMS = "parcellation_term.csv"
@@ -111,8 +107,7 @@ def _check(request: Request) -> str:
 
 
 def _url(request: Request, path: str) -> str:
-    base = request.options.get("base") or os.environ.get(BASE_VARIABLE) or BASE
-    return f"{str(base).rstrip('/')}/{path}"
+    return f"{base_url(request.options.get('base'), BASE_VARIABLE, BASE)}/{path}"
 
 
 def _file(request: Request, path: str) -> Path:

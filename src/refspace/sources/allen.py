@@ -5,7 +5,6 @@ of structures are described at http://help.brain-map.org/display/api/RESTful+Mod
 """
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,8 @@ from refspace.formats.nrrd import read_header
 from refspace.formats.structures import parse_structures, read_structures
 from refspace.remote.download import Progress, record_of
 from refspace.sources.cache import Cache
-from refspace.sources.source import AtlasParts, Request
+from refspace.sources.ccf import CITATION, LICENCE, ORIENTATION
+from refspace.sources.source import AtlasParts, Request, base_url
 
 HOST = "https://api.brain-map.org"
 ARCHIVE = "http://download.alleninstitute.org/informatics-archive/current-release/mouse_ccf"
@@ -25,10 +25,6 @@ ARCHIVE_VARIABLE = "REFSPACE_ALLEN_ARCHIVE"
 VERSIONS = ("ccf_2015", "ccf_2016", "ccf_2017")
 RESOLUTIONS = (10, 25, 50, 100)
 TEMPLATES = ("average_template", "ara_nissl")
-# The files' headers say left-posterior-superior; their voxels run to posterior, inferior, right.
-ORIENTATION = "PIR"
-CITATION = "Wang et al. 2020, Cell 181(4), 936-953, https://doi.org/10.1016/j.cell.2020.04.007"
-LICENCE = "https://alleninstitute.org/legal/terms-use/"
 # Of files of the Allen Institute's own archive; another may have them in another encoding.
 _SHA256 = {
     f"{ARCHIVE}/annotation/ccf_2017/annotation_25.nrrd": (
@@ -204,7 +200,7 @@ class AllenFiles:
         'https://api.brain-map.org/api/v2/data/query.json?q=model::St'
         """
         query = quote(_QUERY.format(graph=graph_id), safe=":,$.=_")
-        return f"{_base(self.host, HOST_VARIABLE, HOST)}/api/v2/data/query.json?q={query}"
+        return f"{base_url(self.host, HOST_VARIABLE, HOST)}/api/v2/data/query.json?q={query}"
 
     def annotation_url(self, version: str, resolution: int) -> str:
         """URL of an annotation."""
@@ -224,7 +220,7 @@ class AllenFiles:
         return self._in_archive(f"annotation/{version}/structure_meshes/{structure_id}.obj")
 
     def _in_archive(self, path: str) -> str:
-        return f"{_base(self.archive, ARCHIVE_VARIABLE, ARCHIVE)}/{path}"
+        return f"{base_url(self.archive, ARCHIVE_VARIABLE, ARCHIVE)}/{path}"
 
     # ----- bringing them
 
@@ -306,10 +302,6 @@ class AllenFiles:
             check=check,
             remedies=[f"name another host by {option}= or {variable}"],
         )
-
-
-def _base(given: str | None, variable: str, default: str) -> str:
-    return (given or os.environ.get(variable) or default).rstrip("/")
 
 
 def _check_answer(path: Path, url: str, graph_id: int) -> None:

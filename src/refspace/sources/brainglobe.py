@@ -6,7 +6,6 @@ Facts about the bucket are from its reader, https://github.com/brainglobe/braing
 import configparser
 import difflib
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ from refspace.formats.directions import OPPOSITE
 from refspace.formats.structures import parse_structures
 from refspace.grid import Grid, parse_orientation, spacing_of
 from refspace.remote.objects import read_url
-from refspace.sources.source import AtlasParts, Request
+from refspace.sources.source import AtlasParts, Request, base_url
 from refspace.store import StoredAtlas, open_atlas
 from refspace.structure_tree import StructureTree
 from refspace.volume import labelled
@@ -99,13 +98,13 @@ def brainglobe(request: Request) -> AtlasParts:
 
 
 def _base(request: Request) -> str:
-    base = str(request.options.get("base") or os.environ.get(BASE_VARIABLE) or BASE)
+    base = base_url(request.options.get("base"), BASE_VARIABLE, BASE)
     if urlsplit(base).username is not None:
         raise SourceError(
             f"the base on {urlsplit(base).hostname} holds a user's name or password, which the "
             "store would keep; leave it out, and give storage_options="
         )
-    return base.rstrip("/")
+    return base
 
 
 def _name(request: Request) -> tuple[str, str | None]:

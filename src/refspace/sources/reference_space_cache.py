@@ -14,7 +14,6 @@ from refspace.formats.structures import read_structures
 from refspace.reference_space import ReferenceSpace
 from refspace.remote.download import Progress
 from refspace.sources.allen import (
-    ORIENTATION,
     AllenFiles,
     check_graph,
     check_resolution,
@@ -22,6 +21,7 @@ from refspace.sources.allen import (
     check_version,
 )
 from refspace.sources.cache import Cache
+from refspace.sources.ccf import ORIENTATION
 from refspace.sources.opening import fetch
 from refspace.structure_tree import StructureTree
 from refspace.structure_tree.records import structure_id as checked_id

@@ -1,5 +1,6 @@
 """What a source of atlases is asked for, what it gives, and which sources there are."""
 
+import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -112,6 +113,26 @@ class AtlasParts:
 
 
 Source: TypeAlias = Callable[[Request], AtlasParts]
+
+
+def base_url(given: object, variable: str, default: str) -> str:
+    """Where a source's files are, without a slash at the end.
+
+    Parameters
+    ----------
+    given
+        By whoever asks; None if by nobody.
+    variable
+        Environment variable that may name another place.
+    default
+        The place that counts otherwise.
+
+    Examples
+    --------
+    >>> base_url(None, "REFSPACE_NOWHERE", "https://example.org/atlases/")
+    'https://example.org/atlases'
+    """
+    return str(given or os.environ.get(variable) or default).rstrip("/")
 
 
 def source_names() -> list[str]:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 import zarr.abc.store
@@ -17,6 +17,9 @@ from refspace.errors import StoreError
 from refspace.remote.kept import KeptObjects
 from refspace.remote.objects import ENGINES, Objects, file_system, read_object, reason
 from refspace.store.zarr_view import ZarrView
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -132,11 +135,11 @@ class Location:
 
     def recall_all(self, keys: Sequence[str], version: str) -> list[bytes | None]:
         """Bytes of several objects, all asked for at the same time."""
-        return _at_once(functools.partial(self.recall, version=version), keys)
+        return at_once(functools.partial(self.recall, version=version), keys)
 
     def read_all(self, keys: Sequence[str]) -> dict[str, bytes | None]:
         """Bytes of several objects, all asked for at the same time, by name."""
-        return dict(zip(keys, _at_once(self.read, keys), strict=True))
+        return dict(zip(keys, at_once(self.read, keys), strict=True))
 
     def size(self, key: str) -> int:
         """Bytes of an object as it is stored.
@@ -179,11 +182,11 @@ class Location:
         )
 
 
-def _at_once(read: Callable[[str], bytes | None], keys: Sequence[str]) -> list[bytes | None]:
-    """What is read of several objects at the same time."""
-    pool = ThreadPoolExecutor(max(1, len(keys)))
+def at_once(read: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    """What is read of several things at the same time: a request is mostly waiting."""
+    pool = ThreadPoolExecutor(max(1, len(items)))
     try:
-        return list(pool.map(read, keys))
+        return list(pool.map(read, items))
     finally:
         # When one fails, or somebody interrupts, nobody wants to wait for the others.
         pool.shutdown(wait=False, cancel_futures=True)

@@ -6,7 +6,6 @@ import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from refspace.label_index import FIELDS, LabelIndex
 from refspace.remote.kept import trim
 from refspace.store import ome
 from refspace.store.datatree import find_level
-from refspace.store.location import Location
+from refspace.store.location import Location, at_once
 from refspace.store.metadata import FORMAT, ROOT, index_cells, metadata_digest, voxel_digest
 from refspace.store.staging import leftover_hint
 from refspace.store.stored_array import StoredArray
@@ -207,13 +206,12 @@ class StoredAtlas:
         sizes = tuple((str(dim), count) for dim, count in volume.sizes.items())
         if (number, sizes) not in self._known_centres:
 
-            def read(dim: str, count: int) -> NDArray[Any]:
+            def read(size: tuple[str, int]) -> NDArray[Any]:
+                dim, count = size
                 return self._small_array(f"s{number}/{dim}", (count,), np.float64)
 
-            # At the same time, and once for all volumes: a request is mostly waiting.
-            with ThreadPoolExecutor(len(sizes)) as pool:
-                centres = pool.map(read, *zip(*sizes, strict=True))
-                self._known_centres[number, sizes] = list(centres)
+            # Once for all volumes.
+            self._known_centres[number, sizes] = at_once(read, sizes)
         known = zip(sizes, self._known_centres[number, sizes], strict=True)
         return {dim: (dim, centres, volume[dim].attrs) for (dim, _), centres in known}
 
