@@ -245,5 +245,5 @@ def test_mode_of_noise_in_batches(monkeypatch):
     noise = np.random.default_rng(0).integers(0, 5, (12, 10, 8)).astype("u4")
     pairs = [(np.arange(n).reshape(-1, 2), np.ones((n // 2, 2), np.int64)) for n in noise.shape]
     whole = runs.mode(noise, pairs)
-    monkeypatch.setattr(runs, "_GATHERED", 20)
+    monkeypatch.setattr("refspace.runs.modes._GATHERED", 20)
     np.testing.assert_array_equal(runs.mode(noise, pairs), whole)
