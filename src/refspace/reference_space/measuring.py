@@ -13,9 +13,7 @@ from refspace.errors import AnnotationError
 from refspace.grid import Hemisphere
 from refspace.ops.counts import count_labels
 from refspace.reference_space.sides import Sided
-from refspace.structure_tree import StructureTree
-
-BACKGROUND = 0
+from refspace.structure_tree import BACKGROUND, StructureTree
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from refspace.formats.itksnap import renumber, write_label_description
 from refspace.formats.nrrd import write_nrrd
 from refspace.ops.relabel import Color, colors, narrow, relabel
 from refspace.reference_space.masking import Masking
-from refspace.reference_space.measuring import BACKGROUND
+from refspace.structure_tree import BACKGROUND
 
 BLACK = (0, 0, 0)
 MAGENTA = (255, 0, 255)

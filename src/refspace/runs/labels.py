@@ -162,7 +162,7 @@ def relabel(
     return spread.reshape(block.shape + values.shape[1:])
 
 
-def find(labels: Labels, ids: Labels) -> NDArray[np.intp]:
+def find(labels: NDArray[np.integer[Any]], ids: NDArray[np.integer[Any]]) -> NDArray[np.intp]:
     """Position of each label among sorted ids, or their number where it is not among them."""
     positions = np.searchsorted(ids, labels)
     if ids.size:
