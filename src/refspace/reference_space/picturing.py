@@ -16,7 +16,7 @@ from refspace.files import replacing
 from refspace.formats.itksnap import renumber, write_label_description
 from refspace.formats.nrrd import write_nrrd
 from refspace.ops.relabel import Color, colors, narrow, relabel
-from refspace.reference_space.masking import Masking
+from refspace.reference_space.checking import Checking
 from refspace.structure_tree import BACKGROUND
 
 BLACK = (0, 0, 0)
@@ -24,7 +24,7 @@ MAGENTA = (255, 0, 255)
 _ITKSNAP_ATTRS = {"long_name": "ITK-SNAP label"}
 
 
-class Picturing(Masking):
+class Picturing(Checking):
     """Slices, and label files for ITK-SNAP."""
 
     # ----- slices
