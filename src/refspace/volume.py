@@ -478,11 +478,30 @@ def _chunked(data: Any) -> dask.array.Array:
     slowest = int(np.argmax(np.abs(data.strides)))
     layers = max(1, _SLAB_BYTES * data.shape[slowest] // data.nbytes)
     cut = [layers if axis == slowest else -1 for axis in range(data.ndim)]
-    chunks = dask.array.core.normalize_chunks(cut, data.shape)
+    return views(data, dask.array.core.normalize_chunks(cut, data.shape), "annotation")
+
+
+def views(data: NDArray[Any], chunks: Sequence[Sequence[int]], name: str) -> dask.array.Array:
+    """Dask array whose blocks are views of an array in memory.
+
+    Parameters
+    ----------
+    data
+        The array.
+    chunks
+        Sizes of the blocks along each axis.
+    name
+        What the blocks are called in the graph.
+
+    Examples
+    --------
+    >>> views(np.arange(5), ((3, 2),), "numbers").blocks[1].compute()
+    array([3, 4])
+    """
     # Hashed in memory order: dask's own token copies an array that is not C-contiguous.
-    name = f"annotation-{tokenize(data.ravel(order='K'), data.shape, data.strides)}"
+    name = f"{name}-{tokenize(data.ravel(order='K'), data.shape, data.strides, chunks)}"
     # dask.array.from_array would copy the array, and into C order.
     parts = dask.array.core.slices_from_chunks(chunks)
     keys = [(name, *index) for index in np.ndindex(*map(len, chunks))]
-    views = {key: data[part] for key, part in zip(keys, parts, strict=True)}
-    return dask.array.Array(views, name, chunks, dtype=data.dtype)
+    blocks = {key: data[part] for key, part in zip(keys, parts, strict=True)}
+    return dask.array.Array(blocks, name, chunks, dtype=data.dtype)

@@ -108,23 +108,31 @@ class LabelIndex(Value):
         )
 
     @cached_property
-    def _totals(self) -> NDArray[np.int64]:
-        """The table of the array as one chunk: a column per label."""
+    def totals(self) -> NDArray[np.int64]:
+        """Table of the array as one chunk: a column per label, sorted; the rows are `FIELDS`.
+
+        Examples
+        --------
+        >>> from refspace.label_index import chunk_rows
+        >>> rows = [chunk_rows(np.full((1, 1, 2), 7, "u4"), n, (0, 0, 2 * n)) for n in range(3)]
+        >>> LabelIndex.from_rows((1, 1, 6), ((1,), (1,), (2, 2, 2)), rows).totals.T
+        array([[ 0,  7,  6,  0,  0,  0,  1,  1,  6,  0,  0, 15]])
+        """
         return self.coarsen([[count] for count in self.shape]).table
 
     @cached_property
     def _columns(self) -> dict[int, int]:
-        """Where each label is in `_totals`."""
-        return {label: column for column, label in enumerate(self._totals[LABEL].tolist())}
+        """Where each label is in `totals`."""
+        return {label: column for column, label in enumerate(self.totals[LABEL].tolist())}
 
     def _of(self, labels: Iterable[int]) -> NDArray[np.int64]:
-        """Columns of `_totals` of those labels that occur, each once."""
+        """Columns of `totals` of those labels that occur, each once."""
         columns = sorted({self._columns[label] for label in labels if label in self._columns})
-        return self._totals[:, columns]
+        return self.totals[:, columns]
 
     def counts(self) -> dict[int, int]:
         """Number of voxels of each label, background included; the labels ascend."""
-        return dict(zip(self._columns, self._totals[COUNT].tolist(), strict=True))
+        return dict(zip(self._columns, self.totals[COUNT].tolist(), strict=True))
 
     def extent(self, labels: Iterable[int]) -> tuple[Corner, Corner] | None:
         """Bounding box of all voxels that have one of some labels.

@@ -62,15 +62,28 @@ def downsample(
     if method == "mode":
         data = _mode(annotation.data, ratios, target.shape)
     elif method == "nearest":
-        data = _take(annotation.data, [*map(_nearest, grid.shape, target.shape, ratios)])
+        data = take(annotation.data, [*map(_nearest, grid.shape, target.shape, ratios)])
     else:
-        data = _take(annotation.data, [*map(_endpoints, grid.shape, target.shape)])
+        data = take(annotation.data, [*map(_endpoints, grid.shape, target.shape)])
         data = _without_overrun(data, grid.shape)
     return labelled(data, target, str(annotation.name), annotation.attrs)
 
 
-def _take(data: dask.array.Array, index: Sequence[NDArray[np.intp]]) -> dask.array.Array:
-    """Voxels at the crossings of one rising index per axis."""
+def take(data: dask.array.Array, index: Sequence[NDArray[np.intp]]) -> dask.array.Array:
+    """Voxels at the crossings of one rising index per axis; lazy.
+
+    Parameters
+    ----------
+    data
+        Array, of any number of axes.
+    index
+        Indices along each axis, none smaller than the one before.
+
+    Examples
+    --------
+    >>> take(dask.array.arange(5, chunks=2), [np.array([0, 0, 3])]).compute()
+    array([0, 0, 3])
+    """
     cuts, source = zip(
         *(
             _common_cuts(_bounds(_finer(chunks, Fraction(count, taken.size))), taken)
@@ -84,7 +97,7 @@ def _take(data: dask.array.Array, index: Sequence[NDArray[np.intp]]) -> dask.arr
         cuts=cuts,
         source=source,
         chunks=tuple(map(_sizes, cuts)),
-        meta=np.empty((0, 0, 0), data.dtype),
+        meta=np.empty((0,) * data.ndim, data.dtype),
     )
     return result
 

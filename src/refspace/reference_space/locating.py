@@ -1,7 +1,210 @@
 """Verbs that bring points and regions together."""
 
+import functools
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from dask.base import is_dask_collection
+
+from refspace.ops.borders import array_of
+from refspace.ops.points import (
+    MISSING,
+    OUTSIDE,
+    Lookup,
+    axes_of,
+    codes_of_table,
+    is_table,
+    last_axis,
+)
+from refspace.ops.tally import densities, nameless, tally
+from refspace.ops.totals import geometry, label_totals
 from refspace.reference_space.aggregating import Aggregating
+from refspace.reference_space.parcelling import labels_of, names_of
+from refspace.reference_space.tables import table_of
+from refspace.structure_tree import Level, Parcellation
+from refspace.volume import HEMISPHERES
+
+_ATTRS = {
+    "long_name": "structure",
+    "flag_values": [0, OUTSIDE, MISSING],
+    "flag_meanings": "no_structure outside missing",
+}
+_OTHERS = {
+    "unassigned": "points in voxels of no region",
+    "outside": "points outside the volume",
+    "missing": "points with a position that is NaN or infinite",
+    "no_hemisphere": "points of regions in neither hemisphere",
+}
 
 
 class Locating(Aggregating):
     """Structures of points, and points of structures."""
+
+    def structure_at(
+        self,
+        points: Any,
+        structures: Any = None,
+        *,
+        level: Level | None = None,
+        structure_set: int | Sequence[int] | None = None,
+        columns: Sequence[Hashable] | None = None,
+    ) -> Any:
+        """Structure of the voxel that holds each of many points.
+
+        Of points in memory no more than the blocks that hold any are read, each once; and none that
+        is known to be of one region. Of lazy points each partition is looked up for itself: the
+        blocks that it touches are read once for each partition.
+
+        Parameters
+        ----------
+        points
+            Positions in µm, in the coordinates of the annotation. An array of shape (n, 3), NumPy
+            or dask, in the order of its axes. Or a DataArray with a dim of length 3, whose labels
+            are ``ap``, ``dv`` and ``ml`` in any order, or which has none and is in the order of the
+            axes. Or a table, of pandas or dask, with columns of these names.
+        structures, level, structure_set
+            As for `parcellation`, where other regions are asked for than the labels themselves. A
+            point in several regions is in the nearest.
+        columns
+            Columns of the table that hold the positions along the annotation's axes, in their
+            order.
+
+        Returns
+        -------
+        xarray.DataArray, pandas.Series or dask.dataframe.Series
+            int64: the label of the region, an integer from 1, where texts are numbered as `relabel`
+            does; 0 where there is none, -1 where the point is outside the volume, -2 where a
+            position is NaN or infinite. Of an array a DataArray over ``point``, or over the other
+            dims of a DataArray, lazy. Of a table a Series with its index, lazy if the table is.
+            Attributes ``flag_values`` and ``flag_meanings`` say what the codes mean, ``regions``
+            which texts are numbered.
+
+        Raises
+        ------
+        GridError
+            If the points have another shape, other columns, or are no real numbers.
+        OntologyError, StructureNotFoundError
+            As for `parcellation`.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> points = np.array([[5100, 1500, 3300], [0, 0, 0], [-5, 0, 0]])
+        >>> space.structure_at(points).values
+        array([577,   0,  -1])
+        >>> space.structure_at(points, ["Isocortex", "TH"]).values
+        array([315,   0,  -1])
+        """
+        lookup, attrs = self._lookup(), dict[str, Any](_ATTRS)
+        if structures is not None or level is not None or structure_set is not None:
+            regions = self.parcellation(structures, level=level, structure_set=structure_set)
+            labels = labels_of(regions)
+            values = {i: labels[number] for i, number in regions.owners.items()}
+            table = np.array(sorted(values.items()), np.int64).reshape(-1, 2).T
+            lookup = replace(lookup, table=table)
+            attrs |= names_of(regions)
+        if is_table(points):
+            return _of_table(points, lookup, columns, attrs)
+        points = last_axis(points, self.grid.dims)
+        *dims, axis = points.dims
+        coords = {name: c for name, c in points.coords.items() if axis not in c.dims}
+        codes = lookup.of(axes_of(points, self.grid.dims, columns))
+        return xr.DataArray(codes, coords, dims, "structure", attrs)
+
+    def count_points(
+        self,
+        points: Any,
+        structures: Any = None,
+        *,
+        level: Level | None = None,
+        structure_set: int | Sequence[int] | None = None,
+        by_hemisphere: bool = False,
+        columns: Sequence[Hashable] | None = None,
+    ) -> xr.Dataset:
+        """Number and density of points in structures, as a table.
+
+        Parameters
+        ----------
+        points, columns
+            As for `structure_at`.
+        structures, level, structure_set
+            As for `parcellation`; all structures with their subtrees if none is given.
+        by_hemisphere
+            Whether to count the hemispheres apart. A point is in that of its voxel.
+
+        Returns
+        -------
+        xarray.Dataset
+            Over ``structure``, and ``hemisphere`` if asked for, lazy: ``points``, how many are in
+            the region; ``density``, points per mm³ of the region, NaN where it has no voxels. What
+            is in no region are numbers for themselves: ``unassigned``, points in voxels of no
+            region; ``outside`` the volume; and ``missing``, those with a position that is NaN or
+            infinite. Of hemispheres, ``no_hemisphere``: points in voxels of regions that are in
+            neither.
+
+        Raises
+        ------
+        GridError, OntologyError, StructureNotFoundError
+            As for `structure_at`.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> cells = np.array([[5100, 1500, 3300], [5200, 1500, 3300], [0, 0, 0]])
+        >>> table = space.count_points(cells, ["Isocortex", "SSp", "TH"]).compute()
+        >>> table.points.values, int(table.unassigned)
+        (array([2, 2, 0]), 1)
+        """
+        regions = self.parcellation(structures, level=level, structure_set=structure_set)
+        members = np.unique(regions.members)
+        # Labels of no region are all one: where there are only such, nothing is read.
+        lookup = replace(self._lookup(), table=np.stack((members, members)))
+        if by_hemisphere:
+            own = self.hemispheres.data.rechunk(self._annotation.data.chunks)
+            lookup = replace(lookup, sides=own)
+        if not is_table(points):
+            points = last_axis(points, self.grid.dims)
+        codes = lookup.of(axes_of(points, self.grid.dims, columns))
+        sides = HEMISPHERES if by_hemisphere else {None: 0}
+        found, others = tally(codes, regions, [*sides.values()])
+        density = densities(found, [self._part(side)._volumes_of(regions) for side in sides])
+        dims: Any = ("structure", "hemisphere")
+        if not by_hemisphere:
+            dims, found, density = "structure", found[:, 0], density[:, 0]
+        variables = {"points": (dims, found), "density": (dims, density, {"units": "mm-3"})}
+        rest = {name: ((), number, {"long_name": _OTHERS[name]}) for name, number in others.items()}
+        table = table_of(regions, variables | rest)
+        return table.assign_coords(hemisphere=[*sides]) if by_hemisphere else table
+
+    def _lookup(self) -> Lookup:
+        """Look-up of the labels of voxels."""
+        return Lookup(self._grid, self._annotation.data, self._block_labels)
+
+    def _volumes_of(self, regions: Parcellation) -> Any:
+        """mm³ of each region: values where they are known, else lazy."""
+        measure = functools.partial(geometry, regions=nameless(regions), grid=self.grid)
+        if (index := self._known_index()) is not None:
+            return measure(index.totals)[1]
+        members = np.unique(regions.members).tolist()
+        table = label_totals(self._annotation, self._block_labels, members)
+        return array_of(table, measure, (11, len(regions)), np.float64)[1]
+
+
+def _of_table(
+    points: Any, lookup: Lookup, columns: Sequence[Hashable] | None, attrs: Mapping[str, Any]
+) -> Any:
+    """Codes of the points of a table, as a Series."""
+    axes_of(points, lookup.grid.dims, columns)  # raises where they are none
+    if is_dask_collection(points):
+        meta = pd.Series([], dtype=np.int64, name="structure")
+        series = points.map_partitions(codes_of_table, lookup.shared, columns, meta=meta)
+    else:
+        series = codes_of_table(points, lookup, columns)
+    series.attrs.update(attrs)
+    return series

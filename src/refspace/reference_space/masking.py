@@ -1,4 +1,4 @@
-"""Verbs that tell inside from outside: masks, crops, coverage."""
+"""Verbs that tell inside from outside: masks, and the space cropped to structures."""
 
 import functools
 import math
@@ -17,7 +17,7 @@ from refspace.errors import GridError
 from refspace.formats.nrrd import write_nrrd
 from refspace.grid import Hemisphere
 from refspace.label_index import MIXED
-from refspace.ops.relabel import coverage, mask
+from refspace.ops.relabel import mask
 from refspace.ops.sides import keep
 from refspace.reference_space.measuring import Measuring
 from refspace.volume import HEMISPHERES
@@ -55,7 +55,7 @@ class ReadPlan:
 
 
 class Masking(Measuring):
-    """Masks of structures, the space cropped to them, and what they cover."""
+    """Masks of structures, and the space cropped to them."""
 
     # ----- masks
 
@@ -207,73 +207,6 @@ class Masking(Measuring):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_nrrd(path, fn())
         return structure_id
-
-    def check_coverage(
-        self, structure_ids: Any, domain_mask: Any, *, hemisphere: Hemisphere | None = None
-    ) -> xr.DataArray:
-        """Compare the union of some structures with the domain that they should cover.
-
-        Parameters
-        ----------
-        structure_ids
-            The structures, with their descendants.
-        domain_mask
-            Array of the annotation's shape, not 0 in the domain.
-        hemisphere
-            ``"left"`` or ``"right"``, where the two are to be compared there alone.
-
-        Returns
-        -------
-        xarray.DataArray
-            int8: 1 where a voxel of the domain is missing, -1 where one is in excess, else 0; lazy.
-
-        Raises
-        ------
-        GridError
-            If the domain has another shape or place, or there is no such hemisphere.
-
-        Examples
-        --------
-        >>> import refspace
-        >>> space = refspace.phantom(resolution=200)
-        >>> cortex = space.make_structure_mask("Isocortex")
-        >>> int(space.check_coverage("VISp", cortex).min())  # the rest is missing, none in excess
-        0
-        """
-        covered = self.make_structure_mask(structure_ids, hemisphere=hemisphere)
-        compared = coverage(covered, domain_mask)
-        return compared if hemisphere is None else self._only(compared, hemisphere)
-
-    def validate_structures(
-        self, structure_ids: Any, domain_mask: Any, *, hemisphere: Hemisphere | None = None
-    ) -> list[Any]:
-        """Check that some structures cover a domain, each part of it once.
-
-        Parameters
-        ----------
-        structure_ids, domain_mask, hemisphere
-            As for `check_coverage`.
-
-        Returns
-        -------
-        list
-            Ids among the structures that are ancestors of others among them, and the result of
-            `check_coverage`.
-
-        Examples
-        --------
-        >>> import refspace
-        >>> space = refspace.phantom(resolution=200)
-        >>> cortex = space.make_structure_mask("Isocortex")
-        >>> space.validate_structures(["Isocortex", "VISp"], cortex)[0]
-        {315}
-        """
-        if isinstance(structure_ids, Iterator):
-            structure_ids = list(structure_ids)  # asked twice
-        overlaps = self.structure_tree.has_overlaps(structure_ids)
-        # As AllenSDK calls it where no hemisphere is asked for: subclasses may not know of any.
-        part = {} if hemisphere is None else {"hemisphere": hemisphere}
-        return [overlaps, self.check_coverage(structure_ids, domain_mask, **part)]
 
     # ----- parts
 

@@ -1,4 +1,4 @@
-"""Verbs that measure: counts, volumes, boxes, centroids, and what is wrong with the volume."""
+"""Verbs that measure: counts, volumes, boxes, centroids."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from refspace.errors import AnnotationError
@@ -30,38 +29,6 @@ class Bounds:
 
     voxels: Mapping[str, slice]
     positions: Mapping[str, tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class Validation:
-    """What an annotation and its ontology have not in common.
-
-    Parameters
-    ----------
-    unknown
-        Ids that the volume holds and the tree does not know, in the order of the ids: column
-        ``voxels``, and ``start`` and ``stop``, the corners of their bounding box in µm.
-    unassigned
-        Ids of the structures that have no voxel, neither themselves nor in their subtree.
-    structure_count
-        Number of structures.
-    """
-
-    unknown: pd.DataFrame
-    unassigned: tuple[int, ...]
-    structure_count: int
-
-    @property
-    def ok(self) -> bool:
-        """Whether the tree knows every id of the volume."""
-        return self.unknown.empty
-
-    def __str__(self) -> str:
-        without = f"{len(self.unassigned)} of {self.structure_count} structures have no voxels"
-        if self.ok:
-            return f"every id of the volume is known; {without}"
-        voxels = int(self.unknown["voxels"].sum())
-        return f"{voxels} voxels hold ids that the structures lack:\n{self.unknown}\n{without}"
 
 
 class Measuring(Sided):
@@ -221,46 +188,9 @@ class Measuring(Sided):
             self._structure_tree = StructureTree(assigned)
         return assigned
 
-    def validate(self) -> Validation:
-        """Compare the ids of the volume with those of the tree.
-
-        Returns
-        -------
-        Validation
-            Unknown ids and where they are, and structures without voxels; its text is a report.
-            From the label index, without reading a voxel where it is stored.
-
-        Examples
-        --------
-        >>> import refspace
-        >>> print(refspace.phantom(resolution=200).validate())
-        every id of the volume is known; 16 of 488 structures have no voxels
-        """
-        index, unknown = self.label_index, self._unknown_ids()
-        corners = [self._corners(index.extent([i])) for i in unknown]
-        table = pd.DataFrame(
-            {
-                "voxels": [self._label_counts[i] for i in unknown],
-                "start": [start for start, _ in corners],
-                "stop": [stop for _, stop in corners],
-            },
-            index=pd.Index(unknown, dtype=np.int64, name="id"),
-        )
-        # The map may be older than the tree.
-        ids = self.structure_tree.node_ids()
-        unassigned = tuple(i for i in ids if not self.total_voxel_map[i])
-        return Validation(table, unassigned, len(self.structure_tree))
-
     def _unknown_ids(self) -> list[int]:
         """Labels of the volume that the tree does not know."""
         return [i for i in self._label_counts if i != BACKGROUND and i not in self.structure_tree]
-
-    def _corners(
-        self, box: tuple[Sequence[int], Sequence[int]] | None
-    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Corners of a box of voxels in µm."""
-        crop = self.grid.crop(*box) if box else self.grid
-        return crop.origin, tuple(o + e for o, e in zip(crop.origin, crop.extent, strict=True))
 
     # ----- places
 

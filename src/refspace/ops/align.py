@@ -1,0 +1,204 @@
+"""Images and annotations brought onto one grid, each voxel of the image with its label."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from refspace.errors import AnnotationError, GridError
+from refspace.grid import Grid
+from refspace.ops.resample import take
+from refspace.volume import grid_of, reorient, views
+
+_KINDS = "buif"
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """An image and the labels of its voxels.
+
+    Parameters
+    ----------
+    image
+        Over its leading dims, then the axes of the labels; dask-backed.
+    labels
+        Annotation on the grid of the image, where both are; dask-backed.
+    box
+        The part of the annotation that the labels are; None if they are resampled.
+    """
+
+    image: xr.DataArray
+    labels: xr.DataArray
+    box: tuple[slice, ...] | None
+
+
+def as_image(image: Any, annotation: xr.DataArray, name: str = "image") -> xr.DataArray:
+    """Make a DataArray with coordinates of an image.
+
+    Parameters
+    ----------
+    image
+        Array of the annotation's shape, which other axes may come before; or a DataArray over its
+        dims and others, with or without coordinates.
+    annotation
+        Volume with coordinates, on whose grid an image without them is.
+    name
+        What the image is called in errors.
+
+    Returns
+    -------
+    xarray.DataArray
+        The axes of space are its last ones.
+
+    Raises
+    ------
+    GridError
+        If its axes or its shape do not fit.
+    AnnotationError
+        If it does not hold real numbers.
+
+    Examples
+    --------
+    >>> from refspace.volume import labelled
+    >>> annotation = labelled(np.zeros((1, 1, 2), "u4"), Grid((1, 1, 2), (10, 10, 10)))
+    >>> as_image(np.zeros((3, 1, 1, 2)), annotation).dims
+    ('dim_0', 'ap', 'dv', 'ml')
+    """
+    if not isinstance(image, np.ndarray | dask.array.Array | xr.DataArray):
+        raise GridError(f"the {name} is a {type(image).__name__}; give an array or a DataArray")
+    if image.dtype.kind not in _KINDS:
+        raise AnnotationError(f"the {name} has dtype {image.dtype}; give real numbers")
+    dims = annotation.dims
+    if isinstance(image, xr.DataArray):
+        turned = _transposed(image, dims, name)
+        if set(dims) <= set(turned.coords):
+            return turned
+        image = image.transpose(..., *dims)
+    if image.ndim < len(dims) or image.shape[-len(dims) :] != annotation.shape:
+        raise GridError(
+            f"the {name} has shape {image.shape}; the annotation {annotation.shape}: give one of "
+            "that shape, other axes first, or a DataArray with coordinates in µm"
+        )
+    if not isinstance(image, xr.DataArray):
+        before = [f"dim_{n}" for n in range(image.ndim - len(dims))]
+        image = xr.DataArray(image, dims=(*before, *dims))
+    placed: xr.DataArray = image.assign_coords({dim: annotation[dim] for dim in dims})
+    return placed
+
+
+def _transposed(image: xr.DataArray, dims: Sequence[Hashable], name: str) -> xr.DataArray:
+    if not set(dims) <= set(image.dims):
+        raise GridError(
+            f"the {name} has dims {', '.join(map(str, image.dims))}; rename its axes to "
+            f"{', '.join(map(str, dims))}, which may come after others"
+        )
+    stated = [str(dim) for dim in dims if dim in image.coords]
+    if stated and len(stated) < len(dims):
+        raise GridError(
+            f"the {name} has coordinates along {', '.join(stated)} alone; give those of all axes, "
+            "or drop them where it is on the grid of the annotation"
+        )
+    own = [dim for dim in image.dims if dim in dims]
+    return image.transpose(..., *own)
+
+
+def align(annotation: xr.DataArray, image: xr.DataArray, name: str = "image") -> Aligned:
+    """Give each voxel of an image the label at its centre.
+
+    Parameters
+    ----------
+    annotation
+        Labels with coordinates, dask-backed.
+    image
+        Image, as `as_image` gives it, on the grid of the annotation or a part of it, or on a
+        coarser or finer one, turned in any way. What lies outside the annotation is left out.
+    name
+        What the image is called in errors.
+
+    Raises
+    ------
+    GridError
+        If the image lies elsewhere.
+
+    Examples
+    --------
+    >>> from refspace.volume import labelled
+    >>> data = dask.array.from_array(np.array([[[5, 7]]], "u4"))
+    >>> annotation = labelled(data, Grid((1, 1, 2), (10, 10, 10)))
+    >>> finer = labelled(np.array([[[1.0, 2, 3, 4]]]), Grid((1, 1, 4), (10, 10, 5)))
+    >>> align(annotation, finer).labels.values
+    array([[[5, 5, 7, 7]]], dtype=uint32)
+    """
+    grid = grid_of(annotation)
+    image, own = _turned(image, grid)
+    inside, index = zip(*(_voxels_of(grid, own, dim, name) for dim in grid.dims), strict=True)
+    image = image.isel(dict(zip(grid.dims, inside, strict=True)))
+    box = tuple(slice(int(i[0]), int(i[-1]) + 1) for i in index)
+    labels = annotation.isel(dict(zip(grid.dims, box, strict=True)))
+    if all((np.diff(i) == 1).all() for i in index):
+        return Aligned(_in_blocks(image, labels), labels, box)
+    data = take(labels.data, [i - i[0] for i in index])
+    labels = xr.DataArray(data, image.coords, grid.dims)
+    return Aligned(_in_blocks(image, labels), labels, None)
+
+
+def _turned(image: xr.DataArray, grid: Grid) -> tuple[xr.DataArray, Grid]:
+    """Image with its axes in the order and the directions of a grid, and its own grid."""
+    before = [dim for dim in image.dims if dim not in grid.dims]
+    first = image.isel(dict.fromkeys(before, 0), drop=True)
+    own = grid_of(first)
+    if own.orientation == grid.orientation:
+        return image, own
+    turned = reorient(first, grid.orientation)
+    flips = {d: slice(None, None, -1) for d in grid.dims if turned[d][0] != first[d][0]}
+    coords = {dim: turned[dim] for dim in grid.dims}
+    image = image.transpose(..., *grid.dims).isel(flips).assign_coords(coords)
+    return image, own.reorient(grid.orientation)
+
+
+def _voxels_of(grid: Grid, own: Grid, dim: str, name: str) -> tuple[slice, NDArray[np.intp]]:
+    """Voxels of an image that are in the annotation along an axis, and those that hold them."""
+    axis = grid.axis(dim)
+    origin, step = grid.origin[axis], grid.spacing[axis]
+    centres = own.coordinates(dim)
+    # As `Grid.index` has it.
+    index = np.floor(np.round((centres - origin) / step, 9)).astype(np.intp)
+    inside = np.flatnonzero((index >= 0) & (index < grid.shape[axis]))
+    if not inside.size:
+        raise GridError(
+            f"the {name} lies elsewhere: its {dim} runs from {centres[0]:g} to {centres[-1]:g} µm, "
+            f"that of the annotation from {origin:g} to {origin + grid.extent[axis]:g}; give its "
+            "coordinates in the same space, or the bare array where it is on the same grid"
+        )
+    return slice(int(inside[0]), int(inside[-1]) + 1), index[inside]
+
+
+def _in_blocks(image: xr.DataArray, labels: xr.DataArray) -> xr.DataArray:
+    """Image as a dask array, cut as the labels are where it was none."""
+    if image.chunks is not None:
+        return image
+    if image.variable._in_memory:
+        before = [(n,) for n in image.shape[:-3]]
+        return image.copy(data=views(image.values, (*before, *labels.data.chunks), "image"))
+    sizes = dict(zip(labels.dims, labels.data.chunks, strict=True))
+    return image.chunk({dim: sizes.get(dim, 1) for dim in image.dims})
+
+
+def common_chunks(arrays: Sequence[dask.array.Array]) -> tuple[tuple[int, ...], ...]:
+    """Chunks along the last three axes, cut wherever those of one of several arrays are.
+
+    Examples
+    --------
+    >>> arrays = [dask.array.zeros((1, 1, 6), chunks=(1, 1, n)) for n in (4, 3)]
+    >>> common_chunks(arrays)
+    ((1,), (1,), (3, 1, 2))
+    """
+    chunks = []
+    for sizes in zip(*(array.chunks[-3:] for array in arrays), strict=True):
+        cuts = {0}.union(*(np.cumsum(each).tolist() for each in sizes))
+        chunks.append(tuple(np.diff(sorted(cuts)).tolist()))
+    return tuple(chunks)

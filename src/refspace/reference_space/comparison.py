@@ -1,0 +1,247 @@
+"""What differs between two volumes."""
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from dask.delayed import Delayed
+from numpy.typing import NDArray
+
+from refspace import runs
+from refspace.errors import StructureNotFoundError
+from refspace.structure_tree import BACKGROUND, Level, Parcellation, Region, StructureTree
+from refspace.structure_tree.simple_tree import as_list
+
+# Rows of a table that a report shows.
+_SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """Two volumes on the same grid, voxel by voxel.
+
+    Nothing is read until something is asked; the first question reads each volume once, and what
+    was found is remembered.
+
+    Parameters
+    ----------
+    structure_tree, other_tree
+        The structures of the one volume and of the other; each is rolled up by its own tree.
+    voxel_volume
+        mm³ of a voxel.
+    pairs
+        Counts of the pairs of ids at the same places, lazy.
+    """
+
+    structure_tree: StructureTree
+    other_tree: StructureTree
+    voxel_volume: float
+    pairs: Delayed
+
+    @functools.cached_property
+    def confusion(self) -> pd.DataFrame:
+        """Pairs of ids at the same places: ``label``, ``other``, ``voxels``; the most voxels first.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=400)
+        >>> found = space.compare(space).confusion
+        >>> bool((found.label == found.other).all())
+        True
+        """
+        table: pd.DataFrame = self.pairs.compute()
+        return table
+
+    @property
+    def changed_voxels(self) -> int:
+        """Number of voxels that have different ids."""
+        table = self.confusion
+        return int(table.voxels[table.label != table.other].sum())
+
+    @property
+    def agreement(self) -> float:
+        """Share of all voxels, those outside too, that have equal ids."""
+        return 1 - self.changed_voxels / int(self.confusion.voxels.sum())
+
+    @property
+    def only_here(self) -> tuple[int, ...]:
+        """Ids that the one volume holds and the other does not."""
+        return self._only("label", "other")
+
+    @property
+    def only_other(self) -> tuple[int, ...]:
+        """Ids that the other volume holds and the one does not."""
+        return self._only("other", "label")
+
+    def _only(self, there: str, missing: str) -> tuple[int, ...]:
+        ids = np.setdiff1d(self.confusion[there], self.confusion[missing])
+        return tuple(ids[ids != BACKGROUND].tolist())
+
+    @functools.cached_property
+    def structures(self) -> xr.Dataset:
+        """What `at` says of every structure of both trees.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=400)
+        >>> float(space.compare(space).structures.dice.sel(structure=385))
+        1.0
+        """
+        return self.at()
+
+    def at(
+        self,
+        structures: Any = None,
+        *,
+        level: Level | None = None,
+        structure_set: int | Sequence[int] | None = None,
+    ) -> xr.Dataset:
+        """Compare regions: how large they are in both volumes, and how far they agree.
+
+        Parameters
+        ----------
+        structures, level, structure_set
+            As for `parcellation`; of each tree. Structures may be in one tree alone.
+
+        Returns
+        -------
+        xarray.Dataset
+            Over ``structure``: ``voxels`` and ``other_voxels`` of the regions, and those they have
+            in ``common``; ``dice`` and ``jaccard``, NaN where both are empty; ``volume`` and
+            ``other_volume`` in mm³, and ``change`` of the volume relative to the first.
+
+        Raises
+        ------
+        OntologyError
+            As for `parcellation`, of either tree.
+        StructureNotFoundError
+            If a structure is in neither tree.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=400)
+        >>> table = space.compare(space).at(level=2)
+        >>> bool((table.voxels == table.common).all())
+        True
+        """
+        chosen = self._resolved(structures)
+        one, other = (
+            Parcellation.of(tree, _within(tree, chosen), level=level, structure_set=structure_set)
+            for tree in (self.structure_tree, self.other_tree)
+        )
+        regions = tuple(dict.fromkeys((*one.regions, *other.regions)))
+        inside = _inside(one, regions, self.confusion.label)
+        other_inside = _inside(other, regions, self.confusion.other)
+        counts, sizes = self.confusion.voxels.to_numpy(), np.zeros((3, len(regions)), np.int64)
+        # One region at a time: all of them by all pairs may be too much.
+        for number, (here, there) in enumerate(zip(inside, other_inside, strict=True)):
+            sizes[:, number] = [counts[part].sum() for part in (here, there, here & there)]
+        voxels, others, common = sizes
+        variables = _measures(voxels, others, common, self.voxel_volume)
+        return xr.Dataset(variables, _names(regions, one, other))
+
+    def _resolved(self, structures: Any) -> Any:
+        """Ids of structures, which either tree may know; of a mapping, its keys."""
+        if structures is None:
+            return None
+        if isinstance(structures, Mapping):
+            return {i: label for s, label in structures.items() for i in self._resolved([s])}
+        ids = []
+        for structure in as_list(structures):
+            try:
+                ids += self.structure_tree.resolve([structure])
+            except StructureNotFoundError:
+                ids += self.other_tree.resolve([structure])
+        return ids
+
+    def __repr__(self) -> str:
+        return (
+            f"<Comparison of a volume of {len(self.structure_tree)} structures with one of "
+            f"{len(self.other_tree)}>"
+        )
+
+    def __str__(self) -> str:
+        """Report of what differs."""
+        total, changed = int(self.confusion.voxels.sum()), self.changed_voxels
+        lines = [f"{changed} of {total} voxels changed: {self.agreement:.2%} agree"]
+        for ids, where in ((self.only_here, "this volume"), (self.only_other, "the other")):
+            if ids:
+                more = ", …" if len(ids) > _SHOWN else ""
+                listed = ", ".join(map(str, ids[:_SHOWN]))
+                lines.append(f"ids in {where} alone: {listed}{more} ({len(ids)})")
+        table = self.structures.to_dataframe()
+        lost = table.voxels + table.other_voxels - 2 * table.common
+        worst = lost[lost > 0].sort_values(ascending=False, kind="stable").index[:_SHOWN]
+        if len(worst):
+            columns = ["acronym", "voxels", "other_voxels", "common", "dice"]
+            shown = table.loc[worst, columns]
+            text = shown.to_string(float_format="{:.3f}".format, index_names=False)
+            lines += ["structures that changed most:", text]
+        return "\n".join(lines)
+
+
+def _within(tree: StructureTree, chosen: Any) -> Any:
+    """Of chosen structures, those of a tree."""
+    if isinstance(chosen, Mapping):
+        return {i: label for i, label in chosen.items() if i in tree}
+    return None if chosen is None else [i for i in chosen if i in tree]
+
+
+def _inside(
+    parcellation: Parcellation, regions: Sequence[Region], labels: "pd.Series[int]"
+) -> Iterator[NDArray[np.bool_]]:
+    """For each region, which of some labels are in it."""
+    number = {region: n for n, region in enumerate(parcellation.regions)}
+    ids, place = np.unique(labels, return_inverse=True)
+    for region in regions:
+        # One more at the end, for members that do not occur.
+        inside = np.zeros(ids.size + 1, bool)
+        if region in number:
+            inside[runs.find(parcellation.of_region(number[region]), ids)] = True
+        inside[-1] = False
+        yield inside[place]
+
+
+def _measures(
+    voxels: NDArray[np.int64],
+    other: NDArray[np.int64],
+    common: NDArray[np.int64],
+    voxel_volume: float,
+) -> dict[str, Any]:
+    """Variables of a comparison."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        dice = 2 * common / (voxels + other)
+        jaccard = common / (voxels + other - common)
+        change = (other - voxels) / voxels
+    units = {"units": "mm3"}
+    return {
+        "voxels": ("structure", voxels),
+        "other_voxels": ("structure", other),
+        "common": ("structure", common),
+        "dice": ("structure", dice),
+        "jaccard": ("structure", jaccard),
+        "volume": ("structure", voxels * voxel_volume, units),
+        "other_volume": ("structure", other * voxel_volume, units),
+        "change": ("structure", change),
+    }
+
+
+def _names(regions: Sequence[Region], one: Parcellation, other: Parcellation) -> dict[str, Any]:
+    """Coordinates of the regions of two trees; the names of the first where both have some."""
+    coords: dict[str, Any] = {"structure": np.array(regions, None if regions else np.int64)}
+    for field in ("acronyms", "names"):
+        texts = {
+            region: text
+            for tree in (other, one)
+            for region, text in zip(tree.regions, getattr(tree, field), strict=False)
+        }
+        if texts:
+            coords[field[:-1]] = ("structure", [texts[region] for region in regions])
+    return coords

@@ -1,0 +1,185 @@
+"""Histograms of values in each label, of which quantiles are read.
+
+Bins are the upper 16 bits of a 32-bit float, in the order of the numbers: sign, exponent and 7 bits
+of the mantissa. So there is no range to be known beforehand, histograms of any blocks can be put
+together, and a bin is never wider than 1/128 of its values. Integers of up to 16 bits have a bin
+each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BINS = 2**16
+# The middle of a bin is no further from any value in it than half its width.
+RELATIVE_ERROR = 2**-8
+_SIGN, _ALL = np.uint32(2**31), np.uint32(2**32 - 1)
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many values of each label are in each bin.
+
+    Parameters
+    ----------
+    keys
+        Label times `BINS` plus the bin, of those that occur, sorted.
+    counts
+        How many values are there.
+    """
+
+    keys: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    def of_labels(self, labels: NDArray[Any]) -> "Histogram":
+        """The histogram of sorted labels, one of numbers of labels; without label 0."""
+        codes, bins = np.divmod(self.keys, BINS)
+        named = labels.astype(np.int64)[codes]
+        return Histogram((named * BINS + bins)[named != 0], self.counts[named != 0])
+
+    def of(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Number of values in each bin, of some labels together."""
+        starts = np.searchsorted(self.keys, labels * BINS)
+        stops = np.searchsorted(self.keys, (labels + 1) * BINS)
+        parts = [np.arange(a, b) for a, b in zip(starts, stops, strict=True) if a < b]
+        rows = np.concatenate([np.empty(0, np.intp), *parts])
+        # Weights are float64, exact up to 2**53 values.
+        return np.bincount(self.keys[rows] % BINS, self.counts[rows], BINS).astype(np.int64)
+
+
+def histogram_of(
+    codes: NDArray[Any], image: NDArray[Any], valid: NDArray[np.bool_] | None = None
+) -> Histogram:
+    """Histogram of values by label.
+
+    Parameters
+    ----------
+    codes
+        Number of the label of each value.
+    image
+        The values, none of them NaN where they are valid.
+    valid
+        Which of them count; all if not given.
+
+    Examples
+    --------
+    >>> histogram_of(np.array([0, 0, 1]), np.array([5, 5, 9], "u1"))
+    Histogram(keys=array([    5, 65545]), counts=array([2, 1]))
+    """
+    if valid is not None:
+        codes, image = codes[valid], image[valid]
+    small = codes.max(initial=0) < BINS
+    # 32 bits are sorted in half the time of 64.
+    keys = codes.astype(np.uint32 if small else np.int64) * BINS + bins_of(image)
+    return _counted(np.sort(keys), np.ones(keys.size, np.int64))
+
+
+def merge_histograms(parts: Sequence[Histogram]) -> Histogram:
+    """Several histograms as one."""
+    keys = np.concatenate([part.keys for part in parts])
+    order = np.argsort(keys, kind="stable")
+    return _counted(keys[order], np.concatenate([part.counts for part in parts])[order])
+
+
+def _counted(keys: NDArray[Any], counts: NDArray[np.int64]) -> Histogram:
+    """Histogram of sorted keys, which may occur several times."""
+    if not keys.size:
+        return Histogram(keys.astype(np.int64), counts)
+    first = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
+    return Histogram(keys[first].astype(np.int64), np.add.reduceat(counts, first))
+
+
+def is_exact(dtype: np.dtype[Any]) -> bool:
+    """Whether each value of a type has a bin of its own."""
+    return dtype.kind in "uib" and dtype.itemsize <= 2
+
+
+def bins_of(image: NDArray[Any]) -> NDArray[Any]:
+    """Bin of each value; greater values are in greater bins.
+
+    Examples
+    --------
+    >>> bins_of(np.array([-3, 7], "i2"))
+    array([32765, 32775], dtype=uint32)
+    >>> bool(np.all(np.diff(bins_of(np.array([-np.inf, -2.0, -0.5, 0.0, 0.5, 2.0]))) > 0))
+    True
+    """
+    if is_exact(image.dtype):
+        return (image.astype(np.int32) - _lowest(image.dtype)).astype(np.uint32)
+    with np.errstate(over="ignore"):
+        bits = image.astype(np.float32).view(np.uint32)
+    # Bits of negative floats grow as they fall.
+    return (bits ^ np.where(bits & _SIGN, _ALL, _SIGN)) >> np.uint32(16)
+
+
+def middle_of(bins: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.float64]:
+    """Middle of each bin of values of a type: the value itself where it has its own bin.
+
+    Examples
+    --------
+    >>> middle_of(bins_of(np.array([1.0, -np.inf])), np.dtype("f4")).round(3)
+    array([1.004,  -inf])
+    """
+    if is_exact(dtype):
+        return bins.astype(np.float64) + _lowest(dtype)
+    first = bins.astype(np.uint32) << np.uint32(16)
+    low, high = map(_float_of, (first, first | np.uint32(BINS - 1)))
+    # The bins of the infinite hold what is no number too.
+    low, high = np.where(np.isnan(low), high, low), np.where(np.isnan(high), low, high)
+    return np.where(low == high, low, (low + high) / 2)
+
+
+def _float_of(keys: NDArray[np.uint32]) -> NDArray[np.float64]:
+    """Float of bits that are in the order of the numbers."""
+    bits = keys ^ np.where(keys & _SIGN, _SIGN, _ALL)
+    with np.errstate(invalid="ignore"):
+        return bits.view(np.float32).astype(np.float64)
+
+
+def _lowest(dtype: np.dtype[Any]) -> int:
+    return 0 if dtype.kind == "b" else int(np.iinfo(dtype).min)
+
+
+def quantiles_of(
+    counts: NDArray[np.int64],
+    quantiles: NDArray[np.float64],
+    ends: tuple[float, float],
+    dtype: np.dtype[Any],
+) -> NDArray[np.float64]:
+    """Quantiles of a histogram: values that at least that share of all is not above.
+
+    Parameters
+    ----------
+    counts
+        Number of values in each bin.
+    quantiles
+        Shares, from 0 to 1.
+    ends
+        The smallest and the largest value.
+    dtype
+        Type of the values.
+
+    Returns
+    -------
+    ndarray
+        To `RELATIVE_ERROR`, or exact where values have a bin each; NaN if there are no values.
+        The smallest and largest value are exact.
+
+    Examples
+    --------
+    >>> image = np.array([1, 2, 3, 4], "u1")
+    >>> counts = histogram_of(np.zeros(4, int), image).of(np.array([0]))
+    >>> quantiles_of(counts, np.array([0, 0.5, 1]), (1, 4), image.dtype)
+    array([1., 2., 4.])
+    """
+    ends_of_bins = np.cumsum(counts)
+    size = int(ends_of_bins[-1])
+    if not size:
+        return np.full(len(quantiles), np.nan)
+    rank = np.clip(np.ceil(quantiles * size), 1, size).astype(np.int64)
+    values = middle_of(np.searchsorted(ends_of_bins, rank), dtype).clip(*ends)
+    values[rank == 1], values[rank == size] = ends
+    return values
