@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,15 @@ ONE_BY_ONE = 100_000
 Timed = Callable[[], object]
 
 
-def make(data: Path, work: Path, resolution: float) -> None:
+def make(data: str, work: Path, resolution: float) -> None:
     """Store of the annotation, and an image of noise beside it, as zarr and as NumPy file."""
     import zarr
 
-    if data == work:
+    if data == "phantom":
         refspace.phantom(resolution=resolution).to_zarr(work / "atlas.zarr", chunks=64)
     else:
         refspace.convert(
-            data / "annotation_25.nrrd", data / "structures_1.json", work / "atlas.zarr"
+            Path(data, "annotation_25.nrrd"), Path(data, "structures_1.json"), work / "atlas.zarr"
         )
     space = refspace.open(work / "atlas.zarr")
     shape, chunks = space.annotation.shape, space.annotation.data.chunksize
@@ -110,8 +111,9 @@ def flox(work: Path) -> Timed:
     labels, image = voxels(work)
     dims = ("ap", "dv", "ml")
     values, groups = xr.DataArray(image, dims=dims), xr.DataArray(labels, dims=dims, name="id")
-    with xr.set_options(use_flox=True):
-        return lambda: values.groupby(groups).mean().compute()
+    # Which xarray uses where it is installed.
+    import_module("flox")
+    return lambda: values.groupby(groups).mean().compute()
 
 
 def nilearn(work: Path) -> Timed:
@@ -120,7 +122,7 @@ def nilearn(work: Path) -> Timed:
     from nilearn.maskers import NiftiLabelsMasker
 
     labels, image = voxels(work)
-    ids, dense = np.unique(labels, return_inverse=True)
+    dense = np.unique(labels, return_inverse=True)[1]
     affine = np.diag([0.025, 0.025, 0.025, 1])
     image_of: Any = Nifti1Image
     of_labels = image_of(dense.reshape(labels.shape).astype("i2"), affine)
@@ -203,7 +205,7 @@ def main(name: str, *arguments: str) -> None:
     """Make the files, or time one measurement and print its figures."""
     if name == "make":
         data, work, resolution = arguments
-        make(Path(data), Path(work), float(resolution))
+        make(data, Path(work), float(resolution))
         print("{}")
         return
     warnings.simplefilter("ignore")  # of the other libraries

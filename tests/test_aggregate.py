@@ -368,6 +368,16 @@ def test_dims_in_any_order_and_their_coordinates_are_kept():
     )
 
 
+def test_channels_of_a_coarser_image():
+    space = ReferenceSpace(tree_of_four(), VOXELS, 10)
+    grid = Grid((4, 4, 3), (20, 20, 20))
+    one = labelled(np.random.default_rng(2).random(grid.shape), grid)
+    image = xr.concat([one, 2 * one], "channel").assign_coords(channel=["red", "green"])
+    table = space.aggregate(image, [3], statistics="sum").compute()
+    single = space.aggregate(one, [3], statistics="sum").compute()
+    np.testing.assert_allclose(table["sum"].sel(channel="green"), 2 * single["sum"])
+
+
 def test_a_mask_over_some_of_the_leading_dims():
     space = ReferenceSpace(tree_of_four(), VOXELS, 10)
     image = xr.DataArray(

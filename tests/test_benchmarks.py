@@ -31,6 +31,14 @@ def test_remote_on_the_phantom() -> None:
         assert f"\n{name}" in done.stdout
 
 
+def test_analysis_on_the_phantom() -> None:
+    command = [sys.executable, "-W", "error", BENCHMARKS / "bench_analysis.py", "--quick"]
+    command += ["--resolution", "400", "--only", "mean", "seven", "ndimage.mean", "nilearn"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for name in ("mean of all", "seven statistics", "scipy.ndimage.mean", "nilearn"):
+        assert f"\n{name}" in done.stdout
+
+
 # ----- stores
 
 

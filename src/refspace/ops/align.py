@@ -142,7 +142,7 @@ def align(annotation: xr.DataArray, image: xr.DataArray, name: str = "image") ->
     if all((np.diff(i) == 1).all() for i in index):
         return Aligned(_in_blocks(image, labels), labels, box)
     data = take(labels.data, [i - i[0] for i in index])
-    labels = xr.DataArray(data, image.coords, grid.dims)
+    labels = xr.DataArray(data, {dim: image[dim] for dim in grid.dims}, grid.dims)
     return Aligned(_in_blocks(image, labels), labels, None)
 
 

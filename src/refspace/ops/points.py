@@ -1,7 +1,7 @@
 """Points in a volume: which voxels hold them, and what these hold."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -347,12 +347,17 @@ def _codes_of_partition(points: NDArray[Any], lookup: Lookup) -> NDArray[np.int6
 
 
 def codes_of_table(
-    points: pd.DataFrame, lookup: Lookup, columns: Sequence[Hashable] | None
+    points: pd.DataFrame,
+    lookup: Lookup,
+    columns: Sequence[Hashable] | None,
+    attrs: Mapping[str, Any],
+    scheduler: str | None = None,
 ) -> pd.Series:
     """Codes of the points of a table in memory, with its index."""
-    axes = axes_of(points, lookup.grid.dims, columns)
-    codes = lookup.of(axes).compute(scheduler="synchronous")
-    return pd.Series(codes, points.index, name="structure")
+    codes = lookup.of(axes_of(points, lookup.grid.dims, columns)).compute(scheduler=scheduler)
+    series = pd.Series(codes, points.index, name="structure")
+    series.attrs.update(attrs)
+    return series
 
 
 def _codes_at(

@@ -200,11 +200,10 @@ def _of_table(
     points: Any, lookup: Lookup, columns: Sequence[Hashable] | None, attrs: Mapping[str, Any]
 ) -> Any:
     """Codes of the points of a table, as a Series."""
+    if not is_dask_collection(points):
+        return codes_of_table(points, lookup, columns, attrs)
     axes_of(points, lookup.grid.dims, columns)  # raises where they are none
-    if is_dask_collection(points):
-        meta = pd.Series([], dtype=np.int64, name="structure")
-        series = points.map_partitions(codes_of_table, lookup.shared, columns, meta=meta)
-    else:
-        series = codes_of_table(points, lookup, columns)
-    series.attrs.update(attrs)
-    return series
+    meta = pd.Series([], dtype=np.int64, name="structure")
+    return points.map_partitions(
+        codes_of_table, lookup.shared, columns, attrs, "synchronous", meta=meta
+    )
