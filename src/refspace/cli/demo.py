@@ -13,12 +13,14 @@ from refspace.cli.progress import BlockProgress, Progress
 from refspace.cli.tables import counts_table, format_table
 from refspace.conversion import convert
 from refspace.errors import GridError
+from refspace.files import replacing
 from refspace.formats.nrrd import write_nrrd
 from refspace.formats.structures import write_structures
 from refspace.grid import spacing_of
 from refspace.plotting import PLANES, save_slice
 from refspace.reference_space import ReferenceSpace
 from refspace.samples import phantom
+from refspace.samples.measurements import cells, expression
 from refspace.samples.ontology import MAJOR_DIVISIONS_SET
 
 _AREAS = ("VISp", "AUDd", "MOp")
@@ -53,7 +55,7 @@ def run_demo(folder: Path, resolution: Any) -> None:
     space = _make_atlas(*atlas, sample)
     _print_counts(space)
     written = [*atlas, *_write_masks(space, folder), *_write_slices(space, folder)]
-    written += _write_coarse(space, folder)
+    written += [*_write_coarse(space, folder), *_write_statistics(space, folder)]
     click.echo(f"\nwrote into {folder}:")
     for path in written:
         click.echo(f"  {path.name:22} {_size(path) / 1000:7.0f} kB")
@@ -103,6 +105,23 @@ def _write_coarse(space: ReferenceSpace, folder: Path) -> list[Path]:
     return paths
 
 
+def _write_statistics(space: ReferenceSpace, folder: Path) -> list[Path]:
+    """Make an image and points up, and say what they are in each structure."""
+    paths = [folder / n for n in ("expression.nrrd", "cells.csv", "expression.csv", "density.csv")]
+    image, points = expression(space.grid), cells(space.grid)
+    write_nrrd(paths[0], image)
+    with Progress("statistics of an image in every structure"):
+        statistics = space.aggregate(image).compute()
+    with Progress("counting cells in every structure"):
+        counts = space.count_points(points, by_hemisphere=True)[["points", "density"]].compute()
+    for path, table in zip(
+        paths[1:], (points, statistics.to_dataframe(), counts.to_dataframe()), strict=True
+    ):
+        with replacing(path) as temporary:
+            table.round(1).to_csv(temporary, index=table is not points)
+    return paths
+
+
 def _print_counts(space: ReferenceSpace) -> None:
     click.echo(repr(space), err=True)
     with Progress("counting the voxels of every structure, from the label index"):
@@ -114,6 +133,8 @@ def _print_counts(space: ReferenceSpace) -> None:
 def _next_steps(store: Path) -> str:
     atlas = shlex.quote(str(store))
     picture = shlex.quote(str(store.with_name("motor.png")))
+    image = shlex.quote(str(store.with_name("expression.nrrd")))
+    points = shlex.quote(str(store.with_name("cells.csv")))
     masks = shlex.quote(str(store.with_name("masks")))
     # As it was called, where the environment is not active.
     refspace = "refspace" if shutil.which("refspace") else shlex.quote(sys.argv[0])
@@ -122,6 +143,8 @@ def _next_steps(store: Path) -> str:
         f"  {refspace} counts {atlas} -s Isocortex,CP,TH\n"
         f"  {refspace} slice {atlas} --axis horizontal --outline MOp -o {picture}\n"
         f"  {refspace} mask {atlas} -s VISp,MOp -o {masks}\n"
+        f"  {refspace} aggregate {atlas} {image} -s Isocortex,VISp,TH\n"
+        f"  {refspace} points {atlas} {points} --level 7\n"
         f"  {refspace} info {atlas}\n"
         "The same commands take your own NRRD annotation and structures file, of which\n"
         f"'{refspace} convert' makes a store like this one."

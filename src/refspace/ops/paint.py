@@ -118,8 +118,8 @@ def paint(values: xr.DataArray, codes: xr.DataArray) -> xr.DataArray:
         concatenate=True,
     )
     own = {name: c for name, c in values.coords.items() if {*c.dims} <= {*before}}
-    attrs = values.attrs
-    return xr.DataArray(data, {**codes.coords, **own}, (*before, *codes.dims), values.name, attrs)
+    name = "values" if values.name is None else values.name
+    return xr.DataArray(data, {**codes.coords, **own}, (*before, *codes.dims), name, values.attrs)
 
 
 def _painted(table: NDArray[Any], codes: NDArray[Any]) -> NDArray[Any]:
