@@ -405,6 +405,24 @@ def test_other_dims_and_coordinates_of_points_are_kept():
     assert int(alone) == VOXELS[0, 0, 0]
 
 
+def test_masked_positions_are_missing():
+    _, space = lazy_space()
+    masked = np.ma.masked_array(POINTS[:2], [[True, False, False], [False] * 3])
+    assert space.structure_at(masked).values.tolist() == [MISSING, VOXELS[0, 0, 0]]
+
+
+def test_arrays_of_unknown_length():
+    _, space = lazy_space()
+    points = da.from_array(POINTS, chunks=(2, 3))
+    some = points[points[:, 1] > 0]
+    with pytest.raises(GridError, match=r"how many points there are; call compute_chunk_sizes\(\)"):
+        space.structure_at(some)
+    known = space.structure_at(some.compute_chunk_sizes())
+    np.testing.assert_array_equal(known, space.structure_at(POINTS))
+    one, other = space.count_points(some), space.count_points(POINTS)
+    assert one.compute().identical(other.compute())
+
+
 def test_no_points():
     _, space = lazy_space()
     assert space.structure_at(np.empty((0, 3))).shape == (0,)

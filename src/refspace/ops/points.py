@@ -111,6 +111,8 @@ def last_axis(points: Any, dims: Sequence[str]) -> xr.DataArray:
             points = points.sel({dim: list(dims)})
         turned: xr.DataArray = points.transpose(..., dim)
         return turned
+    if isinstance(points, np.ma.MaskedArray):
+        points = np.ma.filled(points.astype(np.float64), np.nan)
     array = points if isinstance(points, dask.array.Array) else np.asarray(points)
     if array.ndim != 2 or array.shape[1] != len(dims):
         raise GridError(

@@ -1,6 +1,7 @@
 """Verbs that bring points and regions together."""
 
 import functools
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 import xarray as xr
 from dask.base import is_dask_collection
 
+from refspace.errors import GridError
 from refspace.ops.borders import array_of
 from refspace.ops.points import (
     MISSING,
@@ -86,7 +88,8 @@ class Locating(Aggregating):
         Raises
         ------
         GridError
-            If the points have another shape, other columns, or are no real numbers.
+            If the points have another shape, other columns, or are no real numbers; or if it is
+            not known how many there are in a dask array.
         OntologyError, StructureNotFoundError
             As for `parcellation`.
 
@@ -111,6 +114,11 @@ class Locating(Aggregating):
         if is_table(points):
             return _of_table(points, lookup, columns, attrs)
         points = last_axis(points, self.grid.dims)
+        if any(map(math.isnan, points.shape)):
+            raise GridError(
+                "it is not known how many points there are; call compute_chunk_sizes() of the "
+                "array first, or give the table that it comes from"
+            )
         *dims, axis = points.dims
         coords = {name: c for name, c in points.coords.items() if axis not in c.dims}
         codes = lookup.of(axes_of(points, self.grid.dims, columns))
