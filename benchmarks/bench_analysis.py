@@ -1,6 +1,6 @@
 """Measure statistics over regions and look-ups of points beside the usual ways to get them.
 
-    python benchmarks/bench_analysis.py --data FOLDER [--quick] [--only MEASURE ...]
+    python benchmarks/bench_analysis.py --data FOLDER [--large] [--quick] [--only MEASURE ...]
 
 FOLDER holds ``annotation_25.nrrd`` and ``structures_1.json``; without it the phantom serves, and
 nothing is wanted of the figures. Every measurement runs in a fresh process; what each of them
@@ -37,6 +37,7 @@ CASES = (
     Case("seven", "seven statistics"),
     Case("median", "… and medians"),
     Case("out of core", "seven statistics, image in zarr"),
+    Case("large", "… of a volume 15.6 × as large"),
     Case("ndimage.mean", "scipy.ndimage.mean", "mean", needs="scipy"),
     Case("ndimage.mean, dense", "… of dense labels", "mean", needs="scipy"),
     Case("labeled_comprehension", "… labeled_comprehension", "mean", needs="scipy"),
@@ -48,7 +49,8 @@ CASES = (
     Case("one by one", "one look-up each, of 1/100", "structure_at", factor=100),
 )
 USUAL = ("ndimage.mean", "labeled_comprehension", "flox", "nilearn")
-AT_LEAST, POINTS_SECONDS = 5.0, 5.0
+LARGE = "large"
+AT_LEAST, POINTS_SECONDS, LARGE_MEGABYTES = 5.0, 5.0, 1500
 
 
 def row(case: Case, figures: Figures, before: Mapping[str, Figures]) -> str:
@@ -72,6 +74,10 @@ def verdicts(found: Mapping[str, Figures]) -> list[str]:
         seconds = found["structure_at"]["seconds"]
         word = "pass" if seconds < POINTS_SECONDS else "FAIL"
         lines.append(f"{word}: points in {seconds:.1f} s (less than {POINTS_SECONDS:g})")
+    if LARGE in found:
+        megabytes = found[LARGE]["megabytes"]
+        word = "pass" if megabytes < LARGE_MEGABYTES else "FAIL"
+        lines.append(f"{word}: peak {megabytes:.0f} MB (less than {LARGE_MEGABYTES})")
     return lines
 
 
@@ -83,6 +89,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="measure everything once only")
     names = [case.measure for case in CASES]
     parser.add_argument("--only", nargs="+", choices=names, metavar="MEASURE", help=str(names))
+    parser.add_argument("--large", action="store_true", help="also at 10 µm: 6 GB on the disk")
     options = parser.parse_args(arguments)
     repeat = 1 if options.quick else 3
     print(f"{os.cpu_count()} cores, best of {repeat}\n{'':36}{'s':>9}{'MB':>9}{'× ours':>9}")
@@ -92,6 +99,10 @@ def main(arguments: list[str] | None = None) -> None:
         for case in CASES:
             if options.only and case.measure not in options.only:
                 continue
+            if case.measure == LARGE:
+                if not options.large:
+                    continue
+                measured(SCRIPT, "make-large", work)
             if case.needs and find_spec(case.needs) is None:
                 print(f"{case.label:36}not measured: {case.needs} is not installed")
                 continue

@@ -1,6 +1,7 @@
 """One measurement of an analysis, in a process of its own.
 
     python measure_analysis.py make DATA WORK RESOLUTION
+    python measure_analysis.py make-large WORK
     python measure_analysis.py MEASURE WORK
 
 ``bench_analysis.py`` starts it and reads the line of JSON that it prints: seconds, and the peak of
@@ -16,7 +17,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import dask.array
 import numpy as np
+import zarr
 from measure import peak_megabytes
 
 import refspace
@@ -30,8 +33,6 @@ Timed = Callable[[], object]
 
 def make(data: str, work: Path, resolution: float) -> None:
     """Store of the annotation, and an image of noise beside it, as zarr and as NumPy file."""
-    import zarr
-
     if data == "phantom":
         refspace.phantom(resolution=resolution).to_zarr(work / "atlas.zarr", chunks=64)
     else:
@@ -39,16 +40,27 @@ def make(data: str, work: Path, resolution: float) -> None:
             Path(data, "annotation_25.nrrd"), Path(data, "structures_1.json"), work / "atlas.zarr"
         )
     space = refspace.open(work / "atlas.zarr")
+    write_noise(space, work / "image.zarr")
+    np.save(work / "image.npy", zarr.open_array(work / "image.zarr", mode="r")[:])
+    np.save(work / "annotation.npy", space.annotation.values)
+
+
+def make_large(work: Path) -> None:
+    """Store of the same brain at 2.5 times the resolution, and an image beside it."""
+    space = refspace.open(work / "atlas.zarr")
+    fine = [length / 2.5 for length in space.resolution]
+    space.downsample(fine).to_zarr(work / "large.zarr")
+    write_noise(refspace.open(work / "large.zarr"), work / "large_image.zarr")
+
+
+def write_noise(space: refspace.ReferenceSpace, path: Path) -> None:
+    """Image of noise on the grid of a space, chunked alike, which no codec makes smaller."""
     shape, chunks = space.annotation.shape, space.annotation.data.chunksize
-    image = zarr.create_array(
-        work / "image.zarr", shape=shape, chunks=chunks, dtype="f4", overwrite=True
-    )
+    image = zarr.create_array(path, shape=shape, chunks=chunks, dtype="f4", compressors=None)
     rng = np.random.default_rng(0)
     for start in range(0, shape[0], chunks[0]):
         stop = min(start + chunks[0], shape[0])
         image[start:stop] = rng.random((stop - start, *shape[1:]), dtype="f4")
-    np.save(work / "image.npy", image[:])
-    np.save(work / "annotation.npy", space.annotation.values)
 
 
 def voxels(work: Path) -> tuple[Any, Any]:
@@ -131,13 +143,10 @@ def nilearn(work: Path) -> Timed:
     return lambda: masker.fit_transform(of_values)
 
 
-def out_of_core(work: Path) -> Timed:
+def out_of_core(atlas: Path, image: Path) -> Timed:
     """All statistics of an image in zarr that is never in memory as a whole."""
-    import dask.array
-
-    space = refspace.open(work / "atlas.zarr")
-    image = dask.array.from_zarr(str(work / "image.zarr"))
-    return lambda: space.aggregate(image, statistics=STATISTICS).compute()
+    space, values = refspace.open(atlas), dask.array.from_zarr(str(image))
+    return lambda: space.aggregate(values, statistics=STATISTICS).compute()
 
 
 # ----- points
@@ -193,7 +202,8 @@ MEASURES: dict[str, Callable[[Path], Timed]] = {
     "labeled_comprehension": ndimage_comprehension,
     "flox": flox,
     "nilearn": nilearn,
-    "out of core": out_of_core,
+    "out of core": lambda work: out_of_core(work / "atlas.zarr", work / "image.zarr"),
+    "large": lambda work: out_of_core(work / "large.zarr", work / "large_image.zarr"),
     "structure_at": structure_at,
     "count_points": count_points,
     "indexing": numpy_indexing,
@@ -202,18 +212,20 @@ MEASURES: dict[str, Callable[[Path], Timed]] = {
 
 
 def main(name: str, *arguments: str) -> None:
-    """Make the files, or time one measurement and print its figures."""
+    """Make the files, or time one measurement; print the figures."""
+    figures: dict[str, float] = {}
     if name == "make":
         data, work, resolution = arguments
         make(data, Path(work), float(resolution))
-        print("{}")
-        return
-    warnings.simplefilter("ignore")  # of the other libraries
-    timed = MEASURES[name](Path(arguments[0]))
-    start = time.perf_counter()
-    timed()
-    seconds = time.perf_counter() - start
-    print(json.dumps({"seconds": seconds, "megabytes": peak_megabytes()}))
+    elif name == "make-large":
+        make_large(Path(arguments[0]))
+    else:
+        warnings.simplefilter("ignore")  # of the other libraries
+        timed = MEASURES[name](Path(arguments[0]))
+        start = time.perf_counter()
+        timed()
+        figures = {"seconds": time.perf_counter() - start, "megabytes": peak_megabytes()}
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":
