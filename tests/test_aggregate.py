@@ -182,6 +182,20 @@ def test_infinite_values_are_values():
     assert np.isnan(table["std"]).all()
 
 
+def test_what_is_not_valid_where_the_mask_is_nan():
+    space = ReferenceSpace(tree_of_four(), VOXELS, 10)
+    valid = np.where(IMAGE > 0, 1.0, np.nan)
+    table = space.aggregate(IMAGE, [2], valid=valid).compute()
+    assert table["mean"].item() == pytest.approx(IMAGE[(VOXELS == 2) & (IMAGE > 0)].mean())
+
+
+def test_values_whose_squares_no_float_holds():
+    space = ReferenceSpace(tree_of_four(), VOXELS, 10)
+    table = space.aggregate(IMAGE * 1e200, [2]).compute()
+    assert table["mean"].item() == pytest.approx(mean_of([2]) * 1e200)
+    assert table["std"].item() == np.inf
+
+
 def test_sums_of_integers_are_exact():
     voxels = np.ones((4, 4, 4), "u4")
     image = np.full((4, 4, 4), 2**40 + 1, "i8")
@@ -344,6 +358,14 @@ def test_an_image_of_a_part_of_the_grid_is_not_resampled():
     np.testing.assert_array_equal(aligned.labels, VOXELS[2:7, :, 1:])
 
 
+def test_an_image_around_zero_is_turned():
+    """Its coordinates are the same when they are flipped."""
+    grid = Grid(VOXELS.shape, (10, 10, 10), [-5 * n for n in VOXELS.shape])
+    space = ReferenceSpace(tree_of_four(), labelled(VOXELS, grid))
+    table = space.aggregate(reorient(labelled(IMAGE, grid), "ASL"), [2]).compute()
+    assert table["mean"].item() == pytest.approx(mean_of([2]))
+
+
 def test_an_image_that_is_turned_and_a_mask_that_is_not():
     space = ReferenceSpace(tree_of_four(), VOXELS, 10)
     valid = IMAGE > 0
@@ -491,6 +513,18 @@ def test_bad_input(asked, error, message):
     space = ReferenceSpace(tree_of_four(), VOXELS, 10)
     with pytest.raises(error, match=message):
         space.aggregate(**{"image": IMAGE} | asked)
+
+
+@pytest.mark.parametrize("name", ["structure", "quantile", "acronym", "mean"])
+def test_names_that_the_table_has(name):
+    space = ReferenceSpace(tree_of_four(), VOXELS, 10)
+    dims = ("ap", "dv", "ml")
+    for image in (
+        xr.DataArray(IMAGE[np.newaxis], dims=(name, *dims)),
+        xr.DataArray(IMAGE[np.newaxis], {name: ("time", [3])}, ("time", *dims)),
+    ):
+        with pytest.raises(GridError, match=f"a dim or coordinate called {name}, as the table has"):
+            space.aggregate(image)
 
 
 def test_dims_of_other_names():

@@ -161,9 +161,7 @@ def as_annotation(
             f"annotation is a {type(annotation).__name__}; give a NumPy array, a dask array, a "
             "DataArray or the path of an NRRD file"
         )
-    if isinstance(data, np.ma.MaskedArray) or isinstance(
-        getattr(data, "_meta", None), np.ma.MaskedArray
-    ):
+    if is_masked(data):
         raise AnnotationError(
             "annotation is a masked array; fill what is masked, with 0 for outside: .filled(0)"
         )
@@ -469,6 +467,13 @@ def _check_floats(block: NDArray[Any]) -> None:
             f"annotation is {block.dtype} and holds {block.max():.0f}; {block.dtype} skips "
             f"integers above {exact}, so ids there may be wrong: read the file as uint32"
         )
+
+
+def is_masked(data: Any) -> bool:
+    """Whether an array, or what a dask array is made of, is a masked array."""
+    return isinstance(data, np.ma.MaskedArray) or isinstance(
+        getattr(data, "_meta", None), np.ma.MaskedArray
+    )
 
 
 def _chunked(data: Any) -> dask.array.Array:

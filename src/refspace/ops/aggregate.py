@@ -42,7 +42,7 @@ def aggregate(
     *,
     quantiles: Sequence[float] = (),
     valid: xr.DataArray | None = None,
-    ddof: int = 0,
+    ddof: float = 0,
     labels: BlockLabels | None = None,
 ) -> dict[str, tuple[tuple[str, ...], dask.array.Array]]:
     """Statistics of an image over regions.
@@ -202,7 +202,10 @@ def _moments_of_block(
 ) -> Moments:
     """Moments of one block; leading dims become one."""
     flat = image.reshape(-1, *image.shape[-3:])
-    counted = None if valid is None else (valid != 0).reshape(-1, *valid.shape[-3:])
+    # NaN is neither 0 nor equal to itself.
+    counted = None if valid is None else ((valid != 0) & (valid == valid))
+    if counted is not None:
+        counted = counted.reshape(-1, *counted.shape[-3:])
     return runs.moments_of(labels, flat, counted, fields=fields, histogram=histogram)
 
 
@@ -232,7 +235,7 @@ def _pooled(
 
 
 def _statistic(
-    pooled: tuple[Moments, Any], shape: tuple[int, ...], *, name: str, ddof: int
+    pooled: tuple[Moments, Any], shape: tuple[int, ...], *, name: str, ddof: float
 ) -> NDArray[Any]:
     """A statistic of regions and images; NaN where there are too few values for it."""
     count, total, squares, low, high = pooled[0].table

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from refspace.errors import AnnotationError, GridError
 from refspace.grid import Grid
 from refspace.ops.resample import take
-from refspace.volume import grid_of, reorient, views
+from refspace.volume import grid_of, is_masked, reorient, views
 
 _KINDS = "buif"
 
@@ -70,6 +70,11 @@ def as_image(image: Any, annotation: xr.DataArray, name: str = "image") -> xr.Da
     """
     if not isinstance(image, np.ndarray | dask.array.Array | xr.DataArray):
         raise GridError(f"the {name} is a {type(image).__name__}; give an array or a DataArray")
+    if is_masked(image.data if isinstance(image, xr.DataArray) and image.chunks else image):
+        raise AnnotationError(
+            f"the {name} is a masked array; fill what is masked, with NaN for what is no value: "
+            ".astype(float).filled(numpy.nan)"
+        )
     if image.dtype.kind not in _KINDS:
         raise AnnotationError(f"the {name} has dtype {image.dtype}; give real numbers")
     dims = annotation.dims
@@ -154,7 +159,8 @@ def _turned(image: xr.DataArray, grid: Grid) -> tuple[xr.DataArray, Grid]:
     if own.orientation == grid.orientation:
         return image, own
     turned = reorient(first, grid.orientation)
-    flips = {d: slice(None, None, -1) for d in grid.dims if turned[d][0] != first[d][0]}
+    flipped = zip(grid.dims, own.turn(grid.orientation).flipped, strict=True)
+    flips = {dim: slice(None, None, -1) for dim, flip in flipped if flip}
     coords = {dim: turned[dim] for dim in grid.dims}
     image = image.transpose(..., *grid.dims).isel(flips).assign_coords(coords)
     return image, own.reorient(grid.orientation)

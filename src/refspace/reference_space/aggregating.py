@@ -47,7 +47,7 @@ class Aggregating(Parcelling):
         direct_only: bool = False,
         hemisphere: Hemisphere | None = None,
         valid: Any = None,
-        ddof: int = 0,
+        ddof: float = 0,
     ) -> xr.Dataset:
         """Statistics of an image in each structure.
 
@@ -114,7 +114,9 @@ class Aggregating(Parcelling):
         names, shares = _names(statistics), _shares(quantiles)
         side = self._part(hemisphere)
         mask = None if valid is None else self._image(valid, "validity mask")
-        aligned, counted = side._with_labels(self._image(image, "image"), mask)
+        values = self._image(image, "image")
+        _check_names(values, names)
+        aligned, counted = side._with_labels(values, mask)
         known = side._block_labels
         variables = aggregate(
             aligned,
@@ -122,7 +124,7 @@ class Aggregating(Parcelling):
             names,
             quantiles=shares,
             valid=counted,
-            ddof=ddof,
+            ddof=_checked_ddof(ddof),
             labels=known.crop(aligned.box) if known is not None and aligned.box else None,
         )
         table = table_of(regions, _described(variables, aligned.image))
@@ -283,6 +285,32 @@ class Aggregating(Parcelling):
             counted = counted.broadcast_like(aligned.image.isel(dict.fromkeys(self._grid.dims, 0)))
             counted = counted.transpose(*aligned.image.dims)
         return aligned, counted
+
+
+def _check_names(image: xr.DataArray, statistics: Sequence[str]) -> None:
+    """Refuse leading dims that leave nothing, or would take the names of what comes out."""
+    before = image.dims[:-3]
+    empty = [str(dim) for dim in before if not image.sizes[dim]]
+    if empty:
+        raise GridError(f"the image has no values along {', '.join(empty)}; give at least one")
+    taken = {"structure", "acronym", "name", "quantile", "quantiles", *statistics}
+    along = [name for name, coord in image.coords.items() if {*coord.dims} <= {*before}]
+    clash = sorted(taken.intersection(map(str, (*before, *along))))
+    if clash:
+        raise GridError(
+            f"the image has a dim or coordinate called {', '.join(clash)}, as the table has; "
+            "rename it"
+        )
+
+
+def _checked_ddof(ddof: Any) -> float:
+    try:
+        number = float(ddof)
+    except (TypeError, ValueError):
+        number = -1.0
+    if not 0 <= number < np.inf:
+        raise AnnotationError(f"ddof is {ddof!r}; give 0, or 1 for the variance of a sample")
+    return number
 
 
 def _names(statistics: str | Sequence[str]) -> list[str]:

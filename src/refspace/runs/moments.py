@@ -67,7 +67,8 @@ class Moments:
         for row, (ufunc, empty) in enumerate(_REDUCED):
             if row == SQUARES:
                 of_groups = np.repeat(_means(pooled), np.diff(indptr), axis=-1)
-                with np.errstate(invalid="ignore"):  # infinite means are not apart
+                # As in a block: infinite means are not apart, and huge distances are infinite.
+                with np.errstate(invalid="ignore", over="ignore"):
                     apart = _means(table)[:, :-1] - of_groups
                     table[SQUARES, :, :-1] += table[COUNT, :, :-1] * apart**2
             pooled[row] = ufunc.reduceat(table[row], indptr[:-1], axis=-1)
@@ -207,16 +208,27 @@ def _rows(
             exact[~valid] = 0
         rows[TOTAL] = groups.of_voxels(np.add, exact)
         if SQUARES in fields:
-            with np.errstate(invalid="ignore"):  # infinite values are not apart from their mean
-                exact -= groups.spread(_means(rows))
-            if valid is not None:
-                exact[~valid] = 0
-            rows[SQUARES] = groups.of_voxels(np.add, np.square(exact, out=exact))
+            rows[SQUARES] = _squares(groups, exact, _means(rows), valid)
     for row in {LOW, HIGH}.intersection(fields):
         ufunc, empty = _REDUCED[row]
         shown = image if valid is None else np.where(valid, image, empty)
         rows[row] = groups.of_voxels(ufunc, shown)
     return rows
+
+
+def _squares(
+    groups: _Groups,
+    values: NDArray[np.float64],
+    means: NDArray[np.float64],
+    valid: NDArray[np.bool_] | None,
+) -> NDArray[Any]:
+    """Sum of the squared deviations from the mean of each label; the values are used up."""
+    # Infinite values are not apart from their mean, and squares of huge ones are infinite.
+    with np.errstate(invalid="ignore", over="ignore"):
+        values -= groups.spread(means)
+        if valid is not None:
+            values[~valid] = 0
+        return groups.of_voxels(np.add, np.square(values, out=values))
 
 
 def _valid(image: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
