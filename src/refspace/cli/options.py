@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-_OUTPUTS = ("output", "labels_nrrd", "labels_txt")
-_INPUTS = ("annotation", "structures_file", "template")
+_OUTPUTS = ("output", "labels_nrrd", "labels_txt", "each", "confusion")
+_INPUTS = (
+    *("annotation", "structures_file", "template", "image", "valid", "points_file"),
+    *("other", "other_structures", "volumes"),
+)
 _MARKERS = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 
 if TYPE_CHECKING:
@@ -56,6 +59,34 @@ class Lengths(_OneOrThree):
     hint = "of voxels like 128, or three like 128,128,32"
 
 
+class Level(_ParamType):
+    """Depth in the tree, or its leaves."""
+
+    name = "depth"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Turn the text into an integer, or leave it where it is ``leaf``."""
+        try:
+            return value if value == "leaf" else int(value)
+        except ValueError:
+            self.fail(f"{value!r} is no depth like 5, nor 'leaf'", param, ctx)
+
+
+def commas(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
+    """Parts of a text with commas between them."""
+    return None if value is None else tuple(part.strip() for part in value.split(","))
+
+
+def shares(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[float, ...] | None:
+    """Numbers with commas between them."""
+    try:
+        return tuple(map(float, commas(ctx, param, value) or ()))
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} are no shares like 0.05,0.5,0.95") from error
+
+
 def key_values(ctx: click.Context, param: click.Parameter, value: Iterable[str]) -> dict[str, Any]:
     """Turn texts like KEY=VALUE into a mapping."""
     pairs = [text.partition("=") for text in value]
@@ -84,15 +115,28 @@ def is_named(text: str) -> bool:
     return parse_spec(text) is not None
 
 
-def _existing(ctx: click.Context, param: click.Parameter, value: str) -> str:
+def existing(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """Refuse what is neither a file nor a store; whether a store is there, opening it will tell."""
     if is_store(value) or Path(value).is_file() or is_named(value):
         return value
-    what = "is a folder, and no zarr store" if Path(value).is_dir() else "does not exist"
     raise click.BadParameter(
-        f"{value} {what}; give an NRRD or NIfTI file, the path or URL of a store, or an atlas by "
-        "name, like allen:ccf_2017"
+        f"{value} {_why_not(value)}; give an NRRD or NIfTI file, the path or URL of a store, or an "
+        "atlas by name, like allen:ccf_2017"
     )
+
+
+def existing_image(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Refuse what is neither a file nor in zarr."""
+    if value is None or is_store(value) or Path(value).is_file():
+        return value
+    raise click.BadParameter(
+        f"{value} {_why_not(value)}; give an NRRD or NIfTI file, or the path or URL of an image in "
+        "zarr"
+    )
+
+
+def _why_not(path: str) -> str:
+    return "is a folder, and no zarr store" if Path(path).is_dir() else "does not exist"
 
 
 def geometry_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -111,7 +155,7 @@ def geometry_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def annotation_argument(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command an annotation volume and its geometry."""
-    return click.argument("annotation", callback=_existing)(geometry_options(command))
+    return click.argument("annotation", callback=existing)(geometry_options(command))
 
 
 def access_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -121,12 +165,7 @@ def access_options(command: Callable[..., None]) -> Callable[..., None]:
     def with_access(
         storage_option: dict[str, str], engine: str | None, chunk_cache: str | None, **options: Any
     ) -> None:
-        given = {
-            "storage_options": {key: _value(text) for key, text in storage_option.items()},
-            "engine": engine,
-            "chunk_cache": chunk_cache,
-        }
-        command(access={key: value for key, value in given.items() if value}, **options)
+        command(access=given_access(), **options)
 
     for decorate in (
         click.option(
@@ -147,6 +186,17 @@ def access_options(command: Callable[..., None]) -> Callable[..., None]:
     ):
         with_access = decorate(with_access)
     return with_access
+
+
+def given_access() -> dict[str, Any]:
+    """What reaching a store on another machine needs, as the command was given it."""
+    given = click.get_current_context().params
+    access = {
+        "storage_options": {key: _value(text) for key, text in given["storage_option"].items()},
+        "engine": given["engine"],
+        "chunk_cache": given["chunk_cache"],
+    }
+    return {key: value for key, value in access.items() if value}
 
 
 def _value(text: str) -> Any:
@@ -176,6 +226,7 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
         **options: Any,
     ) -> None:
         refuse_overwriting(options[name] for name in _OUTPUTS if options.get(name))
+        _refuse_unwritable_tables()
         space = open_space(annotation, structures_file, resolution, orientation, **access)
         command(space, **options)
 
@@ -214,18 +265,20 @@ def open_space(
     return reference_space.ReferenceSpace(tree, annotation, resolution, orientation=orientation)
 
 
-def open_annotation(annotation: str, resolution: Any, orientation: str | None) -> "xr.DataArray":
+def open_annotation(
+    annotation: str, resolution: Any, orientation: str | None, **access: Any
+) -> "xr.DataArray":
     """Open the annotation of a store, or of a file."""
     from refspace.formats.volumes import read_volume
     from refspace.store import open_atlas
     from refspace.volume import as_annotation
 
     if is_named(annotation):
-        return open_space(annotation, None, resolution, orientation).annotation
+        return open_space(annotation, None, resolution, orientation, **access).annotation
     if not is_store(annotation):
         volume = read_volume(annotation, resolution=resolution, orientation=orientation)
         return as_annotation(volume, None)
-    atlas = open_atlas(annotation, resolution=resolution, orientation=orientation)
+    atlas = open_atlas(annotation, resolution=resolution, orientation=orientation, **access)
     return as_annotation(atlas.volume(atlas.level(resolution)), None)
 
 
@@ -246,6 +299,29 @@ def refuse_overwriting(outputs: Iterable[str | Path]) -> None:
         taken.add(real)
 
 
+class _TableFile(click.Path):
+    """File that a table is written to."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False)
+
+
+table_option = functools.partial(click.option, type=_TableFile())
+
+
+def _refuse_unwritable_tables() -> None:
+    """Stop a command that could not write its tables, before it has done its work."""
+    ctx = click.get_current_context()
+    for param in ctx.command.params:
+        path = ctx.params.get(str(param.name))
+        if path is not None and isinstance(param.type, _TableFile):
+            from refspace.formats.tables import table_ending
+
+            table_ending(path)
+            if not (folder := Path(path).resolve().parent).is_dir():
+                raise FileNotFoundError(f"folder {folder} does not exist; make it, then try again")
+
+
 # ----- structures
 
 structures_option = functools.partial(
@@ -255,6 +331,47 @@ structures_option = functools.partial(
     multiple=True,
     help="Ids, acronyms or names, with commas or one option each.",
 )
+
+
+hemisphere_option = click.option(
+    "--hemisphere", type=click.Choice(["left", "right"]), help="Only what lies in that hemisphere."
+)
+
+
+def takes_regions(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that has a space the regions that are asked for, as its verbs take them."""
+
+    @functools.wraps(command)
+    def with_regions(
+        space: "ReferenceSpace",
+        structures: tuple[str, ...],
+        level: Any,
+        structure_set: tuple[int, ...],
+        **options: Any,
+    ) -> None:
+        ids = resolve(space.structure_tree, structures)
+        asked = {"structures": ids or None, "level": level, "structure_set": structure_set or None}
+        regions = {name: value for name, value in asked.items() if value is not None}
+        command(space, regions=regions, **options)
+
+    for decorate in (
+        click.option(
+            "--structure-set",
+            type=int,
+            multiple=True,
+            metavar="ID",
+            help="Structures of a set, instead; any number of times.",
+        ),
+        click.option(
+            "--level",
+            type=Level(),
+            metavar="DEPTH",
+            help="Structures of that depth in the tree, like 5, instead; or 'leaf'.",
+        ),
+        structures_option(),
+    ):
+        with_regions = decorate(with_regions)
+    return with_regions
 
 
 def resolve(tree: "StructureTree", texts: Sequence[str]) -> list[int]:

@@ -8,10 +8,13 @@ import click
 from refspace.cli.options import (
     Resolution,
     annotation_argument,
+    hemisphere_option,
     open_annotation,
     refuse_overwriting,
     resolve,
     structures_option,
+    table_option,
+    takes_regions,
     takes_space,
 )
 
@@ -20,9 +23,6 @@ if TYPE_CHECKING:
 
 # A name that ends so is meant as a file, not as a folder, even where it cannot be written.
 _VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".gz", ".zarr")
-_hemisphere_option = click.option(
-    "--hemisphere", type=click.Choice(["left", "right"]), help="Only what lies in that hemisphere."
-)
 _DIMS = {"coronal": "ap", "horizontal": "dv", "sagittal": "ml"}
 
 
@@ -63,34 +63,30 @@ def slice_(
 
 @click.command()
 @takes_space
-@structures_option()
-@_hemisphere_option
-@click.option("--output", "-o", type=click.Path(dir_okay=False), help="CSV file to write.")
+@takes_regions
+@hemisphere_option
+@table_option("--output", "-o", help="CSV, TSV or Parquet file to write.")
 def counts(
-    space: "ReferenceSpace", structures: tuple[str, ...], hemisphere: Any, output: str | None
+    space: "ReferenceSpace", regions: dict[str, Any], hemisphere: Any, output: str | None
 ) -> None:
-    """Print the voxels and volume of structures: those given, or all that have any."""
+    """Print the voxels and volume of structures: those named, or all that have any."""
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import counts_table, format_table, warn_of_unknown
-    from refspace.files import replacing
+    from refspace.cli.tables import counts_table, deliver, warn_of_unknown
 
-    ids = resolve(space.structure_tree, structures)
+    asked = space.parcellation(**regions).regions if regions else ()
     with Progress("counting voxels"):
         dataset = space.voxel_counts(hemisphere=hemisphere)
-    table = counts_table(dataset, ids)
     warn_of_unknown(dataset)
-    if output is None:
-        click.echo(format_table(table))
-        return
-    with replacing(output) as temporary:
-        table.to_csv(temporary)
-    click.echo(f"wrote {output}")
+    table = counts_table(dataset, [int(i) for i in asked])
+    if output is None and "structures" not in regions:
+        table = table[table["total"] > 0]
+    deliver(table, output)
 
 
 @click.command()
 @takes_space
 @structures_option(required=True)
-@_hemisphere_option
+@hemisphere_option
 @click.option("--direct-only", is_flag=True, help="Leave out the structures' descendants.")
 @click.option("--crop", is_flag=True, help="Write the bounding box of each mask alone.")
 @click.option("--dry-run", is_flag=True, help="Print how much would be read, and write nothing.")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from refspace import runs
 from refspace.label_index import OUT, BlockLabels
-from refspace.ops.align import Aligned, common_chunks
+from refspace.ops.align import Aligned, common_chunks, holding
 from refspace.runs import Moments
 from refspace.runs.moments import HIGH, LOW, SQUARES, TOTAL
 from refspace.structure_tree import Parcellation
@@ -143,15 +143,11 @@ def _label_sources(
     numbers = np.ndindex(labels.numblocks)
     if known is None:
         return {number: (labels.name, *number) for number in numbers}
-    matters = known.verdicts(regions.members) != OUT
-    # Blocks of what is known that hold each block, which may be a part of it.
-    within = [
-        (np.searchsorted(np.cumsum(larger), np.cumsum(sizes))).tolist()
-        for larger, sizes in zip(known.chunks, labels.chunks, strict=True)
-    ]
+    matters = known.verdicts(regions.labels) != OUT
+    within = holding(known.chunks, labels.chunks)
     sources: dict[tuple[int, ...], Any] = {}
     for number in numbers:
-        there = tuple(axis[i] for axis, i in zip(within, number, strict=True))
+        there = tuple(int(axis[i]) for axis, i in zip(within, number, strict=True))
         if not matters[there]:
             continue
         sources[number] = (labels.name, *number)

@@ -151,6 +151,26 @@ def align(annotation: xr.DataArray, image: xr.DataArray, name: str = "image") ->
     return Aligned(_in_blocks(image, labels), labels, None)
 
 
+def same_voxels(one: Grid, other: Grid) -> bool:
+    """Whether the voxels of two grids are at the same places, but for the last digits.
+
+    A spacing that is a difference of centres may differ from a stated one in its last digit.
+
+    Examples
+    --------
+    >>> grid = Grid((1, 1, 2), (10, 10, 10))
+    >>> same_voxels(grid, Grid((1, 1, 2), (10, 10, 10.0000001))), same_voxels(grid, grid.crop((0, 0, 1), (1, 1, 2)))
+    (True, False)
+    """  # noqa: E501
+    return (
+        one.orientation == other.orientation
+        and one.shape == other.shape
+        and all(
+            np.allclose(one.coordinates(dim), other.coordinates(dim), rtol=1e-6) for dim in one.dims
+        )
+    )
+
+
 def _turned(image: xr.DataArray, grid: Grid) -> tuple[xr.DataArray, Grid]:
     """Image with its axes in the order and the directions of a grid, and its own grid."""
     before = [dim for dim in image.dims if dim not in grid.dims]
@@ -208,3 +228,22 @@ def common_chunks(arrays: Sequence[dask.array.Array]) -> tuple[tuple[int, ...], 
         cuts = {0}.union(*(np.cumsum(each).tolist() for each in sizes))
         chunks.append(tuple(np.diff(sorted(cuts)).tolist()))
     return tuple(chunks)
+
+
+def holding(
+    larger: Sequence[Sequence[int]], chunks: Sequence[Sequence[int]]
+) -> list[NDArray[np.intp]]:
+    """Along each axis, the number of the larger chunk that holds each of some chunks.
+
+    Parameters
+    ----------
+    larger, chunks
+        Sizes along each axis; the larger ones are unions of the others.
+
+    Examples
+    --------
+    >>> holding(((4, 2),), ((3, 1, 2),))
+    [array([0, 0, 1])]
+    """
+    axes = zip(larger, chunks, strict=True)
+    return [np.searchsorted(np.cumsum(sizes), np.cumsum(parts)) for sizes, parts in axes]

@@ -15,6 +15,7 @@ from refspace import runs
 from refspace.errors import GridError
 from refspace.grid import Grid
 from refspace.label_index import BlockLabels
+from refspace.ops.align import common_chunks, holding, same_voxels
 from refspace.ops.borders import sole_labels, voxels_task
 
 
@@ -50,7 +51,7 @@ def confusion(
     0      7      7       2
     1      0      8       1
     """
-    chunks = _common_chunks(one.data.chunks, other.data.chunks)
+    chunks = common_chunks([one.data, other.data])
     sides = [
         (volume.data.rechunk(chunks), _alone(volume.data.chunks, known, chunks))
         for volume, known in ((one, labels), (other, other_labels))
@@ -77,29 +78,17 @@ def check_same_grid(grid: Grid, other: Grid) -> None:
     --------
     >>> check_same_grid(Grid((1, 2, 3), (10, 10, 10)), Grid((1, 2, 3), (10, 10, 10)))
     """
-    if grid.shape != other.shape:
-        raise GridError(
-            f"the other volume has shape {other.shape}, this one {grid.shape}: crop or resample one"
-        )
     if grid.orientation != other.orientation:
         raise GridError(
             f"the other volume runs to {other.orientation}, this one to {grid.orientation}: "
             "reorient one"
         )
-    # A spacing that is a difference of centres may differ from a stated one in its last digit.
-    if not all(
-        np.allclose(grid.coordinates(dim), other.coordinates(dim), rtol=1e-6) for dim in grid.dims
-    ):
+    if grid.shape != other.shape:
+        raise GridError(
+            f"the other volume has shape {other.shape}, this one {grid.shape}: crop or resample one"
+        )
+    if not same_voxels(grid, other):
         raise GridError(f"the other volume lies on {other}, this one on {grid}: resample one")
-
-
-def _common_chunks(
-    one: Sequence[Sequence[int]], other: Sequence[Sequence[int]]
-) -> tuple[tuple[int, ...], ...]:
-    """Chunks that are cut wherever those of one of two arrays are."""
-    axes = zip(one, other, strict=True)
-    ends = (np.union1d(np.cumsum(sizes), np.cumsum(others)) for sizes, others in axes)
-    return tuple(tuple(np.diff(cuts, prepend=0).tolist()) for cuts in ends)
 
 
 def _alone(
@@ -108,9 +97,7 @@ def _alone(
     """Label of each of the finer chunks that is known to hold a single one, else -1."""
     if labels is None:
         return np.full(tuple(map(len, finer)), -1)
-    axes = zip(chunks, finer, strict=True)
-    within = [np.searchsorted(np.cumsum(sizes), np.cumsum(cuts)) for sizes, cuts in axes]
-    alone: NDArray[np.int64] = sole_labels(labels)[np.ix_(*within)]
+    alone: NDArray[np.int64] = sole_labels(labels)[np.ix_(*holding(chunks, finer))]
     return alone
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from refspace import runs
 from refspace.errors import GridError
 from refspace.label_index import BlockLabels
+from refspace.ops.align import same_voxels
 from refspace.ops.known import relabel_known, table_for
 from refspace.structure_tree import StructureTree
 from refspace.volume import grid_of
@@ -222,9 +223,5 @@ def _check_same_place(domain: xr.DataArray, covered: xr.DataArray) -> None:
     if not set(domain.dims) <= set(domain.coords):
         return
     domain_grid, grid = grid_of(domain), grid_of(covered)
-    # A spacing that is a difference of centres may differ from a stated one in its last digit.
-    if domain_grid.orientation != grid.orientation or not all(
-        np.allclose(domain_grid.coordinates(dim), grid.coordinates(dim), rtol=1e-6)
-        for dim in grid.dims
-    ):
+    if not same_voxels(domain_grid, grid):
         raise GridError(f"domain lies on {domain_grid}; the annotation on {grid}: resample one")

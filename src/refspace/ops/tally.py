@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import dask.array
@@ -49,7 +48,7 @@ def tally(
     ([[3], [2]], 1, 1)
     """
     counted = count_codes(codes)
-    pool = functools.partial(_in_regions, regions=nameless(regions), sides=tuple(sides))
+    pool = functools.partial(_in_regions, regions=regions.nameless(), sides=tuple(sides))
     points = array_of(counted, pool, (len(regions), len(sides)), np.int64)
     names = ["unassigned", "outside", "missing", *(["no_hemisphere"] if any(sides) else [])]
     others = {
@@ -141,11 +140,6 @@ def densities(points: dask.array.Array, volumes: Sequence[Any]) -> dask.array.Ar
     stacked = dask.array.stack([dask.array.asarray(volume) for volume in volumes], axis=-1)
     meta = np.empty((0, 0))
     return dask.array.map_blocks(_over, points, stacked.rechunk(points.chunks), meta=meta)
-
-
-def nameless(regions: Parcellation) -> Parcellation:
-    """What a task needs of regions: not what they are called, nor whose each structure is."""
-    return replace(regions, owners={}, covered_twice=(), uncovered=(), acronyms=(), names=())
 
 
 def _over(points: NDArray[np.int64], volumes: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,6 +1,5 @@
 """Verbs that bring points and regions together."""
 
-import functools
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +11,6 @@ import xarray as xr
 from dask.base import is_dask_collection
 
 from refspace.errors import GridError
-from refspace.ops.borders import array_of
 from refspace.ops.points import (
     MISSING,
     OUTSIDE,
@@ -22,12 +20,11 @@ from refspace.ops.points import (
     is_table,
     last_axis,
 )
-from refspace.ops.tally import densities, nameless, tally
-from refspace.ops.totals import geometry, label_totals
+from refspace.ops.tally import densities, tally
 from refspace.reference_space.aggregating import Aggregating
 from refspace.reference_space.parcelling import labels_of, names_of
 from refspace.reference_space.tables import table_of
-from refspace.structure_tree import Level, Parcellation
+from refspace.structure_tree import Level
 from refspace.volume import HEMISPHERES
 
 _ATTRS = {
@@ -170,7 +167,7 @@ class Locating(Aggregating):
         (array([2, 2, 0]), 1)
         """
         regions = self.parcellation(structures, level=level, structure_set=structure_set)
-        members = np.unique(regions.members)
+        members = regions.labels
         # Labels of no region are all one: where there are only such, nothing is read.
         lookup = replace(self._lookup(), table=np.stack((members, members)))
         if by_hemisphere:
@@ -181,7 +178,7 @@ class Locating(Aggregating):
         codes = lookup.of(axes_of(points, self.grid.dims, columns))
         sides = HEMISPHERES if by_hemisphere else {None: 0}
         found, others = tally(codes, regions, [*sides.values()])
-        density = densities(found, [self._part(side)._volumes_of(regions) for side in sides])
+        density = densities(found, [self._part(side)._geometry(regions)[1] for side in sides])
         dims: Any = ("structure", "hemisphere")
         if not by_hemisphere:
             dims, found, density = "structure", found[:, 0], density[:, 0]
@@ -193,15 +190,6 @@ class Locating(Aggregating):
     def _lookup(self) -> Lookup:
         """Look-up of the labels of voxels."""
         return Lookup(self._grid, self._annotation.data, self._block_labels)
-
-    def _volumes_of(self, regions: Parcellation) -> Any:
-        """mm³ of each region: values where they are known, else lazy."""
-        measure = functools.partial(geometry, regions=nameless(regions), grid=self.grid)
-        if (index := self._known_index()) is not None:
-            return measure(index.totals)[1]
-        members = np.unique(regions.members).tolist()
-        table = label_totals(self._annotation, self._block_labels, members)
-        return array_of(table, measure, (11, len(regions)), np.float64)[1]
 
 
 def _of_table(

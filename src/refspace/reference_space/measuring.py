@@ -10,9 +10,11 @@ import xarray as xr
 
 from refspace.errors import AnnotationError
 from refspace.grid import Hemisphere
+from refspace.ops.borders import array_of
 from refspace.ops.counts import count_labels
+from refspace.ops.totals import geometry, label_totals
 from refspace.reference_space.sides import Sided
-from refspace.structure_tree import BACKGROUND, StructureTree
+from refspace.structure_tree import BACKGROUND, Parcellation, StructureTree
 
 
 @dataclass(frozen=True)
@@ -304,6 +306,15 @@ class Measuring(Sided):
         grid = side.grid
         axes = zip(grid.dims, grid.origin, grid.spacing, sums, strict=True)
         return {dim: origin + (total / count + 0.5) * step for dim, origin, step, total in axes}
+
+    def _geometry(self, regions: Parcellation) -> Any:
+        """Rows of `ops.totals.geometry`: values where they are known, else lazy."""
+        index = self._known_index()
+        if index is not None:
+            return geometry(index.totals, regions, self.grid)
+        table = label_totals(self._annotation, self._block_labels, regions.labels.tolist())
+        measure = functools.partial(geometry, regions=regions.nameless(), grid=self.grid)
+        return array_of(table, measure, (11, len(regions)), np.float64)
 
     def _labels_of(self, structure_ids: Any, direct_only: bool = False) -> list[int]:
         """Labels of the voxels of structures: their own ids, and those of their subtrees."""

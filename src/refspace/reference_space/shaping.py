@@ -3,7 +3,6 @@
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import networkx as nx
@@ -15,7 +14,6 @@ from refspace.grid import Hemisphere
 from refspace.ops.borders import array_of
 from refspace.ops.contacts import Contacts, contacts
 from refspace.ops.distance import BYTES_PER_VOXEL, signed_distance
-from refspace.ops.totals import geometry, label_totals
 from refspace.reference_space.locating import Locating
 from refspace.reference_space.tables import table_of
 from refspace.structure_tree import Level, Parcellation
@@ -84,15 +82,6 @@ class Shaping(Locating):
             variables[name] = ("structure", row, {"units": "micrometer"})
         return table_of(regions, variables, _attrs(hemisphere))
 
-    def _geometry(self, regions: Parcellation) -> Any:
-        """Rows of `ops.totals.geometry`: values where they are known, else lazy."""
-        index = self._known_index()
-        if index is not None:
-            return geometry(index.totals, regions, self.grid)
-        table = label_totals(self._annotation, self._block_labels, _members(regions))
-        measure = functools.partial(geometry, regions=_nameless(regions), grid=self.grid)
-        return array_of(table, measure, (11, len(regions)), np.float64)
-
     # ----- surfaces
 
     @functools.cached_property
@@ -159,8 +148,8 @@ class Shaping(Locating):
         spacing = self.grid.spacing
         if "_contacts" in self.__dict__:
             return self._contacts.surfaces(regions, spacing)
-        counted = contacts(self._annotation, self._block_labels, _members(regions))
-        measure = functools.partial(Contacts.surfaces, regions=_nameless(regions), spacing=spacing)
+        counted = contacts(self._annotation, self._block_labels, regions.labels.tolist())
+        measure = functools.partial(Contacts.surfaces, regions=regions.nameless(), spacing=spacing)
         return array_of(counted, measure, (len(regions),), np.float64)
 
     def adjacency(
@@ -297,17 +286,6 @@ class Shaping(Locating):
         mask = part.make_structure_mask(ids, direct_only, hemisphere=hemisphere)
         found = signed_distance(mask, part.resolution)
         return found.assign_attrs(structure_ids=ids, **_attrs(hemisphere))
-
-
-def _members(regions: Parcellation) -> list[int]:
-    """Labels of all regions."""
-    members: list[int] = np.unique(regions.members).tolist()
-    return members
-
-
-def _nameless(regions: Parcellation) -> Parcellation:
-    """What a task needs of regions: not what they are called, nor whose each structure is."""
-    return replace(regions, owners={}, covered_twice=(), uncovered=(), acronyms=(), names=())
 
 
 def _attrs(hemisphere: Hemisphere | None) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -150,6 +150,15 @@ class Parcellation:
         if self.acronyms:
             columns |= {"acronym": np.array(self.acronyms), "name": np.array(self.names)}
         return columns
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Labels of the voxels that are in any region, sorted."""
+        return np.unique(self.members)
+
+    def nameless(self) -> "Parcellation":
+        """What `pool` needs, as tasks carry it: not what regions are called, nor their owners."""
+        return replace(self, owners={}, covered_twice=(), uncovered=(), acronyms=(), names=())
 
     def of_region(self, number: int) -> NDArray[np.int64]:
         """Ids of the structures whose own voxels are in a region."""

@@ -1,0 +1,405 @@
+"""Commands that bring images, points and other volumes to a reference space."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from refspace.cli.options import (
+    Resolution,
+    commas,
+    existing,
+    existing_image,
+    given_access,
+    hemisphere_option,
+    is_named,
+    is_store,
+    open_annotation,
+    open_space,
+    refuse_overwriting,
+    shares,
+    table_option,
+    takes_regions,
+    takes_space,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from refspace.reference_space import ReferenceSpace
+
+_MICROMETRES = {"um": 1.0, "mm": 1000.0}
+_STATED_HINT = "--image-resolution and --image-orientation say of an image what it does not"
+_PLACE_HINT = "--same-grid takes voxel i of an image for voxel i of the annotation"
+# Columns, in their units.
+_POINTS = {"points": "points", "density": "density_per_mm3"}
+_COMPARED = {
+    **{name: name for name in ("voxels", "other_voxels", "common", "dice", "jaccard")},
+    **{"volume": "volume_mm3", "other_volume": "other_volume_mm3", "change": "change"},
+}
+
+
+# ----- images
+
+
+@click.command()
+@takes_space
+@click.argument("image", callback=existing_image)
+@takes_regions
+@click.option("--direct-only", is_flag=True, help="Leave out the structures' descendants.")
+@hemisphere_option
+@click.option(
+    "--statistics",
+    default="count,mean,std,min,max",
+    show_default=True,
+    callback=commas,
+    help="Any of count, sum, mean, std, var, min and max.",
+)
+@click.option("--quantiles", callback=shares, help="Shares, like 0.05,0.5,0.95.")
+@click.option(
+    "--valid",
+    metavar="IMAGE",
+    callback=existing_image,
+    help="Which voxels of the image count: where this one is not 0.",
+)
+@click.option("--variable", metavar="NAME", help="Variable, where a zarr group has several.")
+@click.option(
+    "--same-grid",
+    is_flag=True,
+    help="Voxel i of the image is voxel i of the annotation, wherever it says that it lies.",
+)
+@click.option("--image-orientation", help="Directions of the image's axes, if not stated.")
+@click.option(
+    "--image-resolution",
+    type=Resolution(),
+    help="µm per voxel of the image, if not stated; of a pyramid, the level to take.",
+)
+@table_option("--output", "-o", help="CSV, TSV or Parquet file to write.")
+def aggregate(
+    space: "ReferenceSpace",
+    regions: dict[str, Any],
+    image: str,
+    valid: str | None,
+    statistics: tuple[str, ...],
+    output: str | None,
+    variable: str | None,
+    same_grid: bool,
+    image_orientation: str | None,
+    image_resolution: Any,
+    **options: Any,
+) -> None:
+    """Print statistics of an image in structures: those named, or all in which it has voxels.
+
+    IMAGE is an NRRD or NIfTI file, or the path or URL of an image in zarr: a store, whose template
+    it is, an OME-Zarr image, or a group that xarray writes, over ap, dv and ml in µm. It may be
+    coarser or finer than the annotation, and turned in any way; what is NaN does not count.
+    """
+    from refspace.cli.progress import Progress
+    from refspace.cli.tables import deliver, statistics_table
+    from refspace.errors import GridError
+
+    geometry = {"orientation": image_orientation, "resolution": image_resolution}
+    try:
+        values, counted = (
+            None if path is None else _open_image(space, path, name, same_grid, geometry)
+            for path, name in ((image, variable), (valid, None))
+        )
+        # With how many there are, by which the rows are known that have any.
+        names = [*dict.fromkeys((*statistics, "count"))]
+        dataset = space.aggregate(values, **regions, statistics=names, valid=counted, **options)
+    except GridError as error:
+        for hint in (_STATED_HINT, *([] if same_grid else [_PLACE_HINT])):
+            error.add_note(hint)
+        raise
+    with Progress("statistics of the image"):
+        dataset = dataset.compute()
+    table = statistics_table(dataset, names)
+    if output is None and "structures" not in regions:
+        table = table[table["count"] > 0]
+    deliver(table if "count" in statistics else table.drop(columns="count"), output, "{:.5g}")
+
+
+def _open_image(
+    space: "ReferenceSpace",
+    path: str,
+    variable: str | None,
+    same_grid: bool,
+    geometry: dict[str, Any],
+) -> "xr.DataArray":
+    """Open an image in a file or in zarr; without coordinates if it is on the annotation's grid."""
+    if is_store(path):
+        from refspace.store.images import open_image
+
+        shape = space.grid.shape if same_grid else None
+        image = open_image(path, variable=variable, shape=shape, **geometry, **given_access())
+    else:
+        from refspace.formats.volumes import read_volume
+
+        image = read_volume(path, **geometry)
+    # An array of a store has no names of axes, and says nothing of where it lies.
+    unplaced = {*image.dims[-3:]}.isdisjoint({*image.coords, *space.grid.dims})
+    if image.ndim >= 3 and (same_grid or unplaced):
+        return _in_place(image, space.grid.dims)
+    return image
+
+
+def _in_place(image: "xr.DataArray", dims: Sequence[str]) -> "xr.DataArray":
+    """Image whose axes of space are those of the annotation, in the order in which they are."""
+    named = set(dims) <= set(image.dims)
+    space = [dim for dim in image.dims if dim in dims] if named else [*image.dims[-len(dims) :]]
+    turned = image.transpose(..., *space)
+    before = {name for name, c in image.coords.items() if set(c.dims).isdisjoint(space)}
+    renamed: xr.DataArray = turned.drop_vars({*image.coords} - before).rename(
+        dict(zip(space, dims, strict=True))
+    )
+    return renamed
+
+
+# ----- points
+
+
+@click.command()
+@takes_space
+@click.argument("points_file", metavar="POINTS", type=click.Path(exists=True, dir_okay=False))
+@takes_regions
+@click.option(
+    "--columns",
+    metavar="X,Y,Z",
+    callback=commas,
+    help="Columns of the positions along the annotation's axes; those of their names if not given.",
+)
+@click.option(
+    "--unit",
+    type=click.Choice([*_MICROMETRES]),
+    default="um",
+    show_default=True,
+    help="Of the positions.",
+)
+@click.option("--by-hemisphere", is_flag=True, help="Count the hemispheres apart.")
+@table_option(
+    "--each", help="CSV, TSV or Parquet file to write: POINTS, and where each of them is."
+)
+@table_option("--output", "-o", help="CSV, TSV or Parquet file to write.")
+def points(
+    space: "ReferenceSpace",
+    regions: dict[str, Any],
+    points_file: str,
+    columns: tuple[str, ...] | None,
+    unit: str,
+    by_hemisphere: bool,
+    each: str | None,
+    output: str | None,
+) -> None:
+    """Print how many points are in structures, and per mm³: those named, or all that have any.
+
+    POINTS is a CSV, TSV or Parquet file with columns ap, dv and ml: positions in µm, in the
+    coordinates of the annotation.
+    """
+    from refspace.cli.progress import Progress
+    from refspace.cli.tables import deliver, long_table
+    from refspace.formats.tables import read_table
+
+    names = list(columns or space.grid.dims)
+    if len(names) != len(space.grid.dims):
+        raise click.UsageError(f"--columns names {len(names)} columns; a position has three")
+    if each is not None:
+        _refuse_taken(points_file)
+    with Progress("reading points"):
+        table = read_table(points_file, names)
+        table *= _MICROMETRES[unit]
+    with Progress("looking points up"):
+        dataset = space.count_points(
+            table, **regions, by_hemisphere=by_hemisphere, columns=names
+        ).compute()
+        codes = None if each is None else space.structure_at(table, **regions, columns=names)
+    _tell_others(dataset, len(table))
+    if each is not None and codes is not None:
+        _write_each(each, points_file, space, codes.to_numpy(), bool(regions))
+    counted = long_table(dataset, _POINTS)
+    if output is None and "structures" not in regions:
+        counted = counted[counted["points"] > 0]
+    deliver(counted, output)
+
+
+def _refuse_taken(points_file: str) -> None:
+    """Refuse a table that has what is to be added to it."""
+    from refspace.cli.tables import ADDED
+    from refspace.formats.tables import column_names
+
+    taken = [name for name in column_names(points_file) if name in ADDED]
+    if taken:
+        raise click.UsageError(
+            f"{points_file} has columns {', '.join(taken)} already; rename them, then try again"
+        )
+
+
+def _tell_others(counts: "xr.Dataset", total: int) -> None:
+    """Say on standard error how many points are in no structure, and why."""
+    others = {name: int(v) for name, v in counts.data_vars.items() if not v.dims and int(v)}
+    if others:
+        where = {name: counts[name].attrs["long_name"].removeprefix("points ") for name in others}
+        told = "; ".join(f"{number} {where[name]}" for name, number in others.items())
+        click.echo(f"of {total} points: {told}", err=True)
+
+
+def _write_each(
+    each: str,
+    points_file: str,
+    space: "ReferenceSpace",
+    codes: "NDArray[np.int64]",
+    asked: bool,
+) -> None:
+    """Write the table of points, and the structure of each."""
+    from refspace.cli.progress import Progress
+    from refspace.cli.tables import structures_of
+    from refspace.formats.tables import read_parts, table_ending, write_table
+
+    nothing = "unassigned" if asked else "background"
+
+    def parts() -> Iterator["pd.DataFrame"]:
+        start = 0
+        for part in read_parts(points_file, as_text=table_ending(each) != ".parquet"):
+            stop = start + len(part)
+            yield part.assign(**structures_of(codes[start:stop], space.structure_tree, nothing))
+            start = stop
+
+    with Progress(f"writing {each}"):
+        write_table(each, parts())
+    click.echo(f"wrote {each}")
+
+
+# ----- other volumes, and what is wrong with one
+
+
+@click.command()
+@takes_space
+@click.argument("other", callback=existing)
+@click.option(
+    "--other-structures",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Structures of the other annotation, where they are not the same.",
+)
+@takes_regions
+@table_option("--confusion", help="CSV, TSV or Parquet file to write: which ids are at one place.")
+@table_option("--output", "-o", help="CSV, TSV or Parquet file to write.")
+def compare(
+    space: "ReferenceSpace",
+    regions: dict[str, Any],
+    other: str,
+    other_structures: str | None,
+    confusion: str | None,
+    output: str | None,
+) -> None:
+    """Print what differs between an annotation and another one on the same grid.
+
+    OTHER is a file, the path or URL of a store, or an atlas by name. The table to write has the
+    voxels and volumes of structures in both, those asked for or all, and how far they agree.
+    """
+    from refspace.cli.progress import Progress
+    from refspace.cli.tables import deliver, long_table
+    from refspace.formats.tables import write_table
+
+    compared = space.compare(_open_other(space, other, other_structures))
+    with Progress("comparing"):
+        pairs = compared.confusion
+    click.echo(str(compared))
+    if confusion is not None:
+        write_table(confusion, [pairs])
+        click.echo(f"wrote {confusion}")
+    if output is not None or regions:
+        deliver(long_table(compared.at(**regions), _COMPARED), output)
+
+
+def _open_other(space: "ReferenceSpace", other: str, structures: str | None) -> Any:
+    """The other annotation: with structures of its own, or those of the first."""
+    given, access = click.get_current_context().params, given_access()
+    resolution, orientation = given["resolution"], given["orientation"]
+    if is_store(other):
+        from refspace.store import open_atlas
+
+        # The level of the first, which must lie on the same grid.
+        resolution = space.resolution
+        atlas = open_atlas(other, resolution=resolution, orientation=orientation, **access)
+        known = bool(atlas.nodes)
+    else:
+        known = is_named(other)
+    if known or structures is not None:
+        return open_space(other, structures, resolution, orientation, **access)
+    return open_annotation(other, resolution, orientation, **access)
+
+
+@click.command()
+@takes_space
+@takes_regions
+@click.option(
+    "--connectivity", is_flag=True, help="Look for structures in several pieces too; needs scipy."
+)
+@click.option(
+    "--volumes",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Table of published volumes to check: columns structure, and volume in mm³.",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    default=0.1,
+    show_default=True,
+    help="Relative difference of hemispheres, and of volumes, that is all right.",
+)
+@click.option(
+    "--output",
+    "-o",
+    metavar="FOLDER",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for a CSV file of each finding.",
+)
+@click.pass_context
+def validate(
+    ctx: click.Context,
+    space: "ReferenceSpace",
+    regions: dict[str, Any],
+    connectivity: bool,
+    volumes: str | None,
+    tolerance: float,
+    output: Path | None,
+) -> None:
+    """Print what is wrong, or odd, with an annotation and its structures.
+
+    The exit status is 1 if the volume holds ids that the structures lack.
+    """
+    from refspace.cli.progress import Progress
+    from refspace.cli.tables import findings
+    from refspace.formats.tables import write_table
+
+    published = None if volumes is None else _published(volumes)
+    with Progress("validating"):
+        found = space.validate(
+            **regions, connectivity=connectivity, volumes=published, tolerance=tolerance
+        )
+    click.echo(str(found))
+    if output is not None:
+        tables = {output / f"{n}.csv": t for n, t in findings(found, space).items()}
+        refuse_overwriting(tables)
+        output.mkdir(parents=True, exist_ok=True)
+        for path, table in tables.items():
+            write_table(path, [table])
+        click.echo(f"wrote {len(tables)} tables into {output}")
+    if not found.ok:
+        ctx.exit(1)
+
+
+def _published(path: str) -> dict[str, float]:
+    from refspace.formats.tables import read_table
+
+    table = read_table(path, ["volume"], "structure")
+    table = table[table["volume"].notna()]
+    return dict(zip(table["structure"].fillna(""), table["volume"], strict=True))
+
+
+COMMANDS = (aggregate, points, compare, validate)
