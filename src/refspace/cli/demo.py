@@ -10,12 +10,12 @@ from typing import Any
 import click
 
 from refspace.cli.progress import BlockProgress, Progress
-from refspace.cli.tables import counts_table, format_table
+from refspace.cli.tables import counts_table, format_table, long_table, statistics_table
 from refspace.conversion import convert
 from refspace.errors import GridError
-from refspace.files import replacing
 from refspace.formats.nrrd import write_nrrd
 from refspace.formats.structures import write_structures
+from refspace.formats.tables import write_table
 from refspace.grid import spacing_of
 from refspace.plotting import PLANES, save_slice
 from refspace.reference_space import ReferenceSpace
@@ -114,11 +114,12 @@ def _write_statistics(space: ReferenceSpace, folder: Path) -> list[Path]:
         statistics = space.aggregate(image).compute()
     with Progress("counting cells in every structure"):
         counts = space.count_points(points, by_hemisphere=True)[["points", "density"]].compute()
-    for path, table in zip(
-        paths[1:], (points, statistics.to_dataframe(), counts.to_dataframe()), strict=True
-    ):
-        with replacing(path) as temporary:
-            table.round(1).to_csv(temporary, index=table is not points)
+    tables = (
+        statistics_table(statistics, [*map(str, statistics.data_vars)]),
+        long_table(counts, {"points": "points", "density": "density_per_mm3"}),
+    )
+    for path, table in zip(paths[1:], (points, *(t.reset_index() for t in tables)), strict=True):
+        write_table(path, [table])
     return paths
 
 

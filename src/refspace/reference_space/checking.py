@@ -138,6 +138,7 @@ class Checking(Shaping):
             self._uncovered(regions if asked else None),
             self._doubly_covered(regions if asked else None),
             self._asymmetric(regions, tolerance),
+            asked,
             None if pieces is None else self._disconnected(pieces),
             None if volumes is None else self._deviating(volumes, tolerance),
         )

@@ -33,6 +33,8 @@ class Validation:
     asymmetric
         Regions of which one hemisphere has many more voxels: ``left``, ``right``, and
         ``asymmetry``, their difference over their sum.
+    of_regions
+        Whether regions were asked for.
     disconnected
         Regions that fall into several ``components`` in a ``hemisphere``: ``voxels``, and those
         ``outside`` the largest.
@@ -47,6 +49,7 @@ class Validation:
     uncovered: pd.DataFrame
     doubly_covered: pd.DataFrame
     asymmetric: pd.DataFrame
+    of_regions: bool = False
     disconnected: pd.DataFrame | None = None
     deviating: pd.DataFrame | None = None
 
@@ -64,18 +67,26 @@ class Validation:
             voxels = int(self.unknown["voxels"].sum())
             held = f"{voxels} voxels hold ids that the structures lack:"
             lines = [held, _cut(self.unknown), without]
-        for table, found in (
+        uncovered, twice = (
             (
-                self.uncovered,
-                "structures with voxels of their own, in none of their children or of the regions",
-            ),
-            (self.doubly_covered, "structures in several regions of one parcellation"),
+                "structures with voxels in no region",
+                "structures in several regions",
+            )
+            if self.of_regions
+            else (
+                "structures with voxels of their own that no child covers",
+                "structures in several structures of one set",
+            )
+        )
+        for table, found in (
+            (self.uncovered, uncovered),
+            (self.doubly_covered, twice),
             (self.asymmetric, "regions of unequal hemispheres"),
             (self.disconnected, "regions in several pieces"),
-            (self.deviating, "structures with a volume other than published"),
+            (self.deviating, "structures of another volume than published"),
         ):
             if table is not None and not table.empty:
-                lines += [f"{len(table)} {found}:", _cut(table)]
+                lines += [f"{found}: {len(table)}", _cut(table)]
         return "\n".join(lines)
 
 
