@@ -16,7 +16,7 @@ from refspace.ops.relabel import coverage
 from refspace.reference_space.parcelling import Parcelling
 from refspace.reference_space.tables import table_of
 from refspace.runs import RELATIVE_ERROR, is_exact
-from refspace.structure_tree import Level, Parcellation
+from refspace.structure_tree import Level
 
 _DEFAULT = ("count", "mean", "std", "min", "max")
 _SAME_UNITS = ("sum", "mean", "std", "min", "max", "quantiles")
@@ -104,12 +104,8 @@ class Aggregating(Parcelling):
         >>> table["mean"].round().values, table["max"].values
         (array([2528., 4162.]), array([6100., 5300.]))
         """
-        regions = Parcellation.of(
-            self.structure_tree,
-            structures,
-            level=level,
-            structure_set=structure_set,
-            direct_only=direct_only,
+        regions = self.parcellation(
+            structures, level=level, structure_set=structure_set, direct_only=direct_only
         )
         names, shares = _names(statistics), _shares(quantiles)
         side = self._part(hemisphere)

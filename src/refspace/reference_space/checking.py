@@ -124,13 +124,13 @@ class Checking(Shaping):
         """
         tree = self.structure_tree
         asked = not (structures is None and level is None and structure_set is None)
-        regions = Parcellation.of(tree, structures, level=level, structure_set=structure_set)
+        regions = self.parcellation(structures, level=level, structure_set=structure_set)
         table = self._unknown()
         # The map may be older than the tree.
         ids = tree.node_ids()
         pieces = None
         if connectivity:
-            pieces = regions if asked else Parcellation.of(tree, direct_only=True)
+            pieces = regions if asked else self.parcellation(direct_only=True)
         return Validation(
             table,
             tuple(i for i in ids if not self.total_voxel_map[i]),
@@ -240,7 +240,7 @@ class Checking(Shaping):
         """Structures whose volume is not the published one."""
         resolve = self.structure_tree.resolve
         published = {resolve([structure])[0]: float(v) for structure, v in volumes.items()}
-        regions = Parcellation.of(self.structure_tree, [*published])
+        regions = self.parcellation([*published])
         volume = self._voxels_in(regions) * self.grid.voxel_volume
         columns = {"volume": volume, "published": [*published.values()]}
         table = _table(regions, np.arange(len(regions)), columns)

@@ -63,12 +63,8 @@ class Shaping(Locating):
         >>> table.dv_min.values, table.dv_max.values
         (array([ 600., 2800.]), array([2600., 5400.]))
         """
-        regions = Parcellation.of(
-            self.structure_tree,
-            structures,
-            level=level,
-            structure_set=structure_set,
-            direct_only=direct_only,
+        regions = self.parcellation(
+            structures, level=level, structure_set=structure_set, direct_only=direct_only
         )
         side = self._part(hemisphere)
         rows = side._geometry(regions)
@@ -131,12 +127,8 @@ class Shaping(Locating):
         >>> bool(areas.sel(structure=315) > areas.sel(structure=385))
         True
         """
-        regions = Parcellation.of(
-            self.structure_tree,
-            structures,
-            level=level,
-            structure_set=structure_set,
-            direct_only=direct_only,
+        regions = self.parcellation(
+            structures, level=level, structure_set=structure_set, direct_only=direct_only
         )
         surfaces = self._part(hemisphere)._surfaces(regions)
         attrs = {"units": "mm2", "long_name": "area of voxel faces to anything else"}
@@ -195,12 +187,8 @@ class Shaping(Locating):
         ['AQ', 'BS', 'CH', 'V4', 'cbf']
         """
         bare = structures is None and level is None and structure_set is None
-        regions = Parcellation.of(
-            self.structure_tree,
-            structures,
-            level=level,
-            structure_set=structure_set,
-            direct_only=bare,
+        regions = self.parcellation(
+            structures, level=level, structure_set=structure_set, direct_only=bare
         )
         side = self._part(hemisphere)
         found, grid = side._contacts, side.grid
