@@ -159,13 +159,13 @@ def _label_sources(
 
 def _merged(tasks: dict[Any, Any], name: tuple[Any, ...], level: list[Any]) -> Any:
     """Key of the moments of all blocks, put together a few at a time; None of no blocks."""
-    for depth in itertools.count():
-        if len(level) <= 1:
-            return level[0] if level else None
+    depth = 0
+    while len(level) > 1:
         groups = [level[i : i + _TOGETHER] for i in range(0, len(level), _TOGETHER)]
         level = [(*name, depth, number) for number in range(len(groups))]
         tasks |= {key: (runs.merge, group) for key, group in zip(level, groups, strict=True)}
-    raise AssertionError
+        depth += 1
+    return level[0] if level else None
 
 
 def _variable(
