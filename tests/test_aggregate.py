@@ -460,6 +460,28 @@ def test_only_chunks_that_can_matter_are_read(phantom_store):
     assert table["mean"].compute().item() == pytest.approx(image[mask].mean(dtype="f8"))
 
 
+def test_blocks_of_one_label_are_known_without_being_read(tmp_path):
+    voxels = np.repeat(np.array([2, 3], "u4"), 4)[:, None, None] * np.ones((8, 4, 4), "u4")
+    ReferenceSpace(tree_of_four(), voxels, 10).to_zarr(tmp_path / "halves.zarr", chunks=4)
+    space = refspace.open(tmp_path / "halves.zarr")
+    for chunk in (tmp_path / "halves.zarr" / "s0" / "annotation" / "c").rglob("0"):
+        if chunk.is_file():
+            chunk.unlink()  # it would be an error to read them
+    image = np.random.default_rng(0).random(voxels.shape)
+    table = space.aggregate(image, level="leaf", direct_only=False).compute()
+    assert table["mean"].sel(structure=2).item() == pytest.approx(image[:4].mean())
+
+
+def test_an_image_that_xarray_opened_without_dask(tmp_path):
+    space = ReferenceSpace(tree_of_four(), da.from_array(VOXELS, chunks=4), 10)
+    image = xr.concat([labelled(IMAGE, space.grid, "image")] * 2, "time")
+    image.to_dataset().to_zarr(tmp_path / "image.zarr", consolidated=False)
+    lazy = xr.open_zarr(tmp_path / "image.zarr", chunks=None, consolidated=False)["image"]
+    table = space.aggregate(lazy, [2])
+    assert table["mean"].chunks == ((1,), (1, 1))
+    np.testing.assert_allclose(table["mean"].compute(), [[mean_of([2])] * 2])
+
+
 def test_a_store_and_the_volume_in_memory_agree(phantom_store):
     stored = refspace.open(phantom_store)
     memory = ReferenceSpace(stored.structure_tree, stored.annotation.values, 50)
@@ -494,6 +516,22 @@ def test_equal_work_has_equal_names():
         ({"image": 7}, GridError, "the image is a int; give an array or a DataArray"),
         ({"image": IMAGE.astype(complex)}, AnnotationError, "has dtype complex128; give real"),
         ({"image": IMAGE.astype(str)}, AnnotationError, "dtype <U.*give real numbers"),
+        (
+            {"image": np.ma.masked_less(IMAGE, 0)},
+            AnnotationError,
+            "the image is a masked array; fill what is masked",
+        ),
+        (
+            {"valid": np.ma.masked_less(IMAGE, 0)},
+            AnnotationError,
+            "the validity mask is a masked array",
+        ),
+        ({"image": np.zeros((0, 9, 8, 7))}, GridError, "no values along dim_0; give at least one"),
+        ({"ddof": "x"}, AnnotationError, "ddof is 'x'; give 0, or 1 for the variance of a sample"),
+        ({"ddof": -1}, AnnotationError, "ddof is -1"),
+        ({"structure_set": "x"}, OntologyError, "structure_set is 'x'; give ids of sets"),
+        ({"structures": {1: 1, "s1": 2}}, OntologyError, "structure 1 is mapped to 1 and to 2"),
+        ({"structures": {1: 1, 2: "b"}}, OntologyError, "labelled by integers and texts"),
         (
             {"statistics": "median"},
             AnnotationError,
