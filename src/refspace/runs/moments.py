@@ -119,8 +119,8 @@ def moments_of(
     table = np.empty((len(_REDUCED), len(values), labels.size))
     histograms = []
     for number, image in enumerate(values):
-        counted = None if valid is None else valid[number if len(valid) > 1 else 0].ravel()
-        image, counted = image.ravel(), _valid(image.ravel(), counted)
+        image = image.ravel()
+        counted = _valid(image, None if valid is None else valid[number % len(valid)].ravel())
         table[:, number] = _rows(groups, image, counted, fields)
         if histogram:
             histograms.append(histogram_of(groups.codes_of_voxels(), image, counted))
