@@ -261,6 +261,7 @@ def test_painting_is_aggregating_the_other_way_round(case):
         (pd.Series({2: 1, 3: None}, dtype="Int64"), "f8"),
         (pd.Series({2: True, 3: False}), "f8"),
         (pd.Series({2: 1.5, 3: None}, dtype="Float32"), "f8"),
+        (pd.Series({2: 1.5, 3: 4}).astype(">f4"), "=f4"),
     ],
 )
 def test_type_of_the_image(series, dtype):
@@ -281,6 +282,34 @@ def test_a_painted_image_keeps_what_its_values_say():
     assert (image.name, image.attrs) == ("mean", {"units": "um", "hemisphere": "left"})
 
 
+def test_coordinates_of_values_leave_those_of_the_volume_alone():
+    space = eager_space()
+    values = xr.DataArray(
+        [[1.0, 2.0]],
+        {"structure": [2], "hemisphere": ["left", "right"], "ap": 7.0, "gene": "A"},
+        ("structure", "hemisphere"),
+    )
+    both, left = space.paint(values), space.paint(values.sel(hemisphere="left"))
+    assert both.hemisphere.values.tolist() == ["left", "right"]
+    assert left.hemisphere.variable.identical(space.annotation.hemisphere.variable)
+    for image in (both, left):
+        assert image.ap.variable.identical(space.annotation.ap.variable)
+        assert image.gene.item() == "A"
+
+
+def test_values_of_hemispheres_each_on_their_side():
+    space = eager_space()
+    values = xr.DataArray(
+        [[1.0, 2.0]],
+        {"structure": [2], "hemisphere": ["right", "left"]},
+        ("structure", "hemisphere"),
+    )
+    image = space.paint(values).sel(hemisphere=space.annotation.hemisphere)
+    side = xr.where(space.annotation.hemisphere == "right", 1.0, 2.0)
+    expected = side.where(space.annotation == 2)
+    np.testing.assert_array_equal(image.transpose(*expected.dims), expected)
+
+
 @pytest.mark.parametrize(
     ("values", "error", "message"),
     [
@@ -289,6 +318,8 @@ def test_a_painted_image_keeps_what_its_values_say():
         ({2: "a"}, AnnotationError, "values have dtype (object|str); give real numbers"),
         ({2: 1j}, AnnotationError, "values have dtype complex128"),
         ([1, 2], AnnotationError, "values are a list; give a mapping or a pandas Series"),
+        (xr.Dataset({"mean": ("structure", [1.0])}), AnnotationError, "values are a Dataset; give"),
+        ({2: None}, AnnotationError, "give real numbers, and NaN where there is none"),
         (xr.DataArray([1.0]), AnnotationError, "values have dims dim_0 and coordinates none"),
         (xr.DataArray([1.0], dims="structure"), AnnotationError, "and coordinates none; a dim"),
         (

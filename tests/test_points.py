@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from dask.delayed import delayed
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import few
@@ -461,6 +462,9 @@ def test_regions_that_overlap_each_have_their_points():
         (np.zeros((2, 3), "?"), "points have dtype bool"),
         (np.full((2, 3), "a"), "points have dtype <U1"),
         ("VISp", r"a str of shape \(\)"),
+        ([[1, 2, 3], [4, 5]], r"points are a list, of which no array can be made \("),
+        (delayed(np.zeros((2, 3))), r"of shape \(\)"),
+        (xr.Dataset({"ap": ("cell", [1.0])}), r"points are a Dataset; give its to_pandas\(\)"),
         (xr.DataArray(np.zeros((2, 4))), r"points have dims {'dim_0': 2, 'dim_1': 4}; give them"),
         (xr.DataArray(np.zeros((3, 3))), "one of length 3, which has the labels ap, dv, ml"),
         (xr.DataArray(np.zeros((2, 3)), {"b": [*"xyz"]}, ("a", "b")), "points have dims"),
@@ -474,6 +478,16 @@ def test_what_is_no_point(points, message):
     for verb in (space.structure_at, space.count_points):
         with pytest.raises(GridError, match=message):
             verb(points)
+
+
+def test_a_table_of_another_kind_is_not_taken_by_the_order_of_its_columns():
+    arrow = pytest.importorskip("pyarrow")
+    _, space = lazy_space()
+    frame = pd.DataFrame(POINTS[:, ::-1], columns=["ml", "dv", "ap"])
+    table = arrow.Table.from_pandas(frame)
+    with pytest.raises(GridError, match=r"points are a Table; give its to_pandas\(\)"):
+        space.structure_at(table)
+    np.testing.assert_array_equal(space.structure_at(table.to_pandas()), space.structure_at(POINTS))
 
 
 def test_what_is_no_column_or_region():

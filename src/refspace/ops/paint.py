@@ -49,7 +49,7 @@ def values_of(values: Any) -> tuple[list[Any], xr.DataArray]:
             )
         floats = values.astype(_float(values.dtype))
         return values[STRUCTURE].values.tolist(), floats.transpose(..., STRUCTURE)
-    if isinstance(values, Mapping):
+    if isinstance(values, Mapping) and not isinstance(values, xr.Dataset):
         values = pd.Series(list(values.values()), pd.Index(list(values), dtype=object))
         if values.empty:
             values = values.astype(np.float64)
@@ -65,8 +65,12 @@ def values_of(values: Any) -> tuple[list[Any], xr.DataArray]:
 def _float(dtype: Any) -> np.dtype[Any]:
     """Type of the image of values of a type."""
     if dtype.kind not in "buif":
-        raise AnnotationError(f"values have dtype {dtype}; give real numbers")
-    return dtype if isinstance(dtype, np.dtype) and dtype.kind == "f" else np.dtype(np.float64)
+        raise AnnotationError(
+            f"values have dtype {dtype}; give real numbers, and NaN where there is none"
+        )
+    if not isinstance(dtype, np.dtype) or dtype.kind != "f":
+        return np.dtype(np.float64)
+    return dtype.newbyteorder("=")
 
 
 def paint(values: xr.DataArray, codes: xr.DataArray) -> xr.DataArray:
@@ -117,7 +121,12 @@ def paint(values: xr.DataArray, codes: xr.DataArray) -> xr.DataArray:
         meta=np.empty((0,) * (len(lead) + len(space)), table.dtype),
         concatenate=True,
     )
-    own = {name: c for name, c in values.coords.items() if {*c.dims} <= {*before}}
+    # Values of one hemisphere say so by a coordinate; that of the volume tells its voxels apart.
+    own = {
+        coord: c
+        for coord, c in values.coords.items()
+        if {*c.dims} <= {*before} and (coord in before or coord not in codes.coords)
+    }
     name = "values" if values.name is None else values.name
     return xr.DataArray(data, {**codes.coords, **own}, (*before, *codes.dims), name, values.attrs)
 

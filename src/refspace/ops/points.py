@@ -75,8 +75,9 @@ def axes_of(points: Any, dims: Sequence[str], columns: Sequence[Hashable] | None
 
 def is_table(points: Any) -> bool:
     """Whether points are a table of pandas, or of dask, which need not be installed in full."""
+    # Asked of the type: a delayed object has any attribute.
     return isinstance(points, pd.DataFrame) or (
-        is_dask_collection(points) and hasattr(points, "map_partitions")
+        is_dask_collection(points) and hasattr(type(points), "columns")
     )
 
 
@@ -113,7 +114,7 @@ def last_axis(points: Any, dims: Sequence[str]) -> xr.DataArray:
         return turned
     if isinstance(points, np.ma.MaskedArray):
         points = np.ma.filled(points.astype(np.float64), np.nan)
-    array = points if isinstance(points, dask.array.Array) else np.asarray(points)
+    array = points if isinstance(points, dask.array.Array) else _as_array(points)
     if array.ndim != 2 or array.shape[1] != len(dims):
         raise GridError(
             f"points are a {type(points).__name__} of shape {array.shape}; give an array of shape "
@@ -121,6 +122,20 @@ def last_axis(points: Any, dims: Sequence[str]) -> xr.DataArray:
         )
     _check_numbers(array.dtype)
     return xr.DataArray(array, dims=("point", "axis"))
+
+
+def _as_array(points: Any) -> NDArray[Any]:
+    kind = type(points).__name__
+    # Other tables convert too, but in the order of their columns, whatever these are called.
+    if hasattr(type(points), "to_pandas"):
+        raise GridError(f"points are a {kind}; give its to_pandas(), a table with the same columns")
+    try:
+        return np.asarray(points)
+    except (TypeError, ValueError) as error:
+        raise GridError(
+            f"points are a {kind}, of which no array can be made ({error}); give an array of shape "
+            "(n, 3), a DataArray, or a table"
+        ) from error
 
 
 def _dim_of_axes(points: xr.DataArray, dims: Sequence[str]) -> Hashable:

@@ -223,6 +223,15 @@ class Parcelling(Masking):
         >>> table = space.aggregate(image, level=6, statistics="mean")
         >>> space.paint(table["mean"]).dims
         ('ap', 'dv', 'ml')
+
+        Values of hemispheres are an image each; of each the voxels of its side are
+
+        >>> cells = space.count_points(np.array([[8900, 1500, 3300]]), by_hemisphere=True)
+        >>> image = space.paint(cells["density"])
+        >>> image.dims
+        ('hemisphere', 'ap', 'dv', 'ml')
+        >>> image.sel(hemisphere=space.annotation.hemisphere).sizes["ml"] == space.grid.shape[2]
+        True
         """
         keys, painted = values_of(values)
         if structures is None and level is None and structure_set is None:
