@@ -224,14 +224,12 @@ class Parcelling(Masking):
         >>> space.paint(table["mean"]).dims
         ('ap', 'dv', 'ml')
 
-        Values of hemispheres are an image each; of each the voxels of its side are
+        Values of hemispheres become an image each; to give each voxel that of its side:
 
         >>> cells = space.count_points(np.array([[8900, 1500, 3300]]), by_hemisphere=True)
-        >>> image = space.paint(cells["density"])
-        >>> image.dims
-        ('hemisphere', 'ap', 'dv', 'ml')
-        >>> image.sel(hemisphere=space.annotation.hemisphere).sizes["ml"] == space.grid.shape[2]
-        True
+        >>> image = space.paint(cells["points"]).sel(hemisphere=space.annotation.hemisphere)
+        >>> [float(image.sel(ap=8900, dv=1500, ml=ml, method="nearest")) for ml in (3300, 8100)]
+        [1.0, 0.0]
         """
         keys, painted = values_of(values)
         if structures is None and level is None and structure_set is None:
