@@ -385,7 +385,7 @@ def test_a_store_at_a_url(space: refspace.ReferenceSpace) -> None:
         (("convert", "{0}", "{1}", "a.zarr", "--chunks", "0"), 1, "give at least one voxel"),
         (("convert", "{0}", "{1}", "a.zarr", "--shards", "3"), 1, "are no multiples of chunks"),
         (("convert", "{0}", "{1}", "a.zarr", "--memory", "much"), 1, "a text like '500 MB'"),
-        (("convert", "{0}", "{1}", "a.zarr", "--workers", "0"), 2, "0 is not in the range x>=1"),
+        (("convert", "{0}", "{1}", "a.zarr", "--threads", "0"), 2, "0 is not in the range x>=1"),
         (("convert", "{0}", "{1}", "a.zarr", "--provenance", "a"), 2, "'a' is no KEY=VALUE"),
         (("convert", "{0}", "{1}", "a.zarr", "--provenance", "=a"), 2, "'=a' is no KEY=VALUE"),
         (("convert", "{0}", "{1}", "{2}"), 1, "exists; give another name, or replace it with"),
@@ -417,7 +417,7 @@ def test_convert(atlas: list[str], space: refspace.ReferenceSpace, tmp_path: Pat
     template = space.annotation.copy(data=space.annotation.data % 251).astype("u1")
     refspace.write_nrrd(tmp_path / "template.nrrd", template)
     url = tmp_path / "atlas.zarr"
-    words = ["--chunks", "10,20,8", "--shards", "20,20,16", "--memory", "1 MB", "--workers", "1"]
+    words = ["--chunks", "10,20,8", "--shards", "20,20,16", "--memory", "1 MB", "--threads", "1"]
     words += ["--template", str(tmp_path / "template.nrrd")]
     words += ["--provenance", "licence=CC0", "--provenance", "note=a=b"]
     result = run("convert", *atlas, url, *words)
@@ -436,7 +436,7 @@ def test_convert(atlas: list[str], space: refspace.ReferenceSpace, tmp_path: Pat
         f"{size_text(facts['stored_bytes'])}, digest {facts['digest']}, "
     )
     assert result.stderr.startswith("converting … ")
-    again = run("convert", *atlas, url, *words, "--resume")
+    again = run("convert", *atlas, url, *words)
     assert again.stdout.startswith(f"{url} was complete: 33 × 20 × 28 voxels, ")
     anew = run("convert", *atlas, url, "--overwrite")
     assert anew.stdout.startswith(f"wrote {url}: ")
@@ -469,15 +469,16 @@ def test_an_interrupted_conversion_says_how_to_go_on(atlas: list[str], tmp_path:
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert output == ""
-    note = f"what is done lies in {partial}; continue it with --resume (Python: resume=True)"
+    note = f"what is done lies in {partial}; continue it with the same command or call"
     assert errors.splitlines() == ["converting … stopped", f"Interrupted; {note}"]
     for command in ("info", "verify", "counts"):
         result = run(command, url)
         assert result.exit_code == 1
         assert f"an unfinished conversion lies in {partial}" in last_line(result)
-        assert last_line(result).endswith("run it again with --resume (Python: resume=True)")
-    assert "continue it with --resume" in last_line(run(*words))
-    assert run(*words, "--resume").stdout.startswith(f"wrote {url}: ")
+        assert last_line(result).endswith("run it again with the same command or call")
+    other = last_line(run(*words[:-1], "1,2,14"))
+    assert "is another job: layout.chunks is [1, 2, 28] there, [1, 2, 14] here" in other
+    assert run(*words).stdout.startswith(f"wrote {url}: ")
     assert run("verify", url).exit_code == 0
 
 
@@ -589,7 +590,7 @@ def test_sizes(size: int | None, text: str) -> None:
 
 
 def test_verify(store: Path, tmp_path: Path) -> None:
-    result = run("verify", store, "--workers", "1")
+    result = run("verify", store, "--threads", "1")
     assert result.exit_code == 0
     assert result.stdout == f"{store}: every one of 5 chunks is proven to be as written\n"
     damaged = Path(shutil.copytree(store, tmp_path / "atlas.zarr"))

@@ -589,7 +589,7 @@ def test_a_run_is_resumed_with_the_same_ids_alone(atlas):
     path, labels, target = atlas / "atlas.nii.gz", atlas / "labels.txt", atlas / "a.zarr"
     ids = {value: value for value in range(24)}
     with pytest.raises(KeyboardInterrupt):
-        refspace.convert(path, labels, target, ids=ids, chunks=1, workers=1, progress=_stop)
+        refspace.convert(path, labels, target, ids=ids, chunks=1, threads=1, progress=_stop)
     other = {**ids, 3: 4}
     with pytest.raises(StoreError, match="resume"):
         refspace.convert(path, labels, target, ids=other, chunks=1, resume=True)

@@ -127,7 +127,7 @@ def test_converting_to_s3_is_resumed(phantom_store, s3):
 
     with pytest.raises(KeyboardInterrupt):
         space.to_zarr(url, chunks=64, storage_options=s3.writer, progress=stop)
-    with pytest.raises(StoreError, match="--resume"):
+    with pytest.raises(StoreError, match="run it again with the same command"):
         refspace.open(url, storage_options=s3.writer)
     done = []
     space.to_zarr(

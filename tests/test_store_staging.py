@@ -20,14 +20,21 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from refspace.errors import LockedError, StoreError
+from refspace.errors import (
+    ClusterError,
+    FormatError,
+    JobError,
+    LockedError,
+    RemoteError,
+    StoreError,
+)
 from refspace.store.staging import job_digest, leftover_hint, open_staging
 
 JOB = {"source": "annotation.nrrd", "grid": {"shape": [8, 8, 8], "spacing": 25.0}, "chunks": 4}
 OTHER = {**JOB, "grid": {"shape": [8, 8, 9], "spacing": 25.0}, "chunks": 2}
 UNFINISHED = (
-    r"^an unfinished conversion lies in .*X\.zarr(\.partial)?; continue it with --resume "
-    r"\(Python: resume=True\), or discard it with --overwrite \(Python: overwrite=True\)$"
+    r"^an unfinished conversion lies in .*X\.zarr(\.partial)?; continue it with the same "
+    r"command or call, or discard it with --overwrite \(Python: overwrite=True\)$"
 )
 EXISTS = (
     r"X\.zarr exists; give another name, or replace it with --overwrite "
@@ -254,7 +261,7 @@ def test_what_appears_in_the_meantime_is_not_replaced(target):
 # ----- what fails leaves no trace
 
 
-@pytest.mark.parametrize("error", [ValueError, OSError, GeneratorExit, StoreError])
+@pytest.mark.parametrize("error", [ValueError, FormatError, GeneratorExit, StoreError])
 @pytest.mark.parametrize("old", [True, False])
 def test_a_failure_leaves_everything_as_it_was(target, error, old):
     if old:
@@ -395,17 +402,40 @@ def full(*args, **kwargs):
 def test_no_space_in_the_block(target, old):
     if old:
         convert(target)
-    left = "the old store is untouched" if old else "nothing is left of it"
+    left = "; the old store is untouched" if old else ""
     message = (
-        rf"^no space left on /\S* \([\d,]+ bytes free\) for .*X\.zarr; {left}; "
-        "make room, or give another place$"
+        rf"^no space left on /\S* \([\d,]+ bytes free\) for .*X\.zarr{left}; "
+        "make room, or give another place"
     )
     with pytest.raises(StoreError, match=message) as caught:
         interrupt(target, error=OSError(errno.ENOSPC, "No space left"), overwrite=old)
     assert caught.value.errno == errno.ENOSPC
     assert isinstance(caught.value.__cause__, OSError)
-    assert names(target.parent) == (["X.zarr"] if old else [])
+    assert names(target.parent) == [".X.zarr.partial"] + ["X.zarr"] * old
     assert not old or tree(target) == expected()
+    assert convert(target, resume=True, overwrite=old) == ["unit-2", "unit-3", "unit-4"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError("gone"),
+        RemoteError("gone"),
+        ClusterError("gone"),
+        JobError("failed", {"unit": "why"}),
+    ],
+)
+@pytest.mark.parametrize("units", [0, 2])
+def test_what_will_pass_keeps_what_is_recorded(target, bucket, error, units):
+    for place in (str(target), bucket):
+        with pytest.raises(type(error)) as caught:
+            interrupt(place, error=error, units=units)
+        if units:
+            assert caught.value.__notes__[-1].endswith("continue it with the same command or call")
+            assert convert(place, resume=True) == ["unit-2", "unit-3", "unit-4"]
+    if not units:
+        assert names(target.parent) == []
+        assert objects(bucket) == {}
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -446,6 +476,10 @@ def test_no_space_anywhere(target, monkeypatch, call, step):
         assert "no space left" in text
         assert "the old store is untouched" in text
     assert tree(target) == expected(version=0 if errors else 1)
+    # What is recorded is kept: with some room it is done.
+    monkeypatch.undo()
+    if convert(target, version=1, resume=True, overwrite=True) is not None:
+        assert tree(target) == expected(version=1)
     assert names(target.parent) == ["X.zarr"]
 
 
@@ -459,8 +493,8 @@ def test_an_interrupted_run_is_kept_and_resumed(target, stop):
     assert names(target.parent) == [".X.zarr.partial"]
     (note,) = caught.value.__notes__
     lies = rf"lies in {target.with_name('.X.zarr.partial')}"
-    assert note == f"what is done {lies}; continue it with --resume (Python: resume=True)"
-    hint = f"an unfinished conversion {lies}; run it again with --resume (Python: resume=True)"
+    assert note == f"what is done {lies}; continue it with the same command or call"
+    hint = f"an unfinished conversion {lies}; run it again with the same command or call"
     assert leftover_hint(str(target)) == hint
     with open_staging(str(target), job=JOB, resume=True) as staging:
         assert staging.recorded() == {n: payload(n) for n in ("unit-0", "unit-1")}
@@ -487,7 +521,7 @@ def test_killed_before_the_only_rename(target):
     assert "an unfinished conversion lies in" in leftover_hint(str(target))
     with pytest.raises(StoreError, match=UNFINISHED):
         convert(target)
-    with pytest.raises(StoreError, match="is another job: what its job was cannot be read; resume"):
+    with pytest.raises(StoreError, match="is another job: what its job was cannot be read; cont"):
         convert(target, job=OTHER, resume=True)
     assert convert(target, version=1, resume=True) is None
     assert tree(target) == expected()
@@ -560,7 +594,7 @@ def test_interrupted_at_a_rename(target, monkeypatch, step):
         convert(target, version=1, overwrite=True)
     monkeypatch.undo()
     if step == 0:
-        assert "continue it with --resume" in caught.value.__notes__[0]
+        assert "continue it with the same" in caught.value.__notes__[0]
         assert tree(target) == expected(job=OTHER)
     else:
         # Readers shall not miss it until somebody resumes.
@@ -592,7 +626,7 @@ def test_an_old_store_as_a_reader_meets_it(target):
     target.rename(target.with_name(".X.zarr.old"))
     assert leftover_hint(f"file://{target}") == (
         f"an interrupted conversion has moved the store to {target.with_name('.X.zarr.old')}; "
-        "run it again with --resume (Python: resume=True)"
+        "run it again with the same command or call"
     )
 
 
@@ -613,13 +647,14 @@ def test_another_job_is_not_resumed(target):
     message = (
         r"^the unfinished conversion in .*X\.zarr\.partial is another job: chunks is 2 there, "
         r"4 here, grid\.shape is \[8, 8, 9\] there, \[8, 8, 8\] here, version is 1 there, missing "
-        r"here; resume it with what it was begun with, or discard it with --overwrite "
-        r"\(Python: overwrite=True\), without resume$"
+        r"here; continue it with what it was begun with, or discard it with --overwrite "
+        r"\(Python: overwrite=True\)$"
     )
-    for overwrite in (False, True):
-        with pytest.raises(StoreError, match=message):
-            convert(target, resume=True, overwrite=overwrite)
+    with pytest.raises(StoreError, match=message):
+        convert(target, resume=True)
     assert names(target.parent) == [".X.zarr.partial"]
+    assert len(convert(target, resume=True, overwrite=True)) == 5
+    assert is_complete(target)
 
 
 @pytest.mark.parametrize("text", [b"", b"\xff", b"[1]", b"{", b"[" * 100_000])
@@ -627,7 +662,7 @@ def test_a_job_that_cannot_be_read(target, text):
     with pytest.raises(KeyboardInterrupt):
         interrupt(target)
     target.with_name(".X.zarr.partial").joinpath(".refspace/job.json").write_bytes(text)
-    with pytest.raises(StoreError, match="is another job: what its job was cannot be read; resume"):
+    with pytest.raises(StoreError, match="is another job: what its job was cannot be read; cont"):
         convert(target, resume=True)
     assert names(target.parent) == [".X.zarr.partial"]
 
@@ -1064,7 +1099,7 @@ def test_remote_failures_leave_nothing(bucket, commit):
     with pytest.raises(StoreError, match=rf"^no space left for {bucket}; make room, or") as caught:
         interrupt(bucket, error=OSError(errno.EDQUOT, "Quota exceeded"))
     assert caught.value.errno == errno.EDQUOT
-    assert objects(bucket) == {}
+    assert convert(bucket, resume=True) == ["unit-2", "unit-3", "unit-4"]
 
 
 def test_remote_an_interrupted_run_is_resumed(bucket):
@@ -1072,10 +1107,9 @@ def test_remote_an_interrupted_run_is_resumed(bucket):
     with pytest.raises(KeyboardInterrupt) as caught:
         interrupt(bucket)
     (note,) = caught.value.__notes__
-    assert note.startswith(f"what is done lies in {bucket}; continue it with --resume")
+    assert note.startswith(f"what is done lies in {bucket}; continue it with the same")
     assert leftover_hint(bucket) == (
-        f"an unfinished conversion lies in {bucket}; run it again with --resume "
-        "(Python: resume=True)"
+        f"an unfinished conversion lies in {bucket}; run it again with the same command or call"
     )
     with pytest.raises(StoreError, match=UNFINISHED):
         convert(bucket)

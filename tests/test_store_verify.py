@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from refspace import ReferenceSpace, StructureTree
 from refspace.errors import GridError, StoreError
 from refspace.grid import Grid
-from refspace.store import Fault, Report, verify_store, write
+from refspace.store import Fault, Report, blocks, pyramid, verify_store
 from refspace.store.location import Location
 from refspace.store.metadata import metadata_digest
 from refspace.volume import labelled
@@ -305,7 +305,7 @@ def test_a_file_that_cannot_be_read(store, monkeypatch):
 @pytest.mark.parametrize("name", ["annotation", "template"])
 def test_a_level_that_is_not_made_of_the_one_before(name, tmp_path, monkeypatch):
     combine = {"annotation": "halve", "template": "average"}[name]
-    right = getattr(write.pyramid, combine)
+    right = getattr(pyramid, combine)
 
     def wrong(block, box, shape):
         result = right(block, box, shape)
@@ -314,7 +314,7 @@ def test_a_level_that_is_not_made_of_the_one_before(name, tmp_path, monkeypatch)
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr(write.pyramid, combine, wrong)
+        patch.setattr(pyramid, combine, wrong)
         space_of().to_zarr(tmp_path / "atlas.zarr", chunks=2)
     assert lines(tmp_path / "atlas.zarr") == [
         f"s1/{name}/c/0/0/0: 2 of its 8 voxels are not those that s0/{name} gives"
@@ -350,7 +350,7 @@ def test_a_table_of_another_volume(store):
 
 
 def test_a_table_that_was_measured_wrongly(tmp_path, monkeypatch):
-    right = write.cell_rows
+    right = blocks.cell_rows
 
     def wrong(block, corner, cells):
         rows = right(block, corner, cells)
@@ -359,7 +359,7 @@ def test_a_table_that_was_measured_wrongly(tmp_path, monkeypatch):
         return rows
 
     with monkeypatch.context() as patch:
-        patch.setattr(write, "cell_rows", wrong)
+        patch.setattr(blocks, "cell_rows", wrong)
         space_of(template=None).to_zarr(tmp_path / "atlas.zarr", chunks=2)
     assert (
         lines(tmp_path / "atlas.zarr")
@@ -590,7 +590,7 @@ def test_each_file_is_read_once_and_those_of_coarser_levels_twice(made, monkeypa
         return read(self, key)
 
     monkeypatch.setattr(Location, "read", counted)
-    assert verify_store(store, workers=3).faults == ()
+    assert verify_store(store, threads=3).faults == ()
     voxels = {key: n for key, n in reads.items() if "annotation/c" in key or "template/c" in key}
     assert voxels == {
         key: 1 if key.startswith("s0") else 2
@@ -600,12 +600,12 @@ def test_each_file_is_read_once_and_those_of_coarser_levels_twice(made, monkeypa
     assert set(reads) == set(files_of(store))
 
 
-@pytest.mark.parametrize("workers", [1, 4])
-def test_progress(made, workers):
+@pytest.mark.parametrize("threads", [1, 4])
+def test_progress(made, threads):
     calls = []
     verify_store(
         made(template="u2"),
-        workers=workers,
+        threads=threads,
         progress=lambda done, total: calls.append((done, total)),
     )
     assert calls == sorted(calls)
@@ -619,7 +619,7 @@ def test_an_interruption_ends_it(made):
 
     before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
-        verify_store(made(template="u2"), workers=2, progress=stop)
+        verify_store(made(template="u2"), threads=2, progress=stop)
     assert threading.active_count() == before
 
 

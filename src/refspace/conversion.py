@@ -1,11 +1,12 @@
 """From the files and arrays in which atlases come to a store, in bounded memory."""
 
+import functools
 import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 import dask.array
 import dask.utils
@@ -19,6 +20,7 @@ from refspace.formats.structures import read_structures
 from refspace.formats.volumes import is_volume_file, stream_volume
 from refspace.formats.voxel_files import VoxelStream
 from refspace.grid import Grid
+from refspace.pools import pool_of
 from refspace.reference_space import ReferenceSpace
 from refspace.reference_space import open as open_space
 from refspace.runs import count_labels, relabel
@@ -32,6 +34,8 @@ from refspace.store import (
     store_layout,
     write_atlas,
 )
+from refspace.store.feed import Skip
+from refspace.store.stored_array import Box
 from refspace.structure_tree import StructureTree
 from refspace.structure_tree.records import listing, structure_id
 from refspace.volume import (
@@ -44,6 +48,9 @@ from refspace.volume import (
     stated_midline,
     unsigned_labels,
 )
+
+if TYPE_CHECKING:
+    from refspace.pools.cluster import Client
 
 # Sources of atlases that know better than a file's header give a stream, with a grid of its own.
 Volume: TypeAlias = (
@@ -81,8 +88,9 @@ def convert(
     chunks: int | Sequence[int] = 128,
     shards: int | Sequence[int] | None = None,
     memory: int | str = "1 GiB",
-    workers: int | None = None,
-    resume: bool = False,
+    threads: int | None = None,
+    client: "Client | None" = None,
+    resume: bool = True,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -124,10 +132,14 @@ def convert(
     memory
         What voxels may take of the memory at a time, in bytes or as ``"500 MB"``; Python and its
         libraries take about 150 MB beside it.
-    workers
-        Number of threads; as many as there are cores if not given.
+    threads
+        Number of threads that do the work; as many as there are cores if not given.
+    client
+        Client of a dask cluster whose workers do the work instead: all of it of zarr and dask
+        arrays, and the coarser levels of what is read as a stream.
     resume
-        Whether to go on with an interrupted run. Only what is missing is done.
+        Whether to go on with an interrupted run of the very same conversion. Only what is missing
+        is done; nothing, if the store is complete.
     overwrite
         Whether a store of that name is replaced, once the new one is complete.
     storage_options
@@ -188,7 +200,7 @@ def convert(
         resume=resume,
         overwrite=overwrite,
         storage_options=storage_options,
-        workers=workers,
+        pool=pool_of(threads, client),
         progress=progress,
         reads=[
             os.fspath(volume) for volume in (annotation, template, hemispheres) if _is_path(volume)
@@ -304,9 +316,7 @@ def _translated(source: _Source, ids: Mapping[int, int]) -> _Source:
     values = np.array(sorted(by_value), np.uint32)
     wanted = np.array([by_value[value] for value in values.tolist()], np.uint32)
 
-    def translated(voxels: NDArray[Any]) -> NDArray[np.uint32]:
-        return _relabelled(voxels, values, wanted)
-
+    translated = functools.partial(_relabelled, values=values, ids=wanted)
     # Part of what tells a run from another: one that is resumed must have had the same ids.
     identity = {**source.identity, "ids": tokenize(values, wanted)}
     mapped = _mapped(source, translated, np.dtype(np.uint32))
@@ -332,12 +342,7 @@ def _mapped(
     """Source whose voxels are turned into others as they come."""
 
     def feed_from(layout: Layout, memory: int) -> Feed:
-        feed = source.feed(layout, memory)
-
-        def mapped(skip: Callable[[Any], bool]) -> Iterator[tuple[Any, NDArray[Any]]]:
-            return ((part, values(voxels)) for part, voxels in feed(skip))
-
-        return mapped
+        return source.feed(layout, memory).map(values, dtype)
 
     return replace(source, dtype=dtype, feed=feed_from)
 
@@ -359,12 +364,12 @@ def _streamed(
                 "fewer voxels along the last axis, like chunks=(128, 128, 32)"
             )
 
-        def feed(skip: Callable[[Any], bool]) -> Iterator[tuple[Any, NDArray[Any]]]:
+        def parts(skip: Skip) -> Iterator[tuple[Box, NDArray[Any]]]:
             ap, dv, _ = (slice(0, count) for count in stream.header.shape)
             for layers, slab in stream.slabs(thickness, lambda cut: skip((ap, dv, cut))):
                 yield (ap, dv, layers), values(slab)
 
-        return feed
+        return Feed(parts, is_lazy=False)
 
     return _Source(stream.grid, dtype, stream.identity, feed_from, {}, stream.midline)
 

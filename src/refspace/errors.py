@@ -15,8 +15,13 @@ Each derives from `RefspaceError` and from the builtin that a caller would catch
     ├── StoreError               (OSError)     a store incomplete, in use, or in the way
     │   └── LockedError          (OSError)     a store that another process is writing
     ├── RemoteError              (OSError)     a host out of reach, or that sends something else
+    ├── ClusterError             (OSError)     workers or their scheduler that are gone
+    ├── JobError                 (RuntimeError) a job some parts of which failed
     └── MissingDependencyError   (ImportError) an optional package is not installed
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 
 class RefspaceError(Exception):
@@ -73,6 +78,29 @@ class LockedError(StoreError):
 
 class RemoteError(RefspaceError, OSError):
     """A host that cannot be reached, or does not send what it should."""
+
+
+class ClusterError(RefspaceError, OSError):
+    """Workers of a cluster, or the scheduler that tells them what to do, that are gone."""
+
+
+class JobError(RefspaceError, RuntimeError):
+    """A job some parts of which failed; what could be done is done, and is not done again.
+
+    Parameters
+    ----------
+    message
+        What happened, and what to do.
+    failures
+        Each part that failed, and why.
+    """
+
+    def __init__(self, message: str, failures: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.failures = dict(failures)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args[0], self.failures)
 
 
 class MissingDependencyError(RefspaceError, ImportError):

@@ -9,7 +9,7 @@ import click
 
 from refspace.cli import analysis, fetch, spaces, stores
 from refspace.cli.options import Resolution
-from refspace.errors import RefspaceError
+from refspace.errors import JobError, RefspaceError
 from refspace.version import __version__
 
 _INTERRUPTED = 130
@@ -29,6 +29,10 @@ class _Commands(click.Group):
             except KeyboardInterrupt as stop:
                 click.echo("; ".join(["Interrupted", *_notes(stop)]), err=True)
                 ctx.exit(_INTERRUPTED)
+            except JobError as error:
+                for part, cause in error.failures.items():
+                    click.echo(f"{part}: {cause}", err=True)
+                raise click.ClickException("; ".join([str(error), *_notes(error)])) from error
             except (RefspaceError, OSError) as error:
                 raise click.ClickException("; ".join([str(error), *_notes(error)])) from error
 

@@ -322,6 +322,51 @@ def _refuse_unwritable_tables() -> None:
                 raise FileNotFoundError(f"folder {folder} does not exist; make it, then try again")
 
 
+# ----- who does the work
+
+
+def takes_pool(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command what does its work, as ``pool``: arguments of functions that run jobs."""
+
+    @functools.wraps(command)
+    def with_pool(
+        scheduler: str | None, workers: int | None, threads: int | None, **options: Any
+    ) -> None:
+        if sum(choice is not None for choice in (scheduler, workers, threads)) > 1:
+            raise click.UsageError("give one of --scheduler, --workers and --threads")
+        if scheduler is None and workers is None:
+            command(pool={"threads": threads, "client": None}, **options)
+            return
+        from refspace.pools import connected, local_cluster
+
+        cluster = local_cluster(workers or 1) if scheduler is None else connected(scheduler)
+        with cluster as client:
+            # Without bokeh there is none.
+            if client.dashboard_link:
+                click.echo(f"dashboard: {client.dashboard_link}", err=True)
+            command(pool={"threads": None, "client": client}, **options)
+
+    for decorate in (
+        click.option(
+            "--threads",
+            type=click.IntRange(min=1),
+            help="Threads of this process that do the work; as many as cores if not given.",
+        ),
+        click.option(
+            "--workers",
+            type=click.IntRange(min=1),
+            help="Processes of this machine that do the work, instead.",
+        ),
+        click.option(
+            "--scheduler",
+            metavar="ADDRESS",
+            help="Scheduler of a dask cluster whose workers do the work, like tcp://host:8786.",
+        ),
+    ):
+        with_pool = decorate(with_pool)
+    return with_pool
+
+
 # ----- structures
 
 structures_option = functools.partial(

@@ -13,15 +13,11 @@ from refspace.cli.options import (
     is_named,
     key_values,
     refuse_overwriting,
+    takes_pool,
 )
 
 if TYPE_CHECKING:
     from refspace.reference_space import ReferenceSpace
-
-
-_workers = click.option(
-    "--workers", type=click.IntRange(min=1), help="Threads; as many as cores if not given."
-)
 
 
 @click.command()
@@ -40,8 +36,7 @@ _workers = click.option(
 @click.option(
     "--memory", default="1 GiB", show_default=True, help="What voxels may take at a time."
 )
-@_workers
-@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@takes_pool
 @click.option("--overwrite", is_flag=True, help="Replace a store of that name.")
 @click.option(
     "--provenance",
@@ -50,11 +45,14 @@ _workers = click.option(
     callback=key_values,
     help="What the store is to say of where the atlas comes from; any number of times.",
 )
-def convert(annotation: str, structures_file: str, target: str, **options: Any) -> None:
+def convert(
+    annotation: str, structures_file: str, target: str, pool: dict[str, Any], **options: Any
+) -> None:
     """Convert an annotation volume of any size into a zarr store.
 
     ANNOTATION is an NRRD or NIfTI file, or a path or URL of a zarr array or OME-Zarr label image.
     TARGET is the path or URL of the store, like atlas.zarr; it appears there once it is complete.
+    The same command goes on with a run that was interrupted.
     """
     from refspace.cli.progress import BlockProgress
     from refspace.conversion import convert as convert_atlas
@@ -63,7 +61,9 @@ def convert(annotation: str, structures_file: str, target: str, **options: Any) 
         raise click.UsageError(f"{annotation} becomes a store with 'refspace fetch {annotation}'")
     refuse_overwriting([target])
     with BlockProgress("converting") as progress:
-        space = convert_atlas(annotation, structures_file, target, progress=progress, **options)
+        space = convert_atlas(
+            annotation, structures_file, target, progress=progress, **pool, **options
+        )
     # Nothing is done, and so nothing reported, where a store of the same job is there.
     verb = f"{target} was complete" if progress.first is None else f"wrote {target}"
     click.echo(f"{verb}: {_summary(target, space)}, {progress.seconds:.1f} s")
@@ -104,10 +104,14 @@ def info(
 @click.command()
 @click.argument("url")
 @geometry_options
-@_workers
+@takes_pool
 @click.pass_context
 def verify(
-    ctx: click.Context, url: str, resolution: Any, orientation: str | None, workers: int | None
+    ctx: click.Context,
+    url: str,
+    resolution: Any,
+    orientation: str | None,
+    pool: dict[str, Any],
 ) -> None:
     """Prove the store at a path or URL: read all of it, and list what is not as it was written.
 
@@ -121,8 +125,8 @@ def verify(
             url,
             resolution=resolution,
             orientation=orientation,
-            workers=workers,
             progress=progress,
+            **pool,
         )
     click.echo(str(report))
     if report.faults:

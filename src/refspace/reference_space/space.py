@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import xarray as xr
 from dask.tokenize import tokenize
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from refspace.grid import Turn
 from refspace.label_index import LabelIndex
 from refspace.ops.resample import Method, downsample
+from refspace.pools import pool_of
 from refspace.reference_space.picturing import Picturing
 from refspace.store import (
     Atlas,
@@ -26,6 +27,9 @@ from refspace.store import (
 )
 from refspace.structure_tree import StructureTree
 from refspace.volume import reorient
+
+if TYPE_CHECKING:
+    from refspace.pools.cluster import Client
 
 
 class ReferenceSpace(Picturing):
@@ -186,10 +190,11 @@ class ReferenceSpace(Picturing):
         chunks: int | Sequence[int] = 128,
         shards: int | Sequence[int] | None = None,
         overwrite: bool = False,
-        resume: bool = False,
+        resume: bool = True,
         storage_options: Mapping[str, Any] | None = None,
         memory: int = 2**30,
-        workers: int | None = None,
+        threads: int | None = None,
+        client: "Client | None" = None,
         progress: Progress | None = None,
     ) -> None:
         """Write the space to a zarr store that xarray, OME-Zarr viewers and `refspace.open` open.
@@ -209,13 +214,16 @@ class ReferenceSpace(Picturing):
         overwrite
             Whether a store of that name is replaced, once the new one is complete.
         resume
-            Whether to go on with an interrupted run.
+            Whether to go on with an interrupted run of the very same job, or leave what it has
+            completed.
         storage_options
             What fsspec needs to reach the URL.
         memory
             Bytes that voxels may take at a time.
-        workers
-            Number of threads; as many as there are cores if not given.
+        threads
+            Number of threads that do the work; as many as there are cores if not given.
+        client
+            Client of a dask cluster whose workers do the work instead.
         progress
             Called with the numbers of blocks done and to be done.
 
@@ -252,7 +260,7 @@ class ReferenceSpace(Picturing):
             resume=resume,
             overwrite=overwrite,
             storage_options=storage_options,
-            workers=workers,
+            pool=pool_of(threads, client),
             progress=progress,
             reads=[self._url] if self._url else [],
         )

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import dask.array
 import numpy as np
@@ -11,13 +12,44 @@ from numpy.typing import NDArray
 from refspace.errors import GridError
 from refspace.store.stored_array import Box
 
-# Voxels in parts of whole blocks, in any order; parts for which the argument is true may be left
-# out. A part may be reused for the next one: take from it what is needed before asking on.
-Feed = Callable[[Callable[[Box], bool]], Iterator[tuple[Box, NDArray[Any]]]]
+# Tells of a part of a volume whether it is not wanted.
+Skip: TypeAlias = Callable[[Box], bool]
+Voxels: TypeAlias = NDArray[Any] | dask.array.Array
 
 
-def feed_of(data: NDArray[Any] | dask.array.Array, block_shape: Sequence[int], memory: int) -> Feed:
-    """Feed of an array; one of dask is computed part by part.
+@dataclass(frozen=True)
+class Feed:
+    """Voxels of a volume, in parts of whole blocks.
+
+    Parameters
+    ----------
+    parts
+        Yields where each part is, and its voxels, in any order; those that are not wanted may be
+        left out. Memory of a part may be used again for the next one: take from it what is needed
+        before asking on.
+    is_lazy
+        Whether the voxels are arrays of dask, which can be computed anywhere; those of a stream
+        come one after the other, in this process.
+    """
+
+    parts: Callable[[Skip], Iterator[tuple[Box, Voxels]]]
+    is_lazy: bool
+
+    def map(self, values: Callable[[NDArray[Any]], NDArray[Any]], dtype: np.dtype[Any]) -> "Feed":
+        """Feed of other values, which a function makes of any block."""
+
+        def mapped(skip: Skip) -> Iterator[tuple[Box, Voxels]]:
+            for part, voxels in self.parts(skip):
+                if isinstance(voxels, dask.array.Array):
+                    yield part, voxels.map_blocks(values, dtype=dtype)
+                else:
+                    yield part, values(voxels)
+
+        return Feed(mapped, self.is_lazy)
+
+
+def feed_of(data: Voxels, block_shape: Sequence[int], memory: int) -> Feed:
+    """Feed of an array, whose parts are computed one by one.
 
     Parts are as large as needed to compute each chunk of the array once, or as memory allows.
 
@@ -35,16 +67,16 @@ def feed_of(data: NDArray[Any] | dask.array.Array, block_shape: Sequence[int], m
     shape = _part_shape(data, block_shape, memory)
     starts = [range(0, count, step) for count, step in zip(data.shape, shape, strict=True)]
 
-    def feed(skip: Callable[[Box], bool]) -> Iterator[tuple[Box, NDArray[Any]]]:
+    def parts(skip: Skip) -> Iterator[tuple[Box, Voxels]]:
         for corner in np.ndindex(*map(len, starts)):
             box = tuple(
                 slice(axis[i], min(axis[i] + step, count))
                 for axis, i, step, count in zip(starts, corner, shape, data.shape, strict=True)
             )
             if not skip(box):
-                yield box, data[box].compute()
+                yield box, data[box]
 
-    return feed
+    return Feed(parts, is_lazy=True)
 
 
 def _part_shape(data: dask.array.Array, block_shape: Sequence[int], memory: int) -> list[int]:

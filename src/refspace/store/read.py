@@ -355,8 +355,8 @@ def _own_level(
 def _check_facts(location: Location, facts: Any) -> None:
     if not isinstance(facts, dict) or facts.get("complete") is not True:
         raise StoreError(
-            f"{location.url} is not complete: the run that wrote it was interrupted; run it again "
-            "with --resume (in Python resume=True). What xarray saved of a DataTree opens with "
+            f"{location.url} is not complete: the run that wrote it was interrupted; run the same "
+            "again to go on with it. What xarray saved of a DataTree opens with "
             "xarray.open_datatree and ReferenceSpace.from_datatree"
         )
     if facts.get("format") != FORMAT:

@@ -71,6 +71,11 @@ class StoredArray:
         """Lengths of the blocks along each axis."""
         return dask.array.core.normalize_chunks(self.block_shape, self.shape)  # type: ignore[no-any-return]
 
+    def box(self, number: Sequence[int]) -> Box:
+        """Part of the array that a block is."""
+        sides = zip(number, self.block_shape, self.shape, strict=True)
+        return tuple(slice(i * size, min((i + 1) * size, count)) for i, size, count in sides)
+
     def key(self, number: Sequence[int]) -> str:
         """Name of the object that holds a block."""
         chunk_key: str = self.array.metadata.encode_chunk_key(tuple(number))

@@ -1,23 +1,35 @@
 """Writing a store: blocks as they come, then the levels made of them, then what describes them."""
 
+import functools
 import hashlib
 import io
 import json
-import os
 import reprlib
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from dask import optimize
+from dask.array import Array
+from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError, StoreError
 from refspace.grid import Grid
-from refspace.label_index import Chunks, LabelIndex, cell_rows
-from refspace.store import ome, pyramid
+from refspace.label_index import Chunks, LabelIndex
+from refspace.pools import Pool, ThreadPool
+from refspace.store import ome
+from refspace.store.blocks import (
+    BlockWriter,
+    Coarser,
+    Cut,
+    LazyPart,
+    Number,
+    Written,
+    put_block,
+    put_part,
+)
 from refspace.store.feed import Feed
 from refspace.store.location import Location
 from refspace.store.metadata import (
@@ -32,17 +44,13 @@ from refspace.store.metadata import (
     put_structures,
     voxel_digest,
 )
-from refspace.store.staging import JOURNAL, Staging, job_digest, open_staging
-from refspace.store.stored_array import Box, StoredArray, boxes
+from refspace.store.staging import JOURNAL, Recorder, Staging, job_digest, open_staging
+from refspace.store.staging.recorder import RECORD_SECONDS
+from refspace.store.stored_array import Box, boxes
 from refspace.store.tables import structures_dataset
 from refspace.version import __version__
 
 Progress = Callable[[int, int], None]
-
-# What is done is recorded this often: a killed run loses no more, and syncing costs little.
-_RECORD_SECONDS = 2.0
-# Rows that are turned into C order at a time: a block then takes half the time.
-_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -64,31 +72,20 @@ class Atlas:
     coordinates: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Written:
-    """What is known of a block once it is stored."""
-
-    sha256: bytes
-    stored_bytes: int
-    rows: NDArray[np.int64]
-
-
 class ArrayWriter:
     """One array of a store, and what is known of the blocks written so far.
 
     Parameters
     ----------
-    array
-        The array, ready to be written to.
-    cells
-        Chunks of its label index; none for volumes that are not indexed.
+    blocks
+        What writes them.
     """
 
-    def __init__(self, array: StoredArray, cells: Chunks | None = None) -> None:
-        self.array = array
-        self.cells = cells
-        self.boxes = boxes(array.blocks)
-        self._flat = {number: flat for flat, number in enumerate(self.boxes)}
+    def __init__(self, blocks: BlockWriter) -> None:
+        self.blocks = blocks
+        self.array = blocks.array
+        self.boxes = boxes(self.array.blocks)
+        self.flat = {number: flat for flat, number in enumerate(self.boxes)}
         self.written: dict[int, Written] = {}
 
     @property
@@ -96,29 +93,17 @@ class ArrayWriter:
         """Path of the array in the store."""
         return self.array.array.path
 
-    def missing(self, part: Box | None = None) -> list[tuple[int, ...]]:
+    def missing(self, part: Box | None = None) -> list[Number]:
         """Numbers of the blocks, of all or in a part of the array, that are not yet written."""
         return [
             number
             for number, box in self.boxes.items()
-            if self._flat[number] not in self.written
+            if self.flat[number] not in self.written
             and (
                 part is None
                 or all(p.start <= b.start < p.stop for p, b in zip(part, box, strict=True))
             )
         ]
-
-    def put(self, number: tuple[int, ...], make: Callable[[Box], NDArray[Any]]) -> None:
-        """Store a block; threads may store others meanwhile."""
-        box = self.boxes[number]
-        # In the machine's byte order, in which blocks are digested.
-        block = _c_order(make(box).astype(self.array.dtype, copy=False))
-        self.array.array[box] = block
-        flat = self._flat[number]
-        corner = [part.start for part in box]
-        rows = cell_rows(block, corner, self.cells) if self.cells else np.empty((0, 0), np.int64)
-        size = self.array.location.size(self.array.key(number))
-        self.written[flat] = Written(hashlib.sha256(block.data).digest(), size, rows)
 
     def keys(self, flats: Iterable[int]) -> list[str]:
         """Names of the objects that hold some blocks."""
@@ -131,15 +116,6 @@ class ArrayWriter:
         return LabelIndex.from_rows(self.array.shape, cells, rows)
 
 
-def _c_order(block: NDArray[Any]) -> NDArray[Any]:
-    if block.flags.c_contiguous:
-        return block
-    ordered = np.empty(block.shape, block.dtype)
-    for start in range(0, len(block), _ROWS):
-        ordered[start : start + _ROWS] = block[start : start + _ROWS]
-    return ordered
-
-
 @dataclass
 class StoreWriter:
     """Writes an atlas into a staging area, several blocks at a time.
@@ -150,17 +126,19 @@ class StoreWriter:
         Where to write, and the journal of what an interrupted run has done.
     layout
         Arrays of the store.
-    workers
-        Number of threads.
+    pool
+        Who does the work.
     progress
         Called with the numbers of blocks done and to be done.
+    record_seconds
+        How often what is done is recorded.
     """
 
     staging: Staging
     layout: Layout
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    pool: Pool
     progress: Progress | None = None
-    record_seconds: float = _RECORD_SECONDS
+    record_seconds: float = RECORD_SECONDS
 
     def __post_init__(self) -> None:
         self.location = Location(self.staging.work, self.staging.storage_options)
@@ -174,8 +152,9 @@ class StoreWriter:
 
     def _writer(self, path: str, grid: Grid, *, labels: bool) -> ArrayWriter:
         array = self.skeleton.array_at(self.location, path)
-        cells = index_cells(grid, array.blocks, self.layout.midline)
-        return ArrayWriter(array, cells if labels else None)
+        cells = index_cells(grid, array.blocks, self.layout.midline) if labels else None
+        ticket = None if self.pool.is_local else self.staging.ticket
+        return ArrayWriter(BlockWriter(array, cells, ticket))
 
     # ----- the journal
 
@@ -219,54 +198,63 @@ class StoreWriter:
             Voxels of the finest level of each volume.
         """
         self._report()
-        with ThreadPoolExecutor(self.workers) as pool:
-            for name, feed in feeds.items():
-                self._write_finest(pool, self.arrays[f"s0/{name}"], feed)
-                for level in range(1, len(self.layout.grids)):
-                    self._write_coarser(pool, name, level)
+        for name, feed in feeds.items():
+            self._write_finest(self.arrays[f"s0/{name}"], feed)
+            for level in range(1, len(self.layout.grids)):
+                writer, finer = (self.arrays[f"s{n}/{name}"] for n in (level, level - 1))
+                self._put_all(self.pool, writer, writer.missing(), Coarser(name, finer.array))
 
-    def _write_finest(self, pool: ThreadPoolExecutor, writer: ArrayWriter, feed: Feed) -> None:
-        for part, voxels in feed(lambda part: not writer.missing(part)):
-            corner = [axis.start for axis in part]
-
-            def cut(
-                box: Box, voxels: NDArray[Any] = voxels, corner: list[int] = corner
-            ) -> NDArray[Any]:
-                return voxels[
-                    tuple(slice(b.start - c, b.stop - c) for b, c in zip(box, corner, strict=True))
-                ]
-
-            self._put_all(pool, writer, writer.missing(part), cut)
-
-    def _write_coarser(self, pool: ThreadPoolExecutor, name: str, level: int) -> None:
-        writer, finer = (self.arrays[f"s{n}/{name}"] for n in (level, level - 1))
-        shape = self.layout.grids[level - 1].shape
-        combine = pyramid.coarser(name)
-
-        def make(box: Box) -> NDArray[Any]:
-            return combine(finer.array[pyramid.source_box(box, shape)], box, shape)
-
-        self._put_all(pool, writer, writer.missing(), make)
+    def _write_finest(self, writer: ArrayWriter, feed: Feed) -> None:
+        parts = feed.parts(lambda part: not writer.missing(part))
+        if feed.is_lazy and not self.pool.is_local:
+            self._send_all(writer, parts)
+            return
+        # A stream can be read in its order alone: what it holds is compressed where it is read.
+        threads = self.pool if self.pool.is_local else ThreadPool()
+        for part, voxels in parts:
+            make = Cut(voxels.compute() if isinstance(voxels, Array) else voxels, part)
+            self._put_all(threads, writer, writer.missing(part), make)
 
     def _put_all(
         self,
-        pool: ThreadPoolExecutor,
+        pool: Pool,
         writer: ArrayWriter,
-        numbers: Sequence[tuple[int, ...]],
+        numbers: Sequence[Number],
         make: Callable[[Box], NDArray[Any]],
     ) -> None:
-        """Store blocks, and record now and then which are done."""
-        flat = {number: position for position, number in enumerate(writer.boxes)}
-        fresh: list[int] = []
-        recorded = time.monotonic()
-        for number in _in_turn(pool, numbers, lambda n: writer.put(n, make), 2 * self.workers):
-            fresh.append(flat[number])
-            self._report()
-            if time.monotonic() - recorded >= self.record_seconds:
-                self._record(writer, fresh)
-                fresh, recorded = [], time.monotonic()
-        if fresh:
-            self._record(writer, fresh)
+        """Make blocks and store them."""
+        work = functools.partial(put_block, writer=writer.blocks, make=make)
+        token = functools.partial(self._token, writer)
+        done = pool.results(work, numbers, name=_task_name(writer), token=token)
+        self._note(writer, (([number], [written]) for number, written in done))
+
+    def _send_all(self, writer: ArrayWriter, parts: Iterable[tuple[Box, Any]]) -> None:
+        """Have parts computed, and their blocks stored, elsewhere."""
+        items = (LazyPart(part, optimize(v)[0], writer.missing(part)) for part, v in parts)
+        done = self.pool.results(
+            functools.partial(put_part, writer=writer.blocks),
+            items,
+            name=_task_name(writer),
+            token=lambda lazy: self._token(writer, *lazy.numbers),
+        )
+        self._note(writer, ((lazy.numbers, written) for lazy, written in done))
+
+    def _note(
+        self, writer: ArrayWriter, done: Iterable[tuple[Sequence[Number], Sequence[Written]]]
+    ) -> None:
+        """Note what is stored, and record it now and then."""
+        record = functools.partial(self._record, writer)
+        with Recorder[int](record, self.record_seconds) as recorder:
+            for numbers, written in done:
+                for number, block in zip(numbers, written, strict=True):
+                    writer.written[writer.flat[number]] = block
+                    recorder.add(writer.flat[number])
+                    self._report()
+
+    def _token(self, writer: ArrayWriter, *numbers: Number) -> str:
+        """What tells some blocks from any others, of this job or another."""
+        place = self.staging.ticket
+        return str(tokenize(place.location.url, place.job, writer.path, numbers))
 
     # ----- what describes them
 
@@ -298,8 +286,8 @@ class StoreWriter:
         )
         array = writer.array
         facts = {"voxels": voxel_digest(array.shape, array.dtype, array.blocks, digests)}
-        if writer.cells is not None:
-            table = writer.index(writer.cells).table
+        if (cells := writer.blocks.cells) is not None:
+            table = writer.index(cells).table
             put_index(self.skeleton, level, table)
             facts["label_index"] = hashlib.sha256(table.tobytes()).hexdigest()
         return facts
@@ -320,33 +308,9 @@ class StoreWriter:
             self.progress(done, sum(len(writer.boxes) for writer in self.arrays.values()))
 
 
-def _in_turn(
-    pool: ThreadPoolExecutor,
-    items: Sequence[tuple[int, ...]],
-    work: Callable[[tuple[int, ...]], None],
-    ahead: int,
-) -> Iterator[tuple[int, ...]]:
-    """Do some work on items in a pool, few at a time, and yield each one that is done."""
-    running: dict[Future[None], tuple[int, ...]] = {}
-    try:
-        for item in items:
-            running[pool.submit(work, item)] = item
-            if len(running) >= ahead:
-                yield from _finished(running)
-        while running:
-            yield from _finished(running)
-    finally:
-        for future in running:
-            future.cancel()
-        wait(running)
-
-
-def _finished(running: dict[Future[None], tuple[int, ...]]) -> Iterator[tuple[int, ...]]:
-    done, _ = wait(running, return_when=FIRST_COMPLETED)
-    for future in done:
-        item = running.pop(future)
-        future.result()
-        yield item
+def _task_name(writer: ArrayWriter) -> str:
+    """What the dashboard calls tasks that store blocks, like ``store-s0-annotation``."""
+    return f"store-{writer.path.replace('/', '-')}"
 
 
 def write_atlas(
@@ -356,10 +320,10 @@ def write_atlas(
     feeds: Mapping[str, Feed],
     *,
     source: Mapping[str, Any],
-    resume: bool = False,
+    resume: bool = True,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
-    workers: int | None = None,
+    pool: Pool | None = None,
     progress: Progress | None = None,
     reads: Sequence[str] = (),
 ) -> None:
@@ -380,8 +344,8 @@ def write_atlas(
         Whether a store that exists is replaced, once the new one is complete.
     storage_options
         What fsspec needs to reach the target.
-    workers
-        Number of threads; as many as there are cores if not given.
+    pool
+        Who does the work; as many threads as there are cores if not given.
     progress
         Called with the numbers of blocks done and to be done.
     reads
@@ -412,7 +376,7 @@ def write_atlas(
     ) as staging:
         if staging.finished:
             return
-        writer = StoreWriter(staging, layout, workers or os.cpu_count() or 1, progress)
+        writer = StoreWriter(staging, layout, pool or ThreadPool(), progress)
         writer.write(feeds)
         writer.finish(atlas, job_digest(job))
 

@@ -26,6 +26,17 @@ who writes, lie under ``X.zarr/.refspace/``.
 """
 
 from refspace.store.staging.job import JOURNAL, ROOT, job_digest
+from refspace.store.staging.recorder import Recorder
 from refspace.store.staging.staging import Staging, leftover_hint, open_staging
+from refspace.store.staging.ticket import Ticket
 
-__all__ = ["JOURNAL", "ROOT", "Staging", "job_digest", "leftover_hint", "open_staging"]
+__all__ = [
+    "JOURNAL",
+    "ROOT",
+    "Recorder",
+    "Staging",
+    "Ticket",
+    "job_digest",
+    "leftover_hint",
+    "open_staging",
+]

@@ -110,6 +110,9 @@ class LocalPlace(Place):
 
     def _resume(self) -> None:
         if not self._is_ours():
+            if self.overwrite:
+                self._start()
+                return
             self.refuse_other_job(_read(self._folder / JOB))
         if _is_ready(self._folder):
             self._publish()
@@ -213,8 +216,8 @@ class LocalPlace(Place):
         parent = self._target.parent
         device = next(path for path in (parent, *parent.parents) if path.is_mount())
         free = shutil.disk_usage(parent).free
-        left = "the old store is untouched" if self._target.exists() else "nothing is left of it"
-        return f"on {device} ({free:,} bytes free) for {self._target}; {left}"
+        left = "; the old store is untouched" if self._target.exists() else ""
+        return f"on {device} ({free:,} bytes free) for {self._target}{left}"
 
 
 def _is_store(folder: Path) -> bool:

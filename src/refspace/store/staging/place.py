@@ -8,7 +8,7 @@ from typing import Any
 from refspace.errors import StoreError
 from refspace.store.staging.job import differences, digest
 
-RESUME = "--resume (Python: resume=True)"
+RESUME = "the same command or call"
 """What continues an unfinished run."""
 
 OVERWRITE = "--overwrite (Python: overwrite=True)"
@@ -79,8 +79,8 @@ class Place(ABC):
         if found != self.job:
             raise StoreError(
                 f"the unfinished conversion in {self.work} is another job: "
-                f"{differences(found, self.job)}; resume it with what it was begun with, "
-                f"or discard it with {OVERWRITE}, without resume"
+                f"{differences(found, self.job)}; continue it with what it was begun with, "
+                f"or discard it with {OVERWRITE}"
             )
 
     def unfinished(self) -> str:

@@ -84,7 +84,7 @@ class RemotePlace(Place):
         if resume and finished == self.digest:
             self._remove(self._journal())
             self.finished = True
-        elif resume and unfinished:
+        elif resume and unfinished and (found == self.job or not self.overwrite):
             self.refuse_other_job(found)
             self.writing = True
         else:

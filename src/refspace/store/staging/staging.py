@@ -6,12 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from refspace.errors import MissingDependencyError, StoreError
+from refspace.errors import (
+    ClusterError,
+    JobError,
+    MissingDependencyError,
+    RefspaceError,
+    RemoteError,
+    StoreError,
+)
 from refspace.store.location import Location
 from refspace.store.staging.job import RECORD, canonical, finished_job, seal, unseal
 from refspace.store.staging.local import LocalPlace
 from refspace.store.staging.place import RESUME, Place
 from refspace.store.staging.remote import RemotePlace
+from refspace.store.staging.ticket import Ticket
 
 _RECORD_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -42,6 +50,11 @@ class Staging:
     def finished(self) -> bool:
         """Whether the store is complete already, of the very same job: there is nothing to do."""
         return self._place.finished
+
+    @property
+    def ticket(self) -> Ticket:
+        """Leave to write to it, for tasks in other processes."""
+        return Ticket(Location(self.work, self.storage_options), self._place.digest)
 
     def recorded(self) -> dict[str, bytes]:
         """Payloads of the records that an interrupted run of the same job has left, by name.
@@ -105,8 +118,10 @@ def open_staging(
 ) -> Iterator[Staging]:
     """Write a store that appears whole or not at all. One writer at a time.
 
-    When the block raises, or ends without a commit, what it wrote is removed; when it is
-    interrupted (``KeyboardInterrupt``, ``SystemExit``) or killed, that is kept, to be resumed.
+    When the block raises, or ends without a commit, what it wrote is removed. It is kept, to be
+    resumed, when the process is interrupted (``KeyboardInterrupt``, ``SystemExit``) or killed; and,
+    if any of it is recorded, when what is wrong will pass: a full disk, a network or a cluster that
+    is gone, some parts of a job that failed.
 
     Parameters
     ----------
@@ -118,7 +133,7 @@ def open_staging(
         Whether to go on with an interrupted run. Without one, the job starts anew.
     overwrite
         Whether a store of that name is replaced, once the new one is complete (other than on a
-        file system: at once), and an unfinished one discarded.
+        file system: at once), and an unfinished one discarded, unless it is resumed.
     storage_options
         What fsspec needs to reach the target.
 
@@ -164,7 +179,11 @@ def open_staging(
             raise
         except BaseException as error:
             full = _no_space(error, place)  # before it makes room
-            _abandon(place, error)
+            told = full or error
+            if place.writing and _will_pass(error) and _is_worth_keeping(place):
+                place.keep(told)
+            else:
+                _abandon(place, told)
             if full is not None:
                 raise full from error
             raise
@@ -211,6 +230,21 @@ def _abandon(place: Place, error: BaseException | None = None) -> None:
         if error is None:
             raise
         error.add_note(f"what was written to {place.work} could not be removed: {fault}")
+
+
+def _will_pass(error: BaseException) -> bool:
+    """Whether the same job may succeed at another time, with what is done already."""
+    if isinstance(error, RefspaceError):
+        return isinstance(error, RemoteError | ClusterError | JobError)
+    return isinstance(error, OSError)
+
+
+def _is_worth_keeping(place: Place) -> bool:
+    """Whether anything is recorded, or nobody can tell."""
+    try:
+        return any(True for _ in place.records())
+    except Exception:  # of a network that is gone
+        return True
 
 
 def _no_space(error: BaseException, place: Place) -> StoreError | None:

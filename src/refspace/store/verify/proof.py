@@ -1,23 +1,27 @@
 """Proving a store of refspace, from every file of it."""
 
+import functools
 import hashlib
 import json
 import math
+import secrets
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
 from refspace.errors import StoreError
 from refspace.grid import Grid
 from refspace.label_index import FIELDS, Chunks
+from refspace.pools import Pool
 from refspace.store import pyramid
+from refspace.store.location import at_once
 from refspace.store.metadata import ROOT, Layout, digest_of, index_cells, voxel_digest
 from refspace.store.read import StoredAtlas, StoredLevel
 from refspace.store.tables import structures_dataset
-from refspace.store.verify.levels import Blocks, Family, Level, families_of
+from refspace.store.verify.levels import Blocks, Family, Level, families_of, prove
 from refspace.store.verify.report import Fault, FaultError, Report, said
 from refspace.store.write import Progress
 
@@ -35,7 +39,7 @@ class Proof:
     facts
         What refspace wrote about it.
     pool
-        What reads blocks.
+        Who proves the voxels.
     progress
         Called with the numbers of blocks done and to be done.
     """
@@ -44,7 +48,7 @@ class Proof:
         self,
         atlas: StoredAtlas,
         facts: Mapping[str, Any],
-        pool: ThreadPoolExecutor,
+        pool: Pool,
         progress: Progress,
     ) -> None:
         self._atlas, self._facts, self._pool, self._progress = atlas, facts, pool, progress
@@ -57,6 +61,8 @@ class Proof:
         self._faults: list[Fault] = []
         # Arrays that were looked at.
         self._known: set[str] = set()
+        # Files may change between two runs, and their names do not tell.
+        self._run = secrets.token_hex(8)
 
     def report(self) -> Report:
         """All faults of the store."""
@@ -114,7 +120,8 @@ class Proof:
 
     def _check_nodes(self, nodes: Mapping[str, Mapping[str, Any]]) -> None:
         """Prove that whoever opens a node by itself reads what the root says of it."""
-        for faults in self._pool.map(self._node_faults, nodes.items()):
+        # Small files, of which each is mostly waited for.
+        for faults in at_once(self._node_faults, list(nodes.items())):
             self._faults += faults
 
     def _node_faults(self, item: tuple[str, Mapping[str, Any]]) -> list[Fault]:
@@ -199,15 +206,28 @@ class Proof:
         return bool(found == self._recorded(level, "voxels"))
 
     def _check_level(self, level: Level, coarser: Level | None, total: int) -> None:
-        families = families_of(level, coarser)
-        for family, faults in zip(families, self._pool.map(Family.faults, families), strict=True):
-            self._faults += faults
+        faults = {}
+        families = enumerate(families_of(level, coarser))
+        token = functools.partial(self._token, level)
+        for (place, family), found in self._pool.results(
+            prove, families, name=f"verify-{level.path.replace('/', '-')}", token=token
+        ):
+            faults[place] = found.faults
+            level.measured |= found.measured
+            level.rows |= found.rows
             self._done += len(family.members)
             self._progress(self._done, total)
+        # In the order of the blocks, whichever was proven first.
+        self._faults += [fault for place in sorted(faults) for fault in faults[place]]
         if not level.sha256:
             self._check_as_a_whole(level)
         if level.cells is not None:
             self._check_index(level, level.cells)
+
+    def _token(self, level: Level, numbered: tuple[int, Family]) -> str:
+        """What tells proving a family from anything else; not what was proven at another time."""
+        members = [(record.number, record.sha256) for record in numbered[1].members]
+        return str(tokenize(self._run, self._atlas.location.url, level.path, members))
 
     def _check_as_a_whole(self, level: Level) -> None:
         """Prove the voxels of a level by the digest in the root, as the others are damaged."""

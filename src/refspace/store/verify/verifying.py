@@ -1,20 +1,26 @@
 """Opening a store to verify it, and reading those of other programs."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dask.tokenize import tokenize
 
 from refspace.errors import GridError, RefspaceError
+from refspace.pools import Pool, pool_of
 from refspace.store.location import Location
 from refspace.store.metadata import ROOT
 from refspace.store.read import OURS, StoredAtlas, open_atlas
 from refspace.store.staging.job import MARKERS
-from refspace.store.stored_array import Box, StoredArray, boxes
+from refspace.store.stored_array import StoredArray, boxes
+from refspace.store.verify.levels import Number
 from refspace.store.verify.proof import Proof
 from refspace.store.verify.report import Fault, Report, said
 from refspace.store.write import Progress
+
+if TYPE_CHECKING:
+    from refspace.pools.cluster import Client
 
 
 def verify_store(
@@ -23,7 +29,8 @@ def verify_store(
     resolution: float | Sequence[float] | None = None,
     orientation: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
-    workers: int | None = None,
+    threads: int | None = None,
+    client: "Client | None" = None,
     progress: Progress | None = None,
 ) -> Report:
     """Read every file of a store, and list all that is not as it was written.
@@ -40,9 +47,11 @@ def verify_store(
         As for `refspace.open`, for a store of another program that does not state them.
     storage_options
         What fsspec needs to reach it.
-    workers
+    threads
         Number of threads, each of which holds the eight blocks that make up one of the next level,
         and takes as much again to work on them; as many as there are cores if not given.
+    client
+        Client of a dask cluster whose workers do the work instead.
     progress
         Called with the numbers of blocks done and to be done.
 
@@ -85,44 +94,41 @@ def verify_store(
         if not there or (isinstance(error, GridError) and not ours):
             raise
         return Report(location.url, 0, (Fault(there[0], said(error, location)),), proven=False)
-    with _threads(workers) as pool:
-        if atlas.facts is None:
-            return _read_all(atlas, pool, progress or _silent)
-        return Proof(atlas, atlas.facts, pool, progress or _silent).report()
+    pool = pool_of(threads, client)
+    if atlas.facts is None:
+        return _read_all(atlas, pool, progress or _silent)
+    return Proof(atlas, atlas.facts, pool, progress or _silent).report()
 
 
 def _silent(_done: int, _total: int) -> None:
     pass
 
 
-@contextmanager
-def _threads(workers: int | None) -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _read_all(atlas: StoredAtlas, pool: ThreadPoolExecutor, progress: Progress) -> Report:
+def _read_all(atlas: StoredAtlas, pool: Pool, progress: Progress) -> Report:
     """Read every chunk of a store that has no digests."""
     blocks = [
-        (level.array, number, box)
-        for level in atlas.levels
-        for number, box in boxes(level.array.blocks).items()
+        (level.array, number) for level in atlas.levels for number in boxes(level.array.blocks)
     ]
-    faults = []
-    for done, found in enumerate(pool.map(_read, blocks), 1):
-        faults += found
-        progress(done, len(blocks))
-    return Report(atlas.location.url, len(blocks), tuple(faults), proven=False)
+    run = secrets.token_hex(8)  # files may change between two runs
+    faults: dict[str, list[Fault]] = {}
+
+    def key(block: tuple[StoredArray, Number]) -> str:
+        return block[0].key(block[1])
+
+    done = pool.results(
+        _read, blocks, name="verify", token=lambda block: f"{tokenize(run, key(block))}"
+    )
+    for count, (block, found) in enumerate(done, 1):
+        faults[key(block)] = found
+        progress(count, len(blocks))
+    listed = tuple(fault for block in blocks for fault in faults[key(block)])
+    return Report(atlas.location.url, len(blocks), listed, proven=False)
 
 
-def _read(block: tuple[StoredArray, tuple[int, ...], Box]) -> list[Fault]:
-    array, number, box = block
+def _read(block: tuple[StoredArray, Number]) -> list[Fault]:
+    array, number = block
     try:
-        array[box]
+        array[array.box(number)]
     except RefspaceError as error:
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
         key = array.key(number)
