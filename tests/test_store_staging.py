@@ -413,7 +413,8 @@ def test_no_space_in_the_block(target, old):
     assert isinstance(caught.value.__cause__, OSError)
     assert names(target.parent) == [".X.zarr.partial"] + ["X.zarr"] * old
     assert not old or tree(target) == expected()
-    assert convert(target, resume=True, overwrite=old) == ["unit-2", "unit-3", "unit-4"]
+    left_to_do = None if old else ["unit-2", "unit-3", "unit-4"]
+    assert convert(target, resume=True, overwrite=old) == left_to_do
 
 
 @pytest.mark.parametrize(

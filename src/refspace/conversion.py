@@ -50,7 +50,7 @@ from refspace.volume import (
 )
 
 if TYPE_CHECKING:
-    from refspace.pools.cluster import Client
+    from refspace.pools.choosing import Client
 
 # Sources of atlases that know better than a file's header give a stream, with a grid of its own.
 Volume: TypeAlias = (

@@ -6,7 +6,7 @@ from refspace.pools.cluster import ClusterPool
 from refspace.pools.pool import Pool, ThreadPool
 
 if TYPE_CHECKING:
-    from refspace.pools.cluster import Client
+    from distributed import Client as Client
 
 
 def pool_of(threads: int | None = None, client: "Client | None" = None) -> Pool:

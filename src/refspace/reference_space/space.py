@@ -29,7 +29,7 @@ from refspace.structure_tree import StructureTree
 from refspace.volume import reorient
 
 if TYPE_CHECKING:
-    from refspace.pools.cluster import Client
+    from refspace.pools.choosing import Client
 
 
 class ReferenceSpace(Picturing):

@@ -20,7 +20,7 @@ from refspace.store.verify.report import Fault, Report, said
 from refspace.store.write import Progress
 
 if TYPE_CHECKING:
-    from refspace.pools.cluster import Client
+    from refspace.pools.choosing import Client
 
 
 def verify_store(
