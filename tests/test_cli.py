@@ -443,6 +443,42 @@ def test_convert(atlas: list[str], space: refspace.ReferenceSpace, tmp_path: Pat
     assert refspace.open(url).template is None
 
 
+@pytest.mark.parametrize("switches", [[], ["--threads", "1"], ["--workers", "1"]])
+def test_downsample_to_a_store(
+    store: Path, atlas: list[str], tmp_path: Path, switches: list[str]
+) -> None:
+    url = tmp_path / "coarse.zarr"
+    words = ["downsample", store, "--to", "800", "--method", "mode", "--out", url, *switches]
+    assert run(*words).stdout == f"wrote {url}\n"
+    assert run(*words).stdout == f"{url} was complete\n"
+    stored, space = refspace.open(url), refspace.open(store).downsample(800, "mode")
+    np.testing.assert_array_equal(stored.annotation, space.annotation)
+    assert stored.structure_tree.nodes() == space.structure_tree.nodes()
+    other = run(*words[:3], "1600", *words[4:])
+    assert other.exit_code == 1
+    assert "exists; give another name, or replace it with --overwrite" in last_line(other)
+    assert run(*words[:3], "1600", *words[4:], "--overwrite").exit_code == 0
+    assert refspace.open(url).resolution == (1600, 1600, 1600)
+    of_file = run("downsample", *atlas, "--to", "800", "--out", tmp_path / "file.zarr")
+    assert of_file.exit_code == 0, of_file.output
+    bare = run("downsample", atlas[0], "--to", "800", "--out", tmp_path / "bare.zarr")
+    assert "names no structures: give a structures file after it" in last_line(bare)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--workers", "2", "--threads", "2"], "give one of --scheduler, --workers and --threads"),
+        (["--scheduler", "tcp://127.0.0.1:1"], "there is no scheduler at tcp://127.0.0.1:1: "),
+        (["--scheduler", "nonsense"], "there is no scheduler at nonsense: "),
+    ],
+)
+def test_switches_that_name_no_workers(store: Path, words: list[str], said: str) -> None:
+    result = run("verify", store, *words)
+    assert result.exit_code in (1, 2)
+    assert said in last_line(result)
+
+
 def test_convert_from_a_store(store: Path, atlas: list[str], tmp_path: Path) -> None:
     result = run("convert", store, atlas[1], tmp_path / "b.zarr", "--resolution", "800")
     assert result.exit_code == 0, result.output
@@ -666,6 +702,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     """Time, on what is a terminal as long as it is captured."""
     now = [0.0]
     monkeypatch.setattr("refspace.cli.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
     monkeypatch.setattr(type(sys.stderr), "isatty", lambda _: True)
     return now
 
@@ -677,19 +714,30 @@ def drawn(capsys: pytest.CaptureFixture[str]) -> str:
 def test_progress_of_blocks(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     with BlockProgress("converting") as progress:
         clock[0] = 2
-        progress(100, 400)
-        assert drawn(capsys) == "|converting … 25 %, 100 of 400 blocks, 2 s"
-        clock[0] = 62
+        progress(100, 400)  # of a run before: no speed yet
+        assert "converting:  25%" in (text := drawn(capsys))
+        assert text.endswith("| 100 of 400 blocks, 00:02 gone, ? to go")
+        clock[0] = 60
         progress(120, 400)
-        text = "|converting … 30 %, 120 of 400 blocks, 1 min 02 s, about 14 min 28 s left"
-        assert drawn(capsys) == text
-        clock[0] = 62.05
+        assert drawn(capsys).endswith("| 120 of 400 blocks, 01:00 gone, 14:00 to go")
+        clock[0] = 60.05
         progress(121, 400)  # too soon to be drawn
         clock[0] = 7325
         progress(399, 400)
-        assert drawn(capsys) == "|converting … 99 %, 399 of 400 blocks, 2 h 02 min, about 24 s left"
-    assert drawn(capsys) == "|converting … 7325.0 s\n"
+        assert drawn(capsys).endswith("| 399 of 400 blocks, 2:02:05 gone, 00:24 to go")
+    assert drawn(capsys).endswith("|converting … 7325.0 s\n")
     assert progress.seconds == 7325
+
+
+def test_progress_of_images(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with BlockProgress("aggregating", unit="images") as progress:
+        progress(0, 3)
+        clock[0] = 0.05
+        progress(1, 3)  # what is done at once draws nothing
+        assert drawn(capsys) == ""
+        clock[0] = 1
+        progress(2, 3)
+        assert "| 2 of 3 images, 00:01 gone, 00:00 to go" in drawn(capsys)
 
 
 @pytest.mark.parametrize(

@@ -213,6 +213,12 @@ def _at_most_one(ctx: click.Context, param: click.Parameter, value: tuple[str, .
     return value[0] if value else None
 
 
+# Any number of them, so that it may be left out before other arguments.
+structures_argument = click.argument(
+    "structures_file", nargs=-1, metavar="[STRUCTURES]", callback=_at_most_one
+)
+
+
 def takes_space(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the reference space of a store, or of an annotation and its structures."""
 
@@ -230,11 +236,7 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
         space = open_space(annotation, structures_file, resolution, orientation, **access)
         command(space, **options)
 
-    # Any number of them, so that it may be left out before other arguments.
-    argument = click.argument(
-        "structures_file", nargs=-1, metavar="[STRUCTURES]", callback=_at_most_one
-    )
-    return annotation_argument(argument(access_options(with_space)))
+    return annotation_argument(structures_argument(access_options(with_space)))
 
 
 def open_space(

@@ -10,15 +10,20 @@ from refspace.cli.options import (
     annotation_argument,
     hemisphere_option,
     open_annotation,
+    open_space,
     refuse_overwriting,
     resolve,
+    structures_argument,
     structures_option,
     table_option,
+    takes_pool,
     takes_regions,
     takes_space,
 )
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from refspace.reference_space import ReferenceSpace
 
 # A name that ends so is meant as a file, not as a folder, even where it cannot be written.
@@ -141,6 +146,7 @@ def mask(
 
 @click.command()
 @annotation_argument
+@structures_argument
 @click.option("--to", "target", type=Resolution(), required=True, help="Resolution to go to.")
 @click.option(
     "--method",
@@ -150,21 +156,61 @@ def mask(
     help="Voxel at the centre, the most frequent label, or the voxels that AllenSDK takes.",
 )
 @click.option(
-    "--output", "-o", type=click.Path(dir_okay=False), default="downsampled.nrrd", show_default=True
+    "--output",
+    "--out",
+    "-o",
+    default="downsampled.nrrd",
+    show_default=True,
+    help="An .nrrd or .nii.gz file, or a .zarr store, which may be a URL.",
 )
+@click.option("--overwrite", is_flag=True, help="Replace a store of that name.")
+@takes_pool
 def downsample(
-    annotation: str, resolution: Any, orientation: Any, target: Any, method: Any, output: str
+    annotation: str,
+    structures_file: str | None,
+    resolution: Any,
+    orientation: Any,
+    target: Any,
+    method: Any,
+    output: str,
+    overwrite: bool,
+    pool: dict[str, Any],
 ) -> None:
-    """Write the annotation at another resolution."""
+    """Write the annotation at another resolution, or a whole store at another one.
+
+    A store has the STRUCTURES that are given, or those of the store that it is made of; the same
+    command goes on with one that was interrupted.
+    """
+    from refspace.cli.progress import BlockProgress
+
+    refuse_overwriting([output])
+    if output.rstrip("/").lower().endswith(".zarr"):
+        space = open_space(annotation, structures_file, resolution, orientation)
+        with BlockProgress("downsampling") as progress:
+            coarse = space.downsample(target, method)
+            coarse.to_zarr(output, overwrite=overwrite, progress=progress, **pool)
+        if progress.first is None:
+            click.echo(f"{output} was complete")
+            return
+    else:
+        volume = open_annotation(annotation, resolution, orientation)
+        _write_downsampled(volume, target, method, output, **pool)
+    click.echo(f"wrote {output}")
+
+
+def _write_downsampled(
+    volume: "xr.DataArray", target: Any, method: Any, output: str, *, threads: Any, client: Any
+) -> None:
+    """Write a volume at another resolution, a slab of which is computed at a time."""
+    import dask
+
     from refspace.cli.progress import Progress
     from refspace.formats.volumes import write_volume
     from refspace.ops import resample
 
-    refuse_overwriting([output])
-    volume = open_annotation(annotation, resolution, orientation)
-    with Progress("downsampling"):
+    workers = dask.config.set(num_workers=threads) if client is None else client.as_current()
+    with Progress("downsampling"), workers:
         write_volume(output, resample.downsample(volume, target, method))
-    click.echo(f"wrote {output}")
 
 
 @click.group()
