@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from refspace.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from refspace.batch import write_masks as write_masks
     from refspace.conversion import convert as convert
     from refspace.errors import RefspaceError as RefspaceError
     from refspace.formats.nifti import read_nifti as read_nifti
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from refspace.sources import ReferenceSpaceCache as ReferenceSpaceCache
     from refspace.sources import fetch as fetch
     from refspace.sources import open as open
+    from refspace.store.masks import open_masks as open_masks
     from refspace.structure_tree import StructureTree as StructureTree
 
 _ROOMS = {
@@ -35,10 +37,12 @@ _ROOMS = {
     "convert": "refspace.conversion",
     "fetch": "refspace.sources",
     "open": "refspace.sources",
+    "open_masks": "refspace.store.masks",
     "phantom": "refspace.samples",
     "read_nifti": "refspace.formats.nifti",
     "read_nrrd": "refspace.formats.nrrd",
     "read_structures": "refspace.formats.structures",
+    "write_masks": "refspace.batch",
     "write_nifti": "refspace.formats.nifti",
     "write_nrrd": "refspace.formats.nrrd",
     "write_structures": "refspace.formats.structures",

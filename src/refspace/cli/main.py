@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from refspace.cli import analysis, fetch, spaces, stores
+from refspace.cli import analysis, fetch, masks, spaces, stores
 from refspace.cli.options import Resolution
 from refspace.errors import JobError, RefspaceError
 from refspace.version import __version__
@@ -78,5 +78,11 @@ def demo(folder: Path, resolution: Any) -> None:
     run_demo(folder, resolution)
 
 
-for command in (*spaces.COMMANDS, *analysis.COMMANDS, *stores.COMMANDS, *fetch.COMMANDS):
+for command in (
+    *spaces.COMMANDS,
+    *masks.COMMANDS,
+    *analysis.COMMANDS,
+    *stores.COMMANDS,
+    *fetch.COMMANDS,
+):
     main.add_command(command)

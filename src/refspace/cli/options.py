@@ -332,12 +332,16 @@ def takes_pool(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def with_pool(
-        scheduler: str | None, workers: int | None, threads: int | None, **options: Any
+        *args: Any,
+        scheduler: str | None,
+        workers: int | None,
+        threads: int | None,
+        **options: Any,
     ) -> None:
         if sum(choice is not None for choice in (scheduler, workers, threads)) > 1:
             raise click.UsageError("give one of --scheduler, --workers and --threads")
         if scheduler is None and workers is None:
-            command(pool={"threads": threads, "client": None}, **options)
+            command(*args, pool={"threads": threads, "client": None}, **options)
             return
         from refspace.pools import connected, local_cluster
 
@@ -346,7 +350,7 @@ def takes_pool(command: Callable[..., None]) -> Callable[..., None]:
             # Without bokeh there is none.
             if client.dashboard_link:
                 click.echo(f"dashboard: {client.dashboard_link}", err=True)
-            command(pool={"threads": None, "client": client}, **options)
+            command(*args, pool={"threads": None, "client": client}, **options)
 
     for decorate in (
         click.option(

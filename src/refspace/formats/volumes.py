@@ -66,13 +66,15 @@ def stream_volume(
     return stream(path, resolution=resolution, orientation=orientation)
 
 
-def write_volume(path: str | os.PathLike[str], array: xr.DataArray) -> None:
+def write_volume(
+    path: str | os.PathLike[str], array: xr.DataArray, *, scheduler: str | None = None
+) -> None:
     """Write a volume with its geometry: NIfTI by the ending of the name, anything else as NRRD.
 
     Parameters
     ----------
-    path, array
+    path, array, scheduler
         As for `write_nrrd` and `write_nifti`.
     """
     write = write_nifti if _is_nifti(path) else write_nrrd
-    write(path, array)
+    write(path, array, scheduler=scheduler)

@@ -4,6 +4,7 @@ What the formats have in common once a header is read. The voxels may be larger 
 file damaged, hostile, or another one since its header was read.
 """
 
+import functools
 import gzip
 import io
 import math
@@ -128,7 +129,7 @@ class _Voxels:
         self._voxels: NDArray[Any] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.file,)
+        return _voxels_here, (self.file,)
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         with self._lock:
@@ -136,6 +137,12 @@ class _Voxels:
                 self._voxels = _read_voxels(self.file)
         part: NDArray[Any] = self._voxels[key]
         return part
+
+
+@functools.lru_cache(maxsize=1)
+def _voxels_here(file: VoxelFile) -> _Voxels:
+    """Voxels of a file in a process that they are sent to: read once, for all of its tasks."""
+    return _Voxels(file)
 
 
 def _read_voxels(file: VoxelFile) -> NDArray[Any]:

@@ -44,7 +44,9 @@ def check_output(
         )
 
 
-def write_gzip(file: BinaryIO, head: bytes, data: Any, level: int) -> None:
+def write_gzip(
+    file: BinaryIO, head: bytes, data: Any, level: int, scheduler: str | None = None
+) -> None:
     """Write some bytes and then voxels as one gzip stream, of a single member.
 
     Parameters
@@ -57,19 +59,24 @@ def write_gzip(file: BinaryIO, head: bytes, data: Any, level: int) -> None:
         NumPy or dask array; each chunk is computed once.
     level
         Of compression.
+    scheduler
+        Scheduler of dask that computes the chunks; the one that is in use if not given.
     """
     # 31: one gzip member, the only one that pynrrd reads.
     compressor = zlib.compressobj(level, wbits=31)
     file.write(compressor.compress(head))
-    for piece in pieces(data):
+    for piece in pieces(data, scheduler):
         file.write(compressor.compress(piece))
     file.write(compressor.flush())
 
 
-def pieces(data: Any) -> Iterator[memoryview]:
+def pieces(data: Any, scheduler: str | None = None) -> Iterator[memoryview]:
     """Bytes of all voxels, first axis fastest, little-endian."""
     for slab in _slabs(data):
-        for part in _parts(np.asarray(data[..., slab])):
+        layers = data[..., slab]
+        if isinstance(layers, dask.array.Array):
+            layers = layers.compute(scheduler=scheduler)
+        for part in _parts(np.asarray(layers)):
             yield _file_order(part)
 
 

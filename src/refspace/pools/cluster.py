@@ -11,7 +11,7 @@ import logging
 import queue
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +68,7 @@ class ClusterPool(Pool):
                     yield outcome
         # Whose fault it was is known only where nothing else was on the worker.
         for item in suspects:
-            for outcome in self._outcomes(work, [item], name, token):
-                yield _explained(outcome)
+            yield from map(_explained, self._outcomes(work, [item], name, token))
 
     def _outcomes(
         self,
@@ -77,7 +76,7 @@ class ClusterPool(Pool):
         items: Iterable[Item],
         name: str,
         token: Callable[[Item], str],
-    ) -> Iterator[Outcome[Item, Result]]:
+    ) -> Generator[Outcome[Item, Result], None, None]:
         """Do some work on every item once."""
         ended: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         running: dict[str, tuple[Future[Any], Item]] = {}
@@ -108,17 +107,21 @@ class ClusterPool(Pool):
             try:
                 return ended.get(timeout=_LOOK_SECONDS)
             except queue.Empty:
-                if self.client.status != "running":
-                    raise self._gone() from None
+                self._look()
+
+    def _look(self) -> None:
+        """Look whether the scheduler is there; a client that is not connected waits for it."""
+        if self.client.status != "running":
+            raise self._gone()
 
     def _outcome(self, future: "Future[Any]", item: Item) -> Outcome[Item, Any]:
-        if future.status in ("cancelled", "lost"):
-            raise self._gone()
         try:
-            error = future.exception()
-            return Outcome(item, None if error is not None else future.result(), error)
-        except Exception as lost:  # the result was on a worker, or its scheduler, that is gone
-            raise self._gone() from lost
+            return Outcome(item, future.result())
+        except Exception as error:
+            # Asked afterwards, for a result may be lost, and the work on it done again and killed.
+            if future.status != "error":
+                raise self._gone() from error
+            return Outcome(item, error=error)
         finally:
             future.release()
 
@@ -157,6 +160,7 @@ class _Room:
 
     def count(self) -> int:
         """Count the threads, not too often."""
+        self._pool._look()
         if time.monotonic() - self._asked >= _RECOUNT_SECONDS:
             try:
                 threads = sum(self._pool.client.nthreads().values())

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from refspace.errors import GridError
 from refspace.formats.nrrd import write_nrrd
 from refspace.grid import Hemisphere
-from refspace.label_index import MIXED
+from refspace.label_index import MIXED, BlockLabels
 from refspace.ops.relabel import mask
 from refspace.ops.sides import keep
 from refspace.reference_space.measuring import Measuring
+from refspace.structure_tree.parcellation import BACKGROUND
 from refspace.volume import HEMISPHERES
 
 
@@ -125,6 +126,47 @@ class Masking(Measuring):
         if self._is_empty(hemisphere):
             return mask(side.annotation, [], side._block_labels)
         return self._in_place(mask(side.annotation, labels, side._block_labels), hemisphere)
+
+    def labels_within(
+        self, hemisphere: Hemisphere | None = None
+    ) -> tuple[xr.DataArray, BlockLabels | None]:
+        """Annotation of a hemisphere on the grid of the whole, and what is known of its blocks.
+
+        Parameters
+        ----------
+        hemisphere
+            ``"left"`` or ``"right"``, where the annotation is to be 0 in the other.
+
+        Returns
+        -------
+        annotation
+            Lazy, chunked as the annotation of the space.
+        labels
+            Labels that may be in each block, where they are known without reading it.
+
+        Raises
+        ------
+        GridError
+            If there is no such hemisphere.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=400)
+        >>> left, known = space.labels_within("left")
+        >>> counts = space.voxel_counts(hemisphere="left")
+        >>> int((left == 672).sum()) == int(counts["direct"].sel(structure=672))
+        True
+        """
+        known = self._block_labels
+        if hemisphere is None:
+            return self._annotation, known
+        side = self._part(hemisphere)
+        if self._own_hemispheres is not None or self._is_empty(hemisphere):
+            return side._annotation, side._block_labels
+        whole = self._in_place(side._annotation, hemisphere)
+        whole = whole.copy(data=whole.data.rechunk(self._annotation.data.chunks))
+        return whole, None if known is None else known.with_label(BACKGROUND)
 
     def many_structure_masks(
         self,

@@ -8,7 +8,7 @@ of structures asked for.
 from refspace.runs.components import components, join
 from refspace.runs.contacts import Pairs, count_faces, count_pairs, facing, sum_pairs
 from refspace.runs.histograms import RELATIVE_ERROR, is_exact, quantiles_of
-from refspace.runs.labels import Labels, count_labels, find, measure, relabel, runs
+from refspace.runs.labels import Labels, count_labels, find, masks, measure, relabel, runs
 from refspace.runs.modes import mode, windows
 from refspace.runs.moments import Moments, merge, moments_of, no_moments
 
@@ -25,6 +25,7 @@ __all__ = [
     "find",
     "is_exact",
     "join",
+    "masks",
     "measure",
     "merge",
     "mode",

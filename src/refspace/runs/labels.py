@@ -1,6 +1,7 @@
 """What is asked of each label of a block: counts, boxes, another value."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -160,6 +161,42 @@ def relabel(
         raise AnnotationError(f"label {run_labels[found.argmax()]} is none of those expected")
     spread = np.repeat(values[found], lengths, axis=0)
     return spread.reshape(block.shape + values.shape[1:])
+
+
+def masks(block: Labels, ids: Labels, inside: NDArray[np.bool_]) -> Iterator[NDArray[np.uint8]]:
+    """Make several masks of a block, one after the other; its runs are found once.
+
+    Parameters
+    ----------
+    block
+        Labels, of any shape and memory order.
+    ids
+        Labels that are in any mask, sorted and unique.
+    inside
+        Which of them are in each mask; shape (ids, masks).
+
+    Yields
+    ------
+    ndarray
+        1 inside and 0 outside; array of the block's shape, in its memory order.
+
+    Examples
+    --------
+    >>> block = np.array([[7, 7, 8], [7, 0, 9]], "u4")
+    >>> [*masks(block, np.array([7, 9], "u4"), np.array([[True, True], [False, True]]))]
+    [array([[1, 1, 0],
+           [1, 0, 0]], dtype=uint8), array([[1, 1, 0],
+           [1, 0, 1]], dtype=uint8)]
+    """
+    if block.flags.f_contiguous and not block.flags.c_contiguous:
+        yield from (mask.T for mask in masks(block.T, ids, inside))
+        return
+    run_labels, lengths = runs(block)
+    found = find(run_labels, ids)
+    # One row more, for all other labels.
+    values = np.concatenate((inside, np.zeros((1, inside.shape[1]), bool))).astype(np.uint8)
+    for column in values.T:
+        yield np.repeat(column[found], lengths).reshape(block.shape)
 
 
 def find(labels: NDArray[np.integer[Any]], ids: NDArray[np.integer[Any]]) -> NDArray[np.intp]:

@@ -163,6 +163,13 @@ class Location:
         file_system.makedirs(f"{path}/{key}".rpartition("/")[0], exist_ok=True)
         file_system.pipe_file(f"{path}/{key}", data)
 
+    def remove_all(self, pattern: str) -> None:
+        """Remove folders, with all in them, and objects whose names fit a pattern."""
+        file_system, path = self._resolved()
+        file_system.invalidate_cache()
+        for found in file_system.glob(f"{path}/{pattern}"):
+            file_system.rm(found, recursive=True)
+
     def keys(self) -> set[str]:
         """All objects of the store; it must be one that can be listed."""
         file_system, path = self._resolved()

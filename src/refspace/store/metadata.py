@@ -30,6 +30,8 @@ from refspace.volume import HEMISPHERES_ATTRS, axis_attrs
 Triple = tuple[int, int, int]
 
 FORMAT = 1
+# What a store of refspace says that it is where it is no atlas.
+MASKS = "masks"
 ROOT = "zarr.json"
 # With its checksum, so that a flipped bit raises; without a shuffle, which makes labels larger.
 _LABEL_CODEC = ZstdCodec(level=5, checksum=True)
@@ -136,40 +138,36 @@ def _lengths(name: str, value: int | Sequence[int]) -> Triple:
     return a, b, c
 
 
-class Skeleton:
-    """All of a store but its voxels, in memory until it is written as a whole.
+class Draft:
+    """All of a store but its voxels, in memory until it is written as a whole."""
 
-    Parameters
-    ----------
-    layout
-        Its arrays.
-    """
-
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
+    def __init__(self) -> None:
         self._memory = MemoryStore()
         self._root = zarr.open_group(self._memory, mode="w", zarr_format=3)
-        for name, dtype in layout.dtypes.items():
-            for path, grid in layout.paths(name):
-                self._root.create_array(
-                    path,
-                    shape=grid.shape,
-                    dtype=dtype,
-                    chunks=layout.chunk_shape,
-                    shards=layout.shard_shape,
-                    fill_value=0,
-                    compressors=[_LABEL_CODEC],
-                    dimension_names=grid.dims,
-                    attributes=_ATTRS[name],
-                )
 
-    def array_at(self, location: Location, path: str) -> StoredArray:
-        """Array of this metadata whose voxels are written to a place."""
-        here: Any = self._root[path]
-        store_path = StorePath(location.zarr_store(read_only=False), path)
-        # Every block is written, those of background too: a missing one is then a fault.
-        there = AsyncArray(here.metadata, store_path, config={"write_empty_chunks": True})
-        return StoredArray(location, Array(there), whole=True)
+    def put_array(
+        self,
+        path: str,
+        shape: Sequence[int],
+        dtype: np.dtype[Any],
+        dims: Sequence[str],
+        attrs: Mapping[str, Any],
+        *,
+        chunks: Sequence[int],
+        shards: Sequence[int] | None,
+    ) -> None:
+        """Add the metadata of a large array, whose voxels are written elsewhere."""
+        self._root.create_array(
+            path,
+            shape=tuple(shape),
+            dtype=dtype,
+            chunks=tuple(chunks),
+            shards=None if shards is None else tuple(shards),
+            fill_value=0,
+            compressors=[_LABEL_CODEC],
+            dimension_names=list(dims),
+            attributes=dict(attrs),
+        )
 
     def put(
         self,
@@ -194,14 +192,6 @@ class Skeleton:
         if values.size:
             array[...] = values
 
-    def put_coordinates(self, coordinates: Mapping[str, NDArray[np.float64]]) -> None:
-        """Add the voxel centres of every level; those of the first may be given."""
-        for level, grid in enumerate(self.layout.grids):
-            for dim in grid.dims:
-                given = coordinates.get(dim) if level == 0 else None
-                values = grid.coordinates(dim) if given is None else given
-                self.put(f"s{level}/{dim}", values, [dim], axis_attrs(grid, dim))
-
     def finish(self, attributes: Mapping[str, Any]) -> dict[str, bytes]:
         """Objects of everything but the voxels; the root's metadata last."""
         self._root.attrs.update(attributes)
@@ -221,6 +211,47 @@ class Skeleton:
             return {key: value.to_bytes() for key, value in found.items() if value is not None}
 
         return sync(collect())
+
+
+class Skeleton(Draft):
+    """All of the store of an atlas but its voxels.
+
+    Parameters
+    ----------
+    layout
+        Its arrays.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__()
+        self.layout = layout
+        for name, dtype in layout.dtypes.items():
+            for path, grid in layout.paths(name):
+                self.put_array(
+                    path,
+                    grid.shape,
+                    dtype,
+                    grid.dims,
+                    _ATTRS[name],
+                    chunks=layout.chunk_shape,
+                    shards=layout.shard_shape,
+                )
+
+    def array_at(self, location: Location, path: str) -> StoredArray:
+        """Array of this metadata whose voxels are written to a place."""
+        here: Any = self._root[path]
+        store_path = StorePath(location.zarr_store(read_only=False), path)
+        # Every block is written, those of background too: a missing one is then a fault.
+        there = AsyncArray(here.metadata, store_path, config={"write_empty_chunks": True})
+        return StoredArray(location, Array(there), whole=True)
+
+    def put_coordinates(self, coordinates: Mapping[str, NDArray[np.float64]]) -> None:
+        """Add the voxel centres of every level; those of the first may be given."""
+        for level, grid in enumerate(self.layout.grids):
+            for dim in grid.dims:
+                given = coordinates.get(dim) if level == 0 else None
+                values = grid.coordinates(dim) if given is None else given
+                self.put(f"s{level}/{dim}", values, [dim], axis_attrs(grid, dim))
 
 
 def _sealed(objects: dict[str, bytes]) -> dict[str, bytes]:

@@ -25,7 +25,7 @@ from refspace.remote.kept import trim
 from refspace.store import ome
 from refspace.store.datatree import find_level
 from refspace.store.location import Location, at_once
-from refspace.store.metadata import FORMAT, ROOT, index_cells, metadata_digest, voxel_digest
+from refspace.store.metadata import FORMAT, MASKS, ROOT, index_cells, metadata_digest, voxel_digest
 from refspace.store.staging import leftover_hint
 from refspace.store.stored_array import StoredArray
 from refspace.store.zarr_view import ZarrView
@@ -358,6 +358,10 @@ def _check_facts(location: Location, facts: Any) -> None:
             f"{location.url} is not complete: the run that wrote it was interrupted; run the same "
             "again to go on with it. What xarray saved of a DataTree opens with "
             "xarray.open_datatree and ReferenceSpace.from_datatree"
+        )
+    if facts.get("kind") == MASKS:
+        raise FormatError(
+            f"{location.url} holds masks, and no annotation: open it with refspace.open_masks"
         )
     if facts.get("format") != FORMAT:
         raise FormatError(

@@ -138,9 +138,9 @@ class StoredArray:
         keys = key if isinstance(key, tuple) else (key,)
         keys = (*keys, *[slice(None)] * (self.ndim - len(keys)))  # as NumPy completes a key
         rows = [range(count)[part] for part, count in zip(keys, self.shape, strict=True)]
-        box = tuple(_hull(row) for row in rows)
+        box = tuple(hull(row) for row in rows)
         values = self._read(box)
-        inner = tuple(_moved(row, part.start) for row, part in zip(rows, box, strict=True))
+        inner = tuple(moved(row, part.start) for row, part in zip(rows, box, strict=True))
         return values[inner]
 
     def _read(self, box: Box) -> NDArray[Any]:
@@ -191,14 +191,14 @@ def _digest(array: "zarr.Array[Any]") -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _hull(row: range | int) -> slice:
+def hull(row: range | int) -> slice:
     """Smallest slice that holds some indices."""
     if isinstance(row, int):
         return slice(row, row + 1)
     return slice(min(row[0], row[-1]), max(row[0], row[-1]) + 1) if row else slice(0, 0)
 
 
-def _moved(row: range | int, start: int) -> slice | int:
+def moved(row: range | int, start: int) -> slice | int:
     """The same indices, counted from a start."""
     if isinstance(row, int):
         return row - start

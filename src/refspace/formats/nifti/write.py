@@ -32,6 +32,7 @@ def write_nifti(
     array: xr.DataArray,
     *,
     compression_level: int = COMPRESSION_LEVEL,
+    scheduler: str | None = None,
 ) -> None:
     """Write a volume to a NIfTI file, with its geometry.
 
@@ -48,6 +49,9 @@ def write_nifti(
         coordinates: they become the sform and the qform, in mm.
     compression_level
         1 (fast) to 9 (small), of ``.nii.gz``.
+    scheduler
+        Scheduler of dask that computes lazy arrays, like ``"synchronous"``; the one that is in use
+        if not given.
 
     Raises
     ------
@@ -83,10 +87,10 @@ def write_nifti(
     # Not the name's own ending: of .nii.gz, a path knows the last part alone.
     with replacing(target) as temporary, temporary.open("wb") as file:
         if target.suffix == ".gz":
-            write_gzip(file, head, data, compression_level)
+            write_gzip(file, head, data, compression_level, scheduler)
         else:
             file.write(head)
-            file.writelines(pieces(data))
+            file.writelines(pieces(data, scheduler))
 
 
 def _header(grid: Grid, dtype: np.dtype[Any]) -> bytes:

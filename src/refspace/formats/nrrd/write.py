@@ -28,6 +28,7 @@ def write_nrrd(
     array: xr.DataArray | dask.array.Array | NDArray[Any],
     *,
     compression_level: int = COMPRESSION_LEVEL,
+    scheduler: str | None = None,
 ) -> None:
     """Write a volume to an NRRD file, gzip-encoded, with its geometry.
 
@@ -43,6 +44,9 @@ def write_nrrd(
         directions, spacing and origin of a DataArray go into the header; a bare array has none.
     compression_level
         1 (fast) to 9 (small).
+    scheduler
+        Scheduler of dask that computes lazy arrays, like ``"synchronous"``; the one that is in use
+        if not given.
 
     Raises
     ------
@@ -69,7 +73,7 @@ def write_nrrd(
     header = _header(data.shape, data.dtype, geometry)
     with replacing(target) as temporary, temporary.open("wb") as file:
         file.write(header)
-        write_gzip(file, b"", data, compression_level)
+        write_gzip(file, b"", data, compression_level, scheduler)
 
 
 def _header(shape: tuple[int, ...], dtype: np.dtype[Any], geometry: dict[str, str]) -> bytes:

@@ -15,6 +15,7 @@ from refspace.store.ome.images import (
     read_multiscales,
 )
 from refspace.store.ome.labels import label_attributes, nodes_from_label
+from refspace.store.ome.masks import mask_attributes
 
 __all__ = [
     "Axis",
@@ -24,6 +25,7 @@ __all__ = [
     "is_label",
     "label_attributes",
     "label_names",
+    "mask_attributes",
     "nodes_from_label",
     "read_multiscale",
     "read_multiscales",

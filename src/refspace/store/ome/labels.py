@@ -88,7 +88,21 @@ def _image(
     codes = {level.orientation for _, level in levels}
     if len(codes) > 1:
         raise GridError(f"levels of {name!r} have the orientations {sorted(codes)}; give them one")
-    axes = [
+    return {
+        "name": name,
+        "type": method,
+        "metadata": {"description": f"each voxel is {of_voxels} of those it replaces"},
+        "axes": axes_of(grid),
+        "datasets": [
+            {"path": path, "coordinateTransformations": transformations_of(level)}
+            for path, level in levels
+        ],
+    }
+
+
+def axes_of(grid: Grid) -> list[dict[str, Any]]:
+    """Axes of space of an image on a grid."""
+    return [
         {
             "name": dim,
             "type": "space",
@@ -97,19 +111,10 @@ def _image(
         }
         for dim, letter in zip(grid.dims, grid.orientation, strict=True)
     ]
-    return {
-        "name": name,
-        "type": method,
-        "metadata": {"description": f"each voxel is {of_voxels} of those it replaces"},
-        "axes": axes,
-        "datasets": [
-            {"path": path, "coordinateTransformations": _transformations(level)}
-            for path, level in levels
-        ],
-    }
 
 
-def _transformations(grid: Grid) -> list[dict[str, Any]]:
+def transformations_of(grid: Grid) -> list[dict[str, Any]]:
+    """Where the voxels of a grid are."""
     # Centres as `Grid.coordinates` computes them, to the last digit.
     centre = [o + 0.5 * s for o, s in zip(grid.origin, grid.spacing, strict=True)]
     return [

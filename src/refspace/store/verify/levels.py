@@ -13,8 +13,8 @@ from refspace.errors import StoreError
 from refspace.label_index import Chunks, cell_rows
 from refspace.store import pyramid
 from refspace.store.decode import decode_block
+from refspace.store.report import Fault, FaultError, said
 from refspace.store.stored_array import Box, StoredArray, boxes
-from refspace.store.verify.report import Fault, FaultError, said
 
 Number = tuple[int, ...]
 

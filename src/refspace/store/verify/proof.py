@@ -20,9 +20,9 @@ from refspace.store import pyramid
 from refspace.store.location import at_once
 from refspace.store.metadata import ROOT, Layout, digest_of, index_cells, voxel_digest
 from refspace.store.read import StoredAtlas, StoredLevel
+from refspace.store.report import Fault, FaultError, Report, said
 from refspace.store.tables import structures_dataset
 from refspace.store.verify.levels import Blocks, Family, Level, families_of, prove
-from refspace.store.verify.report import Fault, FaultError, Report, said
 from refspace.store.write import Progress
 
 # Of a voxel: coordinates may be given, and then are those of the grid to rounding alone.

@@ -10,13 +10,14 @@ from dask.tokenize import tokenize
 from refspace.errors import GridError, RefspaceError
 from refspace.pools import Pool, pool_of
 from refspace.store.location import Location
+from refspace.store.masks import is_mask_store, open_stored_masks
 from refspace.store.metadata import ROOT
 from refspace.store.read import OURS, StoredAtlas, open_atlas
+from refspace.store.report import Fault, Report, said
 from refspace.store.staging.job import MARKERS
 from refspace.store.stored_array import StoredArray, boxes
 from refspace.store.verify.levels import Number
 from refspace.store.verify.proof import Proof
-from refspace.store.verify.report import Fault, Report, said
 from refspace.store.write import Progress
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def verify_store(
 
     Metadata, coordinates and structures are held against the root, voxels against their digests,
     the label index against the voxels, and each coarser level against the one that it was made
-    of. Of a store that refspace has not written, it is proven that every chunk can be read.
+    of. Of masks, every file is held against its digest. Of a store that refspace has not written,
+    it is proven that every chunk can be read.
 
     Parameters
     ----------
@@ -80,6 +82,9 @@ def verify_store(
     s0/annotation/c/0/0/0: is missing
     """
     location = Location(os.fspath(url), storage_options or {})
+    if is_mask_store(location):
+        masks = open_stored_masks(location.url, location.storage_options)
+        return masks.report(progress or _silent)
     try:
         atlas = open_atlas(
             location.url,

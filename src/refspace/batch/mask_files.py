@@ -1,0 +1,298 @@
+"""Masks of many structures as a file each, in one pass over the annotation.
+
+The pass writes a store of masks, from which each file is then made by itself::
+
+    FOLDER/structure_385.nrrd                          what is asked for
+    FOLDER/.refspace/structure_385.nrrd.json           what was written, to prove it by
+    FOLDER/.refspace/masks-0123456789abcdef.zarr       the masks, until all files are there
+"""
+
+import functools
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+from dask.tokenize import tokenize
+from filelock import FileLock, Timeout
+
+from refspace.batch.mask_store import Asked, MasksWritten, write_mask_store
+from refspace.errors import (
+    FormatError,
+    GridError,
+    JobError,
+    LockedError,
+    RefspaceError,
+    StoreError,
+)
+from refspace.formats.volumes import read_volume, write_volume
+from refspace.pools import Pool
+from refspace.store import Location, Progress
+from refspace.store.masks import StoredMasks, open_stored_masks, write_whole
+from refspace.store.staging import job_digest
+from refspace.volume import grid_of
+
+JOURNAL = ".refspace"
+ENDINGS = {"nrrd": ".nrrd", "nifti": ".nii.gz"}
+_OVERWRITE = "replace it with --overwrite (Python: overwrite=True)"
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A file with the mask of a structure.
+
+    Parameters
+    ----------
+    structure
+        Id of the structure.
+    name
+        Name of the file in its folder.
+    identity
+        Digest of what tells its mask from any other.
+    """
+
+    structure: int
+    name: str
+    identity: str
+
+    @property
+    def record(self) -> str:
+        """Name of the object that says what was written."""
+        return f"{JOURNAL}/{self.name}.json"
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a task needs to write a file of some masks.
+
+    Parameters
+    ----------
+    masks
+        Where the masks are.
+    digest
+        What tells them from others that may lie there at another time.
+    folder
+        Where the file goes.
+    overwrite
+        Whether it replaces a file that is something else.
+    """
+
+    masks: Location
+    digest: str
+    folder: Location
+    overwrite: bool
+
+
+def write_mask_files(
+    ask: Callable[[Sequence[int]], Asked],
+    files: Sequence[MaskFile],
+    folder: str,
+    *,
+    pool: Pool,
+    overwrite: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> MasksWritten:
+    """Write masks to a file each.
+
+    Parameters
+    ----------
+    ask
+        Asks for the masks of some of the structures.
+    files
+        The files.
+    folder, pool, overwrite, storage_options, progress
+        As for `write_masks`.
+    """
+    place = Location(folder, storage_options or {})
+    with _alone(place):
+        missing = [file for file in files if not _is_proven(place, file)]
+        kept = len(files) - len(missing)
+        if missing:
+            masks = _scratch(ask, missing, place, pool, progress)
+            _write(missing, masks, place, pool, overwrite, (progress, kept, len(files)))
+        # All files are there, and the masks that they were made of have done their duty.
+        place.remove_all(f"{JOURNAL}/masks-*.zarr")
+    ids = tuple(file.structure for file in files)
+    return MasksWritten(folder, ids, len(missing), kept)
+
+
+def files_of(asked: Asked, ending: str) -> list[MaskFile]:
+    """Names of the files of some masks, and what tells each from another."""
+    bounds = zip(asked.regions.indptr[:-1].tolist(), asked.regions.indptr[1:].tolist(), strict=True)
+    files = []
+    for structure, (start, stop) in zip(asked.ids, bounds, strict=True):
+        members = asked.regions.members[start:stop].tolist()
+        facts = {k: v for k, v in asked.layout.facts.items() if k in ("spacing", "origin")}
+        facts |= {"orientation": asked.layout.grid.orientation, "shape": asked.layout.grid.shape}
+        facts |= {"voxels": asked.identity["voxels"], "members": members}
+        files.append(MaskFile(structure, f"structure_{structure}{ending}", job_digest(facts)))
+    return files
+
+
+@contextmanager
+def _alone(place: Location) -> Iterator[None]:
+    """Keep other writers of the folder out, where there are locks."""
+    folder = place.local_path
+    if folder is None:
+        yield
+        return
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(
+            f"{folder} is a file; give the name of a folder for the masks, or of a .zarr"
+        )
+    journal = folder / JOURNAL
+    if not folder.parent.is_dir():
+        raise FileNotFoundError(f"folder {folder.parent} does not exist; make it, then try again")
+    journal.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(journal / "lock", timeout=0, thread_local=False)
+    try:
+        with lock:
+            yield
+    except Timeout:
+        raise LockedError(
+            f"another process writes masks to {folder}; wait until that has ended, or end it"
+        ) from None
+
+
+# ----- what is there
+
+
+def _is_proven(place: Location, file: MaskFile) -> bool:
+    """Whether a file is there, and is what was written when its mask was the same."""
+    try:
+        record = json.loads(place.read(file.record) or b"")
+        data = place.read(file.name) if record["identity"] == file.identity else None
+        return data is not None and hashlib.sha256(data).hexdigest() == record["sha256"]
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _is_mask(path: Path, mask: xr.DataArray) -> bool:
+    """Whether a file holds a mask, voxel by voxel."""
+    grid = grid_of(mask)
+    try:
+        try:
+            there = read_volume(path)
+        except GridError:  # other programs write no geometry
+            there = read_volume(path, resolution=grid.spacing, orientation=grid.orientation)
+            there = there.assign_coords(mask.coords)
+        if grid_of(there) != grid:
+            return False
+        differs = (there.data != mask.data).any().compute(scheduler="synchronous")
+    except (RefspaceError, ValueError):  # no volume, or of another shape
+        return False
+    return not differs
+
+
+# ----- the masks
+
+
+def _scratch(
+    ask: Callable[[Sequence[int]], Asked],
+    missing: Sequence[MaskFile],
+    place: Location,
+    pool: Pool,
+    progress: Progress | None,
+) -> StoredMasks:
+    """Masks of the structures whose files are missing: those that are there, or a pass for them."""
+    asked = ask([file.structure for file in missing])
+    facts = [asked.provenance[name] for name in ("voxels", "direct_only", "hemisphere")]
+    url = f"{place.url}/{JOURNAL}/masks-{tokenize(facts)[:16]}.zarr"
+    found = _complete(url, place)
+    if found is None or not set(asked.ids) <= set(found.structures):
+        write_mask_store(
+            asked,
+            url,
+            pool=pool,
+            overwrite=True,
+            storage_options=place.storage_options,
+            progress=progress,
+        )
+        found = open_stored_masks(url, place.storage_options)
+    return found
+
+
+def _complete(url: str, place: Location) -> StoredMasks | None:
+    """Masks that a run has left, if they are all there and as they were written."""
+    try:
+        found = open_stored_masks(url, place.storage_options)
+        return None if found.report().faults else found
+    except (StoreError, FormatError):
+        return None
+
+
+# ----- the files
+
+
+def _write(
+    files: Sequence[MaskFile],
+    masks: StoredMasks,
+    place: Location,
+    pool: Pool,
+    overwrite: bool,
+    told: tuple[Progress | None, int, int],
+) -> None:
+    progress, done, total = told
+    task = _Task(masks.location, str(masks.facts["digest"]), place, overwrite)
+    failures = {}
+    for outcome in pool.outcomes(
+        functools.partial(_write_file, task=task),
+        files,
+        name="mask-file",
+        token=lambda file: str(tokenize(place.url, file.name, file.identity)),
+    ):
+        if outcome.error is not None:
+            failures[outcome.item.name] = " ".join(str(outcome.error).split())
+            continue
+        record = {"identity": outcome.item.identity, "sha256": outcome.result}
+        write_whole(place, outcome.item.record, json.dumps(record).encode())
+        done += 1
+        if progress is not None:
+            progress(done, total)
+    if failures:
+        raise JobError(
+            f"{len(failures)} of {total} masks failed; what is done is not done again", failures
+        )
+
+
+def _write_file(file: MaskFile, task: _Task) -> str:
+    """Write a file unless it is there, and return its digest: the work of a task."""
+    mask = _masks_here(task.masks, task.digest).mask(file.structure)
+    folder = task.folder.local_path
+    if folder is not None:
+        return _write_local(folder / file.name, mask, task.overwrite)
+    # Where files cannot be written piece by piece, they are sent as a whole.
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary, file.name)
+        data = task.folder.read(file.name)
+        if data is not None:
+            path.write_bytes(data)
+        digest = _write_local(path, mask, task.overwrite)
+        if data is None or hashlib.sha256(data).hexdigest() != digest:
+            task.folder.write(file.name, path.read_bytes())
+    return digest
+
+
+def _write_local(path: Path, mask: xr.DataArray, overwrite: bool) -> str:
+    if os.path.lexists(path) and not _is_mask(path, mask):
+        if not overwrite:
+            raise StoreError(
+                f"{path.name} is there, and is no mask of that structure; {_OVERWRITE}"
+            )
+        write_volume(path, mask, scheduler="synchronous")
+    elif not path.exists():
+        write_volume(path, mask, scheduler="synchronous")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@functools.lru_cache(maxsize=1)
+def _masks_here(location: Location, digest: str) -> StoredMasks:
+    """Masks in a store, which each process opens once."""
+    return open_stored_masks(location.url, location.storage_options)

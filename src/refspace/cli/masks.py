@@ -1,0 +1,67 @@
+"""The command that writes masks of many structures."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from refspace.cli.options import (
+    hemisphere_option,
+    takes_pool,
+    takes_regions,
+    takes_space,
+)
+
+if TYPE_CHECKING:
+    from refspace.reference_space import ReferenceSpace
+
+
+@click.command()
+@takes_space
+@takes_regions
+@click.option("--direct-only", is_flag=True, help="Leave out the structures' descendants.")
+@hemisphere_option
+@click.option(
+    "--output",
+    "--out",
+    "-o",
+    default="masks.zarr",
+    show_default=True,
+    help="Path or URL of a .zarr store for all masks, or of a folder for a file of each.",
+)
+@click.option(
+    "--format",
+    type=click.Choice(["nrrd", "nifti"]),
+    default="nrrd",
+    show_default=True,
+    help="Of the files in a folder.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace what is there and is something else.")
+@takes_pool
+def masks(
+    space: "ReferenceSpace",
+    regions: dict[str, Any],
+    output: str,
+    pool: dict[str, Any],
+    **options: Any,
+) -> None:
+    """Write masks of many structures in one pass: of those named, or all that have voxels.
+
+    Each chunk of the annotation is read once at most, however many structures there are. The same
+    command goes on with a run that was stopped, and proves what is there already.
+    """
+    from refspace.batch import write_masks
+    from refspace.cli.options import given_access
+    from refspace.cli.progress import BlockProgress
+
+    # What reads a store on another machine writes to one too.
+    access = given_access().get("storage_options")
+    with BlockProgress("masking") as progress:
+        done = write_masks(
+            space, output, **regions, **options, **pool, storage_options=access, progress=progress
+        )
+    what = "blocks" if output.rstrip("/").lower().endswith(".zarr") else "files"
+    kept = f", {done.kept} were there" if done.kept else ""
+    click.echo(f"wrote {output}: {len(done.structures)} masks, {done.written} {what}{kept}")
+
+
+COMMANDS = (masks,)

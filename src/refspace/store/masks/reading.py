@@ -1,0 +1,296 @@
+"""Reading masks of many structures."""
+
+import functools
+import hashlib
+import itertools
+import json
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array
+import numpy as np
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+
+from refspace.errors import FormatError, RefspaceError, StoreError
+from refspace.store.location import Location, at_once
+from refspace.store.masks.layout import FORMAT, PATH
+from refspace.store.masks.writing import (
+    DIGESTS,
+    FIELDS,
+    TABLE,
+    Shard,
+    block_number,
+    shard_key,
+    shards_of,
+)
+from refspace.store.metadata import MASKS, ROOT, metadata_digest
+from refspace.store.report import Fault, Report, said
+from refspace.store.staging import leftover_hint
+from refspace.store.stored_array import Box, hull, moved
+
+_AGAIN = "write the masks again, or copy them again from where they are whole"
+# Objects that are proven at the same time.
+_TOGETHER = 16
+
+
+@dataclass(frozen=True)
+class StoredMasks:
+    """A store of masks, whose metadata are proven.
+
+    Parameters
+    ----------
+    location
+        Where it is.
+    group
+        The store, as zarr opened it.
+    facts
+        What refspace says of it.
+    """
+
+    location: Location
+    group: "zarr.Group"
+    facts: Mapping[str, Any]
+
+    @functools.cached_property
+    def array(self) -> Any:
+        """The array, over structures and space."""
+        return self.group[PATH]
+
+    @functools.cached_property
+    def shards(self) -> list[Shard]:
+        """What is known of each shard."""
+        table, digests = self._small(TABLE), self._small(DIGESTS)
+        if table.shape != (len(digests), len(FIELDS)) or digests.shape[1:] != (32,):
+            raise FormatError(f"{self.location.url}: the table of shards is damaged; {_AGAIN}")
+        return shards_of(table, digests)
+
+    def _small(self, path: str) -> NDArray[Any]:
+        try:
+            return np.asarray(self.group[path][...])  # type: ignore[index]
+        except Exception as error:  # whatever zarr and codecs raise
+            raise FormatError(
+                f"{self.location.url}: {path} cannot be read: {error}; {_AGAIN}"
+            ) from error
+
+    @property
+    def structures(self) -> list[int]:
+        """Ids of the structures."""
+        ids: list[int] = self._small("s0/structure").tolist()
+        return ids
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Number of blocks along each axis of space."""
+        sides = zip(self.array.shape[1:], self.array.chunks[1:], strict=True)
+        return tuple(-(-count // size) for count, size in sides)
+
+    def volume(self) -> xr.DataArray:
+        """Masks over ``structure`` and the axes of space; lazy."""
+        data = dask.array.from_array(
+            _Masks(self.array, self._present),
+            chunks=self.array.chunks,
+            name=self._name,
+            asarray=False,
+            meta=np.empty((0,) * self.array.ndim, self.array.dtype),
+        )
+        names = {
+            name: ("structure", self._small(f"s0/{name}").astype(object))
+            for name in ("acronym", "name")
+        }
+        return self._labelled(data, names)
+
+    def mask(self, structure: int) -> xr.DataArray:
+        """Mask of one of the structures; lazy, and without tasks for all others."""
+        position, masks = self.structures.index(structure), _Masks(self.array, self._present)
+        chunks = dask.array.core.normalize_chunks(self.array.chunks[1:], self.array.shape[1:])
+        name = f"{self._name}-{position}"
+        parts = dask.array.core.slices_from_chunks(chunks)
+        numbers = itertools.product(*(range(len(sizes)) for sizes in chunks))
+        tasks = {
+            (name, *number): (operator.getitem, masks, (position, *part))
+            for number, part in zip(numbers, parts, strict=True)
+        }
+        meta = np.empty((0,) * len(chunks), self.array.dtype)
+        return self._labelled(dask.array.Array(tasks, name, chunks, meta=meta), {})
+
+    @property
+    def _name(self) -> str:
+        return f"masks-{self.facts['metadata_sha256']}"
+
+    def _labelled(self, data: dask.array.Array, beside: Mapping[str, Any]) -> xr.DataArray:
+        """Array with the coordinates that its dims have."""
+        dims = self.array.metadata.dimension_names[-data.ndim :]
+        coords: dict[str, Any] = {
+            dim: (dim, self._small(f"s0/{dim}"), dict(self.group[f"s0/{dim}"].attrs))
+            for dim in dims
+        }
+        attrs = {"long_name": "inside the structure"}
+        return xr.DataArray(data, {**coords, **beside}, dims, "mask", attrs)
+
+    @functools.cached_property
+    def _present(self) -> frozenset[tuple[int, ...]]:
+        """Group and block of each shard that there is."""
+        return frozenset((shard.group, *block_number(shard, self.blocks)) for shard in self.shards)
+
+    def report(self, progress: Callable[[int, int], None] | None = None) -> Report:
+        """Prove every shard by its digest."""
+        faults: list[Fault] = []
+        shards = self.shards
+        for first in range(0, len(shards), _TOGETHER):
+            for found in at_once(self._faults, shards[first : first + _TOGETHER]):
+                faults += found
+            if progress is not None:
+                progress(min(first + _TOGETHER, len(shards)), len(shards))
+        return Report(self.location.url, len(shards), tuple(faults), proven=True)
+
+    def _faults(self, shard: Shard) -> list[Fault]:
+        key = shard_key(shard.group, block_number(shard, self.blocks))
+        try:
+            data = self.location.read(key)
+        except RefspaceError as error:
+            return [Fault(key, said(error, self.location, key))]
+        if data is None:
+            return [Fault(key, "is missing")]
+        same = len(data) == shard.nbytes and hashlib.sha256(data).digest() == shard.sha256
+        return [] if same else [Fault(key, "is not what was written")]
+
+
+@dataclass(frozen=True)
+class _Masks:
+    """Array that asks for no shard that is not there.
+
+    Parameters
+    ----------
+    array
+        The array, as zarr reads it.
+    present
+        Group and block of each shard that there is.
+    """
+
+    array: Any
+    present: frozenset[tuple[int, ...]]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.array.shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        dtype: np.dtype[Any] = self.array.dtype
+        return dtype
+
+    def __getitem__(self, key: tuple[slice | int, ...]) -> NDArray[Any]:
+        rows = [range(count)[part] for part, count in zip(key, self.shape, strict=True)]
+        box = tuple(hull(row) for row in rows)
+        inner = tuple(moved(row, part.start) for row, part in zip(rows, box, strict=True))
+        return self._read(box)[inner]
+
+    def _read(self, box: Box) -> NDArray[Any]:
+        """Masks in a part of the array; one that meets no shard but one that is absent is 0."""
+        sides = list(zip(box, self.array.shards, strict=True))
+        first = tuple(part.start // size for part, size in sides)
+        alone = all(
+            part.stop <= (i + 1) * size for (part, size), i in zip(sides, first, strict=True)
+        )
+        if alone and first not in self.present:
+            return np.zeros([part.stop - part.start for part in box], self.dtype)
+        try:
+            return np.asarray(self.array[box])
+        except Exception as error:  # whatever zarr and codecs raise
+            raise FormatError(
+                f"{self.array.store_path}: masks cannot be read: {error}; {_AGAIN}"
+            ) from error
+
+
+def is_mask_store(location: Location) -> bool:
+    """Whether a store says that it holds masks."""
+    try:
+        root = json.loads(location.read(ROOT) or b"")
+        return bool(root["attributes"]["refspace"]["kind"] == MASKS)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
+def open_stored_masks(
+    url: str, storage_options: Mapping[str, Any] | None = None, engine: str = "fsspec"
+) -> StoredMasks:
+    """Open a store of masks.
+
+    Raises
+    ------
+    StoreError
+        If there is none, or an incomplete one.
+    FormatError
+        If it is damaged, or holds something else.
+    """
+    location = Location(url, storage_options or {}, engine)
+    root = location.read(ROOT)
+    if root is None:
+        hint = leftover_hint(url, storage_options)
+        raise StoreError(
+            f"there is no store of masks at {location.url}" + (f": {hint}" if hint else "")
+        )
+    try:
+        document = json.loads(root)
+        facts = document["attributes"]["refspace"]
+        proven = metadata_digest(document) == facts["metadata_sha256"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise FormatError(f"{location.url} is no store of masks; {_AGAIN}") from error
+    if facts.get("kind") != MASKS or facts.get("format") != FORMAT:
+        raise FormatError(
+            f"{location.url} holds no masks that this version of refspace reads; an atlas opens "
+            "with refspace.open"
+        )
+    if not proven or facts.get("complete") is not True:
+        raise FormatError(f"{location.url}: {ROOT} is not what was written; {_AGAIN}")
+    store = location.zarr_store(known={ROOT: root})
+    group = zarr.open_group(store, mode="r", zarr_format=3, use_consolidated=True)
+    return StoredMasks(location, group, facts)
+
+
+def open_masks(
+    url: str, *, storage_options: Mapping[str, Any] | None = None, engine: str = "fsspec"
+) -> xr.DataArray:
+    """Open masks of many structures, as `refspace.write_masks` writes them.
+
+    Parameters
+    ----------
+    url
+        Path or URL of the store.
+    storage_options
+        What fsspec needs to reach it.
+    engine
+        What reads from other machines: ``"fsspec"`` or ``"obstore"``.
+
+    Returns
+    -------
+    xarray.DataArray
+        uint8, 1 inside and 0 outside; lazy, dims ``structure`` and those of the annotation, with
+        ids, acronyms and names along ``structure`` and µm along the others. What is 0 everywhere
+        in a block is not read.
+
+    Raises
+    ------
+    StoreError
+        If there is no such store, or it is not complete.
+    FormatError
+        If it is damaged, or holds something else.
+
+    Examples
+    --------
+    >>> import refspace, tempfile
+    >>> url = tempfile.mkdtemp() + "/masks.zarr"
+    >>> _ = refspace.write_masks(refspace.phantom(resolution=400), url, ["VISp", "TH"])
+    >>> masks = open_masks(url)
+    >>> masks.dims, masks.sel(structure=385).acronym.item()
+    (('structure', 'ap', 'dv', 'ml'), 'VISp')
+    """
+    return open_stored_masks(url, storage_options, engine).volume()
