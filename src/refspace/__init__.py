@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from refspace.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from refspace.batch import aggregate_images as aggregate_images
     from refspace.batch import write_masks as write_masks
     from refspace.conversion import convert as convert
     from refspace.errors import RefspaceError as RefspaceError
@@ -34,6 +35,7 @@ _ROOMS = {
     "ReferenceSpaceCache": "refspace.sources",
     "RefspaceError": "refspace.errors",
     "StructureTree": "refspace.structure_tree",
+    "aggregate_images": "refspace.batch",
     "convert": "refspace.conversion",
     "fetch": "refspace.sources",
     "open": "refspace.sources",

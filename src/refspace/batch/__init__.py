@@ -1,6 +1,16 @@
 """Jobs of many parts, which threads or the workers of a dask cluster do, and which survive."""
 
+from refspace.batch.atlas_reference import AtlasReference
+from refspace.batch.images import ImageOptions
 from refspace.batch.mask_store import MasksWritten
 from refspace.batch.masks import write_masks
+from refspace.batch.statistics import ImagesAggregated, aggregate_images
 
-__all__ = ["MasksWritten", "write_masks"]
+__all__ = [
+    "AtlasReference",
+    "ImageOptions",
+    "ImagesAggregated",
+    "MasksWritten",
+    "aggregate_images",
+    "write_masks",
+]

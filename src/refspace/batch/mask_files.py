@@ -22,6 +22,7 @@ import xarray as xr
 from dask.tokenize import tokenize
 from filelock import FileLock, Timeout
 
+from refspace.batch.causes import cause_of, raise_if_hopeless
 from refspace.batch.mask_store import Asked, MasksWritten, write_mask_store
 from refspace.errors import (
     FormatError,
@@ -249,7 +250,8 @@ def _write(
         token=lambda file: str(tokenize(place.url, file.name, file.identity)),
     ):
         if outcome.error is not None:
-            failures[outcome.item.name] = " ".join(str(outcome.error).split())
+            raise_if_hopeless(outcome.error)
+            failures[outcome.item.name] = cause_of(outcome.error)
             continue
         record = {"identity": outcome.item.identity, "sha256": outcome.result}
         write_whole(place, outcome.item.record, json.dumps(record).encode())

@@ -12,6 +12,7 @@ import xarray as xr
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
+from refspace.batch.causes import cause_of, raise_if_hopeless
 from refspace.errors import JobError, OntologyError, StoreError
 from refspace.grid import Hemisphere
 from refspace.label_index import BlockLabels
@@ -260,7 +261,7 @@ def _write_blocks(
         ):
             if outcome.error is not None or outcome.result is None:
                 failures[f"block {outcome.item.number}"] = outcome.error
-                _raise_if_hopeless(outcome.error)
+                raise_if_hopeless(outcome.error)
                 continue
             flat = int(np.ravel_multi_index(outcome.item.number, asked.numblocks))
             recorder.add((flat, outcome.result))
@@ -270,18 +271,8 @@ def _write_blocks(
     if failures:
         raise JobError(
             f"{len(failures)} of {total} blocks failed; what is done is not done again",
-            {part: _cause(error) for part, error in failures.items()},
+            {part: cause_of(error) for part, error in failures.items()},
         )
-
-
-def _raise_if_hopeless(error: Exception | None) -> None:
-    """Stop where all that is left would fail alike: a full disk, a store that is gone."""
-    if isinstance(error, StoreError) or (isinstance(error, OSError) and error.errno is not None):
-        raise error
-
-
-def _cause(error: Exception | None) -> str:
-    return " ".join(f"{error}".split()) or type(error).__name__
 
 
 def _prove(target: str, storage_options: Mapping[str, Any] | None) -> None:

@@ -8,18 +8,26 @@ import click
 
 from refspace.cli.options import (
     Resolution,
+    access_options,
+    annotation_argument,
     commas,
     existing,
     existing_image,
+    existing_inputs,
     given_access,
     hemisphere_option,
     is_named,
     is_store,
+    level_option,
     open_annotation,
     open_space,
     refuse_overwriting,
+    resolve,
     shares,
+    structure_set_option,
+    structures_option,
     table_option,
+    takes_pool,
     takes_regions,
     takes_space,
 )
@@ -30,7 +38,9 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from refspace.batch import AtlasReference
     from refspace.reference_space import ReferenceSpace
+    from refspace.structure_tree import StructureTree
 
 _MICROMETRES = {"um": 1.0, "mm": 1000.0}
 _STATED_HINT = "--image-resolution and --image-orientation say of an image what it does not"
@@ -47,9 +57,14 @@ _COMPARED = {
 
 
 @click.command()
-@takes_space
-@click.argument("image", callback=existing_image)
-@takes_regions
+@annotation_argument
+@click.argument(
+    "inputs", nargs=-1, required=True, metavar="[STRUCTURES] IMAGES...", callback=existing_inputs
+)
+@access_options
+@structures_option()
+@level_option
+@structure_set_option
 @click.option("--direct-only", is_flag=True, help="Leave out the structures' descendants.")
 @hemisphere_option
 @click.option(
@@ -64,99 +79,159 @@ _COMPARED = {
     "--valid",
     metavar="IMAGE",
     callback=existing_image,
-    help="Which voxels of the image count: where this one is not 0.",
+    help="Which voxels of the images count: where this one is not 0.",
 )
 @click.option("--variable", metavar="NAME", help="Variable, where a zarr group has several.")
 @click.option(
     "--same-grid",
     is_flag=True,
-    help="Voxel i of the image is voxel i of the annotation, wherever it says that it lies.",
+    help="Voxel i of an image is voxel i of the annotation, wherever it says that it lies.",
 )
-@click.option("--image-orientation", help="Directions of the image's axes, if not stated.")
+@click.option("--image-orientation", help="Directions of the images' axes, if not stated.")
 @click.option(
     "--image-resolution",
     type=Resolution(),
-    help="µm per voxel of the image, if not stated; of a pyramid, the level to take.",
+    help="µm per voxel of the images, if not stated; of a pyramid, the level to take.",
 )
-@table_option("--output", "-o", help="CSV, TSV or Parquet file to write.")
+@click.option(
+    "--output",
+    "--out",
+    "-o",
+    help="Table to append to: a .csv or .tsv file, or a .parquet folder, which may be a URL.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a table that is there.")
+@takes_pool
 def aggregate(
-    space: "ReferenceSpace",
-    regions: dict[str, Any],
-    image: str,
-    valid: str | None,
+    annotation: str,
+    inputs: tuple[str, ...],
+    resolution: Any,
+    orientation: Any,
+    access: dict[str, Any],
+    structures: tuple[str, ...],
+    level: Any,
+    structure_set: tuple[int, ...],
     statistics: tuple[str, ...],
     output: str | None,
     variable: str | None,
     same_grid: bool,
     image_orientation: str | None,
     image_resolution: Any,
+    overwrite: bool,
+    pool: dict[str, Any],
     **options: Any,
 ) -> None:
-    """Print statistics of an image in structures: those named, or all in which it has voxels.
+    """Print statistics of images in structures: those named, or all in which there are voxels.
 
-    IMAGE is an NRRD or NIfTI file, or the path or URL of an image in zarr: a store, whose template
-    it is, an OME-Zarr image, or a group that xarray writes, over ap, dv and ml in µm. It may be
+    IMAGES are NRRD or NIfTI files, or images in zarr: a store, whose template it is, an OME-Zarr
+    image, or a group that xarray writes, over ap, dv and ml in µm; paths or URLs. They may be
     coarser or finer than the annotation, and turned in any way; what is NaN does not count.
-    """
-    from refspace.cli.progress import Progress
-    from refspace.cli.tables import deliver, statistics_table
-    from refspace.errors import GridError
 
-    geometry = {"orientation": image_orientation, "resolution": image_resolution}
+    With --out, the rows of each image are appended to a table when it is done. The same command
+    goes on with a run that was stopped, and leaves what is in the table.
+    """
+    from refspace.batch import ImageOptions, aggregate_images
+    from refspace.cli.progress import BlockProgress
+    from refspace.errors import GridError, JobError
+
+    structures_file, images = _split(annotation, inputs)
+    atlas, tree = _atlas(annotation, structures_file, resolution, orientation, access)
+    opened = ImageOptions(variable, same_grid, image_orientation, image_resolution, access)
+    asked = {"structures": resolve(tree, structures) or None, "level": level, **options}
+    asked |= {"structure_set": structure_set or None, "image_options": opened}
+    hints = [_STATED_HINT, *([] if same_grid else [_PLACE_HINT])]
     try:
-        values, counted = (
-            None if path is None else _open_image(space, path, name, same_grid, geometry)
-            for path, name in ((image, variable), (valid, None))
-        )
-        # With how many there are, by which the rows are known that have any.
-        names = [*dict.fromkeys((*statistics, "count"))]
-        dataset = space.aggregate(values, **regions, statistics=names, valid=counted, **options)
-    except GridError as error:
-        for hint in (_STATED_HINT, *([] if same_grid else [_PLACE_HINT])):
+        if output is None:
+            _print_statistics(atlas, images, statistics, asked, pool)
+            return
+        refuse_overwriting([output])
+        with BlockProgress("aggregating", unit="images") as progress:
+            done = aggregate_images(
+                atlas,
+                images,
+                output,
+                statistics=statistics,
+                overwrite=overwrite,
+                storage_options=access.get("storage_options"),
+                progress=progress,
+                **asked,
+                **pool,
+            )
+    except (GridError, JobError) as error:
+        for hint in hints if isinstance(error, GridError) else ():
             error.add_note(hint)
         raise
-    with Progress("statistics of the image"):
-        dataset = dataset.compute()
-    table = statistics_table(dataset, names)
-    if output is None and "structures" not in regions:
-        table = table[table["count"] > 0]
-    deliver(table if "count" in statistics else table.drop(columns="count"), output, "{:.5g}")
+    kept = f", {done.kept} were there" if done.kept else ""
+    click.echo(f"wrote {output}: {done.written} images{kept}")
 
 
-def _open_image(
-    space: "ReferenceSpace",
-    path: str,
-    variable: str | None,
-    same_grid: bool,
-    geometry: dict[str, Any],
-) -> "xr.DataArray":
-    """Open an image in a file or in zarr; without coordinates if it is on the annotation's grid."""
-    if is_store(path):
-        from refspace.store.images import open_image
+def _split(annotation: str, inputs: Sequence[str]) -> tuple[str | None, Sequence[str]]:
+    """Structures file and images: the first is one where it is no image by its name."""
+    from refspace.batch.images import is_image_file
 
-        shape = space.grid.shape if same_grid else None
-        image = open_image(path, variable=variable, shape=shape, **geometry, **given_access())
-    else:
-        from refspace.formats.volumes import read_volume
-
-        image = read_volume(path, **geometry)
-    # An array of a store has no names of axes, and says nothing of where it lies.
-    unplaced = {*image.dims[-3:]}.isdisjoint({*image.coords, *space.grid.dims})
-    if image.ndim >= 3 and (same_grid or unplaced):
-        return _in_place(image, space.grid.dims)
-    return image
+    if len(inputs) == 1 or is_store(inputs[0]) or is_image_file(inputs[0]):
+        return None, inputs
+    return inputs[0], inputs[1:]
 
 
-def _in_place(image: "xr.DataArray", dims: Sequence[str]) -> "xr.DataArray":
-    """Image whose axes of space are those of the annotation, in the order in which they are."""
-    named = set(dims) <= set(image.dims)
-    space = [dim for dim in image.dims if dim in dims] if named else [*image.dims[-len(dims) :]]
-    turned = image.transpose(..., *space)
-    before = {name for name, c in image.coords.items() if set(c.dims).isdisjoint(space)}
-    renamed: xr.DataArray = turned.drop_vars({*image.coords} - before).rename(
-        dict(zip(space, dims, strict=True))
+def _atlas(
+    annotation: str,
+    structures_file: str | None,
+    resolution: Any,
+    orientation: Any,
+    access: dict[str, Any],
+) -> "tuple[AtlasReference, StructureTree]":
+    """Reference to an atlas for other processes, and its structures."""
+    from refspace.batch import AtlasReference
+
+    space = open_space(annotation, structures_file, resolution, orientation, **access)
+    url = annotation
+    if is_named(annotation):
+        if space.url is None:
+            raise click.UsageError(f"bring it here first: refspace fetch {annotation}")
+        url = space.url
+    return (
+        AtlasReference.of(
+            url,
+            structures=structures_file,
+            resolution=resolution,
+            orientation=orientation,
+            **access,
+        ),
+        space.structure_tree,
     )
-    return renamed
+
+
+def _print_statistics(
+    atlas: "AtlasReference",
+    images: Sequence[str],
+    statistics: Sequence[str],
+    asked: dict[str, Any],
+    pool: dict[str, Any],
+) -> None:
+    """Print the rows of images, with their names where there are several."""
+    import pandas as pd
+
+    from refspace.batch.statistics import Image, asked_of_images, outcomes_of
+    from refspace.cli.progress import BlockProgress
+    from refspace.cli.tables import deliver
+    from refspace.pools import pool_of
+
+    # With how many there are, by which the rows are known that have any.
+    names = [*dict.fromkeys((*statistics, "count"))]
+    wanted = asked_of_images(atlas, statistics=names, images=asked.pop("image_options"), **asked)
+    rows: dict[str, pd.DataFrame] = {}
+    with BlockProgress("statistics of the images", unit="images") as progress:
+        parts = [Image(path) for path in dict.fromkeys(images)]
+        for outcome in outcomes_of(wanted, parts, pool_of(**pool), pool["threads"]):
+            if outcome.error is not None or outcome.result is None:
+                raise outcome.error or RuntimeError(outcome.item.path)
+            rows[outcome.item.path] = outcome.result
+            progress(len(rows), len(parts))
+    table = pd.concat([rows[part.path] for part in parts]).set_index("structure")
+    if asked["structures"] is None:
+        table = table[table["count"] > 0]
+    hidden = ["image"] * (len(parts) == 1) + ["count"] * ("count" not in statistics)
+    deliver(table.drop(columns=hidden), None, "{:.5g}")
 
 
 # ----- points
@@ -200,8 +275,9 @@ def points(
     coordinates of the annotation.
     """
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import deliver, long_table
+    from refspace.cli.tables import deliver
     from refspace.formats.tables import read_table
+    from refspace.reference_space.tables import long_table
 
     names = list(columns or space.grid.dims)
     if len(names) != len(space.grid.dims):
@@ -301,8 +377,9 @@ def compare(
     voxels and volumes of structures in both, those asked for or all, and how far they agree.
     """
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import deliver, long_table
+    from refspace.cli.tables import deliver
     from refspace.formats.tables import write_table
+    from refspace.reference_space.tables import long_table
 
     compared = space.compare(_open_other(space, other, other_structures))
     with Progress("comparing"):

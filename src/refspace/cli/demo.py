@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from refspace.cli.progress import BlockProgress, Progress
-from refspace.cli.tables import counts_table, format_table, long_table, statistics_table
+from refspace.cli.tables import counts_table, format_table
 from refspace.conversion import convert
 from refspace.errors import GridError
 from refspace.formats.nrrd import write_nrrd
@@ -19,6 +19,7 @@ from refspace.formats.tables import write_table
 from refspace.grid import spacing_of
 from refspace.plotting import PLANES, save_slice
 from refspace.reference_space import ReferenceSpace
+from refspace.reference_space.tables import long_table, statistics_table
 from refspace.samples import phantom
 from refspace.samples.measurements import cells, expression
 from refspace.samples.ontology import MAJOR_DIVISIONS_SET

@@ -135,6 +135,15 @@ def existing_image(ctx: click.Context, param: click.Parameter, value: str | None
     )
 
 
+def existing_inputs(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Refuse an only image that is none; of several, the job tells which could not be read."""
+    if len(value) == 1:
+        existing_image(ctx, param, value[0])
+    return value
+
+
 def _why_not(path: str) -> str:
     return "is a folder, and no zarr store" if Path(path).is_dir() else "does not exist"
 
@@ -290,7 +299,8 @@ def open_annotation(
 def refuse_overwriting(outputs: Iterable[str | Path]) -> None:
     """Stop a command that would write over what it reads, into it, or twice to one file."""
     given = click.get_current_context().params
-    inputs = {Path(given[name]).resolve() for name in _INPUTS if given.get(name)}
+    named = [given[name] for name in _INPUTS if given.get(name)]
+    inputs = {Path(path).resolve() for path in (*named, *given.get("inputs", ()))}
     taken = set(inputs)
     for path in map(Path, outputs):
         real = path.resolve()
@@ -384,6 +394,19 @@ structures_option = functools.partial(
 )
 
 
+structure_set_option = click.option(
+    "--structure-set",
+    type=int,
+    multiple=True,
+    metavar="ID",
+    help="Structures of a set, instead; any number of times.",
+)
+level_option = click.option(
+    "--level",
+    type=Level(),
+    metavar="DEPTH",
+    help="Structures of that depth in the tree, like 5, instead; or 'leaf'.",
+)
 hemisphere_option = click.option(
     "--hemisphere", type=click.Choice(["left", "right"]), help="Only what lies in that hemisphere."
 )
@@ -405,22 +428,7 @@ def takes_regions(command: Callable[..., None]) -> Callable[..., None]:
         regions = {name: value for name, value in asked.items() if value is not None}
         command(space, regions=regions, **options)
 
-    for decorate in (
-        click.option(
-            "--structure-set",
-            type=int,
-            multiple=True,
-            metavar="ID",
-            help="Structures of a set, instead; any number of times.",
-        ),
-        click.option(
-            "--level",
-            type=Level(),
-            metavar="DEPTH",
-            help="Structures of that depth in the tree, like 5, instead; or 'leaf'.",
-        ),
-        structures_option(),
-    ):
+    for decorate in (structure_set_option, level_option, structures_option()):
         with_regions = decorate(with_regions)
     return with_regions
 

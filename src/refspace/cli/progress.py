@@ -4,12 +4,14 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import click
 from dask.callbacks import Callback
+from tqdm import tqdm
 
 _REDRAWN_EVERY = 0.1
+_TIMES = "{elapsed} gone, {remaining} to go"
 _LOG = logging.getLogger("refspace")
 
 
@@ -30,7 +32,7 @@ class _Line:
         self.seconds = 0.0
 
     def __enter__(self) -> Self:
-        self._began = self._drawn = time.monotonic()
+        self._began = time.monotonic()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
@@ -40,20 +42,50 @@ class _Line:
         else:
             self._write("failed" if issubclass(kind, Exception) else "stopped", end="\n")
 
-    def _is_due(self) -> bool:
-        """Whether to draw the line again."""
-        now = time.monotonic()
-        if not self._live or now - self._drawn < _REDRAWN_EVERY:
-            return False
-        self._drawn = now
-        return True
-
     def _write(self, text: str, end: str = "") -> None:
         start = "\r\033[K" if self._live else ""
         click.echo(f"{start}{self._label} … {text}{end}", err=True, nl=False)
 
 
-class Progress(_Line):
+class _Bar(_Line):
+    """A line with a bar on it, and with how long what is left will take.
+
+    Parameters
+    ----------
+    label
+        What is going on.
+    unit
+        What is counted.
+    """
+
+    def __init__(self, label: str, unit: str) -> None:
+        super().__init__(label)
+        self._unit = unit
+
+    def __enter__(self) -> Self:
+        self._bar: tqdm[NoReturn] = tqdm(
+            desc=self._label,
+            bar_format=f"{{l_bar}}{{bar}}| {{n}} of {{total}} {self._unit}, {_TIMES}",
+            file=sys.stderr,
+            disable=not self._live,
+            leave=False,
+            dynamic_ncols=True,
+            delay=_REDRAWN_EVERY,
+            smoothing=0,
+            miniters=1,  # by time alone: a block may take a second, or none
+        )
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._bar.close()
+        super().__exit__(*error)
+
+    def _show(self, done: int, total: int) -> None:
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+
+class Progress(_Bar):
     """Say how many tasks of all dask computations within the ``with`` block are done.
 
     Parameters
@@ -63,13 +95,14 @@ class Progress(_Line):
     """
 
     def __init__(self, label: str) -> None:
-        super().__init__(label)
+        super().__init__(label, "tasks")
         self._done = self._known = 0
         self._callback = Callback(start_state=self._start_state, posttask=self._posttask)
 
     def __enter__(self) -> Self:
+        super().__enter__()
         self._callback.__enter__()
-        return super().__enter__()
+        return self
 
     def __exit__(self, *error: Any) -> None:
         self._callback.__exit__(*error)
@@ -80,11 +113,10 @@ class Progress(_Line):
 
     def _posttask(self, *_: Any) -> None:
         self._done += 1
-        if self._is_due():
-            self._write(f"{self._done} of {self._known} tasks")
+        self._show(self._done, self._known)
 
 
-class BlockProgress(_Line):
+class BlockProgress(_Bar):
     """Say how many blocks are done, and how long the others will take.
 
     It is itself what `refspace.convert` and others take as ``progress``.
@@ -93,27 +125,21 @@ class BlockProgress(_Line):
     ----------
     label
         What is going on.
+    unit
+        What is counted, where it is no blocks.
     """
 
-    def __init__(self, label: str) -> None:
-        super().__init__(label)
+    def __init__(self, label: str, unit: str = "blocks") -> None:
+        super().__init__(label, unit)
         # Blocks that were done before, by a run that is resumed; None until there is anything.
         self.first: int | None = None
 
     def __call__(self, done: int, total: int) -> None:
         """Note how many blocks are done, of how many."""
         if self.first is None:
-            self.first = done
-        elif not self._is_due():
-            return
-        if self._live:
-            self._write(self._text(done, total))
-
-    def _text(self, done: int, total: int) -> str:
-        elapsed = time.monotonic() - self._began
-        text = f"{100 * done // max(total, 1)} %, {done} of {total} blocks, {_span(elapsed)}"
-        fresh = done - (self.first or 0)
-        return f"{text}, about {_span(elapsed / fresh * (total - done))} left" if fresh else text
+            # They say nothing of how fast it goes.
+            self.first = self._bar.initial = self._bar.n = done
+        self._show(done, total)
 
 
 class FetchProgress(_Line):
@@ -130,6 +156,7 @@ class FetchProgress(_Line):
 
     def __init__(self, label: str) -> None:
         super().__init__(label)
+        self._drawn = -_REDRAWN_EVERY
         # Bytes of each file that came, by its name.
         self.downloads: dict[str, int] = {}
         self._handler = _Saying(self._write_message)
@@ -147,6 +174,14 @@ class FetchProgress(_Line):
         _LOG.removeHandler(self._handler)
         _LOG.setLevel(self._level)
         super().__exit__(*error)
+
+    def _is_due(self) -> bool:
+        """Whether to draw the line again."""
+        now = time.monotonic()
+        if not self._live or now - self._drawn < _REDRAWN_EVERY:
+            return False
+        self._drawn = now
+        return True
 
     def _write_message(self, text: str) -> None:
         self._write(text, end="" if self._live else "\n")
@@ -182,11 +217,3 @@ class _Saying(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Hand a message on."""
         self._say(record.getMessage())
-
-
-def _span(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -1,6 +1,6 @@
 """Tables on a terminal, and in files."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import click
@@ -26,38 +26,6 @@ def counts_table(counts: xr.Dataset, structure_ids: Collection[int] = ()) -> pd.
     table = table[["acronym", "name", "direct", "total", "volume"]]
     table = table.rename(columns={"volume": "volume_mm3"})
     return table.loc[list(structure_ids)] if structure_ids else table[table["total"] > 0]
-
-
-def long_table(dataset: xr.Dataset, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Rows by structure, and by any other dims: what names them comes first.
-
-    Parameters
-    ----------
-    dataset
-        Over ``structure``, and maybe other dims; in memory.
-    columns
-        Variables, and what their columns are called.
-    """
-    named = dataset[list(columns)].rename(columns)
-    others = [str(dim) for dim in named.dims if dim != "structure"]
-    table = named.to_dataframe(dim_order=["structure", *others]).reset_index()
-    beside = [name for name in ("acronym", "name") if name in table]
-    # Other coordinates, as of channels, between the dims and the values.
-    coords = [n for n in table if n not in {"structure", *beside, *others, *columns.values()}]
-    order = [*beside, *others, *coords, *columns.values()]
-    return table.set_index("structure")[order]
-
-
-def statistics_table(dataset: xr.Dataset, statistics: Sequence[str]) -> pd.DataFrame:
-    """Rows of statistics, with a column for each quantile, like ``q0.05``."""
-    names = [*statistics]
-    if "quantiles" in dataset:
-        for share, values in zip(
-            dataset["quantile"].values, dataset["quantiles"].transpose("quantile", ...), strict=True
-        ):
-            names.append(f"q{share:.15g}")
-            dataset = dataset.assign({names[-1]: values.drop_vars("quantile")})
-    return long_table(dataset, {name: name for name in names})
 
 
 def deliver(table: pd.DataFrame, output: str | None, number: str = "{:.3f}") -> None:

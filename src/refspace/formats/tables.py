@@ -1,8 +1,10 @@
 """Tables as files: CSV, TSV or Parquet, by the ending of the name."""
 
+import io
+import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from refspace.files import replacing
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _PARQUET = ".parquet"
+# Key of the schema's metadata that holds what rows are.
+_FACTS = b"refspace"
 ENDINGS = (*_SEPARATORS, _PARQUET)
 # Rows that are in memory at a time, where tables go through it.
 _PART = 10**6
@@ -238,3 +242,51 @@ def _write_text(path: Path, parts: Iterator[pd.DataFrame], separator: str) -> No
 
 def _write_parquet(path: Path, parts: Iterator[pd.DataFrame], _: None) -> None:
     pd.concat(parts, ignore_index=True).to_parquet(path, index=False)
+
+
+# ----- rows of a part
+
+
+def text_rows(path: str | os.PathLike[str], rows: pd.DataFrame, *, header: bool) -> str:
+    r"""Rows as the text that a file of them holds.
+
+    Examples
+    --------
+    >>> text_rows("counts.csv", pd.DataFrame({"structure": [385]}), header=True)
+    'structure\n385\n'
+    """
+    separator = _SEPARATORS[table_ending(path)]
+    text: str = rows.to_csv(None, sep=separator, index=False, header=header, lineterminator="\n")
+    return text
+
+
+def parquet_bytes(rows: pd.DataFrame, facts: Mapping[str, Any]) -> bytes:
+    """Parquet file of some rows that says what they are, with checksums of its pages."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    told = {**(table.schema.metadata or {}), _FACTS: json.dumps(dict(facts)).encode()}
+    file = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(told), file, write_page_checksum=True)
+    return file.getvalue()
+
+
+def parquet_facts(data: bytes) -> dict[str, Any] | None:
+    """What a file of `parquet_bytes` says of its rows; None if it is damaged, or none.
+
+    Examples
+    --------
+    >>> data = parquet_bytes(pd.DataFrame({"structure": [385]}), {"part": "a.nii"})
+    >>> parquet_facts(data), parquet_facts(data[:-1])
+    ({'part': 'a.nii'}, None)
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+        facts: dict[str, Any] = json.loads(table.schema.metadata[_FACTS])
+        return facts
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError):
+        return None

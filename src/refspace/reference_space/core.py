@@ -159,6 +159,18 @@ class Core:
         """
         return MappingProxyType(dict(self._provenance))
 
+    @property
+    def url(self) -> str | None:
+        """Path or URL of the store that the space was opened from; None if it was from none.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> refspace.phantom(resolution=200).url is None
+        True
+        """
+        return self._url
+
     # ----- what is known of its blocks
 
     @property

@@ -1,8 +1,9 @@
-"""Tables with a row for each structure, as datasets."""
+"""Tables with a row for each structure, as datasets and as data frames."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
 import xarray as xr
 
 from refspace.structure_tree import Parcellation
@@ -25,3 +26,35 @@ def table_of(
     columns = regions.columns()
     coords = {name: ("structure", column) for name, column in columns.items()}
     return xr.Dataset(variables, coords, attrs)
+
+
+def long_table(dataset: xr.Dataset, columns: Mapping[str, str]) -> pd.DataFrame:
+    """Rows by structure, and by any other dims: what names them comes first.
+
+    Parameters
+    ----------
+    dataset
+        Over ``structure``, and maybe other dims; in memory.
+    columns
+        Variables, and what their columns are called.
+    """
+    named = dataset[list(columns)].rename(columns)
+    others = [str(dim) for dim in named.dims if dim != "structure"]
+    table = named.to_dataframe(dim_order=["structure", *others]).reset_index()
+    beside = [name for name in ("acronym", "name") if name in table]
+    # Other coordinates, as of channels, between the dims and the values.
+    coords = [n for n in table if n not in {"structure", *beside, *others, *columns.values()}]
+    order = [*beside, *others, *coords, *columns.values()]
+    return table.set_index("structure")[order]
+
+
+def statistics_table(dataset: xr.Dataset, statistics: Sequence[str]) -> pd.DataFrame:
+    """Rows of statistics, with a column for each quantile, like ``q0.05``."""
+    names = [*statistics]
+    if "quantiles" in dataset:
+        for share, values in zip(
+            dataset["quantile"].values, dataset["quantiles"].transpose("quantile", ...), strict=True
+        ):
+            names.append(f"q{share:.15g}")
+            dataset = dataset.assign({names[-1]: values.drop_vars("quantile")})
+    return long_table(dataset, {name: name for name in names})

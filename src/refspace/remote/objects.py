@@ -17,6 +17,8 @@ from refspace.remote.buckets import protocol_of, region_of, with_public
 
 _EXTRAS = {"s3": "s3", "gs": "gs"}
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+# What file systems call the size of a file, and what changes with it.
+_STAMPS = ("size", "mtime", "ETag", "etag", "LastModified", "last_modified", "generation")
 # There is one policy for all engines: that of `retry`.
 _NO_RETRIES: Any = {"max_retries": 0}
 
@@ -272,6 +274,46 @@ def read_url(
             return file.read(-1 if limit is None else limit + 1)
     fs, path = file_system(url, storage_options or {})
     return read_object(_Limited(fs, limit), path, url)
+
+
+def copy_object(url: str, target: Path, storage_options: Mapping[str, Any] | None = None) -> None:
+    """Bring a file of any file system that fsspec knows here, however large it is.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    RemoteError
+        If it cannot be read.
+    """
+    fs, path = file_system(url, storage_options or {})
+    try:
+        retry.POLICY.run(functools.partial(fs.get_file, path, str(target)))
+    except _MISSING as error:
+        raise FileNotFoundError(f"{url} does not exist") from error
+    except Exception as error:  # whatever the file system's own library raises
+        raise RemoteError(f"{url} cannot be read: {reason(error)}") from error
+
+
+def stamp_of(url: str, storage_options: Mapping[str, Any] | None = None) -> str:
+    """What tells a file from itself once it has changed, as its file system tells it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    RemoteError
+        If it cannot be reached.
+    """
+    fs, path = file_system(url, storage_options or {})
+    try:
+        fs.invalidate_cache()
+        facts = retry.POLICY.run(functools.partial(fs.info, path))
+    except _MISSING as error:
+        raise FileNotFoundError(f"{url} does not exist") from error
+    except Exception as error:  # whatever the file system's own library raises
+        raise RemoteError(f"{url} cannot be reached: {reason(error)}") from error
+    return json.dumps({name: str(facts[name]) for name in _STAMPS if facts.get(name)})
 
 
 class _Limited:

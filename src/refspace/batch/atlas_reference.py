@@ -1,0 +1,86 @@
+"""An atlas as it is named to other processes, which open it by themselves."""
+
+import functools
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from refspace.errors import SourceError
+from refspace.reference_space import ReferenceSpace
+from refspace.reference_space import open as open_space
+
+
+@dataclass(frozen=True)
+class AtlasReference:
+    """What opens an atlas; small, whatever the size of the atlas.
+
+    Parameters
+    ----------
+    url
+        Path or URL of a store, or of a file of voxels.
+    options
+        JSON of the other arguments of `refspace.open`, those that are given.
+    """
+
+    url: str
+    options: str
+
+    @classmethod
+    def of(
+        cls,
+        url: str | os.PathLike[str],
+        *,
+        structures: str | os.PathLike[str] | None = None,
+        resolution: float | Sequence[float] | None = None,
+        orientation: str | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        engine: str | None = None,
+        chunk_cache: str | os.PathLike[str] | None = None,
+    ) -> "AtlasReference":
+        """Reference to what `refspace.open` opens with the same arguments.
+
+        Raises
+        ------
+        SourceError
+            If the structures or options cannot be named to another process.
+
+        Examples
+        --------
+        >>> AtlasReference.of("atlas.zarr", resolution=50).options
+        '{"resolution": 50}'
+        """
+        given = {
+            "structures": None if structures is None else _path_of(structures),
+            "resolution": resolution,
+            "orientation": orientation,
+            "storage_options": None if storage_options is None else dict(storage_options),
+            "engine": engine,
+            "chunk_cache": None if chunk_cache is None else os.fspath(chunk_cache),
+        }
+        kept = {name: value for name, value in given.items() if value is not None}
+        try:
+            return cls(_path_of(url), json.dumps(kept, sort_keys=True))
+        except TypeError as error:
+            raise SourceError(
+                f"{kept} cannot be sent to other processes ({error}); give texts and numbers"
+            ) from error
+
+    def open(self) -> ReferenceSpace:
+        """The atlas; each process opens it once."""
+        return _opened(self)
+
+
+def _path_of(path: Any) -> str:
+    if not isinstance(path, str | os.PathLike):
+        raise SourceError(
+            f"a {type(path).__name__} cannot be sent to other processes; give the path or URL of a "
+            "store or file, which they open by themselves"
+        )
+    return os.fspath(path)
+
+
+@functools.lru_cache(maxsize=4)
+def _opened(reference: AtlasReference) -> ReferenceSpace:
+    return open_space(reference.url, **json.loads(reference.options))

@@ -1,0 +1,136 @@
+"""Images wherever they are: files and zarr, on this machine and on others."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from refspace.formats.volumes import is_volume_file, read_volume
+from refspace.grid import Grid
+from refspace.remote.objects import copy_object, stamp_of
+from refspace.store import Location
+from refspace.store.images import open_image
+
+# Any of these makes a folder a zarr group or array.
+_MARKERS = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """How images are opened, where they do not say everything themselves.
+
+    Parameters
+    ----------
+    variable
+        Name of the variable, where a zarr group has several.
+    same_grid
+        Whether voxel i of an image is voxel i of the annotation, wherever it says that it lies.
+    orientation, resolution
+        Of an image that does not state them; of a pyramid, the level to take.
+    access
+        ``storage_options``, ``engine`` and ``chunk_cache``, where they are needed.
+    """
+
+    variable: str | None = None
+    same_grid: bool = False
+    orientation: str | None = None
+    resolution: float | Sequence[float] | None = None
+    access: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def geometry(self) -> dict[str, Any]:
+        """What an image may not state of itself."""
+        return {"orientation": self.orientation, "resolution": self.resolution}
+
+    @property
+    def storage_options(self) -> Mapping[str, Any]:
+        """What fsspec needs to reach the images."""
+        options: Mapping[str, Any] = self.access.get("storage_options") or {}
+        return options
+
+
+def is_image_file(path: str) -> bool:
+    """Whether a path or URL is meant as an NRRD or NIfTI file.
+
+    Examples
+    --------
+    >>> is_image_file("s3://bucket/brain.nii.gz"), is_image_file("brain.zarr")
+    (True, False)
+    """
+    return is_volume_file(path.rstrip("/").rpartition("/")[2])
+
+
+@contextmanager
+def opened_image(path: str, grid: Grid, options: ImageOptions) -> Iterator[xr.DataArray]:
+    """Open an image in a file or in zarr, to be brought to an annotation.
+
+    Parameters
+    ----------
+    path
+        Path or URL.
+    grid
+        That of the annotation.
+    options
+        What the image does not say itself.
+
+    Yields
+    ------
+    xarray.DataArray
+        Lazy; without coordinates if it lies on the grid of the annotation. A file of another
+        machine is on this one for as long as the block lasts.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if not is_image_file(path):
+            shape = grid.shape if options.same_grid else None
+            image = open_image(
+                path, variable=options.variable, shape=shape, **options.geometry, **options.access
+            )
+        elif "://" in path:
+            copy = Path(folder, path.rpartition("/")[2])
+            copy_object(path, copy, options.storage_options)
+            image = read_volume(copy, **options.geometry)
+        else:
+            image = read_volume(path, **options.geometry)
+        # An array of a store has no names of axes, and says nothing of where it lies.
+        unplaced = {*image.dims[-3:]}.isdisjoint({*image.coords, *grid.dims})
+        if image.ndim >= 3 and (options.same_grid or unplaced):
+            image = _in_place(image, grid.dims)
+        yield image
+
+
+def _in_place(image: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
+    """Image whose axes of space are those of the annotation, in the order in which they are."""
+    named = set(dims) <= set(image.dims)
+    space = [dim for dim in image.dims if dim in dims] if named else [*image.dims[-len(dims) :]]
+    turned = image.transpose(..., *space)
+    before = {name for name, c in image.coords.items() if set(c.dims).isdisjoint(space)}
+    renamed: xr.DataArray = turned.drop_vars({*image.coords} - before).rename(
+        dict(zip(space, dims, strict=True))
+    )
+    return renamed
+
+
+def identity_of(path: str, options: ImageOptions) -> str:
+    """What tells an image from others, and from itself once it has changed.
+
+    Of a file its size and the time of its change, or what its server has in their place; of zarr
+    its metadata, in which a store of refspace has the digest of its voxels.
+
+    Raises
+    ------
+    FileNotFoundError, RemoteError, StoreError
+        If there is no such image, or it cannot be reached.
+    """
+    if is_image_file(path):
+        return stamp_of(path, options.storage_options)
+    location = Location(path, options.storage_options)
+    found = {key: location.read(key) for key in _MARKERS}
+    parts = [key.encode() + data for key, data in found.items() if data is not None]
+    if not parts:
+        raise FileNotFoundError(f"{path} does not exist, or is no zarr store, NRRD or NIfTI file")
+    return hashlib.sha256(b"\n".join(parts)).hexdigest()
