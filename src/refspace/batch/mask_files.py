@@ -187,7 +187,7 @@ def _is_mask(path: Path, mask: xr.DataArray) -> bool:
         if grid_of(there) != grid:
             return False
         differs = (there.data != mask.data).any().compute(scheduler="synchronous")
-    except (RefspaceError, ValueError):  # no volume, or of another shape
+    except (RefspaceError, ValueError, OSError):  # no volume, no file, or of another shape
         return False
     return not differs
 

@@ -13,12 +13,12 @@ from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
 from refspace.batch.causes import cause_of, raise_if_hopeless
-from refspace.errors import JobError, OntologyError, StoreError
+from refspace.errors import FormatError, JobError, OntologyError, StoreError
 from refspace.grid import Hemisphere
 from refspace.label_index import BlockLabels
 from refspace.pools import Pool
 from refspace.reference_space import ReferenceSpace
-from refspace.store import Location, Progress
+from refspace.store import Fault, Location, Progress
 from refspace.store.masks import (
     MaskBlock,
     MaskJournal,
@@ -26,10 +26,11 @@ from refspace.store.masks import (
     Shard,
     ShardWriter,
     finish_masks,
+    is_mask_store,
     open_stored_masks,
     put_block,
 )
-from refspace.store.staging import Recorder, Staging, job_digest, open_staging
+from refspace.store.staging import ROOT, Recorder, Staging, job_digest, open_staging
 from refspace.structure_tree import Parcellation
 
 # Of chunks whose sizes differ, which no array of zarr can have, these are made.
@@ -135,40 +136,35 @@ class Asked:
         labels, first = np.unique(self.regions.members[order], return_index=True)
         return labels.astype(np.uint32), np.append(first, order.size), owner[order].astype(np.int32)
 
-    def inside(self, present: NDArray[np.uint32] | None) -> tuple[NDArray[Any], ...]:
-        """Labels of a block that matter, the masks they are in, and which of them are in which.
-
-        Parameters
-        ----------
-        present
-            Labels that may be in the block; None if nothing is known.
-        """
+    def block(self, number: tuple[int, ...]) -> MaskBlock | None:
+        """What is to be done of a block; None if it holds none of the structures."""
+        data = self.annotation.data
         labels, first, owners = self._members
-        places = np.arange(labels.size)
-        if present is not None:
-            places = np.flatnonzero(np.isin(labels, present))
-        rows = [owners[first[place] : first[place + 1]] for place in places]
-        masks = np.unique(np.concatenate([*rows, np.empty(0, np.int32)]))
-        inside = np.zeros((places.size, masks.size), bool)
-        for row, of_label in zip(inside, rows, strict=True):
-            row[np.searchsorted(masks, of_label)] = True
-        return labels[places], masks, inside
+        present = labels if self.known is None else self.known.of(number)
+        places = np.flatnonzero(np.isin(labels, present))
+        counts = first[places + 1] - first[places]
+        owned = np.concatenate([owners[first[p] : first[p + 1]] for p in places] or [owners[:0]])
+        masks, members = np.unique(owned, return_inverse=True)
+        if not masks.size:
+            return None
+        # Every mask has every label that may be there.
+        is_one = self.known is not None and (counts == masks.size).all()
+        is_one = is_one and places.size == present.size
+        return MaskBlock(
+            number,
+            None if is_one else dask.optimize(data.blocks[number])[0],
+            tuple(sizes[i] for sizes, i in zip(data.chunks, number, strict=True)),
+            labels[places],
+            masks,
+            counts.astype(np.min_scalar_type(counts.max())),
+            members.astype(np.min_scalar_type(masks.size)),
+        )
 
     def blocks(self, skip: Mapping[int, Any]) -> Iterator[MaskBlock]:
         """Blocks that hold any of the structures, as far as is known, but for some."""
-        data = self.annotation.data
         for flat, number in enumerate(np.ndindex(self.numblocks)):
-            if flat in skip:
-                continue
-            present = None if self.known is None else self.known.of(number)
-            labels, masks, inside = self.inside(present)
-            if not masks.size:
-                continue
-            is_known = present is not None and labels.size == present.size and inside.all()
-            voxels = None if is_known else dask.optimize(data.blocks[number])[0]
-            shape = tuple(sizes[i] for sizes, i in zip(data.chunks, number, strict=True))
-            bits = np.packbits(inside, axis=1)
-            yield MaskBlock(number, voxels, shape, labels, masks, bits)
+            if flat not in skip and (block := self.block(number)) is not None:
+                yield block
 
     def count(self) -> int:
         """Number of blocks that hold any of the structures, as far as is known."""
@@ -224,11 +220,18 @@ def write_mask_store(
         As for `write_masks`.
     """
     job = {"kind": "masks", **asked.identity}
+    # What is complete is left as it is, if it is what it should be.
+    faults = _faults(target, storage_options)
+    if faults and not overwrite:
+        shown = ", ".join(map(str, faults[:_NAMED])) + (", …" if len(faults) > _NAMED else "")
+        raise StoreError(
+            f"{target} is there, and damaged: {shown}; replace it with --overwrite (Python: "
+            "overwrite=True)"
+        )
     with open_staging(
-        target, job=job, resume=True, overwrite=overwrite, storage_options=storage_options
+        target, job=job, resume=not faults, overwrite=overwrite, storage_options=storage_options
     ) as staging:
         if staging.finished:
-            _prove(target, storage_options)
             return MasksWritten(target, tuple(asked.ids), 0, asked.count())
         journal = MaskJournal(staging, asked.numblocks)
         kept = len(journal.done)
@@ -275,13 +278,11 @@ def _write_blocks(
         )
 
 
-def _prove(target: str, storage_options: Mapping[str, Any] | None) -> None:
-    """Prove a store that is complete, whose name alone says little."""
-    report = open_stored_masks(target, storage_options).report()
-    if report.faults:
-        shown = ", ".join(map(str, report.faults[:_NAMED]))
-        more = ", …" if len(report.faults) > _NAMED else ""
-        raise StoreError(
-            f"{target} is there, and damaged: {shown}{more}; replace it with --overwrite (Python: "
-            "overwrite=True)"
-        )
+def _faults(target: str, storage_options: Mapping[str, Any] | None) -> Sequence[Fault]:
+    """What is wrong with a store of masks, of which its name says little."""
+    if not is_mask_store(Location(target, storage_options or {})):
+        return ()
+    try:
+        return open_stored_masks(target, storage_options).report().faults
+    except FormatError as error:
+        return (Fault(ROOT, cause_of(error)),)

@@ -132,7 +132,7 @@ class ThreadPool(Pool):
                     if not running:
                         return
                     done, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
+                    for future in [future for future in running if future in done]:
                         yield _outcome(running.pop(future), future)
             finally:
                 for future in running:

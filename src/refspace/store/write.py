@@ -45,7 +45,6 @@ from refspace.store.metadata import (
     voxel_digest,
 )
 from refspace.store.staging import JOURNAL, Recorder, Staging, job_digest, open_staging
-from refspace.store.staging.recorder import RECORD_SECONDS
 from refspace.store.stored_array import Box, boxes
 from refspace.store.tables import structures_dataset
 from refspace.version import __version__
@@ -131,14 +130,14 @@ class StoreWriter:
     progress
         Called with the numbers of blocks done and to be done.
     record_seconds
-        How often what is done is recorded.
+        How often what is done is recorded, as for `Recorder`.
     """
 
     staging: Staging
     layout: Layout
     pool: Pool
     progress: Progress | None = None
-    record_seconds: float = RECORD_SECONDS
+    record_seconds: float | None = None
 
     def __post_init__(self) -> None:
         self.location = Location(self.staging.work, self.staging.storage_options)

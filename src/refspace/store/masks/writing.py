@@ -44,10 +44,11 @@ class MaskBlock:
     labels
         Labels of any of the structures, sorted.
     masks
-        Position of each structure's mask in the array.
-    inside
-        Which labels are in which mask, as bits: those of an array (labels, masks), packed along
-        the second axis.
+        Position in the array of each mask that has voxels here.
+    counts
+        In how many of these masks each label is.
+    members
+        In which of them: their numbers among `masks`, label by label.
     """
 
     number: Number
@@ -55,7 +56,8 @@ class MaskBlock:
     shape: tuple[int, ...]
     labels: NDArray[np.uint32]
     masks: NDArray[np.int32]
-    inside: NDArray[np.uint8]
+    counts: NDArray[np.unsignedinteger[Any]]
+    members: NDArray[np.unsignedinteger[Any]]
 
     def make(self) -> Any:
         """Masks of the block, one after the other."""
@@ -63,8 +65,9 @@ class MaskBlock:
             return (np.ones(self.shape, np.uint8) for _ in self.masks)
         # Not by the cluster that this is a task of, nor with more threads than there are.
         block = self.voxels.compute(scheduler="synchronous")
-        inside = np.unpackbits(self.inside, axis=1, count=len(self.masks)).astype(bool)
-        return runs.masks(block, self.labels.astype(block.dtype), inside)
+        inside = np.zeros((self.labels.size, self.masks.size), bool)
+        inside[np.repeat(np.arange(self.labels.size), self.counts), self.members] = True
+        return runs.masks(block, self.labels, inside)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,8 @@ def mask_attributes(path: str, grid: Grid, nodes: Sequence[Mapping[str, Any]]) -
     scale, translation = transformations_of(grid)
     image = {
         "name": "masks",
+        "type": "none",
+        "metadata": {"description": "1 inside the structure of the channel, 0 outside; one level"},
         "axes": [{"name": "structure", "type": "channel"}, *axes_of(grid)],
         "datasets": [
             {

@@ -19,7 +19,7 @@ class Recorder(Generic[Part]):
     record
         Makes some parts known for good.
     seconds
-        Time from one record to the next.
+        Time from one record to the next; a few if not given.
 
     Examples
     --------
@@ -29,10 +29,9 @@ class Recorder(Generic[Part]):
     ['block 1', 'block 2']
     """
 
-    def __init__(
-        self, record: Callable[[list[Part]], None], seconds: float = RECORD_SECONDS
-    ) -> None:
-        self._record, self._seconds = record, seconds
+    def __init__(self, record: Callable[[list[Part]], None], seconds: float | None = None) -> None:
+        self._record = record
+        self._seconds = RECORD_SECONDS if seconds is None else seconds
         self._fresh: list[Part] = []
 
     def __enter__(self) -> Self:
