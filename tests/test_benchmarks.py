@@ -39,6 +39,15 @@ def test_analysis_on_the_phantom() -> None:
         assert f"\n{name}" in done.stdout
 
 
+def test_batch_on_the_phantom(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", BENCHMARKS / "bench_batch.py", "--resolution", "400"]
+    command += ["--work", tmp_path, "--only", "1", "10", "one worker", "two workers"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for name in ("1 structure", "10 structures", "… of 8 × the voxels, 1 worker", "…, 2 workers"):
+        assert f"\n{name} " in done.stdout
+    assert {path.name for path in tmp_path.iterdir()} == {"atlas_1.zarr", "atlas_8.zarr"}
+
+
 # ----- stores
 
 

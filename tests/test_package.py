@@ -1,5 +1,6 @@
 import importlib.util
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +17,15 @@ EXPORTED = [
     "ReferenceSpaceCache",
     "RefspaceError",
     "StructureTree",
+    "aggregate_images",
     "convert",
     "fetch",
+    "open_masks",
     "phantom",
     "read_nifti",
     "read_nrrd",
     "read_structures",
+    "write_masks",
     "write_nifti",
     "write_nrrd",
     "write_structures",
@@ -132,7 +136,11 @@ def test_rooms_import_only_from_lower_rooms():
 
 # ----- errors
 
-CLASSES = [value for value in vars(errors).values() if isinstance(value, type)]
+CLASSES = [
+    value
+    for value in vars(errors).values()
+    if isinstance(value, type) and value.__module__ == errors.__name__
+]
 BUILTINS = {
     "StructureNotFoundError": KeyError,
     "MissingFieldError": KeyError,
@@ -148,7 +156,11 @@ BUILTINS = {
     "RemoteError": OSError,
     "MissingDependencyError": ImportError,
     "RefspaceError": Exception,
+    "ClusterError": OSError,
+    "JobError": RuntimeError,
 }
+# Beside the message.
+ARGUMENTS = {"JobError": [{}]}
 
 
 @pytest.mark.parametrize("error", CLASSES)
@@ -161,7 +173,15 @@ def test_errors_derive_from_one_and_from_a_builtin(error):
 
 @pytest.mark.parametrize("error", CLASSES)
 def test_messages_read_as_they_were_written(error):
-    assert str(error('no "VISP";\nsee')) == 'no "VISP";\nsee'
+    made = error('no "VISP";\nsee', *ARGUMENTS.get(error.__name__, ()))
+    assert str(made) == str(pickle.loads(pickle.dumps(made))) == 'no "VISP";\nsee'
+
+
+def test_a_job_tells_its_first_failures():
+    failures = {f"block {number}": "why" for number in range(5)}
+    error = errors.JobError("5 of 9 failed", failures)
+    assert str(error).splitlines() == ["5 of 9 failed", *(f"block {n}: why" for n in range(3)), "…"]
+    assert pickle.loads(pickle.dumps(error)).failures == failures
 
 
 def test_every_error_is_described():

@@ -23,6 +23,9 @@ Each derives from `RefspaceError` and from the builtin that a caller would catch
 from collections.abc import Mapping
 from typing import Any
 
+# Failures of a job that its message names; all of them are in its ``failures``.
+_SHOWN = 3
+
 
 class RefspaceError(Exception):
     """Base of every error that refspace raises on purpose."""
@@ -98,6 +101,16 @@ class JobError(RefspaceError, RuntimeError):
     def __init__(self, message: str, failures: Mapping[str, str]) -> None:
         super().__init__(message)
         self.failures = dict(failures)
+
+    def __str__(self) -> str:
+        shown = [f"{part}: {cause}" for part, cause in self.failures.items()]
+        more = ["…"] if len(shown) > _SHOWN else []
+        return "\n".join([self.summary, *shown[:_SHOWN], *more])
+
+    @property
+    def summary(self) -> str:
+        """What happened, without the causes."""
+        return str(self.args[0])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.args[0], self.failures)

@@ -4,12 +4,13 @@ import functools
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from refspace.errors import SourceError
 from refspace.reference_space import ReferenceSpace
 from refspace.reference_space import open as open_space
+from refspace.store import reachable
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class AtlasReference:
     """
 
     url: str
-    options: str
+    # They may hold keys, which must not stand in a log.
+    options: str = field(repr=False)
 
     @classmethod
     def of(
@@ -57,7 +59,7 @@ class AtlasReference:
             "orientation": orientation,
             "storage_options": None if storage_options is None else dict(storage_options),
             "engine": engine,
-            "chunk_cache": None if chunk_cache is None else os.fspath(chunk_cache),
+            "chunk_cache": None if chunk_cache is None else _path_of(chunk_cache),
         }
         kept = {name: value for name, value in given.items() if value is not None}
         try:
@@ -78,7 +80,8 @@ def _path_of(path: Any) -> str:
             f"a {type(path).__name__} cannot be sent to other processes; give the path or URL of a "
             "store or file, which they open by themselves"
         )
-    return os.fspath(path)
+    # Their working directory may be another.
+    return reachable(os.fspath(path))
 
 
 @functools.lru_cache(maxsize=4)

@@ -35,6 +35,8 @@ from refspace.structure_tree import Parcellation
 
 # Of chunks whose sizes differ, which no array of zarr can have, these are made.
 _CHUNK = 128
+# What a store of masks says of each structure.
+_TOLD = ("id", "acronym", "name", "rgb_triplet")
 # Faults of a store that a message names.
 _NAMED = 3
 
@@ -51,8 +53,8 @@ class Asked:
         Labels of each block, where they are known.
     regions
         The structures.
-    nodes
-        Their records.
+    layout
+        How their masks lie in a store.
     identity
         What tells the masks from others, as JSON values.
     provenance
@@ -102,7 +104,7 @@ class Asked:
         identity = {
             "voxels": str(tokenize(annotation.data)),
             "structures": str(tokenize(regions.regions, regions.members, regions.indptr)),
-            "nodes": str(tokenize([(n["id"], n.get("acronym"), n.get("name")) for n in nodes])),
+            "nodes": str(tokenize([[n.get(field) for field in _TOLD] for n in nodes])),
             "layout": layout.facts,
         }
         provenance = {

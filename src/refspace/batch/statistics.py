@@ -20,12 +20,14 @@ from refspace.errors import JobError, SourceError
 from refspace.grid import Grid, Hemisphere
 from refspace.pools import Outcome, Pool, ThreadPool, pool_of
 from refspace.reference_space.tables import statistics_table
-from refspace.store import Progress
+from refspace.store import Progress, reachable
 from refspace.structure_tree.parcellation import Level
 
 if TYPE_CHECKING:
     from refspace.pools.choosing import Client
 
+# Images of other machines that are asked for what they are at the same time.
+_ASKED_TOGETHER = 16
 STATISTICS = ("count", "mean", "std", "min", "max")
 
 
@@ -93,17 +95,25 @@ class Image:
     ----------
     path
         Path or URL, as it was given.
+    place
+        By which other processes reach it.
     identity
         What tells it from itself once it has changed; empty where that does not matter.
     """
 
     path: str
+    place: str
     identity: str = field(default="", repr=False)
+
+    @classmethod
+    def of(cls, path: str, identity: str = "") -> "Image":
+        """Image at a path or URL, which may be relative to the working directory."""
+        return cls(path, reachable(path), identity)
 
 
 def rows_of(image: Image, statistics: Statistics) -> pd.DataFrame:
     """Rows of an image, the first column of which is its name: the work of a task."""
-    rows = statistics.of(image.path)
+    rows = statistics.of(image.place)
     rows.insert(0, "image", image.path)
     return rows
 
@@ -160,7 +170,7 @@ def asked_of_images(
     asked = {name: value for name, value in regions.items() if value is not None}
     asked |= {"direct_only": direct_only, "hemisphere": hemisphere}
     asked |= {"statistics": list(_as_tuple(statistics)), "quantiles": list(_as_tuple(quantiles))}
-    counted = None if valid is None else os.fspath(valid)
+    counted = None if valid is None else reachable(os.fspath(valid))
     return Statistics(atlas, json.dumps(asked, default=float), images or ImageOptions(), counted)
 
 
@@ -312,14 +322,17 @@ def _missing(
     names: Sequence[str], asked: Statistics, table: RowSets, failures: dict[str, str]
 ) -> Iterator[Image]:
     """Images whose rows are not in the table as they would be now."""
+    pool = ThreadPool(_ASKED_TOGETHER)
+    identify = functools.partial(identity_of, options=asked.images)
+    found = {}
+    for outcome in pool.outcomes(identify, names, name="identify", token=str):
+        if outcome.error is None:
+            found[outcome.item] = Image.of(outcome.item, str(outcome.result))
+        else:
+            failures[outcome.item] = cause_of(outcome.error)
     for name in names:
-        try:
-            image = Image(name, identity_of(name, asked.images))
-        except Exception as error:  # of this image alone
-            failures[name] = cause_of(error)
-            continue
-        if table.done.get(name) != image.identity:
-            yield image
+        if name in found and table.done.get(name) != found[name].identity:
+            yield found[name]
 
 
 def _append(table: RowSets, outcome: Outcome[Image, pd.DataFrame]) -> str | None:

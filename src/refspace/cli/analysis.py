@@ -221,7 +221,7 @@ def _print_statistics(
     wanted = asked_of_images(atlas, statistics=names, images=asked.pop("image_options"), **asked)
     rows: dict[str, pd.DataFrame] = {}
     with BlockProgress("statistics of the images", unit="images") as progress:
-        parts = [Image(path) for path in dict.fromkeys(images)]
+        parts = [Image.of(path) for path in dict.fromkeys(images)]
         for outcome in outcomes_of(wanted, parts, pool_of(**pool), pool["threads"]):
             if outcome.error is not None or outcome.result is None:
                 raise outcome.error or RuntimeError(outcome.item.path)

@@ -32,7 +32,7 @@ class _Commands(click.Group):
             except JobError as error:
                 for part, cause in error.failures.items():
                     click.echo(f"{part}: {cause}", err=True)
-                raise click.ClickException("; ".join([str(error), *_notes(error)])) from error
+                raise click.ClickException("; ".join([error.summary, *_notes(error)])) from error
             except (RefspaceError, OSError) as error:
                 raise click.ClickException("; ".join([str(error), *_notes(error)])) from error
 

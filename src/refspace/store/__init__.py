@@ -2,7 +2,7 @@
 
 from refspace.store.datatree import level_of, tree_of
 from refspace.store.feed import Feed, feed_of
-from refspace.store.location import Location
+from refspace.store.location import Location, reachable
 from refspace.store.metadata import Layout, store_layout
 from refspace.store.pyramid import level_grids
 from refspace.store.read import StoredAtlas, open_atlas
@@ -22,6 +22,7 @@ __all__ = [
     "level_grids",
     "level_of",
     "open_atlas",
+    "reachable",
     "store_layout",
     "tree_of",
     "verify_store",

@@ -205,6 +205,17 @@ def _is_url(url: str) -> bool:
     return "://" in url or (bool(chained) and protocol in fsspec.available_protocols())
 
 
+def reachable(url: str) -> str:
+    """URL, or the path whatever the working directory, by which other processes reach the same.
+
+    Examples
+    --------
+    >>> reachable("s3://bucket/a.zarr"), reachable("a.zarr") == str(Path("a.zarr").absolute())
+    ('s3://bucket/a.zarr', True)
+    """
+    return url if _is_url(url) else str(_absolute(url))
+
+
 def _absolute(path: str) -> Path:
     """Path whatever the working directory; a name that begins with ``~`` may be no home."""
     with suppress(RuntimeError):
