@@ -2,7 +2,9 @@
 
 import errno
 import hashlib
+import io
 import itertools
+import json
 import os
 import random
 import signal
@@ -567,12 +569,14 @@ def test_a_scheduler_that_is_killed(store, tmp_path, digest):
 
 def recorded(partial):
     """Shards that the journal of an unfinished store has."""
+    return shards_in(path.read_bytes() for path in (partial / ".refspace").glob("*.record"))
+
+
+def shards_in(records):
+    """Shards that some records of a journal tell of."""
     keys = []
-    for path in (partial / ".refspace").glob("*.record"):
-        with tempfile.TemporaryFile() as file:
-            file.write(path.read_bytes()[hashlib.sha256().digest_size :])
-            file.seek(0)
-            table = np.load(file)["shards"]
+    for record in records:
+        table = np.load(io.BytesIO(record[hashlib.sha256().digest_size :]))["shards"]
         # 100 µm in blocks of 32 voxels.
         numbers = zip(table[:, 1], *np.unravel_index(table[:, 0], (5, 3, 4)), strict=True)
         keys += ["/".join(["s0/mask/c", *map(str, number)]) for number in numbers]
@@ -612,6 +616,34 @@ def test_clients_that_are_killed(store, tmp_path, digest, target):
     assert kept > KILLS // 4
 
 
+def test_clients_that_are_killed_on_s3(store, tmp_path, digest, s3):
+    url, before = "s3://atlases/killed.zarr", {}
+    place = Location(url, s3.writer)
+    with started_cluster(tmp_path) as (scheduler, _):
+        for more in (0, 10, 1000):
+            process = start(scheduler.address, store, url, json.dumps(s3.writer))
+            while process.poll() is None:
+                if len(noted(place)) > len(before) + more:
+                    process.kill()
+                time.sleep(0.2)
+            now = noted(place)
+            # What was noted is as it was, as long as there are notes.
+            assert not now or before.items() <= now.items()
+            before = now
+    assert process.returncode == 0
+    assert digest_of(url, s3.reader) == digest
+
+
+def noted(place):
+    """When what the journal of a store on S3 has was written; nothing once it is complete."""
+    fs, root = place._resolved()
+    fs.invalidate_cache()
+    names = fs.glob(f"{root}/.refspace/*.record")
+    records = [place.read(name.removeprefix(f"{root}/")) for name in names]
+    keys = shards_in(filter(None, records))
+    return {key: str(fs.info(f"{root}/{key}")["LastModified"]) for key in keys}
+
+
 def done_files(folder, target):
     """When what the journal has was written, by name."""
     if target == "m.zarr":
@@ -645,11 +677,11 @@ def ended(process, folder, target, count):
     return True
 
 
-def main(address, store, target):
+def main(address, store, target, options="null"):
     """Write masks on a cluster, with a journal that misses little."""
     recorder.RECORD_SECONDS = 0.05
     with connected(address) as client:
-        refspace.write_masks(store, target, client=client)
+        refspace.write_masks(store, target, client=client, storage_options=json.loads(options))
 
 
 # ----- the real one

@@ -4,10 +4,12 @@ import functools
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from refspace.errors import SourceError
+from dask.tokenize import tokenize
+
+from refspace.errors import SourceError, StoreError
 from refspace.reference_space import ReferenceSpace
 from refspace.reference_space import open as open_space
 from refspace.store import reachable
@@ -23,11 +25,14 @@ class AtlasReference:
         Path or URL of a store, or of a file of voxels.
     options
         JSON of the other arguments of `refspace.open`, those that are given.
+    version
+        What tells the atlas from itself once it has changed; empty for whatever is there.
     """
 
     url: str
     # They may hold keys, which must not stand in a log.
     options: str = field(repr=False)
+    version: str = ""
 
     @classmethod
     def of(
@@ -69,9 +74,19 @@ class AtlasReference:
                 f"{kept} cannot be sent to other processes ({error}); give texts and numbers"
             ) from error
 
+    def pinned(self) -> "AtlasReference":
+        """Reference to the atlas as it is now, and to nothing that takes its place."""
+        return replace(self, version=_version(_open(self)))
+
     def open(self) -> ReferenceSpace:
-        """The atlas; each process opens it once."""
-        return _opened(self)
+        """The atlas; each process opens a version of it once.
+
+        Raises
+        ------
+        StoreError
+            If there is another version.
+        """
+        return _opened(self) if self.version else _open(self)
 
 
 def _path_of(path: Any) -> str:
@@ -86,4 +101,19 @@ def _path_of(path: Any) -> str:
 
 @functools.lru_cache(maxsize=4)
 def _opened(reference: AtlasReference) -> ReferenceSpace:
+    space = _open(reference)
+    if _version(space) != reference.version:
+        raise StoreError(
+            f"{reference.url} has changed since the job began, or is not the same for every "
+            "process; run the same again"
+        )
+    return space
+
+
+def _open(reference: AtlasReference) -> ReferenceSpace:
     return open_space(reference.url, **json.loads(reference.options))
+
+
+def _version(space: ReferenceSpace) -> str:
+    nodes = json.dumps(space.structure_tree.nodes(), sort_keys=True, default=str)
+    return str(tokenize(space.annotation.data, nodes))

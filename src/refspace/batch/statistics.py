@@ -32,62 +32,6 @@ STATISTICS = ("count", "mean", "std", "min", "max")
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """What is asked of each image; small, and the same for all of them.
-
-    Parameters
-    ----------
-    atlas
-        Where the regions are.
-    arguments
-        JSON of the arguments of `ReferenceSpace.aggregate` beside the image.
-    images
-        How images are opened.
-    valid
-        Path or URL of an image that is 0 where voxels do not count; None if all do.
-    scheduler
-        What computes an image within a task: threads where it is the only task of its process.
-    threads
-        How many of them; as many as there are cores if not given.
-    """
-
-    atlas: AtlasReference
-    arguments: str
-    images: ImageOptions
-    valid: str | None = None
-    scheduler: str = "synchronous"
-    threads: int | None = None
-
-    def of(self, image: str) -> pd.DataFrame:
-        """Rows of an image: regions, and any leading dims of the image."""
-        space, asked = self.atlas.open(), json.loads(self.arguments)
-        opened = opened_image(image, space.grid, self.images)
-        with opened as values, self._counted(space.grid) as valid:
-            dataset = space.aggregate(values, valid=valid, **asked)
-            dataset = dataset.compute(scheduler=self.scheduler, num_workers=self.threads)
-        return statistics_table(dataset, asked["statistics"]).reset_index()
-
-    def _counted(self, grid: Grid) -> AbstractContextManager[xr.DataArray | None]:
-        """Opens what says which voxels count, as the images but for the name of a variable."""
-        if self.valid is None:
-            return nullcontext()
-        return opened_image(self.valid, grid, replace(self.images, variable=None))
-
-    def job(self) -> str:
-        """Digest of what all rows have in common: the same voxels, regions and statistics."""
-        space, asked = self.atlas.open(), json.loads(self.arguments)
-        regions = space.parcellation(
-            **{name: asked.get(name) for name in ("structures", "level", "structure_set")},
-            direct_only=asked["direct_only"],
-        )
-        valid = None if self.valid is None else identity_of(self.valid, self.images)
-        options = [self.images.variable, self.images.same_grid, self.images.geometry]
-        named = [regions.regions, regions.members, regions.indptr, regions.acronyms]
-        voxels = str(tokenize(space.annotation.data))
-        return str(tokenize(voxels, named, sorted(asked.items()), options, self.valid, valid))
-
-
-@dataclass(frozen=True)
 class Image:
     """An image of a job.
 
@@ -109,6 +53,61 @@ class Image:
     def of(cls, path: str, identity: str = "") -> "Image":
         """Image at a path or URL, which may be relative to the working directory."""
         return cls(path, reachable(path), identity)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What is asked of each image; small, and the same for all of them.
+
+    Parameters
+    ----------
+    atlas
+        Where the regions are.
+    arguments
+        JSON of the arguments of `ReferenceSpace.aggregate` beside the image.
+    images
+        How images are opened.
+    valid
+        Image that is 0 where voxels do not count; None if all do.
+    scheduler
+        What computes an image within a task: threads where it is the only task of its process.
+    threads
+        How many of them; as many as there are cores if not given.
+    """
+
+    atlas: AtlasReference
+    arguments: str
+    images: ImageOptions
+    valid: Image | None = None
+    scheduler: str = "synchronous"
+    threads: int | None = None
+
+    def of(self, image: str) -> pd.DataFrame:
+        """Rows of an image: regions, and any leading dims of the image."""
+        space, asked = self.atlas.open(), json.loads(self.arguments)
+        opened = opened_image(image, space.grid, self.images)
+        with opened as values, self._counted(space.grid) as valid:
+            dataset = space.aggregate(values, valid=valid, **asked)
+            dataset = dataset.compute(scheduler=self.scheduler, num_workers=self.threads)
+        return statistics_table(dataset, asked["statistics"]).reset_index()
+
+    def _counted(self, grid: Grid) -> AbstractContextManager[xr.DataArray | None]:
+        """Opens what says which voxels count, as the images but for the name of a variable."""
+        if self.valid is None:
+            return nullcontext()
+        return opened_image(self.valid.place, grid, replace(self.images, variable=None))
+
+    def job(self) -> str:
+        """Digest of what all rows have in common: the same voxels, regions and statistics."""
+        space, asked = self.atlas.open(), json.loads(self.arguments)
+        regions = space.parcellation(
+            **{name: asked.get(name) for name in ("structures", "level", "structure_set")},
+            direct_only=asked["direct_only"],
+        )
+        options = [self.images.variable, self.images.same_grid, self.images.geometry]
+        named = [regions.regions, regions.members, regions.indptr, regions.acronyms]
+        voxels = str(tokenize(space.annotation.data))
+        return str(tokenize(voxels, named, sorted(asked.items()), options, self.valid))
 
 
 def rows_of(image: Image, statistics: Statistics) -> pd.DataFrame:
@@ -161,6 +160,7 @@ def asked_of_images(
     """
     if not isinstance(atlas, AtlasReference):
         atlas = AtlasReference.of(atlas)
+    atlas = atlas.pinned()
     if isinstance(structures, Mapping):
         raise SourceError("a mapping of structures cannot be sent to other processes; give a list")
     if structures is not None:
@@ -170,8 +170,10 @@ def asked_of_images(
     asked = {name: value for name, value in regions.items() if value is not None}
     asked |= {"direct_only": direct_only, "hemisphere": hemisphere}
     asked |= {"statistics": list(_as_tuple(statistics)), "quantiles": list(_as_tuple(quantiles))}
-    counted = None if valid is None else reachable(os.fspath(valid))
-    return Statistics(atlas, json.dumps(asked, default=float), images or ImageOptions(), counted)
+    images, counted = images or ImageOptions(), None
+    if valid is not None:
+        counted = Image.of(os.fspath(valid), identity_of(os.fspath(valid), images))
+    return Statistics(atlas, json.dumps(asked, default=float), images, counted)
 
 
 def _as_tuple(value: Any) -> tuple[Any, ...]:
@@ -314,7 +316,7 @@ def outcomes_of(
         functools.partial(rows_of, statistics=asked),
         images,
         name="aggregate",
-        token=lambda image: str(tokenize(asked.atlas, asked.arguments, asked.images, image)),
+        token=lambda image: str(tokenize(asked, image)),
     )
 
 
