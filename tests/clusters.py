@@ -73,6 +73,21 @@ def killing_workers(
 # ----- processes of their own, as on other machines
 
 
+def start(script: str, *words: object) -> "subprocess.Popen[bytes]":
+    """Run a module of the tests in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.Popen([sys.executable, script, *map(str, words)], env=environment)
+
+
+def ended(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
+    """Whether a process ends within some seconds."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
 class Process:
     """A command that runs until the block ends, with all that it starts.
 

@@ -3,12 +3,11 @@
 import errno
 import itertools
 import json
-import os
 import random
 import signal
-import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cloudpickle
 import numpy as np
@@ -16,14 +15,20 @@ import pandas as pd
 import pytest
 import xarray as xr
 from click.testing import CliRunner
-from clusters import started_cluster
+from clusters import ended, start, started_cluster
 from servers import seaweed
 from serving import Server
 
 import refspace
-from refspace.batch import AtlasReference, ImageOptions, aggregate_images, row_sets
+from refspace.batch import (
+    AtlasReference,
+    ImageOptions,
+    aggregate_images,
+    atlas_reference,
+    row_sets,
+)
 from refspace.batch.images import identity_of, is_image_file
-from refspace.batch.statistics import Image, asked_of_images, rows_of
+from refspace.batch.statistics import Image, asked_of_images, outcomes_of, rows_of
 from refspace.cli import main as command
 from refspace.errors import FormatError, JobError, LockedError, SourceError, StoreError
 from refspace.pools import connected
@@ -205,6 +210,8 @@ def test_images_and_table_on_s3(space, values, folder, tmp_path, cluster, s3):
     fs.put(str(folder / "a.nrrd"), "atlases/images/a.nrrd")
     again = aggregate_images(folder / "atlas.zarr", urls, out, STRUCTURES, **how)
     assert again.kept >= 1
+    assert aggregate_images(folder / "atlas.zarr", urls[:1], out, ["TH"], overwrite=True, **how)
+    assert len(fs.find("atlases/tables/t.parquet")) == 1
 
 
 def test_images_over_http(space, values, folder, tmp_path, monkeypatch):
@@ -245,12 +252,88 @@ def test_another_job(folder, tmp_path, ending):
     aggregate_images(folder / "atlas.zarr", images(folder), out, STRUCTURES)
     before = read(out)
     for how in ({"hemisphere": "left"}, {"statistics": ["mean"]}, {"quantiles": [0.5]}):
-        with pytest.raises(StoreError, match="has rows of another job; give another name, or"):
+        with pytest.raises(StoreError, match="or options; give another name, or replace"):
             aggregate_images(folder / "atlas.zarr", images(folder), out, STRUCTURES, **how)
     pd.testing.assert_frame_equal(read(out), before)
     done = aggregate_images(folder / "atlas.zarr", images(folder)[:1], out, ["TH"], overwrite=True)
     assert done.written == 1
     assert len(read(out)) == 1
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv"])
+def test_overwriting_goes_on_with_the_same_job(space, values, folder, tmp_path, ending):
+    out, path = tmp_path / f"t{ending}", tmp_path / "image.nrrd"
+    how = {"structures": STRUCTURES, "overwrite": True}
+    refspace.write_nrrd(path, values)
+    aggregate_images(folder / "atlas.zarr", [path], out, **how)
+    assert aggregate_images(folder / "atlas.zarr", [path], out, **how).kept == 1
+    # Rows that would be others are replaced, and those of images not asked for go.
+    refspace.write_nrrd(path, 5 * values)
+    assert aggregate_images(folder / "atlas.zarr", [path], out, **how).written == 1
+    wanted = space.aggregate(5 * values, STRUCTURES, statistics="mean")["mean"]
+    np.testing.assert_allclose(read(out)["mean"], wanted.sortby("structure"), rtol=1e-6)
+    aggregate_images(folder / "atlas.zarr", images(folder), out, **how)
+    assert {*read(out)["image"]} == {*map(str, images(folder))}
+    # What cannot be found may be what it was.
+    lost = tmp_path / "lost.nrrd"
+    lost.write_bytes((folder / "a.nrrd").read_bytes())
+    aggregate_images(folder / "atlas.zarr", [lost], out, **how)
+    lost.unlink()
+    with pytest.raises(JobError, match="1 of 1 images failed"):
+        aggregate_images(folder / "atlas.zarr", [lost], out, **how)
+    assert {*read(out)["image"]} == {str(lost)}
+
+
+@pytest.mark.parametrize("where", ["threads", "cluster"])
+def test_an_atlas_that_has_changed(space, values, folder, tmp_path, request, where):
+    """Processes keep the atlas open, and look whether it is that of the job."""
+    how = {"client": request.getfixturevalue("cluster")} if where == "cluster" else {}
+    atlas, out = tmp_path / "atlas.zarr", tmp_path / "t.parquet"
+    other = refspace.ReferenceSpace(
+        space.structure_tree, space.annotation.copy(data=space.annotation.data[::-1].copy())
+    )
+    for number, version in enumerate((space, other)):
+        version.to_zarr(atlas, overwrite=True)
+        if number:
+            with pytest.raises(StoreError, match="of another atlas, or other structures, stat"):
+                aggregate_images(atlas, [folder / "a.nrrd"], out, STRUCTURES, **how)
+        aggregate_images(atlas, [folder / "a.nrrd"], out, STRUCTURES, overwrite=True, **how)
+        wanted = version.aggregate(values, STRUCTURES, statistics="mean")["mean"]
+        np.testing.assert_allclose(pd.read_parquet(out)["mean"], wanted, rtol=1e-6)
+    pinned = AtlasReference.of(atlas).pinned()
+    space.to_zarr(atlas, overwrite=True)
+    # As in a process that has not opened it yet.
+    atlas_reference._opened.cache_clear()
+    with pytest.raises(StoreError, match="has changed since the job began"):
+        pinned.open()
+
+
+@pytest.mark.parametrize("kind", ["nrrd", "nii.gz"])
+def test_annotations_in_files_are_the_same_for_all(space, folder, tmp_path, cluster, kind):
+    path = tmp_path / f"annotation.{kind}"
+    write = refspace.write_nrrd if kind == "nrrd" else refspace.write_nifti
+    write(path, space.annotation)
+    atlas = AtlasReference.of(path, structures=folder / "structures.json")
+    out = tmp_path / "t.csv"
+    assert aggregate_images(atlas, images(folder), out, STRUCTURES, client=cluster).written == 3
+
+
+def test_zarr_that_is_written_again(values, folder, tmp_path):
+    """Its metadata says the same."""
+    image, out = tmp_path / "image.zarr", tmp_path / "t.parquet"
+    for factor in (1, 2):
+        (factor * values).rename("energy").to_dataset().to_zarr(image, mode="w", zarr_format=2)
+        done = aggregate_images(folder / "atlas.zarr", [image], out, STRUCTURES)
+        assert (done.written, done.kept) == (1, 0)
+
+
+def test_what_a_killed_run_was_writing(folder, tmp_path):
+    out = tmp_path / "t.parquet"
+    aggregate_images(folder / "atlas.zarr", images(folder), out, STRUCTURES)
+    before = parts(out)
+    (out / ".part-0123456789abcdef.12345678.partial.parquet").write_bytes(b"PAR1")
+    assert aggregate_images(folder / "atlas.zarr", images(folder), out, STRUCTURES).kept == 3
+    assert {path.name for path in out.iterdir()} == before.keys()
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
@@ -278,6 +361,14 @@ def test_other_files_in_the_folder(folder, tmp_path):
                 folder / "atlas.zarr", images(folder), out, STRUCTURES, overwrite=overwrite
             )
     assert [path.name for path in out.iterdir()] == ["notes.txt"]
+    (out / "notes.txt").unlink()
+    aggregate_images(folder / "atlas.zarr", images(folder)[:1], out, STRUCTURES)
+    path = next(out.iterdir())
+    (out / f"part-{'0' * 16}.parquet").write_bytes(path.read_bytes())
+    with pytest.raises(StoreError, match="whose name is that of no image of it"):
+        aggregate_images(folder / "atlas.zarr", images(folder)[:1], out, STRUCTURES)
+    aggregate_images(folder / "atlas.zarr", images(folder)[:1], out, STRUCTURES, overwrite=True)
+    assert [*out.iterdir()] == [path]
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
@@ -359,6 +450,8 @@ def test_tables_that_cannot_be(folder, tmp_path, monkeypatch, out, error, text):
 def test_what_cannot_be_sent(space, folder, tmp_path):
     with pytest.raises(SourceError, match="a ReferenceSpace cannot be sent to other processes"):
         aggregate_images(space, images(folder), tmp_path / "t.csv")
+    with pytest.raises(SourceError, match=r"cannot be sent to other processes .*; give texts"):
+        AtlasReference.of(folder / "atlas.zarr", storage_options={"session": object()})
     with pytest.raises(SourceError, match="a mapping of structures cannot be sent"):
         aggregate_images(folder / "atlas.zarr", images(folder), tmp_path / "t.csv", {"TH": "x"})
 
@@ -437,6 +530,29 @@ def test_tasks_are_small(folder):
     assert asked.job() != asked_of_images(folder / "atlas.zarr", level="leaf").job()
 
 
+def test_names_of_tasks_hold_all_that_goes_into_them(folder, tmp_path):
+    """Two jobs with one scheduler at the same time must not be taken for one."""
+    names = set()
+    named = SimpleNamespace(
+        is_local=False, outcomes=lambda *_, token, **__: names.add(token(image))
+    )
+    refspace.write_nrrd(tmp_path / "valid.nrrd", refspace.phantom(resolution=400).annotation)
+    image = Image.of("a.nrrd", "1")
+    kinds = [
+        {},
+        {"valid": tmp_path / "valid.nrrd"},
+        {"level": "leaf"},
+        {"statistics": "mean"},
+        {"images": ImageOptions(same_grid=True)},
+    ]
+    for how in [*kinds, *kinds]:
+        outcomes_of(asked_of_images(folder / "atlas.zarr", **how), [image], named)
+    assert len(names) == len(kinds)
+    image = Image.of("a.nrrd", "2")
+    outcomes_of(asked_of_images(folder / "atlas.zarr"), [image], named)
+    assert len(names) == len(kinds) + 1
+
+
 def test_secrets_are_not_shown(folder):
     secret = {"storage_options": {"key": "hunter2"}}
     atlas = AtlasReference.of("s3://b/a.zarr", **secret)
@@ -465,11 +581,15 @@ def test_clients_that_are_killed(folder, tmp_path, values, ending):
         for number in itertools.count():
             out, before = tmp_path / f"{number}{ending}", {}
             while True:
-                process = start(scheduler.address, folder / "atlas.zarr", source, out)
-                if kills < KILLS and not ended(process, draw.uniform(1, 3.5)):
-                    process.kill()
-                    kills += 1
-                code = process.wait(60)
+                process = start(__file__, scheduler.address, folder / "atlas.zarr", source, out)
+                # When so many images are done: a slow machine is killed at work too.
+                enough = count(out) + draw.randrange(15)
+                while kills < KILLS and not ended(process, draw.uniform(0, 0.05)):
+                    if count(out) >= enough:
+                        process.kill()
+                        kills += 1
+                        break
+                code = process.wait(300)
                 assert code in (0, -signal.SIGKILL)
                 now = parts(out) if ending == ".parquet" and out.exists() else {}
                 assert before.items() <= now.items()
@@ -481,19 +601,12 @@ def test_clients_that_are_killed(folder, tmp_path, values, ending):
                 break
 
 
-def start(*words):
-    """Aggregate in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen([sys.executable, __file__, *map(str, words)], env=environment)
-
-
-def ended(process, seconds):
-    """Whether a process ends within some seconds."""
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
+def count(out):
+    """How many images are in a table."""
+    if out.suffix == ".parquet":
+        return len(parts(out))
+    journal = out.with_name(f".{out.name}.journal")
+    return max(0, journal.read_bytes().count(b"\n") - 1) if journal.exists() else 0
 
 
 # ----- the command

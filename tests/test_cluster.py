@@ -4,18 +4,23 @@ import functools
 import hashlib
 import io
 import itertools
-import os
 import pickle
 import random
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
-from clusters import cluster_of, killing_workers, started_cluster, worker_pids
+from clusters import (
+    cluster_of,
+    ended,
+    killing_workers,
+    start,
+    started_cluster,
+    worker_pids,
+)
 from servers import seaweed
 
 import refspace
@@ -234,7 +239,7 @@ def test_clients_that_are_killed(sources, tmp_path, digest):
             target = tmp_path / f"{number}.zarr"
             partial, before = tmp_path / f".{number}.zarr.partial", {}
             while not target.exists():
-                process = start(scheduler.address, sources, target)
+                process = start(__file__, scheduler.address, sources, target)
                 if kills < KILLS and not ended(process, draw.uniform(1, 6)):
                     process.kill()
                     kills += 1
@@ -248,21 +253,6 @@ def test_clients_that_are_killed(sources, tmp_path, digest):
             if kills == KILLS:
                 break
     assert kept > KILLS // 4
-
-
-def start(*words):
-    """Convert in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen([sys.executable, __file__, *map(str, words)], env=environment)
-
-
-def ended(process, seconds):
-    """Whether a conversion ends within some seconds."""
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
 
 
 def main(address, sources, target):

@@ -8,7 +8,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,7 +27,7 @@ import tensorstore
 import xarray as xr
 import yaozarrs
 import zarr
-from clusters import cluster_of, killing_workers, started_cluster, worker_pids
+from clusters import cluster_of, killing_workers, start, started_cluster, worker_pids
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers import seaweed
@@ -593,7 +592,7 @@ def test_clients_that_are_killed(store, tmp_path, digest, target):
             folder.mkdir()
             before = {}
             while True:
-                process = start(scheduler.address, store, folder / target)
+                process = start(__file__, scheduler.address, store, folder / target)
                 more = len(before) + draw.randint(0, 40)
                 if kills < KILLS // 2 and not ended(process, folder, target, more):
                     process.kill()
@@ -621,7 +620,7 @@ def test_clients_that_are_killed_on_s3(store, tmp_path, digest, s3):
     place = Location(url, s3.writer)
     with started_cluster(tmp_path) as (scheduler, _):
         for more in (0, 10, 1000):
-            process = start(scheduler.address, store, url, json.dumps(s3.writer))
+            process = start(__file__, scheduler.address, store, url, json.dumps(s3.writer))
             while process.poll() is None:
                 if len(noted(place)) > len(before) + more:
                     process.kill()
@@ -658,12 +657,6 @@ def done_files(folder, target):
         return written_at(partial, recorded(partial))
     records = (folder / target / ".refspace").glob("structure_*.json")
     return written_at(folder / target, [path.name.removesuffix(".json") for path in records])
-
-
-def start(*words):
-    """Write masks in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen([sys.executable, __file__, *map(str, words)], env=environment)
 
 
 def ended(process, folder, target, count):

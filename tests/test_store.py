@@ -716,8 +716,9 @@ def test_names_of_folders(tmp_path, monkeypatch, number):
     for spelling in spellings:
         assert_same(refspace.open(spelling), space)
         with pytest.raises(StoreError, match="exists; give another name"):
-            space.to_zarr(spelling)
-    space.to_zarr(target, overwrite=True)
+            space.to_zarr(spelling, resume=False)
+        space.to_zarr(spelling)  # it is there
+    space.to_zarr(target, resume=False, overwrite=True)
     assert names(tmp_path) == [name]
 
 

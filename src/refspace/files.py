@@ -1,10 +1,46 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and locks that keep other writers out."""
 
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+@contextmanager
+def alone(lock: Path, refusal: Callable[[], Exception]) -> Iterator[None]:
+    """Hold a lock file, which the system lets go when the process dies, however it dies.
+
+    Parameters
+    ----------
+    lock
+        Its path; the file is there only while somebody holds it.
+    refusal
+        Makes what is raised where somebody else does.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> lock = Path(tempfile.mkdtemp(), "lock")
+    >>> with alone(lock, RuntimeError):
+    ...     lock.exists()
+    True
+    """
+    held = FileLock(lock, timeout=0, thread_local=False)
+    try:
+        held.acquire()
+    except Timeout:
+        raise refusal() from None
+    try:
+        yield
+    finally:
+        # filelock leaves its file. It goes while it is held: whoever has opened it already will
+        # find that it has no name, and try again.
+        with suppress(OSError):
+            lock.unlink()
+        held.release()
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import xarray as xr
 from refspace.formats.volumes import is_volume_file, read_volume
 from refspace.grid import Grid
 from refspace.remote.objects import copy_object, stamp_of
-from refspace.store import Location
+from refspace.store import Location, reachable
 from refspace.store.images import open_image
 
 # Any of these makes a folder a zarr group or array.
@@ -118,19 +118,22 @@ def _in_place(image: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
 def identity_of(path: str, options: ImageOptions) -> str:
     """What tells an image from others, and from itself once it has changed.
 
-    Of a file its size and the time of its change, or what its server has in their place; of zarr
-    its metadata, in which a store of refspace has the digest of its voxels.
+    Of a file where it is, its size and the time of its change, or what its server has in their
+    place; of zarr the same of its metadata, and what they say.
 
     Raises
     ------
     FileNotFoundError, RemoteError, StoreError
         If there is no such image, or it cannot be reached.
     """
+    place = reachable(path)
     if is_image_file(path):
-        return stamp_of(path, options.storage_options)
+        return f"{place} {stamp_of(path, options.storage_options)}"
     location = Location(path, options.storage_options)
-    found = {key: location.read(key) for key in _MARKERS}
-    parts = [key.encode() + data for key, data in found.items() if data is not None]
-    if not parts:
+    found = {key: data for key in _MARKERS if (data := location.read(key)) is not None}
+    if not found:
         raise FileNotFoundError(f"{path} does not exist, or is no zarr store, NRRD or NIfTI file")
-    return hashlib.sha256(b"\n".join(parts)).hexdigest()
+    # Images of one kind have the same metadata. Of a file within a file there is no time.
+    urls = [] if "::" in path else [f"{place.rstrip('/')}/{key}" for key in found]
+    stamps = [stamp_of(url, options.storage_options).encode() for url in urls]
+    return f"{place} {hashlib.sha256(b'|'.join([*found.values(), *stamps])).hexdigest()}"

@@ -20,7 +20,6 @@ from typing import Any
 
 import xarray as xr
 from dask.tokenize import tokenize
-from filelock import FileLock, Timeout
 
 from refspace.batch.causes import cause_of, raise_if_hopeless
 from refspace.batch.mask_store import Asked, MasksWritten, write_mask_store
@@ -32,6 +31,7 @@ from refspace.errors import (
     RefspaceError,
     StoreError,
 )
+from refspace.files import alone
 from refspace.formats.volumes import read_volume, write_volume
 from refspace.pools import Pool
 from refspace.store import Location, Progress
@@ -152,14 +152,9 @@ def _alone(place: Location) -> Iterator[None]:
     if not folder.parent.is_dir():
         raise FileNotFoundError(f"folder {folder.parent} does not exist; make it, then try again")
     journal.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(journal / "lock", timeout=0, thread_local=False)
-    try:
-        with lock:
-            yield
-    except Timeout:
-        raise LockedError(
-            f"another process writes masks to {folder}; wait until that has ended, or end it"
-        ) from None
+    told = f"another process writes masks to {folder}; wait until that has ended, or end it"
+    with alone(journal / "lock", lambda: LockedError(told)):
+        yield
 
 
 # ----- what is there

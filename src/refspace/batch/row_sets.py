@@ -12,20 +12,24 @@ import json
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from refspace.errors import FormatError, LockedError, StoreError
+from refspace.files import alone
 from refspace.formats.tables import parquet_bytes, parquet_facts, table_ending, text_rows
+from refspace.pools import ThreadPool
 from refspace.store import Location
 from refspace.store.masks import write_whole
 
 _PART = re.compile(r"part-[0-9a-f]{16}\.parquet")
+# Parts of a table on another machine that are read at the same time.
+_READ_TOGETHER = 16
+_OTHER_JOB = "has rows of another job: of another atlas, or other structures, statistics or options"
 _OVERWRITE = "give another name, or replace it with --overwrite (Python: overwrite=True)"
 
 
@@ -47,7 +51,14 @@ class RowSets(ABC):
 
     @abstractmethod
     def begin(self, *, overwrite: bool) -> None:
-        """Find out which rows are there, and mend what a killed run has left."""
+        """Find out which rows are there, and mend what a killed run has left.
+
+        Rows of the same job stay in any case: who runs the same again goes on.
+        """
+
+    @abstractmethod
+    def drop(self, parts: Collection[str]) -> None:
+        """Remove the rows of some parts; of text, those of all others too."""
 
     @abstractmethod
     def append(self, part: str, identity: str, rows: pd.DataFrame) -> None:
@@ -71,7 +82,7 @@ def open_row_sets(
     job
         Digest of what all rows have in common: a table of another job is refused.
     overwrite
-        Whether a table that is there is replaced.
+        Whether a table of another job, or of unknown origin, is replaced.
     storage_options
         What fsspec needs to reach it.
 
@@ -94,21 +105,11 @@ def open_row_sets(
         return
     if not path.parent.is_dir():
         raise FileNotFoundError(f"folder {path.parent} does not exist; make it, then try again")
-    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0, thread_local=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise LockedError(
-            f"another process writes {url}; wait until that has ended, or end it"
-        ) from None
-    try:
+    told = f"another process writes {url}; wait until that has ended, or end it"
+    with alone(path.with_name(f".{path.name}.lock"), lambda: LockedError(told)):
         table = kind(place, job)
         table.begin(overwrite=overwrite)
         yield table
-    finally:
-        # While it is held: whoever has opened it already will find that it has no name.
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
 
 
 # ----- Parquet
@@ -125,22 +126,39 @@ class _Parquet(RowSets):
                 self.refuse("is a file, and the table is to be a folder of files")
             path.unlink()
         keys = self.place.keys() if path is None or path.exists() else set()
-        # Of a killed run: what it was writing.
         strange = sorted(key for key in keys if not _PART.fullmatch(key) and key[:1] != ".")
         if strange:
             raise StoreError(
                 f"{self.place.url} has {strange[0]}, which is none of its files and is left alone; "
                 "give another name"
             )
-        if overwrite:
-            self.place.remove_all("part-*.parquet")
-            return
-        for key in sorted(filter(_PART.fullmatch, keys)):
-            facts = parquet_facts(self.place.read(key) or b"")
-            if facts is not None and facts.get("job") != self.job:
-                self.refuse("has rows of another job")
-            if facts is not None and _part_key(facts["part"]) == key:
+        for unfinished in path.glob(".part-*.partial.parquet") if path is not None else ():
+            unfinished.unlink()
+        pool, found = ThreadPool(_READ_TOGETHER), sorted(filter(_PART.fullmatch, keys))
+        for key, facts in pool.results(self._facts, found, name="part", token=str):
+            if facts and facts["job"] == self.job and _part_key(facts["part"]) == key:
                 self.done[facts["part"]] = facts["identity"]
+            elif overwrite:
+                self._remove(key)
+            elif facts and facts["job"] != self.job:
+                self.refuse(_OTHER_JOB)
+            elif facts:
+                self.refuse(f"has {key}, whose name is that of no image of it")
+
+    def _facts(self, key: str) -> dict[str, Any] | None:
+        return parquet_facts(self.place.read(key) or b"")
+
+    def drop(self, parts: Collection[str]) -> None:
+        """Remove the files of some parts."""
+        for part in parts:
+            self._remove(_part_key(part))
+            del self.done[part]
+
+    def _remove(self, key: str) -> None:
+        if (path := self.place.local_path) is not None:
+            Path(path, key).unlink(missing_ok=True)
+        else:
+            self.place.remove_all(key)
 
     def append(self, part: str, identity: str, rows: pd.DataFrame) -> None:
         """Write the file of a part."""
@@ -163,17 +181,32 @@ class _Text(RowSets):
         """Hold the file against its journal, and cut off what that does not know of."""
         self._path = self.place.local_path or Path(self.place.url)
         self._journal = self._path.with_name(f".{self._path.name}.journal")
-        self._end, self._head = 0, ""
-        if overwrite:
-            self._journal.unlink(missing_ok=True)
-            self._path.unlink(missing_ok=True)
+        try:
+            self._take_up()
+        except StoreError:
+            if not overwrite:
+                raise
+            self._restart()
+
+    def _restart(self) -> None:
+        self._path.unlink(missing_ok=True)
+        self._journal.unlink(missing_ok=True)
+        self._take_up()
+
+    def drop(self, parts: Collection[str]) -> None:
+        """Begin anew: rows in the middle of a file cannot be removed safely."""
+        if parts:
+            self._restart()
+
+    def _take_up(self) -> None:
+        self.done, self._end, self._head = {}, 0, ""
         entries = _entries(self._journal)
         if self._path.exists() and not entries:
             self.refuse("is there, and has no journal that tells what its rows are")
         if not entries:
             _append(self._journal, json.dumps({"job": self.job}) + "\n", 0)
         elif entries[0].get("job") != self.job:
-            self.refuse("has rows of another job")
+            self.refuse(_OTHER_JOB)
         self._recall(entries[1:])
         if self._path.exists():
             os.truncate(self._path, self._end)

@@ -225,7 +225,7 @@ def aggregate_images(
     image_options
         What the images do not say themselves.
     overwrite
-        Whether to replace a table that is there and is something else.
+        Whether to replace a table that is there, but for rows that would be the same.
     storage_options
         What fsspec needs to reach `out`.
     threads
@@ -282,7 +282,12 @@ def aggregate_images(
         target, asked.job(), overwrite=overwrite, storage_options=storage_options
     ) as table:
         failures: dict[str, str] = {}
-        missing = list(_missing(names, asked, table, failures))
+        found = _found(names, asked.images, failures)
+        if overwrite:
+            # Also those of images not asked for. What is out of reach now may be what it was.
+            known = table.done.keys() - failures.keys()
+            table.drop({name for name in known if not _has(table, found.get(name))})
+        missing = [image for image in found.values() if not _has(table, image)]
         kept = done = len(names) - len(missing) - len(failures)
         if progress is not None:
             progress(done, len(names))
@@ -311,6 +316,8 @@ def outcomes_of(
     if pool.is_local:
         # One image after the other, each by all threads: of large ones few blocks are in memory.
         pool = ThreadPool(1)
+        # Errors name them as they were given.
+        images = [replace(image, place=image.path) for image in images]
         asked = replace(asked, scheduler="threads", threads=threads)
     return pool.outcomes(
         functools.partial(rows_of, statistics=asked),
@@ -320,21 +327,24 @@ def outcomes_of(
     )
 
 
-def _missing(
-    names: Sequence[str], asked: Statistics, table: RowSets, failures: dict[str, str]
-) -> Iterator[Image]:
-    """Images whose rows are not in the table as they would be now."""
+def _found(
+    names: Sequence[str], options: ImageOptions, failures: dict[str, str]
+) -> dict[str, Image]:
+    """Images as they are now, by name, in the order of the names."""
     pool = ThreadPool(_ASKED_TOGETHER)
-    identify = functools.partial(identity_of, options=asked.images)
-    found = {}
+    identify = functools.partial(identity_of, options=options)
+    identities = {}
     for outcome in pool.outcomes(identify, names, name="identify", token=str):
         if outcome.error is None:
-            found[outcome.item] = Image.of(outcome.item, str(outcome.result))
+            identities[outcome.item] = str(outcome.result)
         else:
             failures[outcome.item] = cause_of(outcome.error)
-    for name in names:
-        if name in found and table.done.get(name) != found[name].identity:
-            yield found[name]
+    return {name: Image.of(name, identities[name]) for name in names if name in identities}
+
+
+def _has(table: RowSets, image: Image | None) -> bool:
+    """Whether the rows of an image are in a table as they would be now."""
+    return image is not None and table.done.get(image.path) == image.identity
 
 
 def _append(table: RowSets, outcome: Outcome[Image, pd.DataFrame]) -> str | None:

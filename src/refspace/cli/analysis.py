@@ -99,7 +99,9 @@ _COMPARED = {
     "-o",
     help="Table to append to: a .csv or .tsv file, or a .parquet folder, which may be a URL.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a table that is there.")
+@click.option(
+    "--overwrite", is_flag=True, help="Replace a table that is there and is something else."
+)
 @takes_pool
 def aggregate(
     annotation: str,

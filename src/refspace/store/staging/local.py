@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from refspace.errors import LockedError, StoreError
-from refspace.files import replacing
+from refspace.files import alone, replacing
 from refspace.store.staging.job import (
     JOB,
     JOURNAL,
@@ -51,23 +49,18 @@ class LocalPlace(Place):
         if not (parent := self._target.parent).is_dir():
             raise FileNotFoundError(f"folder {parent} does not exist; make it, then try again")
         self._refuse_foreign()
-        lock = FileLock(self._lock, timeout=0, thread_local=False)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise LockedError(in_use(str(self._target), self._held_by())) from None
-        try:
-            # For the message of others alone: it may be missing, or out of date.
-            with suppress(OSError):
-                self._holder.write_bytes(holder())
-            yield
-        finally:
-            # filelock leaves its file. It goes while it is held: whoever has opened it already
-            # will find that it has no name, and try again.
-            for path in (self._holder, self._lock):
+        with alone(self._lock, self._refusal):
+            try:
+                # For the message of others alone: it may be missing, or out of date.
                 with suppress(OSError):
-                    path.unlink()
-            lock.release()
+                    self._holder.write_bytes(holder())
+                yield
+            finally:
+                with suppress(OSError):
+                    self._holder.unlink()
+
+    def _refusal(self) -> LockedError:
+        return LockedError(in_use(str(self._target), self._held_by()))
 
     def _held_by(self) -> bytes | None:
         with suppress(OSError):
