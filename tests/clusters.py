@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import dask
 import psutil
 import pytest
 from distributed import Client, LocalCluster
@@ -24,6 +25,8 @@ SECONDS = 60
 def cluster_of(workers: int) -> Iterator[Client]:
     """Client of worker processes of one thread each; the scheduler is in this process."""
     with (
+        # Killed workers are started again, however busy the machine is.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}),
         # Port 0: other tests have clusters at the same time.
         LocalCluster(workers, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster, set_as_default=False) as client,

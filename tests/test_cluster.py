@@ -243,7 +243,7 @@ def test_clients_that_are_killed(sources, tmp_path, digest):
                 if kills < KILLS and not ended(process, draw.uniform(1, 6)):
                     process.kill()
                     kills += 1
-                assert process.wait(60) in (0, -signal.SIGKILL)
+                assert process.wait(300) in (0, -signal.SIGKILL)
                 place = target if target.exists() else partial
                 # What the journal had is as it was.
                 assert files(place, before) == before

@@ -597,7 +597,7 @@ def test_clients_that_are_killed(store, tmp_path, digest, target):
                 if kills < KILLS // 2 and not ended(process, folder, target, more):
                     process.kill()
                     kills += 1
-                code = process.wait(90)
+                code = process.wait(300)
                 assert code in (0, -signal.SIGKILL)
                 assert {
                     k: v for k, v in done_files(folder, target).items() if k in before

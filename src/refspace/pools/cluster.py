@@ -35,6 +35,8 @@ _WORKER_MEMORY = {
     f"distributed.nanny.pre-spawn-environ.MALLOC_{kind}_THRESHOLD_": 2**25
     for kind in ("MMAP", "TRIM")
 }
+# A worker that died is started again; one that takes long, as on a busy machine, is not given up.
+_PATIENCE = {"distributed.deploy.lost-worker-timeout": "1 hour"}
 # Each has a level of its own, and says with tracebacks what outcomes and errors say shortly.
 _LOGGERS = ("distributed", "distributed.client", "tornado", "tornado.application", "asyncio")
 
@@ -249,7 +251,7 @@ def local_cluster(workers: int) -> "Iterator[Client]":
     }
     with (
         _quiet(),
-        dask.config.set(_WORKER_MEMORY),
+        dask.config.set(_WORKER_MEMORY | _PATIENCE),
         distributed.LocalCluster(**options) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
