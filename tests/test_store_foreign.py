@@ -413,7 +413,11 @@ ROOTS = {
         FormatError,
         r"root: the metadata are of OME-Zarr version '0\.6'; 0\.4 .* and 0\.5 .* are read",
     ),
-    "not complete": (GROUP % '{"refspace": {"format": 1}}', StoreError, "is not complete: .*run the same again"),
+    "not complete": (
+        GROUP % '{"refspace": {"format": 1}}',
+        StoreError,
+        "is not complete: .* the same again",
+    ),
     "complete: 1": (GROUP % '{"refspace": {"complete": 1}}', StoreError, "is not complete"),
     "odd facts": (GROUP % '{"refspace": []}', StoreError, "is not complete"),
     "a later format": (
