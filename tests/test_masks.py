@@ -18,6 +18,7 @@ from pathlib import Path
 import cloudpickle
 import dask
 import ngff_zarr
+import nrrd
 import numpy as np
 import ome_zarr.io
 import ome_zarr.reader
@@ -27,6 +28,7 @@ import tensorstore
 import xarray as xr
 import yaozarrs
 import zarr
+from click.testing import CliRunner
 from clusters import cluster_of, killing_workers, start, started_cluster, worker_pids
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,6 +38,7 @@ from volumes import CountingSource, cases, in_memory_order
 import refspace
 from refspace import ReferenceSpace, runs
 from refspace.batch.mask_store import Asked
+from refspace.cli import main as command
 from refspace.errors import (
     ClusterError,
     FormatError,
@@ -368,6 +371,86 @@ def test_misuse(store, tmp_path, how, error, text):
     with pytest.raises(error, match=text):
         refspace.write_masks(store, tmp_path / "m", **how)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("key", ["zarr.json", "s0/acronym/c/0", "label_index/shards/c/0/0"])
+@pytest.mark.parametrize("damage", ["nonsense", "other"])
+def test_damage_beside_the_masks(store, tmp_path, key, damage):
+    url = tmp_path / "m.zarr"
+    refspace.write_masks(store, url, NAMES)
+    data = (url / key).read_bytes()
+    other = data.replace(b'"midline"', b'"middle"').replace(b"VISp", b"VISl")
+    (url / key).write_bytes(b"nonsense" if damage == "nonsense" else other[:-9] + other[-8:])
+    with pytest.raises(FormatError, match=r"write the masks again|holds no masks"):
+        refspace.open_masks(str(url)).compute()
+    if "acronym" not in key and (damage, key) != ("nonsense", "zarr.json"):
+        with pytest.raises((StoreError, FormatError)):
+            refspace.write_masks(store, url, NAMES)
+
+
+def test_a_shard_that_is_damaged_is_told(store, tmp_path):
+    url = tmp_path / "m.zarr"
+    refspace.write_masks(store, url, NAMES)
+    for path in (url / "s0/mask/c").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(FormatError, match="masks cannot be read"):
+        refspace.open_masks(str(url)).compute()
+
+
+def test_progress_and_places_of_files(store, tmp_path):
+    told = []
+    refspace.write_masks(store, tmp_path / "a", NAMES, progress=lambda *n: told.append(n))
+    assert told[-1] == (4, 4)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StoreError, match=r"is a file; give the name of a folder for the masks"):
+        refspace.write_masks(store, tmp_path / "file", NAMES)
+    with pytest.raises(FileNotFoundError, match="make it, then try again"):
+        refspace.write_masks(store, tmp_path / "no" / "masks", NAMES)
+
+
+def test_files_of_programs_that_write_no_geometry(store, space, tmp_path):
+    for i in space.structure_tree.resolve(NAMES):
+        nrrd.write(str(tmp_path / f"structure_{i}.nrrd"), inside(space, i))
+    before = tree_of(tmp_path)
+    refspace.write_masks(store, tmp_path, NAMES)
+    assert {k: v for k, v in tree_of(tmp_path).items() if ".refspace" not in k} == before
+
+
+# ----- the command
+
+
+def run(*words):
+    return CliRunner().invoke(command, list(map(str, words)))
+
+
+@pytest.mark.parametrize("switches", [[], ["--threads", "1"], ["--workers", "1"]])
+def test_command(store, space, tmp_path, switches):
+    out = tmp_path / "m.zarr"
+    words = ["masks", store, "-s", "VISp,TH", "--hemisphere", "left", "--out", out, *switches]
+    assert run(*words).stdout.startswith(f"wrote {out}: 2 masks, ")
+    assert run(*words).stdout.endswith(" were there\n")
+    mask = refspace.open_masks(str(out)).sel(structure=385)
+    np.testing.assert_array_equal(mask, space.make_structure_mask(385, hemisphere="left"))
+    assert run("verify", out).exit_code == 0
+    other = run(*words[:3], "TH", *words[4:])
+    assert other.exit_code == 1
+    assert "exists; give another name, or replace it with --overwrite" in other.stderr
+    assert run(*words[:3], "TH", *words[4:], "--overwrite").exit_code == 0
+
+
+def test_command_lists_what_fails(store, tmp_path):
+    out = tmp_path / "masks"
+    words = ["masks", store, "-s", "VISp,TH", "--out", out, "--format", "nifti"]
+    assert run(*words).stdout == f"wrote {out}: 2 masks, 2 files\n"
+    (out / "structure_385.nii.gz").write_bytes(b"notes")
+    failed = run(*words)
+    assert failed.exit_code == 1
+    assert failed.stderr.splitlines()[-2:] == [
+        "structure_385.nii.gz: structure_385.nii.gz is there, and is no mask of that structure; "
+        "replace it with --overwrite (Python: overwrite=True)",
+        "Error: 1 of 2 masks failed; what is done is not done again",
+    ]
 
 
 # ----- files

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refspace import runs
-from refspace.errors import AnnotationError
 from refspace.files import replacing
 from refspace.store.location import Location
 from refspace.store.masks.layout import FORMAT, PATH, MaskLayout
@@ -138,15 +137,7 @@ class ShardWriter:
 
 
 def put_block(block: MaskBlock, writer: ShardWriter) -> list[Shard]:
-    """Store the masks of a block: the work of a task.
-
-    Raises
-    ------
-    AnnotationError
-        If the block is larger than it should be.
-    """
-    if any(n > size for n, size in zip(block.shape, writer.chunk_shape, strict=True)):
-        raise AnnotationError(f"block {block.number} has shape {block.shape}")
+    """Store the masks of a block: the work of a task."""
     return writer.put(block)
 
 
