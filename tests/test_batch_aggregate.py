@@ -30,7 +30,14 @@ from refspace.batch import (
 from refspace.batch.images import identity_of, is_image_file
 from refspace.batch.statistics import Image, asked_of_images, outcomes_of, rows_of
 from refspace.cli import main as command
-from refspace.errors import FormatError, JobError, LockedError, SourceError, StoreError
+from refspace.errors import (
+    AnnotationError,
+    FormatError,
+    JobError,
+    LockedError,
+    SourceError,
+    StoreError,
+)
 from refspace.pools import connected
 from refspace.remote import retry
 
@@ -130,11 +137,12 @@ def test_the_verb_says_the_same(space, values, folder, tmp_path, request, ending
         {"direct_only": True},
         {"level": 5},
         {"level": "leaf", "statistics": "mean"},
+        {"structure_set": 167587189},
     ],
 )
 def test_what_is_asked(space, values, folder, tmp_path, how):
     out = tmp_path / "t.parquet"
-    named = {} if "level" in how else {"structures": STRUCTURES}
+    named = {} if how.keys() & {"level", "structure_set"} else {"structures": STRUCTURES}
     aggregate_images(folder / "atlas.zarr", [folder / "a.nrrd"], out, **named, **how)
     table = pd.read_parquet(out)
     wanted = space.aggregate(values, **{"statistics": ("count", "mean"), **named, **how}).compute()
@@ -421,6 +429,18 @@ def test_text_that_was_cut_off(folder, tmp_path):
         aggregate_images(folder / "atlas.zarr", images(folder), out, STRUCTURES)
 
 
+def test_a_journal_without_its_table(folder, tmp_path):
+    """Of a table that was deleted, or of a run that failed before the first rows."""
+    out = tmp_path / "t.csv"
+    with pytest.raises(JobError, match="1 of 1 images failed"):
+        aggregate_images(folder / "atlas.zarr", [tmp_path / "no.nrrd"], out, STRUCTURES)
+    assert not out.exists()
+    assert aggregate_images(folder / "atlas.zarr", images(folder), out, ["TH"]).written == 3
+    out.unlink()
+    assert aggregate_images(folder / "atlas.zarr", images(folder), out, ["TH"]).written == 3
+    assert aggregate_images(folder / "atlas.zarr", images(folder), out, ["TH"]).kept == 3
+
+
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
 def test_two_writers(folder, tmp_path, ending):
     out = tmp_path / f"t{ending}"
@@ -444,6 +464,14 @@ def test_tables_that_cannot_be(folder, tmp_path, monkeypatch, out, error, text):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=text):
         aggregate_images(folder / "atlas.zarr", images(folder), out, STRUCTURES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_statistics_that_are_none(folder, tmp_path):
+    with pytest.raises(AnnotationError, match="there is no statistic 'median'; choose from count"):
+        aggregate_images(
+            folder / "atlas.zarr", images(folder), tmp_path / "t.csv", statistics="median"
+        )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -24,8 +24,9 @@ from clusters import (
 from servers import seaweed
 
 import refspace
+from refspace import conversion
 from refspace.errors import ClusterError
-from refspace.pools import connected
+from refspace.pools import ThreadPool, connected
 from refspace.store import level_grids, open_atlas, verify_store, write
 
 KILLS = 20
@@ -86,6 +87,18 @@ def test_conversion(sources, tmp_path, cluster, digest, kind):
     assert done[-1][0] == done[-1][1] > 200
     assert verify_store(target).faults == ()
     assert [path.name for path in tmp_path.iterdir()] == ["atlas.zarr"]
+
+
+@pytest.mark.parametrize("kind", ["zarr", "stream"])
+def test_what_tasks_do(sources, tmp_path, monkeypatch, digest, kind):
+    """As on a cluster, but in this process."""
+
+    class Elsewhere(ThreadPool):
+        is_local = False
+
+    monkeypatch.setattr(conversion, "pool_of", lambda *_: Elsewhere(2))
+    convert(sources, kind, tmp_path / "atlas.zarr")
+    assert digest_of(tmp_path / "atlas.zarr") == digest
 
 
 def test_a_space(space, tmp_path, cluster, digest):

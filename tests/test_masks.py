@@ -616,6 +616,8 @@ def test_masks_on_s3(store, space, tmp_path, cluster, s3, target):
         np.testing.assert_array_equal(masks.sel(structure=385), inside(space, 385))
         assert verify_store(url, storage_options=s3.reader).faults == ()
     else:
+        # By threads too.
+        assert refspace.write_masks(store, url, [*NAMES, "CP"], **access).written == 1
         data = Location(url, s3.reader).read("structure_385.nrrd")
         (tmp_path / "a.nrrd").write_bytes(data)
         np.testing.assert_array_equal(refspace.read_nrrd(tmp_path / "a.nrrd"), inside(space, 385))

@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -214,6 +215,18 @@ def test_many_threads_record(target):
 
 
 # ----- what is never replaced
+
+
+def test_tickets(target, bucket):
+    for place in (str(target), bucket):
+        with open_staging(place, job=JOB) as staging:
+            ticket = pickle.loads(pickle.dumps(staging.ticket))
+            ticket.check()
+        with pytest.raises(StoreError, match="sees no store in the making at "):
+            ticket.check()
+        other = pytest.raises(StoreError, match="is written by another job now")
+        with open_staging(place, job=OTHER), other:
+            ticket.check()
 
 
 def test_a_missing_folder(target):

@@ -200,7 +200,8 @@ class _Text(RowSets):
 
     def _take_up(self) -> None:
         self.done, self._end, self._head = {}, 0, ""
-        entries = _entries(self._journal)
+        # A journal without its table protects nothing: that was deleted, or never begun.
+        entries = _entries(self._journal) if self._path.exists() else []
         if self._path.exists() and not entries:
             self.refuse("is there, and has no journal that tells what its rows are")
         if not entries:

@@ -16,8 +16,9 @@ from refspace.batch.atlas_reference import AtlasReference
 from refspace.batch.causes import cause_of, raise_if_hopeless
 from refspace.batch.images import ImageOptions, identity_of, opened_image
 from refspace.batch.row_sets import RowSets, open_row_sets
-from refspace.errors import JobError, SourceError
+from refspace.errors import AnnotationError, JobError, SourceError
 from refspace.grid import Grid, Hemisphere
+from refspace.ops.aggregate import STATISTICS as KNOWN
 from refspace.pools import Outcome, Pool, ThreadPool, pool_of
 from refspace.reference_space.tables import statistics_table
 from refspace.store import Progress, reachable
@@ -165,6 +166,11 @@ def asked_of_images(
         raise SourceError("a mapping of structures cannot be sent to other processes; give a list")
     if structures is not None:
         structures = atlas.open().structure_tree.resolve(structures)
+    unknown = [name for name in _as_tuple(statistics) if name not in KNOWN]
+    if unknown:
+        raise AnnotationError(
+            f"there is no statistic {unknown[0]!r}; choose from {', '.join(KNOWN)}"
+        )
     sets = structure_set if structure_set is None else list(_as_tuple(structure_set))
     regions = {"structures": structures, "level": level, "structure_set": sets}
     asked = {name: value for name, value in regions.items() if value is not None}
