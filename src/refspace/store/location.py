@@ -174,7 +174,9 @@ class Location:
         """All objects of the store; it must be one that can be listed."""
         file_system, path = self._resolved()
         root = file_system._strip_protocol(path).rstrip("/")
-        return {found.removeprefix(root).lstrip("/") for found in file_system.find(path)}
+        found = {key.removeprefix(root).lstrip("/") for key in file_system.find(path)}
+        # Some object stores keep a folder that is empty, which is no object.
+        return found - {""}
 
     def zarr_store(
         self, *, read_only: bool = True, known: Mapping[str, bytes | None] | None = None
