@@ -29,7 +29,7 @@ MOST_SECONDS, MOST_TIMES_IDEAL = 1.0, 2.0
 def serve(folder: str, seconds: float) -> None:
     """Serve a folder until the standard input ends; each answer takes its time."""
     sys.path.append(str(TESTS))
-    from serving import Fault, Server
+    from helpers.serving import Fault, Server
 
     with Server(folder, lambda request: Fault(seconds=seconds)) as server:
         print(server.url, flush=True)

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from clusters import cluster_of
 from distributed import Client
+from helpers.clusters import cluster_of
 
 
 @pytest.fixture(scope="session")

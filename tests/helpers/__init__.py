@@ -1,0 +1,1 @@
+"""What tests share: random volumes and trees, servers, clusters, and hosts that are replayed."""

@@ -1,0 +1,201 @@
+"""Dask clusters for tests: in processes that are killed when wanted, and ended for sure."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import dask
+import psutil
+import pytest
+from distributed import Client, LocalCluster
+
+from helpers.servers import free_ports
+
+SECONDS = 60
+
+
+@contextmanager
+def cluster_of(workers: int) -> Iterator[Client]:
+    """Client of worker processes of one thread each; the scheduler is in this process."""
+    with (
+        # Killed workers are started again, however busy the machine is.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}),
+        # Port 0: other tests have clusters at the same time.
+        LocalCluster(workers, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def worker_pids(client: Client) -> list[int]:
+    """Processes that the workers of `cluster_of` are now, once they have come up."""
+    nannies = client.cluster.workers.values()
+    return [nanny.pid for nanny in nannies if nanny.pid and nanny.status.name == "running"]
+
+
+@contextmanager
+def killing_workers(
+    pids: Callable[[], Sequence[int]], *, every: float = 2.0
+) -> Iterator[list[int]]:
+    """Kill a worker every few seconds, until the block ends; the processes killed so far.
+
+    Parameters
+    ----------
+    pids
+        What tells the processes that the workers are now.
+    every
+        Seconds in between.
+    """
+    killed: list[int] = []
+    enough = threading.Event()
+
+    def kill() -> None:
+        while not enough.wait(every):
+            # Never the last one: what starts workers gives up on those that die while they start.
+            if len(alive := sorted(set(pids()).difference(killed))) > 1:
+                killed.append(random.choice(alive))
+                with suppress(ProcessLookupError):
+                    os.kill(killed[-1], signal.SIGKILL)
+
+    thread = threading.Thread(target=kill, name="killer")
+    thread.start()
+    try:
+        yield killed
+    finally:
+        enough.set()
+        thread.join()
+
+
+# ----- processes of their own, as on other machines
+
+
+def start(script: str, *words: object) -> "subprocess.Popen[bytes]":
+    """Run a module of the tests in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.Popen([sys.executable, script, *map(str, words)], env=environment)
+
+
+def ended(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
+    """Whether a process ends within some seconds."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+class Process:
+    """A command that runs until the block ends, with all that it starts.
+
+    Parameters
+    ----------
+    words
+        The command.
+    log
+        File that takes what it says.
+    """
+
+    def __init__(self, words: Sequence[str], log: Path) -> None:
+        self.words, self.log = list(words), log
+
+    def __enter__(self) -> "Process":
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.words,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # a group of its own, which ends together
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        """End all of it at once, as a power cut does."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(SECONDS)
+
+    def is_running(self) -> bool:
+        """Whether the command has not ended."""
+        return self._process.poll() is None
+
+    def worker_pids(self) -> list[int]:
+        """Processes that the workers which it started are now."""
+        with suppress(psutil.NoSuchProcess):
+            children = psutil.Process(self._process.pid).children(recursive=True)
+            return [child.pid for child in children if _is_spawned(child)]
+        return []
+
+
+def _is_spawned(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return any("spawn_main" in word for word in process.cmdline())
+    return False
+
+
+class Scheduler(Process):
+    """A scheduler that listens at ``address``.
+
+    Parameters
+    ----------
+    work
+        Folder for what it says.
+    port
+        Where it listens; anywhere free if not given.
+    """
+
+    def __init__(self, work: Path, port: int | None = None) -> None:
+        self.port = port or free_ports(1)[0]
+        self.address = f"tcp://127.0.0.1:{self.port}"
+        words = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", self.address]
+        super().__init__([*words, "--no-dashboard", "--no-show"], work / "scheduler.log")
+
+    def __enter__(self) -> "Scheduler":
+        super().__enter__()
+        deadline = time.monotonic() + SECONDS
+        while True:
+            with suppress(OSError):
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return self
+            if not self.is_running() or time.monotonic() > deadline:
+                self.kill()
+                pytest.fail(f"the scheduler did not start: {self.log.read_text()[-2000:]}")
+            time.sleep(0.05)
+
+
+class Workers(Process):
+    """Worker processes of one thread each.
+
+    Parameters
+    ----------
+    address
+        That of their scheduler.
+    work
+        Folder for what they say, and for their own files.
+    count
+        How many.
+    """
+
+    def __init__(self, address: str, work: Path, count: int = 2) -> None:
+        words = [sys.executable, "-m", "distributed.cli.dask_worker", address]
+        words += ["--nworkers", str(count), "--nthreads", "1", "--no-dashboard"]
+        words += ["--local-directory", str(work), "--death-timeout", str(SECONDS)]
+        super().__init__(words, work / "workers.log")
+
+
+@contextmanager
+def started_cluster(work: Path, workers: int = 2) -> Iterator[tuple[Scheduler, Workers]]:
+    """A scheduler and its workers, each in processes of their own."""
+    with Scheduler(work) as scheduler, Workers(scheduler.address, work, workers) as started:
+        yield scheduler, started

@@ -1,0 +1,354 @@
+"""Pools: threads and the workers of a cluster do the same, and what is lost costs only itself."""
+
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+from distributed import Client, get_worker
+from helpers.clusters import (
+    Scheduler,
+    Workers,
+    cluster_of,
+    killing_workers,
+    started_cluster,
+    worker_pids,
+)
+
+from refspace.errors import ClusterError, MissingDependencyError
+from refspace.pools import ClusterPool, Pool, ThreadPool, connected, local_cluster, pool_of
+
+SCRIPTS_ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+@pytest.fixture(params=["threads", "cluster"])
+def pool(request: pytest.FixtureRequest) -> Pool:
+    """Pool that does two things at a time."""
+    if request.param == "threads":
+        return ThreadPool(2)
+    return ClusterPool(request.getfixturevalue("cluster"))
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[Client]:
+    """Client of two workers that may be killed."""
+    with cluster_of(2) as client:
+        yield client
+
+
+def square(number: int) -> int:
+    if number < 0:
+        raise ValueError(f"{number} is negative")
+    return number**2
+
+
+def outcomes(pool: Pool, work, items, token=str) -> dict:
+    """Result or error of each item."""
+    found = list(pool.outcomes(work, items, name="work", token=token))
+    return {outcome.item: outcome.error or outcome.result for outcome in found}
+
+
+# ----- what both do
+
+
+def test_outcomes_are_those_of_a_loop(pool: Pool) -> None:
+    assert outcomes(pool, square, range(50)) == {number: number**2 for number in range(50)}
+    assert outcomes(pool, square, []) == {}
+
+
+def test_a_failure_stops_nothing_else(pool: Pool) -> None:
+    found = outcomes(pool, square, [3, -1, 2, -5, 4])
+    assert {item: str(result) for item, result in found.items()} == {
+        3: "9",
+        -1: "-1 is negative",
+        2: "4",
+        -5: "-5 is negative",
+        4: "16",
+    }
+    assert isinstance(found[-1], ValueError)
+
+
+def test_results_stop_at_the_first_failure(pool: Pool) -> None:
+    results = pool.results(square, iter([-1, *range(100)]), name="work", token=str)
+    with pytest.raises(ValueError, match="-1 is negative"):
+        dict(results)
+
+
+def test_a_failure_is_no_failure_of_the_next_run(pool: Pool) -> None:
+    for _ in range(2):
+        assert str(outcomes(pool, square, [-1])[-1]) == "-1 is negative"
+
+
+def test_items_are_taken_when_there_is_room(pool: Pool) -> None:
+    taken = 0
+
+    def items() -> Iterator[int]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield taken
+
+    ended = pool.outcomes(square, items(), name="work", token=str)
+    for done in range(1, 30):
+        next(ended)
+        assert taken < done + 4
+    ended.close()
+
+
+def touch(folder: Path, number: int) -> None:
+    (folder / str(number)).touch()
+    time.sleep(0.2)
+
+
+def test_what_nobody_asks_for_is_given_up(pool: Pool, tmp_path: Path) -> None:
+    ended = pool.outcomes(partial(touch, tmp_path), range(100), name="touch", token=str)
+    next(ended)
+    ended.close()
+    time.sleep(0.5)
+    begun = len(list(tmp_path.iterdir()))
+    assert begun <= 5
+    time.sleep(0.5)
+    assert len(list(tmp_path.iterdir())) == begun
+
+
+# ----- threads
+
+
+def test_as_many_threads_as_cores() -> None:
+    assert ThreadPool().threads == os.cpu_count()
+    assert pool_of(threads=3).threads == 3
+
+
+def interrupted(number: int) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interruption_is_no_failure() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        outcomes(ThreadPool(1), interrupted, range(9))
+
+
+# ----- tasks
+
+
+def own_key(number: int) -> str:
+    return str(get_worker().get_current_task())
+
+
+def test_keys_say_what_is_done(cluster: Client) -> None:
+    found = outcomes(pool_of(client=cluster), own_key, [1, 2], token="a{}b".format)
+    assert found == {1: "work-a1b", 2: "work-a2b"}
+
+
+def test_tasks_are_forgotten(cluster: Client) -> None:
+    outcomes(ClusterPool(cluster), square, [*range(20), -1])
+    deadline = time.monotonic() + 30
+    while tasks := cluster.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)):
+        assert time.monotonic() < deadline, tasks
+        time.sleep(0.05)
+
+
+def process(number: int) -> int:
+    time.sleep(0.05)
+    return os.getpid()
+
+
+def test_all_workers_work(cluster: Client) -> None:
+    found = outcomes(ClusterPool(cluster), process, range(12))
+    assert set(found.values()) == set(worker_pids(cluster))
+
+
+# ----- what is lost
+
+
+def die(folder: Path, number: int) -> int:
+    """Kill the worker; for 1, at the first try."""
+    if number == 0 or (number == 1 and not (folder / "tried").exists()):
+        (folder / "tried").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.02)
+    return number
+
+
+def test_who_kills_its_worker_fails_alone(own_cluster: Client, tmp_path: Path) -> None:
+    found = outcomes(ClusterPool(own_cluster), partial(die, tmp_path), range(12))
+    error = found.pop(0)
+    assert isinstance(error, ClusterError)
+    assert str(error) == "each worker that did it died; give them more memory"
+    assert found == {number: number for number in range(1, 12)}
+
+
+def slow(number: int) -> int:
+    time.sleep(0.1)
+    return number
+
+
+def test_workers_are_killed_again_and_again(own_cluster: Client) -> None:
+    with killing_workers(lambda: worker_pids(own_cluster), every=1) as killed:
+        found = outcomes(ClusterPool(own_cluster), slow, range(60))
+    assert found == {number: number for number in range(60)}
+    assert len(killed) >= 2
+
+
+def test_a_lost_scheduler_is_an_error_at_once(tmp_path: Path) -> None:
+    with started_cluster(tmp_path) as (scheduler, _), connected(scheduler.address) as client:
+        ended = ClusterPool(client).outcomes(slow, itertools.count(), name="slow", token=str)
+        next(ended)
+        scheduler.kill()
+        began = time.monotonic()
+        with pytest.raises(ClusterError, match="the scheduler of the cluster is gone; start anoth"):
+            list(ended)
+        assert time.monotonic() - began < 20
+        with pytest.raises(ClusterError, match="is gone"):
+            outcomes(ClusterPool(client), slow, [1])
+
+
+def test_workers_that_come_later_do_the_work(tmp_path: Path) -> None:
+    with Scheduler(tmp_path) as scheduler, connected(scheduler.address) as client:
+        found: dict = {}
+        thread = threading.Thread(
+            target=lambda: found.update(outcomes(ClusterPool(client), slow, range(9)))
+        )
+        thread.start()
+        with Workers(scheduler.address, tmp_path, 1) as first:
+            while not first.worker_pids():
+                time.sleep(0.1)
+            first.kill()
+        assert thread.is_alive()
+        with Workers(scheduler.address, tmp_path):
+            thread.join(60)
+    assert found == {number: number for number in range(9)}
+
+
+def test_a_closed_client() -> None:
+    with cluster_of(1) as client:
+        pass
+    with pytest.raises(ClusterError, match="the scheduler of the cluster is gone"):
+        outcomes(ClusterPool(client), square, [1])
+
+
+# ----- where there is no scheduler
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("refspace.pools.cluster._CONNECT_SECONDS", 0.5)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("tcp://127.0.0.1:1", ""),
+        ("foo://bar", "unknown address scheme 'foo'"),
+    ],
+)
+def test_no_scheduler(address: str, why: str) -> None:
+    with pytest.raises(ClusterError) as caught, connected(address):
+        pass
+    assert str(caught.value).startswith(f"there is no scheduler at {address}: {why}")
+    assert str(caught.value).endswith(
+        "the address that 'dask scheduler' prints, like tcp://host:8786"
+    )
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_server_of_another_kind() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(ClusterError, match=r"no answer in 0\.5 s"), connected(address):
+            pass
+
+
+def test_the_address_of_a_worker(cluster: Client) -> None:
+    address = next(iter(cluster.scheduler_info()["workers"]))
+    with pytest.raises(ClusterError, match="it is a worker"), connected(address):
+        pass
+
+
+def test_no_distributed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    for context in (connected("tcp://127.0.0.1:8786"), local_cluster(2)):
+        with pytest.raises(MissingDependencyError, match=r"refspace\[cluster\]"), context:
+            pass
+
+
+# ----- a cluster of this machine
+
+
+def test_failures_are_told_once(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with local_cluster(2) as client:
+        assert client.dashboard_link.startswith("http://127.0.0.1:")
+        with local_cluster(1) as other:
+            assert other.dashboard_link != client.dashboard_link
+        found = outcomes(ClusterPool(client), square, range(-2, 3))
+        assert isinstance(outcomes(ClusterPool(client), partial(die, tmp_path), [0])[0], OSError)
+    assert [str(found[number]) for number in (-2, -1)] == ["-2 is negative", "-1 is negative"]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_workers_keep_some_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
+    for name in names:  # clusters of other tests leave theirs in the environment
+        monkeypatch.delenv(name, raising=False)
+    with local_cluster(1) as client:
+        for name in names:
+            assert list(client.run(os.getenv, name).values()) == [str(2**25)]
+
+
+JOB = """
+import sys, time
+{before}
+from refspace.pools import local_cluster, pool_of
+
+def wait(number):
+    time.sleep(0.1)
+
+if __name__ == "__main__":
+    with local_cluster(2) as client:
+        pool, times = pool_of(client=client), range({count})
+        for _ in pool.outcomes(wait, times, name="wait", token=str):
+            print("done", flush=True)
+"""
+
+
+def job(tmp_path: Path, count: int, before: str = "") -> subprocess.Popen:
+    script = tmp_path / "job.py"
+    script.write_text(JOB.format(count=count, before=before))
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=SCRIPTS_ENV,
+        start_new_session=True,
+    )
+
+
+def test_without_bokeh(tmp_path: Path) -> None:
+    output, errors = job(tmp_path, 1, "sys.modules['bokeh'] = None").communicate(timeout=60)
+    assert (output, errors) == ("done\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_no_worker_outlives_its_client(number: signal.Signals, tmp_path: Path) -> None:
+    with job(tmp_path, 1000) as client:
+        assert client.stdout.readline() == "done\n"
+        workers = psutil.Process(client.pid).children(recursive=True)
+        # Ctrl-C reaches every process of the terminal.
+        (os.killpg if number == signal.SIGINT else os.kill)(client.pid, number)
+        _, errors = client.communicate(timeout=30)
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert [worker for worker in alive if worker.status() != psutil.STATUS_ZOMBIE] == []
+    if number == signal.SIGINT:
+        assert errors.count("Traceback") == 1
+        assert errors.endswith("KeyboardInterrupt\n")

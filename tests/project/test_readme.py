@@ -1,0 +1,98 @@
+"""Blocks of the README that are not doctests: they run as they stand there."""
+
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from helpers import allen_replay, brainglobe_replay
+from helpers.serving import Server
+from test_sources_abc import abc_files
+
+import refspace
+from refspace.cli import main
+from refspace.formats.itksnap import write_label_description
+from refspace.volume import labelled
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text("utf-8"), re.M | re.S)
+
+
+def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    # The first two blocks set up an environment: .ci/run runs them.
+    (commands,) = blocks("bash")[2:]
+    for line in commands.splitlines():
+        result = CliRunner().invoke(main, shlex.split(line)[1:])
+        assert result.exit_code == 0, f"{line}\n{result.output}"
+    names = {"slice_coronal.png", "thalamus.png", "coarse.nrrd", "labels.nrrd", "labels.txt"}
+    names |= {"AUDd.nrrd", "again.zarr/zarr.json", "cells_per_area.csv"}
+    names |= {"masks/structure_385.nrrd", "masks/structure_549.nrrd"}
+    folder = tmp_path / "refspace-demo"
+    assert names <= {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def code() -> list[str]:
+    """Blocks of Python that show no results."""
+    return [block for block in blocks("python") if ">>>" not in block]
+
+
+def test_atlases_by_name(code: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REFSPACE_CACHE", str(tmp_path / "cache"))
+    space = refspace.phantom(200)
+    # The hosts, small.
+    folder = brainglobe_replay.write_bucket(tmp_path / "bucket")
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    paths = {path: f"/{path.relative_to(folder)}" for path in found}
+    name = brainglobe_replay.NAME
+    files = {
+        url.replace(name, "allen_mouse_25um"): path.read_bytes() for path, url in paths.items()
+    }
+    files[allen_replay.QUERY.format(1)] = allen_replay.answer(
+        allen_replay.records(space.structure_tree)
+    )
+    annotation = f"{allen_replay.ARCHIVE}/annotation/ccf_2017/annotation_25.nrrd"
+    files[annotation] = allen_replay.nrrd(space.annotation.values, 25)
+    files |= abc_files(space)
+    refspace.write_nifti("atlas.nii.gz", space.annotation)
+    write_label_description(Path("labels.txt"), space.structure_tree.export_label_description())
+    with Server(files) as server:
+        for variable in ("ALLEN_HOST", "BRAINGLOBE", "ABC"):
+            monkeypatch.setenv(f"REFSPACE_{variable}", server.url)
+        monkeypatch.setenv("REFSPACE_ALLEN_ARCHIVE", server.url + allen_replay.ARCHIVE)
+        _, *lines = filter(None, code[0].splitlines())
+        assert len(lines) == 4
+        for line in lines:
+            names: dict[str, Any] = {"refspace": refspace}
+            exec(line, names)
+            counted = names["space"].voxel_counts(hemisphere="left").direct.sel(structure=385)
+            assert counted == space.direct_voxel_counts(hemisphere="left")[385]
+
+
+def test_files_that_are_here(
+    code: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refspace.write_structures("structure_graph_1.json", refspace.phantom(400).structure_tree)
+    grid = refspace.Grid((4, 4, 4), (25, 25, 25))
+    refspace.write_nrrd("annotation_25.nrrd", labelled(np.full(grid.shape, 385, "u4"), grid))
+    names: dict[str, Any] = {"refspace": refspace}
+    exec(code[1], names)
+    assert names["space"].total_voxel_map[315] == 64
+    assert len(code) == 3  # the last one: test_slurm
+
+
+def test_setup_commands_are_the_first_two_blocks() -> None:
+    demo, tests = blocks("bash")[:2]
+    assert demo.rstrip().endswith("refspace demo")
+    assert tests.rstrip().endswith("-m pytest -n auto --cov")
+    assert os.linesep not in demo.strip()

@@ -1,0 +1,573 @@
+"""Structures of points, and points of structures, against plain look-ups of single voxels."""
+
+import itertools
+import math
+from typing import NamedTuple
+
+import cloudpickle
+import dask
+import dask.array as da
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from dask.delayed import delayed
+from helpers.strategies import few
+from helpers.volumes import UNKNOWN, CountingSource, chunked, chunkings, grids, trees
+from hypothesis import given
+from hypothesis import strategies as st
+
+import refspace
+from refspace import ReferenceSpace, StructureTree
+from refspace.errors import GridError, OntologyError, PositionError, StructureNotFoundError
+from refspace.grid import Grid
+from refspace.ops import points as module
+from refspace.volume import labelled
+
+OUTSIDE, MISSING = -1, -2
+
+
+@pytest.fixture(autouse=True)
+def no_threads():
+    # Small arrays: threads cost more than they save.
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+# ----- oracle
+
+
+def label_at(space, voxels, point):
+    """Label of the voxel that holds a point, one axis after the other."""
+    if not all(map(math.isfinite, point)):
+        return MISSING
+    try:
+        index = [space.grid.index(dim, x) for dim, x in zip(space.grid.dims, point, strict=True)]
+    except PositionError:
+        return OUTSIDE
+    return int(voxels[tuple(index)])
+
+
+def nearest(tree, label, chosen):
+    """What is chosen of the nearest structure above a label; 0 if nothing is."""
+    node = tree.nodes([label])[0] if label > 0 else None
+    above = [] if node is None else node["structure_id_path"][::-1]
+    return next((chosen[i] for i in above if i in chosen), 0)
+
+
+def regions_at(space, voxels, points, chosen):
+    labels = [label_at(space, voxels, point) for point in points]
+    return [i if i < 0 else nearest(space.structure_tree, i, chosen) for i in labels]
+
+
+# ----- what is asked
+
+
+class Asked(NamedTuple):
+    """A space on any grid, in memory or in chunks, and points in it and around."""
+
+    space: ReferenceSpace
+    tree: StructureTree
+    voxels: np.ndarray
+    points: np.ndarray
+
+
+def positions(origin, spacing, count):
+    """Positions along an axis: anywhere, on edges, beside them, and no position at all."""
+    edges = st.integers(-1, count + 1).map(lambda i: origin + i * spacing)
+    noise = st.sampled_from([0.0, 1e-12, -1e-12, 1e-3, -1e-3, 0.5])
+    beside = st.tuples(edges, noise).map(lambda pair: pair[0] + pair[1] * spacing)
+    width = count * spacing
+    inner = st.floats(origin - width / 10, origin + width * 1.1, allow_subnormal=False)
+    return st.one_of(beside, inner, st.sampled_from([np.nan, np.inf, -np.inf, 1e300, -1e300]))
+
+
+@st.composite
+def points_in(draw, grid, dtype="f8"):
+    axes = [positions(*axis) for axis in zip(grid.origin, grid.spacing, grid.shape, strict=True)]
+    rows = draw(st.lists(st.tuples(*axes), max_size=20))
+    with np.errstate(over="ignore"):
+        return np.array(rows, "f8").reshape(-1, 3).astype(dtype)
+
+
+@st.composite
+def questions(draw):
+    tree, grid = draw(trees), draw(grids)
+    labels = st.sampled_from([0, *tree.node_ids(), *UNKNOWN])
+    size = math.prod(grid.shape)
+    pattern = draw(st.lists(labels, min_size=1, max_size=12))
+    voxels = np.resize(np.repeat(pattern, draw(st.integers(1, 9))), size).reshape(grid.shape)
+    voxels = voxels.astype("u4")
+    data = chunked(voxels, draw(chunkings(grid.shape))) if draw(st.booleans()) else voxels
+    space = ReferenceSpace(tree, labelled(data, grid))
+    if draw(st.booleans()):
+        space.label_index  # noqa: B018
+    return Asked(space, tree, voxels, draw(points_in(grid, draw(st.sampled_from(["f8", "f4"])))))
+
+
+@few
+@given(questions())
+def test_labels_of_points_are_those_of_their_voxels(asked):
+    found = asked.space.structure_at(asked.points)
+    assert found.dims == ("point",)
+    assert found.dtype == found.compute().dtype == np.int64
+    expected = [label_at(asked.space, asked.voxels, p) for p in asked.points.astype("f8").tolist()]
+    assert found.values.tolist() == expected
+
+
+@few
+@given(questions(), st.data())
+def test_regions_of_points_are_the_nearest_above(asked, data):
+    ids = data.draw(st.lists(st.sampled_from(asked.tree.node_ids()), min_size=1))
+    points = asked.points.astype("f8").tolist()
+    found = asked.space.structure_at(asked.points, ids)
+    expected = regions_at(asked.space, asked.voxels, points, {i: i for i in ids if i})
+    assert found.values.tolist() == expected
+    texts = {i: f"r{i % 3}" for i in ids}
+    numbers = {text: n for n, text in enumerate(dict.fromkeys(texts.values()), 1)}
+    named = asked.space.structure_at(asked.points, texts)
+    chosen = {i: numbers[text] for i, text in texts.items()}
+    assert named.values.tolist() == regions_at(asked.space, asked.voxels, points, chosen)
+    assert named.attrs["regions"] == list(numbers)
+
+
+@few
+@given(questions())
+def test_points_relabel_alike(asked):
+    points = asked.points.astype("f8")
+    found = asked.space.structure_at(points, level=0).values
+    volume = asked.space.relabel(level=0).values
+    assert found.tolist() == [label_at(asked.space, volume, p) for p in points.tolist()]
+
+
+@few
+@given(questions(), st.data())
+def test_kinds_of_points_agree(asked, data):
+    space, dims = asked.space, list(asked.space.grid.dims)
+    expected = space.structure_at(asked.points).values
+    lazy = da.from_array(asked.points, chunks=(max(1, len(asked.points) // 2), 2))
+    assert isinstance(space.structure_at(lazy).data, da.Array)
+    np.testing.assert_array_equal(space.structure_at(lazy), expected)
+    order = data.draw(st.permutations(range(3)))
+    named = xr.DataArray(
+        asked.points[:, order].T, {"axis": [dims[i] for i in order]}, ("axis", "cell")
+    )
+    for array in (named, named.chunk({"cell": 1})):
+        if len(asked.points) != 3:
+            plain = array.sel(axis=dims).drop_vars("axis")
+            np.testing.assert_array_equal(space.structure_at(plain), expected)
+        found = space.structure_at(array)
+        assert found.dims == ("cell",)
+        np.testing.assert_array_equal(found, expected)
+    frame = pd.DataFrame(asked.points[:, order], columns=[dims[i] for i in order])
+    np.testing.assert_array_equal(space.structure_at(frame), expected)
+
+
+@few
+@given(questions())
+def test_counts_are_those_of_a_table(asked):
+    space, tree = asked.space, asked.tree
+    table = space.count_points(asked.points, by_hemisphere=True).compute()
+    both = space.count_points(asked.points).compute()
+    labels = [label_at(space, asked.voxels, p) for p in asked.points.astype("f8").tolist()]
+    sides = label_sides(space, asked.points.astype("f8").tolist())
+    frame = pd.DataFrame({"label": labels, "side": sides}, columns=["label", "side"])
+    counted = frame.groupby(["label", "side"]).size()
+    for region in tree.node_ids():
+        inside = [n["id"] for n in tree.nodes() if region in n["structure_id_path"]]
+        inside = [i for i in inside if i]
+        for side in ("left", "right"):
+            wanted = sum(counted.get((i, side), 0) for i in inside)
+            volume = np.isin(asked.voxels, inside)[sides_of_volume(space) == side].sum()
+            cell = table.sel(structure=region, hemisphere=side)
+            assert int(cell.points) == wanted
+            check_density(float(cell.density), wanted, volume * space.grid.voxel_volume)
+        assert int(both.points.sel(structure=region)) == sum(i in inside for i in labels)
+    known = {*tree.node_ids()} - {0}
+    for counts in (table, both):
+        assert int(counts.outside) == labels.count(OUTSIDE)
+        assert int(counts.missing) == labels.count(MISSING)
+        assert int(counts.unassigned) == sum(i >= 0 and i not in known for i in labels)
+    assert int(table.no_hemisphere) == 0
+
+
+def check_density(found, points, volume):
+    if volume:
+        assert found == pytest.approx(points / volume)
+    else:
+        assert math.isnan(found)
+
+
+def sides_of_volume(space):
+    axis = space.grid.axis("ml")
+    line = np.moveaxis(np.empty(space.grid.shape, "U5"), axis, -1)
+    line[...] = space.annotation.hemisphere.values
+    return np.moveaxis(line, -1, axis)
+
+
+def label_sides(space, points):
+    names = space.annotation.hemisphere.values
+    dims = space.grid.dims
+    sides = []
+    for point in points:
+        try:
+            index = [space.grid.index(d, x) for d, x in zip(dims, point, strict=True)]
+        except (PositionError, ValueError, OverflowError):
+            sides.append("")
+        else:
+            sides.append(str(names[index[dims.index("ml")]]))
+    return sides
+
+
+# ----- laziness
+
+VOXELS = np.random.default_rng(7).integers(0, 9, (13, 12, 8)).astype("u4")
+CHUNKS = ((4, 4, 5), (5, 7), (8,))
+TREE = StructureTree(
+    {"id": i, "structure_id_path": [1] if i == 1 else [1, i], "acronym": f"s{i}"}
+    for i in (1, 2, 3, 5, 7, 70000)
+)
+# In two of the six chunks, outside and nowhere.
+POINTS = np.array([[95, 5, 5], [5, 5, 5], [96, 5, 75], [-1, 5, 5], [np.nan, 5, 5], [35, 45, 5]])
+
+
+def lazy_space(voxels=VOXELS, **given):
+    source = CountingSource(voxels)
+    return source, ReferenceSpace(TREE, source.dask(CHUNKS), 10, **given)
+
+
+def own_sides():
+    values = np.random.default_rng(3).integers(0, 3, VOXELS.shape)
+    return labelled(values, Grid(VOXELS.shape, (10, 10, 10)))
+
+
+def raising(*_args, **_kwargs):
+    raise AssertionError("computed while building")
+
+
+KINDS = {
+    "array": POINTS,
+    "dask array": da.from_array(POINTS, chunks=(4, 3)),
+    "DataArray": xr.DataArray(POINTS, dims=("cell", "axis")),
+    "chunked DataArray": xr.DataArray(POINTS, dims=("cell", "axis")).chunk(cell=2),
+}
+kinds = pytest.mark.parametrize("points", KINDS.values(), ids=KINDS)
+REGIONS = {"labels": {}, "a structure": {"structures": [1]}, "a level": {"level": 1}}
+regions = pytest.mark.parametrize("asked", REGIONS.values(), ids=REGIONS)
+
+
+@kinds
+@regions
+def test_nothing_is_read_while_building(points, asked):
+    source, space = lazy_space()
+    with dask.config.set(scheduler=raising):
+        at = space.structure_at(points, **asked)
+        table = space.count_points(points, **asked)
+        apart = space.count_points(points, by_hemisphere=True, **asked)
+        repr((at, table, apart))
+    assert source.reads == []
+    assert all(isinstance(table[name].data, da.Array) for name in table.data_vars)
+    assert isinstance(at.data, da.Array)
+
+
+@regions
+def test_chunks_without_points_are_never_read_and_others_once(asked):
+    source, space = lazy_space()
+    space.structure_at(POINTS, **asked).compute(scheduler="threads")
+    assert dict(source.chunk_reads(CHUNKS)) == {(0, 0, 0): 1, (2, 0, 0): 1}
+
+
+@pytest.mark.parametrize("own", [None, own_sides()], ids=["midline", "own hemispheres"])
+@pytest.mark.parametrize("by_hemisphere", [False, True])
+def test_counts_read_each_chunk_once(by_hemisphere, own):
+    source, space = lazy_space(hemispheres=own)
+    space.count_points(POINTS, by_hemisphere=by_hemisphere).compute()
+    # All of them for the volumes.
+    assert set(source.chunk_reads(CHUNKS).values()) == {1}
+    assert len(source.chunk_reads(CHUNKS)) == 6
+
+
+def test_counts_with_an_index_read_only_chunks_with_points():
+    source, space = lazy_space()
+    space.label_index  # noqa: B018
+    source.reads.clear()
+    space.count_points(POINTS, by_hemisphere=True).compute()
+    assert dict(source.chunk_reads(CHUNKS)) == {(0, 0, 0): 1, (2, 0, 0): 1}
+
+
+def test_chunks_that_are_known_to_be_of_one_region_are_not_read():
+    voxels = VOXELS.copy()
+    voxels[:4, :5] = 2
+    voxels[8:, :5] = np.where(np.arange(8) % 2, 2, 5)
+    source, space = lazy_space(voxels)
+    space.label_index  # noqa: B018
+    source.reads.clear()
+    assert space.structure_at(POINTS, [1]).values.tolist() == [1, 1, 1, -1, -2, 1]
+    assert source.reads == []
+    assert space.structure_at(POINTS).values.tolist() == [5, 2, 2, -1, -2, 2]
+    assert dict(source.chunk_reads(CHUNKS)) == {(2, 0, 0): 1}
+    source.reads.clear()
+    assert int(space.count_points(POINTS, [70000]).unassigned) == 4
+    assert source.reads == []
+
+
+def test_lazy_points_read_a_chunk_once_for_each_of_their_chunks():
+    source, space = lazy_space()
+    points = da.from_array(POINTS, chunks=(2, 3))
+    found = space.structure_at(points).compute()
+    np.testing.assert_array_equal(found, space.structure_at(POINTS))
+    source.reads.clear()
+    space.structure_at(points).compute()
+    assert dict(source.chunk_reads(CHUNKS)) == {(0, 0, 0): 2, (2, 0, 0): 2}
+
+
+def test_own_hemispheres_tell_points_apart():
+    sides = own_sides()
+    space = ReferenceSpace(TREE, VOXELS, 10, hemispheres=sides)
+    rng = np.random.default_rng(5)
+    points = rng.random((500, 3)) * space.grid.extent
+    index = tuple((points // 10).astype(int).T)
+    labels, flags = VOXELS[index], sides.values[index]
+    table = space.count_points(points, [2, 5], by_hemisphere=True).compute()
+    for (n, label), (m, flag) in itertools.product(enumerate([2, 5]), enumerate([1, 2])):
+        there = (labels == label) & (flags == flag)
+        assert int(table.points[n, m]) == there.sum()
+        volume = ((label == VOXELS) & (sides.values == flag)).sum() * 1e-6
+        assert float(table.density[n, m]) == pytest.approx(there.sum() / volume)
+    assert int(table.no_hemisphere) == (np.isin(labels, [2, 5]) & (flags == 0)).sum()
+    total = table.points.sum() + table.no_hemisphere + table.unassigned
+    assert int(total) == len(points)
+
+
+# ----- kinds
+
+
+def test_tables_keep_their_index():
+    _, space = lazy_space()
+    frame = pd.DataFrame(POINTS[:, ::-1], columns=["ml", "dv", "ap"], index=list("abcdef"))
+    found = space.structure_at(frame, {1: "one", 5: "five"})
+    assert isinstance(found, pd.Series)
+    assert (found.name, found.dtype, found.index.tolist()) == ("structure", "int64", [*"abcdef"])
+    assert found.attrs["flag_meanings"] == "no_structure outside missing"
+    assert found.attrs["flag_values"] == [0, -1, -2]
+    assert found.attrs["regions"] == ["one", "five"]
+    expected = space.structure_at(POINTS, {1: "one", 5: "five"})
+    np.testing.assert_array_equal(found, expected)
+    renamed = frame.set_axis(["z", "y", "x"], axis=1)
+    assert space.structure_at(renamed, columns=("x", "y", "z")).tolist() == (
+        space.structure_at(frame).tolist()
+    )
+    assert space.count_points(renamed, columns=["x", "y", "z"]).identical(
+        space.count_points(POINTS)
+    )
+
+
+@pytest.mark.parametrize("dtype", ["Float64", "float32", "Int64"])
+def test_columns_may_lack_values(dtype):
+    _, space = lazy_space()
+    frame = pd.DataFrame({"ap": [5, None, 95], "dv": [5, 5, 5], "ml": [5, 5, 75]}, dtype=dtype)
+    expected = [int(VOXELS[0, 0, 0]), MISSING, int(VOXELS[9, 0, 7])]
+    assert space.structure_at(frame).tolist() == expected
+
+
+def test_lazy_tables_are_looked_up_by_partition():
+    dd = pytest.importorskip("dask.dataframe")
+    source, space = lazy_space()
+    frame = pd.DataFrame(POINTS[:, ::-1], columns=["ml", "dv", "ap"], index=range(10, 16))
+    lazy = dd.from_pandas(frame, npartitions=3)
+    with dask.config.set(scheduler=raising):
+        found = space.structure_at(lazy, level=1)
+        table = space.count_points(lazy, by_hemisphere=True)
+    assert source.reads == []
+    pd.testing.assert_series_equal(found.compute(), space.structure_at(frame, level=1))
+    assert found.compute().attrs == space.structure_at(frame, level=1).attrs
+    assert found.divisions == lazy.divisions
+    xr.testing.assert_identical(
+        table.compute(), space.count_points(frame, by_hemisphere=True).compute()
+    )
+    with pytest.raises(GridError, match="the table has columns ml, dv, ap, and points are wanted"):
+        space.structure_at(lazy, columns=("x", "y", "z"))
+
+
+def test_other_dims_and_coordinates_of_points_are_kept():
+    _, space = lazy_space()
+    points = xr.DataArray(
+        POINTS.reshape(2, 3, 3)[:, [0, 1]],
+        {"axis": ["ap", "dv", "ml"], "run": ["a", "b"], "color": (("run", "cell"), np.eye(2))},
+        ("run", "cell", "axis"),
+    )
+    for array in (points, points.chunk(run=1), points.transpose("axis", "cell", "run")):
+        found = space.structure_at(array).transpose("run", "cell")
+        assert found.coords.keys() == {"run", "color"}
+        plain = space.structure_at(points.values.reshape(-1, 3)).values
+        np.testing.assert_array_equal(found, plain.reshape(2, 2))
+    alone = space.structure_at(points[0, 1])
+    assert alone.dims == ()
+    assert int(alone) == VOXELS[0, 0, 0]
+
+
+def test_masked_positions_are_missing():
+    _, space = lazy_space()
+    masked = np.ma.masked_array(POINTS[:2], [[True, False, False], [False] * 3])
+    assert space.structure_at(masked).values.tolist() == [MISSING, VOXELS[0, 0, 0]]
+
+
+def test_arrays_of_unknown_length():
+    _, space = lazy_space()
+    points = da.from_array(POINTS, chunks=(2, 3))
+    some = points[points[:, 1] > 0]
+    with pytest.raises(GridError, match=r"how many points there are; call compute_chunk_sizes\(\)"):
+        space.structure_at(some)
+    known = space.structure_at(some.compute_chunk_sizes())
+    np.testing.assert_array_equal(known, space.structure_at(POINTS))
+    one, other = space.count_points(some), space.count_points(POINTS)
+    assert one.compute().identical(other.compute())
+
+
+def test_no_points():
+    _, space = lazy_space()
+    assert space.structure_at(np.empty((0, 3))).shape == (0,)
+    assert space.structure_at(np.empty((0, 3))).values.size == 0
+    table = space.count_points(np.empty((0, 3)), [2]).compute()
+    assert (table.points.item(), table.density.item(), table.outside.item()) == (0, 0, 0)
+    frame = pd.DataFrame({"ap": [], "dv": [], "ml": []}, dtype=float)
+    assert space.structure_at(frame).dtype == np.int64
+    assert space.count_points(np.empty((0, 3)), []).compute().points.shape == (0,)
+
+
+def test_density_of_nothing_is_nan():
+    _, space = lazy_space()
+    table = space.count_points(POINTS, [70000, 2]).compute()
+    assert np.isnan(table.density.values[0])
+    assert table.density.attrs["units"] == "mm-3"
+
+
+def test_regions_that_overlap_each_have_their_points():
+    space = refspace.phantom(resolution=200)
+    points = (np.argwhere(space.annotation.values == 593) + 0.5) * 200
+    table = space.count_points(points, ["Isocortex", "VISp", "TH"]).compute()
+    assert table.points.values.tolist() == [len(points), len(points), 0]
+    assert table.acronym.values.tolist() == ["Isocortex", "VISp", "TH"]
+    by_text = space.count_points(points, {"VIS": "visual", "AUD": "auditory"})
+    assert by_text.points.to_series().to_dict() == {"visual": len(points), "auditory": 0}
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [
+        (np.zeros((3, 2)), r"a ndarray of shape \(3, 2\); give an array of shape \(n, 3\)"),
+        (np.zeros(3), r"of shape \(3,\)"),
+        (da.zeros((2, 2, 3)), r"a Array of shape \(2, 2, 3\)"),
+        (np.zeros((2, 3), "c16"), "points have dtype complex128; give positions in µm"),
+        (np.zeros((2, 3), "?"), "points have dtype bool"),
+        (np.full((2, 3), "a"), "points have dtype <U1"),
+        ("VISp", r"a str of shape \(\)"),
+        ([[1, 2, 3], [4, 5]], r"points are a list, of which no array can be made \("),
+        (delayed(np.zeros((2, 3))), r"of shape \(\)"),
+        (xr.Dataset({"ap": ("cell", [1.0])}), r"points are a Dataset; give its to_pandas\(\)"),
+        (xr.DataArray(np.zeros((2, 4))), r"points have dims {'dim_0': 2, 'dim_1': 4}; give them"),
+        (xr.DataArray(np.zeros((3, 3))), "one of length 3, which has the labels ap, dv, ml"),
+        (xr.DataArray(np.zeros((2, 3)), {"b": [*"xyz"]}, ("a", "b")), "points have dims"),
+        (pd.DataFrame({"ap": [1.0]}), "columns ap, and points are wanted of ap, dv, ml; name"),
+        (pd.DataFrame(np.zeros((1, 3)), columns=["ap", "ap", "dv"]), "each of which is there once"),
+        (pd.DataFrame({"ap": ["a"], "dv": [1.0], "ml": [1.0]}), "points have dtype"),
+    ],
+)
+def test_what_is_no_point(points, message):
+    _, space = lazy_space()
+    for verb in (space.structure_at, space.count_points):
+        with pytest.raises(GridError, match=message):
+            verb(points)
+
+
+def test_a_table_of_another_kind_is_not_taken_by_the_order_of_its_columns():
+    arrow = pytest.importorskip("pyarrow")
+    _, space = lazy_space()
+    frame = pd.DataFrame(POINTS[:, ::-1], columns=["ml", "dv", "ap"])
+    table = arrow.Table.from_pandas(frame)
+    with pytest.raises(GridError, match=r"points are a Table; give its to_pandas\(\)"):
+        space.structure_at(table)
+    np.testing.assert_array_equal(space.structure_at(table.to_pandas()), space.structure_at(POINTS))
+
+
+def test_what_is_no_column_or_region():
+    _, space = lazy_space()
+    frame = pd.DataFrame(POINTS, columns=["x", "y", "z"])
+    with pytest.raises(GridError, match="wanted of x, y; name the three columns of ap, dv, ml"):
+        space.structure_at(frame, columns=("x", "y"))
+    with pytest.raises(GridError, match="columns name those of a table"):
+        space.structure_at(POINTS, columns=("x", "y", "z"))
+    with pytest.raises(OntologyError, match="give one of them"):
+        space.structure_at(POINTS, [1], level=0)
+    with pytest.raises(StructureNotFoundError, match="no structure has"):
+        space.count_points(POINTS, ["VISp"])
+
+
+# ----- the graph
+
+
+def test_names_hold_what_goes_into_them():
+    _, space = lazy_space(VOXELS)
+    again = ReferenceSpace(TREE, space.annotation)
+    lazy = KINDS["dask array"]
+    for points in (POINTS, lazy):
+        names = [
+            s.structure_at(p, **asked).data.name
+            for s, p, asked in [
+                (space, points, {}),
+                (space, points[::-1], {}),
+                (space, points, {"level": 1}),
+                (space, points, {"structures": {1: 7}}),
+                (space, points, {"structures": {1: 8}}),
+                (ReferenceSpace(TREE, VOXELS + 1, 10), points, {}),
+                (ReferenceSpace(TREE, space.annotation.data, 20), points, {}),
+            ]
+        ]
+        assert len({*names}) == len(names)
+        assert again.structure_at(points).data.name == names[0]
+    one, other = (space.count_points(POINTS, by_hemisphere=b) for b in (True, False))
+    assert one.outside.data.name != other.outside.data.name
+
+
+def test_tasks_are_small_and_leave_the_process():
+    space = refspace.phantom(resolution=200)
+    points = np.random.default_rng(0).random((1000, 3)) * space.grid.extent
+    found = space.structure_at(points, level=5)
+    own = {key for key in found.data.dask if str(key).startswith(("points-", "('points-"))}
+    assert max(len(cloudpickle.dumps(found.data.dask[key])) for key in own) < 30_000
+    table = space.count_points(da.from_array(points, chunks=500), level=5)
+    with dask.config.set(scheduler="processes", num_workers=1):
+        there = dask.compute(found, table)
+    with dask.config.set(scheduler="synchronous"):
+        here = dask.compute(found, table)
+    for one, other in zip(there, here, strict=True):
+        assert one.identical(other)
+
+
+def test_points_are_placed_a_piece_at_a_time(monkeypatch):
+    _, space = lazy_space()
+    points = np.random.default_rng(1).random((100, 3)) * space.grid.extent
+    whole = space.structure_at(points).values
+    monkeypatch.setattr(module, "_PIECE", 7)
+    np.testing.assert_array_equal(space.structure_at(points), whole)
+    np.testing.assert_array_equal(whole, VOXELS[tuple((points // 10).astype(int).T)])
+
+
+# ----- the real atlas
+
+
+@pytest.mark.ccf
+def test_points_in_the_ccf(ccf_data, ccf_store):
+    tree = refspace.read_structures(ccf_data / "structures_1.json")
+    plain = ReferenceSpace(tree, ccf_data / "annotation_25.nrrd")
+    voxels = plain.annotation.values
+    points = np.random.default_rng(0).random((100_000, 3)) * plain.grid.extent
+    labels = voxels[tuple((points // 25).astype(int).T)].astype("i8")
+    with dask.config.set(scheduler="threads"):
+        for space in (plain, refspace.open(ccf_store)):
+            np.testing.assert_array_equal(space.structure_at(points), labels)
+            counts = space.count_points(points, ["Isocortex", "VISp"]).compute()
+            for region, count in zip((315, 385), counts.points.values, strict=True):
+                assert count == np.isin(labels, tree.descendant_ids([region])[0]).sum()
+            volumes = space.voxel_counts().volume.sel(structure=[315, 385])
+            np.testing.assert_allclose(counts.density, counts.points / volumes)

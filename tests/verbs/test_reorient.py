@@ -1,0 +1,265 @@
+"""Turned axes: the same voxels in the same places, and all that is known of them."""
+
+import itertools
+import math
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+from helpers.strategies import families
+from helpers.volumes import IDS, UNKNOWN, chunkings, grids, volumes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nibabel.orientations import apply_orientation, axcodes2ornt, ornt_transform
+from test_store_verbs import memory_url
+
+import refspace
+from refspace import ReferenceSpace
+from refspace.errors import GridError, StoreError
+from refspace.grid import Grid
+from refspace.label_index import LabelIndex, cell_rows
+from refspace.store import verify_store
+from refspace.store.stored_array import StoredArray
+from refspace.volume import grid_of, labelled, reorient
+
+ORIENTATIONS = [
+    "".join(letters)
+    for axes in itertools.permutations(["AP", "SI", "LR"])
+    for letters in itertools.product(*axes)
+]
+OPPOSITE = dict(zip("ASLPIR", "PIRASL", strict=True))
+VISP = 385
+
+
+def turned(voxels, old, new):
+    """Transposed and flipped by NumPy: an axis is flipped where its letter has changed."""
+    letters = [letter if letter in old else OPPOSITE[letter] for letter in new]
+    result = voxels.transpose([old.index(letter) for letter in letters])
+    flips = [axis for axis in range(3) if letters[axis] != new[axis]]
+    return np.flip(result, flips)
+
+
+def test_there_are_48_orientations():
+    assert len({*ORIENTATIONS}) == 48
+
+
+# ----- volumes
+
+
+@pytest.mark.parametrize("new", ORIENTATIONS)
+@pytest.mark.parametrize("old", ["PIR", "RAS", "SLA"])
+def test_volumes_are_turned_as_numpy_and_nibabel_turn_them(old, new):
+    voxels = np.arange(24, dtype="u4").reshape(2, 3, 4)
+    grid = Grid(voxels.shape, (10, 25, 33.3), (100, -57.5, 0), old)
+    result = reorient(labelled(voxels, grid), new)
+    np.testing.assert_array_equal(result, turned(voxels, old, new))
+    transform = ornt_transform(axcodes2ornt(tuple(old)), axcodes2ornt(tuple(new)))
+    np.testing.assert_array_equal(result, apply_orientation(voxels, transform))
+    assert result.dims == grid.reorient(new).dims
+    assert grid_of(result) == grid.reorient(new)
+
+
+@given(grids, st.sampled_from(ORIENTATIONS))
+def test_there_and_back_is_the_same_to_the_last_digit(grid, orientation):
+    volume = labelled(np.arange(math.prod(grid.shape), dtype="u4").reshape(grid.shape), grid)
+    there = reorient(volume, orientation)
+    xr.testing.assert_identical(reorient(there, grid.orientation), volume)
+    for dim in grid.dims:
+        centres = grid.reorient(orientation).coordinates(dim)
+        np.testing.assert_allclose(there[dim], centres, rtol=0, atol=1e-6)
+        assert there[dim].attrs["direction"] == grid.reorient(orientation).direction(dim)
+
+
+def test_every_voxel_keeps_its_value_and_its_place():
+    space = refspace.phantom(resolution=200)
+    there = space.reorient("LAS").annotation
+    here = space.annotation
+    for index in [(10, 20, 30), (0, 0, 0), (65, 39, 56)]:
+        voxel = here[index]
+        place = {"ap": -voxel.ap, "dv": -voxel.dv, "ml": -voxel.ml}
+        assert there.sel(place).values == voxel.values
+        assert there.sel(place).hemisphere == voxel.hemisphere
+
+
+def test_turning_computes_nothing():
+    space = refspace.phantom(resolution=200)
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("computed")
+
+    with dask.config.set(scheduler=refuse):
+        mask = space.reorient("LSA").make_structure_mask("VISp", hemisphere="left")
+    chunks = space.annotation.chunks
+    assert mask.chunks == (chunks[2][::-1], chunks[1][::-1], chunks[0][::-1])
+
+
+def test_arrays_of_xarray_without_dask_stay_where_they_are(tmp_path):
+    refspace.phantom(resolution=400).to_zarr(tmp_path / "a.zarr")
+    lazy = xr.open_zarr(tmp_path / "a.zarr", group="s0", chunks=None).annotation
+    there = reorient(lazy, "RAS")
+    assert not there.variable._in_memory
+    np.testing.assert_array_equal(there, turned(lazy.values, "PIR", "RAS"))
+
+
+@pytest.mark.parametrize("wrong", ["", "PI", "PIRR", "PPR", "xyz", None, 3])
+def test_what_is_no_orientation(wrong):
+    with pytest.raises(GridError, match="is not a code of three letters"):
+        refspace.phantom(resolution=400).reorient(wrong)
+
+
+def test_volumes_without_coordinates_cannot_be_turned():
+    with pytest.raises(GridError, match="no coordinates; give a resolution"):
+        reorient(xr.DataArray(np.zeros((1, 1, 1)), dims=("ap", "dv", "ml")), "RAS")
+
+
+# ----- what is known of the blocks
+
+
+@st.composite
+def cut_volumes(draw):
+    voxels = draw(volumes())
+    return voxels, draw(chunkings(voxels.shape))
+
+
+def index_of(voxels, chunks):
+    return LabelIndex.from_rows(voxels.shape, chunks, [cell_rows(voxels, (0, 0, 0), chunks)])
+
+
+@given(cut_volumes(), st.sampled_from(ORIENTATIONS))
+def test_an_index_is_turned_as_its_volume(case, orientation):
+    voxels, chunks = case
+    index, turn = index_of(voxels, chunks), Grid(voxels.shape, (1, 1, 1)).turn(orientation)
+    assert index.reorient(turn) == index_of(turned(voxels, "PIR", orientation), turn.chunks(chunks))
+    assert index.reorient(turn).block_labels == index.block_labels.reorient(turn)
+
+
+@given(cut_volumes(), st.data())
+def test_an_index_is_cropped_as_its_volume(case, data):
+    voxels, chunks = case
+    ends = [np.cumsum((0, *sizes)).tolist() for sizes in chunks]
+    pairs = [data.draw(st.sampled_from([*itertools.combinations(axis, 2)])) for axis in ends]
+    start, stop = zip(*pairs, strict=True)
+    kept = [
+        tuple(np.diff([e for e in axis if a <= e <= b]).tolist())
+        for axis, (a, b) in zip(ends, pairs, strict=True)
+    ]
+    part = voxels[tuple(slice(a, b) for a, b in pairs)]
+    assert index_of(voxels, chunks).crop(start, stop) == index_of(part, tuple(kept))
+
+
+@pytest.mark.parametrize(("start", "stop"), [(1, 4), (2, 2), (4, 2), (0, 5), (-2, 2)])
+def test_an_index_is_cut_between_its_chunks_alone(start, stop):
+    index = index_of(np.zeros((1, 1, 4), "u4"), ((1,), (1,), (2, 2)))
+    with pytest.raises(GridError, match="is no union of whole chunks"):
+        index.crop((0, 0, start), (1, 1, stop))
+
+
+# ----- spaces
+
+
+@st.composite
+def situations(draw):
+    tree = draw(families(6, st.sampled_from(IDS))).tree()
+    voxels = draw(volumes((*tree.node_ids(), *UNKNOWN)))
+    spacing = draw(st.tuples(*[st.sampled_from([10.0, 33.3, 39.0625, 1 / 3])] * 3))
+    grid = Grid(voxels.shape, spacing, (0, -57.5, 1e4), draw(st.sampled_from(ORIENTATIONS)))
+    beside = np.random.default_rng(7).integers(0, 4, grid.shape)
+    own = labelled(beside, grid) if draw(st.booleans()) else None
+    template = labelled(beside.astype("f4"), grid)
+    space = ReferenceSpace(tree, labelled(voxels, grid), template=template, hemispheres=own)
+    return space, draw(st.sampled_from(ORIENTATIONS)), draw(st.sampled_from(tree.node_ids()))
+
+
+@given(situations(), st.booleans())
+@settings(max_examples=60)
+def test_answers_of_a_turned_space_are_turned_answers(situation, is_stored):
+    plain, new, structure = situation
+    old, sizes = plain.grid.orientation, [max(1, n // 2) for n in plain.grid.shape]
+    with dask.config.set(scheduler="sync"), memory_url() as url:
+        space = plain
+        if is_stored:
+            plain.to_zarr(url, chunks=sizes)
+            space = refspace.open(url)
+        there = space.reorient(new)
+        assert there.grid.orientation == new
+        for name in ("annotation", "template", "hemispheres"):
+            found, expected = getattr(there, name), getattr(plain, name)
+            np.testing.assert_array_equal(found, turned(expected.values, old, new))
+        for hemisphere in (None, "left", "right"):
+            mask = plain.make_structure_mask(structure, hemisphere=hemisphere).values
+            found = there.make_structure_mask(structure, hemisphere=hemisphere)
+            np.testing.assert_array_equal(found, turned(mask, old, new))
+            counts = plain.total_voxel_counts(hemisphere=hemisphere)
+            assert there.total_voxel_counts(hemisphere=hemisphere) == counts
+            assert there.plan(structure, hemisphere=hemisphere).nbytes == (
+                space.plan(structure, hemisphere=hemisphere).nbytes
+            )
+            if counts[structure]:
+                check_centroids(plain, there, structure, hemisphere)
+        back = there.reorient(old)
+        xr.testing.assert_identical(back.annotation.compute(), plain.annotation.compute())
+        assert (back.grid, back.midline) == (plain.grid, plain.midline)
+
+
+def check_centroids(plain, there, structure, hemisphere):
+    """Equal up to sign, which changes where the direction does."""
+    before = plain.centroid(structure, hemisphere=hemisphere)
+    for dim, position in there.centroid(structure, hemisphere=hemisphere).items():
+        same = there.grid.direction(dim) == plain.grid.direction(dim)
+        assert position == pytest.approx(before[dim] if same else -before[dim], abs=1e-5)
+
+
+def test_what_is_known_of_a_part_is_turned_too(phantom_store):
+    part = refspace.open(phantom_store).crop("VISp", pad=3000)
+    there = part.reorient("LPS")
+    plan, before = there.plan("VISp"), part.plan("VISp")
+    assert (plan.nbytes, plan.stored_bytes) == (before.nbytes, before.stored_bytes)
+    assert len(plan.blocks) < plan.block_count
+
+
+def test_a_turned_store_is_asked_without_reading(phantom_store, monkeypatch):
+    space = refspace.open(phantom_store)
+    expected = space.total_voxel_map, space.bounds("VISp").positions, space.centroid("VISp")
+
+    def refuse(self, key, data):
+        assert self.ndim < 3, f"{key} was read"
+        return decoded(self, key, data)
+
+    decoded = StoredArray.decoded
+    monkeypatch.setattr(StoredArray, "decoded", refuse)
+    there = refspace.open(phantom_store).reorient("RAS")
+    assert there.total_voxel_map == expected[0]
+    low, high = expected[1]["ap"]
+    assert there.bounds("VISp").positions["ap"] == (-high, -low)
+    assert there.centroid("VISp")["dv"] == pytest.approx(-expected[2]["dv"])
+    assert there.plan("VISp").stored_bytes == space.plan("VISp").stored_bytes
+
+
+def test_a_turned_space_is_stored_as_any_other(tmp_path):
+    there = refspace.phantom(resolution=200).reorient("LPS")
+    there.to_zarr(tmp_path / "a.zarr", chunks=32)
+    stored = refspace.open(tmp_path / "a.zarr")
+    assert (stored.grid, stored.midline) == (there.grid, there.midline)
+    assert verify_store(tmp_path / "a.zarr").faults == ()
+    np.testing.assert_array_equal(stored.annotation, there.annotation)
+    assert stored.total_voxel_counts(hemisphere="left") == (
+        there.total_voxel_counts(hemisphere="left")
+    )
+
+
+def test_a_turned_store_is_not_written_over_while_it_is_read():
+    with memory_url() as url:
+        refspace.phantom(resolution=400).to_zarr(url)
+        with pytest.raises(StoreError, match="written over while it is read"):
+            refspace.open(url).reorient("RAS").to_zarr(url, overwrite=True)
+
+
+@pytest.mark.ccf
+def test_the_real_annotation_turned(ccf_store):
+    space = refspace.open(ccf_store)
+    there = space.reorient("RAS")
+    assert there.annotation.shape == (456, 528, 320)
+    assert there.total_voxel_map[VISP] == 452_664
+    mask = there.make_structure_mask("VISp", hemisphere="left")
+    assert int(mask.sum()) == space.total_voxel_counts(hemisphere="left")[VISP]
