@@ -15,7 +15,7 @@ from typing import Any
 import dask
 import dask_jobqueue  # noqa: F401  # its defaults, before any is changed
 import pytest
-from test_readme import blocks
+from helpers.readme import blocks
 
 import refspace
 

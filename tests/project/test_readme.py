@@ -1,7 +1,6 @@
 """Blocks of the README that are not doctests: they run as they stand there."""
 
 import os
-import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -10,19 +9,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from helpers import allen_replay, brainglobe_replay
+from helpers.abc_replay import abc_files
+from helpers.readme import blocks
 from helpers.serving import Server
-from test_sources_abc import abc_files
 
 import refspace
 from refspace.cli import main
 from refspace.formats.itksnap import write_label_description
 from refspace.volume import labelled
-
-README = Path(__file__).parents[2] / "README.md"
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text("utf-8"), re.M | re.S)
 
 
 def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,9 @@ import fsspec
 import numpy as np
 import pytest
 import xarray as xr
+from helpers.foreign_stores import VOXELS, nested, opened, write
 from helpers.servers import Proxy, nginx, seaweed
 from helpers.serving import HTML, RESET, Fault, Server
-from test_store_foreign import VOXELS, nested, opened, write
 
 import refspace
 from refspace.errors import FormatError, MissingDependencyError, RemoteError, StoreError

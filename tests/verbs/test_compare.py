@@ -6,11 +6,11 @@ import dask
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.places import CUT, GRID, TREE, VOXELS, in_dask, measured, stored, unindexed
 from helpers.strategies import few
 from helpers.volumes import CountingSource, chunked, chunkings, subtree, trees, volumes
 from hypothesis import given
 from hypothesis import strategies as st
-from test_store_verbs import CUT, GRID, TREE, VOXELS, in_dask, measured, stored, unindexed
 
 import refspace
 from refspace import Grid, ReferenceSpace, StructureTree

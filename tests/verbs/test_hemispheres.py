@@ -14,11 +14,11 @@ import pytest
 import xarray as xr
 import zarr
 from click.testing import CliRunner
+from helpers.places import memory_url
 from helpers.strategies import families
 from helpers.volumes import IDS, UNKNOWN, box_of, chunked, chunkings, subtree, volumes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_store_verbs import memory_url
 
 import refspace
 from refspace import ReferenceSpace, StructureTree

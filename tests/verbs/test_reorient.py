@@ -7,12 +7,12 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
+from helpers.places import memory_url
 from helpers.strategies import families
 from helpers.volumes import IDS, UNKNOWN, chunkings, grids, volumes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nibabel.orientations import apply_orientation, axcodes2ornt, ornt_transform
-from test_store_verbs import memory_url
 
 import refspace
 from refspace import ReferenceSpace

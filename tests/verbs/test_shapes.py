@@ -10,11 +10,7 @@ import networkx as nx
 import numpy as np
 import pytest
 import scipy.ndimage
-from helpers.strategies import few
-from helpers.volumes import CountingSource, box_of, cases, chunked, chunkings, subtree, volumes
-from hypothesis import given
-from hypothesis import strategies as st
-from test_store_verbs import (
+from helpers.places import (
     CUT,
     GRID,
     TREE,
@@ -26,6 +22,10 @@ from test_store_verbs import (
     stored,
     unindexed,
 )
+from helpers.strategies import few
+from helpers.volumes import CountingSource, box_of, cases, chunked, chunkings, subtree, volumes
+from hypothesis import given
+from hypothesis import strategies as st
 
 import refspace
 from refspace import ReferenceSpace, StructureTree

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.ndimage
+from helpers.places import CUT, GRID, TREE, VOXELS, in_dask, measured, sharded, stored, unindexed
 from helpers.strategies import few
 from helpers.volumes import CountingSource, cases, chunked, chunkings, volumes
 from hypothesis import given
 from hypothesis import strategies as st
-from test_store_verbs import CUT, GRID, TREE, VOXELS, in_dask, measured, sharded, stored, unindexed
 
 import refspace
 from refspace import Grid, ReferenceSpace, StructureTree
