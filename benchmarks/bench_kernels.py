@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import refspace
-from refspace import runs
+from refspace import kernels
 
 ISOCORTEX = 315
 
@@ -47,15 +47,15 @@ def compared(space: refspace.ReferenceSpace) -> dict[str, tuple[Kernel, Kernel]]
     return {
         "counts, np.unique": (
             lambda: np.unique(block, return_counts=True),
-            lambda: runs.count_labels(block),
+            lambda: kernels.count_labels(block),
         ),
         "mask of Isocortex, np.isin": (
             lambda: [np.isin(block, inside)],
-            lambda: [runs.relabel(block, inside, ones, zero)],
+            lambda: [kernels.relabel(block, inside, ones, zero)],
         ),
         "renumbering, loop over a dict": (
             loop,
-            lambda: [runs.relabel(block, ids, numbers, np.array(0, np.uint16))],
+            lambda: [kernels.relabel(block, ids, numbers, np.array(0, np.uint16))],
         ),
     }
 

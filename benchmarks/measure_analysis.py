@@ -137,9 +137,9 @@ def nilearn(work: Path) -> Timed:
     dense = np.unique(labels, return_inverse=True)[1]
     affine = np.diag([0.025, 0.025, 0.025, 1])
     image_of: Any = Nifti1Image
-    of_labels = image_of(dense.reshape(labels.shape).astype("i2"), affine)
+    relabelled = image_of(dense.reshape(labels.shape).astype("i2"), affine)
     of_values = image_of(image[..., np.newaxis], affine)
-    masker = NiftiLabelsMasker(of_labels, standardize=None, resampling_target=None)
+    masker = NiftiLabelsMasker(relabelled, standardize=None, resampling_target=None)
     return lambda: masker.fit_transform(of_values)
 
 

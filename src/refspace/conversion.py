@@ -20,10 +20,10 @@ from refspace.formats.structures import read_structures
 from refspace.formats.volumes import is_volume_file, stream_volume
 from refspace.formats.voxel_files import VoxelStream
 from refspace.grid import Grid
+from refspace.kernels import count_labels, relabel
 from refspace.pools import pool_of
 from refspace.reference_space import ReferenceSpace
 from refspace.reference_space import open as open_space
-from refspace.runs import count_labels, relabel
 from refspace.store import (
     Atlas,
     Feed,

@@ -36,7 +36,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import refspace
-from refspace import ReferenceSpace, runs
+from refspace import ReferenceSpace, kernels
 from refspace.batch.mask_store import Asked
 from refspace.cli import main as command
 from refspace.errors import (
@@ -116,7 +116,7 @@ def test_kernel(data):
     ids = np.array(sorted(data.draw(st.sets(st.integers(0, 6)))), "u4")
     members = data.draw(st.lists(st.sets(st.sampled_from([*ids.tolist(), 99])), max_size=4))
     table = np.array([[i in group for group in members] for i in ids.tolist()], bool)
-    found = list(runs.masks(block, ids, table.reshape(len(ids), len(members))))
+    found = list(kernels.masks(block, ids, table.reshape(len(ids), len(members))))
     assert len(found) == len(members)
     for mask, group in zip(found, members, strict=True):
         np.testing.assert_array_equal(mask, np.isin(block, sorted(group - {99})))

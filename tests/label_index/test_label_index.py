@@ -8,7 +8,7 @@ from helpers.volumes import IDS, MEMORY_ORDERS, UNKNOWN, chunkings, in_memory_or
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refspace import runs
+from refspace import kernels
 from refspace.errors import AnnotationError, GridError
 from refspace.label_index import (
     FIELDS,
@@ -92,7 +92,7 @@ def test_each_chunk_is_measured_where_it_is(case):
 def test_chunks_together_measure_the_whole(case):
     voxels, chunks = case
     index = index_of(voxels, chunks)
-    labels, counts, start, stop, sums = runs.measure(voxels)
+    labels, counts, start, stop, sums = kernels.measure(voxels)
     assert index.counts() == dict(zip(labels.tolist(), counts.tolist(), strict=True))
     for n, label in enumerate(labels.tolist()):
         assert index.extent([label]) == (tuple(start[n].tolist()), tuple(stop[n].tolist()))

@@ -20,8 +20,8 @@ import refspace
 from refspace import ReferenceSpace, StructureTree
 from refspace.errors import AnnotationError, GridError, OntologyError, StructureNotFoundError
 from refspace.grid import Grid
+from refspace.kernels import RELATIVE_ERROR
 from refspace.ops import align
-from refspace.runs import RELATIVE_ERROR
 from refspace.volume import labelled, reorient
 
 ALL = ["count", "sum", "mean", "std", "var", "min", "max"]

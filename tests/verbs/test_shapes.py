@@ -30,10 +30,10 @@ from hypothesis import strategies as st
 import refspace
 from refspace import ReferenceSpace, StructureTree
 from refspace.errors import AnnotationError, GridError, MissingDependencyError, OntologyError
+from refspace.kernels import count_faces
 from refspace.ops.borders import over_borders
 from refspace.ops.contacts import contacts
 from refspace.ops.distance import signed_distance
-from refspace.runs import count_faces
 from refspace.volume import labelled
 
 CHUNKS = ((4, 4, 3), (5, 4), (8,))

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 import refspace
 from refspace import Grid, ReferenceSpace, StructureTree
 from refspace.errors import MissingDependencyError, OntologyError
+from refspace.kernels import components as components_of_block
 from refspace.ops.components import components
-from refspace.runs import components as components_of_block
 from refspace.volume import labelled
 
 CHUNKS = ((6, 5), (5, 4), (4, 4))

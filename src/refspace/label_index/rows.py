@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from refspace import runs
+from refspace import kernels
 from refspace.grid import Grid
 
 FIELDS = (
@@ -20,7 +20,7 @@ START, STOP, SUM = slice(3, 6), slice(6, 9), slice(9, 12)
 Chunks = tuple[tuple[int, ...], ...]
 
 
-def chunk_rows(block: runs.Labels, number: int, offset: Sequence[int]) -> NDArray[np.int64]:
+def chunk_rows(block: kernels.Labels, number: int, offset: Sequence[int]) -> NDArray[np.int64]:
     """Rows of one chunk in the table of a `LabelIndex`.
 
     Parameters
@@ -43,7 +43,7 @@ def chunk_rows(block: runs.Labels, number: int, offset: Sequence[int]) -> NDArra
     array([[  4,   7,   2,   0,   0, 100,   1,   1, 102,   0,   0, 201],
            [  4,   9,   1,   0,   0, 102,   1,   1, 103,   0,   0, 102]])
     """
-    labels, counts, start, stop, sums = runs.measure(block)
+    labels, counts, start, stop, sums = kernels.measure(block)
     shift = np.asarray(offset, np.int64)
     rows = np.empty((len(FIELDS), labels.size), np.int64)
     rows[CHUNK], rows[LABEL], rows[COUNT] = number, labels, counts
@@ -53,7 +53,7 @@ def chunk_rows(block: runs.Labels, number: int, offset: Sequence[int]) -> NDArra
 
 
 def cell_rows(
-    block: runs.Labels, corner: Sequence[int], cells: Sequence[Sequence[int]]
+    block: kernels.Labels, corner: Sequence[int], cells: Sequence[Sequence[int]]
 ) -> NDArray[np.int64]:
     """Rows of the chunks of an index that make up a block of an array.
 

@@ -13,24 +13,24 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
-from refspace import runs
+from refspace import kernels
+from refspace.kernels import Moments
+from refspace.kernels.moments import M2, MAX, MIN, SUM
 from refspace.label_index import OUT, BlockLabels
 from refspace.ops.align import Aligned, common_chunks, holding
-from refspace.runs import Moments
-from refspace.runs.moments import HIGH, LOW, SQUARES, TOTAL
 from refspace.structure_tree import Parcellation
 
 # Rows of the table of `Moments` that each statistic is made of, beside the counts.
 STATISTICS: Mapping[str, tuple[int, ...]] = {
     "count": (),
-    "sum": (TOTAL,),
-    "mean": (TOTAL,),
-    "std": (TOTAL, SQUARES),
-    "var": (TOTAL, SQUARES),
-    "min": (LOW,),
-    "max": (HIGH,),
+    "sum": (SUM,),
+    "mean": (SUM,),
+    "std": (SUM, M2),
+    "var": (SUM, M2),
+    "min": (MIN,),
+    "max": (MAX,),
 }
-_OF_QUANTILES = (LOW, HIGH)
+_OF_QUANTILES = (MIN, MAX)
 # Blocks whose moments are put together at a time, so that few are in memory.
 _TOGETHER = 8
 
@@ -163,7 +163,7 @@ def _merged(tasks: dict[Any, Any], name: tuple[Any, ...], level: list[Any]) -> A
     while len(level) > 1:
         groups = [level[i : i + _TOGETHER] for i in range(0, len(level), _TOGETHER)]
         level = [(*name, depth, number) for number in range(len(groups))]
-        tasks |= {key: (runs.merge, group) for key, group in zip(level, groups, strict=True)}
+        tasks |= {key: (kernels.merge, group) for key, group in zip(level, groups, strict=True)}
         depth += 1
     return level[0] if level else None
 
@@ -202,7 +202,7 @@ def _moments_of_block(
     counted = None if valid is None else ((valid != 0) & (valid == valid))
     if counted is not None:
         counted = counted.reshape(-1, *counted.shape[-3:])
-    return runs.moments_of(labels, flat, counted, fields=fields, histogram=histogram)
+    return kernels.measure_moments(labels, flat, counted, fields=fields, histogram=histogram)
 
 
 def _regions(*arrays: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
@@ -218,15 +218,17 @@ def _pooled(
     dtype: np.dtype[Any],
 ) -> tuple[Moments, NDArray[np.float64]]:
     """Moments of regions, and quantiles of shape (images, regions, quantiles)."""
-    parts = runs.no_moments(images) if parts is None else parts
+    parts = kernels.empty_moments(images) if parts is None else parts
     members, indptr = regions
-    pooled = parts.pool(runs.find(members, parts.labels.astype(np.int64)), indptr)
+    pooled = parts.reduce(kernels.find(members, parts.labels.astype(np.int64)), indptr)
     values = np.full((images, len(indptr) - 1, len(quantiles)), np.nan)
     for image, histogram in enumerate(parts.histograms if len(quantiles) else ()):
         for region, (start, stop) in enumerate(itertools.pairwise(indptr.tolist())):
-            low, high = pooled.table[[LOW, HIGH], image, region].tolist()
-            counts = histogram.of(members[start:stop])
-            values[image, region] = runs.quantiles_of(counts, quantiles, (low, high), dtype)
+            low, high = pooled.table[[MIN, MAX], image, region].tolist()
+            counts = histogram.bin_counts(members[start:stop])
+            values[image, region] = kernels.histogram_quantiles(
+                counts, quantiles, (low, high), dtype
+            )
     return pooled, values
 
 

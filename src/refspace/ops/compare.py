@@ -11,7 +11,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
-from refspace import runs
+from refspace import kernels
 from refspace.errors import GridError
 from refspace.grid import Grid
 from refspace.label_index import BlockLabels
@@ -61,7 +61,7 @@ def confusion(
     tasks: dict[Any, Any] = {}
     for number in np.ndindex(arrays[0].numblocks):
         pair = [voxels_task(data, number, alone) for data, alone in sides]
-        tasks[f"pairs-{name}", *number] = (runs.count_pairs, *pair)
+        tasks[f"pairs-{name}", *number] = (kernels.count_pairs, *pair)
     tasks[name] = (_table, list(tasks))
     return Delayed(name, HighLevelGraph.from_collections(name, tasks, dependencies=arrays))
 
@@ -102,7 +102,7 @@ def _alone(
 
 
 def _table(parts: Sequence[tuple[NDArray[np.uint32], NDArray[np.int64]]]) -> pd.DataFrame:
-    pairs, voxels = runs.sum_pairs([(pairs, counts[:, None]) for pairs, counts in parts], 1)
+    pairs, voxels = kernels.sum_pairs([(pairs, counts[:, None]) for pairs, counts in parts], 1)
     columns = {"label": pairs[:, 0], "other": pairs[:, 1], "voxels": voxels[:, 0]}
     table = pd.DataFrame(columns).astype(np.int64)
     order = ["voxels", "label", "other"]

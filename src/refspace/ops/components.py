@@ -10,7 +10,7 @@ import numpy as np
 from dask.delayed import Delayed
 from numpy.typing import NDArray
 
-from refspace import runs
+from refspace import kernels
 from refspace.ops.borders import Planes, over_borders, planes_of
 
 
@@ -105,7 +105,7 @@ class _Linked(NamedTuple):
 
 
 def _of_block(block: NDArray[Any]) -> _Block:
-    numbers, labels, sizes = runs.components(block)
+    numbers, labels, sizes = kernels.components(block)
     return _Block(labels, sizes, planes_of(numbers))
 
 
@@ -135,7 +135,7 @@ def _of_all(shape: tuple[int, ...], blocks: Sequence[_Linked]) -> Components:
             if pairs is not None:
                 ahead = (*place[:axis], place[axis] - 1, *place[axis + 1 :])
                 links.append(pairs + first[[numbers[ahead], numbers[place]]])
-    joined = runs.join(int(first[-1]), np.concatenate(links))
+    joined = kernels.join(int(first[-1]), np.concatenate(links))
     parts = np.concatenate([block.sizes for block in blocks])
     sizes = np.zeros(joined.max(initial=-1) + 1, np.int64)
     np.add.at(sizes, joined, parts)

@@ -9,7 +9,7 @@ import xarray as xr
 from dask.delayed import Delayed
 from numpy.typing import NDArray
 
-from refspace import runs
+from refspace import kernels
 from refspace.label_index import BlockLabels
 from refspace.ops.borders import Planes, block_tasks, over_borders, planes_of
 from refspace.structure_tree import Parcellation
@@ -45,10 +45,10 @@ class Contacts:
         areas = self.areas(spacing)
         # One more at the end, for members that do not occur.
         inside = np.zeros(self.labels.size + 1, bool)
-        sides = runs.find(self.pairs, self.labels)
+        sides = kernels.find(self.pairs, self.labels)
         surfaces = np.zeros(len(regions))
         for number in range(len(regions)):
-            places = runs.find(regions.of_region(number), self.labels)
+            places = kernels.find(regions.of_region(number), self.labels)
             inside[places], inside[-1] = True, False
             one, other = inside[sides].T
             surfaces[number] = areas[one != other].sum()
@@ -116,8 +116,8 @@ def _of_block(block: NDArray[Any]) -> _Block:
     planes = planes_of(block)
     if not any(block.strides):  # of one label: it has no face within
         counted = block.ravel()[:1], np.array([block.size])
-        return _Block(counted, runs.sum_pairs([], block.ndim), planes)
-    return _Block(runs.count_labels(block), runs.count_faces(block), planes)
+        return _Block(counted, kernels.sum_pairs([], block.ndim), planes)
+    return _Block(kernels.count_labels(block), kernels.count_faces(block), planes)
 
 
 def _with_borders(
@@ -128,10 +128,10 @@ def _with_borders(
     for axis, (first, end) in enumerate(block.planes):
         ahead = before[axis]
         other = np.zeros_like(first) if ahead is None else ahead.planes[axis][1]
-        faces.append(runs.facing(other, first, axis))
+        faces.append(kernels.count_facing(other, first, axis))
         if last[axis]:
-            faces.append(runs.facing(end, np.zeros_like(end), axis))
-    return block.counted, runs.sum_pairs(faces, 3)
+            faces.append(kernels.count_facing(end, np.zeros_like(end), axis))
+    return block.counted, kernels.sum_pairs(faces, 3)
 
 
 def _of_all(parts: Sequence[tuple[tuple[Any, Any], tuple[Any, Any]]]) -> Contacts:
@@ -140,4 +140,4 @@ def _of_all(parts: Sequence[tuple[tuple[Any, Any], tuple[Any, Any]]]) -> Contact
     labels, place = np.unique(found, return_inverse=True)
     voxels = np.zeros(labels.size, np.int64)
     np.add.at(voxels, place, counts)
-    return Contacts(labels, voxels, *runs.sum_pairs([faces for _, faces in parts], 3))
+    return Contacts(labels, voxels, *kernels.sum_pairs([faces for _, faces in parts], 3))

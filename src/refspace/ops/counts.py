@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from refspace import runs
+from refspace import kernels
 from refspace.label_index import BlockLabels
 from refspace.ops.known import count_known
 
@@ -56,5 +56,5 @@ def _counted(data: dask.array.Array, labels: BlockLabels | None) -> dask.array.A
 def _count_block(block: NDArray[Any]) -> NDArray[np.object_]:
     """Labels and counts of a block, as the single element of an array that stands for it."""
     result = np.empty((1,) * block.ndim, object)
-    result.flat[0] = runs.count_labels(block)
+    result.flat[0] = kernels.count_labels(block)
     return result

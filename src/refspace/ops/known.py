@@ -11,7 +11,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
-from refspace import runs
+from refspace import kernels
 from refspace.errors import AnnotationError
 from refspace.label_index import BlockLabels
 
@@ -114,7 +114,7 @@ def table_for(
 ) -> NDArray[Any]:
     """Value of each of ``labels.labels``, from those of sorted ids and a default for the rest."""
     table = np.concatenate((values, default[np.newaxis]))
-    return table[runs.find(labels.labels, ids.astype(np.uint32))]
+    return table[kernels.find(labels.labels, ids.astype(np.uint32))]
 
 
 def _filled(shape: Sequence[int], value: NDArray[Any], *, alone: bool) -> NDArray[Any]:
@@ -129,7 +129,7 @@ def _filled(shape: Sequence[int], value: NDArray[Any], *, alone: bool) -> NDArra
 def _relabel_block(block: NDArray[Any], ids: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
     """Values of a block, all of whose labels must be known."""
     try:
-        return runs.relabel(block, ids.astype(block.dtype), values, None)
+        return kernels.relabel(block, ids.astype(block.dtype), values, None)
     except AnnotationError as error:
         raise AnnotationError(
             f"{error}: a block is not the one that was indexed; the store is damaged, "

@@ -15,7 +15,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
-from refspace import runs
+from refspace import kernels
 from refspace.errors import GridError
 from refspace.grid import Grid
 from refspace.label_index import BlockLabels
@@ -396,7 +396,7 @@ def _codes_at(
 def _translated(labels: NDArray[Any], table: NDArray[np.int64]) -> NDArray[np.int64]:
     """Codes of labels, from those that have one."""
     ids, codes = table
-    return np.append(codes, 0)[runs.find(labels.astype(np.int64), ids)]
+    return np.append(codes, 0)[kernels.find(labels.astype(np.int64), ids)]
 
 
 def _in_order(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 from numpy.typing import NDArray
 
-from refspace import runs
+from refspace import kernels
 from refspace.errors import GridError
 from refspace.label_index import BlockLabels
 from refspace.ops.align import same_voxels
@@ -203,7 +203,7 @@ def _spread(
         return relabel_known(data, labels, table_for(labels, *table))
     row = table[2].shape
     result: dask.array.Array = data.map_blocks(
-        runs.relabel,
+        kernels.relabel,
         *table,
         chunks=(*data.chunks, *((count,) for count in row)),
         new_axis=[data.ndim + axis for axis in range(len(row))],

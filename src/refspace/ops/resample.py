@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from refspace import runs
+from refspace import kernels
 from refspace.errors import GridError
 from refspace.volume import grid_of, labelled
 
@@ -198,14 +198,14 @@ def _mode_block(
 ) -> NDArray[Any]:
     """Modes of the cells of one block."""
     axes = [
-        runs.windows(range(axis_cuts[i], axis_cuts[i + 1]), ratio, bounds[i], count)
+        kernels.windows(range(axis_cuts[i], axis_cuts[i + 1]), ratio, bounds[i], count)
         for axis_cuts, ratio, bounds, i, count in zip(
             cuts, ratios, source, block_id, block.shape, strict=True
         )
     ]
     if block.flags.f_contiguous:
-        return runs.mode(block.T, axes[::-1]).T
-    return runs.mode(block, axes)
+        return kernels.mode(block.T, axes[::-1]).T
+    return kernels.mode(block, axes)
 
 
 def _finer(chunks: Sequence[int], ratio: Fraction) -> list[int]:

@@ -10,12 +10,12 @@ import xarray as xr
 from refspace.errors import AnnotationError, GridError
 from refspace.formats.volumes import read_volume
 from refspace.grid import Hemisphere
+from refspace.kernels import RELATIVE_ERROR, is_exact
 from refspace.ops.aggregate import STATISTICS, aggregate
 from refspace.ops.align import Aligned, align, as_image
 from refspace.ops.relabel import coverage
 from refspace.reference_space.parcelling import Parcelling
 from refspace.reference_space.tables import table_of
-from refspace.runs import RELATIVE_ERROR, is_exact
 from refspace.structure_tree import Level
 
 _DEFAULT = ("count", "mean", "std", "min", "max")

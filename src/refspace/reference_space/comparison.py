@@ -11,7 +11,7 @@ import xarray as xr
 from dask.delayed import Delayed
 from numpy.typing import NDArray
 
-from refspace import runs
+from refspace import kernels
 from refspace.errors import StructureNotFoundError
 from refspace.structure_tree import BACKGROUND, Level, Parcellation, Region, StructureTree
 from refspace.structure_tree.simple_tree import as_list
@@ -204,7 +204,7 @@ def _inside(
         # One more at the end, for members that do not occur.
         inside = np.zeros(ids.size + 1, bool)
         if region in number:
-            inside[runs.find(parcellation.of_region(number[region]), ids)] = True
+            inside[kernels.find(parcellation.of_region(number[region]), ids)] = True
         inside[-1] = False
         yield inside[place]
 

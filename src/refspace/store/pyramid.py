@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refspace import runs
+from refspace import kernels
 from refspace.grid import Grid
 from refspace.store.stored_array import Box
 
@@ -55,7 +55,7 @@ def halve(block: NDArray[Any], box: Box, shape: Sequence[int]) -> NDArray[Any]:
     shape
         Shape of the whole finer level.
     """
-    return runs.mode(block, _windows(block, box, shape))
+    return kernels.mode(block, _windows(block, box, shape))
 
 
 def average(block: NDArray[Any], box: Box, shape: Sequence[int]) -> NDArray[Any]:
@@ -85,7 +85,7 @@ def _windows(
     block: NDArray[Any], box: Box, shape: Sequence[int]
 ) -> list[tuple[NDArray[np.intp], NDArray[np.int64]]]:
     return [
-        runs.windows(range(part.stop - part.start), Fraction(factor), 0, count)
+        kernels.windows(range(part.stop - part.start), Fraction(factor), 0, count)
         for part, factor, count in zip(box, _factors(shape), block.shape, strict=True)
     ]
 

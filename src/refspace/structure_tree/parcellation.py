@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from refspace import runs
+from refspace import kernels
 from refspace.errors import OntologyError
 from refspace.structure_tree.records import listing
 from refspace.structure_tree.simple_tree import as_list
@@ -176,7 +176,7 @@ class Parcellation:
         """
         ids = np.array(sorted(self.owners), np.int64)
         owner = np.array([*(self.owners[i] for i in ids.tolist()), -1], np.intp)
-        return owner[runs.find(labels.astype(np.int64), ids)]
+        return owner[kernels.find(labels.astype(np.int64), ids)]
 
     def pool(
         self, labels: NDArray[Any], values: NDArray[Any], ufunc: np.ufunc = np.add, empty: Any = 0
@@ -211,7 +211,7 @@ class Parcellation:
         empty = np.asarray(empty, values.dtype)
         beside = np.broadcast_to(empty, (*values.shape[:-1], 1))
         # One more at the end: `reduceat` has no place for regions that begin there.
-        places = np.append(runs.find(self.members, labels.astype(np.int64)), -1)
+        places = np.append(kernels.find(self.members, labels.astype(np.int64)), -1)
         gathered = np.concatenate((values, beside), axis=-1)[..., places]
         pooled = ufunc.reduceat(gathered, self.indptr[:-1], axis=-1)
         pooled[..., np.diff(self.indptr) == 0] = empty

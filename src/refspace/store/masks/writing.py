@@ -12,7 +12,7 @@ import dask.array
 import numpy as np
 from numpy.typing import NDArray
 
-from refspace import runs
+from refspace import kernels
 from refspace.files import replacing
 from refspace.store.location import Location
 from refspace.store.masks.layout import FORMAT, PATH, MaskLayout
@@ -66,7 +66,7 @@ class MaskBlock:
         block = self.voxels.compute(scheduler="synchronous")
         inside = np.zeros((self.labels.size, self.masks.size), bool)
         inside[np.repeat(np.arange(self.labels.size), self.counts), self.members] = True
-        return runs.masks(block, self.labels, inside)
+        return kernels.masks(block, self.labels, inside)
 
 
 @dataclass(frozen=True)

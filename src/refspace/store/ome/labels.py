@@ -82,7 +82,7 @@ def label_attributes(
 
 
 def _image(
-    name: str, levels: Sequence[tuple[str, Grid]], method: str, of_voxels: str
+    name: str, levels: Sequence[tuple[str, Grid]], method: str, reduce_voxels: str
 ) -> dict[str, Any]:
     grid = levels[0][1]
     codes = {level.orientation for _, level in levels}
@@ -91,7 +91,7 @@ def _image(
     return {
         "name": name,
         "type": method,
-        "metadata": {"description": f"each voxel is {of_voxels} of those it replaces"},
+        "metadata": {"description": f"each voxel is {reduce_voxels} of those it replaces"},
         "axes": axes_of(grid),
         "datasets": [
             {"path": path, "coordinateTransformations": transformations_of(level)}

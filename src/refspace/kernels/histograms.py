@@ -34,13 +34,13 @@ class Histogram:
     keys: NDArray[np.int64]
     counts: NDArray[np.int64]
 
-    def of_labels(self, labels: NDArray[Any]) -> "Histogram":
+    def relabelled(self, labels: NDArray[Any]) -> "Histogram":
         """The histogram of sorted labels, one of numbers of labels; without label 0."""
         codes, bins = np.divmod(self.keys, BINS)
         named = labels.astype(np.int64)[codes]
         return Histogram((named * BINS + bins)[named != 0], self.counts[named != 0])
 
-    def of(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    def bin_counts(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         """Number of values in each bin, of some labels together."""
         starts = np.searchsorted(self.keys, labels * BINS)
         stops = np.searchsorted(self.keys, (labels + 1) * BINS)
@@ -50,7 +50,7 @@ class Histogram:
         return np.bincount(self.keys[rows] % BINS, self.counts[rows], BINS).astype(np.int64)
 
 
-def histogram_of(
+def build_histogram(
     codes: NDArray[Any], image: NDArray[Any], valid: NDArray[np.bool_] | None = None
 ) -> Histogram:
     """Histogram of values by label.
@@ -66,14 +66,14 @@ def histogram_of(
 
     Examples
     --------
-    >>> histogram_of(np.array([0, 0, 1]), np.array([5, 5, 9], "u1"))
+    >>> build_histogram(np.array([0, 0, 1]), np.array([5, 5, 9], "u1"))
     Histogram(keys=array([    5, 65545]), counts=array([2, 1]))
     """
     if valid is not None:
         codes, image = codes[valid], image[valid]
     small = codes.max(initial=0) < BINS
     # 32 bits are sorted in half the time of 64.
-    keys = codes.astype(np.uint32 if small else np.int64) * BINS + bins_of(image)
+    keys = codes.astype(np.uint32 if small else np.int64) * BINS + assign_bins(image)
     return _counted(np.sort(keys), np.ones(keys.size, np.int64))
 
 
@@ -97,14 +97,14 @@ def is_exact(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in "uib" and dtype.itemsize <= 2
 
 
-def bins_of(image: NDArray[Any]) -> NDArray[Any]:
+def assign_bins(image: NDArray[Any]) -> NDArray[Any]:
     """Bin of each value; greater values are in greater bins.
 
     Examples
     --------
-    >>> bins_of(np.array([-3, 7], "i2"))
+    >>> assign_bins(np.array([-3, 7], "i2"))
     array([32765, 32775], dtype=uint32)
-    >>> bool(np.all(np.diff(bins_of(np.array([-np.inf, -2.0, -0.5, 0.0, 0.5, 2.0]))) > 0))
+    >>> bool(np.all(np.diff(assign_bins(np.array([-np.inf, -2.0, -0.5, 0.0, 0.5, 2.0]))) > 0))
     True
     """
     if is_exact(image.dtype):
@@ -115,24 +115,24 @@ def bins_of(image: NDArray[Any]) -> NDArray[Any]:
     return (bits ^ np.where(bits & _SIGN, _ALL, _SIGN)) >> np.uint32(16)
 
 
-def middle_of(bins: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.float64]:
+def bin_middles(bins: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.float64]:
     """Middle of each bin of values of a type: the value itself where it has its own bin.
 
     Examples
     --------
-    >>> middle_of(bins_of(np.array([1.0, -np.inf])), np.dtype("f4")).round(3)
+    >>> bin_middles(assign_bins(np.array([1.0, -np.inf])), np.dtype("f4")).round(3)
     array([1.004,  -inf])
     """
     if is_exact(dtype):
         return bins.astype(np.float64) + _lowest(dtype)
     first = bins.astype(np.uint32) << np.uint32(16)
-    low, high = map(_float_of, (first, first | np.uint32(BINS - 1)))
+    low, high = map(_keys_to_floats, (first, first | np.uint32(BINS - 1)))
     # The bins of the infinite hold what is no number too.
     low, high = np.where(np.isnan(low), high, low), np.where(np.isnan(high), low, high)
     return np.where(low == high, low, (low + high) / 2)
 
 
-def _float_of(keys: NDArray[np.uint32]) -> NDArray[np.float64]:
+def _keys_to_floats(keys: NDArray[np.uint32]) -> NDArray[np.float64]:
     """Float of bits that are in the order of the numbers."""
     bits = keys ^ np.where(keys & _SIGN, _SIGN, _ALL)
     with np.errstate(invalid="ignore"):
@@ -143,7 +143,7 @@ def _lowest(dtype: np.dtype[Any]) -> int:
     return 0 if dtype.kind == "b" else int(np.iinfo(dtype).min)
 
 
-def quantiles_of(
+def histogram_quantiles(
     counts: NDArray[np.int64],
     quantiles: NDArray[np.float64],
     ends: tuple[float, float],
@@ -171,8 +171,8 @@ def quantiles_of(
     Examples
     --------
     >>> image = np.array([1, 2, 3, 4], "u1")
-    >>> counts = histogram_of(np.zeros(4, int), image).of(np.array([0]))
-    >>> quantiles_of(counts, np.array([0, 0.5, 1]), (1, 4), image.dtype)
+    >>> counts = build_histogram(np.zeros(4, int), image).bin_counts(np.array([0]))
+    >>> histogram_quantiles(counts, np.array([0, 0.5, 1]), (1, 4), image.dtype)
     array([1., 2., 4.])
     """
     ends_of_bins = np.cumsum(counts)
@@ -180,6 +180,6 @@ def quantiles_of(
     if not size:
         return np.full(len(quantiles), np.nan)
     rank = np.clip(np.ceil(quantiles * size), 1, size).astype(np.int64)
-    values = middle_of(np.searchsorted(ends_of_bins, rank), dtype).clip(*ends)
+    values = bin_middles(np.searchsorted(ends_of_bins, rank), dtype).clip(*ends)
     values[rank == 1], values[rank == size] = ends
     return values

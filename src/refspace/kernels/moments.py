@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refspace.runs.histograms import Histogram, histogram_of, merge_histograms
-from refspace.runs.labels import Labels, runs
+from refspace.kernels.histograms import Histogram, build_histogram, merge_histograms
+from refspace.kernels.run_lengths import Labels, run_lengths
 
-COUNT, TOTAL, SQUARES, LOW, HIGH = range(5)
+COUNT, SUM, M2, MIN, MAX = range(5)
 # How two values of each are made one, and what changes nothing.
 _REDUCED = (
     (np.add, 0.0),
@@ -30,8 +30,8 @@ class Moments:
     labels
         The labels, sorted.
     table
-        Floats of shape (5, images, labels): `COUNT`, how many values there are; `TOTAL`, their sum;
-        `SQUARES`, the sum of their squared deviations from the label's mean; `LOW` and `HIGH`, the
+        Floats of shape (5, images, labels): `COUNT`, how many values there are; `SUM`, their sum;
+        `M2`, the sum of their squared deviations from the label's mean; `MIN` and `MAX`, the
         smallest and the largest, infinite where there are none.
     histograms
         How often there is which value, for each image; empty if nobody asks for quantiles.
@@ -47,7 +47,7 @@ class Moments:
     table: NDArray[np.float64]
     histograms: tuple[Histogram, ...] = ()
 
-    def pool(self, places: NDArray[np.intp], indptr: NDArray[np.integer[Any]]) -> "Moments":
+    def reduce(self, places: NDArray[np.intp], indptr: NDArray[np.integer[Any]]) -> "Moments":
         """Moments of groups of labels, without histograms.
 
         Parameters
@@ -65,23 +65,23 @@ class Moments:
         groups = np.arange(len(indptr) - 1)
         pooled = np.empty((*self.table.shape[:2], groups.size))
         for row, (ufunc, empty) in enumerate(_REDUCED):
-            if row == SQUARES:
+            if row == M2:
                 of_groups = np.repeat(_means(pooled), np.diff(indptr), axis=-1)
                 # As in a block: infinite means are not apart, and huge distances are infinite.
                 with np.errstate(invalid="ignore", over="ignore"):
                     apart = _means(table)[:, :-1] - of_groups
-                    table[SQUARES, :, :-1] += table[COUNT, :, :-1] * apart**2
+                    table[M2, :, :-1] += table[COUNT, :, :-1] * apart**2
             pooled[row] = ufunc.reduceat(table[row], indptr[:-1], axis=-1)
             pooled[row][:, np.diff(indptr) == 0] = empty
         return Moments(groups, pooled)
 
 
-def moments_of(
+def measure_moments(
     block: Labels,
     values: NDArray[Any],
     valid: NDArray[np.bool_] | None = None,
     *,
-    fields: Collection[int] = (TOTAL, SQUARES, LOW, HIGH),
+    fields: Collection[int] = (SUM, M2, MIN, MAX),
     histogram: bool = False,
 ) -> Moments:
     """Moments of the values in each label of a block but 0, which is outside.
@@ -97,15 +97,15 @@ def moments_of(
         Which of them count, of the same shape, or of one image for all; all if not given.
     fields
         Which rows of the table are wanted beside `COUNT`; each costs a pass over the block, and
-        `SQUARES` need `TOTAL`.
+        `M2` need `SUM`.
     histogram
         Whether histograms are wanted too.
 
     Examples
     --------
     >>> block = np.array([[7, 7, 7], [7, 0, 9]], "u4")
-    >>> parts = moments_of(block, np.array([[[1, 2, np.nan], [6, 50, 4]]]))
-    >>> parts.labels, parts.table[[COUNT, TOTAL], 0]
+    >>> parts = measure_moments(block, np.array([[[1, 2, np.nan], [6, 50, 4]]]))
+    >>> parts.labels, parts.table[[COUNT, SUM], 0]
     (array([7, 9], dtype=uint32), array([[3., 1.],
            [9., 4.]]))
     """
@@ -113,7 +113,7 @@ def moments_of(
         # Runs follow memory.
         block, values = block.T, values.transpose(0, *range(values.ndim)[:0:-1])
         valid = None if valid is None else valid.transpose(0, *range(valid.ndim)[:0:-1])
-    found, lengths = runs(block)
+    found, lengths = run_lengths(block)
     labels, codes = np.unique(found, return_inverse=True)
     groups = _Groups(codes, lengths, labels.size)
     table = np.empty((len(_REDUCED), len(values), labels.size))
@@ -123,9 +123,9 @@ def moments_of(
         counted = _valid(image, None if valid is None else valid[number % len(valid)].ravel())
         table[:, number] = _rows(groups, image, counted, fields)
         if histogram:
-            histograms.append(histogram_of(groups.codes_of_voxels(), image, counted))
+            histograms.append(build_histogram(groups.voxel_codes(), image, counted))
     inside = labels != 0
-    named = tuple(part.of_labels(labels) for part in histograms)
+    named = tuple(part.relabelled(labels) for part in histograms)
     return Moments(labels[inside], table[..., inside], named)
 
 
@@ -135,8 +135,8 @@ def merge(parts: Sequence[Moments]) -> Moments:
     Examples
     --------
     >>> blocks = [np.array([7, 7], "u4"), np.array([9, 7], "u4")]
-    >>> both = merge([moments_of(block, np.array([[1.0, 3.0]])) for block in blocks])
-    >>> both.labels, both.table[[COUNT, TOTAL], 0]
+    >>> both = merge([measure_moments(block, np.array([[1.0, 3.0]])) for block in blocks])
+    >>> both.labels, both.table[[COUNT, SUM], 0]
     (array([7, 9], dtype=uint32), array([[3., 1.],
            [7., 1.]]))
     """
@@ -144,12 +144,12 @@ def merge(parts: Sequence[Moments]) -> Moments:
     order = np.argsort(labels, kind="stable")
     unique, first = np.unique(labels[order], return_index=True)
     side = Moments(labels, np.concatenate([part.table for part in parts], axis=-1))
-    pooled = side.pool(order, np.append(first, labels.size))
+    pooled = side.reduce(order, np.append(first, labels.size))
     images = zip(*(part.histograms for part in parts), strict=True)
     return Moments(unique, pooled.table, tuple(map(merge_histograms, images)))
 
 
-def no_moments(images: int) -> Moments:
+def empty_moments(images: int) -> Moments:
     """Moments of a number of images in no label at all."""
     nothing = Histogram(np.empty(0, np.int64), np.empty(0, np.int64))
     return Moments(np.empty(0, np.int64), np.empty((5, images, 0)), (nothing,) * images)
@@ -175,20 +175,20 @@ class _Groups:
         self._order = np.argsort(codes.astype(np.min_scalar_type(size)), kind="stable")
         self._first = np.searchsorted(codes[self._order], np.arange(size))
 
-    def of_runs(self, ufunc: np.ufunc, per_run: NDArray[Any]) -> NDArray[Any]:
+    def reduce_runs(self, ufunc: np.ufunc, per_run: NDArray[Any]) -> NDArray[Any]:
         """A value per run, reduced to one per label."""
         reduced: NDArray[Any] = ufunc.reduceat(per_run[self._order], self._first)
         return reduced
 
-    def of_voxels(self, ufunc: np.ufunc, per_voxel: NDArray[Any]) -> NDArray[Any]:
+    def reduce_voxels(self, ufunc: np.ufunc, per_voxel: NDArray[Any]) -> NDArray[Any]:
         """A value per voxel, reduced to one per label."""
-        return self.of_runs(ufunc, ufunc.reduceat(per_voxel, self.starts))
+        return self.reduce_runs(ufunc, ufunc.reduceat(per_voxel, self.starts))
 
     def spread(self, per_label: NDArray[Any]) -> NDArray[Any]:
         """A value per label, repeated for each of its voxels."""
         return np.repeat(per_label[self.codes], self.lengths)
 
-    def codes_of_voxels(self) -> NDArray[Any]:
+    def voxel_codes(self) -> NDArray[Any]:
         """Number of the label of each voxel."""
         return np.repeat(self.codes, self.lengths)
 
@@ -202,17 +202,17 @@ def _rows(
     """Rows of the table of `Moments` for one image; what nobody wants is empty."""
     rows = np.array([[empty] * groups.size for _, empty in _REDUCED])
     rows[COUNT] = _counts(groups, valid)
-    if TOTAL in fields:
+    if SUM in fields:
         exact = image.astype(np.float64)
         if valid is not None:
             exact[~valid] = 0
-        rows[TOTAL] = groups.of_voxels(np.add, exact)
-        if SQUARES in fields:
-            rows[SQUARES] = _squares(groups, exact, _means(rows), valid)
-    for row in {LOW, HIGH}.intersection(fields):
+        rows[SUM] = groups.reduce_voxels(np.add, exact)
+        if M2 in fields:
+            rows[M2] = _squares(groups, exact, _means(rows), valid)
+    for row in {MIN, MAX}.intersection(fields):
         ufunc, empty = _REDUCED[row]
         shown = image if valid is None else np.where(valid, image, empty)
-        rows[row] = groups.of_voxels(ufunc, shown)
+        rows[row] = groups.reduce_voxels(ufunc, shown)
     return rows
 
 
@@ -228,7 +228,7 @@ def _squares(
         values -= groups.spread(means)
         if valid is not None:
             values[~valid] = 0
-        return groups.of_voxels(np.add, np.square(values, out=values))
+        return groups.reduce_voxels(np.add, np.square(values, out=values))
 
 
 def _valid(image: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
@@ -242,12 +242,12 @@ def _valid(image: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[np.b
 
 def _counts(groups: _Groups, valid: NDArray[np.bool_] | None) -> NDArray[Any]:
     if valid is None:
-        return groups.of_runs(np.add, groups.lengths)
-    return groups.of_runs(np.add, np.add.reduceat(valid, groups.starts, dtype=np.int64))
+        return groups.reduce_runs(np.add, groups.lengths)
+    return groups.reduce_runs(np.add, np.add.reduceat(valid, groups.starts, dtype=np.int64))
 
 
 def _means(table: NDArray[np.float64]) -> NDArray[np.float64]:
     """Means of a table's columns; 0 where there is no value."""
-    count, total = table[COUNT], table[TOTAL]
+    count, total = table[COUNT], table[SUM]
     means: NDArray[np.float64] = np.divide(total, count, out=np.zeros(count.shape), where=count > 0)
     return means

@@ -12,7 +12,7 @@ from refspace.errors import AnnotationError
 Labels = NDArray[np.unsignedinteger[Any]]
 
 
-def runs(block: Labels) -> tuple[Labels, NDArray[np.intp]]:
+def run_lengths(block: Labels) -> tuple[Labels, NDArray[np.intp]]:
     """Find the runs of equal voxels, in C order.
 
     Parameters
@@ -29,7 +29,7 @@ def runs(block: Labels) -> tuple[Labels, NDArray[np.intp]]:
 
     Examples
     --------
-    >>> runs(np.array([[7, 7, 7], [7, 0, 9]], "u4"))
+    >>> run_lengths(np.array([[7, 7, 7], [7, 0, 9]], "u4"))
     (array([7, 0, 9], dtype=uint32), array([4, 1, 1]))
     """
     flat = block.ravel()
@@ -47,7 +47,7 @@ def count_labels(block: Labels) -> tuple[Labels, NDArray[np.int64]]:
     >>> count_labels(np.array([[7, 7, 7], [7, 0, 9]], "u4"))
     (array([0, 7, 9], dtype=uint32), array([1, 4, 1]))
     """
-    run_labels, lengths = runs(block.T if block.flags.f_contiguous else block)
+    run_labels, lengths = run_lengths(block.T if block.flags.f_contiguous else block)
     labels = np.unique(run_labels)
     # Weights are float64, exact up to 2**53 voxels.
     counts = np.bincount(np.searchsorted(labels, run_labels), weights=lengths)
@@ -153,7 +153,7 @@ def relabel(
         # Runs follow memory; the axes of the block are turned back, those of a row stay last.
         turned = relabel(block.T, ids, values, default)
         return turned.transpose(*range(block.ndim)[::-1], *range(block.ndim, turned.ndim))
-    run_labels, lengths = runs(block)
+    run_labels, lengths = run_lengths(block)
     found = find(run_labels, ids)
     if default is not None:
         values = np.concatenate((values, default[np.newaxis]))
@@ -191,7 +191,7 @@ def masks(block: Labels, ids: Labels, inside: NDArray[np.bool_]) -> Iterator[NDA
     if block.flags.f_contiguous and not block.flags.c_contiguous:
         yield from (mask.T for mask in masks(block.T, ids, inside))
         return
-    run_labels, lengths = runs(block)
+    run_labels, lengths = run_lengths(block)
     found = find(run_labels, ids)
     # One row more, for all other labels.
     values = np.concatenate((inside, np.zeros((1, inside.shape[1]), bool))).astype(np.uint8)

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from refspace.runs.labels import Labels
+from refspace.kernels.run_lengths import Labels
 
 # Voxels that are gathered at a time to find modes: in a noisy block every cell is mixed, and all at
 # once would take 64 times the memory of the block.

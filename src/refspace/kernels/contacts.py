@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refspace.runs.labels import Labels, count_labels
+from refspace.kernels.run_lengths import Labels, count_labels
 
 Pairs = NDArray[np.uint32]
 
@@ -33,7 +33,7 @@ def count_pairs(one: Labels, other: Labels) -> tuple[Pairs, NDArray[np.int64]]:
            [7, 8]], dtype=uint32), array([1, 1, 2]))
     """
     keys, counts = count_labels(one.astype(np.uint64) << np.uint64(32) | other)
-    return _pairs_of(keys), counts
+    return _split_keys(keys), counts
 
 
 def count_faces(block: Labels) -> tuple[Pairs, NDArray[np.int64]]:
@@ -66,11 +66,13 @@ def count_faces(block: Labels) -> tuple[Pairs, NDArray[np.int64]]:
     parts = []
     for axis in range(block.ndim):
         along = np.moveaxis(block, axis, 0)
-        parts.append(facing(along[:-1], along[1:], axis, block.ndim))
+        parts.append(count_facing(along[:-1], along[1:], axis, block.ndim))
     return sum_pairs(parts, block.ndim)
 
 
-def facing(one: Labels, other: Labels, axis: int, ndim: int = 3) -> tuple[Pairs, NDArray[np.int64]]:
+def count_facing(
+    one: Labels, other: Labels, axis: int, ndim: int = 3
+) -> tuple[Pairs, NDArray[np.int64]]:
     """Count the faces between unlike voxels of two arrays that lie side by side.
 
     Parameters
@@ -89,7 +91,7 @@ def facing(one: Labels, other: Labels, axis: int, ndim: int = 3) -> tuple[Pairs,
 
     Examples
     --------
-    >>> facing(np.array([7, 7, 9], "u4"), np.array([7, 0, 0], "u4"), axis=0, ndim=2)
+    >>> count_facing(np.array([7, 7, 9], "u4"), np.array([7, 0, 0], "u4"), axis=0, ndim=2)
     (array([[0, 7],
            [0, 9]], dtype=uint32), array([[1, 0],
            [1, 0]]))
@@ -119,9 +121,9 @@ def sum_pairs(
     keys, place = np.unique(wide[:, 0] << np.uint64(32) | wide[:, 1], return_inverse=True)
     sums = np.zeros((keys.size, columns), np.int64)
     np.add.at(sums, place, counts)
-    return _pairs_of(keys), sums
+    return _split_keys(keys), sums
 
 
-def _pairs_of(keys: NDArray[Any]) -> Pairs:
+def _split_keys(keys: NDArray[Any]) -> Pairs:
     """Pairs from numbers of 64 bits, the one above the other."""
     return np.stack((keys >> np.uint64(32), keys & np.uint64(2**32 - 1)), axis=1).astype(np.uint32)

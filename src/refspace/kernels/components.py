@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refspace.errors import MissingDependencyError
-from refspace.runs.labels import Labels
+from refspace.kernels.run_lengths import Labels
 
 
 def components(
