@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and locks that keep other writers out."""
 
+import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -8,43 +9,54 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+_LOG = logging.getLogger("refspace")
+
 
 @contextmanager
-def alone(lock: Path, refusal: Callable[[], Exception]) -> Iterator[None]:
-    """Hold a lock file, which the system lets go when the process dies, however it dies.
+def exclusive_lock(
+    path: Path, refusal: Callable[[], Exception] | None = None, *, waiting_for: str = "working"
+) -> Iterator[None]:
+    """Hold a lock file, which the system releases when the process dies, however it dies.
 
     Parameters
     ----------
-    lock
-        Its path; the file is there only while somebody holds it.
+    path
+        The lock file; it exists only while a process holds it. Its folder must exist.
     refusal
-        Makes what is raised where somebody else does.
+        Makes the error to raise where another process holds the lock; without it, wait.
+    waiting_for
+        What the other process is doing, for the log of those who wait.
 
     Examples
     --------
     >>> import tempfile
-    >>> lock = Path(tempfile.mkdtemp(), "lock")
-    >>> with alone(lock, RuntimeError):
-    ...     lock.exists()
+    >>> path = Path(tempfile.mkdtemp(), "lock")
+    >>> with exclusive_lock(path, RuntimeError):
+    ...     path.exists()
     True
+    >>> path.exists()
+    False
     """
-    held = FileLock(lock, timeout=0, thread_local=False)
+    lock = FileLock(path, thread_local=False)
     try:
-        held.acquire()
+        lock.acquire(timeout=0)
     except Timeout:
-        raise refusal() from None
+        if refusal is not None:
+            raise refusal() from None
+        _LOG.info("waiting for another process that is %s", waiting_for)
+        lock.acquire()
     try:
         yield
     finally:
         # filelock leaves its file. It goes while it is held: whoever has opened it already will
         # find that it has no name, and try again.
         with suppress(OSError):
-            lock.unlink()
-        held.release()
+            path.unlink()
+        lock.release()
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Write a file under a temporary name beside its own, and rename it when it is complete.
 
     A reader, or a power cut, meets the old file or the new one. When the block raises, the
@@ -71,7 +83,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     --------
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp(), "notes.txt")
-    >>> with replacing(target) as temporary:
+    >>> with atomic_write(target) as temporary:
     ...     _ = temporary.write_text("whole")
     >>> target.read_text()
     'whole'

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError, MissingDependencyError
-from refspace.files import replacing
+from refspace.files import atomic_write
 from refspace.grid import Grid
 from refspace.reference_space import ReferenceSpace
 
@@ -118,7 +118,7 @@ def save_slice(
     formats = figure.canvas.get_supported_filetypes()
     if (ending := Path(path).suffix.removeprefix(".")) not in formats:
         raise FormatError(f"pictures cannot end in {ending!r}; choose {', '.join(formats)}")
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=150, bbox_inches="tight")  # type: ignore[union-attr]
 
 

@@ -31,7 +31,7 @@ from refspace.errors import (
     RefspaceError,
     StoreError,
 )
-from refspace.files import alone
+from refspace.files import exclusive_lock
 from refspace.formats.volumes import read_volume, write_volume
 from refspace.pools import Pool
 from refspace.store import Location, Progress
@@ -153,7 +153,7 @@ def _alone(place: Location) -> Iterator[None]:
         raise FileNotFoundError(f"folder {folder.parent} does not exist; make it, then try again")
     journal.mkdir(parents=True, exist_ok=True)
     told = f"another process writes masks to {folder}; wait until that has ended, or end it"
-    with alone(journal / "lock", lambda: LockedError(told)):
+    with exclusive_lock(journal / "lock", lambda: LockedError(told)):
         yield
 
 

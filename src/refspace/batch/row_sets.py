@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from refspace.errors import FormatError, LockedError, StoreError
-from refspace.files import alone
+from refspace.files import exclusive_lock
 from refspace.formats.tables import parquet_bytes, parquet_facts, table_ending, text_rows
 from refspace.pools import ThreadPool
 from refspace.store import Location
@@ -106,7 +106,7 @@ def open_row_sets(
     if not path.parent.is_dir():
         raise FileNotFoundError(f"folder {path.parent} does not exist; make it, then try again")
     told = f"another process writes {url}; wait until that has ended, or end it"
-    with alone(path.with_name(f".{path.name}.lock"), lambda: LockedError(told)):
+    with exclusive_lock(path.with_name(f".{path.name}.lock"), lambda: LockedError(told)):
         table = kind(place, job)
         table.begin(overwrite=overwrite)
         yield table

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from refspace.errors import FormatError, OntologyError
-from refspace.files import replacing
+from refspace.files import atomic_write
 from refspace.formats import label_tables
 from refspace.remote.objects import read_url
 from refspace.structure_tree import StructureTree
@@ -212,5 +212,5 @@ def write_structures(path: str | os.PathLike[str], tree: StructureTree) -> None:
     [997]
     """
     lines = ",\n".join(json.dumps(node, ensure_ascii=False) for node in tree.nodes())
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(f"[\n{lines}\n]\n", encoding="utf-8", newline="\n")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from refspace.errors import FormatError, MissingDependencyError
-from refspace.files import replacing
+from refspace.files import atomic_write
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _PARQUET = ".parquet"
@@ -230,7 +230,7 @@ def write_table(
     write: Callable[..., None] = _write_text
     if (ending := table_ending(path)) == _PARQUET:
         write = _write_parquet
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         write(temporary, parts, _SEPARATORS.get(ending))
 
 

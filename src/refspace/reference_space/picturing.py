@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from refspace.errors import AnnotationError, GridError
-from refspace.files import replacing
+from refspace.files import atomic_write
 from refspace.formats.itksnap import renumber, write_label_description
 from refspace.formats.nrrd import write_nrrd
 from refspace.ops.relabel import Color, colors, narrow, relabel
@@ -189,6 +189,6 @@ class Picturing(Checking):
         '1 64 166 102 1.0 1 1 "ACA"'
         """
         annotation, labels = self.export_itksnap_labels(id_type, label_description_kwargs)
-        with replacing(label_path) as temporary:
+        with atomic_write(label_path) as temporary:
             write_label_description(temporary, labels, itksnap_header=itksnap_header)
             write_nrrd(annotation_path, annotation)

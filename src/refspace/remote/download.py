@@ -23,9 +23,8 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from refspace.errors import RemoteError
-from refspace.files import replacing
+from refspace.files import atomic_write, exclusive_lock
 from refspace.remote import answers, retry
-from refspace.remote.locks import waiting_lock
 from refspace.remote.partial import Partial
 from refspace.version import __version__
 
@@ -138,7 +137,7 @@ def download(
         return record
     job.target.parent.mkdir(parents=True, exist_ok=True)
     lock = job.target.with_name(f".{job.target.name}.lock")
-    with waiting_lock(lock, f"downloading {job.target}"):
+    with exclusive_lock(lock, waiting_for=f"downloading {job.target}"):
         # Another process may have brought it meanwhile.
         record = None if fresh else job.cached() or job.adopted()
         return record or job.run()
@@ -224,7 +223,7 @@ class _Download:
     def _write_record(self, sha256: str, size: int, etag: str | None) -> Record:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         record = Record(self.url, sha256, size, etag, now)
-        with replacing(_record_path(self.target)) as temporary:
+        with atomic_write(_record_path(self.target)) as temporary:
             temporary.write_text(json.dumps(asdict(record)), encoding="utf-8")
         return record
 

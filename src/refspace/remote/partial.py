@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from refspace.files import replacing
+from refspace.files import atomic_write
 
 _PIECE_BYTES = 2**20
 # What a power cut may take of a part at most, because it was not yet on the disk.
@@ -125,7 +125,7 @@ class Partial:
             "version": self.version,
             "safe": self._safe,
         }
-        with replacing(self._facts_path) as temporary:
+        with atomic_write(self._facts_path) as temporary:
             temporary.write_text(json.dumps(facts), encoding="utf-8")
 
     def publish(self) -> None:

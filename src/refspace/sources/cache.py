@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 import platformdirs
 
+from refspace.files import exclusive_lock
 from refspace.remote.download import Progress, download
-from refspace.remote.locks import waiting_lock
 
 CACHE_VARIABLE = "REFSPACE_CACHE"
 _KEY_DIGITS = 8
@@ -152,7 +152,7 @@ class Cache:
         lock = store.with_name(f".{store.name}.fetch.lock")
         with self._named():
             store.parent.mkdir(parents=True, exist_ok=True)
-        with waiting_lock(lock, f"making {store}"):
+        with exclusive_lock(lock, waiting_for=f"making {store}"):
             yield
 
 

@@ -135,11 +135,11 @@ class Location:
 
     def recall_all(self, keys: Sequence[str], version: str) -> list[bytes | None]:
         """Bytes of several objects, all asked for at the same time."""
-        return at_once(functools.partial(self.recall, version=version), keys)
+        return map_concurrently(functools.partial(self.recall, version=version), keys)
 
     def read_all(self, keys: Sequence[str]) -> dict[str, bytes | None]:
         """Bytes of several objects, all asked for at the same time, by name."""
-        return dict(zip(keys, at_once(self.read, keys), strict=True))
+        return dict(zip(keys, map_concurrently(self.read, keys), strict=True))
 
     def size(self, key: str) -> int:
         """Bytes of an object as it is stored.
@@ -191,7 +191,7 @@ class Location:
         )
 
 
-def at_once(read: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+def map_concurrently(read: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
     """What is read of several things at the same time: a request is mostly waiting."""
     pool = ThreadPoolExecutor(max(1, len(items)))
     try:

@@ -24,7 +24,7 @@ from refspace.label_index import FIELDS, LabelIndex
 from refspace.remote.kept import trim
 from refspace.store import ome
 from refspace.store.datatree import find_level
-from refspace.store.location import Location, at_once
+from refspace.store.location import Location, map_concurrently
 from refspace.store.metadata import FORMAT, MASKS, ROOT, index_cells, metadata_digest, voxel_digest
 from refspace.store.staging import leftover_hint
 from refspace.store.stored_array import StoredArray
@@ -211,7 +211,7 @@ class StoredAtlas:
                 return self._small_array(f"s{number}/{dim}", (count,), np.float64)
 
             # Once for all volumes.
-            self._known_centres[number, sizes] = at_once(read, sizes)
+            self._known_centres[number, sizes] = map_concurrently(read, sizes)
         known = zip(sizes, self._known_centres[number, sizes], strict=True)
         return {dim: (dim, centres, volume[dim].attrs) for (dim, _), centres in known}
 

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from refspace.errors import AnnotationError, FormatError
-from refspace.files import replacing
+from refspace.files import atomic_write
 from refspace.formats.directions import placed
 from refspace.formats.nifti.header import nibabel
 from refspace.formats.voxel_output import COMPRESSION_LEVEL, check_output, pieces, write_gzip
@@ -85,7 +85,7 @@ def write_nifti(
     check_output(data.shape, data.dtype, compression_level, "NIfTI", _TYPES)
     head = _header(grid_of(array), data.dtype)
     # Not the name's own ending: of .nii.gz, a path knows the last part alone.
-    with replacing(target) as temporary, temporary.open("wb") as file:
+    with atomic_write(target) as temporary, temporary.open("wb") as file:
         if target.suffix == ".gz":
             write_gzip(file, head, data, compression_level, scheduler)
         else:

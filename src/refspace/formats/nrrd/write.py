@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError
-from refspace.files import replacing
+from refspace.files import atomic_write
 from refspace.formats.directions import placed
 from refspace.formats.voxel_output import COMPRESSION_LEVEL, check_output, write_gzip
 from refspace.grid import Grid
@@ -71,7 +71,7 @@ def write_nrrd(
     check_output(data.shape, data.dtype, compression_level, "NRRD", _TYPES)
     geometry = _geometry(grid_of(array)) if isinstance(array, xr.DataArray) else {}
     header = _header(data.shape, data.dtype, geometry)
-    with replacing(target) as temporary, temporary.open("wb") as file:
+    with atomic_write(target) as temporary, temporary.open("wb") as file:
         file.write(header)
         write_gzip(file, b"", data, compression_level, scheduler)
 

@@ -16,7 +16,7 @@ import zarr
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError, RefspaceError, StoreError
-from refspace.store.location import Location, at_once
+from refspace.store.location import Location, map_concurrently
 from refspace.store.masks.layout import FORMAT, PATH
 from refspace.store.masks.writing import (
     DIGESTS,
@@ -141,7 +141,7 @@ class StoredMasks:
         faults: list[Fault] = []
         shards = self.shards
         for first in range(0, len(shards), _TOGETHER):
-            for found in at_once(self._faults, shards[first : first + _TOGETHER]):
+            for found in map_concurrently(self._faults, shards[first : first + _TOGETHER]):
                 faults += found
             if progress is not None:
                 progress(min(first + _TOGETHER, len(shards)), len(shards))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refspace import kernels
-from refspace.files import replacing
+from refspace.files import atomic_write
 from refspace.store.location import Location
 from refspace.store.masks.layout import FORMAT, PATH, MaskLayout
 from refspace.store.masks.shards import compress, shard_of
@@ -154,7 +154,7 @@ def write_whole(location: Location, key: str, data: bytes) -> None:
         return
     path = Path(folder, key)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(data)
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from refspace.errors import LockedError, StoreError
-from refspace.files import alone, replacing
+from refspace.files import atomic_write, exclusive_lock
 from refspace.store.staging.job import (
     JOB,
     JOURNAL,
@@ -49,7 +49,7 @@ class LocalPlace(Place):
         if not (parent := self._target.parent).is_dir():
             raise FileNotFoundError(f"folder {parent} does not exist; make it, then try again")
         self._refuse_foreign()
-        with alone(self._lock, self._refusal):
+        with exclusive_lock(self._lock, self._refusal):
             try:
                 # For the message of others alone: it may be missing, or out of date.
                 with suppress(OSError):
@@ -152,7 +152,7 @@ class LocalPlace(Place):
         folders = {self._folder / parent for key in files for parent in Path(key).parents}
         for path in [*(self._folder / key for key in files), *sorted(folders)]:
             _sync(path)
-        with replacing(self._journal / name) as temporary:
+        with atomic_write(self._journal / name) as temporary:
             temporary.write_bytes(data)
         _sync(self._journal)
 

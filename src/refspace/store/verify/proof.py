@@ -17,7 +17,7 @@ from refspace.grid import Grid
 from refspace.label_index import FIELDS, Chunks
 from refspace.pools import Pool
 from refspace.store import pyramid
-from refspace.store.location import at_once
+from refspace.store.location import map_concurrently
 from refspace.store.metadata import ROOT, Layout, digest_of, index_cells, voxel_digest
 from refspace.store.read import StoredAtlas, StoredLevel
 from refspace.store.report import Fault, FaultError, Report, said
@@ -121,7 +121,7 @@ class Proof:
     def _check_nodes(self, nodes: Mapping[str, Mapping[str, Any]]) -> None:
         """Prove that whoever opens a node by itself reads what the root says of it."""
         # Small files, of which each is mostly waited for.
-        for faults in at_once(self._node_faults, list(nodes.items())):
+        for faults in map_concurrently(self._node_faults, list(nodes.items())):
             self._faults += faults
 
     def _node_faults(self, item: tuple[str, Mapping[str, Any]]) -> list[Fault]:
