@@ -21,6 +21,16 @@ from refspace.formats.volumes import is_volume_file, stream_volume
 from refspace.formats.voxel_files import VoxelStream
 from refspace.grid import Grid
 from refspace.kernels import count_labels, relabel
+from refspace.labels import (
+    as_annotation,
+    check_hemispheres_dtype,
+    hemisphere_flags,
+    infer_grid,
+    labelled,
+    resolve_midline,
+    stated_midline,
+    unsigned_labels,
+)
 from refspace.pools import pool_of
 from refspace.reference_space import ReferenceSpace
 from refspace.reference_space import open as open_space
@@ -38,16 +48,6 @@ from refspace.store.feed import Skip
 from refspace.store.stored_array import Box
 from refspace.structure_tree import StructureTree
 from refspace.structure_tree.records import listing, structure_id
-from refspace.volume import (
-    as_annotation,
-    check_hemispheres,
-    flags_of,
-    grid_of,
-    labelled,
-    midline_of,
-    stated_midline,
-    unsigned_labels,
-)
 
 if TYPE_CHECKING:
     from refspace.pools.choosing import Client
@@ -188,7 +188,7 @@ def convert(
         sources["annotation"] = _translated(sources["annotation"], ids)
     first = sources["annotation"]
     dtypes = {name: source.dtype for name, source in sources.items()}
-    midline = midline_of(first.midline if midline is None else midline, None, first.grid)
+    midline = resolve_midline(first.midline if midline is None else midline, None, first.grid)
     layout = store_layout(first.grid, dtypes, chunks=chunks, shards=shards, midline=midline)
     named = {"source": _without_secrets(os.fspath(annotation))} if _is_path(annotation) else {}
     write_atlas(
@@ -306,8 +306,8 @@ def _check_numbers(name: str, dtype: np.dtype[Any]) -> None:
 def _sides(hemispheres: Volume, grid: Grid) -> _Source:
     """Hemisphere of each voxel, as uint8."""
     source = _beside("volume of hemispheres", hemispheres, grid)
-    check_hemispheres(source.dtype)
-    return _mapped(source, flags_of, np.dtype(np.uint8))
+    check_hemispheres_dtype(source.dtype)
+    return _mapped(source, hemisphere_flags, np.dtype(np.uint8))
 
 
 def _translated(source: _Source, ids: Mapping[int, int]) -> _Source:
@@ -380,4 +380,4 @@ def _computed(volume: xr.DataArray) -> _Source:
 
     coordinates = {str(dim): volume[dim].values for dim in volume.dims}
     identity = {"voxels": tokenize(volume.data)}
-    return _Source(grid_of(volume), volume.dtype, identity, feed_from, coordinates)
+    return _Source(infer_grid(volume), volume.dtype, identity, feed_from, coordinates)

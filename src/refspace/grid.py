@@ -44,7 +44,7 @@ Hemisphere = Literal["left", "right"]
 
 
 @dataclass(frozen=True)
-class Turn:
+class Reorientation:
     """How the axes of a volume become those of another orientation.
 
     Parameters
@@ -58,12 +58,13 @@ class Turn:
     axes: tuple[int, int, int]
     flipped: tuple[bool, bool, bool]
 
-    def of(self, array: NDArray[Any]) -> NDArray[Any]:
+    def apply(self, array: NDArray[Any]) -> NDArray[Any]:
         """Turn an array; a view of it.
 
         Examples
         --------
-        >>> Turn((2, 0, 1), (False, True, False)).of(np.array([[[1, 2, 3]], [[4, 5, 6]]])).tolist()
+        >>> reorientation = Reorientation((2, 0, 1), (False, True, False))
+        >>> reorientation.apply(np.array([[[1, 2, 3]], [[4, 5, 6]]])).tolist()
         [[[4], [1]], [[5], [2]], [[6], [3]]]
         """
         return array.transpose(self.axes)[
@@ -127,7 +128,7 @@ class Grid:
                 "positions in µm"
             ) from error
         object.__setattr__(self, "shape", shape)
-        object.__setattr__(self, "spacing", spacing_of(self.spacing))
+        object.__setattr__(self, "spacing", parse_spacing(self.spacing))
         object.__setattr__(self, "origin", origin)
         object.__setattr__(self, "orientation", parse_orientation(self.orientation))
         if min(self.shape) < 1:
@@ -251,7 +252,7 @@ class Grid:
         """
         a, b, c = (
             _bounded(_exact(t) / _exact(s))
-            for t, s in zip(spacing_of(target_resolution), self.spacing, strict=True)
+            for t, s in zip(parse_spacing(target_resolution), self.spacing, strict=True)
         )
         return a, b, c
 
@@ -273,7 +274,7 @@ class Grid:
         >>> Grid((528, 320, 456), (25, 25, 25)).resample((75, 75, 75)).shape
         (176, 107, 152)
         """
-        target = spacing_of(target_resolution)
+        target = parse_spacing(target_resolution)
         shape = _ints(
             round(n * s / t) for n, s, t in zip(self.shape, self.spacing, target, strict=True)
         )
@@ -296,27 +297,27 @@ class Grid:
         >>> grid.shape, grid.origin
         ((3, 4, 2), (0.0, -40.0, -20.0))
         """
-        turn = self.turn(orientation)
+        reorientation = self.reorientation_to(orientation)
         origin = [
             -(self.origin[a] + self.extent[a]) if flip else self.origin[a]
-            for a, flip in zip(turn.axes, turn.flipped, strict=True)
+            for a, flip in zip(reorientation.axes, reorientation.flipped, strict=True)
         ]
-        shape = _ints(self.shape[a] for a in turn.axes)
-        spacing = _floats(self.spacing[a] for a in turn.axes)
+        shape = _ints(self.shape[a] for a in reorientation.axes)
+        spacing = _floats(self.spacing[a] for a in reorientation.axes)
         return Grid(shape, spacing, _floats(origin), orientation)
 
-    def turn(self, orientation: str) -> Turn:
+    def reorientation_to(self, orientation: str) -> Reorientation:
         """How the axes become those of an orientation.
 
         Examples
         --------
-        >>> Grid((4, 2, 3), (10, 10, 10)).turn("RAS")
-        Turn(axes=(2, 0, 1), flipped=(False, True, True))
+        >>> Grid((4, 2, 3), (10, 10, 10)).reorientation_to("RAS")
+        Reorientation(axes=(2, 0, 1), flipped=(False, True, True))
         """
         letters = parse_orientation(orientation)
         a, b, c = (self.axis(_DIM_OF_LETTER[letter]) for letter in letters)
         i, j, k = (new != self.orientation[o] for new, o in zip(letters, (a, b, c), strict=True))
-        return Turn((a, b, c), (i, j, k))
+        return Reorientation((a, b, c), (i, j, k))
 
     # ----- hemispheres
 
@@ -332,7 +333,7 @@ class Grid:
         axis = self.axis("ml")
         return self.origin[axis] + self.extent[axis] / 2
 
-    def side(self, hemisphere: Hemisphere, midline: float) -> slice:
+    def hemisphere_slice(self, hemisphere: Hemisphere, midline: float) -> slice:
         """Voxels of a hemisphere along ``ml``; those whose centre is on the midline are left.
 
         Parameters
@@ -345,9 +346,9 @@ class Grid:
         Examples
         --------
         >>> grid = Grid((1, 1, 5), (10, 10, 10))
-        >>> grid.side("left", 25), grid.side("right", 25)
+        >>> grid.hemisphere_slice("left", 25), grid.hemisphere_slice("right", 25)
         (slice(0, 3, None), slice(3, 5, None))
-        >>> grid.reorient("PIL").side("left", -25)
+        >>> grid.reorient("PIL").hemisphere_slice("left", -25)
         slice(2, 5, None)
         """
         cut = self.midline_cut(midline)
@@ -427,7 +428,7 @@ def parse_orientation(code: str) -> str:
     return letters
 
 
-def spacing_of(resolution: float | Sequence[float]) -> Triple:
+def parse_spacing(resolution: float | Sequence[float]) -> Triple:
     """Spacing along each axis from a resolution: three numbers, or one for all axes, in µm.
 
     Raises
@@ -437,7 +438,7 @@ def spacing_of(resolution: float | Sequence[float]) -> Triple:
 
     Examples
     --------
-    >>> spacing_of(25), spacing_of([10, 20, 20])
+    >>> parse_spacing(25), parse_spacing([10, 20, 20])
     ((25.0, 25.0, 25.0), (10.0, 20.0, 20.0))
     """
     try:

@@ -30,8 +30,8 @@ import refspace
 from refspace import ReferenceSpace, StructureTree, conversion
 from refspace.errors import AnnotationError, FormatError, GridError, OntologyError, StoreError
 from refspace.grid import Grid
+from refspace.labels import infer_grid, labelled
 from refspace.store import feed_of, write
-from refspace.volume import grid_of, labelled
 
 SHAPE = (23, 14, 19)
 GRID = Grid(SHAPE, (25, 25, 25))
@@ -272,7 +272,7 @@ def test_templates(tmp_path, encoding, kind):
     np.testing.assert_array_equal(space.template.values, values)
     assert space.template.dtype == np.uint16
     assert space.template.name == "template"
-    assert grid_of(space.template) == GRID
+    assert infer_grid(space.template) == GRID
 
 
 def test_what_the_headers_state(tmp_path):

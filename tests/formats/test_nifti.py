@@ -29,9 +29,9 @@ from refspace.formats import voxel_files
 from refspace.formats.nifti import NiftiStream, read_header, read_nifti, write_nifti
 from refspace.formats.volumes import is_volume_file
 from refspace.grid import Grid
+from refspace.labels import infer_grid, labelled
 from refspace.reference_space import ReferenceSpace
 from refspace.structure_tree import StructureTree
-from refspace.volume import grid_of, labelled
 
 SHAPE = (4, 3, 2)
 VOXELS = np.arange(24, dtype="<u4").reshape(SHAPE, order="F")
@@ -127,7 +127,7 @@ def test_all_orientations_agree_with_nibabel(tmp_path, code, zooms, offset, form
     path = save(tmp_path / "turned.nii.gz", made)
     loaded = nib.load(path)
     array = read_nifti(path)
-    grid = grid_of(array)
+    grid = infer_grid(array)
     assert grid.orientation == "".join(nib.aff2axcodes(loaded.affine)) == code
     np.testing.assert_allclose(np.array(grid.spacing) / 1000, loaded.header.get_zooms(), rtol=1e-6)
     # In nibabel's canonical order, places are those of the world.
@@ -144,7 +144,7 @@ def test_all_orientations_agree_with_nibabel(tmp_path, code, zooms, offset, form
 def test_coordinates_are_those_of_the_world(tmp_path):
     path = save(tmp_path / "mni.nii.gz", image(np.zeros((91, 109, 91), "u1")))
     array = read_nifti(path)
-    assert grid_of(array) == Grid((91, 109, 91), (2000,) * 3, (-91000, -127000, -73000), "LAS")
+    assert infer_grid(array) == Grid((91, 109, 91), (2000,) * 3, (-91000, -127000, -73000), "LAS")
     # Negated along ml, which runs to the left: x is 90 mm at the first voxel.
     assert array.ml.values[0] == -90_000
     assert array.hemisphere.attrs["midline"] == 0
@@ -158,8 +158,8 @@ def test_coordinates_are_those_of_the_world(tmp_path):
 def test_units_are_converted(tmp_path, units, factor):
     affine = np.diag([25, 10, 33.3, factor]) / factor
     path = save(tmp_path / "u.nii", image(affine=affine, units=units))
-    assert grid_of(read_nifti(path)).spacing == pytest.approx((25, 10, 33.3), rel=1e-9)
-    assert grid_of(read_nifti(path, resolution=(25, 10, 33.3))).spacing == (25, 10, 33.3)
+    assert infer_grid(read_nifti(path)).spacing == pytest.approx((25, 10, 33.3), rel=1e-9)
+    assert infer_grid(read_nifti(path, resolution=(25, 10, 33.3))).spacing == (25, 10, 33.3)
     with pytest.raises(GridError, match=r"u\.nii: resolution \(50.0, 50.0, 50.0\) contradicts"):
         read_nifti(path, resolution=50)
 
@@ -177,12 +177,12 @@ def test_the_sform_counts_before_the_qform(tmp_path):
     near[:3, 3] += 5
     made.header.set_qform(near, code=1)
     path = save(tmp_path / "a.nii", made)
-    assert grid_of(read_nifti(path)).origin == (-91000, -127000, -73000)
+    assert infer_grid(read_nifti(path)).origin == (-91000, -127000, -73000)
     # That of the scanner may be oblique, as long as it is not another orientation.
     turned = near.copy()
     turned[:3, :3] = near[:3, :3] @ nib.eulerangles.euler2mat(0.1)
     made.header.set_qform(turned, code=1)
-    assert grid_of(read_nifti(save(path, made))).orientation == "LAS"
+    assert infer_grid(read_nifti(save(path, made))).orientation == "LAS"
 
 
 def test_two_orientations_are_one_too_many(tmp_path):
@@ -194,11 +194,11 @@ def test_two_orientations_are_one_too_many(tmp_path):
     )
     with pytest.raises(GridError, match=message):
         read_nifti(path)
-    assert grid_of(read_nifti(path, orientation="RAS")) == Grid(
+    assert infer_grid(read_nifti(path, orientation="RAS")) == Grid(
         SHAPE, (2000,) * 3, orientation="RAS"
     )
     # That which counts keeps its place.
-    assert grid_of(read_nifti(path, orientation="LAS")).origin == (-91000, -127000, -73000)
+    assert infer_grid(read_nifti(path, orientation="LAS")).origin == (-91000, -127000, -73000)
 
 
 def test_a_header_without_forms_states_no_orientation(tmp_path):
@@ -206,7 +206,7 @@ def test_a_header_without_forms_states_no_orientation(tmp_path):
     with pytest.raises(GridError, match=r"none\.nii: the header has no sform or qform; give orie"):
         read_nifti(path)
     array = read_nifti(path, orientation="PIR")
-    assert grid_of(array) == Grid(SHAPE, (2000,) * 3)
+    assert infer_grid(array) == Grid(SHAPE, (2000,) * 3)
     assert "hemisphere" not in array.coords
 
 
@@ -217,7 +217,7 @@ def test_oblique_volumes_are_refused(tmp_path):
     with pytest.raises(GridError, match=r"o\.nii: the vectors of the sform, .* not along the axes"):
         read_nifti(path)
     affine[0, 1] = 1e-7
-    assert grid_of(read_nifti(save(path, image(affine=affine, qform=0)))).orientation == "LAS"
+    assert infer_grid(read_nifti(save(path, image(affine=affine, qform=0)))).orientation == "LAS"
 
 
 def test_a_fourth_axis_of_one_volume_is_dropped(tmp_path):
@@ -439,7 +439,7 @@ def test_what_is_written_is_read_with_its_grid(tmp_path, grid, dtype, chunks, en
     values = np.random.default_rng(0).integers(0, 120, grid.shape).astype(dtype)
     data = values if chunks is None else da.from_array(values, chunks)
     write_nifti(path, labelled(data, grid))
-    back = grid_of(read_nifti(path))
+    back = infer_grid(read_nifti(path))
     assert (back.shape, back.orientation) == (grid.shape, grid.orientation)
     np.testing.assert_allclose(back.spacing, grid.spacing, rtol=1e-6)
     np.testing.assert_allclose(back.origin, grid.origin, rtol=1e-6, atol=1e-2)
@@ -476,7 +476,7 @@ def test_a_long_side_makes_nifti_2(tmp_path):
     grid = Grid((40_000, 1, 1), (10, 10, 10))
     write_nifti(tmp_path / "long.nii", labelled(np.ones(grid.shape, "u1"), grid))
     assert isinstance(nib.load(tmp_path / "long.nii"), nib.Nifti2Image)
-    assert grid_of(read_nifti(tmp_path / "long.nii")) == grid
+    assert infer_grid(read_nifti(tmp_path / "long.nii")) == grid
 
 
 def test_what_cannot_be_written_is_refused(tmp_path):

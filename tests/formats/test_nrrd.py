@@ -23,7 +23,7 @@ from refspace.formats import voxel_files as reading
 from refspace.formats import voxel_output as writing
 from refspace.formats.nrrd import NrrdStream, read_header, read_nrrd, write_nrrd
 from refspace.grid import Grid
-from refspace.volume import grid_of, labelled
+from refspace.labels import infer_grid, labelled
 
 SHAPE = (4, 3, 2)
 VOXELS = np.arange(24, dtype="<u4").reshape(SHAPE, order="F")
@@ -102,7 +102,7 @@ def test_what_is_written_is_read_with_its_grid(tmp_path, grid, dtype, chunks, or
     data = values if chunks is None else da.from_array(values, chunks)
     write_nrrd(path, array.copy(data=data), compression_level=level)
     back = read_nrrd(path)
-    assert grid_of(back) == grid
+    assert infer_grid(back) == grid
     assert back.dims == grid.dims
     assert back.dtype == np.dtype(dtype).newbyteorder("=")
     np.testing.assert_array_equal(back.values, values)
@@ -151,7 +151,7 @@ def test_an_lps_grid_is_written_so_that_it_can_be_believed(tmp_path):
     grid = Grid(SHAPE, (25, 25, 25), (5, 6, 7), "LPS")
     write_nrrd(path, volume(grid))
     assert nrrd.read_header(str(path))["space"] == "right-anterior-superior"
-    assert grid_of(read_nrrd(path)) == grid
+    assert infer_grid(read_nrrd(path)) == grid
 
 
 def test_a_bare_array_is_written_without_geometry(tmp_path):
@@ -162,7 +162,7 @@ def test_a_bare_array_is_written_without_geometry(tmp_path):
     assert not {"space", "spacings", "space directions"} & header.keys()
     with pytest.raises(GridError, match=r"bare.nrrd: .* states no spacing; give resolution="):
         read_nrrd(path)
-    assert grid_of(read_nrrd(path, resolution=25)) == Grid(SHAPE, (25, 25, 25))
+    assert infer_grid(read_nrrd(path, resolution=25)) == Grid(SHAPE, (25, 25, 25))
 
 
 def test_a_mask_of_booleans_is_written_as_0_and_1(tmp_path):
@@ -357,12 +357,12 @@ def test_raw_data_are_mapped(tmp_path):
 
 def test_spacings_alone_are_pir_from_0(tmp_path):
     array = read_nrrd(make(tmp_path, spacings="10 20 30"))
-    assert grid_of(array) == Grid(SHAPE, (10, 20, 30))
+    assert infer_grid(array) == Grid(SHAPE, (10, 20, 30))
 
 
 def test_resolution_must_agree_with_the_header(tmp_path):
     path = make(tmp_path)
-    assert grid_of(read_nrrd(path, resolution=25)).spacing == (25, 25, 25)
+    assert infer_grid(read_nrrd(path, resolution=25)).spacing == (25, 25, 25)
     with pytest.raises(
         GridError, match=r"made.nrrd: resolution \(10.0, 10.0, 10.0\) contradicts.*25"
     ):
@@ -380,7 +380,7 @@ def test_resolution_must_agree_with_the_header(tmp_path):
 )
 def test_units_are_converted(tmp_path, units, spacings, expected):
     path = make(tmp_path, spacings=spacings, units=units)
-    assert grid_of(read_nrrd(path)).spacing == expected
+    assert infer_grid(read_nrrd(path)).spacing == expected
 
 
 def test_unknown_units_are_refused(tmp_path):
@@ -397,9 +397,9 @@ def test_directions_say_where_the_axes_run(tmp_path):
         space_units='"mm" "mm" "mm"',
         space_origin="(-5.69,0,0.1)",
     )
-    assert grid_of(read_nrrd(path)) == Grid(SHAPE, (25, 10, 20), (-12.5, -105, -5700), "PIR")
+    assert infer_grid(read_nrrd(path)) == Grid(SHAPE, (25, 10, 20), (-12.5, -105, -5700), "PIR")
     # The caller wins; the origin belongs to the orientation that is not used.
-    assert grid_of(read_nrrd(path, orientation="asr")) == Grid(
+    assert infer_grid(read_nrrd(path, orientation="asr")) == Grid(
         SHAPE, (25, 10, 20), orientation="ASR"
     )
 
@@ -409,7 +409,7 @@ def test_pynrrd_may_be_set_to_parse_directions_as_vectors(tmp_path, monkeypatch)
     path = tmp_path / "ccf.nrrd"
     grid = Grid(SHAPE, (25, 10, 33.3), (1, 2, 3))
     write_nrrd(path, volume(grid))
-    assert grid_of(read_nrrd(path)) == grid
+    assert infer_grid(read_nrrd(path)) == grid
     for directions in ("none (0,25,0) (0,0,25)", "none (0,25) (0,25)"):
         with pytest.raises(FormatError, match="three vectors of three numbers"):
             read_nrrd(make(tmp_path, **(ALLEN | {"space directions": directions})))
@@ -418,7 +418,7 @@ def test_pynrrd_may_be_set_to_parse_directions_as_vectors(tmp_path, monkeypatch)
 def test_a_volume_without_origin_starts_at_0(tmp_path):
     directions = {"space directions": "(-25,0,0) (0,25,0) (0,0,25)", "space origin": None}
     array = read_nrrd(make(tmp_path, **(ALLEN | directions)))
-    assert grid_of(array) == Grid(SHAPE, (25, 25, 25), orientation="RPS")
+    assert infer_grid(array) == Grid(SHAPE, (25, 25, 25), orientation="RPS")
 
 
 def test_a_space_without_anatomy_is_pir(tmp_path):
@@ -429,7 +429,7 @@ def test_a_space_without_anatomy_is_pir(tmp_path):
         space_directions="(25,0,0) (0,25,0) (0,0,25)",
         space_origin="(7,7,7)",
     )
-    assert grid_of(read_nrrd(path)) == Grid(SHAPE, (25, 25, 25))
+    assert infer_grid(read_nrrd(path)) == Grid(SHAPE, (25, 25, 25))
 
 
 def test_the_header_of_allen_files_is_not_believed(tmp_path):
@@ -438,8 +438,8 @@ def test_the_header_of_allen_files_is_not_believed(tmp_path):
     data = gzip.compress(np.zeros(shape, "u4").tobytes())
     changes = ALLEN | {"space directions": directions, "sizes": "132 80 114"}
     path = make(tmp_path, data, **changes)
-    assert grid_of(read_nrrd(path)) == Grid(shape, (100, 100, 100))
-    trusted = grid_of(read_nrrd(path, orientation="LPS"))
+    assert infer_grid(read_nrrd(path)) == Grid(shape, (100, 100, 100))
+    trusted = infer_grid(read_nrrd(path, orientation="LPS"))
     assert trusted == Grid(shape, (100, 100, 100), (-50, -50, -50), "LPS")
 
 
@@ -447,7 +447,7 @@ def test_an_orientation_that_nobody_can_know_is_asked_for(tmp_path):
     path = make(tmp_path, **ALLEN)
     with pytest.raises(GridError, match=r"made.nrrd: .*orientation='PIR' for such data, or 'LPS'"):
         read_nrrd(path)
-    assert grid_of(read_nrrd(path, orientation="PIR")) == Grid(SHAPE, (25, 25, 25))
+    assert infer_grid(read_nrrd(path, orientation="PIR")) == Grid(SHAPE, (25, 25, 25))
 
 
 @pytest.mark.parametrize(
@@ -489,7 +489,7 @@ def test_slabs_are_the_volume(tmp_path, values, encoding, thickness, unwanted):
         head, _, _ = path.read_bytes().partition(b"\n\n")
         path.write_bytes(head + b"\n\n" + members(values.tobytes("F"), 3))
     stream, whole = NrrdStream(path), read_nrrd(path)
-    assert (stream.grid, stream.dtype) == (grid_of(whole), whole.dtype)
+    assert (stream.grid, stream.dtype) == (infer_grid(whole), whole.dtype)
     cuts = []
     for cut, slab in stream.slabs(thickness, lambda cut: cut.start in unwanted):
         assert slab.dtype == whole.dtype
@@ -795,10 +795,10 @@ def test_a_damaged_file_is_read_right_or_refused(tmp_path, encoding, flips, cut)
 def test_the_real_annotation(tmp_path):
     annotation = read_nrrd(Path(os.environ["REFSPACE_CCF_DATA"]) / "annotation_25.nrrd")
     assert annotation.dtype == np.uint32
-    assert grid_of(annotation) == Grid((528, 320, 456), (25, 25, 25))
+    assert infer_grid(annotation) == Grid((528, 320, 456), (25, 25, 25))
     expected, _ = nrrd.read(f"{os.environ['REFSPACE_CCF_DATA']}/annotation_25.nrrd")
     assert np.array_equal(annotation.values, expected)
     write_nrrd(tmp_path / "copy.nrrd", annotation)
     copy = read_nrrd(tmp_path / "copy.nrrd")
-    assert grid_of(copy) == grid_of(annotation)
+    assert infer_grid(copy) == infer_grid(annotation)
     assert np.array_equal(copy.values, expected)

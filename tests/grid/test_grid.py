@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from refspace.errors import GridError, PositionError
-from refspace.grid import Grid, parse_orientation, spacing_of
+from refspace.grid import Grid, parse_orientation, parse_spacing
 
 CCF = Grid((528, 320, 456), (25, 25, 25))
 ORIENTATIONS = ["PIR", "RAS", "LPS", "ASL", "SRA", "IRP"]
@@ -191,7 +191,7 @@ def test_orientations(code):
 
 @pytest.mark.parametrize("resolution", [25, 25.0, np.float32(25), np.int64(25), [25] * 3])
 def test_resolutions(resolution):
-    assert spacing_of(resolution) == (25.0, 25.0, 25.0)
+    assert parse_spacing(resolution) == (25.0, 25.0, 25.0)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_resolutions(resolution):
 )
 def test_impossible_resolutions(resolution):
     with pytest.raises(GridError, match=r"is not one positive number of µm per voxel, or three"):
-        spacing_of(resolution)
+        parse_spacing(resolution)
 
 
 # ----- grids of grids
@@ -244,7 +244,7 @@ def test_a_box_must_lie_within(start, stop):
 def test_resampled_shapes(target, shape):
     assert CCF.resample(target).shape == shape
     assert CCF.resample(target).origin == CCF.origin
-    assert CCF.resample(target).spacing == spacing_of(target)
+    assert CCF.resample(target).spacing == parse_spacing(target)
 
 
 @pytest.mark.parametrize(("count", "half"), [(1, 0), (3, 2), (5, 2), (7, 4), (9, 4), (11, 6)])

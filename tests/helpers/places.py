@@ -13,7 +13,7 @@ import refspace
 from helpers.volumes import chunked
 from refspace import ReferenceSpace, StructureTree
 from refspace.grid import Grid
-from refspace.volume import labelled
+from refspace.labels import labelled
 
 
 class Cut(NamedTuple):

@@ -364,7 +364,7 @@ def test_crops_have_the_blocks_of_dask(case, data):
     crop = voxels[key]
     parts = da.core.slices_from_chunks(blocks.chunks)
     for block, part in zip(np.ndindex(blocks.shape), parts, strict=True):
-        assert set(np.unique(crop[part])) <= set(blocks.of(block))
+        assert set(np.unique(crop[part])) <= set(blocks.in_block(block))
     again = data.draw(keys(lazy.shape)) if lazy.size else ()
     if again:
         assert blocks.crop(again).chunks == lazy[again].chunks
@@ -380,15 +380,15 @@ def test_whole_chunks_keep_exactly_their_labels(case, data):
     ]
     cropped = blocks.crop(tuple(key))
     expected = np.unique(voxels[tuple(key)])
-    np.testing.assert_array_equal(blocks.of(block), expected)
-    np.testing.assert_array_equal(cropped.of((0, 0, 0)), expected)
+    np.testing.assert_array_equal(blocks.in_block(block), expected)
+    np.testing.assert_array_equal(cropped.in_block((0, 0, 0)), expected)
     assert cropped.labels.size == expected.size
 
 
 def test_crops_of_a_line_to_a_voxel_and_nothing():
     blocks = BlockLabels(((3, 2),), np.array([0, 1, 3]), np.array([7, 0, 9]))
     voxel = blocks.crop((4,))
-    assert (voxel.shape, voxel.of(()).tolist()) == ((), [0, 9])
+    assert (voxel.shape, voxel.in_block(()).tolist()) == ((), [0, 9])
     assert voxel.verdicts([0, 9]).tolist() == IN
     assert blocks.crop((slice(9, 12),)).chunks == ((0,),)
     assert blocks.crop((slice(3, 3),)).crop((slice(0, 0),)).chunks == ((0,),)

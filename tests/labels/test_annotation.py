@@ -12,7 +12,7 @@ from hypothesis import given
 
 from refspace.errors import AnnotationError, GridError
 from refspace.grid import Grid
-from refspace.volume import as_annotation, grid_of, labelled, unsigned_labels
+from refspace.labels import as_annotation, infer_grid, labelled, unsigned_labels
 
 SHAPE = (4, 3, 2)
 GRID = Grid(SHAPE, (25, 25, 25))
@@ -120,7 +120,7 @@ def test_a_bare_array_is_the_ccf():
     assert annotation.dims == ("ap", "dv", "ml")
     assert annotation.name == "annotation"
     assert annotation.attrs == {"long_name": "structure id"}
-    assert grid_of(annotation) == Grid(SHAPE, (10, 20, 50))
+    assert infer_grid(annotation) == Grid(SHAPE, (10, 20, 50))
     np.testing.assert_array_equal(annotation.dv, [10, 30, 50])
     assert annotation.ap.attrs == {
         "long_name": "anterior, posterior",
@@ -133,7 +133,7 @@ def test_a_bare_array_is_the_ccf():
 @pytest.mark.parametrize("orientation", ["RAS", "asl"])
 def test_a_bare_array_with_an_orientation(orientation):
     annotation = as_annotation(LABELS, 25, orientation=orientation)
-    assert grid_of(annotation) == Grid(SHAPE, 25, orientation=orientation)
+    assert infer_grid(annotation) == Grid(SHAPE, 25, orientation=orientation)
 
 
 def test_a_resolution_is_needed_where_there_are_no_coordinates():
@@ -163,7 +163,7 @@ def test_an_orientation_that_contradicts_the_array():
     with pytest.raises(GridError, match=text):
         as_annotation(volume(), None, orientation="RAS")
     bare = xr.DataArray(LABELS, dims=("ap", "dv", "ml"))
-    assert grid_of(as_annotation(bare, 25, orientation="ASL")).orientation == "ASL"
+    assert infer_grid(as_annotation(bare, 25, orientation="ASL")).orientation == "ASL"
     text = "^orientation 'RAS' has the axes ml, ap, dv; those of the annotation are ap, dv, ml$"
     with pytest.raises(GridError, match=text):
         as_annotation(bare, 25, orientation="RAS")
@@ -172,10 +172,10 @@ def test_an_orientation_that_contradicts_the_array():
 def test_other_orders_of_the_axes_are_kept():
     dims = ("ml", "ap", "dv")
     bare = as_annotation(xr.DataArray(LABELS, dims=dims), (10, 20, 50))
-    assert grid_of(bare) == Grid(SHAPE, (10, 20, 50), orientation="RPI")
+    assert infer_grid(bare) == Grid(SHAPE, (10, 20, 50), orientation="RPI")
     turned = as_annotation(volume().transpose(*dims), None)
     assert turned.dims == dims
-    assert grid_of(turned) == Grid((2, 4, 3), 25, orientation="RPI")
+    assert infer_grid(turned) == Grid((2, 4, 3), 25, orientation="RPI")
     np.testing.assert_array_equal(turned, LABELS.transpose(2, 0, 1))
 
 
@@ -204,7 +204,7 @@ def test_names_of_the_micrometre(units):
 
 def test_plain_coordinates_are_micrometres_of_the_ccf():
     plain = volume(ap=[105.0, 115, 125, 135], dv=[20.0, 60, 100], ml=[-1.0, 1])
-    assert grid_of(as_annotation(plain, None)) == Grid(SHAPE, (10, 40, 2), (100, 0, -2))
+    assert infer_grid(as_annotation(plain, None)) == Grid(SHAPE, (10, 40, 2), (100, 0, -2))
 
 
 @pytest.mark.parametrize("centres", [[5, 15, 26], [25, 15, 5], [0, 0, 0], [5, np.nan, 25]])
@@ -217,18 +217,18 @@ def test_coordinates_that_are_no_grid(centres):
 
 def test_an_axis_of_one_voxel():
     thin = volume()[:, :, :1]
-    assert grid_of(as_annotation(thin, None)).spacing == (25, 25, 25)
+    assert infer_grid(as_annotation(thin, None)).spacing == (25, 25, 25)
     plain = thin.assign_coords(ml=("ml", [12.5]))
     with pytest.raises(
         GridError, match=r"^ml has one voxel and no 'spacing' attribute; give a res"
     ):
         as_annotation(plain, None)
-    assert grid_of(as_annotation(plain, 25)) == Grid((4, 3, 1), 25)
+    assert infer_grid(as_annotation(plain, 25)) == Grid((4, 3, 1), 25)
 
 
 def test_part_of_a_volume_keeps_its_place():
     part = as_annotation(volume()[1:, 1:], None)
-    assert grid_of(part) == GRID.crop((1, 1, 0), SHAPE)
+    assert infer_grid(part) == GRID.crop((1, 1, 0), SHAPE)
 
 
 @pytest.mark.parametrize("spacing", [12.3, 33.3, 1 / 3, 0.1, 7.7])
@@ -241,33 +241,33 @@ def test_the_result_aligns_with_the_arrays_it_was_made_beside(spacing, count):
     annotation = as_annotation(template.astype("u4"), None)
     assert (template * annotation).shape == template.shape
     assert (annotation.ap == template.ap).size == count
-    assert grid_of(annotation).spacing[0] == pytest.approx(spacing, rel=1e-9)
+    assert infer_grid(annotation).spacing[0] == pytest.approx(spacing, rel=1e-9)
 
 
 @given(grids)
 def test_grids_survive_in_coordinates(grid):
     array = labelled(np.zeros(grid.shape, "u1"), grid)
-    again = grid_of(array)
+    again = infer_grid(array)
     assert (again.shape, again.spacing, again.orientation) == (
         grid.shape,
         grid.spacing,
         grid.orientation,
     )
     np.testing.assert_allclose(again.origin, grid.origin, rtol=0, atol=1e-6)
-    assert grid_of(as_annotation(array, None)) == again
+    assert infer_grid(as_annotation(array, None)) == again
 
 
 @pytest.mark.parametrize("index", [0, (0, 0), slice(None)])
 def test_grids_of_arrays_that_are_no_volume(index):
     array = volume()[index] if index != slice(None) else volume().expand_dims("t")
     with pytest.raises(GridError, match=r"^the array has shape \(.*\); a volume has the axes ap, "):
-        grid_of(array)
+        infer_grid(array)
 
 
 def test_grids_of_arrays_without_coordinates():
     array = xr.DataArray(LABELS, {"dv": [5.0, 15, 25]}, ("ap", "dv", "ml"))
     with pytest.raises(GridError, match=r"^ap, ml has no coordinates; give a resolution$"):
-        grid_of(array)
+        infer_grid(array)
 
 
 # ----- chunks and names
@@ -318,7 +318,7 @@ def test_dask_names_tell_layouts_apart():
 
 def test_dask_names_are_the_same_in_another_process():
     code = (
-        "import numpy as np; from refspace.volume import as_annotation; "
+        "import numpy as np; from refspace.labels import as_annotation; "
         "print(as_annotation(np.arange(24, dtype='u4').reshape(4, 3, 2), 25).data.name)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 
 from refspace.errors import GridError
 from refspace.grid import Grid
+from refspace.labels import infer_grid, labelled
 from refspace.ops import resample
 from refspace.ops.counts import count_labels
 from refspace.ops.relabel import colors, coverage, mask, narrow, relabel
 from refspace.ops.resample import downsample
-from refspace.volume import grid_of, labelled
 
 GRID = Grid((4, 3, 2), (25, 25, 25))
 VOXELS = (np.arange(24, dtype="u4") % 5).reshape(GRID.shape)
@@ -226,12 +226,12 @@ def oracle(voxels, grid, target, method):
 @few
 def test_downsampling_over_chunks(method, data):
     annotation = data.draw(annotations(labels=(5, 8, 254, 65536), max_side=5))
-    grid = grid_of(annotation)
+    grid = infer_grid(annotation)
     factors = data.draw(st.tuples(*[st.sampled_from(RATIOS)] * 3))
     target = tuple(round(s * f, 6) for s, f in zip(grid.spacing, factors, strict=True))
     assume(all(round(n * s / t) for n, s, t in zip(grid.shape, grid.spacing, target, strict=True)))
     result = downsample(annotation, target, method)
-    assert grid_of(result) == grid.resample(target)
+    assert infer_grid(result) == grid.resample(target)
     np.testing.assert_array_equal(result, oracle(annotation.values, grid, target, method))
     assert (result.dtype, result.name) == (annotation.dtype, "annotation")
 

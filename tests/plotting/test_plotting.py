@@ -7,8 +7,8 @@ import pytest
 from matplotlib.collections import LineCollection
 
 import refspace
+from refspace.labels import labelled
 from refspace.plotting import plot_slice, save_slice
-from refspace.volume import labelled
 
 TREE = refspace.StructureTree(
     [

@@ -16,7 +16,7 @@ from helpers.serving import Server
 import refspace
 from refspace.cli import main
 from refspace.formats.itksnap import write_label_description
-from refspace.volume import labelled
+from refspace.labels import labelled
 
 
 def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

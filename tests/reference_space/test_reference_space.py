@@ -23,7 +23,7 @@ from refspace.errors import (
     StructureNotFoundError,
 )
 from refspace.grid import Grid
-from refspace.volume import labelled
+from refspace.labels import labelled
 
 PATHS = {997: [997], 8: [997, 8], 70000: [997, 8, 70000], 5: [997, 5], 12997: [997, 8, 12997]}
 ACRONYMS = {997: "root", 8: "grey", 70000: "VISp", 5: "fiber", 12997: "none"}

@@ -44,7 +44,7 @@ from hypothesis import strategies as st
 from refspace import ReferenceSpace, StructureTree
 from refspace.errors import RefspaceError
 from refspace.grid import Grid
-from refspace.volume import labelled
+from refspace.labels import labelled
 
 MAGENTA_TOO = (250, 0, 250)
 

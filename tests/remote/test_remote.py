@@ -567,9 +567,9 @@ def test_one_that_fails_does_not_wait_for_the_others(monkeypatch):
         assert go_on.wait(30)
 
     monkeypatch.setattr(Location, "read", read)
-    for at_once in (Location.read_all, lambda *args: Location.recall_all(*args, "1")):
+    for read_together in (Location.read_all, lambda *args: Location.recall_all(*args, "1")):
         with pytest.raises(RemoteError, match="at once"):
-            map_concurrently(Location("memory://a.zarr"), ["fails", "hangs"])
+            read_together(Location("memory://a.zarr"), ["fails", "hangs"])
         assert not go_on.is_set()
     go_on.set()
 

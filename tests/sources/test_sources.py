@@ -20,12 +20,12 @@ import refspace
 from refspace.cli import main
 from refspace.cli.progress import FetchProgress
 from refspace.errors import GridError, SourceError, StoreError
+from refspace.labels import labelled
 from refspace.remote import retry
 from refspace.remote.download import record_of
 from refspace.sources import AtlasParts, Cache, Request, cache, opening, source
 from refspace.sources.cache import default_root
 from refspace.sources.source import find_source, parse_spec, source_names
-from refspace.volume import labelled
 
 PHANTOM = refspace.phantom(400)
 

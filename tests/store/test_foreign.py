@@ -29,8 +29,8 @@ import refspace
 from refspace import ReferenceSpace
 from refspace.errors import AnnotationError, FormatError, GridError, RefspaceError, StoreError
 from refspace.grid import Grid
+from refspace.labels import labelled
 from refspace.store.metadata import metadata_digest
-from refspace.volume import labelled
 
 
 @pytest.fixture(autouse=True, scope="module")

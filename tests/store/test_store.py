@@ -31,8 +31,8 @@ import refspace
 from refspace import ReferenceSpace, StructureTree
 from refspace.errors import FormatError, GridError, OntologyError, RemoteError, StoreError
 from refspace.grid import Grid
+from refspace.labels import infer_grid, labelled
 from refspace.store.metadata import store_layout
-from refspace.volume import grid_of, labelled
 
 few = settings(max_examples=15, phases=[Phase.explicit, Phase.generate])
 fewer = settings(few, max_examples=6)
@@ -238,7 +238,7 @@ def test_xarray_opens_a_level(url, phantom, level):
         "direction": "posterior",
         "spacing": 100.0 * 2**level,
     }
-    assert grid_of(dataset.annotation) == grid_of(dataset.template) == level_grid
+    assert infer_grid(dataset.annotation) == infer_grid(dataset.template) == level_grid
     assert dataset.annotation.data.chunksize == tuple(min(40, n) for n in level_grid.shape)
     if level == 0:
         np.testing.assert_array_equal(dataset.annotation.values, phantom.annotation.values)

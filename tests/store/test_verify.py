@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from refspace import ReferenceSpace, StructureTree
 from refspace.errors import GridError, StoreError
 from refspace.grid import Grid
+from refspace.labels import labelled
 from refspace.store import Fault, Report, blocks, pyramid, verify_store
 from refspace.store.location import Location
 from refspace.store.metadata import metadata_digest
-from refspace.volume import labelled
 
 TREE = StructureTree(
     {

@@ -21,8 +21,8 @@ from refspace import ReferenceSpace, StructureTree
 from refspace.errors import AnnotationError, GridError, OntologyError, StructureNotFoundError
 from refspace.grid import Grid
 from refspace.kernels import RELATIVE_ERROR
+from refspace.labels import labelled, reorient
 from refspace.ops import align
-from refspace.volume import labelled, reorient
 
 ALL = ["count", "sum", "mean", "std", "var", "min", "max"]
 DTYPES = ["f4", "f8", "f2", "i2", "u1", "i8", "?", ">f4", "u4"]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import refspace
 from refspace import Grid, ReferenceSpace, StructureTree
 from refspace.errors import AnnotationError, GridError, OntologyError, StructureNotFoundError
-from refspace.volume import labelled
+from refspace.labels import labelled
 
 CHUNKS = ((4, 4, 3), (5, 4), (8,))
 OTHER_CHUNKS = ((6, 5), (9,), (3, 5))

@@ -27,7 +27,7 @@ import refspace
 from refspace import ReferenceSpace, StructureTree
 from refspace.errors import AnnotationError, GridError, StructureNotFoundError
 from refspace.grid import Grid
-from refspace.volume import labelled
+from refspace.labels import labelled
 
 
 class Case(NamedTuple):

@@ -25,11 +25,11 @@ from refspace import ReferenceSpace, StructureTree
 from refspace.cli.main import main
 from refspace.errors import AnnotationError, FormatError, GridError
 from refspace.grid import Grid
-from refspace.label_index import LabelIndex, cell_rows, cells_of
+from refspace.label_index import LabelIndex, cell_rows, cut_at_midline
+from refspace.labels import labelled
 from refspace.store import verify_store
 from refspace.store.metadata import digest_of, metadata_digest, store_layout
 from refspace.store.stored_array import StoredArray
-from refspace.volume import labelled
 
 FLAGS = {"left": 1, "right": 2}
 VISP, ISOCORTEX, ROOT = 385, 315, 997
@@ -581,9 +581,9 @@ def test_cells_are_blocks_cut_at_the_midline():
     """The table of 25 µm: cut in its second block."""
     grid = Grid((528, 320, 456), (25, 25, 25))
     blocks = ((128,) * 4 + (16,), (128, 128, 64), (128, 128, 128, 72))
-    assert cells_of(grid, blocks, grid.middle)[2] == (128, 100, 28, 128, 72)
-    assert cells_of(grid, blocks, 128 * 25)[2] == (128, 128, 128, 72)
-    assert cells_of(grid, blocks, -1) == blocks
+    assert cut_at_midline(grid, blocks, grid.middle)[2] == (128, 100, 28, 128, 72)
+    assert cut_at_midline(grid, blocks, 128 * 25)[2] == (128, 128, 128, 72)
+    assert cut_at_midline(grid, blocks, -1) == blocks
 
 
 # ----- commands

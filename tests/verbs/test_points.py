@@ -21,8 +21,8 @@ import refspace
 from refspace import ReferenceSpace, StructureTree
 from refspace.errors import GridError, OntologyError, PositionError, StructureNotFoundError
 from refspace.grid import Grid
+from refspace.labels import labelled
 from refspace.ops import points as module
-from refspace.volume import labelled
 
 OUTSIDE, MISSING = -1, -2
 

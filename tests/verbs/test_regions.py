@@ -26,7 +26,7 @@ from refspace.errors import (
     StructureNotFoundError,
 )
 from refspace.grid import Grid
-from refspace.volume import labelled
+from refspace.labels import labelled
 
 
 @pytest.fixture(autouse=True)

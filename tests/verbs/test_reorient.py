@@ -19,9 +19,9 @@ from refspace import ReferenceSpace
 from refspace.errors import GridError, StoreError
 from refspace.grid import Grid
 from refspace.label_index import LabelIndex, cell_rows
+from refspace.labels import infer_grid, labelled, reorient
 from refspace.store import verify_store
 from refspace.store.stored_array import StoredArray
-from refspace.volume import grid_of, labelled, reorient
 
 ORIENTATIONS = [
     "".join(letters)
@@ -57,7 +57,7 @@ def test_volumes_are_turned_as_numpy_and_nibabel_turn_them(old, new):
     transform = ornt_transform(axcodes2ornt(tuple(old)), axcodes2ornt(tuple(new)))
     np.testing.assert_array_equal(result, apply_orientation(voxels, transform))
     assert result.dims == grid.reorient(new).dims
-    assert grid_of(result) == grid.reorient(new)
+    assert infer_grid(result) == grid.reorient(new)
 
 
 @given(grids, st.sampled_from(ORIENTATIONS))
@@ -129,7 +129,10 @@ def index_of(voxels, chunks):
 @given(cut_volumes(), st.sampled_from(ORIENTATIONS))
 def test_an_index_is_turned_as_its_volume(case, orientation):
     voxels, chunks = case
-    index, turn = index_of(voxels, chunks), Grid(voxels.shape, (1, 1, 1)).turn(orientation)
+    index, turn = (
+        index_of(voxels, chunks),
+        Grid(voxels.shape, (1, 1, 1)).reorientation_to(orientation),
+    )
     assert index.reorient(turn) == index_of(turned(voxels, "PIR", orientation), turn.chunks(chunks))
     assert index.reorient(turn).block_labels == index.block_labels.reorient(turn)
 

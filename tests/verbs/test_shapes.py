@@ -31,10 +31,10 @@ import refspace
 from refspace import ReferenceSpace, StructureTree
 from refspace.errors import AnnotationError, GridError, MissingDependencyError, OntologyError
 from refspace.kernels import count_faces
+from refspace.labels import labelled
 from refspace.ops.borders import over_borders
 from refspace.ops.contacts import contacts
 from refspace.ops.distance import signed_distance
-from refspace.volume import labelled
 
 CHUNKS = ((4, 4, 3), (5, 4), (8,))
 COLUMNS = [f"{dim}_{part}" for dim in GRID.dims for part in ("min", "max", "centroid")]

@@ -17,8 +17,8 @@ import refspace
 from refspace import Grid, ReferenceSpace, StructureTree
 from refspace.errors import MissingDependencyError, OntologyError
 from refspace.kernels import components as components_of_block
+from refspace.labels import labelled
 from refspace.ops.components import components
-from refspace.volume import labelled
 
 CHUNKS = ((6, 5), (5, 4), (4, 4))
 WAYS = [in_dask, measured, stored, sharded, unindexed]

@@ -33,11 +33,11 @@ from refspace.errors import (
 )
 from refspace.files import exclusive_lock
 from refspace.formats.volumes import read_volume, write_volume
+from refspace.labels import infer_grid
 from refspace.pools import Pool
 from refspace.store import Location, Progress
 from refspace.store.masks import StoredMasks, open_stored_masks, write_whole
 from refspace.store.staging import job_digest
-from refspace.volume import grid_of
 
 JOURNAL = ".refspace"
 ENDINGS = {"nrrd": ".nrrd", "nifti": ".nii.gz"}
@@ -172,14 +172,14 @@ def _is_proven(place: Location, file: MaskFile) -> bool:
 
 def _is_mask(path: Path, mask: xr.DataArray) -> bool:
     """Whether a file holds a mask, voxel by voxel."""
-    grid = grid_of(mask)
+    grid = infer_grid(mask)
     try:
         try:
             there = read_volume(path)
         except GridError:  # other programs write no geometry
             there = read_volume(path, resolution=grid.spacing, orientation=grid.orientation)
             there = there.assign_coords(mask.coords)
-        if grid_of(there) != grid:
+        if infer_grid(there) != grid:
             return False
         differs = (there.data != mask.data).any().compute(scheduler="synchronous")
     except (RefspaceError, ValueError, OSError):  # no volume, no file, or of another shape

@@ -142,7 +142,7 @@ class Asked:
         """What is to be done of a block; None if it holds none of the structures."""
         data = self.annotation.data
         labels, first, owners = self._members
-        present = labels if self.known is None else self.known.of(number)
+        present = labels if self.known is None else self.known.in_block(number)
         places = np.flatnonzero(np.isin(labels, present))
         counts = first[places + 1] - first[places]
         owned = np.concatenate([owners[first[p] : first[p + 1]] for p in places] or [owners[:0]])

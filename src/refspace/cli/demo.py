@@ -16,7 +16,7 @@ from refspace.errors import GridError
 from refspace.formats.nrrd import write_nrrd
 from refspace.formats.structures import write_structures
 from refspace.formats.tables import write_table
-from refspace.grid import spacing_of
+from refspace.grid import parse_spacing
 from refspace.plotting import PLANES, save_slice
 from refspace.reference_space import ReferenceSpace
 from refspace.reference_space.tables import long_table, statistics_table
@@ -45,7 +45,7 @@ def run_demo(folder: Path, resolution: Any) -> None:
     GridError
         If the resolution is below 10 µm or no resolution.
     """
-    if min(spacing_of(resolution)) < _FINEST:
+    if min(parse_spacing(resolution)) < _FINEST:
         raise GridError(
             f"resolution {resolution} is too fine for the demo, which loads the volume; give "
             f"{_FINEST} or more. refspace.phantom goes further, lazily"

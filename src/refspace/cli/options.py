@@ -281,8 +281,8 @@ def open_annotation(
 ) -> "xr.DataArray":
     """Open the annotation of a store, or of a file."""
     from refspace.formats.volumes import read_volume
+    from refspace.labels import as_annotation
     from refspace.store import open_atlas
-    from refspace.volume import as_annotation
 
     if is_named(annotation):
         return open_space(annotation, None, resolution, orientation, **access).annotation

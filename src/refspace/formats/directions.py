@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError, GridError
-from refspace.grid import Grid, Triple, spacing_of
+from refspace.grid import Grid, Triple, parse_spacing
 
 OPPOSITE = dict(zip("LRPASI", "RLAPIS", strict=True))
 # A thousand metres. Keeps the coordinates that a damaged header asks for from overflowing.
@@ -123,7 +123,7 @@ def agreed_spacing(
         if stated is None:
             raise GridError("the header states no spacing; give resolution=, the µm per voxel")
         return stated
-    given = spacing_of(resolution)
+    given = parse_spacing(resolution)
     if stated is not None and not np.allclose(given, stated, rtol=rtol, atol=0):
         raise GridError(
             f"resolution {given} contradicts the header, whose voxels are {stated} µm apart; "

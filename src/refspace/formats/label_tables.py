@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from refspace.errors import FormatError, OntologyError
-from refspace.structure_tree.records import MAX_ID, hex_to_rgb
+from refspace.structure_tree.records import hex_to_rgb
+from refspace.types import BACKGROUND, MAX_LABEL
 
 # What the voxels outside of all structures hold: "Clear Label", "Unknown".
-BACKGROUND = 0
 
 _ITKSNAP = re.compile(
     r"(?P<id>\d+)\s+(?P<red>\d+)\s+(?P<green>\d+)\s+(?P<blue>\d+)\s+(?P<alpha>[\d.eE+-]+)"
@@ -186,7 +186,7 @@ def _records(rows: Sequence[tuple[int, Row]]) -> list[dict[str, Any]]:
     seen: dict[int, int] = {}
     records: list[dict[str, Any]] = []
     for number, row in rows:
-        label = _whole(number, "label", row["id"], MAX_ID)
+        label = _whole(number, "label", row["id"], MAX_LABEL)
         if label in seen:
             raise FormatError(
                 f"line {number}: label {label} is on line {seen[label]} already; give each once"
@@ -204,7 +204,7 @@ def _record(number: int, label: int, row: Row, order: int) -> dict[str, Any]:
         raise FormatError(f"line {number}: label {label} has no name; give it one")
     parent = row.get("parent")
     # Tables write 0, the background, for none.
-    above = _whole(number, "parent", parent, MAX_ID) if parent else BACKGROUND
+    above = _whole(number, "parent", parent, MAX_LABEL) if parent else BACKGROUND
     return {
         "id": label,
         "name": row["name"],

@@ -2,7 +2,7 @@
 
 from refspace.label_index.blocks import IN, MIXED, OUT, BlockLabels
 from refspace.label_index.index import LabelIndex
-from refspace.label_index.rows import FIELDS, Chunks, cell_rows, cells_of, chunk_rows
+from refspace.label_index.rows import FIELDS, Chunks, cell_rows, chunk_rows, cut_at_midline
 
 __all__ = [
     "FIELDS",
@@ -13,6 +13,6 @@ __all__ = [
     "Chunks",
     "LabelIndex",
     "cell_rows",
-    "cells_of",
     "chunk_rows",
+    "cut_at_midline",
 ]

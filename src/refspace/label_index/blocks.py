@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refspace.errors import AnnotationError, GridError
-from refspace.grid import Turn
-from refspace.label_index.rows import Chunks, as_chunks, ends_of
-from refspace.label_index.value import Value, frozen
+from refspace.grid import Reorientation
+from refspace.label_index.array_value import ArrayValue, frozen
+from refspace.label_index.rows import Chunks, as_chunks, chunk_edges
 
 # Verdicts on a block: none of its voxels is asked for, all are, or only reading it can tell.
 OUT, IN, MIXED = range(3)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class BlockLabels(Value):
+class BlockLabels(ArrayValue):
     """Labels that may occur in each block of an array: all that do, and perhaps more.
 
     Parameters
@@ -34,7 +34,7 @@ class BlockLabels(Value):
     Examples
     --------
     >>> labels = BlockLabels(((2,), (4, 4)), np.array([0, 2, 3]), np.array([7, 9, 9]))
-    >>> labels.shape, labels.of((0, 0))
+    >>> labels.shape, labels.in_block((0, 0))
     ((1, 2), array([7, 9], dtype=uint32))
     >>> labels.verdicts([9])
     array([[2, 1]], dtype=int8)
@@ -69,7 +69,7 @@ class BlockLabels(Value):
         """Flat number of each block."""
         return np.arange(math.prod(self.shape)).reshape(self.shape)
 
-    def of(self, block: tuple[int, ...]) -> NDArray[np.uint32]:
+    def in_block(self, block: tuple[int, ...]) -> NDArray[np.uint32]:
         """Labels that may occur in a block, sorted."""
         number = int(self._numbers[block])
         return self.labels[self.indptr[number] : self.indptr[number + 1]]
@@ -120,9 +120,9 @@ class BlockLabels(Value):
         chunks = tuple(sizes for _, sizes in parts if sizes is not None)
         return self._taken(chunks, self._numbers[tuple(blocks for blocks, _ in parts)])
 
-    def reorient(self, turn: Turn) -> "BlockLabels":
-        """Labels of the blocks of the array with its axes turned, as `Grid.turn` says."""
-        return self._taken(turn.chunks(self.chunks), turn.of(self._numbers))
+    def reorient(self, reorientation: Reorientation) -> "BlockLabels":
+        """Labels of the blocks of the reoriented array."""
+        return self._taken(reorientation.chunks(self.chunks), reorientation.apply(self._numbers))
 
     def _taken(self, chunks: Chunks, numbers: NDArray[np.intp]) -> "BlockLabels":
         """Labels of some blocks, in the order in which they are given."""
@@ -142,7 +142,7 @@ class BlockLabels(Value):
         >>> labels.with_label(9).labels.tolist(), labels.with_label(0).labels.tolist()
         ([7, 9, 9], [0, 7, 9, 0, 9])
         """
-        added = [np.union1d(self.of(block), label) for block in np.ndindex(self.shape)]
+        added = [np.union1d(self.in_block(block), label) for block in np.ndindex(self.shape)]
         indptr = np.concatenate(([0], np.cumsum([len(labels) for labels in added])))
         return BlockLabels(self.chunks, indptr, np.concatenate(added))
 
@@ -151,7 +151,7 @@ def _crop_axis(
     sizes: tuple[int, ...], part: slice | int
 ) -> tuple[slice | int, tuple[int, ...] | None]:
     """Blocks that a slice or an index meets along an axis, and their sizes, as dask cuts them."""
-    bounds = ends_of(sizes)
+    bounds = chunk_edges(sizes)
     if not isinstance(part, slice):
         index = range(bounds[-1])[part]
         return int(np.searchsorted(bounds, index, side="right")) - 1, None

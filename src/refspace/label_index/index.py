@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refspace.errors import AnnotationError, GridError
-from refspace.grid import Turn
+from refspace.grid import Reorientation
+from refspace.label_index.array_value import ArrayValue, frozen
 from refspace.label_index.blocks import BlockLabels
 from refspace.label_index.checks import check_chunks, check_table
 from refspace.label_index.rows import (
@@ -27,15 +28,14 @@ from refspace.label_index.rows import (
     SUM,
     Chunks,
     as_chunks,
-    ends_of,
+    chunk_edges,
 )
-from refspace.label_index.value import Value, frozen
 
 Corner = tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LabelIndex(Value):
+class LabelIndex(ArrayValue):
     """Voxel counts, bounding boxes and coordinate sums of the labels of each chunk.
 
     Parameters
@@ -194,7 +194,7 @@ class LabelIndex(Value):
         check_chunks(self.shape, coarse)
         numbers = []
         for axis, (fine, larger) in enumerate(zip(self.chunks, coarse, strict=True)):
-            cuts, new_cuts = ends_of(fine), ends_of(larger)
+            cuts, new_cuts = chunk_edges(fine), chunk_edges(larger)
             if not np.isin(new_cuts, cuts).all():
                 raise GridError(
                     f"chunks of {larger} voxels cut chunks of {fine} voxels along axis {axis}; "
@@ -246,26 +246,26 @@ class LabelIndex(Value):
         chunks = tuple(c[part] for c, part in zip(self.chunks, parts, strict=True))
         return LabelIndex(tuple(b - a for a, b in zip(start, stop, strict=True)), chunks, table)
 
-    def reorient(self, turn: Turn) -> "LabelIndex":
-        """Index of the array with its axes turned, as `Grid.turn` says.
+    def reorient(self, reorientation: Reorientation) -> "LabelIndex":
+        """Index of the reoriented array.
 
         Examples
         --------
         >>> from refspace.label_index import chunk_rows
         >>> rows = [chunk_rows(np.array([[[7, 7, 9]]], "u4"), 0, (0, 0, 0))]
         >>> index = LabelIndex.from_rows((1, 1, 3), ((1,), (1,), (3,)), rows)
-        >>> index.reorient(Turn((2, 0, 1), (True, False, False))).extent([7])
+        >>> index.reorient(Reorientation((2, 0, 1), (True, False, False))).extent([7])
         ((1, 0, 0), (3, 1, 1))
         """
-        axes = list(turn.axes)
-        table = self._renumbered(turn.of(self._numbers))
+        axes = list(reorientation.axes)
+        table = self._renumbered(reorientation.apply(self._numbers))
         start, stop, sums = (table[rows][axes] for rows in (START, STOP, SUM))
         ends = np.array([self.shape[axis] for axis in axes])[:, np.newaxis]
-        flipped = np.array(turn.flipped)[:, np.newaxis]
+        flipped = np.array(reorientation.flipped)[:, np.newaxis]
         table[START] = np.where(flipped, ends - stop, start)
         table[STOP] = np.where(flipped, ends - start, stop)
         table[SUM] = np.where(flipped, (ends - 1) * table[COUNT] - sums, sums)
-        return LabelIndex(tuple(ends.ravel().tolist()), turn.chunks(self.chunks), table)
+        return LabelIndex(tuple(ends.ravel().tolist()), reorientation.chunks(self.chunks), table)
 
     @property
     def _numbers(self) -> NDArray[np.int64]:
@@ -296,7 +296,7 @@ def _merged(table: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _whole_chunks(lengths: Sequence[int], start: int, stop: int) -> range:
     """Numbers of the chunks between two voxels along an axis."""
-    ends = ends_of(lengths)
+    ends = chunk_edges(lengths)
     if not (start < stop and {start, stop} <= {*ends.tolist()}):
         raise GridError(
             f"from {start} to {stop} is no union of whole chunks, which have {tuple(lengths)} "

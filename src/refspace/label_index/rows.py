@@ -13,7 +13,6 @@ FIELDS = (
     "chunk", "label", "count", "start_0", "start_1", "start_2",
     "stop_0", "stop_1", "stop_2", "sum_0", "sum_1", "sum_2",
 )  # fmt: skip
-MAX_LABEL = 2**32 - 1
 CHUNK, LABEL, COUNT = range(3)
 START, STOP, SUM = slice(3, 6), slice(6, 9), slice(9, 12)
 
@@ -75,7 +74,7 @@ def cell_rows(
     """
     axes = []
     for lengths, start, count in zip(cells, corner, block.shape, strict=True):
-        ends = ends_of(lengths)
+        ends = chunk_edges(lengths)
         first, last = np.searchsorted(ends, (start, start + count)).tolist()
         axes.append([(i, int(ends[i]), int(ends[i + 1])) for i in range(first, last)])
     shape, parts = [len(along) for along in cells], []
@@ -86,17 +85,17 @@ def cell_rows(
     return np.concatenate(parts, axis=1)
 
 
-def cells_of(grid: Grid, chunks: Sequence[Sequence[int]], midline: float) -> Chunks:
+def cut_at_midline(grid: Grid, chunks: Sequence[Sequence[int]], midline: float) -> Chunks:
     """Chunks of an array, cut at the midline, so that each lies in one hemisphere.
 
     Examples
     --------
-    >>> cells_of(Grid((1, 1, 5), (10, 10, 10)), ((1,), (1,), (4, 1)), 25)
+    >>> cut_at_midline(Grid((1, 1, 5), (10, 10, 10)), ((1,), (1,), (4, 1)), 25)
     ((1,), (1,), (3, 1, 1))
     """
     cut, axis = grid.midline_cut(midline), grid.axis("ml")
     cells = list(as_chunks(chunks))
-    ends = {*ends_of(cells[axis]).tolist(), cut}
+    ends = {*chunk_edges(cells[axis]).tolist(), cut}
     cells[axis] = tuple(np.diff(sorted(ends)).tolist())
     return tuple(cells)
 
@@ -106,6 +105,6 @@ def as_chunks(chunks: Sequence[Sequence[int]]) -> Chunks:
     return tuple(tuple(map(int, sizes)) for sizes in chunks)
 
 
-def ends_of(sizes: Sequence[int]) -> NDArray[np.int64]:
+def chunk_edges(sizes: Sequence[int]) -> NDArray[np.int64]:
     """Voxels at which the chunks along an axis begin, and the end."""
     return np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))

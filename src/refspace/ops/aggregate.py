@@ -151,7 +151,7 @@ def _label_sources(
         if not matters[there]:
             continue
         sources[number] = (labels.name, *number)
-        if (found := known.of(there)).size == 1:
+        if (found := known.in_block(there)).size == 1:
             shape = tuple(sizes[i] for sizes, i in zip(labels.chunks, number, strict=True))
             sources[number] = (np.broadcast_to, found[0], shape)
     return sources

@@ -9,10 +9,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from refspace.blockwise.views import views
 from refspace.errors import AnnotationError, GridError
 from refspace.grid import Grid
+from refspace.labels import infer_grid, is_masked, reorient
 from refspace.ops.resample import take
-from refspace.volume import grid_of, is_masked, reorient, views
 
 _KINDS = "buif"
 
@@ -63,7 +64,7 @@ def as_image(image: Any, annotation: xr.DataArray, name: str = "image") -> xr.Da
 
     Examples
     --------
-    >>> from refspace.volume import labelled
+    >>> from refspace.labels import labelled
     >>> annotation = labelled(np.zeros((1, 1, 2), "u4"), Grid((1, 1, 2), (10, 10, 10)))
     >>> as_image(np.zeros((3, 1, 1, 2)), annotation).dims
     ('dim_0', 'ap', 'dv', 'ml')
@@ -131,14 +132,14 @@ def align(annotation: xr.DataArray, image: xr.DataArray, name: str = "image") ->
 
     Examples
     --------
-    >>> from refspace.volume import labelled
+    >>> from refspace.labels import labelled
     >>> data = dask.array.from_array(np.array([[[5, 7]]], "u4"))
     >>> annotation = labelled(data, Grid((1, 1, 2), (10, 10, 10)))
     >>> finer = labelled(np.array([[[1.0, 2, 3, 4]]]), Grid((1, 1, 4), (10, 10, 5)))
     >>> align(annotation, finer).labels.values
     array([[[5, 5, 7, 7]]], dtype=uint32)
     """
-    grid = grid_of(annotation)
+    grid = infer_grid(annotation)
     image, own = _turned(image, grid)
     inside, index = zip(*(_voxels_of(grid, own, dim, name) for dim in grid.dims), strict=True)
     image = image.isel(dict(zip(grid.dims, inside, strict=True)))
@@ -175,11 +176,11 @@ def _turned(image: xr.DataArray, grid: Grid) -> tuple[xr.DataArray, Grid]:
     """Image with its axes in the order and the directions of a grid, and its own grid."""
     before = [dim for dim in image.dims if dim not in grid.dims]
     first = image.isel(dict.fromkeys(before, 0), drop=True)
-    own = grid_of(first)
+    own = infer_grid(first)
     if own.orientation == grid.orientation:
         return image, own
     turned = reorient(first, grid.orientation)
-    flipped = zip(grid.dims, own.turn(grid.orientation).flipped, strict=True)
+    flipped = zip(grid.dims, own.reorientation_to(grid.orientation).flipped, strict=True)
     flips = {dim: slice(None, None, -1) for dim, flip in flipped if flip}
     coords = {dim: turned[dim] for dim in grid.dims}
     image = image.transpose(..., *grid.dims).isel(flips).assign_coords(coords)

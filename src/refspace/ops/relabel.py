@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from refspace import kernels
 from refspace.errors import GridError
 from refspace.label_index import BlockLabels
+from refspace.labels import infer_grid
 from refspace.ops.align import same_voxels
 from refspace.ops.known import relabel_known, table_for
 from refspace.structure_tree import StructureTree
-from refspace.volume import grid_of
 
 Color = str | Sequence[float]
 
@@ -222,6 +222,6 @@ def _check_same_place(domain: xr.DataArray, covered: xr.DataArray) -> None:
         raise GridError(f"domain has dims {domain.dims}; the annotation {covered.dims}: transpose")
     if not set(domain.dims) <= set(domain.coords):
         return
-    domain_grid, grid = grid_of(domain), grid_of(covered)
+    domain_grid, grid = infer_grid(domain), infer_grid(covered)
     if not same_voxels(domain_grid, grid):
         raise GridError(f"domain lies on {domain_grid}; the annotation on {grid}: resample one")

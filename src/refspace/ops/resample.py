@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from refspace import kernels
 from refspace.errors import GridError
-from refspace.volume import grid_of, labelled
+from refspace.labels import infer_grid, labelled
 
 Method = Literal["nearest", "mode", "allensdk"]
 
@@ -56,7 +56,7 @@ def downsample(
     """
     if method not in get_args(Method):
         raise GridError(f"there is no method {method!r}; choose {', '.join(get_args(Method))}")
-    grid = grid_of(annotation)
+    grid = infer_grid(annotation)
     target = grid.resample(target_resolution)
     ratios = grid.ratios(target_resolution)
     if method == "mode":

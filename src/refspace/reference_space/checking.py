@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from refspace.grid import Hemisphere
+from refspace.labels import HEMISPHERES, as_annotation, labelled
 from refspace.ops.compare import check_same_grid, confusion
 from refspace.ops.components import components, with_sides
 from refspace.ops.relabel import relabel
@@ -16,7 +17,6 @@ from refspace.reference_space.comparison import Comparison
 from refspace.reference_space.shaping import Shaping
 from refspace.reference_space.validation import Validation
 from refspace.structure_tree import Level, Parcellation
-from refspace.volume import HEMISPHERES, as_annotation, labelled
 
 
 class Checking(Shaping):

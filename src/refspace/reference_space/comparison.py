@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from refspace import kernels
 from refspace.errors import StructureNotFoundError
-from refspace.structure_tree import BACKGROUND, Level, Parcellation, Region, StructureTree
+from refspace.structure_tree import Level, Parcellation, Region, StructureTree
 from refspace.structure_tree.simple_tree import as_list
+from refspace.types import BACKGROUND
 
 # Rows of a table that a report shows.
 _SHOWN = 5

@@ -15,10 +15,16 @@ from numpy.typing import NDArray
 from refspace.errors import AnnotationError, GridError, OntologyError
 from refspace.formats.volumes import read_volume
 from refspace.grid import Grid
-from refspace.label_index import BlockLabels, Chunks, LabelIndex, cells_of
+from refspace.label_index import BlockLabels, Chunks, LabelIndex, cut_at_midline
+from refspace.labels import (
+    as_annotation,
+    as_hemispheres,
+    infer_grid,
+    resolve_midline,
+    with_hemispheres,
+)
 from refspace.ops.measure import measure_labels
 from refspace.structure_tree import StructureTree
-from refspace.volume import as_annotation, as_hemispheres, grid_of, midline_of, with_hemispheres
 
 # What is remembered of the structures of a tree, and not of labels alone.
 _OF_TREE = ("direct_voxel_map", "total_voxel_map")
@@ -57,9 +63,9 @@ class Core:
             annotation = read_volume(annotation, resolution=resolution, orientation=orientation)
         self._structure_tree = structure_tree
         self._annotation = as_annotation(annotation, resolution, orientation=orientation)
-        self._grid = grid_of(self._annotation)
+        self._grid = infer_grid(self._annotation)
         self._template = None if template is None else _on_grid(template, self.grid)
-        self._midline = midline_of(midline, annotation, self._grid)
+        self._midline = resolve_midline(midline, annotation, self._grid)
         # Volume that tells the hemispheres apart, where the midline does not.
         self._own_hemispheres = (
             None if hemispheres is None else as_hemispheres(hemispheres, self._grid)
@@ -208,7 +214,7 @@ class Core:
     @property
     def _cells(self) -> Chunks:
         """Chunks of the annotation, cut at the midline."""
-        return cells_of(self._grid, self._annotation.data.chunks, self._midline)
+        return cut_at_midline(self._grid, self._annotation.data.chunks, self._midline)
 
     @property
     def _block_labels(self) -> BlockLabels | None:
@@ -261,6 +267,6 @@ class Core:
 
 
 def _on_grid(template: xr.DataArray, grid: Grid) -> xr.DataArray:
-    if grid_of(template) != grid:
+    if infer_grid(template) != grid:
         raise GridError("the template must be a DataArray on the grid of the annotation")
     return template

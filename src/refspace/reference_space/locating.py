@@ -11,6 +11,7 @@ import xarray as xr
 from dask.base import is_dask_collection
 
 from refspace.errors import GridError
+from refspace.labels import HEMISPHERES
 from refspace.ops.points import (
     MISSING,
     OUTSIDE,
@@ -25,7 +26,6 @@ from refspace.reference_space.aggregating import Aggregating
 from refspace.reference_space.parcelling import labels_of, names_of
 from refspace.reference_space.tables import table_of
 from refspace.structure_tree import Level
-from refspace.volume import HEMISPHERES
 
 _ATTRS = {
     "long_name": "structure",

@@ -17,11 +17,11 @@ from refspace.errors import GridError
 from refspace.formats.nrrd import write_nrrd
 from refspace.grid import Hemisphere
 from refspace.label_index import MIXED, BlockLabels
+from refspace.labels import HEMISPHERES
 from refspace.ops.relabel import mask
 from refspace.ops.sides import keep
 from refspace.reference_space.measuring import Measuring
-from refspace.structure_tree.parcellation import BACKGROUND
-from refspace.volume import HEMISPHERES
+from refspace.types import BACKGROUND
 
 
 @dataclass(frozen=True)

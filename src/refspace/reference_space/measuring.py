@@ -14,7 +14,8 @@ from refspace.ops.borders import array_of
 from refspace.ops.counts import count_labels
 from refspace.ops.totals import geometry, label_totals
 from refspace.reference_space.sides import Sided
-from refspace.structure_tree import BACKGROUND, Parcellation, StructureTree
+from refspace.structure_tree import Parcellation, StructureTree
+from refspace.types import BACKGROUND
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ import xarray as xr
 
 from refspace.errors import GridError, OntologyError
 from refspace.grid import Hemisphere
+from refspace.labels import HEMISPHERES
 from refspace.ops.boundaries import boundaries
 from refspace.ops.paint import paint, values_of
 from refspace.ops.relabel import relabel
 from refspace.ops.sides import keep
 from refspace.reference_space.masking import Masking
 from refspace.structure_tree import Level, Parcellation
-from refspace.volume import HEMISPHERES
 
 
 class Parcelling(Masking):

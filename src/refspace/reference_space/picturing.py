@@ -17,7 +17,7 @@ from refspace.formats.itksnap import renumber, write_label_description
 from refspace.formats.nrrd import write_nrrd
 from refspace.ops.relabel import Color, colors, narrow, relabel
 from refspace.reference_space.checking import Checking
-from refspace.structure_tree import BACKGROUND
+from refspace.types import BACKGROUND
 
 BLACK = (0, 0, 0)
 MAGENTA = (255, 0, 255)

@@ -7,9 +7,9 @@ import xarray as xr
 
 from refspace.grid import Hemisphere
 from refspace.label_index import LabelIndex
+from refspace.labels import HEMISPHERES, HEMISPHERES_ATTRS, check_hemisphere
 from refspace.ops.sides import keep, nothing_of, padded, sides_of
 from refspace.reference_space.core import Core
-from refspace.volume import HEMISPHERES, HEMISPHERES_ATTRS, hemisphere_of
 
 
 class Sided(Core):
@@ -43,7 +43,7 @@ class Sided(Core):
         """
         if self._own_hemispheres is not None:
             return self._own_hemispheres
-        left, (one, two) = self._grid.side("left", self._midline), HEMISPHERES.values()
+        left, (one, two) = self._grid.hemisphere_slice("left", self._midline), HEMISPHERES.values()
         data = sides_of(self._annotation, left, (one, two))
         volume = self._annotation.copy(data=data).rename("hemispheres")
         volume.attrs = dict(HEMISPHERES_ATTRS)
@@ -53,7 +53,7 @@ class Sided(Core):
         """The space of one hemisphere, or the space itself for None."""
         if hemisphere is None:
             return self
-        side = self._sides[hemisphere_of(hemisphere)]
+        side = self._sides[check_hemisphere(hemisphere)]
         # The tree may have been exchanged meanwhile.
         side.structure_tree = self.structure_tree
         return side
@@ -83,7 +83,7 @@ class Sided(Core):
     def _place(self, hemisphere: Hemisphere) -> dict[str, slice]:
         """Voxels of a hemisphere along each axis."""
         whole = dict.fromkeys(self._grid.dims, slice(None))
-        return whole | {"ml": self._grid.side(hemisphere, self._midline)}
+        return whole | {"ml": self._grid.hemisphere_slice(hemisphere, self._midline)}
 
     def _is_empty(self, hemisphere: Hemisphere) -> bool:
         """Whether the midline leaves no voxel to a hemisphere."""

@@ -9,8 +9,9 @@ import xarray as xr
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
-from refspace.grid import Turn
+from refspace.grid import Reorientation
 from refspace.label_index import LabelIndex
+from refspace.labels import reorient
 from refspace.ops.resample import Method, downsample
 from refspace.pools import pool_of
 from refspace.reference_space.picturing import Picturing
@@ -26,7 +27,6 @@ from refspace.store import (
     write_atlas,
 )
 from refspace.structure_tree import StructureTree
-from refspace.volume import reorient
 
 if TYPE_CHECKING:
     from refspace.pools.choosing import Client
@@ -153,33 +153,33 @@ class ReferenceSpace(Picturing):
         >>> {dim: round(x) for dim, x in turned.centroid("VISp").items()}
         {'ml': 5700, 'ap': -8906, 'dv': -1357}
         """
-        turn = self._grid.turn(orientation)
+        reorientation = self._grid.reorientation_to(orientation)
         template, own = (
             None if volume is None else reorient(volume, orientation)
             for volume in (self._template, self._own_hemispheres)
         )
-        flipped = turn.flipped[turn.axes.index(self._grid.axis("ml"))]
+        flipped = reorientation.flipped[reorientation.axes.index(self._grid.axis("ml"))]
         made = self._derived(
             reorient(self._annotation, orientation),
             template=template,
             hemispheres=own,
             midline=0.0 - self._midline if flipped else self._midline,
         )
-        made._read_index = functools.partial(self._turned_index, turn)
+        made._read_index = functools.partial(self._turned_index, reorientation)
         labels = self._labels_of_whole
-        made._labels_of_whole = None if labels is None else labels.reorient(turn)
+        made._labels_of_whole = None if labels is None else labels.reorient(reorientation)
         if self._read_stored_bytes is not None:
-            made._read_stored_bytes = functools.partial(self._turned_bytes, turn)
+            made._read_stored_bytes = functools.partial(self._turned_bytes, reorientation)
         return made
 
-    def _turned_index(self, turn: Turn) -> LabelIndex | None:
+    def _turned_index(self, reorientation: Reorientation) -> LabelIndex | None:
         index = self._known_index()
-        return None if index is None else index.reorient(turn)
+        return None if index is None else index.reorient(reorientation)
 
-    def _turned_bytes(self, turn: Turn) -> NDArray[Any]:
+    def _turned_bytes(self, reorientation: Reorientation) -> NDArray[Any]:
         stored = self._stored_bytes
         assert stored is not None
-        return turn.of(stored.reshape(self._annotation.data.numblocks)).ravel()
+        return reorientation.apply(stored.reshape(self._annotation.data.numblocks)).ravel()
 
     # ----- stores
 

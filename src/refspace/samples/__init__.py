@@ -9,12 +9,12 @@ from dask.base import tokenize
 from numpy.typing import NDArray
 
 from refspace.errors import GridError
-from refspace.grid import Grid, spacing_of
+from refspace.grid import Grid, parse_spacing
+from refspace.labels import labelled
 from refspace.reference_space import ReferenceSpace
 from refspace.samples.anatomy import EXTENT, label_block
 from refspace.samples.ontology import STRUCTURES
 from refspace.structure_tree import StructureTree
-from refspace.volume import labelled
 
 __all__ = ["phantom"]
 
@@ -52,7 +52,7 @@ def phantom(resolution: float | Sequence[float] = 100) -> ReferenceSpace:
     >>> space.structure_tree.get_structures_by_acronym(["VISp"])[0]["name"]
     'Primary visual area'
     """
-    spacing = spacing_of(resolution)
+    spacing = parse_spacing(resolution)
     if min(spacing) < _FINEST:
         raise GridError(f"resolution {resolution} is too fine; the phantom goes down to 1 µm")
     whole = Grid((1, 1, 1), EXTENT)

@@ -5,7 +5,7 @@ import pandas as pd
 import xarray as xr
 
 from refspace.grid import Grid
-from refspace.volume import labelled
+from refspace.labels import labelled
 
 # In the primary visual area of both hemispheres, µm; ml from the midline.
 _CENTRE = {"ap": 8900.0, "dv": 1400.0, "ml": 2500.0}

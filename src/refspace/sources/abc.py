@@ -14,12 +14,13 @@ from refspace.errors import FormatError, GridError, SourceError
 from refspace.formats.directions import agreed_spacing
 from refspace.formats.nifti import read_header
 from refspace.formats.voxel_files import VoxelStream, naming
-from refspace.grid import Grid, spacing_of
+from refspace.grid import Grid, parse_spacing
 from refspace.remote.download import record_of
 from refspace.sources.ccf import CITATION, LICENCE, ORIENTATION
 from refspace.sources.source import AtlasParts, Request, base_url
 from refspace.structure_tree import StructureTree
 from refspace.structure_tree.records import listing, structure_id
+from refspace.types import BACKGROUND
 
 BASE = "https://allen-brain-cell-atlas.s3.us-west-2.amazonaws.com"
 BASE_VARIABLE = "REFSPACE_ABC"
@@ -33,7 +34,6 @@ _MEMBERSHIP = "parcellation_to_parcellation_term_membership.csv"
 # Terms of the other ontology, of 2023, fill up levels that a structure does not have.
 _ONTOLOGY, _ANNOTATION = "AllenCCF-Ontology-2017-", "AllenCCF-Annotation-2020-"
 _IDENTIFIER = "MBA:"
-_BACKGROUND = 0
 # Of lengths that are stored with single precision.
 _NOISE = 1e-5
 
@@ -126,7 +126,9 @@ def _placed(path: Path) -> VoxelStream:
     header = read_header(path)
     with naming(header.path):
         agreed_spacing(header.spacing, RESOLUTION, _NOISE)
-    return VoxelStream(header, Grid(header.shape, spacing_of(RESOLUTION), orientation=ORIENTATION))
+    return VoxelStream(
+        header, Grid(header.shape, parse_spacing(RESOLUTION), orientation=ORIENTATION)
+    )
 
 
 # ----- tables
@@ -177,7 +179,7 @@ def ids_of(membership: Path, tree: StructureTree) -> dict[int, int]:
     FormatError
         If an index has two structures, or one that the tree lacks.
     """
-    ids = {_BACKGROUND: _BACKGROUND}
+    ids = {BACKGROUND: BACKGROUND}
     for label, text in _cells(membership, ("parcellation_label", "parcellation_index")):
         index, number = _number(text, "", membership), _number(label, _ANNOTATION, membership)
         if ids.setdefault(index, number) != number:
@@ -185,7 +187,7 @@ def ids_of(membership: Path, tree: StructureTree) -> dict[int, int]:
                 f"{membership}: parcellation_index {index} is {ids[index]} and {number}; an index "
                 "has one structure"
             )
-    known = {_BACKGROUND, *tree.node_ids()}
+    known = {BACKGROUND, *tree.node_ids()}
     lacking = [f"{number} (index {index})" for index, number in ids.items() if number not in known]
     if lacking:
         raise FormatError(
@@ -203,7 +205,7 @@ def _voxels(membership: Path) -> int | None:
             int(index): int(count)
             for index, count in _cells(membership, ("parcellation_index", "voxel_count"))
         }
-        return sum(count for index, count in counts.items() if index != _BACKGROUND)
+        return sum(count for index, count in counts.items() if index != BACKGROUND)
     except (FormatError, ValueError):
         return None
 

@@ -18,12 +18,12 @@ import xarray as xr
 from refspace.errors import FormatError, GridError, RemoteError, SourceError
 from refspace.formats.directions import OPPOSITE
 from refspace.formats.structures import parse_structures
-from refspace.grid import Grid, parse_orientation, spacing_of
+from refspace.grid import Grid, parse_orientation, parse_spacing
+from refspace.labels import labelled
 from refspace.remote.objects import read_url
 from refspace.sources.source import AtlasParts, Request, base_url
 from refspace.store import StoredAtlas, open_atlas
 from refspace.structure_tree import StructureTree
-from refspace.volume import labelled
 
 BASE = "https://brainglobe.s3.us-west-2.amazonaws.com/atlas"
 BASE_VARIABLE = "REFSPACE_BRAINGLOBE"
@@ -240,7 +240,7 @@ def _manifest(bucket: _Bucket, name: str, version: str) -> _Manifest:
         ) from error
     try:
         fields = json.loads(data)
-        resolution = spacing_of([float(length) for length in fields["resolution"]])
+        resolution = parse_spacing([float(length) for length in fields["resolution"]])
         shape = tuple(int(count) for count in fields["shape"])
         orientation = orientation_of_origin(fields["orientation"])
         fields["annotation_set"].keys()
@@ -285,7 +285,7 @@ def _volume(
     atlas = _opened(bucket, manifest, place, orientation)
     number = atlas.level(resolution)
     level = atlas.levels[number].grid
-    if spacing_of(resolution) == manifest.resolution and level.shape != manifest.shape:
+    if parse_spacing(resolution) == manifest.resolution and level.shape != manifest.shape:
         raise GridError(
             f"{atlas.location.url}: the image has shape {level.shape}, the manifest "
             f"{manifest.shape}; the atlas contradicts itself, ask for another version of it"

@@ -12,7 +12,7 @@ import xarray as xr
 from refspace import reference_space
 from refspace.conversion import convert
 from refspace.errors import FormatError, LockedError, OntologyError, SourceError, StoreError
-from refspace.grid import spacing_of
+from refspace.grid import parse_spacing
 from refspace.reference_space import ReferenceSpace
 from refspace.remote.download import Progress
 from refspace.sources.cache import Cache
@@ -237,7 +237,7 @@ def _request(
 def _plain(resolution: float | Sequence[float] | None) -> float | Sequence[float] | None:
     if resolution is None:
         return None
-    lengths = spacing_of(resolution)
+    lengths = parse_spacing(resolution)
     return lengths[0] if len(set(lengths)) == 1 else list(lengths)
 
 

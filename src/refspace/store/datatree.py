@@ -8,11 +8,11 @@ import numpy as np
 import xarray as xr
 
 from refspace.errors import FormatError, GridError
-from refspace.grid import Grid, spacing_of
+from refspace.grid import Grid, parse_spacing
+from refspace.labels import infer_grid
 from refspace.store import ome
 from refspace.store.metadata import FORMAT
 from refspace.store.tables import structures_dataset
-from refspace.volume import grid_of
 
 
 def tree_of(
@@ -33,7 +33,7 @@ def tree_of(
     """
     paths = {
         name: [
-            (f"s{number}/{name}", grid_of(level[name]))
+            (f"s{number}/{name}", infer_grid(level[name]))
             for number, level in enumerate(levels)
             if name in level
         ]
@@ -98,7 +98,7 @@ def level_of(tree: xr.DataTree, resolution: float | Sequence[float] | None) -> T
             f"the DataTree lacks one of {', '.join(paths)}; give it whole, and choose one with "
             "resolution="
         ) from error
-    grids = [grid_of(volume) for volume in volumes]
+    grids = [infer_grid(volume) for volume in volumes]
     number = find_level(grids, resolution, "the DataTree")
     node = tree[paths[number].rpartition("/")[0]]
     template, hemispheres = (
@@ -131,7 +131,7 @@ def find_level(grids: Sequence[Grid], resolution: float | Sequence[float] | None
     """
     if resolution is None:
         return 0
-    wanted = spacing_of(resolution)
+    wanted = parse_spacing(resolution)
     for number, grid in enumerate(grids):
         if np.allclose(grid.spacing, wanted, rtol=1e-6):
             return number

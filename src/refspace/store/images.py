@@ -11,7 +11,8 @@ import xarray as xr
 import zarr
 
 from refspace.errors import FormatError, GridError, StoreError
-from refspace.grid import Grid, spacing_of
+from refspace.grid import Grid, parse_spacing
+from refspace.labels import labelled
 from refspace.store import ome
 from refspace.store.datatree import find_level
 from refspace.store.location import Location
@@ -19,7 +20,6 @@ from refspace.store.metadata import ROOT
 from refspace.store.ome.images import metadata
 from refspace.store.read import open_atlas
 from refspace.store.stored_array import StoredArray
-from refspace.volume import labelled
 
 _AXES = ("ap", "dv", "ml")
 
@@ -88,7 +88,7 @@ def open_image(
             return xr.DataArray(data, name="image")
         return labelled(
             data,
-            Grid(data.shape, spacing_of(resolution), orientation=orientation or "PIR"),
+            Grid(data.shape, parse_spacing(resolution), orientation=orientation or "PIR"),
             "image",
         )
     attributes = dict(node.attrs)

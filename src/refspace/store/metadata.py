@@ -20,12 +20,12 @@ from zarr.storage import MemoryStore, StorePath
 
 from refspace.errors import GridError
 from refspace.grid import Grid
-from refspace.label_index import FIELDS, Chunks, cells_of
+from refspace.label_index import FIELDS, Chunks, cut_at_midline
+from refspace.labels import HEMISPHERES_ATTRS, axis_attrs
 from refspace.store.location import Location
 from refspace.store.pyramid import level_grids
 from refspace.store.stored_array import StoredArray
 from refspace.store.tables import structures_dataset
-from refspace.volume import HEMISPHERES_ATTRS, axis_attrs
 
 Triple = tuple[int, int, int]
 
@@ -296,7 +296,7 @@ def put_index(skeleton: Skeleton, level: str, table: NDArray[np.int64]) -> None:
 
 def index_cells(grid: Grid, blocks: Chunks, midline: float | None) -> Chunks:
     """Chunks of the label index of a level: its blocks, cut at the midline if there is one."""
-    return blocks if midline is None else cells_of(grid, blocks, midline)
+    return blocks if midline is None else cut_at_midline(grid, blocks, midline)
 
 
 def voxel_digest(

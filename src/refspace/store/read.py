@@ -19,8 +19,9 @@ from zarr.core.metadata import ArrayV3Metadata
 from zarr.storage import StorePath
 
 from refspace.errors import FormatError, GridError, RefspaceError, StoreError
-from refspace.grid import Grid, spacing_of
+from refspace.grid import Grid, parse_spacing
 from refspace.label_index import FIELDS, LabelIndex
+from refspace.labels import labelled
 from refspace.remote.kept import trim
 from refspace.store import ome
 from refspace.store.datatree import find_level
@@ -29,7 +30,6 @@ from refspace.store.metadata import FORMAT, MASKS, ROOT, index_cells, metadata_d
 from refspace.store.staging import leftover_hint
 from refspace.store.stored_array import StoredArray
 from refspace.store.zarr_view import ZarrView
-from refspace.volume import labelled
 
 # A brain at 1 µm has blocks of 128³ by the thousand; a million take seconds to name.
 _LONGEST, _MOST_BLOCKS = 10**7, 10**7
@@ -431,7 +431,7 @@ def _bare(
         raise GridError(f"{location.url} is an array without geometry; give its resolution in µm")
     if array.ndim != 3:
         raise FormatError(f"{location.url} has shape {array.shape}; a volume has three axes")
-    grid = Grid(array.shape, spacing_of(resolution), orientation=orientation or "PIR")
+    grid = Grid(array.shape, parse_spacing(resolution), orientation=orientation or "PIR")
     level = StoredLevel("", grid, StoredArray(location, array, whole=False))
     return StoredAtlas(location, f"none, zarr {array.metadata.zarr_format}", (level,))
 

@@ -14,13 +14,10 @@ from refspace.errors import OntologyError
 from refspace.structure_tree.records import listing
 from refspace.structure_tree.simple_tree import as_list
 from refspace.structure_tree.structure_tree import StructureTree
+from refspace.types import BACKGROUND, MAX_LABEL
 
 Level: TypeAlias = int | Literal["leaf"]
 Region: TypeAlias = int | str
-
-# Label of what lies outside, whatever structure may have it as its id.
-BACKGROUND = 0
-_MAX_LABEL = 2**32 - 1
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -295,10 +292,10 @@ def _label(label: Any) -> Region:
     if isinstance(label, str) and label:
         return label
     with suppress(TypeError):
-        if not isinstance(label, bool) and 0 < (number := operator.index(label)) <= _MAX_LABEL:
+        if not isinstance(label, bool) and 0 < (number := operator.index(label)) <= MAX_LABEL:
             return number
     raise OntologyError(
-        f"a region is labelled {label!r}; give an integer from 1 to {_MAX_LABEL}, or a text"
+        f"a region is labelled {label!r}; give an integer from 1 to {MAX_LABEL}, or a text"
     )
 
 

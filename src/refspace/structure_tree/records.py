@@ -15,10 +15,10 @@ import networkx as nx
 import numpy as np
 
 from refspace.errors import OntologyError
+from refspace.types import MAX_LABEL
 
 Record = dict[str, Any]
 
-MAX_ID = 2**32 - 1
 # Real ontologies are some ten levels deep. The bound keeps the paths of a hostile one small.
 MAX_DEPTH = 100
 _NAMED_OFFENDERS = 5
@@ -46,11 +46,11 @@ def structure_id(value: Any) -> int:
             number = operator.index(value)
     except (TypeError, ValueError) as error:
         raise OntologyError(
-            f"{reprlib.repr(value)} is not a structure id; ids are integers from 0 to {MAX_ID}, "
+            f"{reprlib.repr(value)} is not a structure id; ids are integers from 0 to {MAX_LABEL}, "
             "never floats"
         ) from error
-    if not 0 <= number <= MAX_ID:
-        raise OntologyError(f"structure id {number} is out of range; ids go from 0 to {MAX_ID}")
+    if not 0 <= number <= MAX_LABEL:
+        raise OntologyError(f"structure id {number} is out of range; ids go from 0 to {MAX_LABEL}")
     return number
 
 

@@ -11,7 +11,7 @@ from refspace.formats.directions import agreed_spacing
 from refspace.formats.nifti.header import NiftiHeader, read_header
 from refspace.formats.voxel_files import VoxelStream, lazy_voxels, naming
 from refspace.grid import Grid, parse_orientation
-from refspace.volume import labelled, with_hemispheres
+from refspace.labels import labelled, with_hemispheres
 
 # Of lengths that are stored with single precision.
 _SINGLE = 1e-5

@@ -13,7 +13,7 @@ from refspace.formats.directions import placed
 from refspace.formats.nifti.header import nibabel
 from refspace.formats.voxel_output import COMPRESSION_LEVEL, check_output, pieces, write_gzip
 from refspace.grid import Grid
-from refspace.volume import grid_of
+from refspace.labels import infer_grid
 
 _TYPES = (
     *("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
@@ -69,7 +69,7 @@ def write_nifti(
     Examples
     --------
     >>> import tempfile
-    >>> from refspace.volume import labelled
+    >>> from refspace.labels import labelled
     >>> mask = labelled(np.zeros((4, 4, 4), np.uint8), Grid((4, 4, 4), (25, 25, 25)))
     >>> write_nifti(tempfile.mkdtemp() + "/mask.nii.gz", mask)
     """
@@ -83,7 +83,7 @@ def write_nifti(
         )
     data = array.data
     check_output(data.shape, data.dtype, compression_level, "NIfTI", _TYPES)
-    head = _header(grid_of(array), data.dtype)
+    head = _header(infer_grid(array), data.dtype)
     # Not the name's own ending: of .nii.gz, a path knows the last part alone.
     with atomic_write(target) as temporary, temporary.open("wb") as file:
         if target.suffix == ".gz":

@@ -11,7 +11,7 @@ from refspace.formats.directions import agreed_spacing
 from refspace.formats.nrrd.header import NrrdHeader, read_header
 from refspace.formats.voxel_files import VoxelStream, lazy_voxels, naming
 from refspace.grid import Grid, parse_orientation
-from refspace.volume import labelled
+from refspace.labels import labelled
 
 _HOUSE_ORIENTATION = "PIR"
 # Volumes of the Allen CCF by µm per voxel. Their headers claim left-posterior-superior along the

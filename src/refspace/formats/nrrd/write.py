@@ -15,7 +15,7 @@ from refspace.files import atomic_write
 from refspace.formats.directions import placed
 from refspace.formats.voxel_output import COMPRESSION_LEVEL, check_output, write_gzip
 from refspace.grid import Grid
-from refspace.volume import grid_of
+from refspace.labels import infer_grid
 
 _TYPES = {"bool": "uint8", "float32": "float", "float64": "double"} | {
     name: name for bits in (8, 16, 32, 64) for name in (f"int{bits}", f"uint{bits}")
@@ -69,7 +69,7 @@ def write_nrrd(
         raise FormatError(f"{target} does not end in .nrrd; give a name that does")
     data = array.data if isinstance(array, xr.DataArray) else array
     check_output(data.shape, data.dtype, compression_level, "NRRD", _TYPES)
-    geometry = _geometry(grid_of(array)) if isinstance(array, xr.DataArray) else {}
+    geometry = _geometry(infer_grid(array)) if isinstance(array, xr.DataArray) else {}
     header = _header(data.shape, data.dtype, geometry)
     with atomic_write(target) as temporary, temporary.open("wb") as file:
         file.write(header)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refspace.grid import Grid
+from refspace.labels import axis_attrs
 from refspace.store import ome
 from refspace.store.metadata import Draft
-from refspace.volume import axis_attrs
 
 PATH = "s0/mask"
 FORMAT = 1

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from refspace.errors import FormatError, GridError
-from refspace.grid import Grid, parse_orientation, spacing_of
+from refspace.grid import Grid, parse_orientation, parse_spacing
 from refspace.store.ome.images import Axis, Dataset, Multiscale, as_float, exactly
 
 # What RFC-4 calls the directions of an orientation code (https://ngff.openmicroscopy.org/rfc/4).
@@ -108,7 +108,7 @@ def grid_of_level(
     # Rounded to a picometre: halves of decimal spacings leave noise in the last digit.
     a, b, c = (round(x - s / 2, 6) for x, s in zip(centre, spacing, strict=True))
     i, j, k = (shape[n] for n in numbers)
-    return Grid((i, j, k), spacing_of(spacing), (a, b, c), code), numbers
+    return Grid((i, j, k), parse_spacing(spacing), (a, b, c), code), numbers
 
 
 def _axes_of_space(axes: Sequence[Axis], shape: Sequence[int]) -> tuple[int, ...]:
@@ -166,7 +166,7 @@ def _units(
                 "the finest level, like 25"
             )
         return units
-    wanted = dict(zip(numbers, spacing_of(resolution), strict=True))
+    wanted = dict(zip(numbers, parse_spacing(resolution), strict=True))
     for n, unit in units.items():
         length = _micrometres(finest[n], unit)
         if not math.isclose(length, wanted[n], rel_tol=1e-6):

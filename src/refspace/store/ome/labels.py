@@ -18,6 +18,7 @@ from refspace.grid import Grid
 from refspace.store.ome.grids import ORIENTATIONS
 from refspace.store.ome.images import is_label, json_array, json_object, metadata
 from refspace.structure_tree import records as rec
+from refspace.types import MAX_LABEL
 
 _LABEL, _PARENT, _PATH = "label-value", "parent_structure_id", "structure_id_path"
 
@@ -232,7 +233,7 @@ def _by_label(entries: Any, where: str) -> dict[int, dict[str, Any]]:
         if not _is_id(label):
             raise FormatError(
                 f"{where}[{i}] has the {_LABEL} {reprlib.repr(label)}; it must be an integer from "
-                f"0 to {rec.MAX_ID}"
+                f"0 to {MAX_LABEL}"
             )
         if label in found:
             raise FormatError(f"{where} has the {_LABEL} {label} more than once")
@@ -275,7 +276,7 @@ def _parent(structure: int, fields: Mapping[str, Any]) -> int | None:
 
 
 def _is_id(value: object) -> TypeGuard[int]:
-    return _is_integer(value, rec.MAX_ID)
+    return _is_integer(value, MAX_LABEL)
 
 
 def _is_integer(value: object, largest: int) -> bool:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
-class Value:
+class ArrayValue:
     """Base of values with arrays: equal, hashed and pickled by their fields, not their caches."""
 
     @cached_property
@@ -28,7 +28,9 @@ class Value:
         return type(self), self._fields()
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Value) and self.__dask_tokenize__() == other.__dask_tokenize__()
+        return (
+            isinstance(other, ArrayValue) and self.__dask_tokenize__() == other.__dask_tokenize__()
+        )
 
     def __hash__(self) -> int:
         return hash(self.__dask_tokenize__())

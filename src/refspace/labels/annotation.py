@@ -1,34 +1,22 @@
-"""What an annotation volume is as a DataArray: its dims, coordinates, attributes and dtype."""
+"""Annotation volumes as DataArrays: their dims, coordinates, attributes and dtype."""
 
-import hashlib
-import math
-import operator
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from types import MappingProxyType
 from typing import Any
 
 import dask.array
 import numpy as np
 import xarray as xr
-from dask.base import tokenize
 from numpy.typing import NDArray
 
+from refspace.blockwise.views import views
 from refspace.errors import AnnotationError, GridError
-from refspace.grid import Grid, Hemisphere, Triple, parse_orientation, spacing_of
+from refspace.grid import Grid, Triple, parse_orientation, parse_spacing
+from refspace.types import MAX_LABEL
 
-MAX_LABEL = 2**32 - 1
 # In memory, blocks are slabs along the slowest axis: views, large enough to drown dask's overhead.
 _SLAB_BYTES = 16 * 2**20
-# Parts of an array that are hashed at the same time.
-_HASHED_BYTES = 16 * 2**20
 # Directions of an array that does not state them: those of the Allen CCF.
 _HOUSE_DIRECTION = {"ap": "posterior", "dv": "inferior", "ml": "right"}
-# What a volume of hemispheres holds; anything else is in neither.
-HEMISPHERES: Mapping[Hemisphere, int] = MappingProxyType({"left": 1, "right": 2})
-HEMISPHERES_ATTRS: Mapping[str, Any] = MappingProxyType(
-    {"long_name": "hemisphere", "flag_values": [1, 2], "flag_meanings": "left right"}
-)
 _MICROMETRE = ("micrometer", "micrometre", "micron", "microns", "um", "\u00b5m", "\u03bcm")
 
 
@@ -81,7 +69,7 @@ def axis_attrs(grid: Grid, dim: str) -> dict[str, str | float]:
     }
 
 
-def grid_of(array: xr.DataArray, resolution: Triple | None = None) -> Grid:
+def infer_grid(array: xr.DataArray, resolution: Triple | None = None) -> Grid:
     """Grid of a volume with coordinates, as `labelled` gives them.
 
     Parameters
@@ -100,7 +88,7 @@ def grid_of(array: xr.DataArray, resolution: Triple | None = None) -> Grid:
     Examples
     --------
     >>> grid = Grid((2, 3, 4), (25, 25, 25))
-    >>> grid_of(labelled(np.zeros(grid.shape, "u4"), grid)) == grid
+    >>> infer_grid(labelled(np.zeros(grid.shape, "u4"), grid)) == grid
     True
     """
     if array.ndim != 3:
@@ -185,176 +173,6 @@ def as_annotation(
     )
 
 
-def reorient(volume: xr.DataArray, orientation: str) -> xr.DataArray:
-    """Turn the axes of a volume; lazy, and every voxel keeps its value and its place.
-
-    Parameters
-    ----------
-    volume
-        Volume with coordinates, as `labelled` gives them.
-    orientation
-        Direction in which the index of each axis of the result grows, like ``"RAS"``.
-
-    Returns
-    -------
-    xarray.DataArray
-        A transposed and flipped view. Coordinates along a flipped axis change sign, so that they
-        still grow with the index.
-
-    Raises
-    ------
-    GridError
-        If the orientation is none, or the volume has no coordinates.
-
-    Examples
-    --------
-    >>> grid = Grid((1, 2, 3), (10, 10, 10))
-    >>> volume = labelled(np.arange(6, dtype="u4").reshape(grid.shape), grid)
-    >>> turned = reorient(volume, "LPS")
-    >>> turned.dims, turned.ml.values.tolist()
-    (('ml', 'ap', 'dv'), [-25.0, -15.0, -5.0])
-    >>> turned.sel(ml=-25, dv=-5).item() == volume.sel(ml=25, dv=5).item()
-    True
-    """
-    grid = grid_of(volume)
-    turned, target = grid.turn(orientation), grid.reorient(orientation)
-    flips = [dim for dim, flip in zip(target.dims, turned.flipped, strict=True) if flip]
-    result = volume.transpose(*target.dims).isel({dim: slice(None, None, -1) for dim in flips})
-    # The given centres to the last digit, so that there and back is where it was.
-    centres = {
-        dim: 0.0 - result[dim].values if dim in flips else result[dim].values for dim in target.dims
-    }
-    result = result.assign_coords(
-        {dim: (dim, values, axis_attrs(target, dim)) for dim, values in centres.items()}
-    )
-    midline = stated_midline(volume)
-    if midline is None:
-        return result
-    return with_hemispheres(result, 0.0 - midline if "ml" in flips else midline)
-
-
-# ----- hemispheres
-
-
-def with_hemispheres(annotation: xr.DataArray, midline: float) -> xr.DataArray:
-    """Give a volume the coordinate ``hemisphere``: left or right, for each place along ``ml``.
-
-    Parameters
-    ----------
-    annotation
-        Volume with coordinates.
-    midline
-        Position of the midline along ``ml`` in µm. Voxels whose centre is on it are left.
-
-    Examples
-    --------
-    >>> volume = labelled(np.zeros((1, 1, 3), "u4"), Grid((1, 1, 3), (10, 10, 10)))
-    >>> with_hemispheres(volume, 15.0).hemisphere.values.tolist()
-    ['left', 'left', 'right']
-    """
-    sides = np.full(annotation.sizes["ml"], "right")
-    sides[grid_of(annotation).side("left", midline)] = "left"
-    attrs = {"long_name": "hemisphere", "midline": midline}
-    return annotation.assign_coords(hemisphere=("ml", sides, attrs))
-
-
-def stated_midline(annotation: Any) -> float | None:
-    """Midline that a volume states with its coordinate ``hemisphere``; None if it states none."""
-    if not isinstance(annotation, xr.DataArray) or "hemisphere" not in annotation.coords:
-        return None
-    midline: float | None = annotation.coords["hemisphere"].attrs.get("midline")
-    return midline
-
-
-def midline_of(midline: Any, annotation: Any, grid: Grid) -> float:
-    """Midline that is given, or else stated by the annotation, or else the middle of its grid.
-
-    Raises
-    ------
-    GridError
-        If it is no position.
-
-    Examples
-    --------
-    >>> midline_of(None, None, Grid((1, 1, 4), (10, 10, 10)))
-    20.0
-    """
-    given = stated_midline(annotation) if midline is None else midline
-    if given is None:
-        return grid.middle
-    try:
-        position = float(operator.truediv(given, 1)) + 0.0
-    except (TypeError, ValueError, OverflowError):
-        position = math.nan
-    if not math.isfinite(position):
-        raise GridError(f"midline is {midline!r}; give its position along ml in µm, like 5700")
-    return position
-
-
-def hemisphere_of(hemisphere: Any) -> Hemisphere:
-    """Check the name of a hemisphere.
-
-    Raises
-    ------
-    GridError
-        If it is none.
-
-    Examples
-    --------
-    >>> hemisphere_of("left")
-    'left'
-    """
-    for name in HEMISPHERES:
-        if isinstance(hemisphere, str) and hemisphere == name:
-            return name
-    raise GridError(f"hemisphere is {hemisphere!r}; give 'left' or 'right', or None for both")
-
-
-def as_hemispheres(hemispheres: Any, grid: Grid) -> xr.DataArray:
-    """Volume of hemispheres on the grid of an annotation: uint8, 1 left and 2 right; lazy.
-
-    Parameters
-    ----------
-    hemispheres
-        DataArray of integers, 1 left and 2 right, anything else neither.
-    grid
-        Grid of the annotation.
-
-    Raises
-    ------
-    GridError
-        If it is no DataArray, or lies elsewhere.
-    AnnotationError
-        If it does not hold integers.
-
-    Examples
-    --------
-    >>> grid = Grid((1, 1, 4), (10, 10, 10))
-    >>> sides = as_hemispheres(labelled(np.array([[[1, 2, 3, 258]]]), grid), grid)
-    >>> sides.dtype, sides.values.tolist()
-    (dtype('uint8'), [[[1, 2, 0, 0]]])
-    """
-    if not isinstance(hemispheres, xr.DataArray) or grid_of(hemispheres) != grid:
-        raise GridError("hemispheres must be a DataArray on the grid of the annotation")
-    check_hemispheres(hemispheres.dtype)
-    chunked = hemispheres.chunk() if hemispheres.chunks is None else hemispheres
-    data = chunked.data.map_blocks(flags_of, meta=np.empty((0, 0, 0), np.uint8))
-    return labelled(data, grid, "hemispheres", HEMISPHERES_ATTRS)
-
-
-def check_hemispheres(dtype: np.dtype[Any]) -> None:
-    """Refuse a type that cannot say which hemisphere a voxel is in."""
-    if dtype.kind not in "ui":
-        raise AnnotationError(
-            f"hemispheres have dtype {dtype}; give integers, 1 left and 2 right, 0 neither"
-        )
-
-
-def flags_of(block: NDArray[Any]) -> NDArray[np.uint8]:
-    """Hemisphere of each voxel of a block, as uint8: 1 left, 2 right, 0 neither."""
-    return np.where((block == 1) | (block == 2), block, 0).astype(np.uint8)
-
-
 def _check_units(axes: Mapping[str, xr.DataArray]) -> None:
     for dim, axis in axes.items():
         if dim not in _HOUSE_DIRECTION:
@@ -370,7 +188,7 @@ def _grid_for(
     annotation: Any, resolution: float | Sequence[float] | None, orientation: str | None
 ) -> Grid:
     """Grid of the coordinates where there are any, else of what the caller says."""
-    spacing = None if resolution is None else spacing_of(resolution)
+    spacing = None if resolution is None else parse_spacing(resolution)
     if isinstance(annotation, xr.DataArray):
         _check_units({str(dim): annotation[dim] for dim in annotation.dims})
         stated = [str(dim) for dim in annotation.dims if dim in annotation.coords]
@@ -396,7 +214,7 @@ def _grid_for(
 
 
 def _stated_grid(annotation: xr.DataArray, spacing: Triple | None, orientation: str | None) -> Grid:
-    grid = grid_of(annotation, spacing)
+    grid = infer_grid(annotation, spacing)
     if max(grid.spacing) < 1 and not any("units" in annotation[d].attrs for d in grid.dims):
         raise GridError(
             f"coordinates without units are {grid.spacing} apart, which looks like millimetres; "
@@ -473,17 +291,6 @@ def _check_floats(block: NDArray[Any]) -> None:
         )
 
 
-def _digests(data: NDArray[Any]) -> list[bytes]:
-    """Digests of the parts of an array, in memory order: dask's own token would copy it into C."""
-    flat = data.ravel(order="K").view(np.uint8)
-    parts = [flat[i : i + _HASHED_BYTES] for i in range(0, flat.size, _HASHED_BYTES)]
-    # Of the time that it takes to build a result over 308 MB in memory, nearly all: 0.2 s at once.
-    with ThreadPoolExecutor() as pool:
-        return list(
-            pool.map(lambda part: hashlib.sha1(part, usedforsecurity=False).digest(), parts)
-        )
-
-
 def is_masked(data: Any) -> bool:
     """Whether an array, or what a dask array is made of, is a masked array."""
     return isinstance(data, np.ma.MaskedArray) or isinstance(
@@ -499,28 +306,3 @@ def _chunked(data: Any) -> dask.array.Array:
     layers = max(1, _SLAB_BYTES * data.shape[slowest] // data.nbytes)
     cut = [layers if axis == slowest else -1 for axis in range(data.ndim)]
     return views(data, dask.array.core.normalize_chunks(cut, data.shape), "annotation")
-
-
-def views(data: NDArray[Any], chunks: Sequence[Sequence[int]], name: str) -> dask.array.Array:
-    """Dask array whose blocks are views of an array in memory.
-
-    Parameters
-    ----------
-    data
-        The array.
-    chunks
-        Sizes of the blocks along each axis.
-    name
-        What the blocks are called in the graph.
-
-    Examples
-    --------
-    >>> views(np.arange(5), ((3, 2),), "numbers").blocks[1].compute()
-    array([3, 4])
-    """
-    name = f"{name}-{tokenize(_digests(data), data.dtype, data.shape, data.strides, chunks)}"
-    # dask.array.from_array would copy the array, and into C order.
-    parts = dask.array.core.slices_from_chunks(chunks)
-    keys = [(name, *index) for index in np.ndindex(*map(len, chunks))]
-    blocks = {key: data[part] for key, part in zip(keys, parts, strict=True)}
-    return dask.array.Array(blocks, name, chunks, dtype=data.dtype)

@@ -1,0 +1,41 @@
+"""Label volumes: arrays of structure ids, their hemispheres, and what their blocks hold."""
+
+from refspace.labels.annotation import (
+    as_annotation,
+    axis_attrs,
+    infer_grid,
+    is_masked,
+    labelled,
+    unsigned_labels,
+)
+from refspace.labels.hemispheres import (
+    HEMISPHERES,
+    HEMISPHERES_ATTRS,
+    as_hemispheres,
+    check_hemisphere,
+    check_hemispheres_dtype,
+    hemisphere_flags,
+    resolve_midline,
+    stated_midline,
+    with_hemispheres,
+)
+from refspace.labels.reorient import reorient
+
+__all__ = [
+    "HEMISPHERES",
+    "HEMISPHERES_ATTRS",
+    "as_annotation",
+    "as_hemispheres",
+    "axis_attrs",
+    "check_hemisphere",
+    "check_hemispheres_dtype",
+    "hemisphere_flags",
+    "infer_grid",
+    "is_masked",
+    "labelled",
+    "reorient",
+    "resolve_midline",
+    "stated_midline",
+    "unsigned_labels",
+    "with_hemispheres",
+]
