@@ -18,7 +18,7 @@ from refspace.kernels import Moments
 from refspace.kernels.moments import M2, MAX, MIN, SUM
 from refspace.label_index import OUT, BlockLabels
 from refspace.ops.align import Aligned, common_chunks, holding
-from refspace.structure_tree import Parcellation
+from refspace.structure_tree import Regions
 
 # Rows of the table of `Moments` that each statistic is made of, beside the counts.
 STATISTICS: Mapping[str, tuple[int, ...]] = {
@@ -37,7 +37,7 @@ _TOGETHER = 8
 
 def aggregate(
     aligned: Aligned,
-    regions: Parcellation,
+    regions: Regions,
     statistics: Sequence[str],
     *,
     quantiles: Sequence[float] = (),
@@ -100,7 +100,7 @@ def aggregate(
 def _table(
     aligned: Aligned,
     valid: xr.DataArray | None,
-    regions: Parcellation,
+    regions: Regions,
     kernel: functools.partial[Any],
     pool: functools.partial[Any],
     known: BlockLabels | None,
@@ -137,13 +137,13 @@ def _cut(arrays: Sequence[dask.array.Array]) -> list[dask.array.Array]:
 
 
 def _label_sources(
-    labels: dask.array.Array, regions: Parcellation, known: BlockLabels | None
+    labels: dask.array.Array, regions: Regions, known: BlockLabels | None
 ) -> dict[tuple[int, ...], Any]:
     """Where the labels come from of each block that holds any of a region, as far as is known."""
     numbers = np.ndindex(labels.numblocks)
     if known is None:
         return {number: (labels.name, *number) for number in numbers}
-    matters = known.verdicts(regions.labels) != OUT
+    matters = known.verdicts(regions.structures) != OUT
     within = holding(known.chunks, labels.chunks)
     sources: dict[tuple[int, ...], Any] = {}
     for number in numbers:

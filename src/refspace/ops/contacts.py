@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from refspace import kernels
 from refspace.label_index import BlockLabels
 from refspace.ops.borders import Planes, block_tasks, over_borders, planes_of
-from refspace.structure_tree import Parcellation
+from refspace.structure_tree import Regions
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Contacts:
         areas: NDArray[np.float64] = self.faces @ np.array(across) * 1e-6
         return areas
 
-    def surfaces(self, regions: Parcellation, spacing: Sequence[float]) -> NDArray[np.float64]:
+    def surfaces(self, regions: Regions, spacing: Sequence[float]) -> NDArray[np.float64]:
         """Area of each region's border in mm²: of faces of which one side is in the region."""
         areas = self.areas(spacing)
         # One more at the end, for members that do not occur.
@@ -48,21 +48,19 @@ class Contacts:
         sides = kernels.find(self.pairs, self.labels)
         surfaces = np.zeros(len(regions))
         for number in range(len(regions)):
-            places = kernels.find(regions.of_region(number), self.labels)
+            places = kernels.find(regions.structures_in(number), self.labels)
             inside[places], inside[-1] = True, False
             one, other = inside[sides].T
             surfaces[number] = areas[one != other].sum()
             inside[places] = False
         return surfaces
 
-    def between(
-        self, regions: Parcellation, spacing: Sequence[float]
-    ) -> list[tuple[int, int, float]]:
+    def between(self, regions: Regions, spacing: Sequence[float]) -> list[tuple[int, int, float]]:
         """Numbers of regions that share faces, and the area of these in mm².
 
         Each label is in the nearest of its regions.
         """
-        numbers = np.sort(regions.numbers(self.pairs), axis=1)
+        numbers = np.sort(regions.region_index(self.pairs), axis=1)
         apart = (numbers[:, 0] >= 0) & (numbers[:, 0] != numbers[:, 1])
         edges, place = np.unique(numbers[apart], axis=0, return_inverse=True)
         areas = np.bincount(place, self.areas(spacing)[apart], len(edges))

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from refspace.ops.borders import array_of
 from refspace.ops.points import LABEL_BITS, MISSING, OUTSIDE
-from refspace.structure_tree import Parcellation
+from refspace.structure_tree import Regions
 
 
 def tally(
-    codes: dask.array.Array, regions: Parcellation, sides: Sequence[int]
+    codes: dask.array.Array, regions: Regions, sides: Sequence[int]
 ) -> tuple[dask.array.Array, dict[str, dask.array.Array]]:
     """Count points in regions, and in none; lazy.
 
@@ -43,12 +43,12 @@ def tally(
     >>> from refspace import phantom
     >>> tree = phantom(resolution=400).structure_tree
     >>> codes = dask.array.from_array(np.array([593, 821, 593, 0, -1]), chunks=2)  # VISp1, VISp2/3
-    >>> points, others = tally(codes, Parcellation.of(tree, ["VISp", 593]), [0])
+    >>> points, others = tally(codes, tree.regions(["VISp", 593]), [0])
     >>> points.compute().tolist(), int(others["unassigned"]), int(others["outside"])
     ([[3], [2]], 1, 1)
     """
     counted = count_codes(codes)
-    pool = functools.partial(_in_regions, regions=regions.nameless(), sides=tuple(sides))
+    pool = functools.partial(_in_regions, regions=regions.without_names(), sides=tuple(sides))
     points = array_of(counted, pool, (len(regions), len(sides)), np.int64)
     names = ["unassigned", "outside", "missing", *(["no_hemisphere"] if any(sides) else [])]
     others = {
@@ -100,12 +100,12 @@ def _parted(table: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int
 
 
 def _in_regions(
-    table: NDArray[np.int64], *, regions: Parcellation, sides: Sequence[int]
+    table: NDArray[np.int64], *, regions: Regions, sides: Sequence[int]
 ) -> NDArray[np.int64]:
     """Number of points of each region and hemisphere, from codes and their counts."""
     labels, side = _parted(table)
     return np.stack(
-        [regions.pool(labels[side == one], table[1, side == one]) for one in sides], axis=-1
+        [regions.reduce(labels[side == one], table[1, side == one]) for one in sides], axis=-1
     )
 
 

@@ -15,7 +15,7 @@ from refspace.grid import Grid
 from refspace.label_index import BlockLabels, Chunks, LabelIndex, chunk_rows
 from refspace.label_index.rows import COUNT, LABEL, START, STOP, SUM
 from refspace.ops.borders import block_tasks
-from refspace.structure_tree import Parcellation
+from refspace.structure_tree import Regions
 
 
 def label_totals(
@@ -66,7 +66,7 @@ def _totals(
     return LabelIndex.from_rows(shape, chunks, parts).totals
 
 
-def geometry(table: NDArray[np.int64], regions: Parcellation, grid: Grid) -> NDArray[np.float64]:
+def geometry(table: NDArray[np.int64], regions: Regions, grid: Grid) -> NDArray[np.float64]:
     """Size and place of each region.
 
     Parameters
@@ -88,15 +88,15 @@ def geometry(table: NDArray[np.int64], regions: Parcellation, grid: Grid) -> NDA
     --------
     >>> from refspace import phantom
     >>> space = phantom(resolution=400)
-    >>> regions = Parcellation.of(space.structure_tree, ["VISp"])
+    >>> regions = space.structure_tree.regions(["VISp"])
     >>> geometry(space.label_index.totals, regions, space.grid).ravel()[:2].tolist()
     [98.0, 6.272]
     """
     labels, far = table[LABEL], np.iinfo(np.int64).max
-    voxels = regions.pool(labels, table[COUNT])
-    start = regions.pool(labels, table[START], np.minimum, far)
-    stop = regions.pool(labels, table[STOP], np.maximum)
-    sums = regions.pool(labels, table[SUM])
+    voxels = regions.reduce(labels, table[COUNT])
+    start = regions.reduce(labels, table[START], np.minimum, far)
+    stop = regions.reduce(labels, table[STOP], np.maximum)
+    sums = regions.reduce(labels, table[SUM])
     rows = np.full((2 + 3 * len(grid.dims), len(regions)), np.nan)
     rows[0], rows[1] = voxels, voxels * grid.voxel_volume
     there = voxels > 0

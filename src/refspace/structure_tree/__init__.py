@@ -1,7 +1,7 @@
 """The ontology: structures of a brain as a tree."""
 
-from refspace.structure_tree.parcellation import Level, Parcellation, Region
+from refspace.structure_tree.regions import RegionLabel, Regions, RegionsLike
 from refspace.structure_tree.simple_tree import SimpleTree
 from refspace.structure_tree.structure_tree import StructureTree
 
-__all__ = ["Level", "Parcellation", "Region", "SimpleTree", "StructureTree"]
+__all__ = ["RegionLabel", "Regions", "RegionsLike", "SimpleTree", "StructureTree"]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from refspace.errors import MissingFieldError, OntologyError, StructureNotFoundError
 from refspace.structure_tree import records as rec
 from refspace.structure_tree.records import Record
+from refspace.structure_tree.regions import Regions, RegionsLike, partition, subtree_regions
 from refspace.structure_tree.simple_tree import SimpleTree, as_list, did_you_mean
 
 _SHOWN_LEVELS = 4
@@ -341,6 +342,100 @@ class StructureTree(SimpleTree):
         sums = np.concatenate(([0], np.cumsum(in_preorder)))
         totals: NDArray[np.int64] = sums[stop] - sums[start]
         return totals
+
+    # ----- regions
+
+    def regions(
+        self,
+        structures: RegionsLike | None = None,
+        *,
+        depth: int | None = None,
+        structure_set: int | Sequence[int] | None = None,
+        direct_only: bool = False,
+    ) -> Regions:
+        """Regions for every verb that takes regions; all structures with their subtrees by default.
+
+        Parameters
+        ----------
+        structures
+            The structures whose subtrees are the regions; ``"leaves"`` for those without children.
+            Or a mapping from structures to the labels of their regions, integers or texts: each
+            structure belongs to the region of the nearest structure above it, or itself, that is in
+            the mapping. Regions are returned as they are.
+        depth
+            Depth of the structures in the tree, 0 for its roots. Leaves that are less deep are
+            regions too, so that they cover what the roots do.
+        structure_set
+            Id of a structure set, or several: the structures that are in one of them.
+        direct_only
+            Whether to leave out the descendants of structures.
+
+        Raises
+        ------
+        OntologyError
+            If regions are chosen in several ways, or the tree has no such depth or set.
+        StructureNotFoundError
+            If there is no such structure.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> tree = refspace.phantom(resolution=400).structure_tree
+        >>> tree.regions(depth=2).acronyms[:3]
+        ('CH', 'BS', 'CB')
+        >>> print(tree.regions(["Isocortex", "VISp", "fiber tracts"]))  # doctest: +ELLIPSIS
+        3 regions
+        7 structures are in several regions: 385, 593, 821, 721, 778 and 2 more
+        ... structures are in no region: ...
+        """
+        choices = {"structures": structures, "depth": depth, "structure_set": structure_set}
+        chosen = [name for name, value in choices.items() if value is not None]
+        if len(chosen) > 1:
+            raise OntologyError(f"regions are named by {' and '.join(chosen)}; give one of them")
+        if isinstance(structures, Regions):
+            return structures
+        if isinstance(structures, Mapping):
+            return partition(self, structures, direct_only=direct_only)
+        if depth is not None:
+            ids = self._ids_at_depth(depth)
+        elif structure_set is not None:
+            ids = self._ids_in_sets(structure_set)
+        elif isinstance(structures, str) and structures == "leaves":
+            ids = self._leaves()
+        else:
+            # Each once: a region that is named twice is one region.
+            named = self.node_ids() if structures is None else self.resolve(structures)
+            ids = list(dict.fromkeys(named))
+        return subtree_regions(self, ids, direct_only=direct_only)
+
+    def _leaves(self) -> list[int]:
+        return [i for i in self.node_ids() if not self.graph.succ[i]]
+
+    def _ids_at_depth(self, depth: int) -> list[int]:
+        """Structures of a depth, and leaves that are less deep."""
+        depths = {i: len(self._paths[i]) - 1 for i in self.node_ids()}
+        deepest = max(depths.values(), default=-1)
+        if isinstance(depth, bool) or depth not in range(deepest + 1):
+            raise OntologyError(
+                f"depth is {depth!r}; give a depth from 0, that of the roots, to {deepest}, or "
+                "'leaves' for structures without children"
+            )
+        leaves = {*self._leaves()}
+        return [i for i, own in depths.items() if own == depth or (own < depth and i in leaves)]
+
+    def _ids_in_sets(self, structure_set: int | Sequence[int]) -> list[int]:
+        known = self.get_structure_sets()
+        try:
+            wanted = [operator.index(i) for i in as_list(structure_set)]
+        except TypeError as error:
+            raise OntologyError(f"structure_set is {structure_set!r}; give ids of sets") from error
+        missing = [i for i in wanted if i not in known]
+        if missing or not wanted:
+            raise OntologyError(
+                f"no structure is in set {rec.listing(missing) or 'none'}; the sets of this tree "
+                f"are {rec.listing(sorted(known)) or 'none'}"
+            )
+        return [node["id"] for node in self.get_structures_by_set_id(wanted)]
 
     # ----- export
 
