@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 if TYPE_CHECKING:
     import dask.array
@@ -22,17 +22,21 @@ PathLike: TypeAlias = str | os.PathLike[str]
 Resolution: TypeAlias = float | Sequence[float]
 """µm per voxel: one number for all axes, or one for each."""
 
-StructureLike: TypeAlias = "int | str | np.integer"
+# Unions of names, not of types: array libraries are imported only where arrays are made. A union
+# that is written as one string could not be joined with None.
+StructureLike: TypeAlias = Union[int, str, "np.integer[Any]"]
 """A structure, by id, acronym or name."""
 
-StructuresLike: TypeAlias = "StructureLike | Iterable[StructureLike] | NDArray | xr.DataArray"
+StructuresLike: TypeAlias = Union[
+    StructureLike, Iterable[StructureLike], "NDArray[Any]", "xr.DataArray"
+]
 """One structure or several."""
 
-ArrayLike: TypeAlias = "NDArray | dask.array.Array | xr.DataArray"
+ArrayLike: TypeAlias = Union["NDArray[Any]", "dask.array.Array", "xr.DataArray"]
 """An array of voxels, in memory or lazy."""
 
-ImageLike: TypeAlias = "ArrayLike | PathLike"
+ImageLike: TypeAlias = Union[ArrayLike, PathLike]
 """An array of voxels, or the path of a file of them."""
 
-PointsLike: TypeAlias = "ArrayLike | pd.DataFrame | Sequence[Sequence[float]]"
+PointsLike: TypeAlias = Union[ArrayLike, "pd.DataFrame", Sequence[Sequence[float]]]
 """Positions in µm: an array with an axis of three, or a table with a column for each axis."""

@@ -156,7 +156,7 @@ def test_structures_and_hemispheres(store, space, tmp_path, named, hemisphere):
     masks = refspace.open_masks(tmp_path / "m.zarr")
     regions = space.parcellation(**named)
     if named:
-        assert masks.structure.values.tolist() == list(regions.regions)
+        assert masks.structure.values.tolist() == list(regions.labels)
     else:
         some = [i for i, count in space.total_voxel_map.items() if count]
         assert sorted(masks.structure.values) == sorted(some)

@@ -81,13 +81,13 @@ def rows(result: Result) -> dict[int, list[str]]:
 def test_counts_of_regions(folder: Path, space: refspace.ReferenceSpace) -> None:
     run("counts", folder / "atlas.zarr", "--level", 3, "-o", "a.parquet")
     table = pd.read_parquet("a.parquet").set_index("structure")
-    assert table.index.tolist() == [*space.parcellation(level=3).regions]
+    assert table.index.tolist() == [*space.parcellation(level=3).labels]
     assert table["total"].to_dict() == {i: space.total_voxel_map[i] for i in table.index}
     shown = rows(run("counts", folder / "atlas.zarr", "--level", 3))
     assert [*shown] == table.index[table["total"] > 0].tolist()
     summary = 167587189
     run("counts", folder / "atlas.zarr", "--structure-set", summary, "-o", "b.tsv")
-    chosen = space.parcellation(structure_set=summary).regions
+    chosen = space.parcellation(structure_set=summary).labels
     assert pd.read_csv("b.tsv", sep="\t")["structure"].tolist() == [*chosen]
 
 

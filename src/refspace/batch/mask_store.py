@@ -31,7 +31,7 @@ from refspace.store.masks import (
     put_block,
 )
 from refspace.store.staging import ROOT, Recorder, Staging, job_digest, open_staging
-from refspace.structure_tree import Parcellation
+from refspace.structure_tree import Regions, _regions
 
 # Of chunks whose sizes differ, which no array of zarr can have, these are made.
 _CHUNK = 128
@@ -63,7 +63,7 @@ class Asked:
 
     annotation: xr.DataArray
     known: BlockLabels | None
-    regions: Parcellation
+    regions: Regions
     layout: MaskLayout
     identity: Mapping[str, Any]
     provenance: Mapping[str, Any]
@@ -90,7 +90,7 @@ class Asked:
             structures = [i for i in tree.node_ids() if space.total_voxel_map[i] > 0]
         elif structures is not None:
             structures = [*dict.fromkeys(tree.resolve(structures))]
-        regions = Parcellation.of(
+        regions = _regions(
             tree, structures, level=level, structure_set=structure_set, direct_only=direct_only
         )
         if not len(regions):
@@ -99,11 +99,11 @@ class Asked:
         if not _is_regular(annotation.data.chunks):
             annotation, known = annotation.chunk(_CHUNK), None
         block = tuple(sizes[0] for sizes in annotation.data.chunks)
-        nodes = tree.nodes(list(regions.regions))
+        nodes = tree.nodes(list(regions.labels))
         layout = MaskLayout(space.grid, block, nodes)
         identity = {
             "voxels": str(tokenize(annotation.data)),
-            "structures": str(tokenize(regions.regions, regions.members, regions.indptr)),
+            "structures": str(tokenize(regions.labels, regions.members, regions.indptr)),
             "nodes": str(tokenize([[n.get(field) for field in _TOLD] for n in nodes])),
             "layout": layout.facts,
         }

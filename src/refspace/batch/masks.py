@@ -12,7 +12,7 @@ from refspace.pools import pool_of
 from refspace.reference_space import ReferenceSpace
 from refspace.reference_space import open as open_space
 from refspace.store import Progress
-from refspace.structure_tree.parcellation import Level
+from refspace.structure_tree import Level
 
 if TYPE_CHECKING:
     from refspace.pools.choosing import Client

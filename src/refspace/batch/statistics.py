@@ -22,7 +22,7 @@ from refspace.ops.aggregate import STATISTICS as KNOWN
 from refspace.pools import Outcome, Pool, ThreadPool, pool_of
 from refspace.reference_space.tables import statistics_table
 from refspace.store import Progress, reachable
-from refspace.structure_tree.parcellation import Level
+from refspace.structure_tree import Level
 
 if TYPE_CHECKING:
     from refspace.pools.choosing import Client
@@ -106,7 +106,7 @@ class Statistics:
             direct_only=asked["direct_only"],
         )
         options = [self.images.variable, self.images.same_grid, self.images.geometry]
-        named = [regions.regions, regions.members, regions.indptr, regions.acronyms]
+        named = [regions.labels, regions.members, regions.indptr, regions.acronyms]
         voxels = str(tokenize(space.annotation.data))
         return str(tokenize(voxels, named, sorted(asked.items()), options, self.valid))
 

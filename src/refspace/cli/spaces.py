@@ -78,7 +78,7 @@ def counts(
     from refspace.cli.progress import Progress
     from refspace.cli.tables import counts_table, deliver, warn_of_unknown
 
-    asked = space.parcellation(**regions).regions if regions else ()
+    asked = space.parcellation(**regions).labels if regions else ()
     with Progress("counting voxels"):
         dataset = space.voxel_counts(hemisphere=hemisphere)
     warn_of_unknown(dataset)

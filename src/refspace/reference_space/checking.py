@@ -16,7 +16,7 @@ from refspace.ops.relabel import relabel
 from refspace.reference_space.comparison import Comparison
 from refspace.reference_space.shaping import Shaping
 from refspace.reference_space.validation import Validation
-from refspace.structure_tree import Level, Parcellation
+from refspace.structure_tree import Level, Regions
 
 
 class Checking(Shaping):
@@ -163,17 +163,17 @@ class Checking(Shaping):
         crop = self.grid.crop(*box) if box else self.grid
         return crop.origin, tuple(o + e for o, e in zip(crop.origin, crop.extent, strict=True))
 
-    def _uncovered(self, regions: Parcellation | None) -> pd.DataFrame:
+    def _uncovered(self, regions: Regions | None) -> pd.DataFrame:
         """Own voxels of structures in none of some regions, or in none of their children."""
         if regions is None:
             succ = self.structure_tree.graph.succ
             return self._own_voxels([i for i in self.structure_tree.node_ids() if succ[i]])
         return self._own_voxels(regions.uncovered)
 
-    def _doubly_covered(self, regions: Parcellation | None) -> pd.DataFrame:
+    def _doubly_covered(self, regions: Regions | None) -> pd.DataFrame:
         """Own voxels of structures in several of some regions, or of each structure set."""
         if regions is not None:
-            return self._own_voxels(regions.covered_twice, None)
+            return self._own_voxels(regions.overlapping, None)
         tree = self.structure_tree
         above = tree.get_ancestor_id_map()
         tables = [self._own_voxels([], None)]
@@ -198,7 +198,7 @@ class Checking(Shaping):
         nodes = self.structure_tree.nodes(ids) if ids else []
         return np.array([str(node.get("acronym") or "") for node in nodes], object)
 
-    def _asymmetric(self, regions: Parcellation, tolerance: float) -> pd.DataFrame:
+    def _asymmetric(self, regions: Regions, tolerance: float) -> pd.DataFrame:
         """Regions whose hemispheres differ by more than a share of their sum."""
         left, right = (self._voxels_in(regions, side) for side in HEMISPHERES)
         asymmetry = np.abs(left - right) / np.maximum(left + right, 1)
@@ -207,18 +207,18 @@ class Checking(Shaping):
         return _worst(table[table.asymmetry > tolerance], "asymmetry")
 
     def _voxels_in(
-        self, regions: Parcellation, hemisphere: Hemisphere | None = None
+        self, regions: Regions, hemisphere: Hemisphere | None = None
     ) -> NDArray[np.int64]:
         """Voxels of regions."""
         counts = self._part(hemisphere)._label_counts
         labels, voxels = (np.array([*part], np.int64) for part in (counts, counts.values()))
-        return regions.pool(labels, voxels)
+        return regions.reduce(labels, voxels)
 
-    def _disconnected(self, regions: Parcellation) -> pd.DataFrame:
+    def _disconnected(self, regions: Regions) -> pd.DataFrame:
         """Regions that fall into several pieces in a hemisphere."""
         numbers = relabel(
             self._annotation,
-            {i: owner + 1 for i, owner in regions.owners.items()},
+            {i: owner + 1 for i, owner in regions.nearest_region.items()},
             0,
             dtype=np.uint32,
             name="regions",
@@ -248,9 +248,7 @@ class Checking(Shaping):
         return _worst(table[table.deviation.abs() > tolerance], "deviation")
 
 
-def _table(
-    regions: Parcellation, numbers: NDArray[Any], columns: Mapping[str, Any]
-) -> pd.DataFrame:
+def _table(regions: Regions, numbers: NDArray[Any], columns: Mapping[str, Any]) -> pd.DataFrame:
     """Table with a row for each of some regions."""
     labels = regions.columns()
     index = pd.Index(labels["structure"][numbers], name="structure")

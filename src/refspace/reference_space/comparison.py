@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from refspace import kernels
 from refspace.errors import StructureNotFoundError
-from refspace.structure_tree import Level, Parcellation, Region, StructureTree
+from refspace.structure_tree import Level, RegionLabel, Regions, StructureTree, _regions
 from refspace.structure_tree.simple_tree import as_list
 from refspace.types import BACKGROUND
 
@@ -134,10 +134,10 @@ class Comparison:
         """
         chosen = self._resolved(structures)
         one, other = (
-            Parcellation.of(tree, _within(tree, chosen), level=level, structure_set=structure_set)
+            _regions(tree, _within(tree, chosen), level=level, structure_set=structure_set)
             for tree in (self.structure_tree, self.other_tree)
         )
-        regions = tuple(dict.fromkeys((*one.regions, *other.regions)))
+        regions = tuple(dict.fromkeys((*one.labels, *other.labels)))
         inside = _inside(one, regions, self.confusion.label)
         other_inside = _inside(other, regions, self.confusion.other)
         counts, sizes = self.confusion.voxels.to_numpy(), np.zeros((3, len(regions)), np.int64)
@@ -196,16 +196,16 @@ def _within(tree: StructureTree, chosen: Any) -> Any:
 
 
 def _inside(
-    parcellation: Parcellation, regions: Sequence[Region], labels: "pd.Series[int]"
+    parcellation: Regions, regions: Sequence[RegionLabel], labels: "pd.Series[int]"
 ) -> Iterator[NDArray[np.bool_]]:
     """For each region, which of some labels are in it."""
-    number = {region: n for n, region in enumerate(parcellation.regions)}
+    number = {region: n for n, region in enumerate(parcellation.labels)}
     ids, place = np.unique(labels, return_inverse=True)
     for region in regions:
         # One more at the end, for members that do not occur.
         inside = np.zeros(ids.size + 1, bool)
         if region in number:
-            inside[kernels.find(parcellation.of_region(number[region]), ids)] = True
+            inside[kernels.find(parcellation.structures_in(number[region]), ids)] = True
         inside[-1] = False
         yield inside[place]
 
@@ -234,14 +234,14 @@ def _measures(
     }
 
 
-def _names(regions: Sequence[Region], one: Parcellation, other: Parcellation) -> dict[str, Any]:
+def _names(regions: Sequence[RegionLabel], one: Regions, other: Regions) -> dict[str, Any]:
     """Coordinates of the regions of two trees; the names of the first where both have some."""
     coords: dict[str, Any] = {"structure": np.array(regions, None if regions else np.int64)}
     for field in ("acronyms", "names"):
         texts = {
             region: text
             for tree in (other, one)
-            for region, text in zip(tree.regions, getattr(tree, field), strict=False)
+            for region, text in zip(tree.labels, getattr(tree, field), strict=False)
         }
         if texts:
             coords[field[:-1]] = ("structure", [texts[region] for region in regions])

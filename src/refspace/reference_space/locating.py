@@ -104,7 +104,7 @@ class Locating(Aggregating):
         if structures is not None or level is not None or structure_set is not None:
             regions = self.parcellation(structures, level=level, structure_set=structure_set)
             labels = labels_of(regions)
-            values = {i: labels[number] for i, number in regions.owners.items()}
+            values = {i: labels[number] for i, number in regions.nearest_region.items()}
             table = np.array(sorted(values.items()), np.int64).reshape(-1, 2).T
             lookup = replace(lookup, table=table)
             attrs |= names_of(regions)
@@ -167,7 +167,7 @@ class Locating(Aggregating):
         (array([2, 2, 0]), 1)
         """
         regions = self.parcellation(structures, level=level, structure_set=structure_set)
-        members = regions.labels
+        members = regions.structures
         # Labels of no region are all one: where there are only such, nothing is read.
         lookup = replace(self._lookup(), table=np.stack((members, members)))
         if by_hemisphere:

@@ -14,7 +14,7 @@ from refspace.ops.borders import array_of
 from refspace.ops.counts import count_labels
 from refspace.ops.totals import geometry, label_totals
 from refspace.reference_space.sides import Sided
-from refspace.structure_tree import Parcellation, StructureTree
+from refspace.structure_tree import Regions, StructureTree
 from refspace.types import BACKGROUND
 
 
@@ -308,13 +308,13 @@ class Measuring(Sided):
         axes = zip(grid.dims, grid.origin, grid.spacing, sums, strict=True)
         return {dim: origin + (total / count + 0.5) * step for dim, origin, step, total in axes}
 
-    def _geometry(self, regions: Parcellation) -> Any:
+    def _geometry(self, regions: Regions) -> Any:
         """Rows of `ops.totals.geometry`: values where they are known, else lazy."""
         index = self._known_index()
         if index is not None:
             return geometry(index.totals, regions, self.grid)
-        table = label_totals(self._annotation, self._block_labels, regions.labels.tolist())
-        measure = functools.partial(geometry, regions=regions.nameless(), grid=self.grid)
+        table = label_totals(self._annotation, self._block_labels, regions.structures.tolist())
+        measure = functools.partial(geometry, regions=regions.without_names(), grid=self.grid)
         return array_of(table, measure, (11, len(regions)), np.float64)
 
     def _labels_of(self, structure_ids: Any, direct_only: bool = False) -> list[int]:

@@ -15,7 +15,7 @@ from refspace.ops.paint import paint, values_of
 from refspace.ops.relabel import relabel
 from refspace.ops.sides import keep
 from refspace.reference_space.masking import Masking
-from refspace.structure_tree import Level, Parcellation
+from refspace.structure_tree import Level, Regions, _regions
 
 
 class Parcelling(Masking):
@@ -28,7 +28,7 @@ class Parcelling(Masking):
         level: Level | None = None,
         structure_set: int | Sequence[int] | None = None,
         direct_only: bool = False,
-    ) -> Parcellation:
+    ) -> Regions:
         """Regions, as every verb takes them that asks for regions: named in one of four ways.
 
         Printed, it says which structures are in several regions, and which in none.
@@ -60,14 +60,14 @@ class Parcelling(Masking):
         >>> import refspace
         >>> space = refspace.phantom(resolution=400)
         >>> regions = space.parcellation({"VISp": "visual", "VISl": "visual", "AUD": "auditory"})
-        >>> regions.regions
+        >>> regions.labels
         ('visual', 'auditory')
         >>> print(space.parcellation(["Isocortex", "VISp", "fiber tracts"]))  # doctest: +ELLIPSIS
         3 regions
         7 structures are in several regions: 385, 593, 821, 721, 778 and 2 more
         ... structures are in no region: ...
         """
-        return Parcellation.of(
+        return _regions(
             self.structure_tree,
             structures,
             level=level,
@@ -136,12 +136,12 @@ class Parcelling(Masking):
         )
         attrs = {
             "long_name": "region",
-            "covered_twice": list(regions.covered_twice),
+            "covered_twice": list(regions.overlapping),
             "uncovered": list(regions.uncovered),
             **names_of(regions),
         }
         labels = labels_of(regions)
-        values = {i: labels[number] for i, number in regions.owners.items()}
+        values = {i: labels[number] for i, number in regions.nearest_region.items()}
         result = self._relabelled(values, np.uint32, hemisphere).rename("regions")
         return result.assign_attrs(attrs | ({"hemisphere": hemisphere} if hemisphere else {}))
 
@@ -238,21 +238,23 @@ class Parcelling(Masking):
         numbers = self._numbers_of(keys, regions)
         # A code for each region that has a value; 0 is for what has none.
         places = {number: place for place, number in enumerate(numbers, 1)}
-        codes = {i: places[number] for i, number in regions.owners.items() if number in places}
+        codes = {
+            i: places[number] for i, number in regions.nearest_region.items() if number in places
+        }
         dtype = np.min_scalar_type(len(numbers))
         image = paint(painted, self._relabelled(codes, dtype, hemisphere))
         return image if hemisphere is None else image.assign_attrs(hemisphere=hemisphere)
 
-    def _numbers_of(self, keys: Sequence[Any], regions: Parcellation) -> list[int]:
+    def _numbers_of(self, keys: Sequence[Any], regions: Regions) -> list[int]:
         """Numbers of the regions that some labels or structures name, each once."""
         if regions.acronyms:
             keys = self.structure_tree.resolve(keys)
-        number = {region: n for n, region in enumerate(regions.regions)}
+        number = {region: n for n, region in enumerate(regions.labels)}
         unknown = [key for key in keys if key not in number]
         if unknown:
             raise OntologyError(
                 f"there are values of {unknown[0]!r}, which is no region; the regions are "
-                f"{', '.join(map(str, regions.regions[:5])) or 'none'}"
+                f"{', '.join(map(str, regions.labels[:5])) or 'none'}"
                 f"{' and others' if len(regions) > 5 else ''}"
             )
         if len({*keys}) < len(keys):
@@ -317,7 +319,7 @@ class Parcelling(Masking):
             labels = None if labels is None else labels.crop(tuple(key.values()))
         if structures is not None or level is not None or structure_set is not None:
             regions = self.parcellation(structures, level=level, structure_set=structure_set)
-            codes = {i: number + 1 for i, number in regions.owners.items()}
+            codes = {i: number + 1 for i, number in regions.nearest_region.items()}
             dtype = np.min_scalar_type(len(regions))
             annotation = relabel(
                 annotation, codes, 0, dtype=dtype, name="regions", attrs={}, labels=labels
@@ -326,22 +328,22 @@ class Parcelling(Masking):
         return boundaries(annotation, labels)
 
 
-def labels_of(regions: Parcellation) -> Sequence[int]:
+def labels_of(regions: Regions) -> Sequence[int]:
     """Label of each region as an integer: texts are numbered from 1.
 
     Examples
     --------
     >>> import refspace
     >>> tree = refspace.phantom(resolution=400).structure_tree
-    >>> labels_of(Parcellation.of(tree, {"VIS": "visual", "AUD": "auditory"}))
+    >>> labels_of(_regions(tree, {"VIS": "visual", "AUD": "auditory"}))
     range(1, 3)
     """
     if names_of(regions):
         return range(1, len(regions) + 1)
-    return [int(region) for region in regions.regions]
+    return [int(region) for region in regions.labels]
 
 
-def names_of(regions: Parcellation) -> dict[str, list[Any]]:
+def names_of(regions: Regions) -> dict[str, list[Any]]:
     """Attribute that says which regions are numbered: none where their labels are integers."""
-    texts = [region for region in regions.regions if isinstance(region, str)]
+    texts = [region for region in regions.labels if isinstance(region, str)]
     return {"regions": texts} if texts else {}

@@ -16,7 +16,7 @@ from refspace.ops.contacts import Contacts, contacts
 from refspace.ops.distance import BYTES_PER_VOXEL, signed_distance
 from refspace.reference_space.locating import Locating
 from refspace.reference_space.tables import table_of
-from refspace.structure_tree import Level, Parcellation
+from refspace.structure_tree import Level, Regions
 
 
 class Shaping(Locating):
@@ -135,13 +135,15 @@ class Shaping(Locating):
         variables = {"surface_area": ("structure", surfaces, attrs | _attrs(hemisphere))}
         return table_of(regions, variables)["surface_area"]
 
-    def _surfaces(self, regions: Parcellation) -> Any:
+    def _surfaces(self, regions: Regions) -> Any:
         """Area of the border of each region: values where faces were counted, else lazy."""
         spacing = self.grid.spacing
         if "_contacts" in self.__dict__:
             return self._contacts.surfaces(regions, spacing)
-        counted = contacts(self._annotation, self._block_labels, regions.labels.tolist())
-        measure = functools.partial(Contacts.surfaces, regions=regions.nameless(), spacing=spacing)
+        counted = contacts(self._annotation, self._block_labels, regions.structures.tolist())
+        measure = functools.partial(
+            Contacts.surfaces, regions=regions.without_names(), spacing=spacing
+        )
         return array_of(counted, measure, (len(regions),), np.float64)
 
     def adjacency(
@@ -192,7 +194,7 @@ class Shaping(Locating):
         )
         side = self._part(hemisphere)
         found, grid = side._contacts, side.grid
-        numbers = regions.numbers(found.labels)
+        numbers = regions.region_index(found.labels)
         known = numbers >= 0
         voxels = np.zeros(len(regions), np.int64)
         np.add.at(voxels, numbers[known], found.voxels[known])
@@ -204,9 +206,9 @@ class Shaping(Locating):
                 else {}
             )
             volume = float(voxels[number] * grid.voxel_volume)
-            graph.add_node(regions.regions[number], **names, volume=volume)
+            graph.add_node(regions.labels[number], **names, volume=volume)
         for one, other, area in found.between(regions, grid.spacing):
-            graph.add_edge(regions.regions[one], regions.regions[other], area=area)
+            graph.add_edge(regions.labels[one], regions.labels[other], area=area)
         return graph
 
     # ----- distances

@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from refspace.structure_tree import Parcellation
+from refspace.structure_tree import Regions
 
 
 def table_of(
-    regions: Parcellation, variables: Mapping[str, Any], attrs: Mapping[str, Any] | None = None
+    regions: Regions, variables: Mapping[str, Any], attrs: Mapping[str, Any] | None = None
 ) -> xr.Dataset:
     """Dataset over ``structure``, with coordinates ``acronym`` and ``name`` where there are any.
 

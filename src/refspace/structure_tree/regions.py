@@ -199,7 +199,7 @@ class Regions:
         return reduced.astype(values.dtype, copy=False)
 
 
-RegionsLike: TypeAlias = "Regions | StructuresLike | Mapping[Any, RegionLabel]"
+RegionsLike: TypeAlias = Regions | StructuresLike | Mapping[Any, RegionLabel]
 """Regions, or what `StructureTree.regions` makes them of: structures, or a mapping to labels."""
 
 
