@@ -25,7 +25,7 @@ from refspace.labels import infer_grid, labelled
 from refspace.ops import resample
 from refspace.ops.counts import count_labels
 from refspace.ops.relabel import colors, coverage, mask, narrow, relabel
-from refspace.ops.resample import downsample
+from refspace.labels.resampling import downsample
 
 GRID = Grid((4, 3, 2), (25, 25, 25))
 VOXELS = (np.arange(24, dtype="u4") % 5).reshape(GRID.shape)

@@ -10,6 +10,9 @@ from refspace.cli.options import (
     Resolution,
     access_options,
     annotation_argument,
+    are_listed,
+    by_hemisphere_option,
+    choose_regions,
     commas,
     existing,
     existing_image,
@@ -18,14 +21,11 @@ from refspace.cli.options import (
     hemisphere_option,
     is_named,
     is_store,
-    level_option,
     open_annotation,
     open_space,
     refuse_overwriting,
-    resolve,
+    region_options,
     shares,
-    structure_set_option,
-    structures_option,
     table_option,
     takes_pool,
     takes_regions,
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
     from refspace.batch import AtlasReference
     from refspace.reference_space import ReferenceSpace
-    from refspace.structure_tree import StructureTree
+    from refspace.structure_tree import Regions, StructureTree
+    from refspace.verbs.comparison import Comparison
 
 _MICROMETRES = {"um": 1.0, "mm": 1000.0}
 _STATED_HINT = "--image-resolution and --image-orientation say of an image what it does not"
@@ -62,9 +63,7 @@ _COMPARED = {
     "inputs", nargs=-1, required=True, metavar="[STRUCTURES] IMAGES...", callback=existing_inputs
 )
 @access_options
-@structures_option()
-@level_option
-@structure_set_option
+@region_options
 @click.option("--direct-only", is_flag=True, help="Leave out the structures' descendants.")
 @hemisphere_option
 @click.option(
@@ -110,8 +109,9 @@ def aggregate(
     orientation: Any,
     access: dict[str, Any],
     structures: tuple[str, ...],
-    level: Any,
+    depth: Any,
     structure_set: tuple[int, ...],
+    direct_only: bool,
     statistics: tuple[str, ...],
     output: str | None,
     variable: str | None,
@@ -138,8 +138,8 @@ def aggregate(
     structures_file, images = _split(annotation, inputs)
     atlas, tree = _atlas(annotation, structures_file, resolution, orientation, access)
     opened = ImageOptions(variable, same_grid, image_orientation, image_resolution, access)
-    asked = {"structures": resolve(tree, structures) or None, "level": level, **options}
-    asked |= {"structure_set": structure_set or None, "image_options": opened}
+    regions = choose_regions(tree, structures, depth, structure_set, direct_only=direct_only)
+    asked = {"regions": regions, "image_options": opened, **options}
     hints = [_STATED_HINT, *([] if same_grid else [_PLACE_HINT])]
     try:
         if output is None:
@@ -230,7 +230,7 @@ def _print_statistics(
             rows[outcome.item.path] = outcome.result
             progress(len(rows), len(parts))
     table = pd.concat([rows[part.path] for part in parts]).set_index("structure")
-    if asked["structures"] is None:
+    if not are_listed():
         table = table[table["count"] > 0]
     hidden = ["image"] * (len(parts) == 1) + ["count"] * ("count" not in statistics)
     deliver(table.drop(columns=hidden), None, "{:.5g}")
@@ -256,14 +256,14 @@ def _print_statistics(
     show_default=True,
     help="Of the positions.",
 )
-@click.option("--by-hemisphere", is_flag=True, help="Count the hemispheres apart.")
+@by_hemisphere_option
 @table_option(
     "--each", help="CSV, TSV or Parquet file to write: POINTS, and where each of them is."
 )
 @table_option("--output", "-o", help="CSV, TSV or Parquet file to write.")
 def points(
     space: "ReferenceSpace",
-    regions: dict[str, Any],
+    regions: "Regions | None",
     points_file: str,
     columns: tuple[str, ...] | None,
     unit: str,
@@ -279,7 +279,7 @@ def points(
     from refspace.cli.progress import Progress
     from refspace.cli.tables import deliver
     from refspace.formats.tables import read_table
-    from refspace.reference_space.tables import long_table
+    from refspace.verbs.tables import long_table
 
     names = list(columns or space.grid.dims)
     if len(names) != len(space.grid.dims):
@@ -291,14 +291,14 @@ def points(
         table *= _MICROMETRES[unit]
     with Progress("looking points up"):
         dataset = space.count_points(
-            table, **regions, by_hemisphere=by_hemisphere, columns=names
+            table, regions, by_hemisphere=by_hemisphere, columns=names
         ).compute()
-        codes = None if each is None else space.structure_at(table, **regions, columns=names)
+        codes = None if each is None else space.structure_at(table, regions, columns=names)
     _tell_others(dataset, len(table))
     if each is not None and codes is not None:
-        _write_each(each, points_file, space, codes.to_numpy(), bool(regions))
+        _write_each(each, points_file, space, codes.to_numpy(), regions is not None)
     counted = long_table(dataset, _POINTS)
-    if output is None and "structures" not in regions:
+    if output is None and not are_listed():
         counted = counted[counted["points"] > 0]
     deliver(counted, output)
 
@@ -367,7 +367,7 @@ def _write_each(
 @table_option("--output", "-o", help="CSV, TSV or Parquet file to write.")
 def compare(
     space: "ReferenceSpace",
-    regions: dict[str, Any],
+    regions: "Regions | None",
     other: str,
     other_structures: str | None,
     confusion: str | None,
@@ -381,7 +381,7 @@ def compare(
     from refspace.cli.progress import Progress
     from refspace.cli.tables import deliver
     from refspace.formats.tables import write_table
-    from refspace.reference_space.tables import long_table
+    from refspace.verbs.tables import long_table
 
     compared = space.compare(_open_other(space, other, other_structures))
     with Progress("comparing"):
@@ -390,8 +390,17 @@ def compare(
     if confusion is not None:
         write_table(confusion, [pairs])
         click.echo(f"wrote {confusion}")
-    if output is not None or regions:
-        deliver(long_table(compared.at(**regions), _COMPARED), output)
+    if output is not None or regions is not None:
+        deliver(long_table(_compare_regions(compared, regions), _COMPARED), output)
+
+
+def _compare_regions(compared: "Comparison", regions: "Regions | None") -> "xr.Dataset":
+    """Table of the regions that are asked for, each as its own tree has it."""
+    if regions is None or are_listed():
+        return compared.at(None if regions is None else regions.voxel_labels)
+    given = click.get_current_context().params
+    other = choose_regions(compared.other_tree, (), given["depth"], given["structure_set"])
+    return compared.at(regions, other)
 
 
 def _open_other(space: "ReferenceSpace", other: str, structures: str | None) -> Any:
@@ -442,7 +451,7 @@ def _open_other(space: "ReferenceSpace", other: str, structures: str | None) -> 
 def validate(
     ctx: click.Context,
     space: "ReferenceSpace",
-    regions: dict[str, Any],
+    regions: "Regions | None",
     connectivity: bool,
     volumes: str | None,
     tolerance: float,
@@ -459,7 +468,7 @@ def validate(
     published = None if volumes is None else _published(volumes)
     with Progress("validating"):
         found = space.validate(
-            **regions, connectivity=connectivity, volumes=published, tolerance=tolerance
+            regions, connectivity=connectivity, volumes=published, tolerance=tolerance
         )
     click.echo(str(found))
     if output is not None:

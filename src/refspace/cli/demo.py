@@ -19,10 +19,10 @@ from refspace.formats.tables import write_table
 from refspace.grid import parse_spacing
 from refspace.plotting import PLANES, save_slice
 from refspace.reference_space import ReferenceSpace
-from refspace.reference_space.tables import long_table, statistics_table
 from refspace.samples import phantom
 from refspace.samples.measurements import cells, expression
 from refspace.samples.ontology import MAJOR_DIVISIONS_SET
+from refspace.verbs.tables import long_table, statistics_table
 
 _AREAS = ("VISp", "AUDd", "MOp")
 _FINEST = 10
@@ -146,7 +146,7 @@ def _next_steps(store: Path) -> str:
         f"  {refspace} slice {atlas} --axis horizontal --outline MOp -o {picture}\n"
         f"  {refspace} mask {atlas} -s VISp,MOp -o {masks}\n"
         f"  {refspace} aggregate {atlas} {image} -s Isocortex,VISp,TH\n"
-        f"  {refspace} points {atlas} {points} --level 7\n"
+        f"  {refspace} points {atlas} {points} --depth 7\n"
         f"  {refspace} info {atlas}\n"
         "The same commands take your own NRRD annotation and structures file, of which\n"
         f"'{refspace} convert' makes a store like this one."

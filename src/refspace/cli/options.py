@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
     _ParamType = click.ParamType[Any]
+    from refspace.grid import Hemisphere
     from refspace.reference_space import ReferenceSpace
-    from refspace.structure_tree import StructureTree
+    from refspace.structure_tree import Regions, StructureTree
 else:
     # Generic from click 8.4 on.
     _ParamType = click.ParamType
@@ -59,17 +60,17 @@ class Lengths(_OneOrThree):
     hint = "of voxels like 128, or three like 128,128,32"
 
 
-class Level(_ParamType):
+class Depth(_ParamType):
     """Depth in the tree, or its leaves."""
 
     name = "depth"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Turn the text into an integer, or leave it where it is ``leaf``."""
+        """Turn the text into an integer, or leave it where it is ``leaves``."""
         try:
-            return value if value == "leaf" else int(value)
+            return value if value == "leaves" else int(value)
         except ValueError:
-            self.fail(f"{value!r} is no depth like 5, nor 'leaf'", param, ctx)
+            self.fail(f"{value!r} is no depth like 5, nor 'leaves'", param, ctx)
 
 
 def commas(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -257,7 +258,6 @@ def open_space(
 ) -> "ReferenceSpace":
     """Open an atlas by name, a store, or a file of a volume and a structures file."""
     from refspace import reference_space, sources
-    from refspace.formats.structures import read_structures
 
     if is_named(annotation) or is_store(annotation):
         return sources.open(
@@ -272,8 +272,9 @@ def open_space(
             f"{annotation} names no structures: give a structures file after it (JSON or CSV), or "
             "a store that 'refspace convert' has made of both"
         )
-    tree = read_structures(structures_file)
-    return reference_space.ReferenceSpace(tree, annotation, resolution, orientation=orientation)
+    return reference_space.open(
+        annotation, structures=structures_file, resolution=resolution, orientation=orientation
+    )
 
 
 def open_annotation(
@@ -401,15 +402,30 @@ structure_set_option = click.option(
     metavar="ID",
     help="Structures of a set, instead; any number of times.",
 )
-level_option = click.option(
-    "--level",
-    type=Level(),
+depth_option = click.option(
+    "--depth",
+    type=Depth(),
     metavar="DEPTH",
-    help="Structures of that depth in the tree, like 5, instead; or 'leaf'.",
+    help="Structures of that depth in the tree, like 5, instead; or 'leaves'.",
 )
 hemisphere_option = click.option(
-    "--hemisphere", type=click.Choice(["left", "right"]), help="Only what lies in that hemisphere."
+    "--hemisphere", type=click.Choice(["left", "right"]), help="That hemisphere alone."
 )
+by_hemisphere_option = click.option(
+    "--by-hemisphere", is_flag=True, help="Keep the hemispheres apart."
+)
+
+
+def takes_hemisphere(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that has a space the space of one hemisphere, where one is asked for."""
+
+    @functools.wraps(command)
+    def with_hemisphere(
+        space: "ReferenceSpace", hemisphere: "Hemisphere | None", **options: Any
+    ) -> None:
+        command(space if hemisphere is None else space.hemisphere(hemisphere), **options)
+
+    return hemisphere_option(with_hemisphere)
 
 
 def takes_regions(command: Callable[..., None]) -> Callable[..., None]:
@@ -419,18 +435,48 @@ def takes_regions(command: Callable[..., None]) -> Callable[..., None]:
     def with_regions(
         space: "ReferenceSpace",
         structures: tuple[str, ...],
-        level: Any,
+        depth: Any,
         structure_set: tuple[int, ...],
         **options: Any,
     ) -> None:
-        ids = resolve(space.structure_tree, structures)
-        asked = {"structures": ids or None, "level": level, "structure_set": structure_set or None}
-        regions = {name: value for name, value in asked.items() if value is not None}
+        regions = choose_regions(space.structure_tree, structures, depth, structure_set)
         command(space, regions=regions, **options)
 
-    for decorate in (structure_set_option, level_option, structures_option()):
-        with_regions = decorate(with_regions)
-    return with_regions
+    return region_options(with_regions)
+
+
+def region_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options by which regions are chosen."""
+    for decorate in (structure_set_option, depth_option, structures_option()):
+        command = decorate(command)
+    return command
+
+
+def choose_regions(
+    tree: "StructureTree",
+    structures: Sequence[str],
+    depth: Any,
+    structure_set: Sequence[int],
+    *,
+    direct_only: bool = False,
+) -> "Regions | None":
+    """Regions that the options choose; None where they choose none, which means all structures."""
+    leaves = "leaves" if depth == "leaves" else None
+    if leaves and structures:
+        raise click.UsageError("give one of --structures, --depth and --structure-set")
+    choices = {
+        "depth": None if leaves else depth,
+        "structure_set": list(structure_set) or None,
+        "structures": leaves or resolve(tree, structures) or None,
+    }
+    if not direct_only and all(choice is None for choice in choices.values()):
+        return None
+    return tree.regions(**choices, direct_only=direct_only)
+
+
+def are_listed() -> bool:
+    """Whether the command was given structures one by one, of which all are shown."""
+    return bool(click.get_current_context().params.get("structures"))
 
 
 def resolve(tree: "StructureTree", texts: Sequence[str]) -> list[int]:

@@ -8,7 +8,8 @@ import click
 from refspace.cli.options import (
     Resolution,
     annotation_argument,
-    hemisphere_option,
+    are_listed,
+    by_hemisphere_option,
     open_annotation,
     open_space,
     refuse_overwriting,
@@ -16,6 +17,7 @@ from refspace.cli.options import (
     structures_argument,
     structures_option,
     table_option,
+    takes_hemisphere,
     takes_pool,
     takes_regions,
     takes_space,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from refspace.reference_space import ReferenceSpace
+    from refspace.structure_tree import Regions
 
 # A name that ends so is meant as a file, not as a folder, even where it cannot be written.
 _VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".gz", ".zarr")
@@ -68,30 +71,30 @@ def slice_(
 
 @click.command()
 @takes_space
+@takes_hemisphere
 @takes_regions
-@hemisphere_option
+@by_hemisphere_option
 @table_option("--output", "-o", help="CSV, TSV or Parquet file to write.")
 def counts(
-    space: "ReferenceSpace", regions: dict[str, Any], hemisphere: Any, output: str | None
+    space: "ReferenceSpace", regions: "Regions | None", by_hemisphere: bool, output: str | None
 ) -> None:
     """Print the voxels and volume of structures: those named, or all that have any."""
     from refspace.cli.progress import Progress
     from refspace.cli.tables import counts_table, deliver, warn_of_unknown
 
-    asked = space.parcellation(**regions).labels if regions else ()
     with Progress("counting voxels"):
-        dataset = space.voxel_counts(hemisphere=hemisphere)
+        dataset = space.voxel_counts(by_hemisphere=by_hemisphere)
     warn_of_unknown(dataset)
-    table = counts_table(dataset, [int(i) for i in asked])
-    if output is None and "structures" not in regions:
+    table = counts_table(dataset, () if regions is None else regions.voxel_labels)
+    if output is None and not are_listed():
         table = table[table["total"] > 0]
     deliver(table, output)
 
 
 @click.command()
 @takes_space
+@takes_hemisphere
 @structures_option(required=True)
-@hemisphere_option
 @click.option("--direct-only", is_flag=True, help="Leave out the structures' descendants.")
 @click.option("--crop", is_flag=True, help="Write the bounding box of each mask alone.")
 @click.option("--dry-run", is_flag=True, help="Print how much would be read, and write nothing.")
@@ -106,7 +109,6 @@ def counts(
 def mask(
     space: "ReferenceSpace",
     structures: tuple[str, ...],
-    hemisphere: Any,
     direct_only: bool,
     crop: bool,
     dry_run: bool,
@@ -126,20 +128,18 @@ def mask(
         # Before anything is written, so that a structure without voxels leaves nothing behind.
         with Progress("looking for the structures"):
             parts = {
-                path: space.crop(group, direct_only=direct_only, hemisphere=hemisphere)
-                for path, group in groups.items()
+                path: space.crop(group, direct_only=direct_only) for path, group in groups.items()
             }
     for path, group in groups.items():
         if dry_run:
-            plan = parts[path].plan(group, direct_only, hemisphere=hemisphere)
-            click.echo(f"{path}: {plan}")
+            click.echo(f"{path}: {parts[path].plan(group, direct_only)}")
             continue
         if path != output:
             output.mkdir(parents=True, exist_ok=True)
         with Progress(
             f"masking {group[0]}" if len(group) == 1 else f"masking {len(group)} structures"
         ):
-            inside = parts[path].make_structure_mask(group, direct_only, hemisphere=hemisphere)
+            inside = parts[path].make_structure_mask(group, direct_only)
             write_volume(path, inside)
         click.echo(f"wrote {path}")
 
@@ -206,11 +206,11 @@ def _write_downsampled(
 
     from refspace.cli.progress import Progress
     from refspace.formats.volumes import write_volume
-    from refspace.ops import resample
+    from refspace.labels import downsample
 
     workers = dask.config.set(num_workers=threads) if client is None else client.as_current()
     with Progress("downsampling"), workers:
-        write_volume(output, resample.downsample(volume, target, method))
+        write_volume(output, downsample(volume, target, method))
 
 
 @click.group()

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from refspace.formats.tables import write_table
 from refspace.ops.points import MISSING, OUTSIDE
 from refspace.reference_space import ReferenceSpace
-from refspace.reference_space.validation import Validation
 from refspace.structure_tree import StructureTree
+from refspace.verbs.tables import long_table
+from refspace.verbs.validation import Validation
 
 _NAME_WIDTH = 40
 # Columns of a table of points that say where each of them is.
@@ -21,10 +22,8 @@ ADDED = ("structure", "acronym", "status")
 
 
 def counts_table(counts: xr.Dataset, structure_ids: Collection[int] = ()) -> pd.DataFrame:
-    """Rows of some structures, or of all that have voxels, by id."""
-    table = counts[["direct", "total", "volume"]].to_dataframe()
-    table = table[["acronym", "name", "direct", "total", "volume"]]
-    table = table.rename(columns={"volume": "volume_mm3"})
+    """Rows of some structures, or of all that have voxels; hemispheres apart if counted so."""
+    table = long_table(counts, {"direct": "direct", "total": "total", "volume": "volume_mm3"})
     return table.loc[list(structure_ids)] if structure_ids else table[table["total"] > 0]
 
 

@@ -13,6 +13,7 @@ from refspace.errors import AnnotationError, GridError
 from refspace.grid import Reorientation
 from refspace.label_index.array_value import ArrayValue, frozen
 from refspace.label_index.rows import Chunks, as_chunks, chunk_edges
+from refspace.types import BACKGROUND
 
 # Verdicts on a block: none of its voxels is asked for, all are, or only reading it can tell.
 OUT, IN, MIXED = range(3)
@@ -65,13 +66,13 @@ class BlockLabels(ArrayValue):
         return tuple(map(len, self.chunks))
 
     @cached_property
-    def _numbers(self) -> NDArray[np.intp]:
-        """Flat number of each block."""
+    def _block_ids(self) -> NDArray[np.intp]:
+        """Flat id of each block, in C order."""
         return np.arange(math.prod(self.shape)).reshape(self.shape)
 
     def in_block(self, block: tuple[int, ...]) -> NDArray[np.uint32]:
         """Labels that may occur in a block, sorted."""
-        number = int(self._numbers[block])
+        number = int(self._block_ids[block])
         return self.labels[self.indptr[number] : self.indptr[number + 1]]
 
     def verdicts(self, ids: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.int8]:
@@ -118,11 +119,11 @@ class BlockLabels(ArrayValue):
         """
         parts = [_crop_axis(sizes, part) for sizes, part in zip(self.chunks, key, strict=True)]
         chunks = tuple(sizes for _, sizes in parts if sizes is not None)
-        return self._taken(chunks, self._numbers[tuple(blocks for blocks, _ in parts)])
+        return self._taken(chunks, self._block_ids[tuple(blocks for blocks, _ in parts)])
 
     def reorient(self, reorientation: Reorientation) -> "BlockLabels":
         """Labels of the blocks of the reoriented array."""
-        return self._taken(reorientation.chunks(self.chunks), reorientation.apply(self._numbers))
+        return self._taken(reorientation.chunks(self.chunks), reorientation.apply(self._block_ids))
 
     def _taken(self, chunks: Chunks, numbers: NDArray[np.intp]) -> "BlockLabels":
         """Labels of some blocks, in the order in which they are given."""
@@ -132,6 +133,67 @@ class BlockLabels(ArrayValue):
         # Distance of each label from where it was, spread over the labels of its block.
         moved = np.repeat(self.indptr[numbers] - indptr[:-1], lengths)
         return BlockLabels(chunks, indptr, self.labels[moved + np.arange(moved.size)])
+
+    def keep_slab(self, axis: int, kept: slice) -> "BlockLabels":
+        """Labels of the array that is 0 outside of a slab, its blocks cut at the slab's ends.
+
+        Parameters
+        ----------
+        axis
+            Axis across the slab.
+        kept
+            Range of indices along that axis that keep their labels; it may be empty.
+
+        Examples
+        --------
+        >>> labels = BlockLabels(((2,), (4, 4)), np.array([0, 2, 3]), np.array([7, 9, 9]))
+        >>> half = labels.keep_slab(1, slice(0, 2))
+        >>> half.chunks, half.labels.tolist()
+        (((2,), (2, 2, 4)), [7, 9, 0, 0])
+        """
+        length = sum(self.chunks[axis])
+        start, stop, _ = kept.indices(length)
+        edges = chunk_edges(self.chunks[axis])
+        cut = np.unique(np.concatenate((edges, (start, stop))))
+        chunks = (*self.chunks[:axis], tuple(np.diff(cut).tolist()), *self.chunks[axis + 1 :])
+        old = np.searchsorted(edges, cut[:-1], side="right") - 1
+        block_ids = np.take(self._block_ids, old, axis)
+        is_kept = np.broadcast_to(
+            _along((cut[:-1] >= start) & (cut[:-1] < stop), axis, block_ids.ndim), block_ids.shape
+        )
+        # One block more, of 0 alone, from which all that is not kept is taken.
+        extended = BlockLabels(
+            ((1,) * (len(self.indptr)),),
+            np.append(self.indptr, self.labels.size + 1),
+            np.append(self.labels, np.uint32(BACKGROUND)),
+        )
+        outside = len(self.indptr) - 1
+        return extended._taken(chunks, np.where(is_kept, block_ids, outside))
+
+    def coarsen(self, chunks: Sequence[Sequence[int]]) -> "BlockLabels":
+        """Labels of larger blocks, or of other ones: all that may occur in blocks that they meet.
+
+        Parameters
+        ----------
+        chunks
+            Sizes of the new blocks along each axis.
+
+        Examples
+        --------
+        >>> labels = BlockLabels(((2,), (4, 4)), np.array([0, 2, 3]), np.array([7, 9, 9]))
+        >>> labels.coarsen(((2,), (8,))).labels
+        array([7, 9], dtype=uint32)
+        """
+        coarse = as_chunks(chunks)
+        if coarse == self.chunks:
+            return self
+        edges = [chunk_edges(sizes) for sizes in coarse]
+        parts = []
+        for block_id in np.ndindex(tuple(map(len, coarse))):
+            key = tuple(slice(e[i], e[i + 1]) for e, i in zip(edges, block_id, strict=True))
+            parts.append(np.unique(self.crop(key).labels))
+        indptr = np.concatenate(([0], np.cumsum([part.size for part in parts])))
+        return BlockLabels(coarse, indptr, np.concatenate(parts))
 
     def with_label(self, label: int) -> "BlockLabels":
         """Labels, and one more that may be in any block.
@@ -145,6 +207,11 @@ class BlockLabels(ArrayValue):
         added = [np.union1d(self.in_block(block), label) for block in np.ndindex(self.shape)]
         indptr = np.concatenate(([0], np.cumsum([len(labels) for labels in added])))
         return BlockLabels(self.chunks, indptr, np.concatenate(added))
+
+
+def _along(values: NDArray[Any], axis: int, ndim: int) -> NDArray[Any]:
+    """Values along one of several axes."""
+    return values.reshape(tuple(-1 if a == axis else 1 for a in range(ndim)))
 
 
 def _crop_axis(

@@ -30,6 +30,7 @@ from refspace.label_index.rows import (
     as_chunks,
     chunk_edges,
 )
+from refspace.types import BACKGROUND
 
 Corner = tuple[int, int, int]
 
@@ -238,13 +239,59 @@ class LabelIndex(ArrayValue):
             for lengths, *ends in zip(self.chunks, start, stop, strict=True)
         ]
         parts = tuple(slice(chunks.start, chunks.stop) for chunks in kept)
-        table = self._renumbered(self._numbers[parts])
+        table = self._renumbered(self._chunk_ids[parts])
         moved = np.asarray(start, np.int64)[:, np.newaxis]
         table[START] -= moved
         table[STOP] -= moved
         table[SUM] -= moved * table[COUNT]
         chunks = tuple(c[part] for c, part in zip(self.chunks, parts, strict=True))
         return LabelIndex(tuple(b - a for a, b in zip(start, stop, strict=True)), chunks, table)
+
+    def keep_slab(self, axis: int, kept: slice) -> "LabelIndex":
+        """Index of the array that is 0 outside of a slab of whole chunks.
+
+        Parameters
+        ----------
+        axis
+            Axis across the slab.
+        kept
+            Range of indices along that axis that keep their labels; it may be empty.
+
+        Raises
+        ------
+        GridError
+            If the slab cuts a chunk.
+
+        Examples
+        --------
+        >>> from refspace.label_index import chunk_rows
+        >>> rows = [chunk_rows(np.full((1, 1, 2), 7, "u4"), n, (0, 0, 2 * n)) for n in range(3)]
+        >>> index = LabelIndex.from_rows((1, 1, 6), ((1,), (1,), (2, 2, 2)), rows)
+        >>> left = index.keep_slab(2, slice(0, 2))
+        >>> left.counts(), left.extent([0])
+        ({0: 4, 7: 2}, ((0, 0, 2), (1, 1, 6)))
+        """
+        start, stop, _ = kept.indices(self.shape[axis])
+        kept_chunks = _whole_chunks(self.chunks[axis], start, stop) if start < stop else range(0)
+        is_kept = np.zeros(self._chunk_ids.shape, bool)
+        is_kept[(slice(None),) * axis + (slice(kept_chunks.start, kept_chunks.stop),)] = True
+        inside = self.table[:, is_kept.ravel()[self.table[CHUNK]]]
+        outside = self._background_rows(np.flatnonzero(~is_kept))
+        return LabelIndex.from_rows(self.shape, self.chunks, [inside, outside])
+
+    def _background_rows(self, chunk_ids: NDArray[np.intp]) -> NDArray[np.int64]:
+        """Rows of chunks that hold 0 alone."""
+        rows = np.zeros((len(FIELDS), chunk_ids.size), np.int64)
+        places = np.unravel_index(chunk_ids, self._chunk_ids.shape)
+        edges = [chunk_edges(sizes) for sizes in self.chunks]
+        start = np.stack([ends[i] for ends, i in zip(edges, places, strict=True)])
+        stop = np.stack([ends[i + 1] for ends, i in zip(edges, places, strict=True)])
+        count = (stop - start).prod(axis=0)
+        rows[CHUNK], rows[LABEL], rows[COUNT] = chunk_ids, BACKGROUND, count
+        rows[START], rows[STOP] = start, stop
+        # Along each axis the mean index of a box is half of its first and last together.
+        rows[SUM] = (start + stop - 1) * count // 2
+        return rows
 
     def reorient(self, reorientation: Reorientation) -> "LabelIndex":
         """Index of the reoriented array.
@@ -258,7 +305,7 @@ class LabelIndex(ArrayValue):
         ((1, 0, 0), (3, 1, 1))
         """
         axes = list(reorientation.axes)
-        table = self._renumbered(reorientation.apply(self._numbers))
+        table = self._renumbered(reorientation.apply(self._chunk_ids))
         start, stop, sums = (table[rows][axes] for rows in (START, STOP, SUM))
         ends = np.array([self.shape[axis] for axis in axes])[:, np.newaxis]
         flipped = np.array(reorientation.flipped)[:, np.newaxis]
@@ -268,8 +315,8 @@ class LabelIndex(ArrayValue):
         return LabelIndex(tuple(ends.ravel().tolist()), reorientation.chunks(self.chunks), table)
 
     @property
-    def _numbers(self) -> NDArray[np.int64]:
-        """Flat number of each chunk."""
+    def _chunk_ids(self) -> NDArray[np.int64]:
+        """Flat id of each chunk, in C order."""
         shape = tuple(map(len, self.chunks))
         return np.arange(math.prod(shape)).reshape(shape)
 

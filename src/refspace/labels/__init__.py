@@ -19,16 +19,21 @@ from refspace.labels.hemispheres import (
     stated_midline,
     with_hemispheres,
 )
-from refspace.labels.reorient import reorient
+from refspace.labels.reorienting import reorient
+from refspace.labels.resampling import Method, downsample
+from refspace.labels.volume import LabelVolume
 
 __all__ = [
     "HEMISPHERES",
     "HEMISPHERES_ATTRS",
+    "LabelVolume",
+    "Method",
     "as_annotation",
     "as_hemispheres",
     "axis_attrs",
     "check_hemisphere",
     "check_hemispheres_dtype",
+    "downsample",
     "hemisphere_flags",
     "infer_grid",
     "is_masked",

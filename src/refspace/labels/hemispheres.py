@@ -2,7 +2,8 @@
 
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -21,6 +22,34 @@ HEMISPHERES_ATTRS: Mapping[str, Any] = MappingProxyType(
 )
 
 
+@dataclass(frozen=True, eq=False)
+class Hemispheres:
+    """How the hemispheres of a volume are told apart.
+
+    Parameters
+    ----------
+    midline
+        Position of the midline along ml in µm. Voxels whose centre is on it are left.
+    volume
+        Hemisphere of each voxel, as `as_hemispheres` makes it, where the midline does not decide.
+    side
+        The hemisphere that the volume was reduced to; None where it has both.
+    """
+
+    midline: float
+    volume: xr.DataArray | None = None
+    side: Hemisphere | None = None
+
+    def map_volume(self, change: Callable[[xr.DataArray], xr.DataArray]) -> "Hemispheres":
+        """The same hemispheres over another part or order of the voxels."""
+        return self if self.volume is None else replace(self, volume=change(self.volume))
+
+    @property
+    def attrs(self) -> dict[str, str]:
+        """Attributes of whatever is made of a volume: the hemisphere that it was reduced to."""
+        return {} if self.side is None else {"hemisphere": self.side}
+
+
 def with_hemispheres(annotation: xr.DataArray, midline: float) -> xr.DataArray:
     """Give a volume the coordinate ``hemisphere``: left or right, for each place along ``ml``.
 
@@ -37,10 +66,23 @@ def with_hemispheres(annotation: xr.DataArray, midline: float) -> xr.DataArray:
     >>> with_hemispheres(volume, 15.0).hemisphere.values.tolist()
     ['left', 'left', 'right']
     """
-    sides = np.full(annotation.sizes["ml"], "right")
-    sides[infer_grid(annotation).hemisphere_slice("left", midline)] = "left"
+    line = hemisphere_line(infer_grid(annotation), midline)
+    sides = np.where(line == HEMISPHERES["left"], "left", "right")
     attrs = {"long_name": "hemisphere", "midline": midline}
     return annotation.assign_coords(hemisphere=("ml", sides, attrs))
+
+
+def hemisphere_line(grid: Grid, midline: float) -> NDArray[np.uint8]:
+    """Hemisphere of each plane across ml, as `HEMISPHERES` numbers them.
+
+    Examples
+    --------
+    >>> hemisphere_line(Grid((1, 1, 3), (10, 10, 10)), 15.0)
+    array([1, 1, 2], dtype=uint8)
+    """
+    line = np.full(grid.shape[grid.axis("ml")], HEMISPHERES["right"], np.uint8)
+    line[grid.hemisphere_slice("left", midline)] = HEMISPHERES["left"]
+    return line
 
 
 def stated_midline(annotation: Any) -> float | None:
@@ -92,7 +134,7 @@ def check_hemisphere(hemisphere: Any) -> Hemisphere:
     for name in HEMISPHERES:
         if isinstance(hemisphere, str) and hemisphere == name:
             return name
-    raise GridError(f"hemisphere is {hemisphere!r}; give 'left' or 'right', or None for both")
+    raise GridError(f"hemisphere is {hemisphere!r}; give 'left' or 'right'")
 
 
 def as_hemispheres(hemispheres: Any, grid: Grid) -> xr.DataArray:

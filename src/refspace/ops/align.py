@@ -13,7 +13,7 @@ from refspace.blockwise.views import views
 from refspace.errors import AnnotationError, GridError
 from refspace.grid import Grid
 from refspace.labels import infer_grid, is_masked, reorient
-from refspace.ops.resample import take
+from refspace.labels.resampling import take
 
 _KINDS = "buif"
 

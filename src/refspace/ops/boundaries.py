@@ -5,9 +5,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from refspace.blockwise.relabel import relabel_known
 from refspace.kernels import Labels
 from refspace.label_index import BlockLabels
-from refspace.ops.known import relabel_known
 
 
 def boundaries(annotation: xr.DataArray, labels: BlockLabels | None = None) -> xr.DataArray:

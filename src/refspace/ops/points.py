@@ -16,11 +16,11 @@ from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
 from refspace import kernels
+from refspace.blockwise.relabel import read_blocks
 from refspace.errors import GridError
 from refspace.grid import Grid
 from refspace.label_index import BlockLabels
 from refspace.ops.borders import voxels_task
-from refspace.ops.known import read_blocks
 
 # Of points that no voxel holds.
 OUTSIDE, MISSING = -1, -2

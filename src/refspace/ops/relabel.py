@@ -10,11 +10,11 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from refspace import kernels
+from refspace.blockwise.relabel import relabel_known, table_for
 from refspace.errors import GridError
 from refspace.label_index import BlockLabels
 from refspace.labels import infer_grid
 from refspace.ops.align import same_voxels
-from refspace.ops.known import relabel_known, table_for
 from refspace.structure_tree import StructureTree
 
 Color = str | Sequence[float]

@@ -1,26 +1,28 @@
 """Opening a reference space where it is stored."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from refspace.errors import FormatError
 from refspace.formats.structures import read_structures
-from refspace.formats.volumes import is_volume_file
+from refspace.formats.volumes import is_volume_file, read_volume
 from refspace.reference_space.space import ReferenceSpace
+from refspace.reference_space.stores import from_store
 from refspace.store import open_atlas
 from refspace.structure_tree import StructureTree
+from refspace.types import PathLike, Resolution
 
 
 def open(
-    url: str | os.PathLike[str],
+    url: PathLike,
     *,
-    resolution: float | Sequence[float] | None = None,
-    structures: StructureTree | str | os.PathLike[str] | None = None,
+    resolution: Resolution | None = None,
+    structures: StructureTree | PathLike | None = None,
     orientation: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
     engine: str = "fsspec",
-    chunk_cache: str | os.PathLike[str] | None = None,
+    chunk_cache: PathLike | None = None,
 ) -> ReferenceSpace:
     """Open a reference space where it is stored: a store, or a file of voxels.
 
@@ -44,7 +46,8 @@ def open(
     """
     tree = _tree(structures)
     if is_volume_file(url):
-        return ReferenceSpace(tree or _lacking(url), url, resolution, orientation=orientation)
+        voxels = read_volume(url, resolution=resolution, orientation=orientation)
+        return ReferenceSpace(tree or _lacking(url), voxels)
     atlas = open_atlas(
         os.fspath(url),
         storage_options=storage_options,
@@ -55,16 +58,16 @@ def open(
     )
     if tree is None:
         tree = StructureTree(atlas.nodes) if atlas.nodes else _lacking(url)
-    return ReferenceSpace._of_store(atlas, tree, atlas.level(resolution))
+    return from_store(ReferenceSpace, atlas, tree, atlas.level(resolution))
 
 
-def _tree(structures: StructureTree | str | os.PathLike[str] | None) -> StructureTree | None:
+def _tree(structures: StructureTree | PathLike | None) -> StructureTree | None:
     if structures is None or isinstance(structures, StructureTree):
         return structures
     return read_structures(structures)
 
 
-def _lacking(url: str | os.PathLike[str]) -> NoReturn:
+def _lacking(url: PathLike) -> NoReturn:
     raise FormatError(
         f"{os.fspath(url)} names no structures; give structures=, a tree or the path of a "
         "structures file"

@@ -1,66 +1,62 @@
-"""The reference space: an annotation volume and its ontology, and the verbs that join them."""
+"""The reference space: a table of contents of the verbs."""
 
-import functools
 import os
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import Self
 
 import xarray as xr
-from dask.tokenize import tokenize
-from numpy.typing import NDArray
 
-from refspace.grid import Reorientation
-from refspace.label_index import LabelIndex
-from refspace.labels import reorient
-from refspace.ops.resample import Method, downsample
-from refspace.pools import pool_of
-from refspace.reference_space.picturing import Picturing
-from refspace.store import (
-    Atlas,
-    Progress,
-    StoredAtlas,
-    feed_of,
-    level_grids,
-    level_of,
-    store_layout,
-    tree_of,
-    write_atlas,
-)
+from refspace.errors import AnnotationError
+from refspace.labels import LabelVolume
+from refspace.reference_space import stores
 from refspace.structure_tree import StructureTree
+from refspace.types import ArrayLike, Resolution
+from refspace.verbs import (
+    comparison,
+    counts,
+    coverage,
+    grids,
+    images,
+    itksnap,
+    masks,
+    places,
+    points,
+    regions,
+    shapes,
+    slices,
+    validation,
+)
+from refspace.verbs.space import Space
 
-if TYPE_CHECKING:
-    from refspace.pools.choosing import Client
 
-
-class ReferenceSpace(Picturing):
+class ReferenceSpace(Space):
     """An annotation volume in which every voxel names a structure, and the tree of structures.
 
     Arrays come back as lazy `xarray.DataArray` over ``ap``, ``dv`` and ``ml`` with voxel centres in
-    µm; nothing is read until their values are asked for. Wherever an argument names structures, it
-    takes an id, an acronym, a name, or a list of them.
+    µm. Everything is lazy: no voxel is read until you compute. Wherever an argument names
+    structures, it takes an id, an acronym, a name, or a list of them; wherever it names regions, it
+    takes what `StructureTree.regions` takes, or makes.
 
     Parameters
     ----------
     structure_tree
         The structures.
     annotation
-        The volume: a NumPy array, dask array, DataArray, or the path of an NRRD file. An array in
-        memory is not copied, so it must not be changed afterwards: counts are remembered.
+        The volume: a NumPy array, dask array or DataArray. An array in memory is not copied, so it
+        must not be changed afterwards: counts are remembered. Files are opened by `refspace.open`.
     resolution
-        µm per voxel, one number or one for each axis. May be left out where the annotation states
-        it (coordinates, NRRD header), and must agree with what it states.
+        µm per voxel, one number or one for each axis. May be left out where the annotation has
+        coordinates, and must agree with them.
     orientation
-        Direction in which the index of each axis grows: of an array without coordinates, where
-        ``"PIR"`` (posterior, inferior, right), that of the Allen CCF, serves if not given; or of a
-        file, whose header it overrules.
+        Direction in which the index of each axis grows, of an array without coordinates:
+        ``"PIR"`` (posterior, inferior, right), that of the Allen CCF, if not given.
     template
         Intensities on the same grid.
     hemispheres
-        Hemisphere of each voxel on the same grid, where it is not the midline that parts them: a
-        DataArray of integers, 1 left and 2 right, anything else neither.
+        Hemisphere of each voxel on the same grid, where it is not the midline that separates them:
+        a DataArray of integers, 1 left and 2 right, anything else neither.
     midline
-        Position of the midline along ml, in µm: the middle of the volume if the annotation does
-        not state it. Voxels whose centre is on it are left.
+        Position of the midline along ml, in µm: the middle of the volume if the annotation does not
+        state it. Voxels whose centre is on it are left.
 
     Raises
     ------
@@ -69,7 +65,7 @@ class ReferenceSpace(Picturing):
     GridError
         If its geometry is missing or contradictory.
     OntologyError
-        If the structure tree is none.
+        If the structure tree is not one.
 
     Examples
     --------
@@ -82,223 +78,102 @@ class ReferenceSpace(Picturing):
     True
     """
 
-    # ----- other grids
-
-    def downsample(
-        self, target_resolution: float | Sequence[float], method: Method = "nearest"
-    ) -> Self:
-        """The same space at another resolution.
-
-        Parameters
-        ----------
-        target_resolution
-            µm per voxel, one number or one for each axis; any ratio.
-        method
-            ``"nearest"``: the voxel that contains the centre of the new one. ``"mode"``: the
-            label that fills most of the new voxel, the smaller id of equal ones. ``"allensdk"``:
-            the voxels that AllenSDK takes; up to half a voxel of the result off its coordinates.
-
-        Returns
-        -------
-        ReferenceSpace
-            Lazy, without a template, ``round(n * resolution / target)`` voxels along each axis;
-            its midline stays where it is.
-
-        Raises
-        ------
-        GridError
-            If no voxel is left, or there is no such method.
-
-        Examples
-        --------
-        >>> import refspace
-        >>> refspace.phantom(resolution=100).downsample(200, method="mode").annotation.shape
-        (66, 40, 57)
-        """
-        resampled = functools.partial(
-            downsample, target_resolution=target_resolution, method=method
-        )
-        own = self._own_hemispheres
-        return self._derived(
-            resampled(self._annotation), hemispheres=None if own is None else resampled(own)
-        )
-
-    def reorient(self, orientation: str) -> Self:
-        """The same space with its axes in another order and other directions.
-
-        Parameters
-        ----------
-        orientation
-            Direction in which the index of each axis grows, like ``"RAS"``.
-
-        Returns
-        -------
-        ReferenceSpace
-            Lazy: transposed and flipped views, also of the template and the hemispheres. Positions
-            along a flipped axis change sign, that of the midline too; what is known of the blocks
-            is kept.
-
-        Raises
-        ------
-        GridError
-            If it is no orientation.
-
-        Examples
-        --------
-        >>> import refspace
-        >>> space = refspace.phantom(resolution=200)
-        >>> turned = space.reorient("RAS")
-        >>> turned.annotation.dims, turned.annotation.shape
-        (('ml', 'ap', 'dv'), (57, 66, 40))
-        >>> {dim: round(x) for dim, x in turned.centroid("VISp").items()}
-        {'ml': 5700, 'ap': -8906, 'dv': -1357}
-        """
-        reorientation = self._grid.reorientation_to(orientation)
-        template, own = (
-            None if volume is None else reorient(volume, orientation)
-            for volume in (self._template, self._own_hemispheres)
-        )
-        flipped = reorientation.flipped[reorientation.axes.index(self._grid.axis("ml"))]
-        made = self._derived(
-            reorient(self._annotation, orientation),
-            template=template,
-            hemispheres=own,
-            midline=0.0 - self._midline if flipped else self._midline,
-        )
-        made._read_index = functools.partial(self._turned_index, reorientation)
-        labels = self._labels_of_whole
-        made._labels_of_whole = None if labels is None else labels.reorient(reorientation)
-        if self._read_stored_bytes is not None:
-            made._read_stored_bytes = functools.partial(self._turned_bytes, reorientation)
-        return made
-
-    def _turned_index(self, reorientation: Reorientation) -> LabelIndex | None:
-        index = self._known_index()
-        return None if index is None else index.reorient(reorientation)
-
-    def _turned_bytes(self, reorientation: Reorientation) -> NDArray[Any]:
-        stored = self._stored_bytes
-        assert stored is not None
-        return reorientation.apply(stored.reshape(self._annotation.data.numblocks)).ravel()
-
-    # ----- stores
-
-    def to_zarr(
+    def __init__(
         self,
-        url: str | os.PathLike[str],
+        structure_tree: StructureTree,
+        annotation: ArrayLike,
+        resolution: Resolution | None = None,
         *,
-        chunks: int | Sequence[int] = 128,
-        shards: int | Sequence[int] | None = None,
-        overwrite: bool = False,
-        resume: bool = True,
-        storage_options: Mapping[str, Any] | None = None,
-        memory: int = 2**30,
-        threads: int | None = None,
-        client: "Client | None" = None,
-        progress: Progress | None = None,
+        orientation: str | None = None,
+        template: xr.DataArray | None = None,
+        hemispheres: xr.DataArray | None = None,
+        midline: float | None = None,
     ) -> None:
-        """Write the space to a zarr store that xarray, OME-Zarr viewers and `refspace.open` open.
-
-        The store holds the voxels at this resolution and at halves of it, the structures, and an
-        index of the labels of each chunk. It appears whole or not at all.
-
-        Parameters
-        ----------
-        url
-            Path, or URL of any file system that fsspec writes to.
-        chunks
-            Voxels that are compressed together, along each axis.
-        shards
-            Voxels that one file holds, along each axis, where chunks would be too many files;
-            multiples of `chunks`.
-        overwrite
-            Whether a store of that name is replaced, once the new one is complete.
-        resume
-            Whether to go on with an interrupted run of the very same job, or leave what it has
-            completed.
-        storage_options
-            What fsspec needs to reach the URL.
-        memory
-            Bytes that voxels may take at a time.
-        threads
-            Number of threads that do the work; as many as there are cores if not given.
-        client
-            Client of a dask cluster whose workers do the work instead.
-        progress
-            Called with the numbers of blocks done and to be done.
-
-        Raises
-        ------
-        StoreError
-            If the target exists, is being written or cannot be reached.
-        GridError
-            If the chunks are no lengths, or too large for the memory.
-
-        Examples
-        --------
-        >>> import refspace, tempfile
-        >>> url = tempfile.mkdtemp() + "/phantom.zarr"
-        >>> refspace.phantom(resolution=200).to_zarr(url)
-        >>> refspace.open(url)
-        <ReferenceSpace of 488 structures, ap 66 × dv 40 × ml 57 voxels of 200 × 200 × 200 µm>
-        """
-        volumes = self._volumes
-        dtypes = {name: volume.dtype for name, volume in volumes.items()}
-        layout = store_layout(
-            self.grid, dtypes, chunks=chunks, shards=shards, midline=self._midline
+        if isinstance(annotation, str | os.PathLike):
+            raise AnnotationError(
+                f"annotation is the path {os.fspath(annotation)}; open files and stores with "
+                "refspace.open(path, structures=…), or give an array"
+            )
+        volume = LabelVolume.from_array(
+            annotation,
+            resolution,
+            orientation=orientation,
+            hemispheres=hemispheres,
+            midline=midline,
         )
-        coordinates = {str(dim): self._annotation[dim].values for dim in self._annotation.dims}
-        write_atlas(
-            os.fspath(url),
-            Atlas(self.structure_tree.nodes(), self._provenance, coordinates),
-            layout,
-            {
-                name: feed_of(volume.data, layout.block_shape, memory)
-                for name, volume in volumes.items()
-            },
-            source={name: tokenize(volume.data) for name, volume in volumes.items()},
-            resume=resume,
-            overwrite=overwrite,
-            storage_options=storage_options,
-            pool=pool_of(threads, client),
-            progress=progress,
-            reads=[self._url] if self._url else [],
-        )
+        super().__init__(structure_tree, volume, template=template)
 
-    @property
-    def _volumes(self) -> dict[str, xr.DataArray]:
-        """Volumes that a store holds."""
-        beside = {"template": self._template, "hemispheres": self._own_hemispheres}
-        there = {name: volume for name, volume in beside.items() if volume is not None}
-        return {"annotation": self._annotation, **there}
+    # What it is made of.
+    annotation = Space.annotation
+    structure_tree = Space.structure_tree
+    grid = Space.grid
+    resolution = Space.resolution
+    midline = Space.midline
+    hemispheres = Space.hemispheres
+    template = Space.template
+    volume = Space.volume
+    block_labels = Space.block_labels
+    label_index = Space.label_index
+    contacts = Space.contacts
+    provenance = Space.provenance
+    url = Space.url
+    with_volume = Space.with_volume
 
-    def to_datatree(self) -> xr.DataTree:
-        """The space as a DataTree, laid out as a store is; lazy.
+    # How many voxels structures have, and where these are.
+    direct_voxel_map = Space.direct_voxel_map
+    total_voxel_map = Space.total_voxel_map
+    direct_voxel_counts = counts.direct_voxel_counts
+    total_voxel_counts = counts.total_voxel_counts
+    voxel_counts = counts.voxel_counts
+    remove_unassigned = counts.remove_unassigned
+    bounds = places.bounds
+    centroid = places.centroid
 
-        Returns
-        -------
-        xarray.DataTree
-            ``s0``, ``s1``, …: ``annotation`` (and ``hemispheres``, where they are a volume; at
-            ``s0`` also ``template``) at this resolution and at halves of it; ``structures``: the
-            ontology as columns. Its attributes hold all that `from_datatree` needs.
+    # The same space on another grid.
+    crop = grids.crop
+    hemisphere = grids.hemisphere
+    downsample = grids.downsample
+    reorient = grids.reorient
+    with_index = grids.with_index
 
-        Examples
-        --------
-        >>> import refspace
-        >>> tree = refspace.phantom(resolution=50).to_datatree()
-        >>> [level for level in tree.children], tree["s1/annotation"].shape
-        (['s0', 's1', 's2', 'structures'], (132, 80, 114))
-        """
-        levels = [self._volumes]
-        for grid in level_grids(self.grid, (128, 128, 128))[1:]:
-            finer = {name: v for name, v in levels[-1].items() if name != "template"}
-            levels.append({n: downsample(v, grid.spacing, "mode") for n, v in finer.items()})
-        return tree_of(levels, self.structure_tree.nodes(), self._provenance, self._midline)
+    # Masks of structures.
+    make_structure_mask = masks.make_structure_mask
+    many_structure_masks = masks.many_structure_masks
+    return_mask_cb = staticmethod(masks.return_mask_cb)
+    check_and_write = staticmethod(masks.check_and_write)
+    plan = masks.plan
+    check_coverage = coverage.check_coverage
+    validate_structures = coverage.validate_structures
+
+    # Regions of structures, and values of them.
+    relabel = regions.relabel
+    paint = regions.paint
+    boundaries = regions.boundaries
+    aggregate = images.aggregate
+    structure_at = points.structure_at
+    count_points = points.count_points
+
+    # Shapes of regions.
+    region_properties = shapes.region_properties
+    surface_area = shapes.surface_area
+    adjacency = shapes.adjacency
+    distance = shapes.distance
+
+    # Pictures, and files for other programs.
+    get_slice_image = slices.get_slice_image
+    export_itksnap_labels = itksnap.export_itksnap_labels
+    write_itksnap_labels = itksnap.write_itksnap_labels
+
+    # What differs, and what is wrong.
+    compare = comparison.compare
+    validate = validation.validate
+
+    # Stores.
+    to_zarr = stores.to_zarr
+    to_datatree = stores.to_datatree
 
     @classmethod
-    def from_datatree(
-        cls, tree: xr.DataTree, *, resolution: float | Sequence[float] | None = None
-    ) -> Self:
+    def from_datatree(cls, tree: xr.DataTree, *, resolution: Resolution | None = None) -> Self:
         """Space of a DataTree, as `to_datatree` makes it or `xarray.open_datatree` opens it.
 
         Parameters
@@ -322,36 +197,6 @@ class ReferenceSpace(Picturing):
         >>> refspace.ReferenceSpace.from_datatree(space.to_datatree()).grid == space.grid
         True
         """
-        level = level_of(tree, resolution)
-        space = cls(
-            StructureTree(level.nodes),
-            level.annotation,
-            template=level.template,
-            hemispheres=level.hemispheres,
-            midline=level.midline,
-        )
-        space._provenance = level.provenance
-        return space
+        return stores.from_datatree(cls, tree, resolution=resolution)
 
-    @classmethod
-    def _of_store(cls, atlas: StoredAtlas, tree: StructureTree, level: int) -> Self:
-        """Space of a level of a store that was opened."""
-        template, hemispheres = (
-            atlas.volume(level, name) if stored else None
-            for name, stored in (("template", atlas.template), ("hemispheres", atlas.hemispheres))
-        )
-        # Of every level the same: halves of an odd length have another middle.
-        midline = atlas.levels[0].grid.middle if atlas.midline is None else atlas.midline
-        space = cls(
-            tree,
-            atlas.volume(level),
-            template=template,
-            hemispheres=hemispheres,
-            midline=midline,
-        )
-        space._provenance = atlas.provenance
-        space._url = atlas.location.url
-        if atlas.facts is not None:
-            space._read_index = functools.partial(atlas.index, level)
-            space._read_stored_bytes = functools.partial(atlas.stored_bytes, level)
-        return space
+    __repr__ = Space.__repr__

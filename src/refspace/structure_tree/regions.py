@@ -82,6 +82,10 @@ class Regions:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        arrays = self.indptr.tobytes(), self.members.tobytes()
+        return type(self).__name__, self.labels, *arrays, self.acronyms, self.names
+
     # ----- labels of regions
 
     @property

@@ -1,15 +1,17 @@
-"""Tables with a row for each structure, as datasets and as data frames."""
+"""Tables with a row for each region, as datasets and as data frames."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import xarray as xr
 
+from refspace.labels import HEMISPHERES
 from refspace.structure_tree import Regions
+from refspace.verbs.space import Space
 
 
-def table_of(
+def region_table(
     regions: Regions, variables: Mapping[str, Any], attrs: Mapping[str, Any] | None = None
 ) -> xr.Dataset:
     """Dataset over ``structure``, with coordinates ``acronym`` and ``name`` where there are any.
@@ -26,6 +28,28 @@ def table_of(
     columns = regions.columns()
     coords = {name: ("structure", column) for name, column in columns.items()}
     return xr.Dataset(variables, coords, attrs)
+
+
+def stack_hemispheres(space: Space, verb: Callable[[Space], xr.Dataset]) -> xr.Dataset:
+    """Table of each hemisphere beside the other, over ``structure``, ``hemisphere`` and the rest.
+
+    Computed as a whole, the two read each chunk once: what they share is one task.
+
+    Parameters
+    ----------
+    space
+        The space of both hemispheres.
+    verb
+        Makes a table of the space of one.
+    """
+    tables = [verb(with_hemisphere(space, side)).drop_attrs(deep=False) for side in HEMISPHERES]
+    stacked = xr.concat(tables, pd.Index([*HEMISPHERES], name="hemisphere"), coords="minimal")
+    return stacked.transpose("structure", "hemisphere", ...)
+
+
+def with_hemisphere(space: Space, side: Any) -> Space:
+    """Space of one hemisphere."""
+    return space.with_volume(space.volume.hemisphere(side), space.template)
 
 
 def long_table(dataset: xr.Dataset, columns: Mapping[str, str]) -> pd.DataFrame:
@@ -52,9 +76,9 @@ def statistics_table(dataset: xr.Dataset, statistics: Sequence[str]) -> pd.DataF
     """Rows of statistics, with a column for each quantile, like ``q0.05``."""
     names = [*statistics]
     if "quantiles" in dataset:
-        for share, values in zip(
+        for level, values in zip(
             dataset["quantile"].values, dataset["quantiles"].transpose("quantile", ...), strict=True
         ):
-            names.append(f"q{share:.15g}")
+            names.append(f"q{level:.15g}")
             dataset = dataset.assign({names[-1]: values.drop_vars("quantile")})
     return long_table(dataset, {name: name for name in names})

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from refspace import kernels
 from refspace.errors import GridError
-from refspace.labels import infer_grid, labelled
+from refspace.labels.annotation import infer_grid, labelled
 
 Method = Literal["nearest", "mode", "allensdk"]
 

@@ -8,11 +8,13 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from refspace import kernels
+from refspace.blockwise.relabel import count_known
 from refspace.label_index import BlockLabels
-from refspace.ops.known import count_known
 
 
-def count_labels(annotation: xr.DataArray, labels: BlockLabels | None = None) -> dict[int, int]:
+def count_labels(
+    annotation: xr.DataArray, block_labels: BlockLabels | None = None
+) -> dict[int, int]:
     """Count the voxels of every label.
 
     Each chunk is read once, whatever the number of labels, and only its counts are kept.
@@ -21,7 +23,7 @@ def count_labels(annotation: xr.DataArray, labels: BlockLabels | None = None) ->
     ----------
     annotation
         Labels, dask-backed.
-    labels
+    block_labels
         Labels of each block, where they are known; blocks of a single one are not read.
 
     Returns
@@ -36,7 +38,7 @@ def count_labels(annotation: xr.DataArray, labels: BlockLabels | None = None) ->
     >>> count_labels(labels)
     {0: 1, 8: 2}
     """
-    counted = _counted(annotation.data, labels).compute()
+    counted = _counted(annotation.data, block_labels).compute()
     found = np.concatenate([found for found, _ in counted.flat])
     counts = np.concatenate([counts for _, counts in counted.flat])
     unique, position = np.unique(found, return_inverse=True)
@@ -45,9 +47,9 @@ def count_labels(annotation: xr.DataArray, labels: BlockLabels | None = None) ->
     return dict(zip(unique.tolist(), sums.tolist(), strict=True))
 
 
-def _counted(data: dask.array.Array, labels: BlockLabels | None) -> dask.array.Array:
-    if labels is not None:
-        return count_known(data, labels, _count_block)
+def _counted(data: dask.array.Array, block_labels: BlockLabels | None) -> dask.array.Array:
+    if block_labels is not None:
+        return count_known(data, block_labels, _count_block)
     ones, meta = (1,) * data.ndim, np.empty((0,) * data.ndim, object)
     result: dask.array.Array = data.map_blocks(_count_block, chunks=ones, meta=meta)
     return result

@@ -1,0 +1,126 @@
+"""One hemisphere of an array: the other becomes 0, and nothing is read of it."""
+
+from typing import Any
+
+import dask.array
+import numpy as np
+from dask.highlevelgraph import HighLevelGraph
+from dask.tokenize import tokenize
+from numpy.typing import NDArray
+
+from refspace.label_index import BlockLabels
+
+
+def keep_slab(data: dask.array.Array, axis: int, kept: slice) -> dask.array.Array:
+    """Array that is 0 outside of a slab; blocks are cut at the ends of the slab.
+
+    Cut there, each block lies on one side, so that what is known of its labels stays exact.
+
+    Parameters
+    ----------
+    data
+        Array with any axes.
+    axis
+        Axis across the slab.
+    kept
+        Range of indices along that axis that keep their values.
+
+    Examples
+    --------
+    >>> data = dask.array.ones((1, 5), dtype="u1", chunks=(1, 3))
+    >>> left = keep_slab(data, 1, slice(0, 2))
+    >>> left.compute(), left.chunks
+    (array([[1, 1, 0, 0, 0]], dtype=uint8), ((1,), (2, 1, 2)))
+    """
+    start, stop, _ = kept.indices(data.shape[axis])
+    before, inside, after = (
+        data[(slice(None),) * axis + (part,)]
+        for part in (slice(0, start), slice(start, stop), slice(stop, None))
+    )
+    parts = [_zeros(before), inside, _zeros(after)]
+    return dask.array.concatenate([part for part in parts if part.shape[axis]], axis)
+
+
+def _zeros(like: dask.array.Array) -> dask.array.Array:
+    return dask.array.zeros(like.shape, dtype=like.dtype, chunks=like.chunks)
+
+
+def keep_where(
+    data: dask.array.Array,
+    hemispheres: dask.array.Array,
+    flag: int,
+    block_labels: BlockLabels | None = None,
+) -> dask.array.Array:
+    """Array that is 0 outside of one hemisphere of a volume of hemispheres.
+
+    Parameters
+    ----------
+    data
+        Labels.
+    hemispheres
+        Hemisphere of each voxel, of the same shape.
+    flag
+        What it is in the hemisphere that is kept.
+    block_labels
+        Labels of each block, where they are known. Neither array is read where a block holds 0
+        alone, and labels are not where it holds a single one.
+
+    Examples
+    --------
+    >>> data = dask.array.from_array(np.array([7, 8, 9], "u4"))
+    >>> keep_where(data, dask.array.from_array(np.array([1, 2, 0], "u1")), 2).compute()
+    array([0, 8, 0], dtype=uint32)
+    """
+    sides = hemispheres.rechunk(data.chunks)
+    name = f"hemisphere-{tokenize(data.name, sides.name, flag, block_labels)}"
+    tasks: dict[Any, Any] = {}
+    for block_id in np.ndindex(data.numblocks):
+        side, labels = (sides.name, *block_id), None
+        if block_labels is not None and (found := block_labels.in_block(block_id)).size == 1:
+            labels = int(found[0])
+        if labels is None:
+            tasks[name, *block_id] = (_keep, (data.name, *block_id), side, flag)
+        elif labels:
+            tasks[name, *block_id] = (_fill, labels, side, flag, data.dtype)
+        else:
+            shape = tuple(sizes[i] for sizes, i in zip(data.chunks, block_id, strict=True))
+            tasks[name, *block_id] = (np.broadcast_to, data.dtype.type(0), shape)
+    graph = HighLevelGraph.from_collections(name, tasks, dependencies=[data, sides])
+    return dask.array.Array(graph, name, data.chunks, meta=data._meta)
+
+
+def _keep(block: NDArray[Any], sides: NDArray[Any], flag: int) -> NDArray[Any]:
+    return np.where(sides == flag, block, block.dtype.type(0))
+
+
+def _fill(label: int, sides: NDArray[Any], flag: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Block of one label, in one hemisphere."""
+    block = np.zeros(sides.shape, dtype)
+    block[sides == flag] = label
+    return block
+
+
+def hemispheres_of_line(
+    line: NDArray[np.uint8], axis: int, chunks: tuple[tuple[int, ...], ...]
+) -> dask.array.Array:
+    """Volume of hemispheres that are the same in each plane across an axis.
+
+    Parameters
+    ----------
+    line
+        Hemisphere of each plane.
+    axis
+        Axis across the planes.
+    chunks
+        Chunks of the volume.
+
+    Examples
+    --------
+    >>> line = np.array([1, 2], "u1")
+    >>> hemispheres_of_line(line, 1, ((2,), (1, 1))).compute()
+    array([[1, 2],
+           [1, 2]], dtype=uint8)
+    """
+    cut = dask.array.from_array(line, chunks=(chunks[axis],))
+    beside = tuple(slice(None) if a == axis else None for a in range(len(chunks)))
+    return dask.array.broadcast_to(cut[beside], tuple(map(sum, chunks)), chunks)

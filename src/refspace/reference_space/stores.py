@@ -1,0 +1,201 @@
+"""A reference space in a store, and as a DataTree."""
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+from dask.tokenize import tokenize
+from numpy.typing import NDArray
+
+from refspace.labels import LabelVolume, downsample
+from refspace.labels.knowledge import BlockKnowledge
+from refspace.pools import pool_of
+from refspace.store import (
+    Atlas,
+    Progress,
+    StoredAtlas,
+    feed_of,
+    level_grids,
+    level_of,
+    store_layout,
+    tree_of,
+    write_atlas,
+)
+from refspace.structure_tree import StructureTree
+from refspace.types import PathLike, Resolution
+from refspace.verbs.space import AnySpace, Space
+
+if TYPE_CHECKING:
+    from refspace.pools.choosing import Client
+
+
+def to_zarr(
+    space: Space,
+    url: PathLike,
+    *,
+    chunks: int | Sequence[int] = 128,
+    shards: int | Sequence[int] | None = None,
+    overwrite: bool = False,
+    resume: bool = True,
+    storage_options: Mapping[str, Any] | None = None,
+    memory: int = 2**30,
+    threads: int | None = None,
+    client: "Client | None" = None,
+    progress: Progress | None = None,
+) -> None:
+    """Write the space to a zarr store that xarray, OME-Zarr viewers and `refspace.open` open.
+
+    The store holds the voxels at this resolution and at halves of it, the structures, and an index
+    of the labels of each chunk. It appears whole or not at all.
+
+    Parameters
+    ----------
+    url
+        Path, or URL of any file system that fsspec writes to.
+    chunks
+        Voxels that are compressed together, along each axis.
+    shards
+        Voxels that one file holds, along each axis, where chunks would be too many files; multiples
+        of `chunks`.
+    overwrite
+        Whether a store of that name is replaced, once the new one is complete.
+    resume
+        Whether to go on with an interrupted run of the very same job, or leave what it has
+        completed.
+    storage_options
+        What fsspec needs to reach the URL.
+    memory
+        Bytes that voxels may take at a time.
+    threads
+        Number of threads that do the work; as many as there are cores if not given.
+    client
+        Client of a dask cluster whose workers do the work instead.
+    progress
+        Called with the numbers of blocks done and to be done.
+
+    Raises
+    ------
+    StoreError
+        If the target exists, is being written or cannot be reached.
+    GridError
+        If the chunks are no lengths, or too large for the memory.
+
+    Examples
+    --------
+    >>> import refspace, tempfile
+    >>> url = tempfile.mkdtemp() + "/phantom.zarr"
+    >>> refspace.phantom(resolution=200).to_zarr(url)
+    >>> refspace.open(url)
+    <ReferenceSpace of 488 structures, ap 66 × dv 40 × ml 57 voxels of 200 × 200 × 200 µm>
+    """
+    volumes = _volumes(space)
+    dtypes = {name: volume.dtype for name, volume in volumes.items()}
+    layout = store_layout(space.grid, dtypes, chunks=chunks, shards=shards, midline=space.midline)
+    coordinates = {str(dim): space.annotation[dim].values for dim in space.annotation.dims}
+    write_atlas(
+        os.fspath(url),
+        Atlas(space.structure_tree.nodes(), dict(space.provenance), coordinates),
+        layout,
+        {
+            name: feed_of(volume.data, layout.block_shape, memory)
+            for name, volume in volumes.items()
+        },
+        source={name: tokenize(volume.data) for name, volume in volumes.items()},
+        resume=resume,
+        overwrite=overwrite,
+        storage_options=storage_options,
+        pool=pool_of(threads, client),
+        progress=progress,
+        reads=[space.url] if space.url else [],
+    )
+
+
+def _volumes(space: Space) -> dict[str, xr.DataArray]:
+    """Volumes that a store holds."""
+    volumes = {
+        "annotation": space.annotation,
+        "template": space.template,
+        "hemispheres": space.volume.hemispheres.volume,
+    }
+    return {name: volume for name, volume in volumes.items() if volume is not None}
+
+
+def to_datatree(space: Space) -> xr.DataTree:
+    """The space as a DataTree, laid out as a store is; lazy.
+
+    Returns
+    -------
+    xarray.DataTree
+        ``s0``, ``s1``, …: ``annotation`` (and ``hemispheres``, where they are a volume; at ``s0``
+        also ``template``) at this resolution and at halves of it; ``structures``: the ontology as
+        columns. Its attributes hold all that `from_datatree` needs.
+
+    Examples
+    --------
+    >>> import refspace
+    >>> tree = refspace.phantom(resolution=50).to_datatree()
+    >>> [level for level in tree.children], tree["s1/annotation"].shape
+    (['s0', 's1', 's2', 'structures'], (132, 80, 114))
+    """
+    levels = [_volumes(space)]
+    for grid in level_grids(space.grid, (128, 128, 128))[1:]:
+        finer = {name: v for name, v in levels[-1].items() if name != "template"}
+        levels.append({n: downsample(v, grid.spacing, "mode") for n, v in finer.items()})
+    return tree_of(levels, space.structure_tree.nodes(), dict(space.provenance), space.midline)
+
+
+def from_datatree(
+    cls: type[AnySpace], tree: xr.DataTree, *, resolution: Resolution | None = None
+) -> AnySpace:
+    """Space of a DataTree: what `ReferenceSpace.from_datatree` does."""
+    level = level_of(tree, resolution)
+    volume = LabelVolume.from_array(
+        level.annotation, hemispheres=level.hemispheres, midline=level.midline
+    )
+    return cls.from_volume(
+        StructureTree(level.nodes), volume, template=level.template, provenance=level.provenance
+    )
+
+
+def from_store(
+    cls: type[AnySpace], atlas: StoredAtlas, tree: StructureTree, level: int
+) -> AnySpace:
+    """Space of a level of a store that was opened.
+
+    Parameters
+    ----------
+    atlas
+        The store.
+    tree
+        The structures: its own, or others.
+    level
+        Which of its resolutions, from 0 for the finest.
+    """
+    annotation = atlas.volume(level)
+    hemispheres = atlas.volume(level, "hemispheres") if atlas.hemispheres else None
+    # At every level the same: halves of an odd length have another middle.
+    midline = atlas.levels[0].grid.middle if atlas.midline is None else atlas.midline
+    volume = LabelVolume.from_array(annotation, hemispheres=hemispheres, midline=midline)
+    if atlas.facts is not None:
+        shape = tuple(map(len, volume.chunks))
+        blocks = BlockKnowledge.indexed(
+            functools.partial(atlas.index, level),
+            volume.chunks,
+            functools.partial(_stored_bytes, atlas, level, shape),
+        )
+        volume = volume.with_knowledge(blocks)
+    template = atlas.volume(level, "template") if atlas.template else None
+    return cls.from_volume(
+        tree,
+        volume,
+        template=template,
+        provenance=atlas.provenance,
+        url=atlas.location.url,
+    )
+
+
+def _stored_bytes(atlas: StoredAtlas, level: int, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Bytes of each block, in the shape of the block grid."""
+    return atlas.stored_bytes(level).reshape(shape)

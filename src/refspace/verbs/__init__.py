@@ -1,0 +1,1 @@
+"""Verbs: plain functions whose first argument is a space, bound by `ReferenceSpace`."""

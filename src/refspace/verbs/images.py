@@ -1,0 +1,243 @@
+"""Statistics of images over regions."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from refspace.errors import AnnotationError, GridError
+from refspace.formats.volumes import read_volume
+from refspace.kernels import RELATIVE_ERROR, is_exact
+from refspace.ops import aggregate as ops
+from refspace.ops.align import Aligned, align, as_image
+from refspace.structure_tree import Regions, RegionsLike
+from refspace.types import ImageLike
+from refspace.verbs.space import Space
+from refspace.verbs.tables import region_table, stack_hemispheres
+
+DEFAULT_STATISTICS = ("count", "mean", "std", "min", "max")
+_SAME_UNITS = ("sum", "mean", "std", "min", "max", "quantiles")
+_LONG_NAMES = {
+    "count": "number of valid voxels of the image",
+    "sum": "sum",
+    "mean": "mean",
+    "std": "standard deviation",
+    "var": "variance",
+    "min": "smallest value",
+    "max": "largest value",
+    "quantiles": "quantiles",
+}
+
+
+def aggregate(
+    space: Space,
+    image: ImageLike,
+    regions: RegionsLike | None = None,
+    *,
+    statistics: str | Sequence[str] = DEFAULT_STATISTICS,
+    quantiles: float | Sequence[float] = (),
+    by_hemisphere: bool = False,
+    valid: ImageLike | None = None,
+    ddof: float = 0,
+) -> xr.Dataset:
+    """Statistics of an image in each region.
+
+    All of them come out of one pass: each chunk of the image is read once, and of a store only
+    where a chunk may hold one of the regions.
+
+    Parameters
+    ----------
+    image
+        Real numbers, of which NaN does not count. A DataArray with coordinates in µm, on the grid
+        of the annotation or on a coarser or finer one of the same space, turned in any way: each
+        voxel counts in the structure that is at its centre. Or an array of the annotation's shape,
+        or the path of an NRRD or NIfTI file. Dims before the three of space (channel, time,
+        subject) are kept.
+    regions
+        The regions, as `StructureTree.regions` makes them, or what it makes them of; all structures
+        with their subtrees if not given.
+    statistics
+        Any of ``"count"`` (of valid voxels), ``"sum"``, ``"mean"``, ``"std"``, ``"var"``,
+        ``"min"`` and ``"max"``.
+    quantiles
+        Levels from 0 to 1, as 0.5 for the median.
+    by_hemisphere
+        Whether to keep the hemispheres apart. Of one alone, ask ``space.hemisphere(…)``.
+    valid
+        Which voxels of the image count, where it is not 0: an array like the image, which may lack
+        its leading dims.
+    ddof
+        What is taken from the count in the denominator of ``std`` and ``var``.
+
+    Returns
+    -------
+    xarray.Dataset
+        Over ``structure``, ``hemisphere`` if asked for, and the leading dims of the image, lazy; a
+        variable for each statistic, and ``quantiles`` over ``quantile`` too. Compute it as a whole:
+        each variable for itself is a pass. NaN where there is no valid voxel. A quantile is a value
+        that occurs (``inverted_cdf`` of `numpy.quantile`), to within its attribute
+        ``relative_error``, 1/256; exact for integers of up to 16 bits.
+
+    Raises
+    ------
+    GridError
+        If the image lies elsewhere, or its axes, shape or dtype do not fit.
+    StructureNotFoundError, OntologyError
+        As for `StructureTree.regions`.
+    AnnotationError
+        If there is no such statistic, or a quantile is not a level from 0 to 1.
+
+    Examples
+    --------
+    >>> import refspace
+    >>> space = refspace.phantom(resolution=200)
+    >>> depth = space.annotation.dv.broadcast_like(space.annotation)
+    >>> table = space.aggregate(depth, ["Isocortex", "TH"], statistics=["mean", "max"])
+    >>> table["mean"].round().values, table["max"].values
+    (array([2528., 4162.]), array([6100., 5300.]))
+    >>> space.aggregate(depth, "TH", statistics="mean", by_hemisphere=True)["mean"].dims
+    ('structure', 'hemisphere')
+    """
+    options = _Options(
+        space.structure_tree.regions(regions),
+        _names(statistics),
+        _quantile_levels(quantiles),
+        _checked_ddof(ddof),
+    )
+    values = _read_image(space, image, "image")
+    counted = None if valid is None else _read_image(space, valid, "validity mask")
+    _check_names(values, options.statistics, by_hemisphere)
+    if by_hemisphere:
+        return stack_hemispheres(space, lambda side: _aggregate(side, values, counted, options))
+    return _aggregate(space, values, counted, options)
+
+
+class _Options:
+    """What is asked of an image, checked."""
+
+    def __init__(
+        self, regions: Regions, statistics: list[str], quantiles: list[float], ddof: float
+    ) -> None:
+        self.regions, self.statistics = regions, statistics
+        self.quantiles, self.ddof = quantiles, ddof
+
+
+def _aggregate(
+    space: Space, image: xr.DataArray, valid: xr.DataArray | None, options: _Options
+) -> xr.Dataset:
+    aligned, counted = _with_labels(space, image, valid)
+    labels = space.block_labels
+    variables = ops.aggregate(
+        aligned,
+        options.regions,
+        options.statistics,
+        quantiles=options.quantiles,
+        valid=counted,
+        ddof=options.ddof,
+        labels=labels.crop(aligned.box) if labels is not None and aligned.box else None,
+    )
+    table = region_table(options.regions, _described(variables, aligned.image))
+    if options.quantiles:
+        table = table.assign_coords(quantile=options.quantiles)
+    before = [str(dim) for dim in aligned.image.dims[:-3]]
+    coords = {n: c for n, c in aligned.image.coords.items() if {*c.dims} <= {*before}}
+    return table.assign_coords(coords).assign_attrs(space.volume.hemispheres.attrs)
+
+
+# ----- images
+
+
+def _read_image(space: Space, image: ImageLike, name: str) -> xr.DataArray:
+    """Image with coordinates, of an array or a file."""
+    if isinstance(image, str | os.PathLike):
+        image = read_volume(image)
+    return as_image(image, space.annotation, name)
+
+
+def _with_labels(
+    space: Space, image: xr.DataArray, valid: xr.DataArray | None
+) -> tuple[Aligned, xr.DataArray | None]:
+    """Image and its labels, and which of its voxels count."""
+    aligned = align(space.annotation, image)
+    if valid is None:
+        return aligned, None
+    counted = align(space.annotation, valid, "validity mask").image
+    before = aligned.image.dims[:-3]
+    if counted.shape[-3:] != aligned.image.shape[-3:] or not {*counted.dims[:-3]} <= {*before}:
+        raise GridError(
+            f"the validity mask has {dict(counted.sizes)}, the image "
+            f"{dict(aligned.image.sizes)} within the annotation; give one on the grid of the "
+            "image, whose other dims are some of the image's"
+        )
+    if counted.dims[:-3]:
+        counted = counted.broadcast_like(aligned.image.isel(dict.fromkeys(space.grid.dims, 0)))
+        counted = counted.transpose(*aligned.image.dims)
+    return aligned, counted
+
+
+def _check_names(image: xr.DataArray, statistics: Sequence[str], by_hemisphere: bool) -> None:
+    """Refuse leading dims that leave nothing, or would take the names of what comes out."""
+    before = image.dims[:-3]
+    empty = [str(dim) for dim in before if not image.sizes[dim]]
+    if empty:
+        raise GridError(f"the image has no values along {', '.join(empty)}; give at least one")
+    taken = {"structure", "acronym", "name", "quantile", "quantiles", *statistics}
+    taken |= {"hemisphere"} if by_hemisphere else set()
+    along = [name for name, coord in image.coords.items() if {*coord.dims} <= {*before}]
+    clash = sorted(taken.intersection(map(str, (*before, *along))))
+    if clash:
+        raise GridError(
+            f"the image has a dim or coordinate called {', '.join(clash)}, as the table has; "
+            "rename it"
+        )
+
+
+# ----- what is asked for
+
+
+def _checked_ddof(ddof: float) -> float:
+    try:
+        number = float(ddof)
+    except (TypeError, ValueError):
+        number = -1.0
+    if not 0 <= number < np.inf:
+        raise AnnotationError(f"ddof is {ddof!r}; give 0, or 1 for the variance of a sample")
+    return number
+
+
+def _names(statistics: str | Sequence[str]) -> list[str]:
+    names = [statistics] if isinstance(statistics, str) else list(statistics)
+    unknown = [name for name in names if name not in ops.STATISTICS]
+    if unknown:
+        raise AnnotationError(
+            f"there is no statistic {unknown[0]!r}; choose from {', '.join(ops.STATISTICS)}, or "
+            "give quantiles=0.5 for the median"
+        )
+    return list(dict.fromkeys(names))
+
+
+def _quantile_levels(quantiles: float | Sequence[float]) -> list[float]:
+    try:
+        levels = np.atleast_1d(np.asarray(quantiles, np.float64)).ravel().tolist()
+    except (TypeError, ValueError):
+        levels = [np.nan]
+    if not all(0 <= level <= 1 for level in levels):
+        raise AnnotationError(f"quantiles are {quantiles!r}; give shares from 0 to 1, like 0.5")
+    return levels
+
+
+def _described(
+    variables: Mapping[str, tuple[tuple[str, ...], Any]], image: xr.DataArray
+) -> dict[str, tuple[tuple[str, ...], Any, dict[str, Any]]]:
+    """Variables with what they mean."""
+    described = {}
+    for name, (dims, values) in variables.items():
+        attrs: dict[str, Any] = {"long_name": _LONG_NAMES[name]}
+        if name in _SAME_UNITS and "units" in image.attrs:
+            attrs["units"] = image.attrs["units"]
+        if name == "quantiles":
+            attrs["relative_error"] = 0.0 if is_exact(image.dtype) else RELATIVE_ERROR
+        described[name] = dims, values, attrs
+    return described

@@ -1,0 +1,81 @@
+"""Slices through a volume, in the structures' colours."""
+
+import operator
+from collections.abc import Mapping
+from numbers import Integral
+
+import xarray as xr
+
+from refspace.errors import GridError
+from refspace.ops.relabel import Color, colors
+from refspace.types import BACKGROUND, StructureLike
+from refspace.verbs.space import Space
+
+BLACK = (0, 0, 0)
+MAGENTA = (255, 0, 255)
+
+
+def get_slice_image(
+    space: Space,
+    axis: int | str,
+    position: float,
+    cmap: Mapping[StructureLike, Color] | None = None,
+    *,
+    unknown_color: Color = MAGENTA,
+) -> xr.DataArray:
+    """Picture of a slice in the structures' colours.
+
+    Parameters
+    ----------
+    axis
+        ``"ap"`` (a coronal slice), ``"dv"`` (horizontal) or ``"ml"`` (sagittal), or its number.
+    position
+        Where to cut, in µm along the axis; the voxel that contains it is shown.
+    cmap
+        Colour of each structure, three numbers from 0 to 255 or six hexadecimal digits; the
+        ontology's colours if not given.
+    unknown_color
+        Colour of ids that have none. 0, outside, is black unless ``cmap`` says otherwise.
+
+    Returns
+    -------
+    xarray.DataArray
+        uint8 over the other two axes and ``rgb``; lazy.
+
+    Raises
+    ------
+    PositionError
+        If the position is outside the volume.
+
+    Examples
+    --------
+    >>> import refspace
+    >>> image = refspace.phantom(resolution=100).get_slice_image("ap", 7000)
+    >>> image.dims, image.shape
+    (('dv', 'ml', 'rgb'), (80, 114, 3))
+    """
+    dim = _dim(space, axis)
+    index = space.grid.index(dim, position)
+    plane = space.annotation.isel({dim: index})
+    labels = space.block_labels
+    if labels is not None:
+        labels = labels.crop(tuple(index if d == dim else slice(None) for d in space.grid.dims))
+    return colors(plane, _colormap(space, cmap), unknown_color, labels)
+
+
+def _dim(space: Space, axis: int | str) -> str:
+    dims = space.grid.dims
+    if isinstance(axis, str) and axis in dims:
+        return axis
+    if isinstance(axis, Integral) and type(axis) is not bool and axis in range(3):
+        return dims[int(axis)]
+    raise GridError(f"there is no axis {axis!r}; choose {', '.join(dims)}, or 0, 1 or 2")
+
+
+def _colormap(space: Space, cmap: Mapping[StructureLike, Color] | None) -> dict[int, Color]:
+    if cmap is None:
+        return {**space.structure_tree.get_colormap(), BACKGROUND: BLACK}
+    # Ids that the tree does not know may have a colour too; acronyms and names must be known.
+    resolve = space.structure_tree.resolve
+    ids = [resolve(key)[0] if isinstance(key, str) else operator.index(key) for key in cmap]
+    return {BACKGROUND: BLACK, **dict(zip(ids, cmap.values(), strict=True))}

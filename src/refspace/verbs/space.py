@@ -1,0 +1,362 @@
+"""What every verb is given: a label volume, the tree of its structures, and where they are from."""
+
+import copy
+import functools
+import html
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Self, TypeVar
+
+import xarray as xr
+
+from refspace.errors import GridError, OntologyError
+from refspace.grid import Grid
+from refspace.label_index import BlockLabels, LabelIndex
+from refspace.labels import LabelVolume, infer_grid
+from refspace.ops.contacts import Contacts, contacts
+from refspace.structure_tree import StructureTree
+from refspace.types import BACKGROUND
+
+AnySpace = TypeVar("AnySpace", bound="Space")
+
+
+class Space:
+    """An annotation volume and the tree of its structures, without verbs.
+
+    Parameters
+    ----------
+    structure_tree
+        The structures.
+    volume
+        Labels, with their grid and hemispheres, and what is known of their blocks.
+    template
+        Intensities on the same grid.
+    provenance
+        Where the atlas comes from.
+    url
+        Path or URL of the store that it was opened from.
+
+    Raises
+    ------
+    OntologyError
+        If the structure tree is not one.
+    GridError
+        If the template is on another grid.
+    """
+
+    def __init__(
+        self,
+        structure_tree: StructureTree,
+        volume: LabelVolume,
+        *,
+        template: xr.DataArray | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        url: str | None = None,
+    ) -> None:
+        if not isinstance(structure_tree, StructureTree):
+            raise OntologyError(
+                f"structure_tree is a {type(structure_tree).__name__}; give a StructureTree first, "
+                "as read_structures makes it of a file, and then the annotation"
+            )
+        self._structure_tree = structure_tree
+        self._volume = volume
+        self._template = None if template is None else _on_grid(template, volume.grid)
+        self._provenance = MappingProxyType(dict(provenance or {}))
+        self._url = url
+        self._forget_counts()
+
+    def _forget_counts(self) -> None:
+        self._voxel_maps: _VoxelMaps | None = None
+        self._contacts: Contacts | None = None
+
+    @classmethod
+    def from_volume(
+        cls,
+        structure_tree: StructureTree,
+        volume: LabelVolume,
+        *,
+        template: xr.DataArray | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        url: str | None = None,
+    ) -> Self:
+        """Space of a label volume, as stores and sources make them.
+
+        Parameters
+        ----------
+        structure_tree, volume, template, provenance, url
+            As for `Space`.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=400)
+        >>> again = refspace.ReferenceSpace.from_volume(space.structure_tree, space.volume)
+        >>> again.grid == space.grid
+        True
+        """
+        space = cls.__new__(cls)
+        Space.__init__(
+            space, structure_tree, volume, template=template, provenance=provenance, url=url
+        )
+        return space
+
+    def with_volume(self, volume: LabelVolume, template: xr.DataArray | None = None) -> Self:
+        """Space of the same structures over another volume.
+
+        Parameters
+        ----------
+        volume
+            The other volume.
+        template
+            Intensities on its grid.
+        """
+        # A copy, so that a subclass keeps what it has beside.
+        other = copy.copy(self)
+        other._volume, other._template = volume, template
+        other._forget_counts()
+        return other
+
+    # ----- the volume
+
+    @property
+    def volume(self) -> LabelVolume:
+        """The labels, with their grid and hemispheres, and what is known of their blocks."""
+        return self._volume
+
+    @property
+    def annotation(self) -> xr.DataArray:
+        """Structure id of every voxel, 0 outside; dims ap, dv, ml, voxel centres in µm.
+
+        Its coordinate ``hemisphere`` along ml is ``"left"`` or ``"right"``, where the midline
+        separates the two.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> voxel = space.annotation.sel(ap=5100, dv=1500, ml=3300)
+        >>> space.structure_tree.nodes(voxel)[0]["acronym"]
+        'SSp-ul4'
+        """
+        return self._volume.data
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels are.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> space.grid.extent
+        (13200.0, 8000.0, 11400.0)
+        """
+        return self._volume.grid
+
+    @property
+    def resolution(self) -> tuple[float, float, float]:
+        """µm per voxel along each axis.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> space.resolution
+        (200.0, 200.0, 200.0)
+        """
+        return self.grid.spacing
+
+    @property
+    def midline(self) -> float:
+        """Position of the midline along ml, in µm.
+
+        Voxels whose centre is on it are in the left hemisphere. It decides nothing where the atlas
+        has a volume of its own that says which hemisphere a voxel is in.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> refspace.phantom(resolution=200).midline
+        5700.0
+        """
+        return self._volume.hemispheres.midline
+
+    @property
+    def hemispheres(self) -> xr.DataArray:
+        """Hemisphere of every voxel, uint8: 1 left, 2 right, 0 neither; lazy.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> sides = refspace.phantom(resolution=200).hemispheres
+        >>> sides.sel(ap=5100, dv=1500, ml=3300).values
+        array(1, dtype=uint8)
+        """
+        return self._volume.hemisphere_of_voxels
+
+    @property
+    def template(self) -> xr.DataArray | None:
+        """Intensities on the same grid, lazy; None where there are none.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> refspace.phantom(resolution=200).template is None
+        True
+        """
+        return self._template
+
+    @property
+    def block_labels(self) -> BlockLabels | None:
+        """Labels that may occur in each block of the annotation; None where only reading can tell.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> refspace.phantom(resolution=200).block_labels is None  # an array in memory
+        True
+        """
+        return self._volume.block_labels
+
+    @property
+    def label_index(self) -> LabelIndex:
+        """Voxels, bounding boxes and coordinate sums of each label in each chunk.
+
+        Chunks that the midline cuts count as two, so that each lies in one hemisphere. The index is
+        that of the store where there is one; otherwise the first call reads the volume once.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> space.label_index.counts()[593] == space.direct_voxel_map[593]  # VISp1
+        True
+        """
+        return self._volume.label_index
+
+    # ----- where it is from
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Where the atlas comes from, as its store says; empty if it was made in memory.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> dict(refspace.phantom(resolution=200).provenance)
+        {}
+        """
+        return self._provenance
+
+    @property
+    def url(self) -> str | None:
+        """Path or URL of the store that the space was opened from; None if there was none.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> refspace.phantom(resolution=200).url is None
+        True
+        """
+        return self._url
+
+    # ----- the structures, and how many voxels they have
+
+    @property
+    def structure_tree(self) -> StructureTree:
+        """The structures; another tree of the same labels may take its place.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> len(refspace.phantom(resolution=200).structure_tree)
+        488
+        """
+        return self._structure_tree
+
+    @structure_tree.setter
+    def structure_tree(self, structure_tree: StructureTree) -> None:
+        self._structure_tree = structure_tree
+        self._voxel_maps = None
+
+    @property
+    def direct_voxel_map(self) -> dict[int, int]:
+        """Number of voxels that hold each structure's own id.
+
+        From the label index of a store; of anything else the first call reads the volume.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> space.direct_voxel_map[315]  # Isocortex itself: all of it is in its layers
+        0
+        """
+        return self._maps.direct
+
+    @property
+    def total_voxel_map(self) -> dict[int, int]:
+        """Number of voxels of each structure's subtree.
+
+        From the label index of a store; of anything else the first call reads the volume.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> space.total_voxel_map[315] > space.total_voxel_map[385] > 0
+        True
+        """
+        return self._maps.total
+
+    @property
+    def _maps(self) -> "_VoxelMaps":
+        if self._voxel_maps is None:
+            self._voxel_maps = _VoxelMaps(self._structure_tree, self._volume)
+        return self._voxel_maps
+
+    @property
+    def contacts(self) -> Contacts:
+        """Faces between all labels: the first call reads the volume once, whatever the tree."""
+        if self._contacts is None:
+            self._contacts = contacts(self.annotation, self.block_labels).compute()
+        return self._contacts
+
+    # ----- showing
+
+    def __repr__(self) -> str:
+        size = " × ".join(f"{dim} {n}" for dim, n in self.annotation.sizes.items())
+        resolution = " × ".join(f"{r:g}" for r in self.resolution)
+        side = self._volume.hemispheres.side
+        return (
+            f"<ReferenceSpace of {len(self.structure_tree)} structures, "
+            f"{f'{side} hemisphere, ' if side else ''}{size} voxels of {resolution} µm>"
+        )
+
+    def _repr_html_(self) -> str:
+        annotation = self.annotation._repr_html_()  # type: ignore[no-untyped-call]
+        tree = self.structure_tree._repr_html_()
+        return f"<p>{html.escape(repr(self))}</p>{annotation}{tree}"
+
+
+class _VoxelMaps:
+    """Voxels of the structures of one tree, counted when they are first asked for."""
+
+    def __init__(self, tree: StructureTree, volume: LabelVolume) -> None:
+        self._tree, self._volume = tree, volume
+
+    @functools.cached_property
+    def direct(self) -> dict[int, int]:
+        counts = self._volume.label_counts
+        return {i: 0 if i == BACKGROUND else counts.get(i, 0) for i in self._tree.node_ids()}
+
+    @functools.cached_property
+    def total(self) -> dict[int, int]:
+        totals = self._tree.total([*self.direct.values()])
+        return dict(zip(self.direct, totals.tolist(), strict=True))
+
+
+def _on_grid(template: xr.DataArray, grid: Grid) -> xr.DataArray:
+    if infer_grid(template) != grid:
+        raise GridError("the template must be a DataArray on the grid of the annotation")
+    return template
