@@ -32,9 +32,7 @@ def in_dask(space, cut, url):
 
 def measured(space, cut, url):
     """The same, once its labels have been measured."""
-    space = in_dask(space, cut, url)
-    space.label_index  # noqa: B018
-    return space
+    return in_dask(space, cut, url).with_index()
 
 
 def stored(space, cut, url):
@@ -114,3 +112,15 @@ VOXELS[6:, 5:, :4] = 8
 VOXELS[8:, 6:, 2:4] = 70000
 GRID = Grid(VOXELS.shape, (10, 25, 33.3), (100, -57.5, 0), "SRA")
 CUT = Cut((6, 5, 4), (2, 1, 2), ((4, 4, 3), (5, 4), (8,)))
+
+
+def half(space, hemisphere):
+    """Space of one hemisphere, or the space itself for None."""
+    return space if hemisphere is None else space.hemisphere(hemisphere)
+
+
+def chosen_regions(tree, structures=None, **choice):
+    """Regions as a parametrized test names them; None where it names none."""
+    if structures is None and not choice:
+        return None
+    return tree.regions(structures, **choice)

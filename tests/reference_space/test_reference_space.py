@@ -5,13 +5,13 @@ import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
+import refspace.reference_space.picturing
 import xarray as xr
 from helpers.strategies import few
 from helpers.volumes import IDS, RATIOS, allensdk, cases, exact_ratios, mode, nearest, subtree
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-import refspace.reference_space.picturing
 from refspace import ReferenceSpace, StructureTree, read_nrrd, write_nrrd
 from refspace.errors import (
     AnnotationError,

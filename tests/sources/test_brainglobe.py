@@ -157,7 +157,7 @@ def test_hemispheres_of_an_asymmetric_atlas(tmp_path, cache):
     ids = replay.sample().structure_tree.descendant_ids(["VISp"])[0]
     expected = int(np.isin(voxels[..., :19], ids).sum())
     for atlas in (space, stored):
-        right = atlas.total_voxel_counts(hemisphere="right")
+        right = atlas.hemisphere("right").total_voxel_counts()
         assert int(right[385]) == expected
     assert expected > 0
 

@@ -75,7 +75,7 @@ def test_hemispheres_are_those_of_the_world(atlas):
     indices = np.argwhere(voxels_of(image) > 0)
     x = nib.affines.apply_affine(image.affine, indices)[:, 0]
     known = np.isin(voxels_of(image)[tuple(indices.T)], space.structure_tree.node_ids())
-    left = space.direct_voxel_counts(hemisphere="left")
+    left = space.hemisphere("left").direct_voxel_counts()
     assert sum(int(left[i]) for i in space.structure_tree.node_ids()) == (x[known] < 1e-3).sum()
 
 
@@ -85,7 +85,7 @@ def test_structures_named_left_lie_left(folder):
     assert len(sided) > 80
     total = space.direct_voxel_map
     for side, ending in (("left", "_L"), ("right", "_R")):
-        there = space.direct_voxel_counts(hemisphere=side)
+        there = space.hemisphere(side).direct_voxel_counts()
         shares = [int(there[i]) / total[i] for i, name in sided.items() if name.endswith(ending)]
         assert min(shares) > 0.85
         assert np.mean(shares) > 0.98

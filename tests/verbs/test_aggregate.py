@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from helpers.places import chosen_regions
 from helpers.strategies import few
 from helpers.volumes import CountingSource, cases, chunked, chunkings, in_memory_order
 from hypothesis import given
@@ -174,7 +175,9 @@ def test_infinite_values_are_values():
     voxels = np.array([[[1, 1, 2, 2]]], "u4")
     image = np.array([[[np.inf, 1, -np.inf, 3]]])
     space = ReferenceSpace(tree_of_four(), voxels, 10)
-    table = space.aggregate(image, [1, 2], direct_only=True, quantiles=[0.4, 1.0]).compute()
+    table = space.aggregate(
+        image, space.structure_tree.regions([1, 2], direct_only=True), quantiles=[0.4, 1.0]
+    ).compute()
     assert table["mean"].values.tolist() == [np.inf, -np.inf]
     assert table["min"].values.tolist() == [1, -np.inf]
     assert table["max"].values.tolist() == [np.inf, 3]
@@ -233,9 +236,9 @@ REGIONS = {
     "a list, overlapping": ({"structures": ["s4", 1]}, [4, 1], [[4], [1, 2, 3, 4]]),
     "one acronym": ({"structures": "s3"}, [3], [[3, 4]]),
     "direct only": ({"structures": [3, 1], "direct_only": True}, [3, 1], [[3], [1]]),
-    "a level": ({"level": 1}, [2, 3], [[2], [3, 4]]),
-    "a level, leaves above": ({"level": 2}, [2, 4], [[2], [4]]),
-    "leaves": ({"level": "leaf"}, [2, 4], [[2], [4]]),
+    "a depth": ({"depth": 1}, [2, 3], [[2], [3, 4]]),
+    "a depth, leaves above": ({"depth": 2}, [2, 4], [[2], [4]]),
+    "leaves": ({"structures": "leaves"}, [2, 4], [[2], [4]]),
     "a set": ({"structure_set": 51}, [1, 3], [[1, 2, 3, 4], [3, 4]]),
     "a partition": ({"structures": {1: "rest", "s4": "four"}}, ["rest", "four"], [[1, 2, 3], [4]]),
     "a numbered partition": ({"structures": {2: 7, 4: 7}}, [7], [[2, 4]]),
@@ -246,7 +249,8 @@ REGIONS = {
 def test_regions(name):
     asked, labels, members = REGIONS[name]
     space = ReferenceSpace(tree_of_four(), da.from_array(VOXELS, chunks=4), 10)
-    table = space.aggregate(IMAGE, **asked).compute()
+    regions = chosen_regions(space.structure_tree, **asked)
+    table = space.aggregate(IMAGE, regions).compute()
     assert table.structure.values.tolist() == labels
     np.testing.assert_allclose(table["mean"], [mean_of(ids) for ids in members])
     assert table["count"].values.tolist() == [np.isin(VOXELS, ids).sum() for ids in members]
@@ -265,7 +269,7 @@ def test_a_table_goes_into_pandas_and_back_onto_the_volume():
     frame = table.to_dataframe()
     assert set(frame.columns) == {"acronym", "name", "count", "mean", "std", "min", "max"}
     by_pandas = pd.Series(IMAGE.ravel()).groupby(VOXELS.ravel()).mean()
-    direct = space.aggregate(IMAGE, level="leaf")["mean"].to_pandas()
+    direct = space.aggregate(IMAGE, space.structure_tree.regions("leaves"))["mean"].to_pandas()
     assert direct[4] == pytest.approx(by_pandas[4])
     painted = space.paint(direct)
     np.testing.assert_allclose(painted.values[VOXELS == 4], by_pandas[4])
@@ -281,7 +285,7 @@ def test_a_hemisphere(asked, hemisphere, share):
     annotation = case.space.annotation.drop_vars("hemisphere")
     midline = share * case.space.grid.extent[2]
     space = ReferenceSpace(case.tree, annotation, midline=midline)
-    table = space.aggregate(asked.given, hemisphere=hemisphere, valid=asked.valid).compute()
+    table = space.hemisphere(hemisphere).aggregate(asked.given, valid=asked.valid).compute()
     assert table.attrs["hemisphere"] == hemisphere
     side = space.annotation.hemisphere.values == hemisphere
     valid = np.broadcast_to(True if asked.valid is None else asked.valid, image.shape)
@@ -297,7 +301,7 @@ def test_a_hemisphere_of_a_volume_of_its_own():
     sides = np.random.default_rng(3).integers(0, 3, VOXELS.shape).astype("u1")
     grid = Grid(VOXELS.shape, (10, 10, 10))
     space = ReferenceSpace(tree_of_four(), VOXELS, 10, hemispheres=labelled(sides, grid))
-    table = space.aggregate(IMAGE, [1], hemisphere="right")
+    table = space.hemisphere("right").aggregate(IMAGE, [1])
     assert table["mean"].compute().item() == pytest.approx(
         IMAGE[(sides == 2) & np.isin(VOXELS, range(1, 5))].mean()
     )
@@ -426,7 +430,7 @@ def test_building_reads_nothing():
     labels, annotation = counting(VOXELS, (4, 4, 4))
     source, image = counting(IMAGE, (3, 8, 7))
     space = ReferenceSpace(tree_of_four(), annotation, 10)
-    space.aggregate(image, statistics=ALL, quantiles=0.5, hemisphere="left", valid=image)
+    space.hemisphere("left").aggregate(image, statistics=ALL, quantiles=0.5, valid=image)
     space.check_coverage([2], image, per_structure=True)
     assert not labels.reads
     assert not source.reads
@@ -452,7 +456,9 @@ def test_only_chunks_that_can_matter_are_read(phantom_store):
     blocks = space.label_index.coarsen(space.annotation.data.chunks).block_labels
     members = space.structure_tree.descendant_ids("AUDd")[0]
     wanted = {
-        number for number in np.ndindex(blocks.shape) if np.isin(blocks.of(number), members).any()
+        number
+        for number in np.ndindex(blocks.shape)
+        if np.isin(blocks.in_block(number), members).any()
     }
     assert source.chunk_reads(lazy.chunks) == dict.fromkeys(wanted, 1)
     assert 0 < len(wanted) < lazy.npartitions / 2
@@ -468,7 +474,7 @@ def test_blocks_of_one_label_are_known_without_being_read(tmp_path):
         if chunk.is_file():
             chunk.unlink()  # it would be an error to read them
     image = np.random.default_rng(0).random(voxels.shape)
-    table = space.aggregate(image, level="leaf", direct_only=False).compute()
+    table = space.aggregate(image, "leaves").compute()
     assert table["mean"].sel(structure=2).item() == pytest.approx(image[:4].mean())
 
 
@@ -486,9 +492,15 @@ def test_a_store_and_the_volume_in_memory_agree(phantom_store):
     stored = refspace.open(phantom_store)
     memory = ReferenceSpace(stored.structure_tree, stored.annotation.values, 50)
     image = np.random.default_rng(0).random(stored.annotation.shape, dtype="f4")
-    asked = {"statistics": ALL, "quantiles": [0.1, 0.5], "hemisphere": "right", "level": 5}
+    regions = stored.structure_tree.regions(depth=5)
+    asked = {"statistics": ALL, "quantiles": [0.1, 0.5]}
     with dask.config.set(scheduler="threads"):
-        one, other = (s.aggregate(image, **asked).compute() for s in (stored, memory))
+        one, other = (
+            s.hemisphere("right").aggregate(image, regions, **asked).compute()
+            for s in (stored, memory)
+        )
+        both = stored.aggregate(image, regions, by_hemisphere=True, **asked).compute()
+    xr.testing.assert_allclose(one, both.sel(hemisphere="right", drop=True), rtol=1e-12)
     xr.testing.assert_allclose(one, other, rtol=1e-12)
 
 
@@ -498,7 +510,7 @@ def test_equal_work_has_equal_names():
     assert make()["mean"].data.name == make()["mean"].data.name
     names = [
         make(**asked)["mean"].data.name
-        for asked in ({}, {"level": 1}, {"hemisphere": "left"}, {"valid": IMAGE > 0})
+        for asked in ({}, {"regions": [2]}, {"by_hemisphere": True}, {"valid": IMAGE > 0})
     ]
     assert len(set(names)) == 4
     assert make(ddof=1)["std"].data.name != make()["std"].data.name
@@ -529,9 +541,13 @@ def test_equal_work_has_equal_names():
         ({"image": np.zeros((0, 9, 8, 7))}, GridError, "no values along dim_0; give at least one"),
         ({"ddof": "x"}, AnnotationError, "ddof is 'x'; give 0, or 1 for the variance of a sample"),
         ({"ddof": -1}, AnnotationError, "ddof is -1"),
-        ({"structure_set": "x"}, OntologyError, "structure_set is 'x'; give ids of sets"),
-        ({"structures": {1: 1, "s1": 2}}, OntologyError, "structure 1 is mapped to 1 and to 2"),
-        ({"structures": {1: 1, 2: "b"}}, OntologyError, "labelled by integers and texts"),
+        (
+            {"regions": {"structure_set": "x"}},
+            OntologyError,
+            "structure_set is 'x'; give ids of sets",
+        ),
+        ({"regions": {1: 1, "s1": 2}}, OntologyError, "structure 1 is mapped to 1 and to 2"),
+        ({"regions": {1: 1, 2: "b"}}, OntologyError, "labelled by integers and texts"),
         (
             {"statistics": "median"},
             AnnotationError,
@@ -540,17 +556,50 @@ def test_equal_work_has_equal_names():
         ({"quantiles": [50]}, AnnotationError, r"quantiles are \[50\]; give shares from 0 to 1"),
         ({"quantiles": "half"}, AnnotationError, "quantiles are 'half'"),
         ({"valid": np.ones((9, 8, 6))}, GridError, "the validity mask has shape"),
-        ({"hemisphere": "top"}, GridError, "hemisphere is 'top'"),
-        ({"structures": ["s9"]}, StructureNotFoundError, "no structure has acronym, name or id"),
-        ({"level": 9}, OntologyError, "level is 9; give a depth from 0, .* to 2, or 'leaf'"),
-        ({"structure_set": 7}, OntologyError, "no structure is in set 7; the sets of this tree"),
-        ({"level": 1, "structure_set": 50}, OntologyError, "named by level and structure_set"),
+        (
+            {
+                "by_hemisphere": True,
+                "image": xr.DataArray(IMAGE[None], dims=("hemisphere", "ap", "dv", "ml")),
+            },
+            GridError,
+            "called hemisphere, as the table has",
+        ),
+        ({"regions": ["s9"]}, StructureNotFoundError, "no structure has acronym, name or id"),
+        (
+            {"regions": {"depth": 9}},
+            OntologyError,
+            "depth is 9; give a depth from 0, .* to 2, or 'leaves'",
+        ),
+        (
+            {"regions": {"structure_set": 7}},
+            OntologyError,
+            "no structure is in set 7; the sets of this tree",
+        ),
+        (
+            {"regions": {"depth": 1, "structure_set": 50}},
+            OntologyError,
+            "named by depth and structure_set",
+        ),
     ],
 )
 def test_bad_input(asked, error, message):
     space = ReferenceSpace(tree_of_four(), VOXELS, 10)
     with pytest.raises(error, match=message):
         space.aggregate(**{"image": IMAGE} | asked)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"structure_set": "x"}, "structure_set is 'x'; give ids of sets"),
+        ({"depth": 9}, "depth is 9; give a depth from 0, .* to 2, or 'leaves'"),
+        ({"structure_set": 7}, "no structure is in set 7; the sets of this tree"),
+        ({"depth": 1, "structure_set": 50}, "named by depth and structure_set"),
+    ],
+)
+def test_regions_that_are_not_there(chosen, message):
+    with pytest.raises(OntologyError, match=message):
+        tree_of_four().regions(**chosen)
 
 
 @pytest.mark.parametrize("name", ["structure", "quantile", "acronym", "mean"])
@@ -615,7 +664,7 @@ def test_every_structure_of_the_ccf_beside_scipy_and_nilearn(ccf_store, tmp_path
     space = refspace.open(ccf_store)
     image = np.random.default_rng(0).normal(100, 20, space.annotation.shape).astype("f4")
     with dask.config.set(scheduler="threads"):
-        table = space.aggregate(image, direct_only=True).compute()
+        table = space.aggregate(image, space.structure_tree.regions(direct_only=True)).compute()
         voxels = space.annotation.values
     found = [i for i in table.structure.values.tolist() if table["count"].sel(structure=i) > 0]
     dense = np.searchsorted(found, voxels)
@@ -647,5 +696,6 @@ def test_means_beside_nilearn():
         warnings.simplefilter("ignore")
         theirs = masker.fit_transform(nibabel.Nifti1Image(IMAGE[..., np.newaxis], affine))
     space = ReferenceSpace(tree_of_four(), VOXELS, 10)
-    ours = space.aggregate(IMAGE, direct_only=True, statistics="mean")["mean"].values
+    regions = space.structure_tree.regions(direct_only=True)
+    ours = space.aggregate(IMAGE, regions, statistics="mean")["mean"].values
     np.testing.assert_allclose(theirs.ravel()[:4], ours, rtol=1e-6)

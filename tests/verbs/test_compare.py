@@ -52,10 +52,7 @@ def pairs(draw):
         )
         for v in (one, other)
     ]
-    for space in spaces:
-        if draw(st.booleans()):
-            space.label_index  # noqa: B018
-    return spaces
+    return [space.with_index() if draw(st.booleans()) else space for space in spaces]
 
 
 @given(pairs())
@@ -127,7 +124,7 @@ def test_nothing_is_read_until_asked_and_then_once():
         repr(compared)
     assert [source.reads for source in sources] == [[], []]
     str(compared)
-    compared.at(level=1)
+    compared.at(TREE.regions(depth=1))
     assert sorted(sources[0].chunk_reads(CHUNKS).values()) == [1] * 6
     assert sorted(sources[1].chunk_reads(OTHER_CHUNKS).values()) == [1] * 4
 
@@ -139,7 +136,7 @@ def test_blocks_of_one_label_are_not_read():
     source = CountingSource(voxels)
     chunks = ((4,), (4,), (4, 4))
     space = ReferenceSpace(TREE, labelled(source.dask(chunks), Grid(voxels.shape, 10)))
-    space.label_index  # noqa: B018
+    space = space.with_index()
     source.reads.clear()
     assert space.compare(voxels).changed_voxels == 0
     assert source.chunk_reads(chunks) == {(0, 0, 0): 1}
@@ -186,11 +183,11 @@ def test_regions_by_mapping_and_by_set():
     assert table.structure.values.tolist() == ["a", "b"]
     assert "acronym" not in table.coords
     assert table.voxels.values.tolist() == compared.at([8, 9]).voxels.values.tolist()
-    assert compared.at(structure_set=2).structure.values.tolist() == [8, 2**24 + 1, 9]
-    assert compared.at(level=0).structure.values.tolist() == [0, 997, 7]
+    assert compared.at(TREE.regions(structure_set=2)).structure.values.tolist() == [8, 2**24 + 1, 9]
+    assert compared.at(TREE.regions(depth=0)).structure.values.tolist() == [0, 997, 7]
     assert compared.at([]).sizes["structure"] == 0
     with pytest.raises(OntologyError, match="give one of them"):
-        compared.at([8], level=1)
+        TREE.regions([8], depth=1)
 
 
 def test_the_report():

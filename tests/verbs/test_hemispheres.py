@@ -37,8 +37,9 @@ VISP, ISOCORTEX, ROOT = 385, 315, 997
 
 def is_in(space, hemisphere):
     """Whether each voxel is in a hemisphere, as the docs say it."""
-    if space._own_hemispheres is not None:
-        return space._own_hemispheres.values == FLAGS[hemisphere]
+    own = space.volume.hemispheres.volume
+    if own is not None:
+        return own.values == FLAGS[hemisphere]
     grid, axis = space.grid, space.grid.axis("ml")
     centres = grid.coordinates("ml")
     on_it = np.isclose(centres, space.midline, rtol=0, atol=1e-4 * grid.spacing[axis])
@@ -90,15 +91,13 @@ def in_dask(situation, url):
     return ReferenceSpace(
         space.structure_tree,
         data,
-        hemispheres=space._own_hemispheres,
+        hemispheres=space.volume.hemispheres.volume,
         midline=space.midline,
     )
 
 
 def measured(situation, url):
-    space = in_dask(situation, url)
-    space.label_index  # noqa: B018
-    return space
+    return in_dask(situation, url).with_index()
 
 
 def stored(situation, url):
@@ -113,7 +112,7 @@ def converted(situation, url):
         space.structure_tree,
         url,
         chunks=situation.blocks,
-        hemispheres=space._own_hemispheres,
+        hemispheres=space.volume.hemispheres.volume,
         midline=space.midline,
     )
 
@@ -149,17 +148,19 @@ def check_against_numpy(space, plain, asked):
     domain = np.random.default_rng(7).random(grid.shape) < 0.5
     for hemisphere in FLAGS:
         here = is_in(plain, hemisphere)
-        inside = np.isin(voxels.astype("i8"), sorted(labels)) & here
-        mask = space.make_structure_mask(asked, hemisphere=hemisphere)
-        assert (mask.dtype, mask.chunks) == (np.uint8, space.annotation.chunks)
+        inside = np.isin(voxels.astype("i8"), sorted(labels - {0})) & here
+        side = space.hemisphere(hemisphere)
+        mask = side.make_structure_mask(asked)
+        assert (mask.dtype, mask.chunks) == (np.uint8, side.annotation.chunks)
+        np.testing.assert_array_equal(side.annotation, np.where(here, voxels, 0))
         assert mask.attrs["hemisphere"] == hemisphere
         np.testing.assert_array_equal(mask.values, inside)
         np.testing.assert_array_equal(mask.ml, space.annotation.ml)
-        compared = space.check_coverage(asked, domain, hemisphere=hemisphere)
+        compared = space.hemisphere(hemisphere).check_coverage(asked, domain)
         np.testing.assert_array_equal(compared.values, (domain * 1 - inside) * here)
         check_counts(space, voxels[here], hemisphere)
         check_places(space, plain, asked, inside & (voxels != 0), hemisphere)
-    if space._own_hemispheres is None:
+    if space.volume.hemispheres.volume is None:
         check_sums(space)
 
 
@@ -167,9 +168,9 @@ def check_counts(space, voxels, hemisphere):
     tree = space.structure_tree
     direct = {i: np.count_nonzero(voxels == i) if i else 0 for i in tree.node_ids()}
     total = {i: sum(direct[j] for j in subtree(tree, i)) for i in direct}
-    assert space.direct_voxel_counts(hemisphere=hemisphere) == direct
-    assert space.total_voxel_counts(hemisphere=hemisphere) == total
-    table = space.voxel_counts(hemisphere=hemisphere)
+    assert space.hemisphere(hemisphere).direct_voxel_counts() == direct
+    assert space.hemisphere(hemisphere).total_voxel_counts() == total
+    table = space.hemisphere(hemisphere).voxel_counts()
     assert table.direct.to_series().to_dict() == direct
     assert table.total.to_series().to_dict() == total
     unknown = {i for i in np.unique(voxels).tolist() if i and i not in tree}
@@ -179,16 +180,16 @@ def check_counts(space, voxels, hemisphere):
 
 def check_places(space, plain, asked, inside, hemisphere):
     """Box, centroid and what is cropped to it; 0 is outside, whatever structure has it as id."""
-    box = box_of(inside, {1})
+    box, side = box_of(inside, {1}), space.hemisphere(hemisphere)
     if box is None:
-        for verb in (space.bounds, space.centroid, space.crop):
+        for verb in (side.bounds, side.centroid, side.crop):
             with pytest.raises(AnnotationError, match=f"no voxels in the {hemisphere} hemisphere"):
-                verb(asked, hemisphere=hemisphere)
+                verb(asked)
         return
     dims, key = space.grid.dims, tuple(slice(*ends) for ends in zip(*box, strict=True))
-    bounds = space.bounds(asked, hemisphere=hemisphere)
+    bounds = space.hemisphere(hemisphere).bounds(asked)
     assert bounds.voxels == dict(zip(dims, key, strict=True))
-    centre = space.centroid(asked, hemisphere=hemisphere)
+    centre = space.hemisphere(hemisphere).centroid(asked)
     index = np.argwhere(inside).mean(axis=0)
     assert [centre[dim] for dim in dims] == pytest.approx(
         [
@@ -196,17 +197,18 @@ def check_places(space, plain, asked, inside, hemisphere):
             for o, i, s in zip(space.grid.origin, index, space.resolution, strict=True)
         ]
     )
-    part = space.crop(asked, hemisphere=hemisphere)
-    np.testing.assert_array_equal(part.annotation.values, plain.annotation.values[key])
+    part = space.hemisphere(hemisphere).crop(asked)
+    here = np.where(is_in(plain, hemisphere), plain.annotation.values, 0)
+    np.testing.assert_array_equal(part.annotation.values, here[key])
     assert part.midline == space.midline
-    cropped = space.make_structure_mask(asked, crop=True, hemisphere=hemisphere)
-    whole = space.make_structure_mask(asked, hemisphere=hemisphere)
+    cropped = space.hemisphere(hemisphere).make_structure_mask(asked, crop=True)
+    whole = space.hemisphere(hemisphere).make_structure_mask(asked)
     np.testing.assert_array_equal(cropped.values, whole.values[key])
 
 
 def check_sums(space):
     """What lies left and what lies right is all there is."""
-    sides = [space.total_voxel_counts(hemisphere=h) for h in FLAGS]
+    sides = [space.hemisphere(h).total_voxel_counts() for h in FLAGS]
     assert {i: sides[0][i] + sides[1][i] for i in sides[0]} == space.total_voxel_counts()
     names = [list(FLAGS)[flag - 1] for flag in (1, 2)]
     assert set(space.annotation.hemisphere.values.tolist()) <= {*names}
@@ -219,7 +221,7 @@ def check_sums(space):
 def test_plans_say_what_a_mask_reads(situation):
     plain = situation.space
     source = CountedBlocks(plain.annotation.values, situation.chunks)
-    own = plain._own_hemispheres
+    own = plain.volume.hemispheres.volume
     space = ReferenceSpace(
         plain.structure_tree,
         labelled(source.array, plain.grid),
@@ -227,16 +229,32 @@ def test_plans_say_what_a_mask_reads(situation):
         midline=plain.midline,
     )
     with dask.config.set(scheduler="sync"):
-        space.label_index  # noqa: B018
+        space = space.with_index()
         for hemisphere in FLAGS:
             source.read.clear()
-            space.make_structure_mask(situation.asked, hemisphere=hemisphere).compute()
-            plan = space.plan(situation.asked, hemisphere=hemisphere)
-            assert source.read == {*plan.blocks}
-            assert plan.block_count == math.prod(map(len, situation.chunks))
+            side = space.hemisphere(hemisphere)
+            side.make_structure_mask(situation.asked).compute()
+            plan = side.plan(situation.asked)
+            blocks = {*source_blocks(plan, side, situation.chunks)}
+            assert source.read == blocks
+            assert plan.block_count == math.prod(map(len, side.annotation.chunks))
             assert own is not None or all(
-                is_in(plain, hemisphere)[source.boxes[number]].any() for number in plan.blocks
+                is_in(plain, hemisphere)[source.boxes[number]].any() for number in blocks
             )
+
+
+def source_blocks(plan, side, chunks):
+    """Blocks of the whole that those of a plan are, which the midline may have cut."""
+    cut, whole = (
+        [np.cumsum((0, *sizes)) for sizes in each] for each in (side.annotation.chunks, chunks)
+    )
+    return [
+        tuple(
+            int(np.searchsorted(ends, starts[i], side="right")) - 1
+            for i, starts, ends in zip(block_id, cut, whole, strict=True)
+        )
+        for block_id in plan.blocks
+    ]
 
 
 class CountedBlocks:
@@ -282,12 +300,12 @@ def phantom():
 
 def test_the_midline_stays_where_it_is(phantom, tmp_path):
     space = ReferenceSpace(phantom.structure_tree, phantom.annotation, midline=5000)
-    part = space.crop("VISp", hemisphere="right")
+    part = space.hemisphere("right").crop("VISp")
     assert part.midline == 5000
     assert part.annotation.ml[0] > 5000
     assert set(part.annotation.hemisphere.values) == {"right"}
-    assert part.total_voxel_counts(hemisphere="left")[ROOT] == 0
-    assert not part.make_structure_mask(ROOT, hemisphere="left").any()
+    assert part.hemisphere("left").total_voxel_counts()[ROOT] == 0
+    assert not part.hemisphere("left").make_structure_mask(ROOT).any()
     assert space.downsample(400).midline == 5000
     assert space.reorient("LAS").midline == -5000
     space.to_zarr(tmp_path / "a.zarr", chunks=32)
@@ -297,7 +315,7 @@ def test_the_midline_stays_where_it_is(phantom, tmp_path):
 
 
 def test_an_annotation_says_where_its_midline_is(phantom):
-    part = phantom.crop("VISp", hemisphere="left")
+    part = phantom.hemisphere("left").crop("VISp")
     again = ReferenceSpace(phantom.structure_tree, part.annotation)
     assert again.midline == phantom.midline
     assert ReferenceSpace(phantom.structure_tree, part.annotation, midline=0).midline == 0
@@ -313,37 +331,37 @@ def test_of_every_level_the_midline_is_the_same(tmp_path):
 def test_masks_and_slices_say_which_hemisphere(phantom):
     mask = phantom.make_structure_mask("VISp")
     left = mask.where(mask.hemisphere == "left", 0)
-    assert left.sum() == phantom.total_voxel_counts(hemisphere="left")[VISP]
+    assert left.sum() == phantom.hemisphere("left").total_voxel_counts()[VISP]
     assert phantom.get_slice_image("ml", 3300).hemisphere == "left"
 
 
 def test_other_trees_are_heard_of(phantom):
     space = copy.copy(phantom)
-    before = space.voxel_counts(hemisphere="left").sizes["structure"]
+    before = space.hemisphere("left").voxel_counts().sizes["structure"]
     space.remove_unassigned()
-    assert space.voxel_counts(hemisphere="left").sizes["structure"] == before - 16
+    assert space.hemisphere("left").voxel_counts().sizes["structure"] == before - 16
 
 
 def test_larger_trees_are_heard_of(phantom):
     space = copy.copy(phantom)
-    assert space.total_voxel_map[VISP] > space.total_voxel_counts(hemisphere="left")[VISP]
+    assert space.total_voxel_map[VISP] > space.hemisphere("left").total_voxel_counts()[VISP]
     nodes = phantom.structure_tree.nodes()
     new = {**nodes[0], "id": 999, "acronym": "new", "name": "new", "parent_structure_id": VISP}
     new["structure_id_path"] = [*phantom.structure_tree.nodes([VISP])[0]["structure_id_path"], 999]
     space.structure_tree = refspace.StructureTree([*nodes, new])
-    for side in (None, "left"):
-        assert space.direct_voxel_counts(hemisphere=side)[999] == 0
-        assert space.total_voxel_counts(hemisphere=side)[999] == 0
+    for side in (space, space.hemisphere("left")):
+        assert side.direct_voxel_counts()[999] == 0
+        assert side.total_voxel_counts()[999] == 0
     assert 999 in space.validate().unassigned
     assert len(space.remove_unassigned()) == len(phantom.remove_unassigned(update_self=False))
 
 
 def test_spaces_that_were_asked_for_a_side_are_pickled(phantom_store):
     space = refspace.open(phantom_store)
-    counts = space.total_voxel_counts(hemisphere="left")
+    counts = space.hemisphere("left").total_voxel_counts()
     again = pickle.loads(pickle.dumps(space))
-    assert again.total_voxel_counts(hemisphere="left") == counts
-    assert again.make_structure_mask("VISp", hemisphere="left").sum() == counts[VISP]
+    assert again.hemisphere("left").total_voxel_counts() == counts
+    assert again.hemisphere("left").make_structure_mask("VISp").sum() == counts[VISP]
 
 
 # ----- errors
@@ -353,23 +371,24 @@ def test_spaces_that_were_asked_for_a_side_are_pickled(phantom_store):
 @pytest.mark.parametrize(
     "verb",
     [
-        lambda s, h: s.make_structure_mask("VISp", hemisphere=h),
-        lambda s, h: s.make_structure_mask("VISp", crop=True, hemisphere=h),
-        lambda s, h: next(s.many_structure_masks("VISp", hemisphere=h)),
-        lambda s, h: s.voxel_counts(hemisphere=h),
-        lambda s, h: s.direct_voxel_counts(hemisphere=h),
-        lambda s, h: s.total_voxel_counts(hemisphere=h),
-        lambda s, h: s.bounds("VISp", hemisphere=h),
-        lambda s, h: s.centroid("VISp", hemisphere=h),
-        lambda s, h: s.crop("VISp", hemisphere=h),
-        lambda s, h: s.plan("VISp", hemisphere=h),
-        lambda s, h: s.check_coverage("VISp", np.ones(s.grid.shape), hemisphere=h),
-        lambda s, h: s.validate_structures("VISp", np.ones(s.grid.shape), hemisphere=h),
+        lambda s, h: s.hemisphere(h).make_structure_mask("VISp"),
+        lambda s, h: s.hemisphere(h).make_structure_mask("VISp", crop=True),
+        lambda s, h: next(s.hemisphere(h).many_structure_masks("VISp")),
+        lambda s, h: s.hemisphere(h).voxel_counts(),
+        lambda s, h: s.hemisphere(h).direct_voxel_counts(),
+        lambda s, h: s.hemisphere(h).total_voxel_counts(),
+        lambda s, h: s.hemisphere(h).bounds("VISp"),
+        lambda s, h: s.hemisphere(h).centroid("VISp"),
+        lambda s, h: s.hemisphere(h).crop("VISp"),
+        lambda s, h: s.hemisphere(h).plan("VISp"),
+        lambda s, h: s.hemisphere(h).check_coverage("VISp", np.ones(s.grid.shape)),
+        lambda s, h: s.hemisphere(h).validate_structures("VISp", np.ones(s.grid.shape)),
+        lambda s, h: s.volume.hemisphere(h),
     ],
 )
 def test_what_is_no_hemisphere(phantom, asymmetric, verb, wrong):
     for space in (phantom, asymmetric):
-        with pytest.raises(GridError, match=r"hemisphere is .*give 'left' or 'right', or None"):
+        with pytest.raises(GridError, match=r"hemisphere is .*give 'left' or 'right'$"):
             verb(space, wrong)
 
 
@@ -436,7 +455,7 @@ def test_damage_to_hemispheres_is_found(asymmetric, tmp_path):
 def test_the_other_hemisphere_is_empty_where_a_structure_is_ruled_out(asymmetric, tmp_path, reads):
     asymmetric.to_zarr(tmp_path / "a.zarr", chunks=16)
     space = refspace.open(tmp_path / "a.zarr")
-    mask = space.make_structure_mask("VISp", hemisphere="left")
+    mask = space.hemisphere("left").make_structure_mask("VISp")
     blocks = space.plan("VISp").blocks
     reads.clear()
     mask.compute()
@@ -490,12 +509,12 @@ def test_counting_a_hemisphere_reads_no_voxel(
 ):
     space = refspace.open(phantom_store, resolution=resolution)
     space = space if orientation is None else space.reorient(orientation)
-    space.voxel_counts(hemisphere=hemisphere)
-    space.total_voxel_counts(hemisphere=hemisphere)
-    space.bounds("VISp", hemisphere=hemisphere)
-    space.centroid("VISp", hemisphere=hemisphere)
-    space.crop("VISp", hemisphere=hemisphere)
-    space.plan("VISp", hemisphere=hemisphere)
+    space.hemisphere(hemisphere).voxel_counts()
+    space.hemisphere(hemisphere).total_voxel_counts()
+    space.hemisphere(hemisphere).bounds("VISp")
+    space.hemisphere(hemisphere).centroid("VISp")
+    space.hemisphere(hemisphere).crop("VISp")
+    space.hemisphere(hemisphere).plan("VISp")
     assert reads == []
 
 
@@ -505,14 +524,15 @@ def test_a_mask_reads_nothing_of_the_other_hemisphere(phantom_store, reads):
     here = {"left": {0, 1}, "right": {1, 2, 3}}
     for hemisphere, structure in [("left", ISOCORTEX), ("right", ISOCORTEX), ("right", "VISp")]:
         reads.clear()
-        space.make_structure_mask(structure, hemisphere=hemisphere).compute()
+        space.hemisphere(hemisphere).make_structure_mask(structure).compute()
         assert {number[2] for _, number in reads} <= here[hemisphere]
-        plan = space.plan(structure, hemisphere=hemisphere)
-        assert sorted(number for _, number in reads) == sorted(plan.blocks)
+        plan = space.hemisphere(hemisphere).plan(structure)
+        blocks = source_blocks(plan, space.hemisphere(hemisphere), space.annotation.chunks)
+        assert sorted(number for _, number in reads) == sorted(blocks)
         assert plan.stored_bytes < space.plan(structure).stored_bytes
     # VISp is in that block, but not to the right of the midline.
     visp = {number[2] for _, number in reads}
-    assert 1 in {number[2] for number in space.plan("VISp", hemisphere="left").blocks}
+    assert 1 in {number[2] for number in space.hemisphere("left").plan("VISp").blocks}
     assert 1 not in visp
 
 
@@ -527,8 +547,8 @@ def test_a_store_that_knows_of_no_midline_is_counted_by_reading(tmp_path, reads,
     reads.clear()
     assert space.total_voxel_map == phantom.total_voxel_map
     assert reads == []
-    counts = space.total_voxel_counts(hemisphere="left")
-    assert counts == phantom.total_voxel_counts(hemisphere="left")
+    counts = space.hemisphere("left").total_voxel_counts()
+    assert counts == phantom.hemisphere("left").total_voxel_counts()
     assert {number[2] for _, number in reads} == {0}
 
 
@@ -596,7 +616,7 @@ def test_commands(phantom_store, tmp_path):
     arguments = [str(phantom_store), "-s", "VISp", "--hemisphere", "left"]
     result = runner.invoke(main, ["counts", *arguments, "-o", str(table)])
     assert result.exit_code == 0, result.output
-    left = space.total_voxel_counts(hemisphere="left")[VISP]
+    left = space.hemisphere("left").total_voxel_counts()[VISP]
     assert str(left) in table.read_text()
     for crop in ([], ["--crop"]):
         output = tmp_path / f"mask{len(crop)}.nrrd"
@@ -604,7 +624,7 @@ def test_commands(phantom_store, tmp_path):
         assert result.exit_code == 0, result.output
         assert int(refspace.read_nrrd(output).sum()) == left
     dry = runner.invoke(main, ["mask", *arguments, "--dry-run"])
-    assert str(space.plan("VISp", hemisphere="left")) in dry.output
+    assert str(space.hemisphere("left").plan("VISp")) in dry.output
     assert runner.invoke(main, ["counts", *arguments[:-1], "both"]).exit_code == 2
 
 
@@ -614,14 +634,14 @@ def test_commands(phantom_store, tmp_path):
 @pytest.mark.ccf
 def test_the_real_annotation(ccf_store, reads):
     space = refspace.open(ccf_store)
-    sides = [space.total_voxel_counts(hemisphere=h) for h in FLAGS]
+    sides = [space.hemisphere(h).total_voxel_counts() for h in FLAGS]
     assert sides[0][VISP] + sides[1][VISP] == 452_664
     # 162 voxels fewer to the right: nearly symmetric.
     assert (sides[0][VISP], sides[1][VISP]) == (226_413, 226_251)
-    centres = [space.centroid("VISp", hemisphere=h)["ml"] for h in FLAGS]
+    centres = [space.hemisphere(h).centroid("VISp")["ml"] for h in FLAGS]
     assert sum(centres) / 2 == pytest.approx(5700, abs=10)
     assert reads == []
-    mask = space.make_structure_mask("VISp", hemisphere="right").values
+    mask = space.hemisphere("right").make_structure_mask("VISp").values
     assert {number[2] for _, number in reads} <= {1, 2, 3}
     assert not mask[..., :228].any()
     ids = subtree(space.structure_tree, VISP)

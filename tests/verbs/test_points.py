@@ -100,8 +100,7 @@ def questions(draw):
     voxels = voxels.astype("u4")
     data = chunked(voxels, draw(chunkings(grid.shape))) if draw(st.booleans()) else voxels
     space = ReferenceSpace(tree, labelled(data, grid))
-    if draw(st.booleans()):
-        space.label_index  # noqa: B018
+    space = space.with_index() if draw(st.booleans()) else space
     return Asked(space, tree, voxels, draw(points_in(grid, draw(st.sampled_from(["f8", "f4"])))))
 
 
@@ -135,8 +134,8 @@ def test_regions_of_points_are_the_nearest_above(asked, data):
 @given(questions())
 def test_points_relabel_alike(asked):
     points = asked.points.astype("f8")
-    found = asked.space.structure_at(points, level=0).values
-    volume = asked.space.relabel(level=0).values
+    found = asked.space.structure_at(points, asked.tree.regions(depth=0)).values
+    volume = asked.space.relabel(asked.tree.regions(depth=0)).values
     assert found.tolist() == [label_at(asked.space, volume, p) for p in points.tolist()]
 
 
@@ -252,7 +251,7 @@ KINDS = {
     "chunked DataArray": xr.DataArray(POINTS, dims=("cell", "axis")).chunk(cell=2),
 }
 kinds = pytest.mark.parametrize("points", KINDS.values(), ids=KINDS)
-REGIONS = {"labels": {}, "a structure": {"structures": [1]}, "a level": {"level": 1}}
+REGIONS = {"labels": None, "a structure": [1], "a depth": TREE.regions(depth=1)}
 regions = pytest.mark.parametrize("asked", REGIONS.values(), ids=REGIONS)
 
 
@@ -261,9 +260,9 @@ regions = pytest.mark.parametrize("asked", REGIONS.values(), ids=REGIONS)
 def test_nothing_is_read_while_building(points, asked):
     source, space = lazy_space()
     with dask.config.set(scheduler=raising):
-        at = space.structure_at(points, **asked)
-        table = space.count_points(points, **asked)
-        apart = space.count_points(points, by_hemisphere=True, **asked)
+        at = space.structure_at(points, asked)
+        table = space.count_points(points, asked)
+        apart = space.count_points(points, asked, by_hemisphere=True)
         repr((at, table, apart))
     assert source.reads == []
     assert all(isinstance(table[name].data, da.Array) for name in table.data_vars)
@@ -273,7 +272,7 @@ def test_nothing_is_read_while_building(points, asked):
 @regions
 def test_chunks_without_points_are_never_read_and_others_once(asked):
     source, space = lazy_space()
-    space.structure_at(POINTS, **asked).compute(scheduler="threads")
+    space.structure_at(POINTS, asked).compute(scheduler="threads")
     assert dict(source.chunk_reads(CHUNKS)) == {(0, 0, 0): 1, (2, 0, 0): 1}
 
 
@@ -289,7 +288,7 @@ def test_counts_read_each_chunk_once(by_hemisphere, own):
 
 def test_counts_with_an_index_read_only_chunks_with_points():
     source, space = lazy_space()
-    space.label_index  # noqa: B018
+    space = space.with_index()
     source.reads.clear()
     space.count_points(POINTS, by_hemisphere=True).compute()
     assert dict(source.chunk_reads(CHUNKS)) == {(0, 0, 0): 1, (2, 0, 0): 1}
@@ -300,7 +299,7 @@ def test_chunks_that_are_known_to_be_of_one_region_are_not_read():
     voxels[:4, :5] = 2
     voxels[8:, :5] = np.where(np.arange(8) % 2, 2, 5)
     source, space = lazy_space(voxels)
-    space.label_index  # noqa: B018
+    space = space.with_index()
     source.reads.clear()
     assert space.structure_at(POINTS, [1]).values.tolist() == [1, 1, 1, -1, -2, 1]
     assert source.reads == []
@@ -376,11 +375,12 @@ def test_lazy_tables_are_looked_up_by_partition():
     frame = pd.DataFrame(POINTS[:, ::-1], columns=["ml", "dv", "ap"], index=range(10, 16))
     lazy = dd.from_pandas(frame, npartitions=3)
     with dask.config.set(scheduler=raising):
-        found = space.structure_at(lazy, level=1)
+        found = space.structure_at(lazy, space.structure_tree.regions(depth=1))
         table = space.count_points(lazy, by_hemisphere=True)
     assert source.reads == []
-    pd.testing.assert_series_equal(found.compute(), space.structure_at(frame, level=1))
-    assert found.compute().attrs == space.structure_at(frame, level=1).attrs
+    eager = space.structure_at(frame, TREE.regions(depth=1))
+    pd.testing.assert_series_equal(found.compute(), eager)
+    assert found.compute().attrs == eager.attrs
     assert found.divisions == lazy.divisions
     xr.testing.assert_identical(
         table.compute(), space.count_points(frame, by_hemisphere=True).compute()
@@ -498,7 +498,7 @@ def test_what_is_no_column_or_region():
     with pytest.raises(GridError, match="columns name those of a table"):
         space.structure_at(POINTS, columns=("x", "y", "z"))
     with pytest.raises(OntologyError, match="give one of them"):
-        space.structure_at(POINTS, [1], level=0)
+        TREE.regions([1], depth=0)
     with pytest.raises(StructureNotFoundError, match="no structure has"):
         space.count_points(POINTS, ["VISp"])
 
@@ -512,15 +512,15 @@ def test_names_hold_what_goes_into_them():
     lazy = KINDS["dask array"]
     for points in (POINTS, lazy):
         names = [
-            s.structure_at(p, **asked).data.name
+            s.structure_at(p, asked).data.name
             for s, p, asked in [
-                (space, points, {}),
-                (space, points[::-1], {}),
-                (space, points, {"level": 1}),
-                (space, points, {"structures": {1: 7}}),
-                (space, points, {"structures": {1: 8}}),
-                (ReferenceSpace(TREE, VOXELS + 1, 10), points, {}),
-                (ReferenceSpace(TREE, space.annotation.data, 20), points, {}),
+                (space, points, None),
+                (space, points[::-1], None),
+                (space, points, TREE.regions(depth=1)),
+                (space, points, {1: 7}),
+                (space, points, {1: 8}),
+                (ReferenceSpace(TREE, VOXELS + 1, 10), points, None),
+                (ReferenceSpace(TREE, space.annotation.data, 20), points, None),
             ]
         ]
         assert len({*names}) == len(names)
@@ -532,10 +532,11 @@ def test_names_hold_what_goes_into_them():
 def test_tasks_are_small_and_leave_the_process():
     space = refspace.phantom(resolution=200)
     points = np.random.default_rng(0).random((1000, 3)) * space.grid.extent
-    found = space.structure_at(points, level=5)
+    found = space.structure_at(points, space.structure_tree.regions(depth=5))
     own = {key for key in found.data.dask if str(key).startswith(("points-", "('points-"))}
     assert max(len(cloudpickle.dumps(found.data.dask[key])) for key in own) < 30_000
-    table = space.count_points(da.from_array(points, chunks=500), level=5)
+    regions = space.structure_tree.regions(depth=5)
+    table = space.count_points(da.from_array(points, chunks=500), regions)
     with dask.config.set(scheduler="processes", num_workers=1):
         there = dask.compute(found, table)
     with dask.config.set(scheduler="synchronous"):
@@ -559,7 +560,7 @@ def test_points_are_placed_a_piece_at_a_time(monkeypatch):
 @pytest.mark.ccf
 def test_points_in_the_ccf(ccf_data, ccf_store):
     tree = refspace.read_structures(ccf_data / "structures_1.json")
-    plain = ReferenceSpace(tree, ccf_data / "annotation_25.nrrd")
+    plain = refspace.open(ccf_data / "annotation_25.nrrd", structures=tree)
     voxels = plain.annotation.values
     points = np.random.default_rng(0).random((100_000, 3)) * plain.grid.extent
     labels = voxels[tuple((points // 25).astype(int).T)].astype("i8")

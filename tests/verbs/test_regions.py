@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from helpers.places import half
 from helpers.strategies import few
 from helpers.volumes import CountingSource, cases
 from hypothesis import given
@@ -63,9 +64,7 @@ def sides(space):
 
 def measured(case, data):
     """The space of a case, perhaps once its labels are known."""
-    if data.draw(st.booleans()):
-        case.space.label_index  # noqa: B018
-    return case.space
+    return case.space.with_index() if data.draw(st.booleans()) else case.space
 
 
 some = st.sampled_from([None, "left", "right"])
@@ -82,14 +81,15 @@ def some_ids(data, tree):
 @given(cases(), st.data())
 def test_voxels_name_the_nearest_listed_structure(case, data):
     space, ids, hemisphere = measured(case, data), some_ids(data, case.tree), data.draw(some)
-    found = space.relabel(ids, hemisphere=hemisphere)
+    side = half(space, hemisphere)
+    found = side.relabel(ids)
     expected = relabelled(case.tree, case.voxels, {i: i for i in ids}, 0, "u4")
     if hemisphere is not None:
         expected[~sides(space)[hemisphere]] = 0
         assert found.attrs["hemisphere"] == hemisphere
     np.testing.assert_array_equal(found, expected)
     assert found.dtype == np.uint32
-    assert found.chunks == space.annotation.chunks
+    assert found.chunks == side.annotation.chunks
     assert found.dims == space.annotation.dims
     xr.testing.assert_identical(found.coords.to_dataset(), space.annotation.coords.to_dataset())
 
@@ -115,7 +115,9 @@ def test_voxels_have_the_label_that_a_mapping_gives(case, data):
 def test_relabelling_without_descendants(case, data):
     ids = some_ids(data, case.tree)
     expected = np.where(np.isin(case.voxels.astype("i8"), ids), case.voxels, 0)
-    np.testing.assert_array_equal(case.space.relabel(ids, direct_only=True), expected)
+    np.testing.assert_array_equal(
+        case.space.relabel(case.tree.regions(ids, direct_only=True)), expected
+    )
 
 
 @few
@@ -125,7 +127,7 @@ def test_levels_and_sets_are_lists_of_structures(case, data):
     sets = data.draw(
         st.lists(st.sampled_from(sorted(tree.get_structure_sets())), min_size=1, max_size=2)
     )
-    found = case.space.relabel(structure_set=sets)
+    found = case.space.relabel(tree.regions(structure_set=sets))
     ids = [n["id"] for n in tree.nodes() if {*n["structure_set_ids"]} & {*sets}]
     np.testing.assert_array_equal(found, case.space.relabel(ids))
     assert found.attrs == case.space.relabel(ids).attrs
@@ -137,10 +139,10 @@ def test_levels_and_sets_are_lists_of_structures(case, data):
         for i, d in zip(tree.node_ids(), deep, strict=True)
         if d == level or (d < level and i in leaves)
     ]
-    np.testing.assert_array_equal(case.space.relabel(level=level), case.space.relabel(ids))
-    np.testing.assert_array_equal(
-        case.space.relabel(level="leaf"), case.space.relabel(sorted(leaves))
-    )
+    found = case.space.relabel(tree.regions(depth=level))
+    np.testing.assert_array_equal(found, case.space.relabel(ids))
+    found = case.space.relabel("leaves")
+    np.testing.assert_array_equal(found, case.space.relabel(sorted(leaves)))
 
 
 @few
@@ -150,34 +152,41 @@ def test_what_is_covered_twice_or_not_at_all_is_told(case, data):
     found = case.space.relabel(ids)
     times = Counter(i for above in ids for i in case.tree.descendant_ids([above])[0])
     inner = [i for i in case.tree.node_ids() if i != 0]
-    assert found.attrs["covered_twice"] == [i for i in inner if times[i] > 1]
+    assert found.attrs["overlapping"] == [i for i in inner if times[i] > 1]
     assert found.attrs["uncovered"] == [i for i in inner if times[i] == 0]
 
 
 def test_summary_structures_of_the_phantom():
     space = refspace.phantom(resolution=200)
-    summary = space.relabel(structure_set=167587189)
+    summary = space.relabel(space.structure_tree.regions(structure_set=167587189))
     ids = [n["id"] for n in space.structure_tree.get_structures_by_set_id([167587189])]
     assert {*np.unique(summary).tolist()} <= {0, *ids}
     for i in ids[:5]:
         assert int((summary == i).sum()) == space.total_voxel_map[i]
-    report = str(space.parcellation(structure_set=167587189))
+    report = str(space.structure_tree.regions(structure_set=167587189))
     assert report.startswith("137 regions\n0 structures are in several regions\n")
 
 
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({}, "regions are named by nothing; give one of to, level, structure_set"),
-        ({"to": [1], "level": 1}, "regions are named by to and level; give one of"),
-        ({"level": 9}, "level is 9; give a depth from 0, that of the roots, to 1, or 'leaf'"),
+        ({"structures": [1], "structure_set": 1}, "regions are named by structures and struct"),
+        ({"structures": [1], "depth": 1}, "regions are named by structures and depth; give one of"),
+        ({"depth": 9}, "depth is 9; give a depth from 0, that of the roots, to 1, or 'leaves'"),
         ({"structure_set": 4}, "no structure is in set 4; the sets of this tree are none"),
-        ({"to": {1: 0}}, "a region is labelled 0; give an integer from 1"),
+        ({"structures": {1: 0}}, "a region is labelled 0; give an integer from 1"),
     ],
 )
 def test_what_names_no_regions(asked, message):
     with pytest.raises(OntologyError, match=message):
-        eager_space().relabel(**asked)
+        TREE.regions(**asked)
+
+
+def test_errors_of_calls_name_the_verb():
+    with pytest.raises(TypeError, match=r"^relabel\(\) missing 1 required .* argument: 'regions'$"):
+        eager_space().relabel()
+    with pytest.raises(TypeError, match=r"^make_structure_mask\(\) got an unexpected keyword"):
+        eager_space().make_structure_mask([1], hemisphere="left")
 
 
 # ----- paint
@@ -201,7 +210,7 @@ def test_voxels_have_the_value_of_the_nearest_structure_that_has_one(case, data)
         xr.DataArray(numbers, coords),
         xr.DataArray(numbers, coords).chunk(structure=1),
     ):
-        image = space.paint(given_values, hemisphere=hemisphere)
+        image = half(space, hemisphere).paint(given_values)
         np.testing.assert_array_equal(image, expected)
         assert image.dtype == np.float64
         assert image.chunks == space.annotation.chunks
@@ -245,9 +254,13 @@ def test_values_of_other_regions_are_looked_up_by_their_labels(case, data):
 def test_painting_is_aggregating_the_other_way_round(case):
     space = case.space
     image = np.random.default_rng(1).integers(0, 100, case.voxels.shape).astype("u1")
-    roots = space.aggregate(image, level=0, statistics=["mean", "count"])
+    roots = space.aggregate(
+        image, space.structure_tree.regions(depth=0), statistics=["mean", "count"]
+    )
     painted = space.paint(roots["mean"])
-    again = space.aggregate(painted, level=0, statistics=["mean", "count"])
+    again = space.aggregate(
+        painted, space.structure_tree.regions(depth=0), statistics=["mean", "count"]
+    )
     np.testing.assert_allclose(again["mean"], roots["mean"], rtol=1e-12)
     # Regions without voxels have a mean of NaN; none of those with voxels has one.
     np.testing.assert_array_equal(again["count"], roots["count"])
@@ -278,7 +291,7 @@ def test_no_values():
 
 def test_a_painted_image_keeps_what_its_values_say():
     values = xr.DataArray([1.0], {"structure": [2]}, attrs={"units": "um"}, name="mean")
-    image = eager_space().paint(values, hemisphere="left")
+    image = eager_space().hemisphere("left").paint(values)
     assert (image.name, image.attrs) == ("mean", {"units": "um", "hemisphere": "left"})
 
 
@@ -341,7 +354,7 @@ def test_values_of_what_is_no_region():
     with pytest.raises(
         OntologyError, match=r"values of 1, which is no region; .*2, 3, 5, 7, 70000"
     ):
-        space.paint({1: 1}, level=1)
+        space.paint({1: 1}, TREE.regions(depth=1))
 
 
 # ----- boundaries
@@ -421,12 +434,12 @@ def raising(*_args, **_kwargs):
 
 
 VERBS = {
-    "relabel": lambda s, **h: s.relabel([2, 3], **h),
-    "relabel a level": lambda s, **h: s.relabel(level=1, **h),
-    "relabel by texts": lambda s, **h: s.relabel({1: "a", 2: "b"}, **h),
-    "paint": lambda s, **h: s.paint({2: 1, 3: 4.5}, **h),
-    "paint channels": lambda s, **h: s.paint(VALUES, **h),
-    "paint lazy channels": lambda s, **h: s.paint(VALUES.chunk(channel=1), **h),
+    "relabel": lambda s: s.relabel([2, 3]),
+    "relabel a depth": lambda s: s.relabel(TREE.regions(depth=1)),
+    "relabel by texts": lambda s: s.relabel({1: "a", 2: "b"}),
+    "paint": lambda s: s.paint({2: 1, 3: 4.5}),
+    "paint channels": lambda s: s.paint(VALUES),
+    "paint lazy channels": lambda s: s.paint(VALUES.chunk(channel=1)),
 }
 WITHOUT_SIDES = {
     "boundaries": lambda s: s.boundaries(),
@@ -453,7 +466,7 @@ def test_nothing_is_read_while_building(verb):
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
 def test_the_other_hemisphere_is_not_read(verb, hemisphere):
     source, space = lazy_space()
-    verb(space, hemisphere=hemisphere).compute()
+    verb(space.hemisphere(hemisphere)).compute()
     block = ("left", "right").index(hemisphere)
     assert source.chunk_reads(CHUNKS) == {i: 1 for i in EVERYTHING if i[2] == block}
 
@@ -465,13 +478,13 @@ def test_hemispheres_of_their_own(hemisphere, known):
     own = labelled(flags, Grid(VOXELS.shape, (10, 10, 10)))
     source, space = lazy_space(hemispheres=own)
     if known:
-        space.label_index  # noqa: B018
+        space = space.with_index()
     source.reads.clear()
     there = flags == ("left", "right").index(hemisphere) + 1
     expected = np.where(np.isin(VOXELS, [2, 3]) & there, VOXELS, 0)
-    np.testing.assert_array_equal(space.relabel([2, 3], hemisphere=hemisphere), expected)
+    np.testing.assert_array_equal(space.hemisphere(hemisphere).relabel([2, 3]), expected)
     assert set(source.chunk_reads(CHUNKS).values()) == {1}
-    image = space.paint({2: 2, 3: 3}, hemisphere=hemisphere)
+    image = space.hemisphere(hemisphere).paint({2: 2, 3: 3})
     np.testing.assert_array_equal(image, np.where(expected, expected, np.nan))
 
 
@@ -479,10 +492,10 @@ def test_hemispheres_of_their_own(hemisphere, known):
 def test_a_hemisphere_without_voxels(midline):
     source, space = lazy_space(midline=midline)
     empty, full = ("left", "right") if midline < 0 else ("right", "left")
-    assert not space.relabel([1], hemisphere=empty).values.any()
-    assert np.isnan(space.paint({1: 1}, hemisphere=empty)).all()
+    assert not space.hemisphere(empty).relabel([1]).values.any()
+    assert np.isnan(space.hemisphere(empty).paint({1: 1})).all()
     assert source.reads == []
-    np.testing.assert_array_equal(space.relabel([2], hemisphere=full), space.relabel([2]))
+    np.testing.assert_array_equal(space.hemisphere(full).relabel([2]), space.relabel([2]))
 
 
 def test_blocks_that_become_one_value_are_not_read():
@@ -491,7 +504,7 @@ def test_blocks_that_become_one_value_are_not_read():
     voxels[4:8, :5, :4] = np.where(np.arange(4) % 2, 2, 5)
     voxels[8:, :5, :4] = 8  # of no structure
     source, space = lazy_space(voxels)
-    space.label_index  # noqa: B018
+    space = space.with_index()
     alone = {(n, 0, 0) for n in range(3)}
     for verb in (
         lambda s: s.relabel({2: "a", 5: "a"}),
@@ -512,7 +525,7 @@ def test_blocks_that_become_one_value_are_not_read():
 def test_a_slice_of_boundaries_reads_the_chunks_of_its_plane(structures, known):
     source, space = lazy_space()
     if known:
-        space.label_index  # noqa: B018
+        space = space.with_index()
     source.reads.clear()
     space.boundaries(structures, axis="ap", position=79).compute()
     assert source.chunk_reads(CHUNKS) == {i: 1 for i in EVERYTHING if i[0] == 1}
@@ -541,9 +554,9 @@ def test_results_are_the_same_in_another_process(verb):
 
 
 def test_tasks_are_small():
-    space = refspace.phantom(resolution=100)
-    space.label_index  # noqa: B018
-    for result in (space.relabel(level=6), space.paint({"VISp": 1}), space.boundaries(level=5)):
+    space = refspace.phantom(resolution=100).with_index()
+    deep, shallow = (space.structure_tree.regions(depth=depth) for depth in (6, 5))
+    for result in (space.relabel(deep), space.paint({"VISp": 1}), space.boundaries(shallow)):
         source = {*space.annotation.data.dask}
         own = {key for key in result.data.dask if key not in source}
         assert max(len(cloudpickle.dumps(result.data.dask[key])) for key in own) < 30_000
@@ -555,17 +568,19 @@ def test_tasks_are_small():
 @pytest.mark.ccf
 def test_regions_of_the_ccf(ccf_data, ccf_store):
     tree = refspace.read_structures(ccf_data / "structures_1.json")
-    plain = ReferenceSpace(tree, ccf_data / "annotation_25.nrrd")
+    plain = refspace.open(ccf_data / "annotation_25.nrrd", structures=tree)
     stored = refspace.open(ccf_store)
     counts = stored.total_voxel_counts()
     with dask.config.set(scheduler="threads"):
-        summary = stored.relabel(structure_set=167587189).values
+        summary = stored.relabel(stored.structure_tree.regions(structure_set=167587189)).values
         labels, voxels = np.unique(summary, return_counts=True)
         for label, count in zip(labels[1:].tolist(), voxels[1:].tolist(), strict=True):
             assert count == counts[label]
-        plane = plain.boundaries(level=5, axis="ap", position=7000)
-        np.testing.assert_array_equal(plane, stored.boundaries(level=5, axis="ap", position=7000))
-        np.testing.assert_array_equal(plane, edges(plain.relabel(level=5).sel(ap=7012.5).values))
+        regions = tree.regions(depth=5)
+        plane = plain.boundaries(regions, axis="ap", position=7000)
+        np.testing.assert_array_equal(plane, stored.boundaries(regions, axis="ap", position=7000))
+        expected = edges(plain.relabel(regions).sel(ap=7012.5).values)
+        np.testing.assert_array_equal(plane, expected)
         image = stored.paint({"Isocortex": 1.0, "VISp": 2.0})
         assert int((image == 2).sum()) == counts[385]
         assert int((image == 1).sum()) == counts[315] - counts[385]

@@ -89,7 +89,7 @@ def test_turning_computes_nothing():
         raise AssertionError("computed")
 
     with dask.config.set(scheduler=refuse):
-        mask = space.reorient("LSA").make_structure_mask("VISp", hemisphere="left")
+        mask = space.reorient("LSA").hemisphere("left").make_structure_mask("VISp")
     chunks = space.annotation.chunks
     assert mask.chunks == (chunks[2][::-1], chunks[1][::-1], chunks[0][::-1])
 
@@ -190,13 +190,13 @@ def test_answers_of_a_turned_space_are_turned_answers(situation, is_stored):
             found, expected = getattr(there, name), getattr(plain, name)
             np.testing.assert_array_equal(found, turned(expected.values, old, new))
         for hemisphere in (None, "left", "right"):
-            mask = plain.make_structure_mask(structure, hemisphere=hemisphere).values
-            found = there.make_structure_mask(structure, hemisphere=hemisphere)
+            mask = plain.hemisphere(hemisphere).make_structure_mask(structure).values
+            found = there.hemisphere(hemisphere).make_structure_mask(structure)
             np.testing.assert_array_equal(found, turned(mask, old, new))
-            counts = plain.total_voxel_counts(hemisphere=hemisphere)
-            assert there.total_voxel_counts(hemisphere=hemisphere) == counts
-            assert there.plan(structure, hemisphere=hemisphere).nbytes == (
-                space.plan(structure, hemisphere=hemisphere).nbytes
+            counts = plain.hemisphere(hemisphere).total_voxel_counts()
+            assert there.hemisphere(hemisphere).total_voxel_counts() == counts
+            assert there.hemisphere(hemisphere).plan(structure).nbytes == (
+                space.hemisphere(hemisphere).plan(structure).nbytes
             )
             if counts[structure]:
                 check_centroids(plain, there, structure, hemisphere)
@@ -207,8 +207,8 @@ def test_answers_of_a_turned_space_are_turned_answers(situation, is_stored):
 
 def check_centroids(plain, there, structure, hemisphere):
     """Equal up to sign, which changes where the direction does."""
-    before = plain.centroid(structure, hemisphere=hemisphere)
-    for dim, position in there.centroid(structure, hemisphere=hemisphere).items():
+    before = plain.hemisphere(hemisphere).centroid(structure)
+    for dim, position in there.hemisphere(hemisphere).centroid(structure).items():
         same = there.grid.direction(dim) == plain.grid.direction(dim)
         assert position == pytest.approx(before[dim] if same else -before[dim], abs=1e-5)
 
@@ -246,8 +246,8 @@ def test_a_turned_space_is_stored_as_any_other(tmp_path):
     assert (stored.grid, stored.midline) == (there.grid, there.midline)
     assert verify_store(tmp_path / "a.zarr").faults == ()
     np.testing.assert_array_equal(stored.annotation, there.annotation)
-    assert stored.total_voxel_counts(hemisphere="left") == (
-        there.total_voxel_counts(hemisphere="left")
+    assert stored.hemisphere("left").total_voxel_counts() == (
+        there.hemisphere("left").total_voxel_counts()
     )
 
 
@@ -264,5 +264,5 @@ def test_the_real_annotation_turned(ccf_store):
     there = space.reorient("RAS")
     assert there.annotation.shape == (456, 528, 320)
     assert there.total_voxel_map[VISP] == 452_664
-    mask = there.make_structure_mask("VISp", hemisphere="left")
-    assert int(mask.sum()) == space.total_voxel_counts(hemisphere="left")[VISP]
+    mask = there.hemisphere("left").make_structure_mask("VISp")
+    assert int(mask.sum()) == space.hemisphere("left").total_voxel_counts()[VISP]

@@ -10,12 +10,14 @@ import networkx as nx
 import numpy as np
 import pytest
 import scipy.ndimage
+import xarray as xr
 from helpers.places import (
     CUT,
     GRID,
     TREE,
     VOXELS,
     foreign,
+    half,
     in_dask,
     measured,
     sharded,
@@ -100,13 +102,14 @@ def distance_of(inside, spacing):
     return depth[1:-1, 1:-1, 1:-1]
 
 
-# ----- geometry
+# ----- region properties
 
 
 @given(cases(), st.booleans())
 @few
-def test_geometry_agrees_with_argwhere(case, direct_only):
-    table = case.space.geometry(direct_only=direct_only).compute()
+def test_region_properties_agrees_with_argwhere(case, direct_only):
+    regions = case.tree.regions(direct_only=direct_only)
+    table = case.space.region_properties(regions).compute()
     grid = case.space.grid
     for row in table.to_dataframe().itertuples():
         labels = labels_of(case.tree, row.Index, direct_only)
@@ -125,38 +128,39 @@ def test_geometry_agrees_with_argwhere(case, direct_only):
 
 
 @pytest.mark.parametrize("hemisphere", [None, "left", "right"])
-def test_geometry_agrees_with_bounds_and_centroid(elsewhere, hemisphere):
-    table = elsewhere.geometry(hemisphere=hemisphere).compute()
+def test_region_properties_agrees_with_bounds_and_centroid(elsewhere, hemisphere):
+    side = half(elsewhere, hemisphere)
+    table = side.region_properties().compute()
     assert list(table.data_vars) == ["voxels", "volume", *COLUMNS]
     assert table.voxels.dtype == np.int64
     assert table.attrs == ({} if hemisphere is None else {"hemisphere": hemisphere})
-    counts = elsewhere.total_voxel_counts(hemisphere=hemisphere)
+    counts = side.total_voxel_counts()
     assert dict(
         zip(table.structure.values.tolist(), table.voxels.values.tolist(), strict=True)
     ) == (counts)
     for structure in (i for i, count in counts.items() if count):
         row = table.sel(structure=structure)
-        bounds = elsewhere.bounds(structure, hemisphere=hemisphere).positions
-        centre = elsewhere.centroid(structure, hemisphere=hemisphere)
+        bounds, centre = side.bounds(structure).positions, side.centroid(structure)
         for dim in GRID.dims:
             assert (float(row[f"{dim}_min"]), float(row[f"{dim}_max"])) == bounds[dim]
             assert float(row[f"{dim}_centroid"]) == centre[dim]
 
 
-def test_geometry_is_a_row_per_structure():
-    frame = plain().geometry(["s8", 9]).to_dataframe()
+def test_region_properties_is_a_row_per_structure():
+    frame = plain().region_properties(["s8", 9]).to_dataframe()
     assert frame.index.tolist() == [8, 9]
     assert frame.columns.tolist() == ["voxels", "volume", *COLUMNS, "acronym", "name"]
-    assert plain().geometry({"s8": "a", 9: "b"}).structure.values.tolist() == ["a", "b"]
+    assert plain().region_properties({"s8": "a", 9: "b"}).structure.values.tolist() == ["a", "b"]
 
 
-def test_geometry_of_an_index_reads_nothing():
+def test_region_properties_of_an_index_reads_nothing():
     source, space = lazy_space()
-    space.label_index  # noqa: B018
+    space = space.with_index()
     reads = len(source.reads)
     with dask.config.set(scheduler=raising):
-        table = space.geometry()
-    assert isinstance(table.volume.data, np.ndarray)
+        table = space.region_properties()
+    assert isinstance(table.volume.data, dask.array.Array)
+    xr.testing.assert_equal(table.compute(), plain().region_properties().compute())
     assert len(source.reads) == reads
 
 
@@ -164,8 +168,8 @@ def test_geometry_of_an_index_reads_nothing():
 
 
 LAZY = {
-    "geometry": lambda s, **asked: s.geometry(**asked).volume,
-    "surface_area": lambda s, **asked: s.surface_area(**asked),
+    "region properties": lambda s, regions=None: s.region_properties(regions).volume,
+    "surface_area": lambda s, regions=None: s.surface_area(regions),
 }
 lazy = pytest.mark.parametrize("verb", LAZY.values(), ids=LAZY)
 
@@ -181,9 +185,9 @@ def test_building_reads_nothing_and_computing_each_chunk_once(verb):
     assert sorted(source.chunk_reads(CHUNKS).values()) == [1] * 6
 
 
-def test_all_of_geometry_takes_one_pass():
+def test_all_of_region_properties_takes_one_pass():
     source, space = lazy_space()
-    space.geometry().compute()
+    space.region_properties().compute()
     assert len(source.reads) == 6
 
 
@@ -191,17 +195,17 @@ def test_all_of_geometry_takes_one_pass():
 def test_names_of_tasks_hold_what_goes_into_them(verb):
     _source, space = lazy_space()
     names = [
-        verb(s, **asked).data.name
-        for s, asked in [
-            (space, {}),
-            (space, {"level": 1}),
-            (space, {"direct_only": True}),
-            (space, {"hemisphere": "left"}),
+        verb(s, regions).data.name
+        for s, regions in [
+            (space, None),
+            (space, TREE.regions(depth=1)),
+            (space, TREE.regions(direct_only=True)),
+            (space.hemisphere("left"), None),
             (
                 ReferenceSpace(
                     TREE, labelled(space.annotation.data, GRID.crop((0, 0, 0), VOXELS.shape))
                 ),
-                {},
+                None,
             ),
         ]
     ]
@@ -216,19 +220,23 @@ def test_tasks_pickle_small(verb):
         space.structure_tree, labelled(CountingSource(space.annotation.values).dask(32), space.grid)
     )
     voxels = set(dict(space.annotation.data.dask))
-    tasks = {k: t for k, t in dict(verb(space, level=3).data.dask).items() if k not in voxels}
+    tasks = {
+        k: t
+        for k, t in dict(verb(space, space.structure_tree.regions(depth=3)).data.dask).items()
+        if k not in voxels
+    }
     assert max(len(pickle.dumps(task)) for task in tasks.values()) < 20_000
 
 
 @lazy
 def test_blocks_without_the_structures_are_not_read(verb):
     source, space = lazy_space()
-    space.label_index  # noqa: B018
+    space = space.with_index()
     source.reads.clear()
     # Of a part the blocks are known, but not the index.
-    found = verb(space.crop(997), structures=[9]).compute()
+    found = verb(space.crop(997), [9]).compute()
     assert 0 < len(source.reads) < 6
-    np.testing.assert_allclose(found, verb(plain().crop(997), structures=[9]))
+    np.testing.assert_allclose(found, verb(plain().crop(997), [9]))
 
 
 # ----- faces
@@ -268,7 +276,7 @@ def test_faces_within_a_block(voxels):
 @given(cases(), st.booleans())
 @few
 def test_surfaces_agree_with_masks(case, direct_only):
-    areas = case.space.surface_area(direct_only=direct_only).compute()
+    areas = case.space.surface_area(case.tree.regions(direct_only=direct_only)).compute()
     for structure, area in zip(areas.structure.values.tolist(), areas.values.tolist(), strict=True):
         labels = labels_of(case.tree, structure, direct_only)
         assert area == pytest.approx(surface_of(case.voxels, labels, case.space.resolution))
@@ -281,9 +289,10 @@ def test_surfaces_are_the_same_everywhere(elsewhere):
     assert found.name == "surface_area"
     assert found.attrs["units"] == "mm2"
     elsewhere.adjacency()
-    remembered = elsewhere.surface_area()
-    assert isinstance(remembered.data, np.ndarray)
-    np.testing.assert_array_equal(remembered, found)
+    again = elsewhere.surface_area()
+    assert isinstance(again.data, dask.array.Array)  # lazy, whatever was asked before
+    assert again.data.name == found.data.name
+    np.testing.assert_array_equal(again, found)
 
 
 @pytest.mark.parametrize("hemisphere", ["left", "right"])
@@ -291,7 +300,7 @@ def test_the_midline_is_a_border(elsewhere, hemisphere):
     inside = plain().annotation.hemisphere.values == hemisphere
     half = VOXELS[:, inside]
     expected = [surface_of(half, labels_of(TREE, i), GRID.spacing) for i in TREE.node_ids()]
-    found = elsewhere.surface_area(hemisphere=hemisphere)
+    found = elsewhere.hemisphere(hemisphere).surface_area()
     assert found.values == pytest.approx(expected)
     assert found.attrs["hemisphere"] == hemisphere
 
@@ -351,8 +360,7 @@ def test_contacts_are_remembered_whatever_the_tree():
     source, space = lazy_space()
     space.adjacency()
     assert sorted(source.chunk_reads(CHUNKS).values()) == [1] * 6
-    space.adjacency(level=1)
-    space.surface_area().compute()
+    space.adjacency(space.structure_tree.regions(depth=1))
     space.structure_tree = StructureTree([{"id": 8, "acronym": "a"}, {"id": 9, "acronym": "b"}])
     assert set(space.adjacency()) == {8, 9}
     assert len(source.reads) == 6
@@ -360,7 +368,8 @@ def test_contacts_are_remembered_whatever_the_tree():
 
 def test_hemispheres_have_neighbours_of_their_own():
     space = refspace.phantom(resolution=200)
-    both, left = space.adjacency(level=3), space.adjacency(level=3, hemisphere="left")
+    regions = space.structure_tree.regions(depth=3)
+    both, left = (s.adjacency(regions) for s in (space, space.hemisphere("left")))
     assert set(left.edges) <= {*both.edges, *((b, a) for a, b in both.edges)}
     volumes, halves = (nx.get_node_attributes(graph, "volume") for graph in (both, left))
     assert volumes.keys() >= halves.keys()
@@ -369,8 +378,8 @@ def test_hemispheres_have_neighbours_of_their_own():
 
 
 def test_regions_are_named_in_one_way():
-    with pytest.raises(OntologyError, match="named by structures and level"):
-        plain().adjacency([8], level=1)
+    with pytest.raises(OntologyError, match="named by structures and depth"):
+        TREE.regions([8], depth=1)
 
 
 def test_passes_over_borders_know_the_blocks_before():
@@ -406,15 +415,16 @@ def test_distances_agree_with_those_over_the_whole(case, data):
 
 
 def test_a_distance_is_one_lazy_task():
-    space = refspace.phantom(resolution=200)
-    space.label_index  # noqa: B018
+    space = refspace.phantom(resolution=200).with_index()
     with dask.config.set(scheduler=raising):
-        found = space.distance("TH", hemisphere="left", pad=400)
+        found = space.hemisphere("left").distance("TH", pad=400)
     assert found.data.npartitions == 1
     assert found.attrs["hemisphere"] == "left"
     assert found.attrs["structure_ids"] == [549]
-    mask = space.make_structure_mask("TH", hemisphere="left").sel(
-        {dim: found[dim] for dim in found.dims}
+    mask = (
+        space.hemisphere("left")
+        .make_structure_mask("TH")
+        .sel({dim: found[dim] for dim in found.dims})
     )
     np.testing.assert_array_equal(found > 0, mask == 1)
     assert float(abs(found).min()) == 200
@@ -447,8 +457,8 @@ def test_surfaces_are_sums_of_contacts(ccf_store):
     space = refspace.open(ccf_store)
     graph = space.adjacency()
     assert len(graph) == 671
-    direct = space.surface_area(direct_only=True).values
-    found = space._contacts
+    direct = space.surface_area(space.structure_tree.regions(direct_only=True)).values
+    found = space.contacts
     outside = found.areas(space.resolution)[found.pairs[:, 0] == 0].sum()
     between = sum(area for *_, area in graph.edges(data="area"))
     assert direct.sum() == pytest.approx(2 * between + outside)

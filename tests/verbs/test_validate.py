@@ -75,7 +75,8 @@ def test_voxels_in_no_region():
     found = small([1, 2, 3, 3, 4, 4], FAMILY).validate([2, 4]).uncovered
     assert found.index.tolist() == [3, 1]
     assert found.index.name == "structure"
-    assert small([1, 2, 3], FAMILY).validate(level=0).uncovered.empty
+    space = small([1, 2, 3], FAMILY)
+    assert space.validate(space.structure_tree.regions(depth=0)).uncovered.empty
 
 
 def test_voxels_in_several_regions():
@@ -86,7 +87,8 @@ def test_voxels_in_several_regions():
     of_sets = space.validate().doubly_covered
     rows = list(zip(of_sets.structure_set, of_sets.index, of_sets.voxels, strict=True))
     assert rows == [(5, 2, 1), (6, 4, 3)]
-    assert space.validate(structure_set=6).doubly_covered.voxels.to_dict() == {4: 3}
+    of_set = space.validate(space.structure_tree.regions(structure_set=6)).doubly_covered
+    assert of_set.voxels.to_dict() == {4: 3}
 
 
 def test_unequal_hemispheres():
@@ -133,7 +135,7 @@ def test_the_report_is_cut():
 
 def test_regions_are_named_in_one_way():
     with pytest.raises(OntologyError, match="give one of them"):
-        plain().validate([8], level=1)
+        plain().validate(TREE.regions([8], depth=1))
 
 
 # ----- the same everywhere, and reading nothing
@@ -166,7 +168,7 @@ def raising(*_args, **_kwargs):
 def test_where_the_index_is_stored_no_voxel_is_read(phantom_store):
     space = refspace.open(phantom_store)
     with dask.config.set(scheduler=raising):
-        found = space.validate(level=3, volumes={"VISp": 1})
+        found = space.validate(space.structure_tree.regions(depth=3), volumes={"VISp": 1})
         space.validate()
     assert found.deviating.index.tolist() == [385]
 
@@ -177,7 +179,7 @@ def test_without_an_index_each_chunk_is_read_once():
     space.validate()
     assert sorted(source.chunk_reads(CHUNKS).values()) == [1] * 8
     source.reads.clear()
-    space.validate(level=1)
+    space.validate(space.structure_tree.regions(depth=1))
     assert source.reads == []
     space.validate(connectivity=True)
     reads = source.chunk_reads(CHUNKS)
@@ -267,6 +269,6 @@ def test_the_real_annotation(ccf_store):
     assert found.uncovered.voxels.iloc[0] == 1_053_648  # of MOB, whose layers have none
     pieces = space.validate(connectivity=True).disconnected
     row = pieces[(pieces.index == 698) & (pieces.hemisphere == "left")].iloc[0]
-    mask = space.make_structure_mask(698, direct_only=True, crop=True, hemisphere="left")
+    mask = space.hemisphere("left").make_structure_mask(698, direct_only=True, crop=True)
     count, voxels, largest = pieces_of(mask.values, [1])
     assert row[["components", "voxels", "outside"]].to_list() == [count, voxels, voxels - largest]

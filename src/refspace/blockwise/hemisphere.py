@@ -8,8 +8,6 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
-from refspace.label_index import BlockLabels
-
 
 def keep_slab(data: dask.array.Array, axis: int, kept: slice) -> dask.array.Array:
     """Array that is 0 outside of a slab; blocks are cut at the ends of the slab.
@@ -49,7 +47,7 @@ def keep_where(
     data: dask.array.Array,
     hemispheres: dask.array.Array,
     flag: int,
-    block_labels: BlockLabels | None = None,
+    sole: NDArray[np.int64] | None = None,
 ) -> dask.array.Array:
     """Array that is 0 outside of one hemisphere of a volume of hemispheres.
 
@@ -61,9 +59,9 @@ def keep_where(
         Hemisphere of each voxel, of the same shape.
     flag
         What it is in the hemisphere that is kept.
-    block_labels
-        Labels of each block, where they are known. Neither array is read where a block holds 0
-        alone, and labels are not where it holds a single one.
+    sole
+        Label of each block that is known to hold a single one, else -1. Neither array is read where
+        that is 0, and labels are not where it is another.
 
     Examples
     --------
@@ -72,16 +70,14 @@ def keep_where(
     array([0, 8, 0], dtype=uint32)
     """
     sides = hemispheres.rechunk(data.chunks)
-    name = f"hemisphere-{tokenize(data.name, sides.name, flag, block_labels)}"
+    name = f"hemisphere-{tokenize(data.name, sides.name, flag, sole)}"
     tasks: dict[Any, Any] = {}
     for block_id in np.ndindex(data.numblocks):
-        side, labels = (sides.name, *block_id), None
-        if block_labels is not None and (found := block_labels.in_block(block_id)).size == 1:
-            labels = int(found[0])
-        if labels is None:
+        side, label = (sides.name, *block_id), -1 if sole is None else int(sole[block_id])
+        if label < 0:
             tasks[name, *block_id] = (_keep, (data.name, *block_id), side, flag)
-        elif labels:
-            tasks[name, *block_id] = (_fill, labels, side, flag, data.dtype)
+        elif label:
+            tasks[name, *block_id] = (_fill, label, side, flag, data.dtype)
         else:
             shape = tuple(sizes[i] for sizes, i in zip(data.chunks, block_id, strict=True))
             tasks[name, *block_id] = (np.broadcast_to, data.dtype.type(0), shape)

@@ -130,34 +130,6 @@ class BlockKnowledge:
             _after(_reorient_blocks, self.stored_bytes, reorientation),
         )
 
-    def keep_slab(self, axis: int, kept: slice, chunks: Chunks) -> "BlockKnowledge":
-        """Knowledge of the volume that is 0 outside of a slab, as `blockwise` cuts it.
-
-        Parameters
-        ----------
-        axis
-            Axis across the slab.
-        kept
-            Range of voxels along it that keep their labels.
-        chunks
-            Chunks of the whole before they are cut.
-        """
-        return BlockKnowledge(
-            _after(_index_of_slab, self.index, axis, kept),
-            _after(_labels_of_slab, self.block_labels, axis, kept),
-            _after(_bytes_of_slab, self.stored_bytes, axis, kept, chunks),
-        )
-
-    def with_background(self) -> "BlockKnowledge":
-        """Knowledge of the volume where any voxel may have become 0."""
-        return BlockKnowledge(
-            block_labels=_after(_add_background, self.block_labels), stored_bytes=self.stored_bytes
-        )
-
-    def rechunk(self, chunks: Chunks) -> "BlockKnowledge":
-        """Knowledge of the volume in other chunks, where they are unions of the present ones."""
-        return BlockKnowledge(self.index, _after(_coarsen_labels, self.block_labels, chunks))
-
 
 UNKNOWN = BlockKnowledge()
 
@@ -190,37 +162,6 @@ def _crop_labels(labels: BlockLabels, box: Box) -> BlockLabels:
 
 def _reorient_labels(labels: Any, reorientation: Reorientation) -> Any:
     return labels.reorient(reorientation)
-
-
-def _coarsen_labels(labels: BlockLabels, chunks: Chunks) -> BlockLabels:
-    return labels.coarsen(chunks)
-
-
-def _add_background(labels: BlockLabels) -> BlockLabels:
-    return labels.with_label(0)
-
-
-def _index_of_slab(index: LabelIndex, axis: int, kept: slice) -> LabelIndex | None:
-    """Index of a slab; None where its ends cut chunks, as those of another midline may."""
-    start, stop, _ = kept.indices(index.shape[axis])
-    ends = {0, *np.cumsum(index.chunks[axis]).tolist()}
-    return index.keep_slab(axis, kept) if {start, stop} <= ends else None
-
-
-def _labels_of_slab(labels: BlockLabels, axis: int, kept: slice) -> BlockLabels:
-    return labels.keep_slab(axis, kept)
-
-
-def _bytes_of_slab(stored: NDArray[Any], axis: int, kept: slice, chunks: Chunks) -> NDArray[Any]:
-    """Bytes of blocks that are cut at the ends of a slab: each is read to have a part of it."""
-    edges = np.cumsum((0, *chunks[axis]))
-    start, stop, _ = kept.indices(int(edges[-1]))
-    cut = np.unique(np.concatenate((edges, (start, stop))))
-    within = (cut[:-1] >= start) & (cut[:-1] < stop)
-    parts = np.take(stored, np.searchsorted(edges, cut[:-1], side="right") - 1, axis)
-    beside = tuple(-1 if a == axis else 1 for a in range(stored.ndim))
-    taken: NDArray[Any] = np.where(within.reshape(beside), parts, 0)
-    return taken
 
 
 def _crop_blocks(stored: NDArray[Any], chunks: Sequence[Sequence[int]], box: Box) -> NDArray[Any]:

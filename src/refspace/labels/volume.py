@@ -1,15 +1,17 @@
 """A label array that knows its grid, its hemispheres, and what its blocks hold."""
 
 import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from refspace.blockwise.hemisphere import hemispheres_of_line, keep_slab, keep_where
 from refspace.grid import Grid, Hemisphere
-from refspace.label_index import BlockLabels, Chunks, LabelIndex, cut_at_midline
+from refspace.label_index import MIXED, OUT, BlockLabels, Chunks, LabelIndex, cut_at_midline
 from refspace.labels.annotation import as_annotation, infer_grid
 from refspace.labels.counting import count_labels
 from refspace.labels.hemispheres import (
@@ -26,7 +28,9 @@ from refspace.labels.knowledge import UNKNOWN, BlockKnowledge, Box
 from refspace.labels.measuring import measure_labels
 from refspace.labels.reorienting import reorient
 from refspace.labels.resampling import Method, downsample
-from refspace.types import ArrayLike, Resolution
+from refspace.types import BACKGROUND, ArrayLike, Resolution
+
+LabelOperation: TypeAlias = Callable[[xr.DataArray, BlockLabels | None], xr.DataArray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,18 +38,18 @@ class LabelVolume:
     """Labels on a grid; a value, of which every method returns another.
 
     This is the only place that knows how hemispheres are told apart, and where a label index comes
-    from: verbs ask for `block_labels`, and for a volume that is 0 in the other hemisphere.
+    from. Verbs ask it for `data` and `block_labels`, whether it is of both hemispheres or of one.
 
     Parameters
     ----------
-    data
-        Labels over ap, dv and ml, dask-backed, with coordinates.
+    labels
+        Labels of both hemispheres over ap, dv and ml, dask-backed, with coordinates.
     grid
         Where the voxels are.
     hemispheres
-        How hemispheres are told apart.
+        How hemispheres are told apart, and to which of them the volume is reduced.
     blocks
-        What is known of the blocks without reading them.
+        What is known of the blocks of `labels` without reading them.
 
     Examples
     --------
@@ -56,7 +60,7 @@ class LabelVolume:
     ([[[7, 7, 0, 0]]], {0: 2, 7: 2})
     """
 
-    data: xr.DataArray
+    labels: xr.DataArray
     grid: Grid
     hemispheres: Hemispheres
     blocks: BlockKnowledge = UNKNOWN
@@ -70,7 +74,6 @@ class LabelVolume:
         orientation: str | None = None,
         hemispheres: xr.DataArray | None = None,
         midline: float | None = None,
-        blocks: BlockKnowledge = UNKNOWN,
     ) -> "LabelVolume":
         """Volume of an array, which is checked; see `ReferenceSpace` for the parameters.
 
@@ -79,45 +82,60 @@ class LabelVolume:
         AnnotationError, GridError
             As for `ReferenceSpace`.
         """
-        data = as_annotation(annotation, resolution, orientation=orientation)
-        grid = infer_grid(data)
+        labels = as_annotation(annotation, resolution, orientation=orientation)
+        grid = infer_grid(labels)
         position = resolve_midline(midline, annotation, grid)
         if hemispheres is None:
-            data = with_hemispheres(data, position)
+            labels = with_hemispheres(labels, position)
         volume = None if hemispheres is None else as_hemispheres(hemispheres, grid)
-        return cls(data, grid, Hemispheres(position, volume), blocks)
+        return cls(labels, grid, Hemispheres(position, volume))
 
-    # ----- what is known of the blocks
+    # ----- what verbs read
+
+    @functools.cached_property
+    def data(self) -> xr.DataArray:
+        """Labels, 0 in the other hemisphere if the volume is reduced to one; lazy.
+
+        Blocks that the midline cuts are two then, so that what is known of each stays exact.
+        """
+        known = self._labels_of_both
+        return self.within(self.labels, None if known is None else known.sole_labels())
 
     @property
     def chunks(self) -> Chunks:
-        """Sizes of the blocks along each axis."""
+        """Sizes of the blocks of `data` along each axis."""
         chunks: Chunks = self.data.data.chunks
         return chunks
 
-    @property
+    @functools.cached_property
     def block_labels(self) -> BlockLabels | None:
-        """Labels that may occur in each block; None where only reading them can tell."""
-        labels: BlockLabels | None = self.blocks.block_labels()
-        return labels
+        """Labels that may occur in each block of `data`; None where only reading can tell."""
+        labels = self._labels_of_both
+        if labels is None or self.hemispheres.side is None:
+            return labels
+        if self.hemispheres.volume is not None:
+            return labels.with_label(BACKGROUND)
+        return labels.keep_slab(*self._slab)
 
-    @property
+    @functools.cached_property
     def index(self) -> LabelIndex | None:
-        """Label index that came with the volume; None where there is none."""
+        """Label index of `data` that came with the volume; None where there is none."""
         index: LabelIndex | None = self.blocks.index()
-        return index
-
-    @property
-    def stored_bytes(self) -> NDArray[Any] | None:
-        """Bytes that each block takes where it is stored; None where that is not known."""
-        stored: NDArray[Any] | None = self.blocks.stored_bytes()
-        return stored
+        if index is None or self.hemispheres.side is None:
+            return index
+        # Of hemispheres that no plane separates, or whose midline is another, it says nothing.
+        if self.hemispheres.volume is not None or index.chunks != self._cells:
+            return None
+        return index.keep_slab(*self._slab)
 
     @functools.cached_property
     def label_index(self) -> LabelIndex:
-        """Label index: the one that came with the volume, or else one pass over it."""
+        """Label index of `data`: the one that came with it, or else one pass over it."""
         index = self.index
-        return measure_labels(self.data, self.cells) if index is None else index
+        if index is not None:
+            return index
+        cells = cut_at_midline(self.grid, self.chunks, self.hemispheres.midline)
+        return measure_labels(self.data, cells)
 
     @functools.cached_property
     def label_counts(self) -> dict[int, int]:
@@ -125,10 +143,117 @@ class LabelVolume:
         index = self.index
         return count_labels(self.data, self.block_labels) if index is None else index.counts()
 
-    @property
-    def cells(self) -> Chunks:
-        """Blocks, cut at the midline, so that each lies in one hemisphere."""
-        return cut_at_midline(self.grid, self.chunks, self.hemispheres.midline)
+    def map_labels(self, operation: LabelOperation, ids: Sequence[int]) -> xr.DataArray:
+        """What an operation makes of the labels that gives some of them a value, all others 0.
+
+        Where a volume separates the hemispheres, values are made before the other hemisphere is
+        left out: a block that becomes one value is not read then, though it holds 0 too.
+
+        Parameters
+        ----------
+        operation
+            Called with labels and what may occur in each of their blocks; lazy.
+        ids
+            Labels that get another value than 0, which is not among them.
+        """
+        if self.hemispheres.side is None or self.hemispheres.volume is None:
+            return operation(self.data, self.block_labels)
+        known = self._labels_of_both
+        values = operation(self.labels, known)
+        is_zero = None if known is None else known.verdicts(ids) == OUT
+        return self.within(values, None if is_zero is None else np.where(is_zero, 0, -1))
+
+    def blocks_read(self, ids: Sequence[int]) -> NDArray[np.bool_]:
+        """Which blocks of `data` a mask of some labels reads, in the shape of the block grid."""
+        # As in `map_labels`: where a volume separates the hemispheres, of both.
+        labels = self.block_labels if self.hemispheres.volume is None else self._labels_of_both
+        read = np.ones(self.data.data.numblocks, bool)
+        if labels is not None:
+            read[...] = labels.verdicts(ids) == MIXED
+            return read
+        if self.hemispheres.side is not None and self.hemispheres.volume is None:
+            axis, part = self._slab
+            starts = np.cumsum((0, *self.chunks[axis]))[:-1]
+            is_outside = (starts < part.start) | (starts >= part.stop)
+            read[(slice(None),) * axis + (is_outside,)] = False
+        return read
+
+    @functools.cached_property
+    def stored_bytes(self) -> NDArray[Any] | None:
+        """Bytes of the store that each block of `data` is read from; None where not known."""
+        stored: NDArray[Any] | None = self.blocks.stored_bytes()
+        if stored is None or self.chunks == self._chunks_of_both:
+            return stored
+        # A block that the midline cuts is read for each of its parts.
+        axis = self.grid.axis("ml")
+        whole, cut = (np.cumsum((0, *c[axis])) for c in (self._chunks_of_both, self.chunks))
+        parts: NDArray[Any] = np.take(
+            stored, np.searchsorted(whole, cut[:-1], side="right") - 1, axis
+        )
+        return parts
+
+    # ----- other volumes
+
+    def crop(self, box: Box) -> "LabelVolume":
+        """Volume within a range of voxels along each axis."""
+        part = dict(zip(self.grid.dims, box, strict=True))
+        ends = [axis.indices(n)[:2] for axis, n in zip(box, self.grid.shape, strict=True)]
+        return LabelVolume(
+            self.labels.isel(part),
+            self.grid.crop(*zip(*ends, strict=True)),
+            self.hemispheres.map_volume(lambda volume: volume.isel(part)),
+            self.blocks.crop(box, self._chunks_of_both),
+        )
+
+    def reorient(self, orientation: str) -> "LabelVolume":
+        """Volume with its axes in another order and other directions."""
+        reorientation = self.grid.reorientation_to(orientation)
+        is_flipped = reorientation.flipped[reorientation.axes.index(self.grid.axis("ml"))]
+        midline = self.hemispheres.midline
+        labels = reorient(self.labels, orientation)
+        hemispheres = self.hemispheres.map_volume(lambda volume: reorient(volume, orientation))
+        return LabelVolume(
+            labels,
+            infer_grid(labels),
+            replace(hemispheres, midline=0.0 - midline if is_flipped else midline),
+            self.blocks.reorient(reorientation),
+        )
+
+    def downsample(
+        self, target_resolution: Resolution, method: Method = "nearest"
+    ) -> "LabelVolume":
+        """Volume at another resolution; nothing is known of its blocks."""
+        resample = functools.partial(downsample, target_resolution=target_resolution, method=method)
+        hemispheres = self.hemispheres.map_volume(resample)
+        labels = resample(self.labels)
+        if hemispheres.volume is None:
+            labels = with_hemispheres(labels, hemispheres.midline)
+        return LabelVolume(labels, infer_grid(labels), hemispheres)
+
+    def hemisphere(self, side: Hemisphere) -> "LabelVolume":
+        """Volume that is 0 in the other hemisphere, of which nothing is read.
+
+        Raises
+        ------
+        GridError
+            If there is no such hemisphere.
+        """
+        side = check_hemisphere(side)
+        # Of the right hemisphere of the left one nothing is left.
+        whole = self if self.hemispheres.side in (None, side) else self.rechunk(self.chunks)
+        return replace(whole, hemispheres=replace(whole.hemispheres, side=side))
+
+    def rechunk(self, chunks: Chunks) -> "LabelVolume":
+        """The same labels in other chunks, as a volume of both hemispheres.
+
+        What is known of the blocks stays known, as far as it holds for the new ones.
+        """
+        if chunks == self.chunks and self.hemispheres.side is None:
+            return self
+        labels = self.data.copy(data=self.data.data.rechunk(chunks))
+        known = self.block_labels
+        blocks = UNKNOWN if known is None else BlockKnowledge.bounded(known.coarsen(chunks))
+        return LabelVolume(labels, self.grid, replace(self.hemispheres, side=None), blocks)
 
     def with_knowledge(self, blocks: BlockKnowledge) -> "LabelVolume":
         """The same volume, of whose blocks something is known."""
@@ -138,97 +263,33 @@ class LabelVolume:
         """The same volume with a label index; one that has none is read once, now."""
         if self.index is not None:
             return self
-        index = self.label_index
-        known = BlockKnowledge.indexed(functools.partial(_itself, index), self.chunks)
-        return replace(self, blocks=replace(known, stored_bytes=self.blocks.stored_bytes))
-
-    # ----- other volumes
-
-    def crop(self, box: Box) -> "LabelVolume":
-        """Volume within a range of voxels along each axis."""
-        part = dict(zip(self.grid.dims, box, strict=True))
-        ends = [axis.indices(n)[:2] for axis, n in zip(box, self.grid.shape, strict=True)]
-        return LabelVolume(
-            self.data.isel(part),
-            self.grid.crop(*zip(*ends, strict=True)),
-            self.hemispheres.map_volume(lambda volume: volume.isel(part)),
-            self.blocks.crop(box, self.chunks),
-        )
-
-    def reorient(self, orientation: str) -> "LabelVolume":
-        """Volume with its axes in another order and other directions."""
-        reorientation = self.grid.reorientation_to(orientation)
-        is_flipped = reorientation.flipped[reorientation.axes.index(self.grid.axis("ml"))]
-        midline = self.hemispheres.midline
-        data = reorient(self.data, orientation)
-        return LabelVolume(
-            data,
-            infer_grid(data),
-            replace(
-                self.hemispheres.map_volume(lambda volume: reorient(volume, orientation)),
-                midline=0.0 - midline if is_flipped else midline,
-            ),
-            self.blocks.reorient(reorientation),
-        )
-
-    def downsample(
-        self, target_resolution: Resolution, method: Method = "nearest"
-    ) -> "LabelVolume":
-        """Volume at another resolution; nothing is known of its blocks."""
-        data = downsample(self.data, target_resolution, method)
-        if self.hemispheres.volume is None:
-            data = with_hemispheres(data, self.hemispheres.midline)
-        hemispheres = self.hemispheres.map_volume(
-            lambda volume: downsample(volume, target_resolution, method)
-        )
-        return LabelVolume(data, infer_grid(data), hemispheres)
-
-    def rechunk(self, chunks: Chunks) -> "LabelVolume":
-        """Volume in other chunks; its index stays, whose chunks they must be unions of."""
-        if chunks == self.chunks:
+        whole = replace(self, hemispheres=replace(self.hemispheres, side=None))
+        if whole.index is not None:
             return self
-        data = self.data.copy(data=self.data.data.rechunk(chunks))
-        return replace(self, data=data, blocks=self.blocks.rechunk(chunks))
+        known = BlockKnowledge.indexed(
+            functools.partial(_itself, whole.label_index), self._chunks_of_both
+        )
+        return self.with_knowledge(replace(known, stored_bytes=self.blocks.stored_bytes))
 
     # ----- hemispheres
 
-    def hemisphere(self, side: Hemisphere) -> "LabelVolume":
-        """Volume that is 0 in the other hemisphere.
+    def within(self, volume: xr.DataArray, sole: NDArray[np.int64] | None = None) -> xr.DataArray:
+        """Volume on the same grid, 0 in the other hemisphere if this one is reduced to one.
 
-        Nothing is read of blocks of the other hemisphere. Blocks that the midline cuts become two,
-        so that what is known of the labels of each stays exact.
-
-        Raises
-        ------
-        GridError
-            If there is no such hemisphere.
+        Parameters
+        ----------
+        volume
+            Labels of this volume, or what was made of them; dask-backed.
+        sole
+            Value of each of its blocks that is known to hold a single one, else -1.
         """
-        side = check_hemisphere(side)
-        hemispheres = replace(self.hemispheres, side=side)
-        if self.hemispheres.volume is not None:
-            labels, flag = self.block_labels, HEMISPHERES[side]
-            kept = keep_where(self.data.data, self.hemispheres.volume.data, flag, labels)
-            blocks = self.blocks.with_background()
-        else:
-            axis, part = self._slab(side)
-            kept = keep_slab(self.data.data, axis, part)
-            blocks = self.blocks.keep_slab(axis, part, self.chunks)
-        return LabelVolume(self.data.copy(data=kept), self.grid, hemispheres, blocks)
-
-    def within(self, volume: xr.DataArray) -> xr.DataArray:
-        """Volume on the same grid, 0 in the hemisphere to which this one was not reduced."""
-        side = self.hemispheres.side
+        side, flags = self.hemispheres.side, self.hemispheres.volume
         if side is None:
             return volume
-        if self.hemispheres.volume is not None:
-            flags = self.hemispheres.volume.data
-            return volume.copy(data=keep_where(volume.data, flags, HEMISPHERES[side]))
-        return volume.copy(data=keep_slab(volume.data, *self._slab(side)))
-
-    def _slab(self, side: Hemisphere) -> tuple[int, slice]:
-        """Axis across a hemisphere, and the range of its voxels there."""
-        part = self.grid.hemisphere_slice(side, self.hemispheres.midline)
-        return self.grid.axis("ml"), part
+        if flags is None:
+            return volume.copy(data=keep_slab(volume.data, *self._slab))
+        kept = keep_where(volume.data, flags.data, HEMISPHERES[side], sole)
+        return volume.copy(data=kept)
 
     @property
     def hemisphere_of_voxels(self) -> xr.DataArray:
@@ -237,9 +298,33 @@ class LabelVolume:
             return self.hemispheres.volume
         line = hemisphere_line(self.grid, self.hemispheres.midline)
         data = hemispheres_of_line(line, self.grid.axis("ml"), self.chunks)
-        volume = self.data.copy(data=data).rename("hemispheres")
+        volume = self.labels.copy(data=data).rename("hemispheres")
         volume.attrs = dict(HEMISPHERES_ATTRS)
         return volume
+
+    @property
+    def _slab(self) -> tuple[int, slice]:
+        """Axis across the hemisphere, and the range of its voxels there."""
+        side = self.hemispheres.side
+        assert side is not None
+        return self.grid.axis("ml"), self.grid.hemisphere_slice(side, self.hemispheres.midline)
+
+    @property
+    def _chunks_of_both(self) -> Chunks:
+        """Sizes of the blocks of `labels` along each axis."""
+        chunks: Chunks = self.labels.data.chunks
+        return chunks
+
+    @property
+    def _labels_of_both(self) -> BlockLabels | None:
+        """Labels that may occur in each block of `labels`."""
+        labels: BlockLabels | None = self.blocks.block_labels()
+        return labels
+
+    @property
+    def _cells(self) -> Chunks:
+        """Blocks of `labels`, cut at the midline, so that each is in one hemisphere."""
+        return cut_at_midline(self.grid, self._chunks_of_both, self.hemispheres.midline)
 
 
 def _itself(index: LabelIndex) -> LabelIndex:

@@ -56,8 +56,11 @@ def crop(
     box = _pad(space, bounding_box(space, structure_ids, direct_only), pad)
     inside = dict(zip(space.grid.dims, box, strict=True))
     template = None if space.template is None else space.template.isel(inside)
-    # The box comes from the label index, which also says what the blocks of the part may hold.
-    return space.with_volume(space.volume.with_index().crop(box), template)
+    volume = space.volume
+    if volume.hemispheres.side is None:
+        # The box comes from the label index, which also says what blocks of the part may hold.
+        volume = volume.with_index()
+    return space.with_volume(volume.crop(box), template)
 
 
 def _pad(

@@ -12,7 +12,6 @@ import numpy as np
 import xarray as xr
 
 from refspace.formats.nrrd import write_nrrd
-from refspace.label_index import MIXED
 from refspace.ops.relabel import mask
 from refspace.types import PathLike, StructuresLike
 from refspace.verbs.grids import crop as crop_to
@@ -62,7 +61,8 @@ def make_structure_mask(
     ids = space.structure_tree.resolve(structure_ids)
     if crop:
         space = crop_to(space, ids, direct_only=direct_only)
-    inside = mask(space.annotation, subtree_labels(space, ids, direct_only), space.block_labels)
+    labels = subtree_labels(space, ids, direct_only)
+    inside = space.volume.map_labels(lambda volume, known: mask(volume, labels, known), labels)
     return inside.assign_attrs(structure_ids=ids, **space.volume.hemispheres.attrs)
 
 
@@ -200,11 +200,8 @@ def plan(space: Space, structure_ids: StructuresLike, direct_only: bool = False)
     >>> print(refspace.phantom(resolution=100).plan("VISp"))
     reads 2 of 2 blocks: 4.82 MB
     """
-    chunks, labels = space.volume.chunks, space.block_labels
-    asked = subtree_labels(space, structure_ids, direct_only)
-    read = np.ones(tuple(map(len, chunks)), bool)
-    if labels is not None:
-        read = labels.verdicts(asked) == MIXED
+    chunks = space.volume.chunks
+    read = space.volume.blocks_read(subtree_labels(space, structure_ids, direct_only))
     blocks = tuple(tuple(block_id) for block_id in np.argwhere(read).tolist())
     voxels = sum(
         math.prod(sizes[i] for sizes, i in zip(chunks, block_id, strict=True))

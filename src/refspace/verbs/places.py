@@ -95,7 +95,7 @@ def centroid(
     3228
     """
     bounding_box(space, structure_ids, direct_only)  # raises where there is no voxel
-    labels = {*subtree_labels(space, structure_ids, direct_only)} - {BACKGROUND}
+    labels = subtree_labels(space, structure_ids, direct_only)
     count, sums = space.label_index.coordinate_sums(labels)
     grid = space.grid
     axes = zip(grid.dims, grid.origin, grid.spacing, sums, strict=True)
@@ -105,7 +105,7 @@ def centroid(
 def bounding_box(
     space: Space, structure_ids: StructuresLike, direct_only: bool
 ) -> tuple[Sequence[int], Sequence[int]]:
-    """Corners of the box of structures in voxels, half open; 0 is outside, whatever has it as id.
+    """Corners of the box of structures in voxels, half open.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def bounding_box(
         As for `bounds`.
     """
     ids = space.structure_tree.resolve(structure_ids)
-    box = space.label_index.extent({*subtree_labels(space, ids, direct_only)} - {BACKGROUND})
+    box = space.label_index.extent(subtree_labels(space, ids, direct_only))
     if box is None:
         listed = ", ".join(map(str, ids)) or "an empty list"
         side = space.volume.hemispheres.side
@@ -123,8 +123,10 @@ def bounding_box(
 
 
 def subtree_labels(space: Space, structure_ids: StructuresLike, direct_only: bool) -> list[int]:
-    """Labels of the voxels of structures: their own ids, and those of their subtrees."""
+    """Labels of the voxels of structures: their own ids, and those of their subtrees.
+
+    0 is not among them: it is outside, whatever structure has it as its id.
+    """
     ids = space.structure_tree.resolve(structure_ids)
-    if direct_only:
-        return ids
-    return [i for subtree in space.structure_tree.descendant_ids(ids) for i in subtree]
+    subtrees = [ids] if direct_only else space.structure_tree.descendant_ids(ids)
+    return [i for subtree in subtrees for i in subtree if i != BACKGROUND]

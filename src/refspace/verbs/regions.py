@@ -71,14 +71,11 @@ def region_names(regions: Regions) -> dict[str, list[Any]]:
 
 def _relabelled(space: Space, values: Mapping[int, int], dtype: npt.DTypeLike) -> xr.DataArray:
     """Values of labels, 0 for any other."""
-    return replace_labels(
-        space.annotation,
-        values,
-        0,
-        dtype=dtype,
-        name="regions",
-        attrs={},
-        labels=space.block_labels,
+    return space.volume.map_labels(
+        lambda volume, known: replace_labels(
+            volume, values, 0, dtype=dtype, name="regions", attrs={}, labels=known
+        ),
+        [*values],
     )
 
 

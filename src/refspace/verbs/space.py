@@ -61,7 +61,7 @@ class Space:
         self._structure_tree = structure_tree
         self._volume = volume
         self._template = None if template is None else _on_grid(template, volume.grid)
-        self._provenance = MappingProxyType(dict(provenance or {}))
+        self._provenance = dict(provenance or {})
         self._url = url
         self._forget_counts()
 
@@ -246,7 +246,7 @@ class Space:
         >>> dict(refspace.phantom(resolution=200).provenance)
         {}
         """
-        return self._provenance
+        return MappingProxyType(self._provenance)
 
     @property
     def url(self) -> str | None:

@@ -13,6 +13,7 @@ from refspace.ops.components import components, with_sides
 from refspace.ops.relabel import relabel
 from refspace.structure_tree import Regions, RegionsLike
 from refspace.verbs.counts import unknown_voxels
+from refspace.verbs.grids import with_index
 from refspace.verbs.space import Space
 from refspace.verbs.tables import with_hemisphere
 
@@ -157,6 +158,8 @@ def validate(
     >>> print(space.validate("root"))
     every id of the volume is known; 16 of 488 structures have no voxels
     """
+    # Of a volume without an index one pass finds all but pieces.
+    space = with_index(space)
     tree, is_chosen = space.structure_tree, regions is not None
     chosen = tree.regions(regions)
     pieces = chosen if is_chosen else tree.regions(direct_only=True)
