@@ -101,17 +101,21 @@ class Module:
     @cached_property
     def code(self) -> frozenset[int]:
         """Numbers of the lines of code."""
-        lines = self.source.splitlines()
         tokens = (token for token in self._tokens if token.type not in _LAYOUT)
         used = {n for token in tokens for n in range(token.start[0], token.end[0] + 1)}
-        filled = {n for n in used if n <= len(lines) and lines[n - 1].strip()}
-        return frozenset(filled - self.documentation)
+        # A text of several lines may have blank ones.
+        return frozenset(n for n in used - self.documentation if self._lines[n - 1].strip())
 
     @cached_property
     def comment_lines(self) -> int:
         """How many lines are a comment and nothing else."""
-        comments = [token for token in self._tokens if token.type == tokenize.COMMENT]
-        return sum(token.line.lstrip().startswith("#") for token in comments)
+        comments = (token.start[0] for token in self._tokens if token.type == tokenize.COMMENT)
+        return sum(self._lines[n - 1].lstrip().startswith("#") for n in comments)
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        # As the tokenizer counts them: a form feed ends no line.
+        return self.source.split("\n")
 
     @cached_property
     def _tokens(self) -> list[tokenize.TokenInfo]:
