@@ -15,7 +15,7 @@ from refspace.formats.directions import agreed_spacing
 from refspace.formats.nifti import read_header
 from refspace.formats.voxel_files import VoxelStream, naming
 from refspace.grid import Grid, parse_spacing
-from refspace.remote.download import record_of
+from refspace.remote.download import read_record
 from refspace.sources.ccf import CITATION, LICENCE, ORIENTATION
 from refspace.sources.source import AtlasParts, Request, base_url
 from refspace.structure_tree import StructureTree
@@ -70,7 +70,7 @@ def abc(request: Request) -> AtlasParts:
     template = None
     if request.options.get("template"):
         template = _file(request, f"{_IMAGES}/{release}/average_template_{RESOLUTION}.nii.gz")
-    record = record_of(annotation)
+    record = read_record(annotation)
     return AtlasParts(
         _placed(annotation),
         tree,

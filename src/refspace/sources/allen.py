@@ -13,7 +13,7 @@ from urllib.parse import quote
 from refspace.errors import GridError, RemoteError, SourceError
 from refspace.formats.nrrd import read_header
 from refspace.formats.structures import parse_structures, read_structures
-from refspace.remote.download import Progress, record_of
+from refspace.remote.download import Progress, read_record
 from refspace.sources.cache import Cache
 from refspace.sources.ccf import CITATION, LICENCE, ORIENTATION
 from refspace.sources.source import AtlasParts, Request, base_url
@@ -96,7 +96,7 @@ def allen(request: Request) -> AtlasParts:
 
 
 def _digest(path: Path) -> str | None:
-    record = record_of(path)
+    record = read_record(path)
     return None if record is None else record.sha256
 
 
