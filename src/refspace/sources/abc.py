@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from refspace.errors import FormatError, GridError, SourceError
-from refspace.formats.directions import agreed_spacing
+from refspace.formats.directions import resolve_spacing
 from refspace.formats.nifti import read_header
 from refspace.formats.voxel_files import VoxelStream, naming
 from refspace.grid import Grid, parse_spacing
@@ -125,7 +125,7 @@ def _placed(path: Path) -> VoxelStream:
     """
     header = read_header(path)
     with naming(header.path):
-        agreed_spacing(header.spacing, RESOLUTION, _NOISE)
+        resolve_spacing(header.spacing, RESOLUTION, _NOISE)
     return VoxelStream(
         header, Grid(header.shape, parse_spacing(RESOLUTION), orientation=ORIENTATION)
     )
