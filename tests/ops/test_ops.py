@@ -18,14 +18,14 @@ from helpers.volumes import (
 )
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from refspace.ops.counts import count_labels
 
 from refspace.errors import GridError
 from refspace.grid import Grid
 from refspace.labels import infer_grid, labelled
-from refspace.ops import resample
-from refspace.ops.counts import count_labels
-from refspace.ops.relabel import colors, coverage, mask, narrow, relabel
 from refspace.labels.resampling import downsample
+from refspace.ops import resample
+from refspace.ops.relabel import colors, coverage, mask, narrow, relabel
 
 GRID = Grid((4, 3, 2), (25, 25, 25))
 VOXELS = (np.arange(24, dtype="u4") % 5).reshape(GRID.shape)

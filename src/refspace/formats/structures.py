@@ -217,6 +217,7 @@ def write_structures(path: PathLike, tree: StructureTree) -> None:
     >>> read_structures(path).node_ids()
     [997]
     """
+    # One structure a line, so that versions of an ontology can be compared line by line.
     lines = ",\n".join(json.dumps(node, ensure_ascii=False) for node in tree.nodes())
     with atomic_write(path) as temporary:
         temporary.write_text(f"[\n{lines}\n]\n", encoding="utf-8", newline="\n")

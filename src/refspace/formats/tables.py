@@ -235,8 +235,8 @@ def write_table(path: PathLike, parts: Iterator[pd.DataFrame] | Sequence[pd.Data
 
 def _write_text(path: Path, parts: Iterator[pd.DataFrame], separator: str) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        for number, part in enumerate(parts):
-            part.to_csv(file, sep=separator, index=False, header=number == 0, lineterminator="\n")
+        for i, part in enumerate(parts):
+            part.to_csv(file, sep=separator, index=False, header=i == 0, lineterminator="\n")
 
 
 def _write_parquet(path: Path, parts: Iterator[pd.DataFrame], _: None) -> None:

@@ -30,6 +30,7 @@ def check_chunks(shape: tuple[int, ...], chunks: Chunks) -> None:
             f"chunks of {chunks} do not make up an array of {shape}; give three axes, "
             "chunks of at least one voxel, and all voxels"
         )
+    # A sum of indices is less than voxels × longest side; its double is computed in between.
     if math.prod(shape) * max(shape) >= 2**62:
         raise GridError(f"an array of {shape} is too large: sums of its indices may pass 2**63")
 
@@ -50,6 +51,7 @@ def check_table(table: NDArray[np.int64], chunks: Chunks) -> None:
     start, stop = table[START], table[STOP]
     outside = (start < low[:, chunk]) | (start >= stop) | (stop > high[:, chunk])
     _refuse(table, np.logical_or.reduce(outside), "its box is empty or leaves the chunk")
+    # int64 does not overflow here: boxes are within the array, whose size was checked.
     sides = stop - start
     volume = sides.prod(axis=0)
     _refuse(table, (count < 1) | (count > volume), "it has no voxel, or more than its box")

@@ -99,6 +99,8 @@ class LabelIndex(ArrayValue):
     ) -> "LabelIndex":
         """Index from the rows of its chunks, in any order, as `chunk_rows` gives them."""
         table = np.concatenate([np.empty((len(FIELDS), 0), np.int64), *parts], axis=1)
+        # Chunks are measured in parallel and end in any order; sorted by chunk, the rows of each
+        # are one interval, and equal indices have equal tables.
         order = np.lexsort((table[LABEL], table[CHUNK]))
         return cls(tuple(shape), as_chunks(chunks), table[:, order])
 
@@ -119,6 +121,7 @@ class LabelIndex(ArrayValue):
         >>> LabelIndex.from_rows((1, 1, 6), ((1,), (1,), (2, 2, 2)), rows).totals.T
         array([[ 0,  7,  6,  0,  0,  0,  1,  1,  6,  0,  0, 15]])
         """
+        # Counts, boxes and sums merge exactly, so the totals are as if measured at once.
         return self.coarsen([[count] for count in self.shape]).table
 
     @cached_property
@@ -283,10 +286,10 @@ class LabelIndex(ArrayValue):
     def _background_rows(self, chunk_ids: NDArray[np.intp]) -> NDArray[np.int64]:
         """Rows of chunks that hold 0 alone."""
         rows = np.zeros((len(FIELDS), chunk_ids.size), np.int64)
-        places = np.unravel_index(chunk_ids, self._chunk_ids.shape)
+        positions = np.unravel_index(chunk_ids, self._chunk_ids.shape)
         edges = [chunk_edges(sizes) for sizes in self.chunks]
-        start = np.stack([ends[i] for ends, i in zip(edges, places, strict=True)])
-        stop = np.stack([ends[i + 1] for ends, i in zip(edges, places, strict=True)])
+        start = np.stack([ends[i] for ends, i in zip(edges, positions, strict=True)])
+        stop = np.stack([ends[i + 1] for ends, i in zip(edges, positions, strict=True)])
         count = (stop - start).prod(axis=0)
         rows[CHUNK], rows[LABEL], rows[COUNT] = chunk_ids, BACKGROUND, count
         rows[START], rows[STOP] = start, stop
@@ -334,6 +337,7 @@ class LabelIndex(ArrayValue):
 def _merge(table: NDArray[np.int64]) -> NDArray[np.int64]:
     """Merge rows of the same chunk and label into one, and sort them."""
     table = table[:, np.lexsort((table[LABEL], table[CHUNK]))]
+    # -1 is neither a chunk nor a label, so the first row always differs from what is before it.
     first = np.flatnonzero(np.diff(table[: LABEL + 1], prepend=-1).any(axis=0))
     merged = table[:, first]
     merged[COUNT] = np.add.reduceat(table[COUNT], first)

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from refspace import kernels
 from refspace.grid import Grid
 
+# Fields of the table, in order. Each is a row of it, contiguous in memory, with a column per label.
 FIELDS = (
     "chunk", "label", "count", "start_0", "start_1", "start_2",
     "stop_0", "stop_1", "stop_2", "sum_0", "sum_1", "sum_2",
 )  # fmt: skip
 CHUNK, LABEL, COUNT = range(3)
+# Three rows each, one for each axis.
 START, STOP, SUM = slice(3, 6), slice(6, 9), slice(9, 12)
 
 Chunks = tuple[tuple[int, ...], ...]

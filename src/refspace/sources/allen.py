@@ -203,6 +203,7 @@ class AllenFiles:
         >>> AllenFiles().structures_url(1)[:60]
         'https://api.brain-map.org/api/v2/data/query.json?q=model::St'
         """
+        # Brackets, quotes and blanks encoded, the rest as the API's documentation writes it.
         query = quote(_QUERY.format(graph=graph_id), safe=":,$.=_")
         return f"{base_url(self.host, HOST_VARIABLE, HOST)}/api/v2/data/query.json?q={query}"
 

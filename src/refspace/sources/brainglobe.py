@@ -154,6 +154,7 @@ def _versions(bucket: _Bucket) -> dict[str, str]:
             f"{error}; there are no atlases of BrainGlobe at {bucket.base}: name the folder that "
             f"has atlases/ by base= or {BASE_VARIABLE}"
         ) from error
+    # No interpolation: a % in the file would raise.
     parser = configparser.ConfigParser(interpolation=None)
     # ConfigParser turns keys, here the names of atlases, into small letters by default.
     parser.optionxform = str  # type: ignore[assignment,method-assign]
@@ -230,6 +231,7 @@ class _Manifest:
 
 
 def _manifest(bucket: _Bucket, name: str, version: str) -> _Manifest:
+    # Folders of the bucket have 1_2 for version 1.2.
     path = f"atlases/{name}/{version.replace('.', '_')}/manifest.json"
     url = bucket.url(path)
     try:
@@ -263,6 +265,7 @@ def orientation_from_origin(code: str) -> str:
     >>> orientation_from_origin("asr")
     'PIL'
     """
+    # "?" is no direction: parse_orientation refuses the code, and names it.
     return parse_orientation("".join(OPPOSITE.get(letter, "?") for letter in code.upper()))
 
 

@@ -17,6 +17,7 @@ from refspace.remote.download import Progress, download
 from refspace.types import PathLike
 
 CACHE_VARIABLE = "REFSPACE_CACHE"
+# Hexadecimal digits of a digest in a name. It keeps apart only what has the same readable name.
 _KEY_DIGITS = 8
 # Names that every file system allows: letters, digits and a few signs, a letter or digit first.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=@,~-]{0,99}")

@@ -1,7 +1,7 @@
 """Opening and fetching atlases by name: read from where they are, or stored in the cache first."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -35,14 +35,14 @@ _AGAIN = "fetch it again with --refresh (Python: refresh=True)"
 
 
 def open(
-    url: str | os.PathLike[str],
+    url: PathLike,
     *,
-    resolution: float | Sequence[float] | None = None,
-    structures: StructureTree | str | os.PathLike[str] | None = None,
+    resolution: Resolution | None = None,
+    structures: StructureTree | PathLike | None = None,
     orientation: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
     engine: str = "fsspec",
-    chunk_cache: str | os.PathLike[str] | None = None,
+    chunk_cache: PathLike | None = None,
     cache: Cache | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -124,8 +124,8 @@ def open(
             )
     if structures is not None:
         raise SourceError(f"{url} has its own structures; leave them out")
-    told = {**options, "orientation": orientation, **access}
-    request = _request(spec[1], resolution, cache, progress, told)
+    all_options = {**options, "orientation": orientation, **access}
+    request = _request(spec[1], resolution, cache, progress, all_options)
     store = request.cache.store(store_key(spec[0], request))
     if store.exists():
         return _open_store(store)

@@ -19,6 +19,7 @@ from refspace.types import Resolution
 ENTRY_POINTS = "refspace.sources"
 """Group of entry points in which other packages name their sources."""
 
+# By name, so that a source is imported when it is used: none needs the packages of another.
 _BUILT_IN = {
     "abc": "refspace.sources.abc:abc",
     "allen": "refspace.sources.allen:allen",

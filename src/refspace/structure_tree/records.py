@@ -69,9 +69,9 @@ def path_to_list(path: str | Iterable[Any]) -> list[int]:
     return [structure_id(_whole(part)) for part in parts if part != ""]
 
 
-def _whole(number: Any) -> Any:
+def _whole(value: Any) -> Any:
     """Turn a float without a fraction into an integer: tables write ids as ``997.0``."""
-    return int(number) if isinstance(number, float) and number.is_integer() else number
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def stated_path(record: Mapping[str, Any]) -> list[int]:
@@ -92,6 +92,7 @@ def elements(record: Mapping[str, Any], field: str) -> list[Any]:
     value = record.get(field)
     if value is None:
         return []
+    # A text would be iterated letter by letter.
     if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
         stated = f"structure {reprlib.repr(record.get('id'))} has {field} {reprlib.repr(value)}"
         raise OntologyError(f"{stated}; give a list")
@@ -166,6 +167,7 @@ def collect_sets(record: Mapping[str, Any]) -> list[int]:
     return sorted(set(map(structure_id, ids)))
 
 
+# Fields, new names and conversions of AllenSDK's `clean_structures`.
 WHITELIST = (
     "acronym",
     "color_hex_triplet",
@@ -194,6 +196,7 @@ def clean(
 
     Null stays null: a field without a value.
     """
+    # Records that are clean already have the new names, and pass unchanged.
     kept_as_is = set(renames.values())
     return [
         {

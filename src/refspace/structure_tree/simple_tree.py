@@ -119,6 +119,7 @@ class SimpleTree:
         >>> SimpleTree([{"id": 1}], lambda node: node["id"], lambda node: None).nodes([1, 2])
         [{'id': 1}, None]
         """
+        # Copies, so that a caller who edits a record does not edit the tree.
         if node_ids is None:
             return [_copied(record) for _, record in self.graph.nodes(data=True)]
         return [
@@ -226,6 +227,7 @@ class SimpleTree:
         """
         return [self.nodes(ids) for ids in self.descendant_ids(node_ids)]
 
+    # AllenSDK has both names of each.
     node = nodes
     parent = parents
     parent_id = parent_ids

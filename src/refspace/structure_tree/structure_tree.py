@@ -128,6 +128,8 @@ class StructureTree(SimpleTree):
         if isinstance(value, Integral) and value in self:
             return int(value)
         if isinstance(value, str):
+            # Acronyms first: a table of labels may call structures by digits that are ids of
+            # others.
             matches = self._by_acronym.get(value) or self._by_name.get(value) or []
             if len(matches) > 1:
                 raise StructureNotFoundError(

@@ -171,6 +171,7 @@ def _parse(data: bytes) -> tuple[int, Any]:
         )
     (version,) = versions
     kind = {1: package.Nifti1Header, 2: package.Nifti2Header}[version]
+    # Unchecked: nibabel would correct fields that look wrong, with an entry in its log.
     header = kind(data[: _HEADER_BYTES[version]], check=False)
     magic = bytes(header["magic"].item())[:3] + b"\0"
     if magic in _PAIRS:

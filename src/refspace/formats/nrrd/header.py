@@ -48,6 +48,7 @@ _TYPES = {
     "f8": "double",
 }
 _CODES = {name: code for code, names in _TYPES.items() for name in names.split(", ")}
+# The format has bzip2, text and hex too: they are refused by name.
 _ENCODINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
 _BYTE_ORDERS = {"little": "<", "big": ">"}
 
