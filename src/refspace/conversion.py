@@ -1,4 +1,4 @@
-"""From the files and arrays in which atlases come to a store, in bounded memory."""
+"""Conversion of files and arrays into stores, in bounded memory."""
 
 import functools
 import math
@@ -48,22 +48,22 @@ from refspace.store.feed import Skip
 from refspace.store.stored_array import Box
 from refspace.structure_tree import StructureTree
 from refspace.structure_tree.records import listing, structure_id
+from refspace.types import PathLike, Resolution
 
 if TYPE_CHECKING:
     from refspace.pools.choosing import Client
 
-# Sources of atlases that know better than a file's header give a stream, with a grid of its own.
-Volume: TypeAlias = (
-    str | os.PathLike[str] | NDArray[Any] | dask.array.Array | xr.DataArray | VoxelStream
-)
+# A stream too: sources of atlases whose headers are wrong make one with a grid of their own.
+Volume: TypeAlias = PathLike | NDArray[Any] | dask.array.Array | xr.DataArray | VoxelStream
 
-# Of the memory that voxels may take: what is fed may take this share, the workers have the rest.
+# Share of the memory that one slab of a file, or one part of an array, may take; the workers that
+# write its blocks need the rest.
 _SHARE_OF_STREAM, _SHARE_OF_ARRAY = 3 / 4, 1 / 3
 
 
 @dataclass(frozen=True)
 class _Source:
-    """A volume to be stored: where its voxels are, how they come, and what tells it from others."""
+    """A volume to be stored: its grid, its voxels, and the identity that a resumed run compares."""
 
     grid: Grid
     dtype: np.dtype[Any]
@@ -75,10 +75,10 @@ class _Source:
 
 def convert(
     annotation: Volume,
-    structures: StructureTree | str | os.PathLike[str],
-    target: str | os.PathLike[str],
+    structures: StructureTree | PathLike,
+    target: PathLike,
     *,
-    resolution: float | Sequence[float] | None = None,
+    resolution: Resolution | None = None,
     orientation: str | None = None,
     template: Volume | None = None,
     hemispheres: Volume | None = None,
@@ -97,14 +97,14 @@ def convert(
 ) -> ReferenceSpace:
     """Convert an annotation volume of any size into a store.
 
-    The source is read once, from its beginning to its end; voxels at the given resolution, and
-    which labels each chunk holds, are written as they come, and the coarser levels from these.
+    The source is read once, from its beginning to its end. Its voxels and the labels of each chunk
+    are written as they are read, the coarser levels from the finer ones.
 
     Parameters
     ----------
     annotation
-        Path of an NRRD or NIfTI file, which is never held as a whole; path or URL of a zarr array
-        or OME-Zarr label image; NumPy array, dask array or DataArray.
+        Path of an NRRD or NIfTI file, which is never in memory as a whole; path or URL of a zarr
+        array or OME-Zarr label image; NumPy array, dask array or DataArray.
     structures
         The structures, as a tree or as the path or URL of a file.
     target
@@ -116,22 +116,21 @@ def convert(
     template
         Intensities on the same grid, in any of these forms; of the same orientation.
     hemispheres
-        Hemisphere of each voxel on the same grid, in any of these forms, where it is not the
-        midline that parts them: integers, 1 left and 2 right, anything else neither.
+        Hemisphere of each voxel on the same grid, in any of these forms, where the midline does not
+        separate them: integers, 1 left and 2 right, anything else neither.
     midline
         Position of the midline along ml, in µm: the middle of the volume if the annotation does
         not state it.
     ids
         Structure id of each value of the annotation, where voxels hold other numbers.
     provenance
-        What the store is to say of where the atlas comes from: JSON values by name, such as
-        ``version``, ``citation``, ``licence``. ``source`` is the path of the annotation if not
-        given.
+        Origin of the atlas, to be kept in the store: JSON values by name, such as ``version``,
+        ``citation``, ``licence``. ``source`` is the path of the annotation by default.
     chunks, shards
         As for `ReferenceSpace.to_zarr`.
     memory
-        What voxels may take of the memory at a time, in bytes or as ``"500 MB"``; Python and its
-        libraries take about 150 MB beside it.
+        Memory for voxels, in bytes or as ``"500 MB"``. Python and its libraries take about 150 MB
+        more.
     threads
         Number of threads that do the work; as many as there are cores if not given.
     client
@@ -143,7 +142,7 @@ def convert(
     overwrite
         Whether a store of that name is replaced, once the new one is complete.
     storage_options
-        What fsspec needs to reach the target.
+        Options of fsspec for the target, such as credentials.
     progress
         Called with the numbers of blocks done and to be done.
 
@@ -155,14 +154,14 @@ def convert(
     Raises
     ------
     AnnotationError
-        If the annotation holds values that are no structure ids, or that `ids` does not tell.
+        If the annotation holds values that are no structure ids, or are missing from `ids`.
     FormatError
         If a file is damaged; nothing is left of the store then.
     GridError
         If the geometry is missing or contradictory, or the memory too small for the chunks.
     StoreError
-        If the target exists, is being written, or has no space left; or if there is something to
-        resume, or not what was asked for.
+        If the target exists, is being written, or has no space left; or if an interrupted run of
+        another conversion is in the way.
 
     Examples
     --------
@@ -179,13 +178,13 @@ def convert(
     """
     budget = _bytes(memory)
     tree = structures if isinstance(structures, StructureTree) else read_structures(structures)
-    sources = {"annotation": _labels(annotation, resolution, orientation)}
+    sources = {"annotation": _annotation(annotation, resolution, orientation)}
     if template is not None:
-        sources["template"] = _beside("template", template, sources["annotation"].grid)
+        sources["template"] = _same_grid("template", template, sources["annotation"].grid)
     if hemispheres is not None:
-        sources["hemispheres"] = _sides(hemispheres, sources["annotation"].grid)
+        sources["hemispheres"] = _hemispheres(hemispheres, sources["annotation"].grid)
     if ids is not None:
-        sources["annotation"] = _translated(sources["annotation"], ids)
+        sources["annotation"] = _with_structure_ids(sources["annotation"], ids)
     first = sources["annotation"]
     dtypes = {name: source.dtype for name, source in sources.items()}
     midline = resolve_midline(first.midline if midline is None else midline, None, first.grid)
@@ -220,7 +219,9 @@ def _bytes(memory: int | str) -> int:
 
 
 def _without_secrets(url: str) -> str:
-    """Path, or URL without a name and password, and without what follows ``?``: often a token.
+    """Path, or URL without user name and password, and without its query, often a token.
+
+    The provenance of a store is public with the store.
 
     Examples
     --------
@@ -230,14 +231,14 @@ def _without_secrets(url: str) -> str:
     return re.sub(r"(?<=://)[^/@]*@|\?.*", "", url) if "://" in url else url
 
 
-def _is_path(volume: Volume | None) -> TypeGuard[str | os.PathLike[str]]:
+def _is_path(volume: Volume | None) -> TypeGuard[PathLike]:
     return isinstance(volume, str | os.PathLike)
 
 
 def _stream(
-    volume: Volume, resolution: float | Sequence[float] | None, orientation: str | None
+    volume: Volume, resolution: Resolution | None, orientation: str | None
 ) -> VoxelStream | None:
-    """Stream of what is a file; None of anything else."""
+    """Stream of the voxels of a file; None for any other form of volume."""
     if isinstance(volume, VoxelStream):
         return volume
     if not _is_path(volume) or not is_volume_file(volume):
@@ -245,14 +246,14 @@ def _stream(
     return stream_volume(volume, resolution=resolution, orientation=orientation)
 
 
-def _labels(
-    annotation: Volume, resolution: float | Sequence[float] | None, orientation: str | None
+def _annotation(
+    annotation: Volume, resolution: Resolution | None, orientation: str | None
 ) -> _Source:
-    """Annotation, as blocks of unsigned ids."""
+    """Volume of the annotation, with unsigned ids as voxels."""
     if (stream := _stream(annotation, resolution, orientation)) is not None:
         stays = stream.dtype.kind == "u" and stream.dtype.itemsize <= 4
         dtype = stream.dtype if stays else np.dtype(np.uint32)
-        return _streamed(stream, dtype, _same if stays else unsigned_labels)
+        return _streamed(stream, dtype, _unchanged if stays else unsigned_labels)
     if _is_path(annotation):
         atlas = open_atlas(
             os.fspath(annotation),
@@ -265,10 +266,10 @@ def _labels(
     return replace(_computed(volume), midline=stated_midline(annotation))
 
 
-def _beside(name: str, volume: Volume, grid: Grid) -> _Source:
-    """Volume of numbers, which must lie on the grid of the annotation."""
+def _same_grid(name: str, volume: Volume, grid: Grid) -> _Source:
+    """Volume of numbers on the grid of the annotation; another grid is an error."""
     if (stream := _stream(volume, grid.spacing, grid.orientation)) is not None:
-        source = _streamed(stream, stream.dtype, _same)
+        source = _streamed(stream, stream.dtype, _unchanged)
     elif _is_path(volume):
         atlas = open_atlas(
             os.fspath(volume),
@@ -303,27 +304,26 @@ def _check_numbers(name: str, dtype: np.dtype[Any]) -> None:
         )
 
 
-def _sides(hemispheres: Volume, grid: Grid) -> _Source:
-    """Hemisphere of each voxel, as uint8."""
-    source = _beside("volume of hemispheres", hemispheres, grid)
+def _hemispheres(hemispheres: Volume, grid: Grid) -> _Source:
+    """Volume of hemispheres, as uint8."""
+    source = _same_grid("volume of hemispheres", hemispheres, grid)
     check_hemispheres_dtype(source.dtype)
     return _mapped(source, hemisphere_flags, np.dtype(np.uint8))
 
 
-def _translated(source: _Source, ids: Mapping[int, int]) -> _Source:
-    """Annotation whose values are turned into structure ids, block by block."""
-    by_value = {structure_id(value): structure_id(of) for value, of in ids.items()}
+def _with_structure_ids(source: _Source, ids: Mapping[int, int]) -> _Source:
+    """Annotation whose values are replaced by structure ids, block by block."""
+    by_value = {structure_id(value): structure_id(i) for value, i in ids.items()}
     values = np.array(sorted(by_value), np.uint32)
-    wanted = np.array([by_value[value] for value in values.tolist()], np.uint32)
-
-    translated = functools.partial(_relabelled, values=values, ids=wanted)
-    # Part of what tells a run from another: one that is resumed must have had the same ids.
-    identity = {**source.identity, "ids": tokenize(values, wanted)}
-    mapped = _mapped(source, translated, np.dtype(np.uint32))
+    structure_ids = np.array([by_value[value] for value in values.tolist()], np.uint32)
+    relabel_block = functools.partial(_relabel, values=values, ids=structure_ids)
+    # Part of the identity, so that a run with other ids is not resumed.
+    identity = {**source.identity, "ids": tokenize(values, structure_ids)}
+    mapped = _mapped(source, relabel_block, np.dtype(np.uint32))
     return replace(mapped, identity=identity)
 
 
-def _relabelled(
+def _relabel(
     voxels: NDArray[Any], values: NDArray[np.uint32], ids: NDArray[np.uint32]
 ) -> NDArray[np.uint32]:
     try:
@@ -339,7 +339,7 @@ def _relabelled(
 def _mapped(
     source: _Source, values: Callable[[NDArray[Any]], NDArray[Any]], dtype: np.dtype[Any]
 ) -> _Source:
-    """Source whose voxels are turned into others as they come."""
+    """Volume whose voxels are converted block by block, by a function of a block."""
 
     def feed_from(layout: Layout, memory: int) -> Feed:
         return source.feed(layout, memory).map(values, dtype)
@@ -347,7 +347,7 @@ def _mapped(
     return replace(source, dtype=dtype, feed=feed_from)
 
 
-def _same(block: NDArray[Any]) -> NDArray[Any]:
+def _unchanged(block: NDArray[Any]) -> NDArray[Any]:
     return block
 
 

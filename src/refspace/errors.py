@@ -5,16 +5,16 @@ Each derives from `RefspaceError` and from the builtin that a caller would catch
     RefspaceError
     ├── StructureNotFoundError   (KeyError)    no such structure in the tree
     ├── MissingFieldError        (KeyError)    structures without a field that a call needs
-    ├── NotUniqueError           (RuntimeError) a property that does not tell structures apart
+    ├── NotUniqueError           (RuntimeError) a property that several structures share
     ├── OntologyError            (ValueError)  structures that do not form a tree
     ├── AnnotationError          (ValueError)  an array that is not an annotation volume
     ├── GridError                (ValueError)  impossible or contradictory geometry
     │   └── PositionError        (IndexError)  a position outside the volume
     ├── FormatError              (ValueError)  a file that does not hold what it should
     ├── SourceError              (ValueError)  no such source of atlases, atlas or option
-    ├── StoreError               (OSError)     a store incomplete, in use, or in the way
+    ├── StoreError               (OSError)     a store that is incomplete, in use, or in the way
     │   └── LockedError          (OSError)     a store that another process is writing
-    ├── RemoteError              (OSError)     a host out of reach, or that sends something else
+    ├── RemoteError              (OSError)     a host out of reach, or with a wrong response
     ├── ClusterError             (OSError)     workers or their scheduler that are gone
     ├── JobError                 (RuntimeError) a job some parts of which failed
     └── MissingDependencyError   (ImportError) an optional package is not installed
@@ -23,7 +23,7 @@ Each derives from `RefspaceError` and from the builtin that a caller would catch
 from collections.abc import Mapping
 from typing import Any
 
-# Failures of a job that its message names; all of them are in its ``failures``.
+# Number of failures in the message of a job; all of them are in its ``failures``.
 _SHOWN = 3
 
 
@@ -44,7 +44,7 @@ class MissingFieldError(RefspaceError, KeyError):
 
 
 class NotUniqueError(RefspaceError, RuntimeError):
-    """A property that several structures share where it should tell them apart."""
+    """A property that several structures share where it must be unique."""
 
 
 class OntologyError(RefspaceError, ValueError):
@@ -84,18 +84,18 @@ class RemoteError(RefspaceError, OSError):
 
 
 class ClusterError(RefspaceError, OSError):
-    """Workers of a cluster, or the scheduler that tells them what to do, that are gone."""
+    """Workers of a cluster, or their scheduler, that are gone."""
 
 
 class JobError(RefspaceError, RuntimeError):
-    """A job some parts of which failed; what could be done is done, and is not done again.
+    """A job some parts of which failed; the other parts are done, and are not done again.
 
     Parameters
     ----------
     message
         What happened, and what to do.
     failures
-        Each part that failed, and why.
+        Cause of the failure of each part that failed.
     """
 
     def __init__(self, message: str, failures: Mapping[str, str]) -> None:
@@ -113,6 +113,7 @@ class JobError(RefspaceError, RuntimeError):
         return str(self.args[0])
 
     def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is pickled by its args, which lack the failures.
         return type(self), (self.args[0], self.failures)
 
 

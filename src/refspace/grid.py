@@ -1,8 +1,9 @@
-"""Geometry of a volume, as a frozen value: no array, no I/O.
+"""Geometry of a volume: shape, spacing, origin and orientation of its voxels, as a frozen value.
 
-A `Grid` says where the voxels of a volume are. Its axes are anatomical: ``ap`` (anterior to
-posterior), ``dv`` (dorsal to ventral) and ``ml`` (medial-lateral: left and right). All positions
-are in micrometres, and a position belongs to the voxel that contains it.
+A `Grid` maps indices of voxels to positions and back, without an array or I/O. Its axes are
+anatomical: ``ap`` (anterior to posterior), ``dv`` (dorsal to ventral) and ``ml`` (medial-lateral:
+left and right). All positions are in micrometres, and a position belongs to the voxel that contains
+it.
 """
 
 import math
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refspace.errors import GridError, PositionError
+from refspace.types import Resolution
 
 # Letters of an orientation code: nibabel's convention, the end towards which an index grows.
 _DIM_OF_LETTER = {"A": "ap", "P": "ap", "S": "dv", "I": "dv", "L": "ml", "R": "ml"}
@@ -35,8 +37,8 @@ _MAX_NUMERATOR = 2**20
 
 _RESOLUTION_HELP = "one positive number of µm per voxel, or three in the order of the axes"
 
-# Of a voxel: nearer to a centre than this, a midline is on it. Positions carry the noise of their
-# origin, which is known to a picometre.
+# Share of a voxel within which a midline counts as on the centre of a voxel. Origins are rounded to
+# a picometre, so a midline that is meant to be on a centre may be off by as much.
 _ON_MIDLINE = 1e-3
 
 Triple = tuple[float, float, float]
@@ -45,21 +47,21 @@ Hemisphere = Literal["left", "right"]
 
 @dataclass(frozen=True)
 class Reorientation:
-    """How the axes of a volume become those of another orientation.
+    """The change of axis order and directions from one orientation to another.
 
     Parameters
     ----------
     axes
-        Where each of the new axes was before.
+        Position of each new axis among the old ones.
     flipped
-        Whether each of the new axes runs the other way.
+        Whether each new axis runs the other way.
     """
 
     axes: tuple[int, int, int]
     flipped: tuple[bool, bool, bool]
 
     def apply(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Turn an array; a view of it.
+        """Reorient an array; the result is a view.
 
         Examples
         --------
@@ -72,7 +74,7 @@ class Reorientation:
         ]
 
     def chunks(self, sizes: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
-        """Turn the sizes of chunks along each axis."""
+        """Reorient the sizes of chunks along each axis."""
         steps = map(self._step, self.flipped)
         return tuple(tuple(sizes[a])[::step] for a, step in zip(self.axes, steps, strict=True))
 
@@ -119,7 +121,8 @@ class Grid:
     orientation: str = "PIR"
 
     def __post_init__(self) -> None:
-        # Normalised, so that equal grids are equal and hash alike whatever they were made from.
+        # Normalised, so that grids are equal and hash alike whether made from lists, arrays or
+        # ints.
         try:
             shape, origin = _ints(self.shape), _floats(self.origin)
         except (TypeError, ValueError) as error:
@@ -186,8 +189,8 @@ class Grid:
     def index(self, dim: str, position: float) -> int:
         """Index of the voxel that contains a position.
 
-        A voxel holds its lower edge and not its upper one; what is nearer to an edge than a
-        billionth of a voxel is on it.
+        A voxel contains its lower edge and not its upper one; a position within a billionth of a
+        voxel from an edge is on the edge.
 
         Parameters
         ----------
@@ -223,7 +226,7 @@ class Grid:
         return math.floor(voxels)
 
     def crop(self, start: Sequence[int], stop: Sequence[int]) -> "Grid":
-        """Part of the grid between two corners, given as indices; positions are kept.
+        """Part of the grid between two corners, in indices; voxels keep their positions.
 
         Raises
         ------
@@ -243,12 +246,11 @@ class Grid:
         )
         return replace(self, shape=_ints(b - a for a, b, _ in box), origin=origin)
 
-    def ratios(
-        self, target_resolution: float | Sequence[float]
-    ) -> tuple[Fraction, Fraction, Fraction]:
+    def ratios(self, target_resolution: Resolution) -> tuple[Fraction, Fraction, Fraction]:
         """Source voxels per voxel of another resolution, along each axis, as exact fractions.
 
-        Decimal resolutions are taken as written: 33.3 over 25 is 333/250.
+        Resolutions count as the decimals that are written: 33.3 over 25 is 333/250. Taken as binary
+        floats, edges of cells would miss edges of voxels by a rounding.
         """
         a, b, c = (
             _bounded(_exact(t) / _exact(s))
@@ -256,7 +258,7 @@ class Grid:
         )
         return a, b, c
 
-    def resample(self, target_resolution: float | Sequence[float]) -> "Grid":
+    def resample(self, target_resolution: Resolution) -> "Grid":
         """Grid of another resolution from the same corner; each length is rounded half to even.
 
         Parameters
@@ -288,8 +290,7 @@ class Grid:
     def reorient(self, orientation: str) -> "Grid":
         """Grid of the same voxels with other axis order and directions.
 
-        Coordinates along a flipped axis change sign, so that they still grow with the index and
-        every voxel keeps its place.
+        Coordinates along a flipped axis change sign, so that they still grow with the index.
 
         Examples
         --------
@@ -307,7 +308,7 @@ class Grid:
         return Grid(shape, spacing, _floats(origin), orientation)
 
     def reorientation_to(self, orientation: str) -> Reorientation:
-        """How the axes become those of an orientation.
+        """Change of axes that leads to another orientation.
 
         Examples
         --------
@@ -334,14 +335,14 @@ class Grid:
         return self.origin[axis] + self.extent[axis] / 2
 
     def hemisphere_slice(self, hemisphere: Hemisphere, midline: float) -> slice:
-        """Voxels of a hemisphere along ``ml``; those whose centre is on the midline are left.
+        """Voxels of a hemisphere along ``ml``; a voxel whose centre is on the midline is left.
 
         Parameters
         ----------
         hemisphere
-            Which.
+            Left or right.
         midline
-            Position of the midline along ``ml``, in µm; it may lie outside the volume.
+            Position of the midline along ``ml``, in µm; it may be outside the volume.
 
         Examples
         --------
@@ -356,7 +357,7 @@ class Grid:
         return slice(0, cut) if first else slice(cut, self.shape[self.axis("ml")])
 
     def midline_cut(self, midline: float) -> int:
-        """Number of voxels along ``ml`` on this side of the midline."""
+        """Number of voxels along ``ml`` before the midline, in the order of the index."""
         axis = self.axis("ml")
         centres = (midline - self.origin[axis]) / self.spacing[axis] - 0.5
         if self.direction("ml") == "right":
@@ -372,7 +373,7 @@ class Grid:
         directions: Mapping[str, str],
         spacing: Mapping[str, float] = MappingProxyType({}),
     ) -> "Grid":
-        """Grid whose voxel centres are given, as coordinates of an array have them.
+        """Grid from voxel centres, as the coordinates of an array are.
 
         Parameters
         ----------
@@ -381,8 +382,8 @@ class Grid:
         directions
             Direction in which each axis grows, like ``"posterior"``.
         spacing
-            µm per voxel where it is known. It is needed along an axis of a single voxel, and
-            keeps a spacing exact that a difference of centres gives only to the last digits.
+            µm per voxel where it is known. An axis of a single voxel needs it; along others it
+            keeps the spacing exact, of which differences of centres are off in the last digits.
 
         Raises
         ------
@@ -428,7 +429,7 @@ def parse_orientation(code: str) -> str:
     return letters
 
 
-def parse_spacing(resolution: float | Sequence[float]) -> Triple:
+def parse_spacing(resolution: Resolution) -> Triple:
     """Spacing along each axis from a resolution: three numbers, or one for all axes, in µm.
 
     Raises
@@ -474,7 +475,7 @@ def _bounded(ratio: Fraction) -> Fraction:
 
 
 def _step(dim: str, centres: NDArray[np.float64], known: float | None) -> float:
-    """Spacing of evenly spaced centres; the known one where it agrees with them."""
+    """Spacing of evenly spaced centres; the known spacing where it agrees with them."""
     if len(centres) < 2:
         if known is None:
             raise GridError(f"{dim} has one voxel and no 'spacing' attribute; give a resolution")

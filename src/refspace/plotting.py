@@ -1,6 +1,5 @@
-"""Pictures of slices, with matplotlib (the ``plot`` extra)."""
+"""Pictures of slices, drawn with matplotlib (the ``plot`` extra)."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from refspace.errors import FormatError, MissingDependencyError
 from refspace.files import atomic_write
 from refspace.grid import Grid
 from refspace.reference_space import ReferenceSpace
+from refspace.types import PathLike, StructuresLike
 
 try:
     from matplotlib.collections import LineCollection
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PLANES = {"ap": "coronal", "dv": "horizontal", "ml": "sagittal"}
-# Which axis is vertical: dv if it is there, else ap. Superior, or anterior, is at the top.
+# Order of preference for the vertical axis: dv, else ap. Superior, or anterior, is at the top.
 _UPRIGHT = ("dv", "ap", "ml")
 _UP = ("superior", "anterior")
 
@@ -35,7 +35,7 @@ def plot_slice(
     axis: int | str,
     position: float,
     *,
-    outline: Any = (),
+    outline: StructuresLike = (),
     ax: "Axes | None" = None,
 ) -> "Axes":
     """Draw a slice in the structures' colours, upright, with their borders and axes in mm.
@@ -45,16 +45,16 @@ def plot_slice(
     space
         The reference space.
     axis, position
-        Where to cut, as for `ReferenceSpace.get_slice_image`.
+        Axis and position of the slice, as for `ReferenceSpace.get_slice_image`.
     outline
-        Structures to draw a white line around.
+        Structures that get a white outline.
     ax
-        Axes to draw into; those of a new figure if not given.
+        Axes to draw into; by default those of a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
-        With the picture; its figure is ``ax.figure``.
+        Axes with the picture; their figure is ``ax.figure``.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def plot_slice(
     (cut,) = set(space.grid.dims) - {rows, columns}
     plane = {cut: space.grid.index(cut, position)}
     inside = space.make_structure_mask(outline).isel(plane)
-    # Together, so that each chunk is read once.
+    # Computed together, so that each chunk is read once.
     image, labels, inside = dask.compute(image, space.annotation.isel(plane), inside)
     edges = {dim: _edges(space.grid, dim) for dim in (rows, columns)}
     extent = (*edges[columns][[0, -1]], *edges[rows][[-1, 0]])
@@ -85,14 +85,14 @@ def plot_slice(
 
 
 def save_slice(
-    path: str | os.PathLike[str],
+    path: PathLike,
     space: ReferenceSpace,
     axis: int | str,
     position: float,
     *,
-    outline: Any = (),
+    outline: StructuresLike = (),
 ) -> None:
-    """Write the picture that `plot_slice` draws to a file; its ending is its format.
+    """Write the picture of `plot_slice` to a file, in the format of its ending.
 
     Parameters
     ----------
@@ -133,11 +133,11 @@ def _borders(
 ) -> LineCollection:
     """Lines along the pixel edges between different labels."""
     row, column = np.nonzero(labels[1:] != labels[:-1])
-    level = y[row + 1]
-    segments = [np.stack((x[column], level, x[column + 1], level), axis=1)]
+    height = y[row + 1]
+    segments = [np.stack((x[column], height, x[column + 1], height), axis=1)]
     row, column = np.nonzero(labels[:, 1:] != labels[:, :-1])
-    level = x[column + 1]
-    segments.append(np.stack((level, y[row], level, y[row + 1]), axis=1))
+    side = x[column + 1]
+    segments.append(np.stack((side, y[row], side, y[row + 1]), axis=1))
     return LineCollection(list(np.concatenate(segments).reshape(-1, 2, 2)), **style)
 
 

@@ -44,7 +44,7 @@ def test_what_is_written_is_read_again(path: Path) -> None:
 
 
 def test_parts_are_one_table(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "_PART", 3)
+    monkeypatch.setattr(tables, "_ROWS_PER_PART", 3)
     write_table(path, (CELLS[start : start + 2] for start in (0, 2)))
     once = path.read_bytes()
     parts = list(read_parts(path, as_text=True))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from refspace.errors import RemoteError
 from refspace.remote import download as module
 from refspace.remote import partial, retry
-from refspace.remote.download import Record, download, record_of
+from refspace.remote.download import Record, download, read_record
 
 CONTENT = random.Random(0).randbytes(300_000)
 OTHER = random.Random(1).randbytes(300_000)
@@ -87,7 +87,7 @@ def test_a_file_comes_once(server, tmp_path):
     assert calls[-1] == (NAME, len(CONTENT), len(CONTENT))
     assert [done for _, done, _ in calls] == sorted(done for _, done, _ in calls)
     server.stop()
-    assert download(url_of(server), str(target)) == record == record_of(target)
+    assert download(url_of(server), str(target)) == record == read_record(target)
     assert server.paths() == [f"/{NAME}"]
     headers = server.requests[0].headers
     assert headers["Accept-Encoding"] == "identity"
@@ -127,7 +127,7 @@ def test_a_short_file_is_not_trusted(server, tmp_path):
     target = tmp_path / NAME
     download(url_of(server), target)
     target.write_bytes(CONTENT[:-1])
-    assert record_of(target) is None
+    assert read_record(target) is None
     download(url_of(server), target)
     assert target.read_bytes() == CONTENT
 
@@ -137,7 +137,7 @@ def test_a_file_put_there_by_hand_is_taken_for_its_digest(server, tmp_path):
     target.write_bytes(CONTENT)
     server.stop()
     record = download(url_of(server), target, sha256=digest(CONTENT).upper())
-    assert record == record_of(target)
+    assert record == read_record(target)
     target.write_bytes(OTHER)
     target.with_name(f".{NAME}.json").unlink()
     with pytest.raises(RemoteError, match=f"put the file with sha256 .* at {tmp_path}"):
@@ -167,7 +167,7 @@ def test_refresh(server, tmp_path):
     with pytest.raises(RemoteError):
         download(url_of(server), target, refresh=True)
     assert target.read_bytes() == OTHER
-    assert record_of(target)
+    assert read_record(target)
 
 
 def test_sizes_that_are_known(server, tmp_path):
@@ -397,14 +397,14 @@ def test_a_part_longer_than_the_file(server, tmp_path):
 
 
 def test_no_space_left(server, tmp_path, monkeypatch):
-    append = partial.Partial.append
+    append = partial.PartialDownload.append
 
     def full(self, piece):
         if self.size >= 100_000:
             raise OSError(errno.ENOSPC, "No space left on device")
         append(self, piece)
 
-    monkeypatch.setattr(partial.Partial, "append", full)
+    monkeypatch.setattr(partial.PartialDownload, "append", full)
     with pytest.raises(OSError, match="No space left") as raised:
         download(url_of(server), tmp_path / NAME)
     assert raised.value.__notes__ == [
@@ -600,7 +600,7 @@ def test_redirects_to_other_schemes(server, tmp_path, place):
 def test_redirects_on_the_web(server, tmp_path):
     with Server({"a": OTHER}, [Fault(status=302, headers={"Location": url_of(server)})]) as first:
         download(f"{first.url}/a", tmp_path / "a")
-        assert record_of(tmp_path / "a").url == f"{first.url}/a"
+        assert read_record(tmp_path / "a").url == f"{first.url}/a"
     assert (tmp_path / "a").read_bytes() == CONTENT
 
 
@@ -688,12 +688,12 @@ while code == 9:
     target = Path(folder, str(stop), "a")
     module.download(other, target)
     code = child(target, stop, refresh=True)
-    record = module.record_of(target)
+    record = module.read_record(target)
     if record and record.url == url:
         assert target.read_bytes() == Path(folder, "expected").read_bytes(), stop
     assert child(target, None) == 0
     assert target.read_bytes() == Path(folder, "expected").read_bytes(), stop
-    assert module.record_of(target).url == url
+    assert module.read_record(target).url == url
     left = {path.name for path in target.parent.iterdir()}
     # The last may stay where only the removal of what is of no use any more was stopped.
     assert {".a.json", "a"} <= left <= {".a.json", "a", ".a.lock", ".a.part.json"}, left

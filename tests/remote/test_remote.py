@@ -18,7 +18,7 @@ from helpers.serving import HTML, RESET, Fault, Server
 
 import refspace
 from refspace.errors import FormatError, MissingDependencyError, RemoteError, StoreError
-from refspace.remote import buckets, kept, objects, retry
+from refspace.remote import buckets, chunk_cache, objects, retry
 from refspace.store import open_atlas, reading, verify_store
 from refspace.store.location import Location
 
@@ -443,18 +443,18 @@ def test_stores_of_this_machine_are_not_copied(phantom_store, folder):
 
 
 def test_what_was_of_no_use_for_longest_makes_room(folder):
-    copies = kept.KeptObjects(folder, "https://host/a.zarr")
+    copies = chunk_cache.ChunkCache(folder, "https://host/a.zarr")
     for number in range(5):
         copies.put(str(number), "1", bytes(1000))
     for seconds, number in enumerate((3, 1, 4, 0, 2)):
         path = copies._path(str(number), "1")
         os.utime(path, (seconds, seconds))
     assert copies.get("3", "1") == bytes(1000)  # of use again
-    kept.trim(folder, limit=3 * 1032)
+    chunk_cache.trim(folder, limit=3 * 1032)
     assert [n for n in range(5) if copies.get(str(n), "1") is not None] == [0, 2, 3]
-    kept.trim(folder)
+    chunk_cache.trim(folder)
     assert copies.get("2", "1") is not None
-    kept.trim(folder / "none")
+    chunk_cache.trim(folder / "none")
 
 
 # ----- stores of others
@@ -488,16 +488,18 @@ def test_copies_of_foreign_stores(tmp_path, folder):
 
 
 def test_public_buckets_need_no_account():
-    assert buckets.with_public("s3://brainglobe/atlas", {}) == {"anon": True}
-    assert buckets.with_public("gcs://neuroglancer-public-data/a", {}) == {"token": "anon"}
-    assert buckets.with_public("s3://allen-atlas-assets", {"profile": "me"}) == {"profile": "me"}
+    assert buckets.add_anonymous_access("s3://brainglobe/atlas", {}) == {"anon": True}
+    assert buckets.add_anonymous_access("gcs://neuroglancer-public-data/a", {}) == {"token": "anon"}
+    assert buckets.add_anonymous_access("s3://allen-atlas-assets", {"profile": "me"}) == {
+        "profile": "me"
+    }
     # A bucket of this name on another host is another bucket.
     own = {"endpoint_url": "http://127.0.0.1:9000"}
-    assert buckets.with_public("s3://brainglobe/atlas", own) == own
-    assert buckets.with_public("https://brainglobe/atlas", {}) == {}
+    assert buckets.add_anonymous_access("s3://brainglobe/atlas", own) == own
+    assert buckets.add_anonymous_access("https://brainglobe/atlas", {}) == {}
     fs, path = objects.file_system("s3://brainglobe/atlas", {})
     assert (fs.anon, path) == (True, "brainglobe/atlas")
-    assert buckets.region_of("s3://allen-brain-cell-atlas/x") == "us-west-2"
+    assert buckets.bucket_region("s3://allen-brain-cell-atlas/x") == "us-west-2"
 
 
 def test_engines_that_there_are_not(phantom_store):

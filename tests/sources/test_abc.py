@@ -183,13 +183,13 @@ def test_a_web_page_is_no_atlas(server):
 @pytest.mark.network
 def test_the_real_tables(tmp_path, monkeypatch):
     monkeypatch.setenv("REFSPACE_CACHE", str(tmp_path))
-    from refspace.sources.abc import BASE, ids_of, structures_of
+    from refspace.sources.abc import BASE, build_tree, ids_by_index
     from refspace.sources.cache import Cache
 
     terms, membership = (Cache().file(f"{BASE}/{path}") for path in (TERMS, MEMBERSHIP))
-    tree = structures_of(terms, membership)
+    tree = build_tree(terms, membership)
     assert tree.resolve("VISp") == [385]
-    assert len(ids_of(membership, tree)) > 600
+    assert len(ids_by_index(membership, tree)) > 600
 
 
 @pytest.mark.network

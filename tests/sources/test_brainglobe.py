@@ -10,7 +10,7 @@ import refspace
 from refspace.errors import FormatError, GridError, RemoteError, SourceError
 from refspace.grid import Grid
 from refspace.remote import retry
-from refspace.sources.brainglobe import orientation_of_origin
+from refspace.sources.brainglobe import orientation_from_origin
 
 SPEC = f"brainglobe:{replay.NAME}"
 SHAPE = (66, 40, 57)
@@ -264,8 +264,8 @@ def test_numbers_that_are_too_large(tmp_path, cache, field):
 
 
 def test_orientation_by_origin():
-    assert orientation_of_origin("asr") == "PIL"
-    assert orientation_of_origin("LPI") == "RAS"
+    assert orientation_from_origin("asr") == "PIL"
+    assert orientation_from_origin("LPI") == "RAS"
 
 
 @pytest.mark.network

@@ -22,7 +22,7 @@ from refspace.cli.progress import FetchProgress
 from refspace.errors import GridError, SourceError, StoreError
 from refspace.labels import labelled
 from refspace.remote import retry
-from refspace.remote.download import record_of
+from refspace.remote.download import read_record
 from refspace.sources import AtlasParts, Cache, Request, cache, opening, source
 from refspace.sources.cache import default_root
 from refspace.sources.source import find_source, parse_spec, source_names
@@ -127,7 +127,7 @@ def test_files_come_once(tmp_path):
         assert len(server.requests) == 2
         elsewhere = Cache().file(url, target=tmp_path / "b")
         assert elsewhere.read_bytes() == b"voxels"
-    assert record_of(path).bytes == 6
+    assert read_record(path).bytes == 6
 
 
 def test_one_process_makes_a_store(tmp_path, caplog):

@@ -12,7 +12,7 @@ import xarray as xr
 
 from refspace.formats.volumes import is_volume_file, read_volume
 from refspace.grid import Grid
-from refspace.remote.objects import copy_object, stamp_of
+from refspace.remote.objects import copy_object, version_stamp
 from refspace.store import Location, reachable
 from refspace.store.images import open_image
 
@@ -128,12 +128,12 @@ def identity_of(path: str, options: ImageOptions) -> str:
     """
     place = reachable(path)
     if is_image_file(path):
-        return f"{place} {stamp_of(path, options.storage_options)}"
+        return f"{place} {version_stamp(path, options.storage_options)}"
     location = Location(path, options.storage_options)
     found = {key: data for key in _MARKERS if (data := location.read(key)) is not None}
     if not found:
         raise FileNotFoundError(f"{path} does not exist, or is no zarr store, NRRD or NIfTI file")
     # Images of one kind have the same metadata. Of a file within a file there is no time.
     urls = [] if "::" in path else [f"{place.rstrip('/')}/{key}" for key in found]
-    stamps = [stamp_of(url, options.storage_options).encode() for url in urls]
+    stamps = [version_stamp(url, options.storage_options).encode() for url in urls]
     return f"{place} {hashlib.sha256(b'|'.join([*found.values(), *stamps])).hexdigest()}"

@@ -21,7 +21,7 @@ import pandas as pd
 
 from refspace.errors import FormatError, LockedError, StoreError
 from refspace.files import exclusive_lock
-from refspace.formats.tables import parquet_bytes, parquet_facts, table_ending, text_rows
+from refspace.formats.tables import parquet_bytes, parquet_metadata, table_ending, text_rows
 from refspace.pools import ThreadPool
 from refspace.store import Location
 from refspace.store.masks import write_whole
@@ -146,7 +146,7 @@ class _Parquet(RowSets):
                 self.refuse(f"has {key}, whose name is that of no image of it")
 
     def _facts(self, key: str) -> dict[str, Any] | None:
-        return parquet_facts(self.place.read(key) or b"")
+        return parquet_metadata(self.place.read(key) or b"")
 
     def drop(self, parts: Collection[str]) -> None:
         """Remove the files of some parts."""

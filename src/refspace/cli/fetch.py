@@ -99,9 +99,9 @@ def _files_of_structures(
 
 
 def _is_cached(request: "Request", url: str) -> bool:
-    from refspace.remote.download import record_of
+    from refspace.remote.download import read_record
 
-    return not request.cache.refresh and record_of(request.cache.path(url)) is not None
+    return not request.cache.refresh and read_record(request.cache.path(url)) is not None
 
 
 def _report(path: Path, seconds: float | None, was_there: bool) -> None:

@@ -1,1 +1,1 @@
-"""File formats, one module each."""
+"""File formats of volumes, structures, tables and meshes: one module or folder each."""

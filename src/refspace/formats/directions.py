@@ -1,7 +1,9 @@
-"""Between the headers of file formats and grids: axes along anatomical world coordinates.
+"""Axes of arrays in anatomical world coordinates: from the headers of files to grids, and back.
 
-Headers give for each axis of the array a vector in the world, whose coordinates grow to the left or
-right, posterior or anterior, superior; and the position of the centre of the first voxel there.
+A header states a vector in the world for each axis of the array, and the position of the centre of
+the first voxel. World coordinates grow to the left or right, posterior or anterior, superior. A
+`Grid` has axes along those of the world, letters for their directions, and the outer corner of the
+first voxel.
 """
 
 import math
@@ -12,11 +14,13 @@ from numpy.typing import NDArray
 
 from refspace.errors import FormatError, GridError
 from refspace.grid import Grid, Triple, parse_spacing
+from refspace.types import Resolution
 
 OPPOSITE = dict(zip("LRPASI", "RLAPIS", strict=True))
-# A thousand metres. Keeps the coordinates that a damaged header asks for from overflowing.
+# A thousand metres. Larger lengths in a damaged header would overflow what is computed from them.
 _MAX_MICROMETRES = 1e9
-# Directions that are computed from rotations carry noise of this relative size.
+# Vectors that programs compute from rotations are off their axes by rounding, to this relative
+# size.
 _OBLIQUE = 1e-6
 
 
@@ -30,14 +34,14 @@ def signed_steps(
     vectors
         One row for each axis of the array.
     name
-        What the header calls them.
+        Name of the vectors in the header, for errors.
     noise
-        How much of its length a vector may stray from its axis.
+        Largest deviation of a vector from its axis, as a share of its length.
 
     Raises
     ------
     GridError
-        If they are not along the axes of the world.
+        If a vector is not along an axis of the world.
 
     Examples
     --------
@@ -56,12 +60,12 @@ def signed_steps(
     return steps.tolist(), world.tolist()
 
 
-def orientation_of(steps: Sequence[float], world: Sequence[int], space: str) -> str:
-    """Direction in which the index of each axis grows.
+def orientation_from_steps(steps: Sequence[float], world: Sequence[int], space: str) -> str:
+    """Direction in which the index of each axis grows, from its signed step.
 
     Examples
     --------
-    >>> orientation_of([-25.0, 10.0, 25.0], [1, 2, 0], "RAS")
+    >>> orientation_from_steps([-25.0, 10.0, 25.0], [1, 2, 0], "RAS")
     'PSR'
     """
     letters = [space[axis] for axis in world]
@@ -71,15 +75,17 @@ def orientation_of(steps: Sequence[float], world: Sequence[int], space: str) -> 
     )
 
 
-def corner_of(steps: Sequence[float], world: Sequence[int], centre: Sequence[float]) -> Triple:
+def corner_from_centre(
+    steps: Sequence[float], world: Sequence[int], centre: Sequence[float]
+) -> Triple:
     """Outer corner of the first voxel along each axis of the array, from its centre in the world.
 
-    Along an axis that runs against its world coordinate, positions are negative ones of the world:
-    they grow with the index, as those of a grid that was reoriented do.
+    Positions grow with the index. Along an axis that runs against its world coordinate they are the
+    negative of it, as `Grid.reorient` has them.
 
     Examples
     --------
-    >>> corner_of([-25.0, 10.0, 25.0], [1, 2, 0], [100.0, 0.0, 5.0])
+    >>> corner_from_centre([-25.0, 10.0, 25.0], [1, 2, 0], [100.0, 0.0, 5.0])
     (-12.5, 0.0, 87.5)
     """
     # Rounded to a picometre: halves of decimal spacings leave noise in the last digit.
@@ -89,12 +95,12 @@ def corner_of(steps: Sequence[float], world: Sequence[int], centre: Sequence[flo
     )
 
 
-def placed(grid: Grid, space: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Vector of each axis, one a row, and centre of the first voxel, in µm of a world.
+def world_vectors(grid: Grid, space: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Vector of each axis in µm of a world, as rows, and the centre of the first voxel.
 
     Examples
     --------
-    >>> vectors, centre = placed(Grid((2, 2, 2), (10, 20, 30), orientation="PIR"), "RAS")
+    >>> vectors, centre = world_vectors(Grid((2, 2, 2), (10, 20, 30), orientation="PIR"), "RAS")
     >>> vectors.tolist(), centre.tolist()
     ([[0.0, -10.0, 0.0], [0.0, 0.0, -20.0], [30.0, 0.0, 0.0]], [15.0, -5.0, -10.0])
     """
@@ -109,38 +115,47 @@ def placed(grid: Grid, space: str) -> tuple[NDArray[np.float64], NDArray[np.floa
     return vectors, centre
 
 
-def agreed_spacing(
-    stated: Triple | None, resolution: float | Sequence[float] | None, rtol: float = 1e-6
+def resolve_spacing(
+    stated: Triple | None, resolution: Resolution | None, rtol: float = 1e-6
 ) -> Triple:
-    """Spacing that a header states, or that the caller gives; both must agree.
+    """Choose between the spacing that a header states and the resolution of the caller.
+
+    Parameters
+    ----------
+    stated
+        Spacing of the header; None if it states none.
+    resolution
+        Resolution of the caller; None if not known. It must agree with the header.
+    rtol
+        Relative tolerance, as wide as the precision that the header is stored with.
 
     Raises
     ------
     GridError
-        If there is none, or the two contradict each other.
+        If both are None, or contradict each other.
     """
     if resolution is None:
         if stated is None:
             raise GridError("the header states no spacing; give resolution=, the µm per voxel")
         return stated
-    given = parse_spacing(resolution)
-    if stated is not None and not np.allclose(given, stated, rtol=rtol, atol=0):
+    wanted = parse_spacing(resolution)
+    if stated is not None and not np.allclose(wanted, stated, rtol=rtol, atol=0):
         raise GridError(
-            f"resolution {given} contradicts the header, whose voxels are {stated} µm apart; "
+            f"resolution {wanted} contradicts the header, whose voxels are {stated} µm apart; "
             "leave the resolution out or correct the file"
         )
-    return stated or given
+    return stated or wanted
 
 
 def micrometres(value: float, scale: float, name: str) -> float:
-    """Length in µm of a number in a header.
+    """Convert a number in a header to a length in µm.
 
     Raises
     ------
     FormatError
-        If it is none.
+        If it is not finite, or too large for a length.
     """
-    # Rounded only where a factor leaves noise: 0.0333 mm are 33.3 µm.
+    # Rounded only where a factor leaves noise: 0.0333 * 1000 is 33.300000000000004.
     length = float(value) if scale == 1 else round(float(value) * scale, 9)
     if not abs(length) < _MAX_MICROMETRES:
         raise FormatError(f"{name} holds {value}; that is no length in µm, correct the header")
@@ -148,6 +163,6 @@ def micrometres(value: float, scale: float, name: str) -> float:
 
 
 def triple(values: Iterable[float]) -> Triple:
-    """Three numbers."""
+    """Tuple of exactly three numbers."""
     a, b, c = values
     return a, b, c

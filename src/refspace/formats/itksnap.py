@@ -1,16 +1,17 @@
-"""ITK-SNAP label descriptions.
+"""ITK-SNAP label descriptions: text files that name and colour the labels of an image.
 
-A text file with a row per label, ``IDX R G B A VIS MSH "LABEL"``, separated by white space: the
-number of the label (at most 65 535), its colour (0 to 255), its opacity (0 to 1), whether it and
-its mesh are visible (0 or 1), and its name. Source: the comment atop files that ITK-SNAP writes.
+Each row is ``IDX R G B A VIS MSH "LABEL"``, separated by white space: the value of the label (at
+most 65 535), its colour (0 to 255), its opacity (0 to 1), whether it and its mesh are visible (0 or
+1), and its name. Source: the comment atop files that ITK-SNAP writes.
 """
 
 import csv
-import os
 import re
 from pathlib import Path
 
 import pandas as pd
+
+from refspace.types import PathLike
 
 COLUMNS = ("IDX", "-R-", "-G-", "-B-", "-A-", "VIS", "MSH", "LABEL")
 _HEADER = "# ITK-SNAP label description\n#   {}\n".format("  ".join(COLUMNS))
@@ -18,19 +19,19 @@ _CLEAR_ROW = '0 0 0 0 0 0 0 "Clear Label"\n'
 
 
 def renumber(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, int]]:
-    """Number labels from 1 in the order of their names.
+    """Number labels from 1 in the order of their names, as AllenSDK does for ids beyond 65 535.
 
     Parameters
     ----------
     table
-        Label description, as `StructureTree.export_label_description` gives it.
+        Label description, as `StructureTree.export_label_description` returns it.
 
     Returns
     -------
     table
-        The same labels, sorted, with new numbers.
-    numbers
-        New number of each old one.
+        The same labels, sorted, with new ids.
+    new_ids
+        New id of each old one.
 
     Examples
     --------
@@ -38,16 +39,17 @@ def renumber(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, int]]:
     >>> renumber(table)[1]
     {70000: 1, 997: 2}
     """
-    # A stable sort of Python's values: texts by code point, whatever string type the table has.
+    # Sorted as Python values, by code point: pandas' order depends on the string type of the
+    # column.
     labels = table["LABEL"].tolist()
     order = sorted(range(len(labels)), key=labels.__getitem__)
     ordered = table.iloc[order].reset_index(drop=True)
-    numbers = {int(old): new for new, old in enumerate(ordered["IDX"], start=1)}
-    return ordered.assign(IDX=list(numbers.values())), numbers
+    new_ids = {int(old): new for new, old in enumerate(ordered["IDX"], start=1)}
+    return ordered.assign(IDX=list(new_ids.values())), new_ids
 
 
 def write_label_description(
-    path: str | os.PathLike[str], table: pd.DataFrame, *, itksnap_header: bool = False
+    path: PathLike, table: pd.DataFrame, *, itksnap_header: bool = False
 ) -> None:
     """Write a label description.
 

@@ -1,7 +1,7 @@
-"""Structures from tables that name the labels of an image: flat lists, without a hierarchy.
+"""Tables that name the labels of an image, read as structures without a hierarchy.
 
-Three are in use: label descriptions of ITK-SNAP (``IDX R G B A VIS MSH "LABEL"``), colour tables of
-FreeSurfer (``id name R G B A``), and tables with named columns, like BIDS's ``dseg.tsv``.
+Three forms are in use: label descriptions of ITK-SNAP (``IDX R G B A VIS MSH "LABEL"``), colour
+tables of FreeSurfer (``id name R G B A``), and tables with named columns, like BIDS's ``dseg.tsv``.
 """
 
 import colorsys
@@ -15,8 +15,6 @@ from refspace.errors import FormatError, OntologyError
 from refspace.structure_tree.records import hex_to_rgb
 from refspace.types import BACKGROUND, MAX_LABEL
 
-# What the voxels outside of all structures hold: "Clear Label", "Unknown".
-
 _ITKSNAP = re.compile(
     r"(?P<id>\d+)\s+(?P<red>\d+)\s+(?P<green>\d+)\s+(?P<blue>\d+)\s+(?P<alpha>[\d.eE+-]+)"
     r'\s+[01]\s+[01]\s+"(?P<name>.*)"'
@@ -27,7 +25,7 @@ _ACRONYM_COLUMNS = ("acronym", "abbreviation")
 _RGB_COLUMNS = (("red", "green", "blue"), ("r", "g", "b"))
 _HEX_COLUMNS = ("color", "colour", "color_hex_triplet")
 _PARENT_COLUMNS = ("parent", "parent_id", "parent_structure_id")
-# Its multiples spread evenly over a circle, however many there are.
+# Multiples of the golden ratio spread evenly over the circle of hues, whatever their number.
 _GOLDEN_RATIO = 0.618033988749895
 _ALLOWED_COLUMNS = (
     "id, index, value or label; name; and, if it has them, acronym or abbreviation; red, green and "
@@ -51,12 +49,12 @@ def is_line_table(text: str) -> bool:
 
 
 def read_line_table(text: str) -> list[dict[str, Any]]:
-    """Records of the structures of a table of ITK-SNAP or FreeSurfer.
+    """Read the structures of a table of ITK-SNAP or FreeSurfer.
 
     Raises
     ------
     FormatError
-        If a line is not one of such a table, or a label stands on two of them.
+        If a line has another form, or two lines have the same label.
 
     Examples
     --------
@@ -66,15 +64,16 @@ def read_line_table(text: str) -> list[dict[str, Any]]:
     [255, 0, 0]
     """
     lines = list(_lines(text))
+    # Only ITK-SNAP quotes names.
     parse, form = _freesurfer, "id name R G B A"
     if any('"' in line for _, line in lines):
         parse, form = _itksnap, 'IDX R G B A VIS MSH "LABEL"'
     rows = []
-    for number, line in lines:
+    for line_number, line in lines:
         row = parse(line)
         if row is None:
-            raise FormatError(f"line {number} is {line[:80]!r}; lines are {form}")
-        rows.append((number, row))
+            raise FormatError(f"line {line_number} is {line[:80]!r}; lines are {form}")
+        rows.append((line_number, row))
     return _records(rows)
 
 
@@ -84,7 +83,7 @@ def _itksnap(line: str) -> Row | None:
 
 
 def _freesurfer(line: str) -> Row | None:
-    # Names have no spaces there, but those of others do.
+    # From the right: FreeSurfer writes names without spaces, but other programs do not.
     head, *colour = line.rsplit(maxsplit=4)
     label, *name = head.split(maxsplit=1)
     if not name or not all(map(str.isdecimal, (label, *colour))):
@@ -93,28 +92,28 @@ def _freesurfer(line: str) -> Row | None:
 
 
 def _lines(text: str) -> Iterable[tuple[int, str]]:
-    """Lines that say something, and their numbers."""
-    for number, line in enumerate(text.splitlines(), 1):
+    """Lines that are neither blank nor comments, and their numbers."""
+    for line_number, line in enumerate(text.splitlines(), 1):
         if (stripped := line.strip()) and not stripped.startswith("#"):
-            yield number, stripped
+            yield line_number, stripped
 
 
 # ----- with named columns
 
 
-def delimiter_of(text: str) -> str:
-    r"""What is between the columns of a table: tabs, if its first line has any, else commas.
+def detect_delimiter(text: str) -> str:
+    r"""Delimiter of the columns of a table: a tab if its first line has one, else a comma.
 
     Examples
     --------
-    >>> delimiter_of("index\tname\n1\tCortex, left")
+    >>> detect_delimiter("index\tname\n1\tCortex, left")
     '\t'
     """
     return "\t" if "\t" in text.lstrip().partition("\n")[0] else ","
 
 
 def is_column_table(columns: Iterable[str]) -> bool:
-    """Whether columns are those of a table of labels.
+    """Whether the names of columns are those of a table of labels.
 
     Examples
     --------
@@ -125,7 +124,7 @@ def is_column_table(columns: Iterable[str]) -> bool:
 
 
 def read_column_table(text: str) -> list[dict[str, Any]]:
-    r"""Records of the structures of a table with named columns.
+    r"""Read the structures of a table with named columns.
 
     Raises
     ------
@@ -137,7 +136,9 @@ def read_column_table(text: str) -> list[dict[str, Any]]:
     >>> read_column_table("index,name,r,g,b\n7,Cortex,255,0,0")[0]["id"]
     7
     """
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text), strict=True)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=detect_delimiter(text), strict=True
+    )
     head = [name.strip().lower() for name in next(reader)]
     id_key, name_key = _keys(head)
     if id_key is None or name_key is None:
@@ -153,19 +154,23 @@ def read_column_table(text: str) -> list[dict[str, Any]]:
                 f"line {reader.line_num} has {len(cells)} cells; the header has {len(head)} columns"
             )
         row = dict(zip(head, (cell.strip() for cell in cells), strict=True))
-        rows.append((reader.line_num, _house_names(row, id_key, name_key)))
+        rows.append((reader.line_num, _standard_names(row, id_key, name_key)))
     return _records(rows)
 
 
 def _keys(columns: Iterable[str]) -> tuple[str | None, str | None]:
-    """Columns of the labels and of their names; ``label`` may be either."""
-    given = {column.strip().lower() for column in columns}
-    id_key = next((key for key in _ID_COLUMNS if key in given), None)
-    name_key = next((key for key in _NAME_COLUMNS if key in given and key != id_key), None)
+    """Columns of the ids and of the names.
+
+    A column ``label`` holds names where another one holds the ids, and else the ids.
+    """
+    present = {column.strip().lower() for column in columns}
+    id_key = next((key for key in _ID_COLUMNS if key in present), None)
+    name_key = next((key for key in _NAME_COLUMNS if key in present and key != id_key), None)
     return id_key, name_key
 
 
-def _house_names(row: Row, id_key: str, name_key: str) -> dict[str, str]:
+def _standard_names(row: Row, id_key: str, name_key: str) -> dict[str, str]:
+    """Cells of a row by the names that `_record` reads, whatever its columns are called."""
     named = {"id": row[id_key], "name": row[name_key]}
     columns = {"acronym": _ACRONYM_COLUMNS, "hex": _HEX_COLUMNS, "parent": _PARENT_COLUMNS}
     for name, keys in columns.items():
@@ -185,54 +190,55 @@ def _records(rows: Sequence[tuple[int, Row]]) -> list[dict[str, Any]]:
     """Records of structures; each is a root, unless it names a parent."""
     seen: dict[int, int] = {}
     records: list[dict[str, Any]] = []
-    for number, row in rows:
-        label = _whole(number, "label", row["id"], MAX_LABEL)
+    for line_number, row in rows:
+        label = _whole(line_number, "label", row["id"], MAX_LABEL)
         if label in seen:
             raise FormatError(
-                f"line {number}: label {label} is on line {seen[label]} already; give each once"
+                f"line {line_number}: label {label} is on line {seen[label]} already; "
+                "give each once"
             )
-        seen[label] = number
+        seen[label] = line_number
         if label != BACKGROUND:
-            records.append(_record(number, label, row, len(records)))
+            records.append(_record(line_number, label, row, len(records)))
     if not records:
         raise FormatError("names no label but the background")
     return records
 
 
-def _record(number: int, label: int, row: Row, order: int) -> dict[str, Any]:
+def _record(line_number: int, label: int, row: Row, order: int) -> dict[str, Any]:
     if not row["name"]:
-        raise FormatError(f"line {number}: label {label} has no name; give it one")
+        raise FormatError(f"line {line_number}: label {label} has no name; give it one")
     parent = row.get("parent")
-    # Tables write 0, the background, for none.
-    above = _whole(number, "parent", parent, MAX_LABEL) if parent else BACKGROUND
+    # Tables write 0, the background, where there is no parent.
+    above = _whole(line_number, "parent", parent, MAX_LABEL) if parent else BACKGROUND
     return {
         "id": label,
         "name": row["name"],
         "acronym": row.get("acronym") or row["name"],
         "parent_structure_id": above or None,
         "graph_order": order,
-        "color_hex_triplet": _colour(number, row) or _made_up(order),
+        "color_hex_triplet": _colour(line_number, row) or _make_colour(order),
     }
 
 
-def _colour(number: int, row: Row) -> list[int] | None:
+def _colour(line_number: int, row: Row) -> list[int] | None:
     if row.get("hex"):
         try:
             return hex_to_rgb(row["hex"])
         except OntologyError as error:
-            raise FormatError(f"line {number}: {error}") from error
+            raise FormatError(f"line {line_number}: {error}") from error
     parts = [row.get(name, "") for name in ("red", "green", "blue")]
-    return [_whole(number, "colour", part, 255) for part in parts] if any(parts) else None
+    return [_whole(line_number, "colour", part, 255) for part in parts] if any(parts) else None
 
 
-def _made_up(order: int) -> list[int]:
-    """Colour for a structure whose table has none, unlike those of the structures near it."""
+def _make_colour(order: int) -> list[int]:
+    """Make a colour for a structure without one, unlike those of its neighbours in the table."""
     hue, saturation = order * _GOLDEN_RATIO % 1, (0.55, 0.75, 0.95)[order % 3]
     return [round(255 * part) for part in colorsys.hsv_to_rgb(hue, saturation, 0.9)]
 
 
-def _whole(number: int, what: str, text: str, most: int) -> int:
-    # At most ten digits: Python takes long numbers apart slowly.
+def _whole(line_number: int, what: str, text: str, most: int) -> int:
+    # At most ten digits: parsing takes time with the square of their number.
     if not re.fullmatch("[0-9]{1,10}", text) or int(text) > most:
-        raise FormatError(f"line {number}: {what} is {text[:40]!r}; it must be 0 to {most}")
+        raise FormatError(f"line {line_number}: {what} is {text[:40]!r}; it must be 0 to {most}")
     return int(text)

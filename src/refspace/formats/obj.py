@@ -1,6 +1,6 @@
-"""Surface meshes of structures from Wavefront OBJ files.
+"""Surface meshes of structures, read from Wavefront OBJ files.
 
-Facts about the format: Wavefront's "Object Files", appendix B1 of the Advanced Visualizer manual.
+Source of the format: Wavefront's "Object Files", appendix B1 of the Advanced Visualizer manual.
 """
 
 import os
@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError
+from refspace.types import PathLike
 
-# What a mesh may hold beside its geometry: names, groups, smoothing, materials, textures.
-_WITHOUT_MEANING = frozenset({"o", "g", "s", "mtllib", "usemtl", "vt"})
+# Statements beside the geometry, which are skipped: names, groups, smoothing, materials, textures.
+_SKIPPED_STATEMENTS = frozenset({"o", "g", "s", "mtllib", "usemtl", "vt"})
 _COLUMNS = 3
-_LARGEST_NUMBER = 2**31 - 1
+_LARGEST_INDEX = 2**31 - 1
 
 
 class Mesh(NamedTuple):
@@ -29,9 +30,9 @@ class Mesh(NamedTuple):
     vertex_normals
         Normals, float64 (normals × 3).
     face_vertices
-        Numbers of each triangle's vertices, from 0, int64 (triangles × 3).
+        Indices of each triangle's vertices, from 0, int64 (triangles × 3).
     face_normals
-        Numbers of the normals at these vertices.
+        Indices of the normals at these vertices.
     """
 
     vertices: NDArray[np.float64]
@@ -40,7 +41,7 @@ class Mesh(NamedTuple):
     face_normals: NDArray[np.int64]
 
 
-def read_obj(path: str | os.PathLike[str]) -> Mesh:
+def read_obj(path: PathLike) -> Mesh:
     r"""Read a mesh of triangles with normals.
 
     Parameters
@@ -51,7 +52,7 @@ def read_obj(path: str | os.PathLike[str]) -> Mesh:
     Raises
     ------
     FormatError
-        If it is no such mesh; the message names the line.
+        If the file is no such mesh; the message names the line.
 
     Examples
     --------
@@ -62,59 +63,57 @@ def read_obj(path: str | os.PathLike[str]) -> Mesh:
     array([[0, 1, 2]])
     """
     rows: dict[str, list[list[Any]]] = {"v": [], "vn": [], "f": []}
-    for number, (kind, *values) in _lines(path):
-        if kind in _WITHOUT_MEANING:
+    for line_number, (kind, *values) in _lines(path):
+        if kind in _SKIPPED_STATEMENTS:
             continue
         try:
             rows[kind].append(_row(kind, values))
         except (KeyError, ValueError) as error:
             raise FormatError(
-                f"{os.fspath(path)}, line {number}: {' '.join([kind, *values])!r} is none of a "
-                "mesh of triangles with normals: v x y z, vn x y z, f v//vn v//vn v//vn"
+                f"{os.fspath(path)}, line {line_number}: {' '.join([kind, *values])!r} is none of "
+                "a mesh of triangles with normals: v x y z, vn x y z, f v//vn v//vn v//vn"
             ) from error
     vertices, normals = (np.array(rows[kind], float).reshape(-1, _COLUMNS) for kind in ("v", "vn"))
-    corners = np.array(rows["f"], np.int64).reshape(-1, _COLUMNS, 2) - 1
+    corners = np.array(rows["f"], np.int64).reshape(-1, _COLUMNS, 2) - 1  # from 0
     for index, (what, table) in enumerate([("vertex", vertices), ("normal", normals)]):
         _check_range(path, what, corners[..., index], len(table))
     return Mesh(vertices, normals, corners[..., 0].copy(), corners[..., 1].copy())
 
 
-def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, list[str]]]:
-    """Words of each line that holds any, without comments, and its number."""
+def _lines(path: PathLike) -> Iterator[tuple[int, list[str]]]:
+    """Fields of each line that is not blank or a comment, and its number."""
     try:
         with Path(path).open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if words := line.partition("#")[0].split():
-                    yield number, words
+            for line_number, line in enumerate(file, 1):
+                if fields := line.partition("#")[0].split():
+                    yield line_number, fields
     except UnicodeDecodeError as error:
         raise FormatError(f"{os.fspath(path)}: not text, and so no OBJ mesh") from error
 
 
 def _row(kind: str, values: Sequence[str]) -> list[Any]:
-    """Numbers of a line: three coordinates, or three corners."""
+    """Numbers of a line: three coordinates, or the indices of three corners."""
     if len(values) != _COLUMNS:
         raise ValueError
     if kind != "f":
-        numbers = [float(value) for value in values]
-        if not np.isfinite(numbers).all():
+        coordinates = [float(value) for value in values]
+        if not np.isfinite(coordinates).all():
             raise ValueError
-        return numbers
+        return coordinates
     return [_corner(value) for value in values]
 
 
 def _corner(text: str) -> tuple[int, int]:
-    """Numbers of a corner's vertex and normal; a texture between them has no meaning here."""
+    """Indices of a corner's vertex and normal; that of a texture, between them, is skipped."""
     vertex, _, normal = text.split("/")
     corner = int(vertex), int(normal)
-    if max(corner) > _LARGEST_NUMBER:
+    if max(corner) > _LARGEST_INDEX:
         raise ValueError
     return corner
 
 
-def _check_range(
-    path: str | os.PathLike[str], what: str, numbers: NDArray[np.int64], count: int
-) -> None:
-    wrong = numbers[(numbers < 0) | (numbers >= count)]
+def _check_range(path: PathLike, what: str, indices: NDArray[np.int64], count: int) -> None:
+    wrong = indices[(indices < 0) | (indices >= count)]
     if wrong.size:
         raise FormatError(
             f"{os.fspath(path)}: a triangle names {what} {wrong[0] + 1}; there are 1 to {count}"

@@ -1,4 +1,4 @@
-"""Structures from the files in which ontologies are published: JSON, CSV, tables of labels."""
+"""Structures from files: JSON and CSV of the Allen Institute and BrainGlobe, tables of labels."""
 
 import csv
 import io
@@ -12,11 +12,12 @@ from refspace.files import atomic_write
 from refspace.formats import label_tables
 from refspace.remote.objects import read_url
 from refspace.structure_tree import StructureTree
+from refspace.types import PathLike
 
-# The largest published ontology is some MB. A hostile file is not read beyond this.
+# The largest published ontology has some MB. Of a larger file, nothing is parsed.
 _LARGEST_FILE = 256 * 2**20
 
-# Columns of BrainGlobe's terminology.csv and what they are here.
+# Columns of BrainGlobe's terminology.csv, and the fields that they become.
 _BRAINGLOBE_COLUMNS = {
     "abbreviation": "acronym",
     "name": "name",
@@ -24,7 +25,7 @@ _BRAINGLOBE_COLUMNS = {
 }
 
 
-def read_structures(path: str | os.PathLike[str]) -> StructureTree:
+def read_structures(path: PathLike) -> StructureTree:
     """Read a structure tree.
 
     Parameters
@@ -68,14 +69,14 @@ def read_structures(path: str | os.PathLike[str]) -> StructureTree:
 
 
 def parse_structures(data: bytes, name: str) -> StructureTree:
-    """Structure tree of the content of a file, of any form that `read_structures` reads.
+    """Parse the content of a file of any form that `read_structures` reads.
 
     Parameters
     ----------
     data
-        Content.
+        Content of the file.
     name
-        What to call it in errors.
+        Name of the file in errors.
     """
     try:
         return StructureTree(StructureTree.clean_structures(_records(_text(data))))
@@ -105,6 +106,7 @@ def _records(text: str) -> list[dict[str, Any]]:
 
 def _json_records(text: str) -> list[dict[str, Any]]:
     try:
+        # Python's parser takes duplicate keys and NaN, which JSON does not have, without an error.
         content = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
     except FormatError:
         raise
@@ -112,6 +114,7 @@ def _json_records(text: str) -> list[dict[str, Any]]:
         raise FormatError(f"not valid JSON: {error}") from error
     except RecursionError as error:
         raise FormatError("nested too deeply for an ontology") from error
+    # The envelope of the Allen API, whose msg is a text where success is not true.
     if isinstance(content, dict) and "msg" in content:
         if content.get("success") is not True:
             raise FormatError(f"the server reported a failure: {content['msg']}")
@@ -138,7 +141,7 @@ def _no_constant(text: str) -> NoReturn:
 
 def _csv_records(text: str) -> list[dict[str, Any]]:
     try:
-        delimiter = label_tables.delimiter_of(text)
+        delimiter = label_tables.detect_delimiter(text)
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         rows = list(reader)
     except csv.Error as error:
@@ -164,11 +167,11 @@ def _csv_records(text: str) -> list[dict[str, Any]]:
 
 
 def _allen_record(row: Mapping[str, str]) -> dict[str, Any]:
-    """Record of a row: empty cells are missing fields, and numbers are numbers."""
-    numbers: dict[str, Callable[[str], Any]] = {"graph_id": int, "graph_order": int}
+    """Record of a row: empty cells are missing fields, and numeric fields become integers."""
+    convert: dict[str, Callable[[str], Any]] = {"graph_id": int, "graph_order": int}
     try:
         record: dict[str, Any] = {
-            key: numbers.get(key, str)(value) for key, value in row.items() if value != ""
+            key: convert.get(key, str)(value) for key, value in row.items() if value != ""
         }
     except ValueError as error:
         raise FormatError(f"structure {row['id']}: {error}") from error
@@ -176,7 +179,10 @@ def _allen_record(row: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _brainglobe_records(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """Records of BrainGlobe's rows, known by the value that their voxels hold."""
+    """Records of BrainGlobe's rows, with the value of their voxels as id.
+
+    Parents are named by ``identifier``, which may differ from ``annotation_value``.
+    """
     ids = {row["identifier"]: row.get("annotation_value") or row["identifier"] for row in rows}
     return [
         {
@@ -193,7 +199,7 @@ def _brainglobe_records(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
     ]
 
 
-def write_structures(path: str | os.PathLike[str], tree: StructureTree) -> None:
+def write_structures(path: PathLike, tree: StructureTree) -> None:
     """Write a structure tree as a JSON list of cleaned structures.
 
     Parameters
@@ -211,6 +217,7 @@ def write_structures(path: str | os.PathLike[str], tree: StructureTree) -> None:
     >>> read_structures(path).node_ids()
     [997]
     """
+    # One structure a line, so that versions of an ontology can be compared line by line.
     lines = ",\n".join(json.dumps(node, ensure_ascii=False) for node in tree.nodes())
     with atomic_write(path) as temporary:
         temporary.write_text(f"[\n{lines}\n]\n", encoding="utf-8", newline="\n")

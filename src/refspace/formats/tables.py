@@ -1,4 +1,4 @@
-"""Tables as files: CSV, TSV or Parquet, by the ending of the name."""
+"""Tables in files: CSV, TSV or Parquet, by the ending of the name."""
 
 import io
 import json
@@ -14,25 +14,26 @@ import pandas as pd
 
 from refspace.errors import FormatError, MissingDependencyError
 from refspace.files import atomic_write
+from refspace.types import PathLike
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _PARQUET = ".parquet"
-# Key of the schema's metadata that holds what rows are.
-_FACTS = b"refspace"
+# Key under which the schema of a Parquet file holds our metadata.
+_METADATA_KEY = b"refspace"
 ENDINGS = (*_SEPARATORS, _PARQUET)
-# Rows that are in memory at a time, where tables go through it.
-_PART = 10**6
+# Rows of a part, where a table is read in parts.
+_ROWS_PER_PART = 10**6
 
 
-def table_ending(path: str | os.PathLike[str]) -> str:
-    """Ending of the name of a table, once it is known that such tables can be read and written.
+def table_ending(path: PathLike) -> str:
+    """Ending of the name of a table, checked to be one that can be read and written.
 
     Raises
     ------
     FormatError
-        If it is none of `ENDINGS`.
+        If the ending is not among `ENDINGS`.
     MissingDependencyError
-        If it is Parquet, and pyarrow is not installed.
+        If the ending is that of Parquet, and pyarrow is not installed.
 
     Examples
     --------
@@ -59,23 +60,23 @@ def table_ending(path: str | os.PathLike[str]) -> str:
 # ----- reading
 
 
-def read_table(path: str | os.PathLike[str], numbers: Sequence[str], *texts: str) -> pd.DataFrame:
+def read_table(path: PathLike, numeric: Sequence[str], *text: str) -> pd.DataFrame:
     """Read some columns of a table.
 
     Parameters
     ----------
     path
         File; its ending is one of `ENDINGS`.
-    numbers
+    numeric
         Names of the columns to read as float64, NaN where a cell is empty.
-    *texts
-        Names of the columns to read as texts.
+    *text
+        Names of the columns to read as text.
 
     Raises
     ------
     FormatError
-        If it is no such table, lacks a column or has it twice, or if there is anything else in the
-        place of a number, whose row is named.
+        If it is no such table, lacks a column or has it twice, or if a cell of a numeric column
+        holds anything else than a number; the message names the row.
     MissingDependencyError
         As for `table_ending`.
 
@@ -87,21 +88,21 @@ def read_table(path: str | os.PathLike[str], numbers: Sequence[str], *texts: str
     >>> read_table(path, ["dv", "ap"]).values
     array([[2. , 1.5]])
     """
-    names = [*numbers, *texts]
+    names = [*numeric, *text]
     _check_columns(path, names)
-    dtypes: dict[str, Any] = dict.fromkeys(numbers, np.float64) | dict.fromkeys(texts, str)
+    dtypes: dict[str, Any] = dict.fromkeys(numeric, np.float64) | dict.fromkeys(text, str)
     with _naming(path):
         if table_ending(path) == _PARQUET:
-            return _as_numbers(pd.read_parquet(path, columns=names), numbers)[names]
-        # Of known types, so that the rows of a large table are never objects.
+            return _as_numbers(pd.read_parquet(path, columns=names), numeric)[names]
+        # With dtypes, so that a large table never goes through Python objects.
         with suppress(ValueError):
             table: pd.DataFrame = _read_text(path, usecols=names, dtype=dtypes)[names]
             return table
-        # There is something else somewhere: once more, to say where.
-        return _as_numbers(_read_text(path, usecols=names, dtype=str), numbers)[names]
+        # Some cell is not a number: read once more as text, to name its row.
+        return _as_numbers(_read_text(path, usecols=names, dtype=str), numeric)[names]
 
 
-def column_names(path: str | os.PathLike[str]) -> list[str]:
+def column_names(path: PathLike) -> list[str]:
     """Names of the columns of a table.
 
     Raises
@@ -122,21 +123,21 @@ def column_names(path: str | os.PathLike[str]) -> list[str]:
             from pyarrow.parquet import read_schema
 
             return list(read_schema(path).names)
-        # Not as a header, in which pandas renames what is there twice.
+        # Read as a row, because pandas renames duplicates in a header.
         first = _read_text(path, header=None, nrows=1, dtype=str, keep_default_na=False)
         return [str(name) for name in first.iloc[0]]
 
 
-def read_parts(path: str | os.PathLike[str], *, as_text: bool) -> Iterator[pd.DataFrame]:
-    """Rows of a table with all their columns, some at a time where it is text.
+def read_parts(path: PathLike, *, as_text: bool) -> Iterator[pd.DataFrame]:
+    """Read all columns of a table, as text in parts of a million rows.
 
     Parameters
     ----------
     path
         File; its ending is one of `ENDINGS`.
     as_text
-        Whether cells of text are kept as they are written, which a text file is to hold again;
-        otherwise they become what all cells of their column are.
+        Whether the cells of a text file are kept as they are written, to be written to a text file
+        again; otherwise they get the dtype of their column, which takes the whole table.
 
     Raises
     ------
@@ -150,20 +151,20 @@ def read_parts(path: str | os.PathLike[str], *, as_text: bool) -> Iterator[pd.Da
             yield _read_text(path, index_col=False)
         else:
             yield from _read_text(
-                path, index_col=False, dtype=str, keep_default_na=False, chunksize=_PART
+                path, index_col=False, dtype=str, keep_default_na=False, chunksize=_ROWS_PER_PART
             )
 
 
-def _read_text(path: str | os.PathLike[str], **options: Any) -> Any:
+def _read_text(path: PathLike, **options: Any) -> Any:
     return pd.read_csv(path, sep=_SEPARATORS[table_ending(path)], **options)
 
 
 @contextmanager
-def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Say which table it is that cannot be read."""
+def _naming(path: PathLike) -> Iterator[None]:
+    """Name the table in errors of the parsers."""
     try:
         with warnings.catch_warnings():
-            # Rows with more cells than there are columns, whose last ones would be lost.
+            # pandas warns of rows with more cells than columns, and drops the cells.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             yield
     except (FormatError, MissingDependencyError, OSError):
@@ -174,13 +175,13 @@ def _naming(path: str | os.PathLike[str]) -> Iterator[None]:
         ) from error
 
 
-def _check_columns(path: str | os.PathLike[str], names: Sequence[str]) -> None:
-    given = column_names(path)
+def _check_columns(path: PathLike, names: Sequence[str]) -> None:
+    present = column_names(path)
     for name in names:
-        if given.count(name) != 1:
-            how_often = "several columns" if name in given else "no column"
+        if present.count(name) != 1:
+            count = "several columns" if name in present else "no column"
             raise FormatError(
-                f"{os.fspath(path)} has {how_often} {name}; its columns are {', '.join(given)}"
+                f"{os.fspath(path)} has {count} {name}; its columns are {', '.join(present)}"
             )
 
 
@@ -202,9 +203,7 @@ def _as_numbers(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 # ----- writing
 
 
-def write_table(
-    path: str | os.PathLike[str], parts: Iterator[pd.DataFrame] | Sequence[pd.DataFrame]
-) -> None:
+def write_table(path: PathLike, parts: Iterator[pd.DataFrame] | Sequence[pd.DataFrame]) -> None:
     r"""Write the columns of a table, without its index; the file appears whole or not at all.
 
     Parameters
@@ -236,8 +235,8 @@ def write_table(
 
 def _write_text(path: Path, parts: Iterator[pd.DataFrame], separator: str) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        for number, part in enumerate(parts):
-            part.to_csv(file, sep=separator, index=False, header=number == 0, lineterminator="\n")
+        for i, part in enumerate(parts):
+            part.to_csv(file, sep=separator, index=False, header=i == 0, lineterminator="\n")
 
 
 def _write_parquet(path: Path, parts: Iterator[pd.DataFrame], _: None) -> None:
@@ -247,8 +246,8 @@ def _write_parquet(path: Path, parts: Iterator[pd.DataFrame], _: None) -> None:
 # ----- rows of a part
 
 
-def text_rows(path: str | os.PathLike[str], rows: pd.DataFrame, *, header: bool) -> str:
-    r"""Rows as the text that a file of them holds.
+def text_rows(path: PathLike, rows: pd.DataFrame, *, header: bool) -> str:
+    r"""Rows as text, as a file of that name holds them.
 
     Examples
     --------
@@ -260,25 +259,30 @@ def text_rows(path: str | os.PathLike[str], rows: pd.DataFrame, *, header: bool)
     return text
 
 
-def parquet_bytes(rows: pd.DataFrame, facts: Mapping[str, Any]) -> bytes:
-    """Parquet file of some rows that says what they are, with checksums of its pages."""
+def parquet_bytes(rows: pd.DataFrame, metadata: Mapping[str, Any]) -> bytes:
+    """Content of a Parquet file of some rows, with metadata, and with checksums of its pages."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = pa.Table.from_pandas(rows, preserve_index=False)
-    told = {**(table.schema.metadata or {}), _FACTS: json.dumps(dict(facts)).encode()}
+    merged = {
+        **(table.schema.metadata or {}),
+        _METADATA_KEY: json.dumps(dict(metadata)).encode(),
+    }
     file = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(told), file, write_page_checksum=True)
+    pq.write_table(table.replace_schema_metadata(merged), file, write_page_checksum=True)
     return file.getvalue()
 
 
-def parquet_facts(data: bytes) -> dict[str, Any] | None:
-    """What a file of `parquet_bytes` says of its rows; None if it is damaged, or none.
+def parquet_metadata(data: bytes) -> dict[str, Any] | None:
+    """Metadata of a file of `parquet_bytes`; None if it is damaged, or another file.
+
+    All pages are read, so that a damaged one is noticed.
 
     Examples
     --------
     >>> data = parquet_bytes(pd.DataFrame({"structure": [385]}), {"part": "a.nii"})
-    >>> parquet_facts(data), parquet_facts(data[:-1])
+    >>> parquet_metadata(data), parquet_metadata(data[:-1])
     ({'part': 'a.nii'}, None)
     """
     import pyarrow as pa
@@ -286,7 +290,7 @@ def parquet_facts(data: bytes) -> dict[str, Any] | None:
 
     try:
         table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
-        facts: dict[str, Any] = json.loads(table.schema.metadata[_FACTS])
-        return facts
+        metadata: dict[str, Any] = json.loads(table.schema.metadata[_METADATA_KEY])
+        return metadata
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError):
         return None

@@ -1,7 +1,6 @@
-"""Volumes from files of any format: the one place that tells the formats apart."""
+"""Volumes in files of any format: the one module that chooses a format, by the ending."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import xarray as xr
@@ -9,13 +8,14 @@ import xarray as xr
 from refspace.formats.nifti import NiftiStream, read_nifti, write_nifti
 from refspace.formats.nrrd import NrrdStream, read_nrrd, write_nrrd
 from refspace.formats.voxel_files import VoxelStream
+from refspace.types import PathLike, Resolution
 
 _NRRD_ENDINGS = (".nrrd", ".nhdr")
 _NIFTI_ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
 
 
-def is_volume_file(path: str | os.PathLike[str]) -> bool:
-    """Whether a path is meant as a file of one of the formats, by its ending.
+def is_volume_file(path: PathLike) -> bool:
+    """Whether a path has the ending of a file format of volumes, and is no URL.
 
     Examples
     --------
@@ -28,14 +28,14 @@ def is_volume_file(path: str | os.PathLike[str]) -> bool:
     return name.endswith((*_NRRD_ENDINGS, *_NIFTI_ENDINGS)) and "://" not in name
 
 
-def _is_nifti(path: str | os.PathLike[str]) -> bool:
+def _is_nifti(path: PathLike) -> bool:
     return Path(path).name.lower().endswith(_NIFTI_ENDINGS)
 
 
 def read_volume(
-    path: str | os.PathLike[str],
+    path: PathLike,
     *,
-    resolution: float | Sequence[float] | None = None,
+    resolution: Resolution | None = None,
     orientation: str | None = None,
 ) -> xr.DataArray:
     """Open a file as a lazy volume: NIfTI by its ending, anything else as NRRD.
@@ -50,9 +50,9 @@ def read_volume(
 
 
 def stream_volume(
-    path: str | os.PathLike[str],
+    path: PathLike,
     *,
-    resolution: float | Sequence[float] | None = None,
+    resolution: Resolution | None = None,
     orientation: str | None = None,
 ) -> VoxelStream:
     """Open a file to be read slab by slab.
@@ -66,9 +66,7 @@ def stream_volume(
     return stream(path, resolution=resolution, orientation=orientation)
 
 
-def write_volume(
-    path: str | os.PathLike[str], array: xr.DataArray, *, scheduler: str | None = None
-) -> None:
+def write_volume(path: PathLike, array: xr.DataArray, *, scheduler: str | None = None) -> None:
     """Write a volume with its geometry: NIfTI by the ending of the name, anything else as NRRD.
 
     Parameters

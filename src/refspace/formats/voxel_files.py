@@ -1,7 +1,7 @@
-"""Voxels that lie in a file in Fortran order, plain or gzip, behind a header: read when computed.
+"""Voxels in a file behind a header, raw or gzip, in Fortran order: read lazily or slab by slab.
 
-What the formats have in common once a header is read. The voxels may be larger than memory, and the
-file damaged, hostile, or another one since its header was read.
+NRRD and NIfTI have this in common once a header is read. The voxels may be larger than memory, and
+the file damaged, hostile, or another one since its header was read.
 """
 
 import functools
@@ -25,11 +25,12 @@ from numpy.typing import NDArray
 from refspace.errors import FormatError, GridError
 from refspace.grid import Grid
 
-# Blocks are whole layers of the slowest axis: contiguous in the file, and views of what was read.
+# Size of a block. Blocks are whole layers of the slowest axis: contiguous in the file, and views of
+# the array that was read.
 _SLAB_BYTES = 16 * 2**20
 # Pieces of 128 KiB stay in the cache: 309 MB inflate in 0.56 s. Larger ones are not faster.
 _PIECE_BYTES = 2**17
-# Deflate stores at most 258 bytes in two bits: no stream grows more than this.
+# Deflate stores at most 258 bytes in two bits (RFC 1951), so no stream grows more than 1032 times.
 MAX_DEFLATE_RATIO = 1032
 
 _Decoded = io.BufferedReader | gzip.GzipFile
@@ -37,22 +38,22 @@ _Decoded = io.BufferedReader | gzip.GzipFile
 
 @dataclass(frozen=True)
 class VoxelFile:
-    """Where voxels are in a file, and what they are.
+    """Position, shape, dtype and encoding of the voxels in a file.
 
     Parameters
     ----------
     path
         Absolute path of the file.
     file_bytes, mtime_ns
-        Its size and the time of its last change.
+        Its size, and the time of its last change.
     shape
         Number of voxels along each axis, the fastest in the file first.
     dtype
-        Type of the voxels as stored, with its byte order.
+        Dtype of the voxels as stored, with its byte order.
     encoding
         ``"raw"`` or ``"gzip"``.
     data_offset
-        Where in the file the data start: the voxels, or the gzip stream that holds them.
+        Position in the file at which the voxels begin, or the gzip stream that holds them.
     skipped
         Bytes before the voxels in a gzip stream.
     """
@@ -73,12 +74,12 @@ class VoxelFile:
 
     @property
     def native(self) -> np.dtype[Any]:
-        """Type of the voxels once they are read."""
+        """Dtype of the voxels once they are read."""
         return self.dtype.newbyteorder("=")
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells the file from others, and from itself once it has changed."""
+        """Path, size and time of last change: different for any other file, and after a change."""
         return {"path": self.path, "bytes": self.file_bytes, "mtime_ns": self.mtime_ns}
 
 
@@ -92,7 +93,7 @@ def naming(path: str) -> Iterator[None]:
         raise
 
 
-# ----- all of them, at first use
+# ----- the whole file, at first use
 
 
 def lazy_voxels(file: VoxelFile, kind: str) -> dask.array.Array:
@@ -117,7 +118,10 @@ def lazy_voxels(file: VoxelFile, kind: str) -> dask.array.Array:
 
 
 class _Voxels:
-    """Array whose voxels are read from the file at first use; pickles without them."""
+    """Array whose voxels are read at first use; it is pickled without them.
+
+    A gzip stream has no random access: the first block inflates all voxels, for all blocks.
+    """
 
     ndim = 3
 
@@ -129,9 +133,10 @@ class _Voxels:
         self._voxels: NDArray[Any] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _voxels_here, (self.file,)
+        return _cached_voxels, (self.file,)
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
+        # Threads that compute blocks at the same time read the file once.
         with self._lock:
             if self._voxels is None:
                 self._voxels = _read_voxels(self.file)
@@ -140,17 +145,18 @@ class _Voxels:
 
 
 @functools.lru_cache(maxsize=1)
-def _voxels_here(file: VoxelFile) -> _Voxels:
-    """Voxels of a file in a process that they are sent to: read once, for all of its tasks."""
+def _cached_voxels(file: VoxelFile) -> _Voxels:
+    """Voxels of a file in another process, where all tasks of the process share them."""
     return _Voxels(file)
 
 
 def _read_voxels(file: VoxelFile) -> NDArray[Any]:
-    """Voxels in native byte order, Fortran order and read-only."""
+    """Read voxels into an array of native byte order, Fortran order and read-only."""
     with naming(file.path), Path(file.path).open("rb") as opened:
         _refuse_changed(opened, file)
         flat = _mapped(opened, file) if file.encoding == "raw" else _inflated(opened, file)
     if not file.dtype.isnative:
+        # In place: a swapped copy would double the memory.
         flat = flat.byteswap(inplace=True).view(file.native)
     voxels: NDArray[Any] = flat.reshape(file.shape, order="F")
     voxels.flags.writeable = False
@@ -164,13 +170,13 @@ def _refuse_changed(opened: io.BufferedReader, file: VoxelFile) -> None:
 
 
 def _mapped(opened: io.BufferedReader, file: VoxelFile) -> NDArray[Any]:
-    # "c": writing, which only a byte swap does, never reaches the file.
+    # Mode "c", copy on write: only a byte swap writes, and that never reaches the file.
     shape, offset = (math.prod(file.shape),), file.data_offset
     return np.asarray(np.memmap(opened, file.dtype, mode="c", offset=offset, shape=shape))
 
 
 def _inflated(opened: io.BufferedReader, file: VoxelFile) -> NDArray[Any]:
-    """All voxels, never more bytes than the header declares."""
+    """Inflate all voxels, and never more bytes than the header declares."""
     flat = np.empty(math.prod(file.shape), file.dtype)
     with _decoded(opened, file) as stream:
         missing = _fill(stream, flat)
@@ -180,7 +186,7 @@ def _inflated(opened: io.BufferedReader, file: VoxelFile) -> NDArray[Any]:
 
 @contextmanager
 def _decoded(opened: io.BufferedReader, file: VoxelFile) -> Iterator[_Decoded]:
-    """Stream that stands before the first voxel; what goes wrong with gzip becomes one error."""
+    """Stream positioned at the first voxel; all faults of gzip become one error."""
     opened.seek(file.data_offset)
     raw = file.encoding == "raw"
     try:
@@ -194,7 +200,7 @@ def _decoded(opened: io.BufferedReader, file: VoxelFile) -> Iterator[_Decoded]:
 
 
 def _fill(stream: _Decoded, voxels: NDArray[Any]) -> int:
-    """Read voxels, and return the number of bytes that the stream had not."""
+    """Read voxels into an array, and return the number of bytes that the stream was short of."""
     room = voxels.reshape(-1, order="A").view(np.uint8).data
     while room and (count := stream.readinto(room[:_PIECE_BYTES])):
         room = room[count:]
@@ -202,8 +208,8 @@ def _fill(stream: _Decoded, voxels: NDArray[Any]) -> int:
 
 
 def _check_end(stream: _Decoded, file: VoxelFile, missing: int) -> None:
-    """Check that a stream has as many bytes as the header declares, and the right sums."""
-    # Reading past the end also checks the sums of the last member.
+    """Check that a stream has as many bytes as the header declares, and the right checksums."""
+    # gzip compares the checksum of a member only when it is read past its end.
     excess = bool(stream.read(1))
     if missing or excess:
         held = f"more than {file.nbytes}" if excess else str(file.nbytes - missing)
@@ -222,11 +228,11 @@ class VoxelStream:
     Parameters
     ----------
     header
-        The file.
+        Header of the file.
     grid
-        Where its voxels are.
+        Grid of its voxels.
     midline
-        µm along ml, where the file tells it.
+        µm along ml, where the file states it.
     """
 
     def __init__(self, header: VoxelFile, grid: Grid, midline: float | None = None) -> None:
@@ -235,37 +241,37 @@ class VoxelStream:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells the file from others, and from itself once it has changed."""
+        """Path, size and time of last change: different for any other file, and after a change."""
         return self.header.identity
 
     def slab_bytes(self, thickness: int) -> int:
-        """Size of a slab of some layers in memory."""
+        """Size in memory of a slab of some layers."""
         return self.header.nbytes * min(thickness, self.header.shape[2]) // self.header.shape[2]
 
     def slabs(
-        self, thickness: int, skip: Callable[[slice], bool] = lambda _: False
+        self, thickness: int, is_done: Callable[[slice], bool] = lambda _: False
     ) -> Iterator[tuple[slice, NDArray[Any]]]:
         """Read the file from its first layer to its last.
 
-        The last slab comes only when the whole stream has proven to be sound.
+        The last slab comes only once the whole stream has been checked.
 
         Parameters
         ----------
         thickness
             Layers of each slab.
-        skip
-            Tells of layers whether they are not wanted; they are read over.
+        is_done
+            Whether layers are not wanted any more; they are read, and left out.
 
         Yields
         ------
         layers
-            Where the slab is along the last axis.
+            Slice of the slab along the last axis.
         slab
-            Its voxels, in Fortran order. The memory is used again for the next one.
+            Its voxels, in Fortran order. Its memory is used again for the next slab.
         """
         layers = self.header.shape[2]
         cuts = [slice(a, min(a + thickness, layers)) for a in range(0, layers, thickness)]
-        wanted = [not skip(cut) for cut in cuts]
+        wanted = [not is_done(cut) for cut in cuts]
         if not any(wanted):
             return
         buffer = np.empty((*self.header.shape[:2], min(thickness, layers)), self.header.dtype, "F")

@@ -1,4 +1,4 @@
-"""Pairs of labels: those that share a face within a block, and those of two blocks."""
+"""Contacts: pairs of labels that share faces, and pairs that two blocks have in the same voxel."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ Pairs = NDArray[np.uint32]
 
 
 def count_pairs(one: Labels, other: Labels) -> tuple[Pairs, NDArray[np.int64]]:
-    """Count the pairs of labels that two blocks have at the same places.
+    """Count the pairs of labels that two blocks have in the same voxels.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def count_pairs(one: Labels, other: Labels) -> tuple[Pairs, NDArray[np.int64]]:
     pairs
         Label of the one and of the other, shape (pairs, 2), sorted.
     counts
-        Number of places of each pair.
+        Number of voxels of each pair.
 
     Examples
     --------
@@ -32,6 +32,7 @@ def count_pairs(one: Labels, other: Labels) -> tuple[Pairs, NDArray[np.int64]]:
            [7, 7],
            [7, 8]], dtype=uint32), array([1, 1, 2]))
     """
+    # Both labels in one integer of 64 bits: pairs are counted like labels, by runs.
     keys, counts = count_labels(one.astype(np.uint64) << np.uint64(32) | other)
     return _split_keys(keys), counts
 
@@ -73,7 +74,7 @@ def count_faces(block: Labels) -> tuple[Pairs, NDArray[np.int64]]:
 def count_facing(
     one: Labels, other: Labels, axis: int, ndim: int = 3
 ) -> tuple[Pairs, NDArray[np.int64]]:
-    """Count the faces between unlike voxels of two arrays that lie side by side.
+    """Count the faces between unlike voxels of two neighbouring arrays.
 
     Parameters
     ----------
@@ -87,7 +88,7 @@ def count_facing(
     Returns
     -------
     pairs, faces
-        As of `count_faces`.
+        As `count_faces` returns them.
 
     Examples
     --------
@@ -96,6 +97,7 @@ def count_facing(
            [0, 9]], dtype=uint32), array([[1, 0],
            [1, 0]]))
     """
+    # Unlike neighbours are few, so they are picked out before anything is sorted.
     differ = one != other
     one, other = one[differ], other[differ]
     pairs, counts = count_pairs(np.minimum(one, other), np.maximum(one, other))
@@ -107,7 +109,7 @@ def count_facing(
 def sum_pairs(
     parts: list[tuple[Pairs, NDArray[np.int64]]], columns: int
 ) -> tuple[Pairs, NDArray[np.int64]]:
-    """Add up counts of pairs, each with a row of some columns; every pair once, sorted.
+    """Add up tables of pairs: every pair once, sorted, with the sum of its rows of counts.
 
     Examples
     --------
@@ -118,12 +120,12 @@ def sum_pairs(
     pairs = np.concatenate([np.empty((0, 2), np.uint32), *(pairs for pairs, _ in parts)])
     counts = np.concatenate([np.empty((0, columns), np.int64), *(counts for _, counts in parts)])
     wide = pairs.astype(np.uint64)
-    keys, place = np.unique(wide[:, 0] << np.uint64(32) | wide[:, 1], return_inverse=True)
+    keys, row = np.unique(wide[:, 0] << np.uint64(32) | wide[:, 1], return_inverse=True)
     sums = np.zeros((keys.size, columns), np.int64)
-    np.add.at(sums, place, counts)
+    np.add.at(sums, row, counts)
     return _split_keys(keys), sums
 
 
 def _split_keys(keys: NDArray[Any]) -> Pairs:
-    """Pairs from numbers of 64 bits, the one above the other."""
+    """Pairs of labels from integers of 64 bits that hold one label in each half."""
     return np.stack((keys >> np.uint64(32), keys & np.uint64(2**32 - 1)), axis=1).astype(np.uint32)

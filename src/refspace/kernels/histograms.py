@@ -1,9 +1,9 @@
-"""Histograms of values in each label, of which quantiles are read.
+"""Histograms of the values in each label, from which quantiles are read.
 
-Bins are the upper 16 bits of a 32-bit float, in the order of the numbers: sign, exponent and 7 bits
-of the mantissa. So there is no range to be known beforehand, histograms of any blocks can be put
-together, and a bin is never wider than 1/128 of its values. Integers of up to 16 bits have a bin
-each.
+The bin of a value is the upper 16 bits of its 32-bit float: sign, exponent and 7 bits of the
+mantissa, made to ascend with the value. The bins are the same for all data, so that no range has to
+be known beforehand and histograms of any blocks can be merged; none is wider than 1/128 of its
+values. Integers of up to 16 bits have a bin each, and their quantiles are exact.
 """
 
 from collections.abc import Sequence
@@ -14,55 +14,57 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 2**16
-# The middle of a bin is no further from any value in it than half its width.
+# The middle of a bin is at most half its width from any value in it.
 RELATIVE_ERROR = 2**-8
+# Masks of the sign bit of a 32-bit float, and of all its bits.
 _SIGN, _ALL = np.uint32(2**31), np.uint32(2**32 - 1)
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many values of each label are in each bin.
+    """Number of values of each label in each bin; only bins with values are stored.
 
     Parameters
     ----------
     keys
-        Label times `BINS` plus the bin, of those that occur, sorted.
+        Label times `BINS` plus bin, sorted.
     counts
-        How many values are there.
+        Number of values of each key.
     """
 
     keys: NDArray[np.int64]
     counts: NDArray[np.int64]
 
     def relabelled(self, labels: NDArray[Any]) -> "Histogram":
-        """The histogram of sorted labels, one of numbers of labels; without label 0."""
+        """Replace positions among sorted labels by the labels themselves; label 0 is dropped."""
         codes, bins = np.divmod(self.keys, BINS)
         named = labels.astype(np.int64)[codes]
+        # Labels ascend, so the new keys are sorted as the old ones were.
         return Histogram((named * BINS + bins)[named != 0], self.counts[named != 0])
 
     def bin_counts(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Number of values in each bin, of some labels together."""
+        """Number of values in each bin, in several labels together."""
         starts = np.searchsorted(self.keys, labels * BINS)
         stops = np.searchsorted(self.keys, (labels + 1) * BINS)
         parts = [np.arange(a, b) for a, b in zip(starts, stops, strict=True) if a < b]
         rows = np.concatenate([np.empty(0, np.intp), *parts])
-        # Weights are float64, exact up to 2**53 values.
+        # bincount sums its weights as float64, which is exact up to 2**53 values.
         return np.bincount(self.keys[rows] % BINS, self.counts[rows], BINS).astype(np.int64)
 
 
 def build_histogram(
     codes: NDArray[Any], image: NDArray[Any], valid: NDArray[np.bool_] | None = None
 ) -> Histogram:
-    """Histogram of values by label.
+    """Build the histogram of values by label.
 
     Parameters
     ----------
     codes
-        Number of the label of each value.
+        Position of the label of each value among the labels.
     image
-        The values, none of them NaN where they are valid.
+        The values; no valid one is NaN.
     valid
-        Which of them count; all if not given.
+        Which values count; by default all.
 
     Examples
     --------
@@ -78,14 +80,14 @@ def build_histogram(
 
 
 def merge_histograms(parts: Sequence[Histogram]) -> Histogram:
-    """Several histograms as one."""
+    """Merge several histograms."""
     keys = np.concatenate([part.keys for part in parts])
     order = np.argsort(keys, kind="stable")
     return _counted(keys[order], np.concatenate([part.counts for part in parts])[order])
 
 
 def _counted(keys: NDArray[Any], counts: NDArray[np.int64]) -> Histogram:
-    """Histogram of sorted keys, which may occur several times."""
+    """Histogram from sorted keys that may occur several times: their counts are added up."""
     if not keys.size:
         return Histogram(keys.astype(np.int64), counts)
     first = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
@@ -93,7 +95,7 @@ def _counted(keys: NDArray[Any], counts: NDArray[np.int64]) -> Histogram:
 
 
 def is_exact(dtype: np.dtype[Any]) -> bool:
-    """Whether each value of a type has a bin of its own."""
+    """Whether each value of a dtype has a bin of its own."""
     return dtype.kind in "uib" and dtype.itemsize <= 2
 
 
@@ -109,14 +111,16 @@ def assign_bins(image: NDArray[Any]) -> NDArray[Any]:
     """
     if is_exact(image.dtype):
         return (image.astype(np.int32) - _lowest(image.dtype)).astype(np.uint32)
+    # float64 beyond the range of float32 becomes infinite, and falls into the last bin.
     with np.errstate(over="ignore"):
         bits = image.astype(np.float32).view(np.uint32)
-    # Bits of negative floats grow as they fall.
+    # As integers, positive floats ascend with their value, and negative ones descend: the bits of
+    # the latter are inverted, and the sign bit of the former is set, so that all ascend.
     return (bits ^ np.where(bits & _SIGN, _ALL, _SIGN)) >> np.uint32(16)
 
 
 def bin_middles(bins: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.float64]:
-    """Middle of each bin of values of a type: the value itself where it has its own bin.
+    """Middle of each bin of values of a dtype: the value itself where it has its own bin.
 
     Examples
     --------
@@ -127,13 +131,13 @@ def bin_middles(bins: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.float64]
         return bins.astype(np.float64) + _lowest(dtype)
     first = bins.astype(np.uint32) << np.uint32(16)
     low, high = map(_keys_to_floats, (first, first | np.uint32(BINS - 1)))
-    # The bins of the infinite hold what is no number too.
+    # The bins of ±inf extend into bit patterns that are NaN: there one end stands for both.
     low, high = np.where(np.isnan(low), high, low), np.where(np.isnan(high), low, high)
     return np.where(low == high, low, (low + high) / 2)
 
 
 def _keys_to_floats(keys: NDArray[np.uint32]) -> NDArray[np.float64]:
-    """Float of bits that are in the order of the numbers."""
+    """Floats whose bits were made to ascend, as `assign_bins` does."""
     bits = keys ^ np.where(keys & _SIGN, _SIGN, _ALL)
     with np.errstate(invalid="ignore"):
         return bits.view(np.float32).astype(np.float64)
@@ -149,24 +153,24 @@ def histogram_quantiles(
     ends: tuple[float, float],
     dtype: np.dtype[Any],
 ) -> NDArray[np.float64]:
-    """Quantiles of a histogram: values that at least that share of all is not above.
+    """Quantiles of a histogram: the smallest value that at least such a share does not exceed.
 
     Parameters
     ----------
     counts
         Number of values in each bin.
     quantiles
-        Shares, from 0 to 1.
+        Levels of the quantiles, from 0 to 1.
     ends
-        The smallest and the largest value.
+        The smallest and the largest value, which bins alone do not give.
     dtype
-        Type of the values.
+        Dtype of the values.
 
     Returns
     -------
     ndarray
-        To `RELATIVE_ERROR`, or exact where values have a bin each; NaN if there are no values.
-        The smallest and largest value are exact.
+        Within `RELATIVE_ERROR`, or exact where each value has its own bin; NaN without values. The
+        smallest and largest value are exact.
 
     Examples
     --------
@@ -175,11 +179,11 @@ def histogram_quantiles(
     >>> histogram_quantiles(counts, np.array([0, 0.5, 1]), (1, 4), image.dtype)
     array([1., 2., 4.])
     """
-    ends_of_bins = np.cumsum(counts)
-    size = int(ends_of_bins[-1])
+    cumulative = np.cumsum(counts)
+    size = int(cumulative[-1])
     if not size:
         return np.full(len(quantiles), np.nan)
     rank = np.clip(np.ceil(quantiles * size), 1, size).astype(np.int64)
-    values = bin_middles(np.searchsorted(ends_of_bins, rank), dtype).clip(*ends)
+    values = bin_middles(np.searchsorted(cumulative, rank), dtype).clip(*ends)
     values[rank == 1], values[rank == size] = ends
     return values

@@ -1,4 +1,4 @@
-"""The most frequent label of each cell of another grid."""
+"""Modes: the most frequent label in each cell of another grid, by which labels are resampled."""
 
 import functools
 import math
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from refspace.kernels.run_lengths import Labels
 
-# Voxels that are gathered at a time to find modes: in a noisy block every cell is mixed, and all at
-# once would take 64 times the memory of the block.
+# Voxels that are gathered at a time to count labels: in a noisy block every cell is mixed, and all
+# cells at once would take 64 times the memory of the block.
 _GATHERED = 2**20
 
 
 def windows(
     cells: range, ratio: Fraction, first: int, count: int
 ) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    """Voxels that each cell overlaps, and by how much, along one axis.
+    """Voxels that each cell overlaps along one axis, and the lengths of these overlaps.
 
     Parameters
     ----------
@@ -43,12 +43,15 @@ def windows(
            [1, 2]]), array([[2, 1],
            [1, 2]]))
     """
+    # In units of a voxel over the denominator, the edges of voxels and cells are integers.
     unit, size = ratio.denominator, ratio.numerator
     start = np.arange(cells.start, cells.stop, dtype=np.int64)[:, None] * size
     lowest = start // unit
     width = int((-(-(start + size) // unit) - lowest).max())
     voxels = lowest + np.arange(width)
     overlaps = np.minimum(start + size, (voxels + 1) * unit) - np.maximum(start, voxels * unit)
+    # All windows have the same width. A narrower one, or one cut off at the end of the block,
+    # repeats its last voxel with overlap 0.
     inside = (overlaps > 0) & (voxels < first + count)
     last = np.where(inside, voxels, lowest).max(axis=1, keepdims=True)
     return np.minimum(voxels, last) - first, np.where(inside, overlaps, 0)
@@ -65,8 +68,8 @@ def mode(
     block
         Labels.
     windows
-        For each axis two arrays of shape (cells, width): which voxels a cell overlaps, and by
-        how much. Windows narrower than the width repeat a voxel of theirs with overlap 0.
+        For each axis two arrays of shape (cells, width): the voxels that a cell overlaps, and the
+        lengths of the overlaps. Windows narrower than the width repeat a voxel with overlap 0.
 
     Returns
     -------
@@ -79,12 +82,13 @@ def mode(
     >>> mode(np.array([[7, 9], [9, 5]], "u4"), [pairs, pairs])
     array([[9]], dtype=uint32)
     """
+    # The minimum and the maximum of a cell, axis by axis, show at little cost whether it is mixed.
     low = high = block
     for axis, (voxels, _) in enumerate(windows):
         low = functools.reduce(np.minimum, _columns(low, voxels, axis))
         high = functools.reduce(np.maximum, _columns(high, voxels, axis))
     low = low.copy() if low.base is not None or low is block else low
-    # Most cells hold one label: only the others are counted.
+    # Most cells hold one label, which is their minimum: labels are counted only in the others.
     mixed = np.argwhere(low != high)
     width = math.prod(voxels.shape[1] for voxels, _ in windows)
     for start in range(0, len(mixed), step := max(1, _GATHERED // width)):
@@ -94,11 +98,11 @@ def mode(
 
 
 def _columns(block: Labels, voxels: NDArray[np.intp], axis: int) -> Iterator[Labels]:
-    """First voxel of every window along an axis, then every second, and so on."""
+    """The first voxels of all windows along an axis, then all second ones, and so on."""
     for column in voxels.T.tolist():
         step = column[1] - column[0] if len(column) > 1 else 1
         if step > 0 and column == list(range(column[0], column[-1] + 1, step)):
-            # A view: at whole ratios, to halve a block takes a third of the time.
+            # A view instead of a copy: at whole ratios, halving a block takes a third of the time.
             rows = slice(column[0], column[-1] + 1, step)
             yield block[(*[slice(None)] * axis, rows)]
         else:
@@ -128,7 +132,7 @@ def _weighted_mode(labels: Labels, weights: NDArray[np.int64]) -> Labels:
     weights = np.take_along_axis(weights, order, 1).ravel()
     starts = np.ones(labels.size, bool)
     starts[1:] = labels[1:] != labels[:-1]
-    starts[::width] = True
+    starts[::width] = True  # a run never goes on into the next cell
     first = np.flatnonzero(starts)
     totals = np.add.reduceat(weights, first)
     row = first // width

@@ -1,4 +1,4 @@
-"""What is asked of each label of a block: counts, boxes, another value."""
+"""Runs of equal voxels, and what follows from them: counts, bounding boxes, other labels, masks."""
 
 import math
 from collections.abc import Iterator
@@ -32,6 +32,7 @@ def run_lengths(block: Labels) -> tuple[Labels, NDArray[np.intp]]:
     >>> run_lengths(np.array([[7, 7, 7], [7, 0, 9]], "u4"))
     (array([7, 0, 9], dtype=uint32), array([4, 1, 1]))
     """
+    # One comparison per voxel is all that a kernel spends on voxels; the rest is per run.
     flat = block.ravel()
     starts = np.flatnonzero(flat[1:] != flat[:-1])
     starts += 1
@@ -47,9 +48,11 @@ def count_labels(block: Labels) -> tuple[Labels, NDArray[np.int64]]:
     >>> count_labels(np.array([[7, 7, 7], [7, 0, 9]], "u4"))
     (array([0, 7, 9], dtype=uint32), array([1, 4, 1]))
     """
+    # Counts do not depend on the order of voxels: the transpose of a block in Fortran order is read
+    # along memory.
     run_labels, lengths = run_lengths(block.T if block.flags.f_contiguous else block)
     labels = np.unique(run_labels)
-    # Weights are float64, exact up to 2**53 voxels.
+    # bincount sums its weights as float64, which is exact up to 2**53 voxels.
     counts = np.bincount(np.searchsorted(labels, run_labels), weights=lengths)
     return labels, counts.astype(np.int64)
 
@@ -57,7 +60,7 @@ def count_labels(block: Labels) -> tuple[Labels, NDArray[np.int64]]:
 def measure(
     block: Labels,
 ) -> tuple[Labels, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Measure the labels of a block: how many voxels each has, and where they are.
+    """Measure the labels of a block: their voxel counts, bounding boxes and sums of indices.
 
     Parameters
     ----------
@@ -88,7 +91,9 @@ def measure(
         return labels, counts, start[:, ::-1], stop[:, ::-1], sums[:, ::-1]
     run_labels, starts, lengths = _row_runs(block)
     labels = np.unique(run_labels)
-    # Small codes, so that the stable sort is a radix sort.
+    # Runs are sorted by label, so that reduceat takes each label in one stretch. NumPy sorts
+    # integers of up to 16 bits by radix, in linear time; hence codes of the smallest type that
+    # holds them.
     codes = np.searchsorted(labels, run_labels).astype(np.min_scalar_type(labels.size))
     order = np.argsort(codes, kind="stable")
     first = np.searchsorted(codes[order], np.arange(labels.size))
@@ -96,7 +101,9 @@ def measure(
     low = np.stack(np.unravel_index(starts[order], block.shape))
     high = low + 1
     high[-1] = low[-1] + lengths
-    # Along its axis a run sums to its length times its middle; across, low + high - 1 is twice low.
+    # Along its axis a run sums to length × (first + last) / 2, and last is high - 1. Across its
+    # axis low and high - 1 are equal, and the same formula gives length × low. The division is
+    # exact.
     sums = (low + high - 1) * lengths // 2
     return (
         labels,
@@ -108,7 +115,10 @@ def measure(
 
 
 def _row_runs(block: Labels) -> tuple[Labels, NDArray[np.intp], NDArray[np.int64]]:
-    """Label, flat start and length of the runs in C order, none of which crosses a row's end."""
+    """Label, flat start and length of the runs in C order, each within one row.
+
+    A run that went on into the next row would have no bounding box of its own.
+    """
     rows = block.reshape(math.prod(block.shape[:-1]), block.shape[-1])
     begins = np.ones(rows.shape, bool)
     np.not_equal(rows[:, 1:], rows[:, :-1], out=begins[:, 1:])
@@ -130,7 +140,7 @@ def relabel(
     values
         Value of each of them, or a row of values.
     default
-        Value (or row) of every other label; None if there must be none.
+        Value (or row) of every other label; None if other labels are an error.
 
     Returns
     -------
@@ -150,21 +160,22 @@ def relabel(
            [ 1, -1,  2]])
     """
     if block.flags.f_contiguous and not block.flags.c_contiguous:
-        # Runs follow memory; the axes of the block are turned back, those of a row stay last.
-        turned = relabel(block.T, ids, values, default)
-        return turned.transpose(*range(block.ndim)[::-1], *range(block.ndim, turned.ndim))
+        # The axes of the block are reversed back; those of a row of values stay last.
+        result = relabel(block.T, ids, values, default)
+        return result.transpose(*range(block.ndim)[::-1], *range(block.ndim, result.ndim))
     run_labels, lengths = run_lengths(block)
-    found = find(run_labels, ids)
+    positions = find(run_labels, ids)
     if default is not None:
+        # The position of an unknown label is the number of ids, where the default is appended.
         values = np.concatenate((values, default[np.newaxis]))
-    elif found.max(initial=-1) == ids.size:
-        raise AnnotationError(f"label {run_labels[found.argmax()]} is none of those expected")
-    spread = np.repeat(values[found], lengths, axis=0)
-    return spread.reshape(block.shape + values.shape[1:])
+    elif positions.max(initial=-1) == ids.size:
+        raise AnnotationError(f"label {run_labels[positions.argmax()]} is none of those expected")
+    per_voxel = np.repeat(values[positions], lengths, axis=0)
+    return per_voxel.reshape(block.shape + values.shape[1:])
 
 
 def masks(block: Labels, ids: Labels, inside: NDArray[np.bool_]) -> Iterator[NDArray[np.uint8]]:
-    """Make several masks of a block, one after the other; its runs are found once.
+    """Make several masks of a block, one after the other, from one search for its runs.
 
     Parameters
     ----------
@@ -192,17 +203,20 @@ def masks(block: Labels, ids: Labels, inside: NDArray[np.bool_]) -> Iterator[NDA
         yield from (mask.T for mask in masks(block.T, ids, inside))
         return
     run_labels, lengths = run_lengths(block)
-    found = find(run_labels, ids)
-    # One row more, for all other labels.
+    positions = find(run_labels, ids)
+    # One row more, of False, for all other labels.
     values = np.concatenate((inside, np.zeros((1, inside.shape[1]), bool))).astype(np.uint8)
     for column in values.T:
-        yield np.repeat(column[found], lengths).reshape(block.shape)
+        yield np.repeat(column[positions], lengths).reshape(block.shape)
 
 
 def find(labels: NDArray[np.integer[Any]], ids: NDArray[np.integer[Any]]) -> NDArray[np.intp]:
-    """Position of each label among sorted ids, or their number where it is not among them."""
+    """Position of each label among sorted ids; the number of ids for a label that is not one.
+
+    A search rather than a table over all ids: ids go up to 2**32 - 1.
+    """
     positions = np.searchsorted(ids, labels)
     if ids.size:
-        found = ids[np.minimum(positions, ids.size - 1)] == labels
-        positions[~found] = ids.size
+        is_id = ids[np.minimum(positions, ids.size - 1)] == labels
+        positions[~is_id] = ids.size
     return positions

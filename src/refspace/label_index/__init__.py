@@ -1,4 +1,4 @@
-"""Which labels each chunk of an annotation holds, how many voxels of each, and where."""
+"""The label index: the labels of each chunk of an annotation, voxel counts and bounding boxes."""
 
 from refspace.label_index.blocks import IN, MIXED, OUT, BlockLabels
 from refspace.label_index.index import LabelIndex

@@ -1,4 +1,4 @@
-"""Values that hold arrays."""
+"""Immutable values with arrays as fields: equal, hashable and picklable."""
 
 import hashlib
 from dataclasses import dataclass, fields
@@ -11,10 +11,15 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class ArrayValue:
-    """Base of values with arrays: equal, hashed and pickled by their fields, not their caches."""
+    """Base of frozen dataclasses with arrays: compared, hashed and pickled by their fields alone.
+
+    A dataclass would compare arrays element by element, and pickle cached properties with the
+    fields.
+    """
 
     @cached_property
     def _identity(self) -> tuple[Any, ...]:
+        # Digests instead of the arrays: the identity is hashed, and is part of dask tokens.
         return tuple(
             hashlib.sha256(value.tobytes()).hexdigest() if isinstance(value, np.ndarray) else value
             for value in self._fields()
@@ -24,7 +29,7 @@ class ArrayValue:
         return tuple(getattr(self, field.name) for field in fields(self))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Unpickled arrays can be written to: a value made anew freezes them again.
+        # Pickle drops the read-only flag of arrays; the constructor sets it again.
         return type(self), self._fields()
 
     def __eq__(self, other: object) -> bool:

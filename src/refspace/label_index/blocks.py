@@ -1,4 +1,4 @@
-"""Which labels may be in each block of an array."""
+"""Block labels: the labels that each block of an array may hold, for reads that skip blocks."""
 
 import math
 from collections.abc import Sequence
@@ -15,20 +15,25 @@ from refspace.label_index.array_value import ArrayValue, frozen
 from refspace.label_index.rows import Chunks, as_chunks, chunk_edges
 from refspace.types import BACKGROUND
 
-# Verdicts on a block: none of its voxels is asked for, all are, or only reading it can tell.
+# Verdicts on a block for a set of labels: no voxel has one of them, all have one, or the block must
+# be read.
 OUT, IN, MIXED = range(3)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class BlockLabels(ArrayValue):
-    """Labels that may occur in each block of an array: all that do, and perhaps more.
+    """Labels that may occur in each block of an array: all that do occur, and perhaps more.
+
+    A crop keeps the labels of the blocks that it cuts, so they are an upper bound. The answers stay
+    right: a label too many costs a read, and changes no result.
 
     Parameters
     ----------
     chunks
         Sizes of the blocks along each axis; any number of axes.
     indptr
-        Where the labels of each block begin in `labels`, in C order of the blocks, and the end.
+        Where the labels of each block begin in `labels`, in C order of the blocks, and the end: the
+        layout of a sparse matrix in CSR form.
     labels
         Labels of all blocks, one block after the other, sorted within each; at least one each.
 
@@ -70,10 +75,10 @@ class BlockLabels(ArrayValue):
         """Flat id of each block, in C order."""
         return np.arange(math.prod(self.shape)).reshape(self.shape)
 
-    def in_block(self, block: tuple[int, ...]) -> NDArray[np.uint32]:
+    def in_block(self, block_id: tuple[int, ...]) -> NDArray[np.uint32]:
         """Labels that may occur in a block, sorted."""
-        number = int(self._block_ids[block])
-        return self.labels[self.indptr[number] : self.indptr[number + 1]]
+        flat = int(self._block_ids[block_id])
+        return self.labels[self.indptr[flat] : self.indptr[flat + 1]]
 
     def sole_labels(self) -> NDArray[np.int64]:
         """Label of each block that holds a single one, -1 of those that may hold several.
@@ -88,7 +93,7 @@ class BlockLabels(ArrayValue):
         return np.where(np.diff(self.indptr) == 1, first, -1).reshape(self.shape)
 
     def verdicts(self, ids: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.int8]:
-        """Whether the voxels of each block have one of some ids, as far as can be told unread.
+        """Whether the voxels of each block have one of some labels, as far as the labels say.
 
         Parameters
         ----------
@@ -98,10 +103,12 @@ class BlockLabels(ArrayValue):
         Returns
         -------
         ndarray
-            For each block `OUT` (no voxel does), `IN` (all do) or `MIXED` (it must be read).
+            For each block `OUT` (no voxel has one), `IN` (all have one) or `MIXED` (it must be
+            read).
         """
-        asked = np.isin(self.labels, np.asarray(ids, np.int64))
-        hits = np.add.reduceat(asked, self.indptr[:-1], dtype=np.int64)
+        # int64, in which no label wraps: uint32 would turn -1 into a label.
+        is_hit = np.isin(self.labels, np.asarray(ids, np.int64))
+        hits = np.add.reduceat(is_hit, self.indptr[:-1], dtype=np.int64)
         verdicts = np.where(hits == np.diff(self.indptr), IN, MIXED)
         return np.where(hits == 0, OUT, verdicts).astype(np.int8).reshape(self.shape)
 
@@ -131,20 +138,20 @@ class BlockLabels(ArrayValue):
         """
         parts = [_crop_axis(sizes, part) for sizes, part in zip(self.chunks, key, strict=True)]
         chunks = tuple(sizes for _, sizes in parts if sizes is not None)
-        return self._taken(chunks, self._block_ids[tuple(blocks for blocks, _ in parts)])
+        return self._take(chunks, self._block_ids[tuple(blocks for blocks, _ in parts)])
 
     def reorient(self, reorientation: Reorientation) -> "BlockLabels":
         """Labels of the blocks of the reoriented array."""
-        return self._taken(reorientation.chunks(self.chunks), reorientation.apply(self._block_ids))
+        return self._take(reorientation.chunks(self.chunks), reorientation.apply(self._block_ids))
 
-    def _taken(self, chunks: Chunks, numbers: NDArray[np.intp]) -> "BlockLabels":
-        """Labels of some blocks, in the order in which they are given."""
-        numbers = numbers.ravel()
-        lengths = np.diff(self.indptr)[numbers]
+    def _take(self, chunks: Chunks, block_ids: NDArray[np.intp]) -> "BlockLabels":
+        """Labels of some blocks, in the order of their ids."""
+        block_ids = block_ids.ravel()
+        lengths = np.diff(self.indptr)[block_ids]
         indptr = np.concatenate(([0], np.cumsum(lengths)))
-        # Distance of each label from where it was, spread over the labels of its block.
-        moved = np.repeat(self.indptr[numbers] - indptr[:-1], lengths)
-        return BlockLabels(chunks, indptr, self.labels[moved + np.arange(moved.size)])
+        # Distance of each block's labels from where they were, repeated for each of its labels.
+        shift = np.repeat(self.indptr[block_ids] - indptr[:-1], lengths)
+        return BlockLabels(chunks, indptr, self.labels[shift + np.arange(shift.size)])
 
     def keep_slab(self, axis: int, kept: slice) -> "BlockLabels":
         """Labels of the array that is 0 outside of a slab, its blocks cut at the slab's ends.
@@ -180,7 +187,7 @@ class BlockLabels(ArrayValue):
             np.append(self.labels, np.uint32(BACKGROUND)),
         )
         outside = len(self.indptr) - 1
-        return extended._taken(chunks, np.where(is_kept, block_ids, outside))
+        return extended._take(chunks, np.where(is_kept, block_ids, outside))
 
     def coarsen(self, chunks: Sequence[Sequence[int]]) -> "BlockLabels":
         """Labels of larger blocks, or of other ones: all that may occur in blocks that they meet.
@@ -208,7 +215,7 @@ class BlockLabels(ArrayValue):
         return BlockLabels(coarse, indptr, np.concatenate(parts))
 
     def with_label(self, label: int) -> "BlockLabels":
-        """Labels, and one more that may be in any block.
+        """Add a label that may be in any block.
 
         Examples
         --------
@@ -216,9 +223,9 @@ class BlockLabels(ArrayValue):
         >>> labels.with_label(9).labels.tolist(), labels.with_label(0).labels.tolist()
         ([7, 9, 9], [0, 7, 9, 0, 9])
         """
-        added = [np.union1d(self.in_block(block), label) for block in np.ndindex(self.shape)]
-        indptr = np.concatenate(([0], np.cumsum([len(labels) for labels in added])))
-        return BlockLabels(self.chunks, indptr, np.concatenate(added))
+        by_block = [np.union1d(self.in_block(block), label) for block in np.ndindex(self.shape)]
+        indptr = np.concatenate(([0], np.cumsum([len(labels) for labels in by_block])))
+        return BlockLabels(self.chunks, indptr, np.concatenate(by_block))
 
 
 def _along(values: NDArray[Any], axis: int, ndim: int) -> NDArray[Any]:
@@ -229,7 +236,10 @@ def _along(values: NDArray[Any], axis: int, ndim: int) -> NDArray[Any]:
 def _crop_axis(
     sizes: tuple[int, ...], part: slice | int
 ) -> tuple[slice | int, tuple[int, ...] | None]:
-    """Blocks that a slice or an index meets along an axis, and their sizes, as dask cuts them."""
+    """Blocks along an axis that a slice or an index selects from, and their sizes after the cut.
+
+    An empty slice has one block of no voxels, as in dask.
+    """
     bounds = chunk_edges(sizes)
     if not isinstance(part, slice):
         index = range(bounds[-1])[part]

@@ -1,4 +1,7 @@
-"""What a table must be to be believed."""
+"""Checks of a label index that was read: only a table that some array could have is accepted.
+
+An index answers in place of the voxels, so a damaged one would give wrong counts without an error.
+"""
 
 import math
 
@@ -20,29 +23,35 @@ from refspace.types import MAX_LABEL
 
 
 def check_chunks(shape: tuple[int, ...], chunks: Chunks) -> None:
-    """Refuse chunks that do not make up an array, and arrays whose sums an int64 cannot hold."""
+    """Refuse chunks that do not make up an array, and arrays whose sums overflow an int64."""
     smallest = [min(sizes, default=0) for sizes in chunks]
     if len(shape) != 3 or tuple(map(sum, chunks)) != shape or min(smallest) < 1:
         raise GridError(
             f"chunks of {chunks} do not make up an array of {shape}; give three axes, "
             "chunks of at least one voxel, and all voxels"
         )
+    # A sum of indices is less than voxels × longest side; its double is computed in between.
     if math.prod(shape) * max(shape) >= 2**62:
         raise GridError(f"an array of {shape} is too large: sums of its indices may pass 2**63")
 
 
 def check_table(table: NDArray[np.int64], chunks: Chunks) -> None:
-    """Refuse a table that no array has."""
-    number, label, count = table[: COUNT + 1]
+    """Refuse a table that no array can have.
+
+    The order matters: each check relies on the ones before it, for example for ids that index
+    arrays.
+    """
+    chunk, label, count = table[: COUNT + 1]
     chunk_count = math.prod(map(len, chunks))
-    _refuse(table, (number < 0) | (number >= chunk_count), f"there are {chunk_count} chunks")
+    _refuse(table, (chunk < 0) | (chunk >= chunk_count), f"there are {chunk_count} chunks")
     _refuse(table, (label < 0) | (label > MAX_LABEL), "labels are 0 to 2**32 - 1")
-    unsorted = np.diff((number << 32) + label) <= 0
+    unsorted = np.diff((chunk << 32) + label) <= 0
     _refuse(table[:, 1:], unsorted, "rows are sorted by chunk, then label, and none comes twice")
     low, high = _corners(chunks)
     start, stop = table[START], table[STOP]
-    outside = (start < low[:, number]) | (start >= stop) | (stop > high[:, number])
+    outside = (start < low[:, chunk]) | (start >= stop) | (stop > high[:, chunk])
     _refuse(table, np.logical_or.reduce(outside), "its box is empty or leaves the chunk")
+    # int64 does not overflow here: boxes are within the array, whose size was checked.
     sides = stop - start
     volume = sides.prod(axis=0)
     _refuse(table, (count < 1) | (count > volume), "it has no voxel, or more than its box")
@@ -52,9 +61,9 @@ def check_table(table: NDArray[np.int64], chunks: Chunks) -> None:
 
 def _refuse(table: NDArray[np.int64], bad: NDArray[np.bool_], rule: str) -> None:
     if bad.any():
-        number, label = table[: LABEL + 1, int(bad.argmax())].tolist()
+        chunk, label = table[: LABEL + 1, int(bad.argmax())].tolist()
         raise AnnotationError(
-            f"the label index cannot be true for label {label} of chunk {number}: {rule}; "
+            f"the label index cannot be true for label {label} of chunk {chunk}: {rule}; "
             "make it again from the voxels"
         )
 
@@ -68,10 +77,11 @@ def _corners(chunks: Chunks) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _impossible(table: NDArray[np.int64], plane: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether no voxels that touch every face of the box have such sums.
+    """Whether no set of voxels that touches every face of the box has such sums of indices.
 
     The least sum has one voxel on the far face, and all others in planes filled from the near one;
-    `plane` is the number of voxels in a plane of the box across each axis.
+    the largest is its mirror image. `plane` is the number of voxels in a plane of the box across
+    each axis.
     """
     others = table[COUNT] - 1
     near, far = table[START], table[STOP] - 1
@@ -86,15 +96,15 @@ def _impossible(table: NDArray[np.int64], plane: NDArray[np.int64]) -> NDArray[n
 def _check_chunk_totals(
     table: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]
 ) -> None:
-    """Refuse rows of a chunk that do not add up to its voxels."""
+    """Refuse rows of a chunk whose counts and sums do not add up to those of all its voxels."""
     sizes = (high - low).prod(axis=0)
-    truth = np.vstack((sizes, sizes * (low + high - 1) // 2)).T
-    totals = np.zeros_like(truth)
+    expected = np.vstack((sizes, sizes * (low + high - 1) // 2)).T
+    totals = np.zeros_like(expected)
     np.add.at(totals, table[CHUNK], np.vstack((table[COUNT], table[SUM])).T)
-    wrong = (totals != truth).any(axis=1)
+    wrong = (totals != expected).any(axis=1)
     if wrong.any():
-        number = int(wrong.argmax())
+        chunk = int(wrong.argmax())
         raise AnnotationError(
-            f"the label index has {totals[number, 0]} voxels in chunk {number}, which has "
-            f"{sizes[number]}, or sums of other voxels; make it again from the voxels"
+            f"the label index has {totals[chunk, 0]} voxels in chunk {chunk}, which has "
+            f"{sizes[chunk]}, or sums of other voxels; make it again from the voxels"
         )

@@ -1,8 +1,8 @@
-"""Which labels each chunk of an annotation holds, how many voxels of each, and where.
+"""The label index: voxel counts, bounding boxes and coordinate sums of the labels of each chunk.
 
-A `LabelIndex` is measured one chunk at a time, while a volume is written, and then answers without
-reading a voxel: how many voxels structures have, between which corners they lie, and which blocks
-can hold them.
+A `LabelIndex` is measured chunk by chunk while a volume is written. Afterwards it answers without
+reading a voxel: counts, bounding boxes and centroids of structures, and the blocks that may hold
+them.
 """
 
 import math
@@ -47,7 +47,7 @@ class LabelIndex(ArrayValue):
         Sizes of the chunks along each axis.
     table
         Integers of shape (12, rows), a column per label and chunk, sorted by chunk, then label.
-        The rows are `FIELDS`: flat number of the chunk in C order, label, number of voxels,
+        The rows are `FIELDS`: flat index of the chunk in C order, label, number of voxels,
         half-open bounding box in indices of the whole array, and sums of these indices.
 
     Raises
@@ -99,6 +99,8 @@ class LabelIndex(ArrayValue):
     ) -> "LabelIndex":
         """Index from the rows of its chunks, in any order, as `chunk_rows` gives them."""
         table = np.concatenate([np.empty((len(FIELDS), 0), np.int64), *parts], axis=1)
+        # Chunks are measured in parallel and end in any order; sorted by chunk, the rows of each
+        # are one interval, and equal indices have equal tables.
         order = np.lexsort((table[LABEL], table[CHUNK]))
         return cls(tuple(shape), as_chunks(chunks), table[:, order])
 
@@ -119,15 +121,16 @@ class LabelIndex(ArrayValue):
         >>> LabelIndex.from_rows((1, 1, 6), ((1,), (1,), (2, 2, 2)), rows).totals.T
         array([[ 0,  7,  6,  0,  0,  0,  1,  1,  6,  0,  0, 15]])
         """
+        # Counts, boxes and sums merge exactly, so the totals are as if measured at once.
         return self.coarsen([[count] for count in self.shape]).table
 
     @cached_property
     def _columns(self) -> dict[int, int]:
-        """Where each label is in `totals`."""
+        """Column of each label in `totals`."""
         return {label: column for column, label in enumerate(self.totals[LABEL].tolist())}
 
-    def _of(self, labels: Iterable[int]) -> NDArray[np.int64]:
-        """Columns of `totals` of those labels that occur, each once."""
+    def _select(self, labels: Iterable[int]) -> NDArray[np.int64]:
+        """Columns of `totals` for the labels that occur, each once."""
         columns = sorted({self._columns[label] for label in labels if label in self._columns})
         return self.totals[:, columns]
 
@@ -148,28 +151,29 @@ class LabelIndex(ArrayValue):
         start, stop
             Corners of the box, half open, in voxel indices; None where no label occurs.
         """
-        found = self._of(labels)
-        if not found.size:
+        totals = self._select(labels)
+        if not totals.size:
             return None
-        return _corner(found[START].min(axis=1)), _corner(found[STOP].max(axis=1))
+        return _corner(totals[START].min(axis=1)), _corner(totals[STOP].max(axis=1))
 
     def coordinate_sums(self, labels: Iterable[int]) -> tuple[int, Corner]:
         """Number of voxels that have one of some labels, and the sums of their indices, exact.
 
-        Divided, they are the centroid: the mean index, which is the centre of its voxel.
+        The sums divided by the number are the centroid, in indices: an index is the centre of a
+        voxel.
         """
-        found = self._of(labels)
-        return int(found[COUNT].sum()), _corner(found[SUM].sum(axis=1))
+        totals = self._select(labels)
+        return int(totals[COUNT].sum()), _corner(totals[SUM].sum(axis=1))
 
     @cached_property
     def block_labels(self) -> "BlockLabels":
         """Labels of each chunk; crop them as the array is cropped."""
-        numbers = np.arange(math.prod(map(len, self.chunks)) + 1)
-        indptr = np.searchsorted(self.table[CHUNK], numbers)
+        chunk_ids = np.arange(math.prod(map(len, self.chunks)) + 1)
+        indptr = np.searchsorted(self.table[CHUNK], chunk_ids)
         return BlockLabels(self.chunks, indptr, self.table[LABEL].astype(np.uint32))
 
     def coarsen(self, chunks: Sequence[Sequence[int]]) -> "LabelIndex":
-        """Index over larger chunks, each of them a union of whole ones.
+        """Merge chunks into larger ones, each a union of whole chunks.
 
         Parameters
         ----------
@@ -193,7 +197,7 @@ class LabelIndex(ArrayValue):
         """
         coarse = as_chunks(chunks)
         check_chunks(self.shape, coarse)
-        numbers = []
+        coarse_ids = []
         for axis, (fine, larger) in enumerate(zip(self.chunks, coarse, strict=True)):
             cuts, new_cuts = chunk_edges(fine), chunk_edges(larger)
             if not np.isin(new_cuts, cuts).all():
@@ -201,14 +205,14 @@ class LabelIndex(ArrayValue):
                     f"chunks of {larger} voxels cut chunks of {fine} voxels along axis {axis}; "
                     "give unions of whole chunks"
                 )
-            numbers.append(np.searchsorted(new_cuts, cuts[:-1], side="right") - 1)
-        larger_of = np.ravel_multi_index(np.ix_(*numbers), [len(larger) for larger in coarse])
+            coarse_ids.append(np.searchsorted(new_cuts, cuts[:-1], side="right") - 1)
+        flat_ids = np.ravel_multi_index(np.ix_(*coarse_ids), [len(larger) for larger in coarse])
         table = self.table.copy()
-        table[CHUNK] = larger_of.ravel()[table[CHUNK]]
-        return LabelIndex(self.shape, coarse, _merged(table))
+        table[CHUNK] = flat_ids.ravel()[table[CHUNK]]
+        return LabelIndex(self.shape, coarse, _merge(table))
 
     def crop(self, start: Sequence[int], stop: Sequence[int]) -> "LabelIndex":
-        """Index of a part of the array that is made of whole chunks.
+        """Cut out a part of the array that is made of whole chunks.
 
         Parameters
         ----------
@@ -239,11 +243,11 @@ class LabelIndex(ArrayValue):
             for lengths, *ends in zip(self.chunks, start, stop, strict=True)
         ]
         parts = tuple(slice(chunks.start, chunks.stop) for chunks in kept)
-        table = self._renumbered(self._chunk_ids[parts])
-        moved = np.asarray(start, np.int64)[:, np.newaxis]
-        table[START] -= moved
-        table[STOP] -= moved
-        table[SUM] -= moved * table[COUNT]
+        table = self._take(self._chunk_ids[parts])
+        shift = np.asarray(start, np.int64)[:, np.newaxis]
+        table[START] -= shift
+        table[STOP] -= shift
+        table[SUM] -= shift * table[COUNT]
         chunks = tuple(c[part] for c, part in zip(self.chunks, parts, strict=True))
         return LabelIndex(tuple(b - a for a, b in zip(start, stop, strict=True)), chunks, table)
 
@@ -282,10 +286,10 @@ class LabelIndex(ArrayValue):
     def _background_rows(self, chunk_ids: NDArray[np.intp]) -> NDArray[np.int64]:
         """Rows of chunks that hold 0 alone."""
         rows = np.zeros((len(FIELDS), chunk_ids.size), np.int64)
-        places = np.unravel_index(chunk_ids, self._chunk_ids.shape)
+        positions = np.unravel_index(chunk_ids, self._chunk_ids.shape)
         edges = [chunk_edges(sizes) for sizes in self.chunks]
-        start = np.stack([ends[i] for ends, i in zip(edges, places, strict=True)])
-        stop = np.stack([ends[i + 1] for ends, i in zip(edges, places, strict=True)])
+        start = np.stack([ends[i] for ends, i in zip(edges, positions, strict=True)])
+        stop = np.stack([ends[i + 1] for ends, i in zip(edges, positions, strict=True)])
         count = (stop - start).prod(axis=0)
         rows[CHUNK], rows[LABEL], rows[COUNT] = chunk_ids, BACKGROUND, count
         rows[START], rows[STOP] = start, stop
@@ -305,10 +309,11 @@ class LabelIndex(ArrayValue):
         ((1, 0, 0), (3, 1, 1))
         """
         axes = list(reorientation.axes)
-        table = self._renumbered(reorientation.apply(self._chunk_ids))
+        table = self._take(reorientation.apply(self._chunk_ids))
         start, stop, sums = (table[rows][axes] for rows in (START, STOP, SUM))
         ends = np.array([self.shape[axis] for axis in axes])[:, np.newaxis]
         flipped = np.array(reorientation.flipped)[:, np.newaxis]
+        # Along a flipped axis of n voxels, index i becomes n - 1 - i.
         table[START] = np.where(flipped, ends - stop, start)
         table[STOP] = np.where(flipped, ends - start, stop)
         table[SUM] = np.where(flipped, (ends - 1) * table[COUNT] - sums, sums)
@@ -320,18 +325,19 @@ class LabelIndex(ArrayValue):
         shape = tuple(map(len, self.chunks))
         return np.arange(math.prod(shape)).reshape(shape)
 
-    def _renumbered(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Table of some chunks, which are numbered anew in the order in which they are given."""
-        new = np.full(math.prod(map(len, self.chunks)), -1)
-        new[numbers.ravel()] = np.arange(numbers.size)
-        table = self.table[:, new[self.table[CHUNK]] >= 0]
-        table[CHUNK] = new[table[CHUNK]]
+    def _take(self, chunk_ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Table of some chunks, whose new ids are their positions in the array of ids."""
+        new_ids = np.full(math.prod(map(len, self.chunks)), -1)
+        new_ids[chunk_ids.ravel()] = np.arange(chunk_ids.size)
+        table = self.table[:, new_ids[self.table[CHUNK]] >= 0]
+        table[CHUNK] = new_ids[table[CHUNK]]
         return table[:, np.lexsort((table[LABEL], table[CHUNK]))]
 
 
-def _merged(table: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Table in which rows of the same chunk and label are one, sorted."""
+def _merge(table: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Merge rows of the same chunk and label into one, and sort them."""
     table = table[:, np.lexsort((table[LABEL], table[CHUNK]))]
+    # -1 is neither a chunk nor a label, so the first row always differs from what is before it.
     first = np.flatnonzero(np.diff(table[: LABEL + 1], prepend=-1).any(axis=0))
     merged = table[:, first]
     merged[COUNT] = np.add.reduceat(table[COUNT], first)
@@ -342,7 +348,7 @@ def _merged(table: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _whole_chunks(lengths: Sequence[int], start: int, stop: int) -> range:
-    """Numbers of the chunks between two voxels along an axis."""
+    """Indices of the chunks between two voxels along an axis."""
     ends = chunk_edges(lengths)
     if not (start < stop and {start, stop} <= {*ends.tolist()}):
         raise GridError(

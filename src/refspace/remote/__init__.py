@@ -1,1 +1,1 @@
-"""What lies on other machines: reading it piece by piece, and bringing whole files here."""
+"""Data on other machines: objects read one by one, whole files downloaded."""

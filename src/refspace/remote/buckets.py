@@ -1,10 +1,11 @@
-"""Public buckets in which atlases are published: they are read without an account."""
+"""Public cloud buckets in which atlases are published; reading them needs no account."""
 
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-# Buckets by protocol, and the region that each is in, where requests must name one.
+# Region of each bucket, by protocol. Requests to S3 go to the region of the bucket; Google Cloud
+# Storage has one address for all.
 PUBLIC: dict[str, dict[str, str | None]] = {
     "s3": {
         "brainglobe": "us-west-2",
@@ -13,37 +14,37 @@ PUBLIC: dict[str, dict[str, str | None]] = {
     },
     "gs": {"neuroglancer-public-data": None},
 }
-# Whoever gives one of these speaks for himself: another host, or an account.
-_OWN_WORDS = {
+# A caller who gives one of these means an account or a host of their own: nothing is added then.
+_ACCOUNT_OPTIONS = {
     "s3": {"anon", "key", "secret", "token", "profile", "session", "endpoint_url", "client_kwargs"},
     "gs": {"token", "session_kwargs", "endpoint_url"},
 }
 _ANONYMOUS: dict[str, dict[str, Any]] = {"s3": {"anon": True}, "gs": {"token": "anon"}}
 
 
-def with_public(url: str, storage_options: Mapping[str, Any]) -> dict[str, Any]:
-    """Storage options for a URL: those given, and no account where the bucket needs none.
+def add_anonymous_access(url: str, storage_options: Mapping[str, Any]) -> dict[str, Any]:
+    """Storage options for a URL, which ask for anonymous access where the bucket is public.
 
     Examples
     --------
-    >>> with_public("s3://brainglobe/atlas", {})
+    >>> add_anonymous_access("s3://brainglobe/atlas", {})
     {'anon': True}
-    >>> with_public("s3://my-lab/atlas.zarr", {})
+    >>> add_anonymous_access("s3://my-lab/atlas.zarr", {})
     {}
     """
-    protocol, bucket = protocol_of(url), urlsplit(url).netloc
-    known = bucket in PUBLIC.get(protocol, {})
-    if not known or _OWN_WORDS[protocol] & storage_options.keys():
+    protocol, bucket = url_protocol(url), urlsplit(url).netloc
+    is_public = bucket in PUBLIC.get(protocol, {})
+    if not is_public or _ACCOUNT_OPTIONS[protocol] & storage_options.keys():
         return dict(storage_options)
     return {**_ANONYMOUS[protocol], **storage_options}
 
 
-def region_of(url: str) -> str | None:
-    """Region of a public bucket."""
-    return PUBLIC.get(protocol_of(url), {}).get(urlsplit(url).netloc)
+def bucket_region(url: str) -> str | None:
+    """Region of a public bucket; None for any other URL."""
+    return PUBLIC.get(url_protocol(url), {}).get(urlsplit(url).netloc)
 
 
-def protocol_of(url: str) -> str:
+def url_protocol(url: str) -> str:
     """Protocol of a URL, by its usual name: ``s3a`` is ``s3``, ``gcs`` is ``gs``."""
     protocol = url.partition("://")[0]
     return {"s3a": "s3", "gcs": "gs"}.get(protocol, protocol)

@@ -1,8 +1,9 @@
-"""Files from the web: whole and right, or not there at all.
+"""Downloads of files from web servers: resumed, verified, and atomic.
 
-Beside a file ``a.nrrd`` lie, while it comes, ``.a.nrrd.part`` with what has come of it,
-``.a.nrrd.part.json`` with what that is, and ``.a.nrrd.lock``; and afterwards ``.a.nrrd.json``, the
-record of what it is and where it is from. A file without a record is not trusted.
+While ``a.nrrd`` is downloaded, its first bytes are in ``.a.nrrd.part``, their origin and number in
+``.a.nrrd.part.json``, and ``.a.nrrd.lock`` keeps other processes waiting. Afterwards
+``.a.nrrd.json`` records origin, size and digest of the file. A file without a record is not
+trusted.
 """
 
 import glob
@@ -18,48 +19,50 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from http.client import HTTPResponse
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 from refspace.errors import RemoteError
 from refspace.files import atomic_write, exclusive_lock
-from refspace.remote import answers, retry
-from refspace.remote.partial import Partial
+from refspace.remote import http_responses, retry
+from refspace.remote.partial import PartialDownload
+from refspace.types import PathLike
 from refspace.version import __version__
 
 _LOG = logging.getLogger("refspace")
-# Small: on a slow line, progress shows every second, and little is lost when it breaks.
+# Small, so that on a slow line progress shows every second, and a break loses little.
 _PIECE_BYTES = 2**16
-# Seconds in which a server must send something.
+# Seconds of silence after which a server counts as out of reach.
 _TIMEOUT = 60.0
-# What a URL may be spelled with: neither blanks nor signs beyond ASCII.
-_SIGNS = re.compile(r"[!-~]+")
+# Characters of a URL: printable ASCII, without blanks.
+_URL_CHARACTERS = re.compile(r"[!-~]+")
 _PAGE_ENDINGS = (".html", ".htm")
 _NETWORK = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
 _MISSING = (404, 410)
 _DENIED = (401, 403, 407)
 
 Progress = Callable[[str, int, int], None]
-"""Called with the name of a file, the bytes that are there, and those in all (0 if not known)."""
+"""Called with the name of a file, its bytes so far, and its bytes in all (0 if not known)."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a downloaded file is.
+    """Origin, size and digest of a downloaded file.
 
     Parameters
     ----------
     url
-        Where it came from.
+        URL that it was downloaded from.
     sha256
         Digest of its content, hexadecimal.
     bytes
         Its size.
     etag
-        What the server told its version by: ETag, or the time of the last change.
+        Its version on the server: the ETag, or the time of the last change.
     time
-        When it came, in ISO 8601.
+        Time of the download, in ISO 8601.
     """
 
     url: str
@@ -71,7 +74,7 @@ class Record:
 
 def download(
     url: str,
-    target: str | os.PathLike[str],
+    target: PathLike,
     *,
     sha256: str | None = None,
     nbytes: int | None = None,
@@ -80,11 +83,11 @@ def download(
     remedies: Sequence[str] = (),
     refresh: bool = False,
 ) -> Record:
-    """Bring a file here, once.
+    """Download a file, unless it was downloaded before.
 
-    The file appears under its name when it is complete and right. What has come is kept through
-    interruptions of any kind, and only the rest is asked for afterwards. Of several processes that
-    want it at once, one downloads, and the others wait.
+    The file appears under its name when it is complete and correct. After an interruption of any
+    kind, only the rest is requested. Of several processes that want the file at once, one downloads
+    it, and the others wait.
 
     Parameters
     ----------
@@ -92,36 +95,37 @@ def download(
         HTTP or HTTPS URL. Proxies and certificates are those of the environment (``https_proxy``,
         ``SSL_CERT_FILE``).
     target
-        Where to put it; missing folders are made.
+        Path to download to; missing folders are made.
     sha256
-        Digest that it must have. Then a file that somebody has put there by hand is taken too.
+        Digest that the file must have. With it, a file that was copied to the path by hand is
+        accepted too.
     nbytes
-        Size that it must have.
+        Size that the file must have.
     progress
-        Called with the file's name, the bytes that are there, and those in all, 0 if not known.
+        Called with the file's name, its bytes so far, and its bytes in all, 0 if not known.
     check
         Called with the path of the complete file before it appears under its name; when it raises,
         the file is not kept.
     remedies
-        What can be done when the host cannot be reached, for the error.
+        Advice for the error that a host out of reach raises.
     refresh
-        Whether a file that is there is downloaded again. One of a known digest never is.
+        Whether an existing file is downloaded again. One of a known digest never is.
 
     Returns
     -------
     Record
-        Of the file, which was downloaded now or before.
+        Record of the file, whether it was downloaded now or before.
 
     Raises
     ------
     FileNotFoundError
         If the server has no such file.
     RemoteError
-        If it cannot be reached, or sends something else.
+        If the host cannot be reached, or sends something else.
 
     Examples
     --------
-    A file that is there, and is what it should be, needs no network:
+    A file that exists, with the right digest, needs no network:
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp(), "note.txt")
@@ -138,22 +142,22 @@ def download(
     job.target.parent.mkdir(parents=True, exist_ok=True)
     lock = job.target.with_name(f".{job.target.name}.lock")
     with exclusive_lock(lock, waiting_for=f"downloading {job.target}"):
-        # Another process may have brought it meanwhile.
+        # Another process may have downloaded it while this one waited.
         record = None if fresh else job.cached() or job.adopted()
         return record or job.run()
 
 
-def record_of(path: str | os.PathLike[str]) -> Record | None:
-    """Record of a downloaded file; None if there is no file that it fits.
+def read_record(path: PathLike) -> Record | None:
+    """Read the record of a downloaded file; None without a record, or a file of its size.
 
     Parameters
     ----------
     path
-        Of the file.
+        Path of the file.
 
     Examples
     --------
-    >>> record_of("no/such/file") is None
+    >>> read_record("no/such/file") is None
     True
     """
     path = Path(path)
@@ -171,21 +175,21 @@ def _record_path(path: Path) -> Path:
 def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
-        right = parts.scheme in answers.SCHEMES and parts.hostname and parts.port != 0
+        is_web = parts.scheme in http_responses.SCHEMES and parts.hostname and parts.port != 0
     except ValueError:
-        right = False
-    if right and parts.username is not None:
+        is_web = False
+    if is_web and parts.username is not None:
         raise RemoteError(
             f"the URL of {parts.hostname} holds a user's name or password, which the records of "
             "downloads would keep; give one without"
         )
-    if not right or not _SIGNS.fullmatch(url):
+    if not is_web or not _URL_CHARACTERS.fullmatch(url):
         raise RemoteError(f"{url!r} is no URL of a file; give one that begins http:// or https://")
 
 
 @dataclass
 class _Download:
-    """One file that is wanted."""
+    """One file to be downloaded, and the conditions that it must meet."""
 
     url: str
     target: Path
@@ -194,25 +198,25 @@ class _Download:
     progress: Progress | None
     check: Callable[[Path], object] | None
     remedies: Sequence[str]
-    # Whether the server is asked for the rest of a file: not once it has sent another part.
+    # Whether only the rest of a file is requested; False once the server has sent another part.
     ranges: bool = True
 
     def __post_init__(self) -> None:
-        self.opener = answers.web_opener()
+        self.opener = http_responses.web_opener()
         self.sha256 = self.sha256 and self.sha256.lower()
 
-    # ----- what is there
+    # ----- existing files
 
     def cached(self) -> Record | None:
-        """Record of the file, if it is there and is what is wanted."""
-        record = record_of(self.target)
+        """Record of the file, if it was downloaded before and meets the conditions."""
+        record = read_record(self.target)
         if record is None or self.nbytes not in (None, record.bytes):
             return None
         same = record.sha256 == self.sha256 if self.sha256 else record.url == self.url
         return record if same else None
 
     def adopted(self) -> Record | None:
-        """Record of a file that somebody has put there, if its digest is known and right."""
+        """Record of a file that was put there by hand, if its digest is known and right."""
         if self.sha256 is None or not self.target.is_file():
             return None
         with self.target.open("rb") as file:
@@ -227,29 +231,31 @@ class _Download:
             temporary.write_text(json.dumps(asdict(record)), encoding="utf-8")
         return record
 
-    # ----- what comes
+    # ----- the download
 
     def run(self) -> Record:
-        """Bring the file, and its record."""
+        """Download the file and write its record."""
         for remains in self.target.parent.glob(f"..{glob.escape(self.target.name)}.*.partial.json"):
-            # Of a process that was killed when it wrote a record.
+            # Left by a process that was killed while it wrote a record.
             remains.unlink(missing_ok=True)
-        with closing(Partial(self.target, self.url, proven=self.sha256 is not None)) as part:
-            self._bring(part)
+        with closing(
+            PartialDownload(self.target, self.url, has_digest=self.sha256 is not None)
+        ) as part:
+            self._fetch_rest(part)
             if part.pieced and self._fault(part):
-                # One of several answers may have been of another file. A single one is what there
-                # is: it would come again.
+                # One of several responses may have been of another version: once more, in a single
+                # response. After a single one there is no point in that, the same would come again.
                 _LOG.info("%s, put together, is not what it should be; again from 0", self.url)
                 self.ranges = False
                 part.clear()
-                self._bring(part)
+                self._fetch_rest(part)
             if fault := self._fault(part):
                 part.clear()
                 raise RemoteError(fault)
             return self._publish(part)
 
-    def _fault(self, part: Partial) -> str | None:
-        """What is wrong with the complete file."""
+    def _fault(self, part: PartialDownload) -> str | None:
+        """Describe which condition the complete file violates; None if it meets all."""
         if self.nbytes not in (None, part.size):
             return self._wrong_size(part.size)
         if self.sha256 in (None, part.sha256):
@@ -264,10 +270,11 @@ class _Download:
     def _wrong_size(self, size: int) -> str:
         return f"{self.url}: has {size} bytes, not {self.nbytes}; it is another file, and not kept"
 
-    def _publish(self, part: Partial) -> Record:
-        """Let the file appear, with its record.
+    def _publish(self, part: PartialDownload) -> Record:
+        """Rename the part to the final path, with its record.
 
-        Wherever this stops, a next run finds a complete part, or a file that its record fits.
+        Wherever this is interrupted, a next run sees a complete part, or a file that matches its
+        record: the old file goes first, then the record is written, then the part is renamed.
         """
         part.sync()
         if self.check is not None:
@@ -284,16 +291,16 @@ class _Download:
         _sync_folder(self.target.parent)
         return record
 
-    def _bring(self, part: Partial) -> None:
-        """Ask for what is missing until all is there.
+    def _fetch_rest(self, part: PartialDownload) -> None:
+        """Request what is missing until the file is complete.
 
-        Failures count from the last one that brought more than ever: a bad line brings a large file
-        in the end.
+        The count of failures starts again whenever the part has grown, so that a large file arrives
+        over a bad line in the end.
         """
         failures, furthest = 0, part.size
         while not part.is_complete:
             try:
-                self._ask(part)
+                self._request_rest(part)
             except RemoteError:
                 raise
             except KeyboardInterrupt as stop:
@@ -311,71 +318,74 @@ class _Download:
                     error.close()
                 retry.POLICY.wait(failures, error)
 
-    def _ask(self, part: Partial) -> None:
-        """Ask for the rest of the file, and take what comes."""
+    def _request_rest(self, part: PartialDownload) -> None:
+        """Request the rest of the file once, and append the body of the response."""
         if not (self.ranges and part.can_grow):
             part.clear()
+        # Without compression: lengths and ranges count the bytes of the file itself.
         headers = {"Accept-Encoding": "identity", "User-Agent": f"refspace/{__version__}"}
         if part.size:
             headers["Range"] = f"bytes={part.size}-"
+            # If-Range: a file that has changed comes whole, with status 200 in place of 206.
             headers |= {"If-Range": part.version} if part.version else {}
         request = urllib.request.Request(self.url, headers=headers)
         try:
-            answer = self.opener.open(request, timeout=_TIMEOUT)
+            response = self.opener.open(request, timeout=_TIMEOUT)
         except urllib.error.HTTPError as error:
             if error.code != 416 or not part.size:
                 raise
             error.close()
             _LOG.info("%s is shorter than what came of it before; again from 0", self.url)
             part.clear()
-            self._ask(part)
+            self._request_rest(part)
             return
-        with answer:
-            self._begin(part, answer)
-            self._take(part, answer)
+        with response:
+            self._begin_response(part, response)
+            self._append_body(part, response)
 
-    def _begin(self, part: Partial, answer: Any) -> None:
-        """Make ready for an answer: it goes on where the part ends, or begins again."""
-        if answer.status == 206:
-            start, length = answers.content_range(answer.headers)
-            version = answers.version(answer.headers)
+    def _begin_response(self, part: PartialDownload, response: HTTPResponse) -> None:
+        """Prepare the part for a response: it goes on where the part ends, or begins again."""
+        if response.status == 206:
+            start, length = http_responses.content_range(response.headers)
+            version = http_responses.file_version(response.headers)
             changed = part.version and version and part.version != version
             if start != part.size or (part.size and (changed or part.length not in (None, length))):
                 self.ranges = False
                 raise ConnectionError("the server sends another part of the file than was asked")
             part.pieced = part.pieced or part.size > 0
-        elif answer.status == 200:
+        elif response.status == 200:
             if part.size:
                 _LOG.info("%s comes from its beginning: changed, or without ranges", self.url)
             part.clear()
-            length = answers.content_length(answer.headers)
+            length = http_responses.content_length(response.headers)
         else:
-            raise RemoteError(f"{self.url}: the server answers with HTTP status {answer.status}")
+            raise RemoteError(f"{self.url}: the server answers with HTTP status {response.status}")
         if None not in (length, self.nbytes) and length != self.nbytes:
             part.clear()
             raise RemoteError(self._wrong_size(length or 0))
-        self._refuse_encoded(answer)
+        self._refuse_encoded(response)
         if not part.size:
-            part.begin(length, answers.version(answer.headers))
+            part.begin(length, http_responses.file_version(response.headers))
 
-    def _refuse_encoded(self, answer: Any) -> None:
-        encoding = answer.headers.get("Content-Encoding", "identity").lower()
-        # Servers say of archives, too, that they are compressed; these are meant to be.
+    def _refuse_encoded(self, response: HTTPResponse) -> None:
+        encoding = response.headers.get("Content-Encoding", "identity").lower()
+        # Some servers declare the compression of a .gz file as an encoding: the bytes are the
+        # file's.
         if encoding != "identity" and self.target.suffix.lower() != ".gz":
             raise RemoteError(
                 f"{self.url}: the server, or a proxy on the way, sends it encoded as {encoding}, "
                 "though it was asked not to; try from another network"
             )
 
-    def _take(self, part: Partial, answer: Any) -> None:
-        """Add what comes to the part, until it ends."""
-        while piece := answers.read_piece(answer, _PIECE_BYTES):
+    def _append_body(self, part: PartialDownload, response: HTTPResponse) -> None:
+        """Append the body of a response to the part."""
+        while piece := http_responses.read_piece(response, _PIECE_BYTES):
             if not part.size and self.target.suffix.lower() not in _PAGE_ENDINGS:
-                answers.refuse_page(self.url, answer, piece)
+                http_responses.refuse_web_page(self.url, response, piece)
             part.append(piece)
             if self.progress is not None:
                 self.progress(self.target.name, part.size, part.length or 0)
-        if part.length is None and not answer.chunked and not (self.sha256 or self.nbytes):
+        if part.length is None and not response.chunked and not (self.sha256 or self.nbytes):
             part.clear()
             raise RemoteError(
                 f"{self.url}: the server does not say how long the file is, so that nobody can "
@@ -385,10 +395,10 @@ class _Download:
             raise ConnectionError(f"the connection ended after {part.size} of {length} bytes")
         part.finish()
 
-    # ----- what fails
+    # ----- errors
 
     def _fail(self, error: Exception, failures: int) -> NoReturn:
-        """Raise what tells the user what to do."""
+        """Raise the error, in words that say what to do."""
         if isinstance(error, urllib.error.HTTPError):
             error.close()
             self._fail_with_status(error, failures)
@@ -398,26 +408,27 @@ class _Download:
             if isinstance(error, urllib.error.URLError):
                 cause, what = error.reason, "cannot be reached"
             raise RemoteError(
-                f"{urlsplit(self.url).netloc} {what}: {answers.words(cause)}{_times(failures)}. "
+                f"{urlsplit(self.url).netloc} {what}: "
+                f"{http_responses.describe(cause)}{_times(failures)}. "
                 f"To have {self.url}: {self._remedies(cause)}"
             ) from error
         error.add_note(f"this was on the way from {self.url} to {self.target}")
         raise error
 
     def _fail_with_status(self, error: urllib.error.HTTPError, failures: int) -> NoReturn:
-        words = f"HTTP status {error.code} {error.reason}".rstrip()
+        status = f"HTTP status {error.code} {error.reason}".rstrip()
         if error.code in _MISSING:
             raise FileNotFoundError(
-                f"{self.url}: there is no such file on the server ({words})"
+                f"{self.url}: there is no such file on the server ({status})"
             ) from error
         if error.code in _DENIED:
-            raise RemoteError(f"{self.url}: access is denied ({words})") from error
+            raise RemoteError(f"{self.url}: access is denied ({status})") from error
         if 300 <= error.code < 400:
             raise RemoteError(
-                f"{self.url}: the server redirects to where no file can come from ({words})"
+                f"{self.url}: the server redirects to where no file can come from ({status})"
             ) from error
         raise RemoteError(
-            f"{self.url}: the server answers with {words}{_times(failures)}; try again later"
+            f"{self.url}: the server answers with {status}{_times(failures)}; try again later"
         ) from error
 
     def _remedies(self, cause: object) -> str:
@@ -434,7 +445,7 @@ def _times(failures: int) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring renames in a folder to the disk, where the system can."""
+    """Make renames in a folder survive a power cut, where the system supports it."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

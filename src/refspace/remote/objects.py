@@ -1,4 +1,4 @@
-"""Objects of any file system, read whole: patiently, and with errors that say what to do."""
+"""Objects of local and remote file systems, read whole, with retries and helpful errors."""
 
 import functools
 import json
@@ -12,22 +12,23 @@ from fsspec.implementations.http import HTTPFileSystem
 
 from refspace.errors import MissingDependencyError, RemoteError
 from refspace.remote import retry
-from refspace.remote.answers import is_page
-from refspace.remote.buckets import protocol_of, region_of, with_public
+from refspace.remote.buckets import add_anonymous_access, bucket_region, url_protocol
+from refspace.remote.http_responses import is_web_page
 
 _EXTRAS = {"s3": "s3", "gs": "gs"}
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-# What file systems call the size of a file, and what changes with it.
-_STAMPS = ("size", "mtime", "ETag", "etag", "LastModified", "last_modified", "generation")
-# There is one policy for all engines: that of `retry`.
+# Names under which file systems state the size and the version of a file: local ones mtime, S3 ETag
+# and LastModified, Google Cloud Storage etag and generation.
+_VERSION_FIELDS = ("size", "mtime", "ETag", "etag", "LastModified", "last_modified", "generation")
+# Retries of obstore are off: the policy of `retry` holds for all engines, once.
 _NO_RETRIES: Any = {"max_retries": 0}
 
 
 class Objects(Protocol):
-    """Objects below a root, by name."""
+    """A reader of the objects below a root, by name."""
 
     def read(self, key: str) -> bytes:
-        """Content of an object."""
+        """Read an object."""
 
     def size(self, key: str) -> int:
         """Bytes of an object."""
@@ -39,16 +40,16 @@ class FsspecObjects:
     Parameters
     ----------
     url
-        Root.
+        URL of the root.
     storage_options
-        What fsspec needs to reach it.
+        Options of fsspec for the file system, such as credentials.
     """
 
     def __init__(self, url: str, storage_options: Mapping[str, Any]) -> None:
         self._fs, self._root = file_system(url, storage_options)
 
     def read(self, key: str) -> bytes:
-        """Content of an object."""
+        """Read an object."""
         data: bytes = self._fs.cat_file(f"{self._root}/{key}")
         return data
 
@@ -63,16 +64,16 @@ class ObstoreObjects:
     Parameters
     ----------
     url
-        Root.
+        URL of the root.
     storage_options
-        As for fsspec; those that obstore has an equal of.
+        Options in the words of fsspec; those that obstore has an equivalent for.
     """
 
     def __init__(self, url: str, storage_options: Mapping[str, Any]) -> None:
         self._store = _obstore(url, json.dumps(dict(storage_options), sort_keys=True, default=repr))
 
     def read(self, key: str) -> bytes:
-        """Content of an object."""
+        """Read an object."""
         import obstore
 
         return bytes(obstore.get(self._store, key).bytes())
@@ -98,31 +99,31 @@ def file_system(url: str, storage_options: Mapping[str, Any]) -> tuple[Any, str]
     MissingDependencyError
         If the package for its protocol is not installed.
     RemoteError
-        If there is no such protocol, or the options are none of it.
+        If there is no such protocol, or it does not take one of the options.
     """
     try:
-        options = _with_timeout(url, with_public(url, storage_options))
-        found: tuple[Any, str] = fsspec.core.url_to_fs(url, **options)
+        options = _with_timeout(url, add_anonymous_access(url, storage_options))
+        location: tuple[Any, str] = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
-        extra = _EXTRAS.get(protocol_of(url))
+        extra = _EXTRAS.get(url_protocol(url))
         hint = f": pip install 'refspace[{extra}]'" if extra else ""
         raise MissingDependencyError(f"{url}: {error}{hint}") from error
     except Exception as error:  # whatever the file system's own library raises
         raise RemoteError(f"{url}: cannot be reached: {error}") from error
-    return found
+    return location
 
 
 def _with_timeout(url: str, storage_options: dict[str, Any]) -> dict[str, Any]:
-    """Options that give up on a server which has fallen silent, and leave trying again to us."""
-    protocol = protocol_of(url)
+    """Add timeouts for servers that fall silent, and switch off the retries of other libraries."""
+    protocol = url_protocol(url)
     if protocol == "s3":
-        # botocore would try five times for each of our attempts.
+        # botocore would make five attempts for each of ours.
         patience = {"connect_timeout": 15, "read_timeout": 60, "retries": {"max_attempts": 0}}
         return {"config_kwargs": patience, **storage_options}
     if protocol in ("http", "https"):
         import aiohttp
 
-        # aiohttp waits 5 minutes.
+        # Its default is five minutes for a whole download, however fast it runs.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
         return {"client_kwargs": {"timeout": timeout}, **storage_options}
     return storage_options
@@ -130,15 +131,18 @@ def _with_timeout(url: str, storage_options: dict[str, Any]) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=64)
 def _obstore(url: str, storage_options: str) -> Any:
-    """Store of obstore; one for each URL, because it holds the connections."""
+    """Store of obstore; one for each URL, so that its connections are used again.
+
+    The options come as JSON because the cache needs hashable arguments.
+    """
     try:
         import obstore.store
     except ImportError as error:
         raise MissingDependencyError(
             "the engine obstore is not installed: pip install 'refspace[obstore]'"
         ) from error
-    options = with_public(url, json.loads(storage_options))
-    protocol = protocol_of(url)
+    options = add_anonymous_access(url, json.loads(storage_options))
+    protocol = url_protocol(url)
     if protocol in ("http", "https"):
         _refuse_others(url, options, set())
         return obstore.store.HTTPStore.from_url(
@@ -158,16 +162,17 @@ def _obstore(url: str, storage_options: str) -> Any:
 
 
 def _s3_config(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of s3fs in the words of obstore."""
+    """Translate options of s3fs into those of obstore."""
     client = options.get("client_kwargs", {})
     endpoint = options.get("endpoint_url", client.get("endpoint_url"))
+    # obstore insists on a region; servers other than Amazon's ignore it.
     config: dict[str, Any] = {
         "skip_signature": options.get("anon"),
         "access_key_id": options.get("key"),
         "secret_access_key": options.get("secret"),
         "session_token": options.get("token"),
         "endpoint": endpoint,
-        "region": client.get("region_name") or region_of(url) or (endpoint and "us-east-1"),
+        "region": client.get("region_name") or bucket_region(url) or (endpoint and "us-east-1"),
         "client_options": {"allow_http": True} if str(endpoint).startswith("http:") else None,
     }
     known = {"anon", "key", "secret", "token", "endpoint_url", "client_kwargs"}
@@ -176,7 +181,7 @@ def _s3_config(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_others(url: str, options: Mapping[str, Any], known: set[str]) -> None:
-    """Refuse options that would be passed over."""
+    """Refuse options that would be ignored."""
     if unknown := options.keys() - known:
         takes = f"the storage options {', '.join(sorted(known))}" if known else "no storage options"
         raise RemoteError(
@@ -186,23 +191,23 @@ def _refuse_others(url: str, options: Mapping[str, Any], known: set[str]) -> Non
 
 
 def read_object(objects: Objects, key: str, name: str) -> bytes:
-    """Content of an object, trying again where that may help.
+    """Read an object, with retries where they may help.
 
     Parameters
     ----------
     objects
-        Where it is.
+        Reader of the objects.
     key
-        Its name there.
+        Name of the object.
     name
-        What to call it in errors.
+        Name to use in errors.
 
     Raises
     ------
     FileNotFoundError
         If there is no such object.
     RemoteError
-        If it can neither be read nor be told to be missing, or a page for people comes instead.
+        If the object cannot be read for another reason, or a web page comes in its place.
     """
     try:
         data = retry.POLICY.run(functools.partial(objects.read, key))
@@ -210,7 +215,7 @@ def read_object(objects: Objects, key: str, name: str) -> bytes:
         raise FileNotFoundError(f"{name} does not exist") from error
     except Exception as error:  # whatever the file system's own library raises
         raise RemoteError(f"{name} cannot be read: {reason(error)}") from error
-    if is_page(data):
+    if is_web_page(data):
         raise RemoteError(
             f"{name} cannot be read: the server answers with a web page; it wants a login, or the "
             "URL is that of a page and not of the data"
@@ -219,9 +224,9 @@ def read_object(objects: Objects, key: str, name: str) -> bytes:
 
 
 def reason(error: BaseException) -> str:
-    """Why something could not be read, and what to do about it."""
-    status = retry.status_of(error) or retry.status_of(error.__cause__ or error)
-    # obstore adds pages of its internals.
+    """Explain why something could not be read, and what to do about it."""
+    status = retry.http_status(error) or retry.http_status(error.__cause__ or error)
+    # The first line only: obstore adds pages of its internals.
     text = (str(error).splitlines() or [""])[0]
     if status in (401, 403) or isinstance(error, PermissionError):
         return (
@@ -242,16 +247,16 @@ def reason(error: BaseException) -> str:
 def read_url(
     url: str, storage_options: Mapping[str, Any] | None = None, *, limit: int | None = None
 ) -> bytes:
-    """Content of a small file at a path or URL.
+    """Read a small file at a path or URL.
 
     Parameters
     ----------
     url
-        Path of this machine, or URL of any file system that fsspec knows.
+        Path on this machine, or URL of any file system that fsspec supports.
     storage_options
-        What fsspec needs to reach it.
+        Options of fsspec for the file system, such as credentials.
     limit
-        Most bytes to read; of a larger file, one more comes.
+        Most bytes to read. Of a larger file one more is returned, which shows that it is larger.
 
     Raises
     ------
@@ -269,7 +274,7 @@ def read_url(
     (b'whole', b'who')
     """
     if Path(url).exists():
-        # Its name may be one that fsspec would take for a chain of URLs.
+        # Opened directly: fsspec would take a name with "::" for a chain of URLs.
         with Path(url).open("rb") as file:
             return file.read(-1 if limit is None else limit + 1)
     fs, path = file_system(url, storage_options or {})
@@ -277,7 +282,7 @@ def read_url(
 
 
 def copy_object(url: str, target: Path, storage_options: Mapping[str, Any] | None = None) -> None:
-    """Bring a file of any file system that fsspec knows here, however large it is.
+    """Copy a file of any size from a file system that fsspec supports to this machine.
 
     Raises
     ------
@@ -295,8 +300,8 @@ def copy_object(url: str, target: Path, storage_options: Mapping[str, Any] | Non
         raise RemoteError(f"{url} cannot be read: {reason(error)}") from error
 
 
-def stamp_of(url: str, storage_options: Mapping[str, Any] | None = None) -> str:
-    """What tells a file from itself once it has changed, as its file system tells it.
+def version_stamp(url: str, storage_options: Mapping[str, Any] | None = None) -> str:
+    """Version of a file, as its file system states it: a text that changes when the file does.
 
     Raises
     ------
@@ -307,17 +312,18 @@ def stamp_of(url: str, storage_options: Mapping[str, Any] | None = None) -> str:
     """
     fs, path = file_system(url, storage_options or {})
     try:
+        # fsspec caches listings, in which a file that has changed would look as before.
         fs.invalidate_cache()
-        facts = retry.POLICY.run(functools.partial(fs.info, path))
+        metadata = retry.POLICY.run(functools.partial(fs.info, path))
     except _MISSING as error:
         raise FileNotFoundError(f"{url} does not exist") from error
     except Exception as error:  # whatever the file system's own library raises
         raise RemoteError(f"{url} cannot be reached: {reason(error)}") from error
-    return json.dumps({name: str(facts[name]) for name in _STAMPS if facts.get(name)})
+    return json.dumps({name: str(metadata[name]) for name in _VERSION_FIELDS if metadata.get(name)})
 
 
 class _Limited:
-    """Objects of a file system, of which no more than a number of bytes is read."""
+    """A reader of objects that stops at a number of bytes."""
 
     def __init__(self, fs: Any, limit: int | None) -> None:
         self._fs, self._most = fs, None if limit is None else limit + 1
@@ -329,8 +335,8 @@ class _Limited:
         if self._most is None:
             data: bytes = self._fs.cat_file(key)
             return data
-        # As a stream: asked for a range, a server may send the whole all the same. A size that is
-        # given spares the request that would ask for it.
+        # As a stream, because a server may ignore a range and send the whole file. block_size=0
+        # makes fsspec stream, and with any size stated it does not request the real one.
         http = isinstance(self._fs, HTTPFileSystem)
         with self._fs.open(key, "rb", **({"block_size": 0, "size": 1} if http else {})) as stream:
             pieces, left = [], self._most

@@ -1,4 +1,4 @@
-"""The beginning of a file that is being downloaded: it outlives kills and power cuts."""
+"""The part of a file that is downloaded so far, which survives kills and power cuts."""
 
 import hashlib
 import json
@@ -8,41 +8,43 @@ from pathlib import Path
 from refspace.files import atomic_write
 
 _PIECE_BYTES = 2**20
-# What a power cut may take of a part at most, because it was not yet on the disk.
+# A power cut may take what is not yet on the disk: at most this much is downloaded between syncs.
 _SYNC_BYTES = 8 * 2**20
 
 
-class Partial:
-    """The beginning of a file, beside the place of the whole, and what is known of the whole.
+class PartialDownload:
+    """The beginning of a file, in a hidden file beside its final path, with a note of its origin.
 
-    Of a part that an earlier process has left, so much is taken as was safe on the disk, if it is
-    of the same URL, and if the server can be asked for the rest of that very version.
+    A part that an earlier process left is used as far as it was synced to disk, if it is of the
+    same URL, and if the rest can be requested of the same version of the file.
 
     Parameters
     ----------
     target
-        Place of the whole file.
+        Final path of the file.
     url
-        Where it comes from.
-    proven
-        Whether the digest of the whole is known, so that a wrong joint would be found out.
+        URL that it is downloaded from.
+    has_digest
+        Whether the digest of the file is known, so that parts which do not fit together would be
+        noticed.
 
     Attributes
     ----------
     size
-        Bytes that are there.
+        Bytes that are downloaded.
     length
-        Bytes of the whole; None if not known.
+        Bytes of the whole file; None if not known.
     version
-        What the server tells versions by; None if it does not.
+        Version of the file on the server, as `http_responses.file_version` states it; None if the
+        server states none.
     pieced
-        Whether the bytes came with several answers.
+        Whether the bytes came with several responses.
     """
 
-    def __init__(self, target: Path, url: str, *, proven: bool) -> None:
+    def __init__(self, target: Path, url: str, *, has_digest: bool) -> None:
         self.path = target.with_name(f".{target.name}.part")
-        self._facts_path = target.with_name(f".{target.name}.part.json")
-        self._target, self._url, self._proven = target, url, proven
+        self._metadata_path = target.with_name(f".{target.name}.part.json")
+        self._target, self._url, self._has_digest = target, url, has_digest
         self._file = self.path.open("ab+")
         self._forget()
         self._load()
@@ -55,15 +57,17 @@ class Partial:
         self._hash = hashlib.sha256()
 
     def _load(self) -> None:
-        """Take up what an earlier process has left."""
+        """Continue the part that an earlier process left."""
         try:
-            facts = json.loads(self._facts_path.read_bytes())
-            safe = min(int(facts["safe"]), self.path.stat().st_size)
-            length, version = facts["length"], facts["version"]
-            ours = facts["url"] == self._url and (version or self._proven or safe == length)
+            metadata = json.loads(self._metadata_path.read_bytes())
+            safe = min(int(metadata["safe"]), self.path.stat().st_size)
+            length, version = metadata["length"], metadata["version"]
+            same_url = metadata["url"] == self._url
+            # Without a version or a digest, parts of two versions could be joined unnoticed.
+            usable = same_url and (version or self._has_digest or safe == length)
         except (OSError, ValueError, KeyError, TypeError):
-            ours = False
-        if not ours or safe <= 0:
+            usable = False
+        if not usable or safe <= 0:
             self.clear()
             return
         self._file.truncate(safe)
@@ -75,21 +79,21 @@ class Partial:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all bytes are there."""
+        """Whether all bytes are downloaded."""
         return self.size == self.length
 
     @property
     def can_grow(self) -> bool:
-        """Whether there is something that the rest of the very same version may be added to."""
-        return self.size > 0 and bool(self.version or self._proven)
+        """Whether there are bytes to which the rest of the same version can be added."""
+        return self.size > 0 and bool(self.version or self._has_digest)
 
     @property
     def sha256(self) -> str:
-        """Digest of the bytes that are there."""
+        """Digest of the bytes that are downloaded."""
         return self._hash.hexdigest()
 
     def begin(self, length: int | None, version: str | None) -> None:
-        """Note what the whole file is, of which nothing is there yet."""
+        """Note length and version of the file before its first byte."""
         self.length, self.version = length, version
         self._save()
 
@@ -102,40 +106,40 @@ class Partial:
             self.sync()
 
     def finish(self) -> None:
-        """Note that all bytes are there."""
+        """Note that all bytes are downloaded."""
         self.length = self.size
 
     def clear(self) -> None:
-        """Drop the bytes that are there."""
-        self._facts_path.unlink(missing_ok=True)
+        """Discard the bytes."""
+        self._metadata_path.unlink(missing_ok=True)
         self._file.truncate(0)
         self._forget()
 
     def sync(self) -> None:
-        """Bring the bytes to the disk, and then the note that they are there."""
+        """Bring the bytes to the disk, and only then the note how many are safe there."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._safe = self.size
         self._save()
 
     def _save(self) -> None:
-        facts = {
+        metadata = {
             "url": self._url,
             "length": self.length,
             "version": self.version,
             "safe": self._safe,
         }
-        with atomic_write(self._facts_path) as temporary:
-            temporary.write_text(json.dumps(facts), encoding="utf-8")
+        with atomic_write(self._metadata_path) as temporary:
+            temporary.write_text(json.dumps(metadata), encoding="utf-8")
 
     def publish(self) -> None:
-        """Give the file its name."""
+        """Rename the part to the final path."""
         self._file.close()
         self.path.replace(self._target)
-        self._facts_path.unlink(missing_ok=True)
+        self._metadata_path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Leave what is there to a later process; an empty part goes."""
+        """Leave the part to a later process, or remove it if it is empty."""
         if self._file.closed:
             return
         try:
@@ -145,4 +149,4 @@ class Partial:
             self._file.close()
             if not self.size:
                 self.path.unlink(missing_ok=True)
-                self._facts_path.unlink(missing_ok=True)
+                self._metadata_path.unlink(missing_ok=True)

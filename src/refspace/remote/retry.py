@@ -1,4 +1,4 @@
-"""Trying again where a network or a server fails for the moment."""
+"""Retries: when to try a failed request again, how often, and how long to wait."""
 
 import asyncio
 import http.client
@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 _LOG = logging.getLogger("refspace")
-# Too many requests, and what gateways and servers answer when they are overburdened.
+# Too many requests, and the responses of overloaded servers and gateways. 509, "bandwidth limit
+# exceeded", is in no standard, but in use.
 TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504, 509})
 _TRANSIENT = (ConnectionError, TimeoutError, asyncio.TimeoutError, http.client.HTTPException)
-# Errors of libraries that may not be installed, by name: what they raise when a connection breaks.
+# Broken connections as aiohttp, fsspec, botocore and obstore raise them. By name, because these
+# libraries may not be installed, and importing one to compare classes would cost its import time.
 _TRANSIENT_NAMES = frozenset(
     {
         "ClientPayloadError",
@@ -39,16 +41,17 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Retry:
-    """How often something is tried, and how long is waited between.
+    """A policy of retries: the number of attempts and the time between them.
 
     Parameters
     ----------
     attempts
-        How often in all.
+        Number of attempts in all.
     delay
-        Seconds before the second attempt; each further one waits twice as long, give or take half.
+        Seconds before the second attempt. Each further one waits twice as long, times a random
+        factor of 0.5 to 1.5, so that many clients do not come back at the same moment.
     longest
-        Most seconds that are ever waited, whatever a server asks for.
+        Most seconds to wait, even where a server asks for more.
 
     Examples
     --------
@@ -68,62 +71,66 @@ class Retry:
     longest: float = 30.0
 
     def run(self, attempt: Callable[[], _Result]) -> _Result:
-        """Result of the first attempt that does not fail for the moment only.
+        """Call a function until it succeeds, fails for good, or there are no attempts left.
 
         Raises
         ------
         Exception
-            That of the last attempt, or of one that trying again cannot help.
+            The error of the last attempt, or the first one that a retry cannot help.
         """
-        for number in range(1, self.attempts):
+        for failures in range(1, self.attempts):
             try:
                 return attempt()
             except Exception as error:
                 if not is_transient(error):
                     raise
-                self.wait(number, error)
+                self.wait(failures, error)
         return attempt()
 
-    def wait(self, number: int, error: BaseException) -> None:
-        """Wait after a failed attempt, the first of which is number 1."""
-        seconds = self.delay * 2 ** (number - 1) * random.uniform(0.5, 1.5)
-        seconds = min(max(seconds, _asked_for(error)), self.longest)
-        _LOG.info("attempt %d failed (%r); again in %.1f s", number, error, seconds)
+    def wait(self, failures: int, error: BaseException) -> None:
+        """Wait after a failed attempt, longer with the number of failures so far."""
+        seconds = self.delay * 2 ** (failures - 1) * random.uniform(0.5, 1.5)
+        seconds = min(max(seconds, _retry_after(error)), self.longest)
+        _LOG.info("attempt %d failed (%r); again in %.1f s", failures, error, seconds)
         time.sleep(seconds)
 
 
-# One policy for all that is read; a test that breaks connections puts a faster one here.
+# One policy for everything that is read; tests that break connections set a faster one.
 POLICY = Retry()
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether trying again may help: 429 and 5xx, connections that break, bodies cut short.
+    """Whether a retry may help: status 429 and 5xx, broken connections, bodies cut short.
 
     Examples
     --------
     >>> is_transient(ConnectionResetError()), is_transient(FileNotFoundError())
     (True, False)
     """
-    status = status_of(error)
+    status = http_status(error)
     if status is not None:
         return status in TRANSIENT_STATUS
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
         return is_transient(error.reason)
     cause = error.__cause__
-    for found in (error, cause):
-        if isinstance(found, socket.gaierror):
-            # A name that nobody knows stays so, unlike one that nobody could be asked for.
-            return found.errno == socket.EAI_AGAIN
-    named = any(kind.__name__ in _TRANSIENT_NAMES for kind in type(error).__mro__)
-    return named or isinstance(error, _TRANSIENT) or (cause is not None and is_transient(cause))
+    for failure in (error, cause):
+        if isinstance(failure, socket.gaierror):
+            # EAI_AGAIN: the name server did not respond. Any other code: there is no such host.
+            return failure.errno == socket.EAI_AGAIN
+    has_known_name = any(kind.__name__ in _TRANSIENT_NAMES for kind in type(error).__mro__)
+    return (
+        has_known_name
+        or isinstance(error, _TRANSIENT)
+        or (cause is not None and is_transient(cause))
+    )
 
 
-def status_of(error: BaseException) -> int | None:
-    """HTTP status that an error reports, whichever library raised it; None if it reports none."""
+def http_status(error: BaseException) -> int | None:
+    """HTTP status that an error of any library reports; None if it reports no status."""
     if type(error).__module__.startswith("obstore"):
-        # It has the status in its text alone.
-        told = re.search(r"status code: (\d{3})", str(error))
-        return int(told[1]) if told else None
+        # obstore states the status in the message, and in no attribute.
+        match = re.search(r"status code: (\d{3})", str(error))
+        return int(match[1]) if match else None
     response = getattr(error, "response", None)
     if isinstance(response, dict):  # botocore's
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
@@ -135,10 +142,10 @@ def status_of(error: BaseException) -> int | None:
         return None
 
 
-def _asked_for(error: BaseException) -> float:
-    """Seconds that a server asks to wait; 0 if it does not."""
+def _retry_after(error: BaseException) -> float:
+    """Seconds to wait that the server's header Retry-After states; 0 without one."""
     headers = getattr(error, "headers", None) or {}
     try:
         return float(headers.get("Retry-After", 0))
-    except (TypeError, ValueError, AttributeError):  # it may be a date
+    except (TypeError, ValueError, AttributeError):  # the header may hold a date
         return 0.0

@@ -1,4 +1,4 @@
-"""Sample atlases that are computed, not downloaded."""
+"""A sample atlas that is computed, not downloaded: the phantom, a synthetic mouse brain."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +15,7 @@ from refspace.reference_space import ReferenceSpace
 from refspace.samples.anatomy import EXTENT, label_block
 from refspace.samples.ontology import STRUCTURES
 from refspace.structure_tree import StructureTree
+from refspace.types import Resolution
 
 __all__ = ["phantom"]
 
@@ -22,12 +23,12 @@ _CHUNK = 128
 _FINEST = 1.0
 
 
-def phantom(resolution: float | Sequence[float] = 100) -> ReferenceSpace:
+def phantom(resolution: Resolution = 100) -> ReferenceSpace:
     """Synthetic mouse-like brain in the frame of the Allen CCF.
 
-    Two hemispheres with a layered cortex, nuclei, fibre tracts and ventricles, computed from
-    formulas chunk by chunk as it is asked for: the same numbers at any place of any machine. It is
-    a sample to learn and test with, not anatomy.
+    Two hemispheres with a layered cortex, nuclei, fibre tracts and ventricles. Each chunk is
+    computed from formulas when it is needed, with the same labels on every machine. It is a sample
+    to learn and test with, not anatomy.
 
     Parameters
     ----------

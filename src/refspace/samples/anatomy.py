@@ -2,8 +2,8 @@
 
 The brain is a list of organs, painted one over the other: a later organ takes the voxels that it
 shares with an earlier one. Each is elementwise float64 arithmetic on the positions of the voxels
-(see `shapes`), so that a voxel's label depends neither on the block it is computed in nor on the
-machine.
+(see `shapes`), so that the label of a voxel depends neither on the block that it is computed in nor
+on the machine.
 """
 
 from __future__ import annotations
@@ -54,15 +54,16 @@ def label_block(ap: Floats, dv: Floats, ml: Floats) -> NDArray[np.uint32]:
     >>> label_block(np.array([9000.0]), np.array([1100.0]), np.array([3500.0, 7900.0]))
     array([[[721, 721]]], dtype=uint32)
     """
-    # Sorted positions, each once: what the midline mirrors is painted in one go.
+    # Sorted positions, each once: voxels that mirror each other across the midline are painted
+    # once.
     axes = [np.unique(axis, return_inverse=True) for axis in (ap, dv, np.abs(ml - MIDLINE))]
     ap, dv, distance = (positions for positions, _ in axes)
     half = np.zeros((len(ap), len(dv), len(distance)), np.uint32)
     step = max(1, _SLAB_VOXELS // max(1, len(dv) * len(distance)))
     for start in range(0, len(ap), step):
         planes = slice(start, start + step)
-        _paint(Slab.of(ap[planes], dv, distance, half[planes]))
-    return half[np.ix_(*(places for _, places in axes))]
+        _paint(Slab.from_axes(ap[planes], dv, distance, half[planes]))
+    return half[np.ix_(*(indices for _, indices in axes))]
 
 
 def _paint(slab: Slab) -> None:

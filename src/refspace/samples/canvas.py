@@ -1,4 +1,4 @@
-"""The voxels that the phantom's organs are painted on, and the brushes."""
+"""The canvas of the phantom: voxels, and the brushes that paint organs on them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from refspace.samples.ontology import STRUCTURE_ID
 from refspace.samples.shapes import clip, square, surface_depth
+from refspace.types import BACKGROUND
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 Point: TypeAlias = tuple[float, float, float]
 Box: TypeAlias = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
-BACKGROUND = "background"
+# In place of an acronym, for voxels that become empty again.
+NO_STRUCTURE = "background"
 
 
 @dataclass(frozen=True)
@@ -40,17 +42,17 @@ class Slab:
     labels: NDArray[np.uint32]
 
     @classmethod
-    def of(cls, ap: Floats, dv: Floats, x: Floats, labels: NDArray[np.uint32]) -> Slab:
-        """Slab over increasing 1-D positions."""
+    def from_axes(cls, ap: Floats, dv: Floats, x: Floats, labels: NDArray[np.uint32]) -> Slab:
+        """Slab over increasing 1-D positions along each axis."""
         return cls(ap[:, None, None], dv[None, :, None], x[None, None, :], labels)
 
     def crop(self, box: Box) -> Slab | None:
-        """Return the voxels inside `box`, as a view on the labels; None where there are none."""
+        """Return the voxels inside `box`, as a view on the labels; None without any."""
         axes = (self.ap.ravel(), self.dv.ravel(), self.x.ravel())
         ap, dv, x = (_window(axis, limits) for axis, limits in zip(axes, box, strict=True))
         if min(ap.stop - ap.start, dv.stop - dv.start, x.stop - x.start) == 0:
             return None
-        return Slab.of(axes[0][ap], axes[1][dv], axes[2][x], self.labels[ap, dv, x])
+        return Slab.from_axes(axes[0][ap], axes[1][dv], axes[2][x], self.labels[ap, dv, x])
 
     def offsets(self, centre: Point) -> tuple[Floats, Floats, Floats]:
         """Offsets of the voxels from `centre`, per axis."""
@@ -61,15 +63,16 @@ class Slab:
         return surface_depth(self.offsets(centre), radii, squareness=squareness)
 
     def paint(self, acronym: str, where: Mask) -> None:
-        """Give the voxels of `where` to a structure, or to the `BACKGROUND`."""
-        self.paint_labels(np.uint32(0 if acronym == BACKGROUND else STRUCTURE_ID[acronym]), where)
+        """Give the voxels of `where` to a structure, or to `NO_STRUCTURE`."""
+        label = BACKGROUND if acronym == NO_STRUCTURE else STRUCTURE_ID[acronym]
+        self.paint_labels(np.uint32(label), where)
 
     def paint_labels(self, labels: NDArray[np.uint32] | np.uint32, where: Mask) -> None:
         """Write `labels` on the voxels of `where`."""
         np.copyto(self.labels, labels, where=where)
 
     def paint_shells(self, depth: Floats, shells: Iterable[tuple[str, float]], where: Mask) -> None:
-        """Paint nested sheets: each structure takes what lies deeper than its depth in µm."""
+        """Paint nested sheets: each structure takes the voxels deeper than its depth in µm."""
         for acronym, above in shells:
             self.paint(acronym, where & (depth > above))
 
@@ -94,22 +97,24 @@ class Slab:
         for start, end in zip(tract.points[:-1], tract.points[1:], strict=True):
             part = self.crop(_box_around((start, end), margin=tract.radius))
             if part is not None:
-                near = part._distance_square(start, end) < tract.radius * tract.radius
+                near = part.squared_distance(start, end) < tract.radius * tract.radius
                 part.paint(tract.acronym, near & (part.labels > 0))
 
-    def _distance_square(self, start: Point, end: Point) -> Floats:
-        """Squared distance to the straight piece from `start` to `end`."""
-        way = [b - a for a, b in zip(start, end, strict=True)]
+    def squared_distance(self, start: Point, end: Point) -> Floats:
+        """Squared distance from the straight piece from `start` to `end`."""
+        step = [b - a for a, b in zip(start, end, strict=True)]
         ap, dv, x = self.offsets(start)
-        reach = way[0] * way[0] + way[1] * way[1] + way[2] * way[2]
-        along = clip((ap * way[0] + dv * way[1] + x * way[2]) / reach, 0.0, 1.0)
+        reach = step[0] * step[0] + step[1] * step[1] + step[2] * step[2]
+        along = clip((ap * step[0] + dv * step[1] + x * step[2]) / reach, 0.0, 1.0)
         return (
-            square(ap - along * way[0]) + square(dv - along * way[1]) + square(x - along * way[2])
+            square(ap - along * step[0])
+            + square(dv - along * step[1])
+            + square(x - along * step[2])
         )
 
 
 def _window(positions: Floats, limits: tuple[float, float]) -> slice:
-    """Where the increasing `positions` are within `limits`."""
+    """Slice of the increasing `positions` that are within `limits`."""
     low, high = np.searchsorted(positions, limits[0]), np.searchsorted(positions, limits[1])
     return slice(int(low), int(high))
 

@@ -1,4 +1,4 @@
-"""Organs of the forebrain: olfactory bulb, cerebrum, hippocampus, thalamus and hypothalamus."""
+"""The forebrain of the phantom: olfactory bulb, cerebrum, hippocampus, thalamus, hypothalamus."""
 
 from __future__ import annotations
 
@@ -155,13 +155,13 @@ def _depth(slab: Slab) -> _Depth:
 
 
 def _below_cortex(depth: _Depth, thickness: Floats) -> Floats:
-    """Depth below the cortex: under the fissure there is none, but on the floor of the brain."""
+    """Depth below the cortex; under the fissure there is cortex only on the floor of the brain."""
     under_fissure = np.minimum(depth.fissure, depth.outer - thickness)
     return smooth_max(depth.wall - thickness, under_fissure, radius=300.0)
 
 
 def _layer(depth: Floats) -> NDArray[np.intp]:
-    """Number of the layer at a depth that is given as a fraction of the cortex."""
+    """Index of the layer at a depth, which is a fraction of the thickness of the cortex."""
     layer = np.zeros(depth.shape, np.intp)
     for end in _LAYER_ENDS:
         layer += depth > end
@@ -200,10 +200,10 @@ def _flat_map() -> tuple[NDArray[np.intp], Floats, Floats]:
 @cache
 def _layer_labels() -> NDArray[np.uint32]:
     """Label by (index of the area, layer)."""
-    return np.array([_labels_of(patch.acronym) for patch in CORTEX], np.uint32)
+    return np.array([_sheet_ids(patch.acronym) for patch in CORTEX], np.uint32)
 
 
-def _labels_of(acronym: str) -> list[int]:
+def _sheet_ids(acronym: str) -> list[int]:
     """Ids of an area's six sheets; an area without layer 4 has a thicker layer 5."""
     if acronym + "2" in STRUCTURE_ID:
         return [STRUCTURE_ID[acronym + layer] for layer in _ENTORHINAL_LAYERS]

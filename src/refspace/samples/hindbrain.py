@@ -1,4 +1,4 @@
-"""Organs of midbrain and hindbrain: colliculi, brain stem and cerebellum."""
+"""Midbrain and hindbrain of the phantom: colliculi, brain stem and cerebellum."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from refspace.samples.canvas import BACKGROUND
+from refspace.samples.canvas import NO_STRUCTURE
 from refspace.samples.parcels import (
     BRAINSTEM,
     CEREBELLAR_NUCLEI,
@@ -100,7 +100,7 @@ def brainstem(slab: Slab) -> None:
     inferior = slab.depth((10050.0, 2700.0, 1050.0), (850.0, 1500.0, 1100.0))
     surface = np.maximum(np.maximum(stem, superior), inferior)
     around = (surface > -_CISTERN) & (surface <= 0)
-    slab.paint(BACKGROUND, around & (slab.ap > 8300.0))
+    slab.paint(NO_STRUCTURE, around & (slab.ap > 8300.0))
     slab.paint_parcels(COLLICULI, inferior > 0)
     sheets = slab.depth((8800.0, 3700.0, 500.0), (2600.0, 2650.0, 2000.0))  # flatter than the hill
     slab.paint_shells(sheets, _SUPERIOR_COLLICULUS, superior > 0)

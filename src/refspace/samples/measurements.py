@@ -1,4 +1,4 @@
-"""Made-up measurements in the frame of the sample brain: an image, and a cloud of points."""
+"""Made-up measurements in the space of the sample brain: an image, and a table of cells."""
 
 import numpy as np
 import pandas as pd
@@ -7,10 +7,10 @@ import xarray as xr
 from refspace.grid import Grid
 from refspace.labels import labelled
 
-# In the primary visual area of both hemispheres, µm; ml from the midline.
+# Centre of the signal, in the primary visual area of both hemispheres: µm, ml from the midline.
 _CENTRE = {"ap": 8900.0, "dv": 1400.0, "ml": 2500.0}
 _WIDTH = 900.0
-# A section that was lost.
+# Section that was lost: its first and last position along ap.
 _LOST = (7400.0, 7600.0)
 
 
@@ -37,13 +37,13 @@ def expression(grid: Grid, resolution: float = 200) -> xr.DataArray:
     """
     coarse = grid.resample(resolution)
     image = labelled(np.zeros(coarse.shape), coarse, "expression")
-    away = {"ap": image.ap, "dv": image.dv, "ml": abs(image.ml - grid.middle)}
-    squared = sum((away[dim] - centre) ** 2 for dim, centre in _CENTRE.items())
+    offsets = {"ap": image.ap, "dv": image.dv, "ml": abs(image.ml - grid.middle)}
+    squared = sum((offsets[dim] - centre) ** 2 for dim, centre in _CENTRE.items())
     noise = np.random.default_rng(seed=0).gamma(2, 3, coarse.shape)
     image = image + noise + 100 * np.exp(-squared / (2 * _WIDTH**2))
-    there = (image.ap < _LOST[0]) | (image.ap > _LOST[1])
-    made: xr.DataArray = image.where(there).astype(np.float32).assign_attrs(units="a.u.")
-    return made
+    is_measured = (image.ap < _LOST[0]) | (image.ap > _LOST[1])
+    result: xr.DataArray = image.where(is_measured).astype(np.float32).assign_attrs(units="a.u.")
+    return result
 
 
 def cells(grid: Grid, count: int = 20_000) -> pd.DataFrame:
@@ -54,7 +54,7 @@ def cells(grid: Grid, count: int = 20_000) -> pd.DataFrame:
     grid
         Grid of the brain.
     count
-        How many.
+        Number of cells.
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """The phantom's ontology: a selection of the Allen adult mouse brain ontology.
 
-Ids, acronyms, names and colours are those of the Allen Institute's structure graph 1, so that what
-is written for the CCF finds its structures here; only the names of layers are made uniform. Many
-ids need more than 16 bits, and more than the 24 that a float32 keeps exact.
+Ids, acronyms, names and colours are those of the Allen Institute's structure graph 1, so that
+programs written for the CCF work here; only the names of layers are made uniform. Many ids need
+more than 16 bits, and some more than the 24 that a float32 keeps exact, as in the real ontology.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ _SETS = {
 EMPTY_STRUCTURE_IDS = frozenset(
     {
         12997,  # SS6a: the layer of a group of areas; the areas have their own
-        391,  # CA1slm, and the other strata of CA1: not told apart
+        391,  # CA1slm, and the other strata of CA1: not distinguished
         399,
         407,
         415,
-        496345664,  # LGd-sh, LGd-co, LGd-ip: not told apart
+        496345664,  # LGd-sh, LGd-co, LGd-ip: not distinguished
         496345668,
         496345672,
         615,  # SNl
@@ -61,7 +61,7 @@ EMPTY_STRUCTURE_IDS = frozenset(
 )
 """Structures without voxels at any resolution, as every real atlas has some."""
 
-# Sheets of a structure that is given as "parent | acronym | name | ids of the sheets", by number.
+# Suffix, name and colour of the sheets of a structure, by the number of ids at the end of its row.
 _SHEETS = {
     6: tuple((layer, f"layer {layer}", "") for layer in ("1", "2/3", "4", "5", "6a", "6b")),
     5: tuple((layer, f"layer {layer}", "") for layer in ("1", "2/3", "5", "6a", "6b")),
@@ -392,7 +392,7 @@ def structures() -> list[Structure]:
             name=name,
             structure_id_path=path,
             rgb_triplet=rgb,
-            structure_set_ids=_sets_of(acronym, path, summary=identifier.endswith("*")),
+            structure_set_ids=_structure_sets(acronym, path, summary=identifier.endswith("*")),
         )
         nodes.append(node)
         ancestors.append(node)
@@ -406,7 +406,7 @@ def _rows() -> Iterator[tuple[int, str, str, str, str]]:
         identifier, acronym, name, *more = (field.strip() for field in line.split("|"))
         colour = next((field for field in more if field.startswith("#")), "")
         yield depth, identifier, acronym, name, colour
-        sheet_ids = [number for field in more if field != colour for number in field.split()]
+        sheet_ids = [sheet_id for field in more if field != colour for sheet_id in field.split()]
         if sheet_ids:
             for sheet_id, (suffix, label, tint) in zip(
                 sheet_ids, _SHEETS[len(sheet_ids)], strict=True
@@ -414,7 +414,8 @@ def _rows() -> Iterator[tuple[int, str, str, str, str]]:
                 yield depth + 1, sheet_id, acronym + suffix, f"{name}, {label}", tint
 
 
-def _sets_of(acronym: str, path: list[int], *, summary: bool) -> list[int]:
+def _structure_sets(acronym: str, path: list[int], *, summary: bool) -> list[int]:
+    """Ids of the sets of a structure, sorted."""
     sets = [set_id for set_id, members in _SETS.items() if acronym in members]
     if summary:
         sets.append(SUMMARY_SET)

@@ -1,4 +1,4 @@
-"""Tables of the phantom: what lies where. Positions and sizes in µm as (ap, dv, x).
+"""Tables of the phantom: positions and sizes of its parts, in µm as (ap, dv, x).
 
 `x` is the distance from the midline. The numbers were placed by eye and are round on purpose.
 """

@@ -1,8 +1,9 @@
 """Geometry of the phantom: curves, surfaces and angles.
 
 Only operations that IEEE 754 rounds correctly are used (+, -, *, /, sqrt, comparisons, minimum,
-maximum, abs, floor), each in a NumPy call of its own, so that every machine computes the same
-bits. Sines, powers and `hypot` are left to the mathematical library, which differs in the last.
+maximum, abs, floor), each in a NumPy call of its own, so that every machine computes the same bits.
+Sines, powers and `hypot` are not used: they come from the mathematical library of the machine,
+which may differ in the last bit.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def surface_depth(
     radii
         Half-axes in µm; arrays let the cross-section change along ap.
     squareness
-        From 0 (ellipse) to 1 (rectangle): how far the (dv, x) section is swollen to a squircle.
+        From 0 (ellipse) to 1 (rectangle): shape of the (dv, x) section, in between a squircle.
 
     Returns
     -------
@@ -113,13 +114,8 @@ def surface_depth(
     """
     ap, dv, x = (square(o / r) for o, r in zip(offsets, radii, strict=True))
     total = ap + dv + x
-    weighted = ap / square_of(radii[0]) + dv / square_of(radii[1]) + x / square_of(radii[2])
+    weighted = ap / (radii[0] * radii[0]) + dv / (radii[1] * radii[1]) + x / (radii[2] * radii[2])
     radius = np.sqrt((total + _TINY) / (weighted + _TINY * _TINY))
     if squareness:  # capped, or the surface would open again far outside
         total = total - squareness * np.minimum(dv, 1.0) * np.minimum(x, 1.0)
     return (1.0 - np.sqrt(total)) * radius
-
-
-def square_of(radius: Floats | float) -> Floats | float:
-    """Square of a half-axis, array or number."""
-    return radius * radius

@@ -1,7 +1,7 @@
-"""Where atlases come from, by name.
+"""Sources of atlases: an atlas is opened or fetched by the names of its source and its own.
 
-A source is a callable that takes a `Request` and gives `AtlasParts`; nothing else is asked of it.
-This one's atlases are two files each, on a web server:
+A source is a callable that takes a `Request` and returns `AtlasParts`. For this one, an atlas is
+two files on a web server:
 
 >>> from refspace import read_structures
 >>> def lab(request: Request) -> AtlasParts:
@@ -20,7 +20,7 @@ A package that has it in a module ``lab_atlases`` names it in its ``pyproject.to
     lab = "lab_atlases:lab"
 
 Once that is installed, `open`, `fetch` and the command know ``lab:rat``. Environment variables
-whose names begin with ``REFSPACE_LAB`` are part of what tells its stores apart.
+whose names begin with ``REFSPACE_LAB`` are part of the key of its stores in the cache.
 """
 
 from refspace.sources.cache import Cache

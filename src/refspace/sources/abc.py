@@ -1,7 +1,7 @@
-"""The Allen CCF of 2020, as the Allen Brain Cell Atlas publishes it: indices, and tables of them.
+"""The Allen CCF of 2020, as the Allen Brain Cell Atlas publishes it: parcels, and tables of them.
 
-Voxels hold the index of a parcel. Tables tell which annotation of the Allen Institute each is, and
-so its structure: a store made of them has the ids that are those of the Allen ontology.
+Voxels hold the index of a parcel, not a structure id. Tables map each parcel to its structure in
+the Allen ontology; a store of this source holds structure ids.
 """
 
 import csv
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from refspace.errors import FormatError, GridError, SourceError
-from refspace.formats.directions import agreed_spacing
+from refspace.formats.directions import resolve_spacing
 from refspace.formats.nifti import read_header
 from refspace.formats.voxel_files import VoxelStream, naming
 from refspace.grid import Grid, parse_spacing
-from refspace.remote.download import record_of
+from refspace.remote.download import read_record
 from refspace.sources.ccf import CITATION, LICENCE, ORIENTATION
 from refspace.sources.source import AtlasParts, Request, base_url
 from refspace.structure_tree import StructureTree
@@ -31,10 +31,11 @@ _OPTIONS = ("template", "release", "base")
 _IMAGES, _TABLES = "image_volumes/Allen-CCF-2020", "metadata/Allen-CCF-2020"
 _TERMS = "parcellation_term.csv"
 _MEMBERSHIP = "parcellation_to_parcellation_term_membership.csv"
-# Terms of the other ontology, of 2023, fill up levels that a structure does not have.
+# Labels of terms begin with their ontology. Only these are structures: terms of the ontology of
+# 2023 stand in for levels that a structure does not have.
 _ONTOLOGY, _ANNOTATION = "AllenCCF-Ontology-2017-", "AllenCCF-Annotation-2020-"
 _IDENTIFIER = "MBA:"
-# Of lengths that are stored with single precision.
+# Relative error of lengths in single precision.
 _NOISE = 1e-5
 
 
@@ -60,36 +61,36 @@ def abc(request: Request) -> AtlasParts:
         If the host cannot be reached, or does not send what it should.
     """
     request.check_options(_OPTIONS)
-    release = _check(request)
-    # The small files first: what is wrong with the network, they tell soon.
-    terms = _file(request, f"{_TABLES}/{release}/{_TERMS}")
-    membership = _file(request, f"{_TABLES}/{release}/{_MEMBERSHIP}")
-    tree = structures_of(terms, membership)
-    ids = ids_of(membership, tree)
-    annotation = _file(request, f"{_IMAGES}/{release}/annotation_{RESOLUTION}.nii.gz")
+    release = _checked_release(request)
+    # The small files first: faults of the network show within seconds.
+    terms = _download(request, f"{_TABLES}/{release}/{_TERMS}")
+    membership = _download(request, f"{_TABLES}/{release}/{_MEMBERSHIP}")
+    tree = build_tree(terms, membership)
+    ids = ids_by_index(membership, tree)
+    annotation = _download(request, f"{_IMAGES}/{release}/annotation_{RESOLUTION}.nii.gz")
     template = None
     if request.options.get("template"):
-        template = _file(request, f"{_IMAGES}/{release}/average_template_{RESOLUTION}.nii.gz")
-    record = record_of(annotation)
+        template = _download(request, f"{_IMAGES}/{release}/average_template_{RESOLUTION}.nii.gz")
+    record = read_record(annotation)
     return AtlasParts(
-        _placed(annotation),
+        _stream_at_origin(annotation),
         tree,
-        template=None if template is None else _placed(template),
+        template=None if template is None else _stream_at_origin(template),
         ids=ids,
         provenance={
             "source": _url(request, f"{_IMAGES}/{release}/{annotation.name}"),
             "version": f"{NAME}, {release}",
             "sha256": None if record is None else record.sha256,
             "structures": _url(request, f"{_TABLES}/{release}/{_TERMS}"),
-            "voxels_in_structures": _voxels(membership),
+            "voxels_in_structures": _count_voxels(membership),
             "citation": CITATION,
             "licence": LICENCE,
         },
     )
 
 
-def _check(request: Request) -> str:
-    """Refuse what there is not; the release that is asked for."""
+def _checked_release(request: Request) -> str:
+    """Release of the request; refuse names, resolutions and templates that do not exist."""
     if request.name != NAME:
         raise SourceError(f"abc has no {request.name!r}; it has {NAME}")
     if request.resolution not in (None, RESOLUTION, (RESOLUTION,) * 3):
@@ -110,7 +111,7 @@ def _url(request: Request, path: str) -> str:
     return f"{base_url(request.options.get('base'), BASE_VARIABLE, BASE)}/{path}"
 
 
-def _file(request: Request, path: str) -> Path:
+def _download(request: Request, path: str) -> Path:
     return request.cache.file(
         _url(request, path),
         progress=request.progress,
@@ -118,14 +119,15 @@ def _file(request: Request, path: str) -> Path:
     )
 
 
-def _placed(path: Path) -> VoxelStream:
-    """Voxels of a file, where those of every volume of the CCF are: its corner is at 0.
+def _stream_at_origin(path: Path) -> VoxelStream:
+    """Stream of the voxels of a file, with the corner of the volume at 0.
 
-    A header has a world of its own, whose origin lies within the brain.
+    All volumes of the CCF have their corner there. The headers of these files state another world,
+    whose origin is within the brain.
     """
     header = read_header(path)
     with naming(header.path):
-        agreed_spacing(header.spacing, RESOLUTION, _NOISE)
+        resolve_spacing(header.spacing, RESOLUTION, _NOISE)
     return VoxelStream(
         header, Grid(header.shape, parse_spacing(RESOLUTION), orientation=ORIENTATION)
     )
@@ -134,13 +136,13 @@ def _placed(path: Path) -> VoxelStream:
 # ----- tables
 
 
-def structures_of(terms: Path, membership: Path) -> StructureTree:
-    """Structures of the ontology, with the colours that the parcels are drawn in.
+def build_tree(terms: Path, membership: Path) -> StructureTree:
+    """Build the structures of the ontology, with the colours of their parcels.
 
     Parameters
     ----------
     terms, membership
-        The tables.
+        Paths of the tables.
     """
     columns = ("parcellation_term_label", "color_hex_triplet")
     colours = {label: colour for label, colour in _cells(membership, columns) if colour}
@@ -151,8 +153,10 @@ def structures_of(terms: Path, membership: Path) -> StructureTree:
         if label.startswith(_ONTOLOGY):
             records.append(
                 {
-                    "id": _number(identifier, _IDENTIFIER, terms),
-                    "parent_structure_id": _number(parent, _IDENTIFIER, terms) if parent else None,
+                    "id": _parse_id(identifier, _IDENTIFIER, terms),
+                    "parent_structure_id": _parse_id(parent, _IDENTIFIER, terms)
+                    if parent
+                    else None,
                     "acronym": acronym,
                     "name": name,
                     "graph_order": len(records),
@@ -164,13 +168,13 @@ def structures_of(terms: Path, membership: Path) -> StructureTree:
     return StructureTree(StructureTree.clean_structures(records))
 
 
-def ids_of(membership: Path, tree: StructureTree) -> dict[int, int]:
-    """Structure id of each parcel's index, which is what voxels hold.
+def ids_by_index(membership: Path, tree: StructureTree) -> dict[int, int]:
+    """Structure id of each parcel index, the value of voxels.
 
     Parameters
     ----------
     membership
-        The table.
+        Path of the table.
     tree
         The structures.
 
@@ -181,14 +185,16 @@ def ids_of(membership: Path, tree: StructureTree) -> dict[int, int]:
     """
     ids = {BACKGROUND: BACKGROUND}
     for label, text in _cells(membership, ("parcellation_label", "parcellation_index")):
-        index, number = _number(text, "", membership), _number(label, _ANNOTATION, membership)
-        if ids.setdefault(index, number) != number:
+        index = _parse_id(text, "", membership)
+        structure = _parse_id(label, _ANNOTATION, membership)
+        if ids.setdefault(index, structure) != structure:
             raise FormatError(
-                f"{membership}: parcellation_index {index} is {ids[index]} and {number}; an index "
+                f"{membership}: parcellation_index {index} is {ids[index]} and {structure}; an "
+                "index "
                 "has one structure"
             )
     known = {BACKGROUND, *tree.node_ids()}
-    lacking = [f"{number} (index {index})" for index, number in ids.items() if number not in known]
+    lacking = [f"{i} (index {index})" for index, i in ids.items() if i not in known]
     if lacking:
         raise FormatError(
             f"{membership} has structures that {_TERMS} lacks: {listing(lacking)}; get both of one "
@@ -197,10 +203,10 @@ def ids_of(membership: Path, tree: StructureTree) -> dict[int, int]:
     return ids
 
 
-def _voxels(membership: Path) -> int | None:
-    """Number of voxels in structures, as the table has it; None if it does not say."""
+def _count_voxels(membership: Path) -> int | None:
+    """Number of voxels in structures, as the table states it; None if it does not."""
     try:
-        # Several terms stand for one parcel.
+        # A parcel has a row for each of several terms: it is counted once.
         counts = {
             int(index): int(count)
             for index, count in _cells(membership, ("parcellation_index", "voxel_count"))
@@ -211,7 +217,7 @@ def _voxels(membership: Path) -> int | None:
 
 
 def _cells(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """Some columns of a table, row by row."""
+    """Cells of some columns of a table, row by row."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
@@ -231,8 +237,8 @@ def _cell(row: Mapping[str, Any], column: str, path: Path) -> str:
     return str(value).strip()
 
 
-def _number(text: str, prefix: str, path: Path) -> int:
-    """Number that a label ends in."""
+def _parse_id(text: str, prefix: str, path: Path) -> int:
+    """Structure id or index behind the prefix of a label."""
     digits = text.removeprefix(prefix)
     if not text.startswith(prefix) or not re.fullmatch("[0-9]{1,10}", digits):
         raise FormatError(f"{path} has {text!r}; it must be {prefix}<number>: get it again")

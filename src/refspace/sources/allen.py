@@ -1,11 +1,11 @@
 """The Allen Mouse Brain Common Coordinate Framework: annotation, template, ontology, masks, meshes.
 
-Facts: the archive's folders are listed at http://help.brain-map.org/display/mousebrain/API, queries
-of structures are described at http://help.brain-map.org/display/api/RESTful+Model+Access+(RMA).
+Sources: http://help.brain-map.org/display/mousebrain/API lists the folders of the archive,
+http://help.brain-map.org/display/api/RESTful+Model+Access+(RMA) describes queries of structures.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -13,10 +13,11 @@ from urllib.parse import quote
 from refspace.errors import GridError, RemoteError, SourceError
 from refspace.formats.nrrd import read_header
 from refspace.formats.structures import parse_structures, read_structures
-from refspace.remote.download import Progress, record_of
+from refspace.remote.download import Progress, read_record
 from refspace.sources.cache import Cache
 from refspace.sources.ccf import CITATION, LICENCE, ORIENTATION
 from refspace.sources.source import AtlasParts, Request, base_url
+from refspace.types import Resolution
 
 HOST = "https://api.brain-map.org"
 ARCHIVE = "http://download.alleninstitute.org/informatics-archive/current-release/mouse_ccf"
@@ -25,7 +26,7 @@ ARCHIVE_VARIABLE = "REFSPACE_ALLEN_ARCHIVE"
 VERSIONS = ("ccf_2015", "ccf_2016", "ccf_2017")
 RESOLUTIONS = (10, 25, 50, 100)
 TEMPLATES = ("average_template", "ara_nissl")
-# Of files of the Allen Institute's own archive; another may have them in another encoding.
+# Digests of files in the Allen Institute's own archive. A mirror may have compressed them anew.
 _SHA256 = {
     f"{ARCHIVE}/annotation/ccf_2017/annotation_25.nrrd": (
         "c620cbcc562183e4dcd40250d440130501781f74b41de35b1c1bdabace290c42"
@@ -34,6 +35,7 @@ _SHA256 = {
         "e4a2b483e842b4c8c1b5452d940ea59e14bc1ebaa38fe6a9c3bacac6db2a8f4b"
     ),
 }
+# num_rows is stated because the API returns a first page of rows without it.
 _QUERY = (
     "model::Structure,rma::criteria,[graph_id$in{graph}],rma::include,structure_sets,"
     "rma::options[num_rows$eq'all'][order$eqstructures.graph_order][count$eqfalse]"
@@ -68,7 +70,7 @@ def allen(request: Request) -> AtlasParts:
     version, resolution = check_version(request.name), check_resolution(request.resolution)
     graph = check_graph(options.get("graph_id", 1))
     kind = check_template(options.get("template"))
-    # The small file first: what is wrong with the network, it tells soon.
+    # The small file first: faults of the network show within seconds.
     structures = files.structures(graph)
     annotation = files.annotation(version, resolution)
     template = files.template(kind, resolution) if kind else None
@@ -96,11 +98,11 @@ def allen(request: Request) -> AtlasParts:
 
 
 def _digest(path: Path) -> str | None:
-    record = record_of(path)
+    record = read_record(path)
     return None if record is None else record.sha256
 
 
-# ----- what there is
+# ----- names and resolutions
 
 
 def check_version(name: str) -> str:
@@ -109,7 +111,7 @@ def check_version(name: str) -> str:
     Raises
     ------
     SourceError
-        If there is none of that name.
+        If there is nothing of that name.
 
     Examples
     --------
@@ -122,28 +124,30 @@ def check_version(name: str) -> str:
     return version
 
 
-def check_resolution(resolution: float | Sequence[float] | None) -> int:
-    """Resolution at which files are published.
+def check_resolution(resolution: Resolution | None) -> int:
+    """Check a resolution to be one that files are published at.
 
     Raises
     ------
     GridError
-        If it is not among them.
+        If there are no files of that resolution.
     """
     if resolution not in RESOLUTIONS:
-        given = "no resolution is given" if resolution is None else f"resolution is {resolution}"
+        problem = "no resolution is given" if resolution is None else f"resolution is {resolution}"
         published = ", ".join(map(str, RESOLUTIONS))
-        raise GridError(f"{given}; the Allen CCF is published at {published} µm: give one of them")
-    return int(resolution)
+        raise GridError(
+            f"{problem}; the Allen CCF is published at {published} µm: give one of them"
+        )
+    return int(resolution)  # type: ignore[arg-type]  # it is among RESOLUTIONS
 
 
 def check_template(kind: bool | str | None) -> str | None:
-    """Name of a template; None for none.
+    """Name of a template; None without one.
 
     Raises
     ------
     SourceError
-        If there is none of that name.
+        If there is nothing of that name.
     """
     if kind is None or kind is False:
         return None
@@ -154,12 +158,12 @@ def check_template(kind: bool | str | None) -> str | None:
 
 
 def check_graph(graph_id: int | str) -> int:
-    """Number of a structure graph.
+    """Check the id of a structure graph to be an integer.
 
     Raises
     ------
     SourceError
-        If it is no number.
+        If it is not.
     """
     try:
         return int(graph_id)
@@ -169,19 +173,19 @@ def check_graph(graph_id: int | str) -> int:
 
 @dataclass(frozen=True)
 class AllenFiles:
-    """Files of the API and of the archive, each downloaded when it is first asked for.
+    """Files of the API and of the archive, each downloaded at its first use.
 
     Parameters
     ----------
     cache
-        Where they go.
+        Cache that they are downloaded to.
     host
         URL of the API; by default that of ``REFSPACE_ALLEN_HOST``, or the Allen Institute's.
     archive
         URL of the archive's folder of the CCF; by default that of ``REFSPACE_ALLEN_ARCHIVE``, or
         the Allen Institute's.
     progress
-        Called with the name of a file, the bytes that are there, and those in all.
+        Called with the name of a file, its bytes so far, and its bytes in all.
     """
 
     cache: Cache = field(default_factory=Cache)
@@ -189,7 +193,7 @@ class AllenFiles:
     archive: str | None = None
     progress: Progress | None = None
 
-    # ----- where they are
+    # ----- URLs
 
     def structures_url(self, graph_id: int) -> str:
         """URL of the query for the structures of a graph, with the sets that they are in.
@@ -199,6 +203,7 @@ class AllenFiles:
         >>> AllenFiles().structures_url(1)[:60]
         'https://api.brain-map.org/api/v2/data/query.json?q=model::St'
         """
+        # Brackets, quotes and blanks encoded, the rest as the API's documentation writes it.
         query = quote(_QUERY.format(graph=graph_id), safe=":,$.=_")
         return f"{base_url(self.host, HOST_VARIABLE, HOST)}/api/v2/data/query.json?q={query}"
 
@@ -222,17 +227,17 @@ class AllenFiles:
     def _in_archive(self, path: str) -> str:
         return f"{base_url(self.archive, ARCHIVE_VARIABLE, ARCHIVE)}/{path}"
 
-    # ----- bringing them
+    # ----- downloads
 
     def structures(self, graph_id: int, target: Path | None = None) -> Path:
-        """Path of the structures of a graph, as the API tells them.
+        """Path of the structures of a graph, as the API returns them.
 
         Parameters
         ----------
         graph_id
-            Number of the graph.
+            Id of the graph.
         target
-            Where to put it, if not into the cache. A file that is there is taken as it is.
+            Path to download to, if not into the cache. A file that exists there is used as it is.
 
         Raises
         ------
@@ -246,9 +251,9 @@ class AllenFiles:
         url = self.structures_url(graph_id)
 
         def check(path: Path) -> None:
-            _check_answer(path, url, graph_id)
+            _check_response(path, url, graph_id)
 
-        return self._bring(url, target, HOST_VARIABLE, check=check)
+        return self._download(url, target, HOST_VARIABLE, check=check)
 
     def annotation(self, version: str, resolution: int, target: Path | None = None) -> Path:
         """Path of an annotation."""
@@ -263,28 +268,28 @@ class AllenFiles:
     ) -> Path:
         """Path of the published mask of a structure."""
         url = self.mask_url(version, resolution, structure_id)
-        return self._of_structure(self._volume, url, target)
+        return self._structure_file(self._volume, url, target)
 
     def structure_mesh(self, version: str, structure_id: int, target: Path | None = None) -> Path:
         """Path of the published mesh of a structure."""
-        return self._of_structure(self._bring, self.mesh_url(version, structure_id), target)
+        return self._structure_file(self._download, self.mesh_url(version, structure_id), target)
 
     def _volume(self, url: str, target: Path | None) -> Path:
-        # Nothing that is no volume is kept, and found again ever after.
-        return self._bring(url, target, check=read_header)
+        # Checked before it is cached: a wrong file would be used for ever.
+        return self._download(url, target, check=read_header)
 
-    def _of_structure(
-        self, bring: Callable[[str, Path | None], Path], url: str, target: Path | None
+    def _structure_file(
+        self, download: Callable[[str, Path | None], Path], url: str, target: Path | None
     ) -> Path:
         try:
-            return bring(url, target)
+            return download(url, target)
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{error}; not every structure has a published one, nor every version: "
                 "ReferenceSpace.make_structure_mask makes masks of all"
             ) from error
 
-    def _bring(
+    def _download(
         self,
         url: str,
         target: Path | None,
@@ -304,14 +309,14 @@ class AllenFiles:
         )
 
 
-def _check_answer(path: Path, url: str, graph_id: int) -> None:
-    """Refuse an answer of the API that is a failure, not all that there is, or no tree."""
+def _check_response(path: Path, url: str, graph_id: int) -> None:
+    """Refuse a response of the API that reports a failure, is incomplete, or no tree."""
     data = path.read_bytes()
     try:
-        answer = json.loads(data)
-        message = answer["msg"]
-        succeeded = answer["success"]
-        total = answer.get("total_rows")
+        response = json.loads(data)
+        message = response["msg"]
+        succeeded = response["success"]
+        total = response.get("total_rows")
     except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
         raise RemoteError(
             f"{url}: the server sends no answer of the Allen API, which is JSON with success and "

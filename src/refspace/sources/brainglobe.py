@@ -1,13 +1,13 @@
-"""Atlases of BrainGlobe, queried where they are: no voxel is read to open one.
+"""Atlases of BrainGlobe, opened in their bucket: no voxel is read until one is needed.
 
-Facts about the bucket are from its reader, https://github.com/brainglobe/brainglobe-atlasapi.
+Source of the layout: the bucket's reader, https://github.com/brainglobe/brainglobe-atlasapi.
 """
 
 import configparser
 import difflib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,7 @@ from refspace.remote.objects import read_url
 from refspace.sources.source import AtlasParts, Request, base_url
 from refspace.store import StoredAtlas, open_atlas
 from refspace.structure_tree import StructureTree
+from refspace.types import Resolution
 
 BASE = "https://brainglobe.s3.us-west-2.amazonaws.com/atlas"
 BASE_VARIABLE = "REFSPACE_BRAINGLOBE"
@@ -35,12 +36,12 @@ _IMAGES = {
     "template": "template.ome.zarr",
     "hemispheres": "hemispheres.ome.zarr",
 }
-# Documents of some kB, and a table of structures.
+# Most bytes to read of a document, which has some kB, and of a table of structures.
 _LARGEST_DOCUMENT, _LARGEST_TABLE = 2**20, 64 * 2**20
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _VERSION = re.compile(r"\d+([._]\d+)*")
 _NEAR_NAMES = 5
-# What taking JSON of any other form apart can raise.
+# Errors that JSON of any other form can cause where its fields are read.
 _NOT_AS_EXPECTED = (
     AttributeError,
     KeyError,
@@ -75,16 +76,17 @@ def brainglobe(request: Request) -> AtlasParts:
     """
     request.check_options(_OPTIONS)
     bucket = _Bucket(_base(request), request.access)
-    name, version = _name(request)
+    name, version = _name_and_version(request)
     manifest = _manifest(bucket, name, version or _newest(bucket, name))
     wanted = manifest.resolution if request.resolution is None else request.resolution
     orientation = request.options.get("orientation")
-    places = manifest.images()
-    with ThreadPoolExecutor(len(places) + 1) as pool:
+    paths = manifest.images()
+    # At the same time, because opening is a chain of small requests, each of which waits.
+    with ThreadPoolExecutor(len(paths) + 1) as pool:
         structures = pool.submit(_structures, bucket, manifest)
         opened = {
-            image: pool.submit(_volume, bucket, manifest, image, place, wanted, orientation)
-            for image, place in places.items()
+            image: pool.submit(_volume, bucket, manifest, image, path, wanted, orientation)
+            for image, path in paths.items()
         }
         volumes = {image: future.result() for image, future in opened.items()}
         tree = structures.result()
@@ -93,7 +95,7 @@ def brainglobe(request: Request) -> AtlasParts:
         tree,
         template=volumes.get("template"),
         hemispheres=volumes.get("hemispheres"),
-        provenance=manifest.provenance(bucket.url(places["annotation"])),
+        provenance=manifest.provenance(bucket.url(paths["annotation"])),
     )
 
 
@@ -107,13 +109,13 @@ def _base(request: Request) -> str:
     return base
 
 
-def _name(request: Request) -> tuple[str, str | None]:
-    """Name and version that are asked for."""
+def _name_and_version(request: Request) -> tuple[str, str | None]:
+    """Name and version of the atlas that is requested; None for the newest version."""
     name, at, version = request.name.partition("@")
-    given = request.options.get("version")
-    if at and given is not None and str(given) != version:
-        raise SourceError(f"version {version} and version {given} are asked for; give one")
-    wanted = version if at else given
+    option = request.options.get("version")
+    if at and option is not None and str(option) != version:
+        raise SourceError(f"version {version} and version {option} are asked for; give one")
+    wanted = version if at else option
     if not _PLAIN_NAME.fullmatch(name):
         raise SourceError(f"{name!r} is no name of an atlas; it is like 'allen_mouse_25um'")
     if wanted is None:
@@ -125,7 +127,7 @@ def _name(request: Request) -> tuple[str, str | None]:
 
 @dataclass(frozen=True)
 class _Bucket:
-    """Folder of all atlases, at a path or URL."""
+    """The folder of all atlases, at a path or URL, and how it is accessed."""
 
     base: str
     access: Mapping[str, Any]
@@ -140,7 +142,7 @@ class _Bucket:
         return data
 
 
-# ----- which there are
+# ----- atlases and versions
 
 
 def _versions(bucket: _Bucket) -> dict[str, str]:
@@ -152,8 +154,9 @@ def _versions(bucket: _Bucket) -> dict[str, str]:
             f"{error}; there are no atlases of BrainGlobe at {bucket.base}: name the folder that "
             f"has atlases/ by base= or {BASE_VARIABLE}"
         ) from error
+    # No interpolation: a % in the file would raise.
     parser = configparser.ConfigParser(interpolation=None)
-    # Names of atlases are not to be turned into small letters.
+    # ConfigParser turns keys, here the names of atlases, into small letters by default.
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     try:
         parser.read_string(data.decode())
@@ -181,12 +184,12 @@ def _unknown(name: str, versions: Mapping[str, str]) -> SourceError:
     return SourceError(f"brainglobe has no atlas {name!r}; {hint}")
 
 
-# ----- what one is
+# ----- the manifest of an atlas
 
 
 @dataclass(frozen=True)
 class _Manifest:
-    """What an atlas says of itself, checked."""
+    """The manifest of an atlas: its checked fields."""
 
     url: str
     fields: Mapping[str, Any]
@@ -194,12 +197,13 @@ class _Manifest:
     shape: tuple[int, ...]
     orientation: str
 
-    def place(self, *keys: str) -> str:
-        """Path of a part, below the bucket's folder."""
+    def location(self, *keys: str) -> str:
+        """Path of a part of the atlas, below the folder of the bucket."""
         part: Any = self.fields
         for key in (*keys, "location"):
             part = part.get(key) if isinstance(part, dict) else None
         names = part.strip("/").split("/") if isinstance(part, str) else [""]
+        # Plain names alone: ".." would lead out of the folder.
         if not all(map(_PLAIN_NAME.fullmatch, names)):
             raise FormatError(
                 f"{self.url}: the location of {' of '.join(keys[::-1])} is {part!r}; it must be a "
@@ -208,25 +212,26 @@ class _Manifest:
         return "/".join(names)
 
     def images(self) -> dict[str, str]:
-        """Paths of the images that the atlas has."""
-        annotation = self.place("annotation_set")
-        places = {"annotation": f"{annotation}/{_IMAGES['annotation']}"}
+        """Paths of the images of the atlas."""
+        annotation = self.location("annotation_set")
+        paths = {"annotation": f"{annotation}/{_IMAGES['annotation']}"}
         inner = self.fields["annotation_set"].get("template")
         if inner or self.fields.get("template"):
             keys = ("annotation_set", "template") if inner else ("template",)
-            places["template"] = f"{self.place(*keys)}/{_IMAGES['template']}"
+            paths["template"] = f"{self.location(*keys)}/{_IMAGES['template']}"
         if self.fields.get("symmetric") is False:
-            places["hemispheres"] = f"{annotation}/{_IMAGES['hemispheres']}"
-        return places
+            paths["hemispheres"] = f"{annotation}/{_IMAGES['hemispheres']}"
+        return paths
 
     def provenance(self, url: str) -> dict[str, Any]:
-        """Where the atlas comes from."""
+        """Origin of the atlas, for its store."""
         kept = ("name", "version", "citation", "species", "atlas_link")
-        told = {key: self.fields[key] for key in kept if isinstance(self.fields.get(key), str)}
-        return {"source": url, "manifest": self.url, **told}
+        stated = {key: self.fields[key] for key in kept if isinstance(self.fields.get(key), str)}
+        return {"source": url, "manifest": self.url, **stated}
 
 
 def _manifest(bucket: _Bucket, name: str, version: str) -> _Manifest:
+    # Folders of the bucket have 1_2 for version 1.2.
     path = f"atlases/{name}/{version.replace('.', '_')}/manifest.json"
     url = bucket.url(path)
     try:
@@ -242,7 +247,7 @@ def _manifest(bucket: _Bucket, name: str, version: str) -> _Manifest:
         fields = json.loads(data)
         resolution = parse_spacing([float(length) for length in fields["resolution"]])
         shape = tuple(int(count) for count in fields["shape"])
-        orientation = orientation_of_origin(fields["orientation"])
+        orientation = orientation_from_origin(fields["orientation"])
         fields["annotation_set"].keys()
     except _NOT_AS_EXPECTED as error:
         raise FormatError(
@@ -252,21 +257,20 @@ def _manifest(bucket: _Bucket, name: str, version: str) -> _Manifest:
     return _Manifest(url, fields, resolution, shape, orientation)
 
 
-def orientation_of_origin(code: str) -> str:
-    """Directions in which indices grow, from where they begin.
-
-    BrainGlobe names the sides at which the first voxel lies.
+def orientation_from_origin(code: str) -> str:
+    """Directions in which indices grow, from BrainGlobe's code of the sides of the first voxel.
 
     Examples
     --------
-    >>> orientation_of_origin("asr")
+    >>> orientation_from_origin("asr")
     'PIL'
     """
+    # "?" is no direction: parse_orientation refuses the code, and names it.
     return parse_orientation("".join(OPPOSITE.get(letter, "?") for letter in code.upper()))
 
 
 def _structures(bucket: _Bucket, manifest: _Manifest) -> StructureTree:
-    path = f"{manifest.place('terminology')}/terminology.csv"
+    path = f"{manifest.location('terminology')}/terminology.csv"
     return parse_structures(bucket.read(path, _LARGEST_TABLE), bucket.url(path))
 
 
@@ -277,28 +281,29 @@ def _volume(
     bucket: _Bucket,
     manifest: _Manifest,
     image: str,
-    place: str,
-    resolution: float | Sequence[float],
+    path: str,
+    resolution: Resolution,
     orientation: str | None,
 ) -> xr.DataArray:
     """Lazy volume of a resolution, whose corner is at 0."""
-    atlas = _opened(bucket, manifest, place, orientation)
-    number = atlas.level(resolution)
-    level = atlas.levels[number].grid
-    if parse_spacing(resolution) == manifest.resolution and level.shape != manifest.shape:
+    atlas = _open_image(bucket, manifest, path, orientation)
+    level = atlas.level(resolution)
+    stored = atlas.levels[level].grid
+    if parse_spacing(resolution) == manifest.resolution and stored.shape != manifest.shape:
         raise GridError(
-            f"{atlas.location.url}: the image has shape {level.shape}, the manifest "
+            f"{atlas.location.url}: the image has shape {stored.shape}, the manifest "
             f"{manifest.shape}; the atlas contradicts itself, ask for another version of it"
         )
     used = parse_orientation(orientation or manifest.orientation)
-    grid = Grid(level.shape, level.spacing, orientation=used)
-    return labelled(atlas.volume(number).data, grid, image)
+    # Without the origin of the image: coordinates of an atlas begin at its corner.
+    grid = Grid(stored.shape, stored.spacing, orientation=used)
+    return labelled(atlas.volume(level).data, grid, image)
 
 
-def _opened(
-    bucket: _Bucket, manifest: _Manifest, place: str, orientation: str | None
+def _open_image(
+    bucket: _Bucket, manifest: _Manifest, path: str, orientation: str | None
 ) -> StoredAtlas:
-    url = bucket.url(place)
+    url = bucket.url(path)
     try:
         return open_atlas(url, orientation=manifest.orientation, **bucket.access)
     except GridError as error:
@@ -308,5 +313,6 @@ def _opened(
                 f"{manifest.orientation!r}; give orientation=, the directions in which the indices "
                 "grow"
             ) from error
-    # The axes state what the caller overrules.
+    # Without the manifest's orientation, which the axes of the image contradict: that of the caller
+    # overrules both.
     return open_atlas(url, **bucket.access)

@@ -1,4 +1,4 @@
-"""A folder of this machine that keeps what was downloaded, and the stores that were made of it."""
+"""The cache: a folder for downloaded files, and for the stores that are made of them."""
 
 import hashlib
 import json
@@ -14,20 +14,20 @@ import platformdirs
 
 from refspace.files import exclusive_lock
 from refspace.remote.download import Progress, download
+from refspace.types import PathLike
 
 CACHE_VARIABLE = "REFSPACE_CACHE"
+# Hexadecimal digits of a digest in a name. It keeps apart only what has the same readable name.
 _KEY_DIGITS = 8
-# What every file system takes as a name: letters, digits and a few signs, a letter or digit first.
+# Names that every file system allows: letters, digits and a few signs, a letter or digit first.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=@,~-]{0,99}")
 _FOREIGN_SIGN = re.compile(r"[^A-Za-z0-9_.+=@,~-]")
-# Names that Windows gives to devices, with any ending.
+# Names of devices on Windows, reserved with any ending.
 _DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 
 
 class Cache:
-    """Downloads, and stores made of them, in a folder.
-
-    Nothing is touched before something is asked for.
+    """A folder for downloads and for stores made of them; it is created at the first download.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Cache:
         The folder. By default the one that the environment variable ``REFSPACE_CACHE`` names, or
         else the user's folder for caches of refspace.
     refresh
-        Whether files are downloaded again though they are there.
+        Whether files are downloaded again that were downloaded before.
 
     Examples
     --------
@@ -46,9 +46,7 @@ class Cache:
     'atlases/atlases/allen/ccf_2017_25um-5c38a283.zarr'
     """
 
-    def __init__(
-        self, root: str | os.PathLike[str] | None = None, *, refresh: bool = False
-    ) -> None:
+    def __init__(self, root: PathLike | None = None, *, refresh: bool = False) -> None:
         self.root = default_root() if root is None else Path(root).expanduser()
         self.refresh = refresh
 
@@ -56,12 +54,12 @@ class Cache:
         return f"Cache({str(self.root)!r})"
 
     def path(self, url: str) -> Path:
-        """Place of a download, whether it is there or not.
+        """Path of a download, whether it exists or not.
 
         Parameters
         ----------
         url
-            Where it comes from.
+            URL of the file.
         """
         return self.root.joinpath("downloads", *_names(url))
 
@@ -69,7 +67,7 @@ class Cache:
         self,
         url: str,
         *,
-        target: str | os.PathLike[str] | None = None,
+        target: PathLike | None = None,
         sha256: str | None = None,
         nbytes: int | None = None,
         progress: Progress | None = None,
@@ -83,7 +81,7 @@ class Cache:
         url
             HTTP or HTTPS URL.
         target
-            Where to put it, if not at its place in the cache.
+            Path to download to, if not that in the cache.
         sha256, nbytes, progress, check, remedies
             As for `refspace.remote.download.download`.
 
@@ -92,14 +90,14 @@ class Cache:
         FileNotFoundError
             If the server has no such file.
         RemoteError
-            If it cannot be reached, or sends something else.
+            If the host cannot be reached, or sends something else.
         """
         path = self.path(url) if target is None else Path(target)
         remedies = [
             *remedies,
             f"set {CACHE_VARIABLE} to a copy of the cache of a machine that has it",
         ]
-        with self._named():
+        with self._naming_folder():
             download(
                 url,
                 path,
@@ -113,12 +111,12 @@ class Cache:
         return path
 
     @contextmanager
-    def _named(self) -> Iterator[None]:
-        """Say on an error of the system, like a full disk, where the cache is."""
+    def _naming_folder(self) -> Iterator[None]:
+        """Add the folder of the cache to errors of the system, such as a full disk."""
         try:
             yield
         except OSError as error:
-            # Errors of the web, which have no number, are not of the folder.
+            # Errors of remote hosts are OSErrors too, but without an error number.
             if error.errno is not None:
                 error.add_note(
                     f"the cache is {self.root}; {CACHE_VARIABLE} can name another folder"
@@ -126,13 +124,13 @@ class Cache:
             raise
 
     def store(self, key: Mapping[str, Any]) -> Path:
-        """Place of a store, whether it is there or not.
+        """Path of a store, whether it exists or not.
 
         Parameters
         ----------
         key
-            All that its content depends on, as JSON values. Its ``source``, ``name`` and
-            ``resolution`` can be read in the path.
+            All that the content of the store depends on, as JSON values. Its ``source``, ``name``
+            and ``resolution`` can be read in the path, a digest stands for the rest.
         """
         text = json.dumps(key, sort_keys=True, default=str)
         digest = hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
@@ -142,22 +140,22 @@ class Cache:
 
     @contextmanager
     def locked(self, store: Path) -> Iterator[None]:
-        """Keep other processes from making the same store; they wait.
+        """Hold a lock while a store is made; other processes that want the store wait.
 
         Parameters
         ----------
         store
-            Its path.
+            Path of the store.
         """
         lock = store.with_name(f".{store.name}.fetch.lock")
-        with self._named():
+        with self._naming_folder():
             store.parent.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(lock, waiting_for=f"making {store}"):
             yield
 
 
 def default_root() -> Path:
-    """Folder of the cache that is used where none is named.
+    """Folder of the cache that is used by default.
 
     Examples
     --------
@@ -179,8 +177,8 @@ def _resolution_name(resolution: Any) -> list[str]:
 def _names(url: str) -> list[str]:
     """Names of the folders and of the file for a URL, one for each of its parts.
 
-    Whatever the URL holds, each is the name of something in the folder before it. A URL that cannot
-    be spelled so, or that has more than a path, is told from others by a digest in the last name.
+    Whatever the URL holds, no name leads out of the folder. Where a name cannot be that of the URL,
+    or the URL is more than a path, a digest in the last name keeps it apart from others.
     """
     parts = urlsplit(url)
     host = f"{parts.hostname}_{parts.port}" if parts.port else str(parts.hostname)
@@ -194,8 +192,8 @@ def _names(url: str) -> list[str]:
 
 
 def _name(part: str) -> str:
-    """A part of a path as the name of a file, itself where that is possible."""
+    """Name of a file for a part of a path: the part itself where that is possible."""
     if _PLAIN_NAME.fullmatch(part) and part[-1] != "." and not _DEVICE.fullmatch(part):
         return part
-    # The end of a name tells more than its beginning: there is the ending.
+    # Long names keep their end, with the ending by which formats are recognised.
     return "_" + _FOREIGN_SIGN.sub("_", part)[-80:].strip(".")

@@ -1,7 +1,7 @@
-"""Opening and fetching atlases by name: in place where that is possible, else from the cache."""
+"""Opening and fetching atlases by name: read from where they are, or stored in the cache first."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -25,23 +25,24 @@ from refspace.sources.source import (
     source_names,
 )
 from refspace.structure_tree import StructureTree
+from refspace.types import PathLike, Resolution
 
-# How something is read, and not what.
+# Options of how a volume is read; they do not change its content.
 _ACCESS = ("storage_options", "engine", "chunk_cache")
-# Of how stores are made for the cache: a change makes those of before unknown.
+# Part of the key of stores in the cache: a change of how they are made gets a new number here.
 _FORMAT = 1
 _AGAIN = "fetch it again with --refresh (Python: refresh=True)"
 
 
 def open(
-    url: str | os.PathLike[str],
+    url: PathLike,
     *,
-    resolution: float | Sequence[float] | None = None,
-    structures: StructureTree | str | os.PathLike[str] | None = None,
+    resolution: Resolution | None = None,
+    structures: StructureTree | PathLike | None = None,
     orientation: str | None = None,
     storage_options: Mapping[str, Any] | None = None,
     engine: str = "fsspec",
-    chunk_cache: str | os.PathLike[str] | None = None,
+    chunk_cache: PathLike | None = None,
     cache: Cache | None = None,
     progress: Progress | None = None,
     **options: Any,
@@ -123,8 +124,8 @@ def open(
             )
     if structures is not None:
         raise SourceError(f"{url} has its own structures; leave them out")
-    told = {**options, "orientation": orientation, **access}
-    request = _request(spec[1], resolution, cache, progress, told)
+    all_options = {**options, "orientation": orientation, **access}
+    request = _request(spec[1], resolution, cache, progress, all_options)
     store = request.cache.store(store_key(spec[0], request))
     if store.exists():
         return _open_store(store)
@@ -138,15 +139,15 @@ def open(
 def fetch(
     spec: str,
     *,
-    resolution: float | Sequence[float] | None = None,
+    resolution: Resolution | None = None,
     refresh: bool = False,
-    cache: Cache | str | os.PathLike[str] | None = None,
+    cache: Cache | PathLike | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> ReferenceSpace:
-    """Bring an atlas to this machine, once, and open it.
+    """Download an atlas, convert it into a store in the cache, and open that.
 
-    It is downloaded and converted into a store in a cache; a second call touches no network.
+    A second call opens the store and uses no network.
 
     Parameters
     ----------
@@ -156,15 +157,15 @@ def fetch(
     resolution
         µm per voxel, where the source has several.
     refresh
-        Whether it is downloaded and converted again. Until that is complete, the old one stays.
+        Whether to download and convert again. The old store stays until the new one is complete.
     cache
         Folder of the cache; by default the one that the environment variable ``REFSPACE_CACHE``
         names, or else the user's.
     progress
-        Called with the name of a file, what is done of it, and what there is to do in all (0 if
-        not known): bytes of a download; blocks of a store, whose name ends in ``.zarr``.
+        Called with the name of a file, the amount done, and the amount in all (0 if not known):
+        bytes of a download; blocks of a store, whose name ends in ``.zarr``.
     **options
-        What the source understands. ``allen``: ``template=True``, ``"average_template"`` or
+        Options of the source. ``allen``: ``template=True``, ``"average_template"`` or
         ``"ara_nissl"``; ``graph_id``; ``host`` and ``archive``, URLs. ``brainglobe``: ``version``;
         ``orientation``; ``base``, a URL; and ``storage_options`` and ``engine``, as for `open`.
         ``abc``: ``template=True``; ``release``; ``base``.
@@ -177,7 +178,7 @@ def fetch(
     Raises
     ------
     SourceError
-        If there is no such source or atlas, or an option is none of it.
+        If there is no such source, atlas or option.
     RemoteError
         If a host cannot be reached, or does not send what it should.
 
@@ -201,13 +202,13 @@ def fetch(
 def locate(
     spec: str,
     *,
-    resolution: float | Sequence[float] | None = None,
+    resolution: Resolution | None = None,
     refresh: bool = False,
-    cache: Cache | str | os.PathLike[str] | None = None,
+    cache: Cache | PathLike | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> tuple[str, Request, Path]:
-    """Source, request, and place of the store of what `fetch` is asked for, without doing it."""
+    """Source, request and path of the store for arguments of `fetch`, without a download."""
     parsed = parse_spec(spec)
     if parsed is None:
         raise SourceError(
@@ -221,20 +222,20 @@ def locate(
 
 def _request(
     name: str,
-    resolution: float | Sequence[float] | None,
+    resolution: Resolution | None,
     cache: Cache | None,
     progress: Progress | None,
     options: Mapping[str, Any],
 ) -> Request:
-    """Request, in which what means the same is written the same."""
-    given = {
+    """Request in a normal form, so that arguments of the same meaning have the same store."""
+    wanted = {
         key: value for key, value in options.items() if value is not None and value is not False
     }
-    access = {key: given.pop(key) for key in _ACCESS if key in given}
-    return Request(name, _plain(resolution), given, cache or Cache(), progress, access)
+    access = {key: wanted.pop(key) for key in _ACCESS if key in wanted}
+    return Request(name, _plain(resolution), wanted, cache or Cache(), progress, access)
 
 
-def _plain(resolution: float | Sequence[float] | None) -> float | Sequence[float] | None:
+def _plain(resolution: Resolution | None) -> Resolution | None:
     if resolution is None:
         return None
     lengths = parse_spacing(resolution)
@@ -242,7 +243,7 @@ def _plain(resolution: float | Sequence[float] | None) -> float | Sequence[float
 
 
 def store_key(source: str, request: Request) -> dict[str, Any]:
-    """All that the content of a store depends on: what was asked for, and of which hosts."""
+    """All that the content of a store depends on: the request, and variables that name hosts."""
     prefix = f"REFSPACE_{source.upper()}"
     named = {key: value for key, value in os.environ.items() if key.startswith(prefix)}
     return {
@@ -258,7 +259,7 @@ def store_key(source: str, request: Request) -> dict[str, Any]:
 
 
 def _parts(source: str, request: Request) -> AtlasParts:
-    """What a source gives; other packages' are not relied on."""
+    """Parts of an atlas from a source; checked, because sources may be of other packages."""
     parts: object = find_source(source)(request)
     if not isinstance(parts, AtlasParts):
         raise SourceError(f"the source {source} gives a {type(parts).__name__}, and no AtlasParts")
@@ -275,7 +276,7 @@ def _open_store(store: Path) -> ReferenceSpace:
 
 @contextmanager
 def _doubting_downloads(request: Request) -> Iterator[None]:
-    """Note on an error of a file, which may have come damaged, how to have it again."""
+    """Add to an error of a file, which may be damaged by its download, how to download it again."""
     try:
         yield
     except (FormatError, OntologyError) as error:
@@ -285,8 +286,8 @@ def _doubting_downloads(request: Request) -> Iterator[None]:
 
 
 @contextmanager
-def _naming_sources(url: str | os.PathLike[str]) -> Iterator[None]:
-    """Note on an error of what looks like an atlas by name which sources there are."""
+def _naming_sources(url: PathLike) -> Iterator[None]:
+    """Add the list of sources to an error on a path that looks like ``source:atlas``."""
     try:
         yield
     except StoreError as error:
@@ -296,7 +297,7 @@ def _naming_sources(url: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _in_place(parts: AtlasParts) -> ReferenceSpace:
-    """Space of an annotation that can be queried where it is."""
+    """Reference space of an annotation that is read from where it is."""
     space = ReferenceSpace(
         parts.structures,
         parts.annotation,
@@ -310,13 +311,13 @@ def _in_place(parts: AtlasParts) -> ReferenceSpace:
 
 
 def _sides(parts: AtlasParts) -> dict[str, Any]:
-    """What tells the hemispheres, where the atlas says anything of it."""
-    told = {"hemispheres": parts.hemispheres, "midline": parts.midline}
-    return {name: value for name, value in told.items() if value is not None}
+    """Arguments that tell the hemispheres apart, as far as the atlas states them."""
+    stated = {"hemispheres": parts.hemispheres, "midline": parts.midline}
+    return {name: value for name, value in stated.items() if value is not None}
 
 
 def _stored(parts: AtlasParts, store: Path, request: Request, *, anew: bool) -> ReferenceSpace:
-    """Store of an atlas; of processes that want it at once, one makes it."""
+    """Make the store of an atlas unless another process does so meanwhile, and open it."""
     with request.cache.locked(store):
         if anew or not store.exists():
             _convert(parts, store, request, overwrite=anew)
@@ -324,7 +325,7 @@ def _stored(parts: AtlasParts, store: Path, request: Request, *, anew: bool) -> 
 
 
 def _convert(parts: AtlasParts, store: Path, request: Request, *, overwrite: bool) -> None:
-    how: dict[str, Any] = {
+    options: dict[str, Any] = {
         "resolution": parts.resolution,
         "orientation": parts.orientation,
         "template": parts.template,
@@ -332,14 +333,15 @@ def _convert(parts: AtlasParts, store: Path, request: Request, *, overwrite: boo
         **_sides(parts),
         **({"ids": parts.ids} if parts.ids else {}),
     }
-    if (tell := request.progress) is not None:
-        how["progress"] = lambda done, total: tell(store.name, done, total)
+    if (report := request.progress) is not None:
+        options["progress"] = lambda done, total: report(store.name, done, total)
     if not overwrite:
         try:
-            convert(parts.annotation, parts.structures, store, resume=True, **how)
+            convert(parts.annotation, parts.structures, store, resume=True, **options)
             return
         except StoreError as error:
-            # An interrupted run of another job, of a file that has changed since, is in the way.
+            # A file that has changed since an interrupted run is another job, which cannot resume
+            # that run: it starts anew.
             if isinstance(error, LockedError) or error.errno is not None:
                 raise
-    convert(parts.annotation, parts.structures, store, overwrite=True, **how)
+    convert(parts.annotation, parts.structures, store, overwrite=True, **options)

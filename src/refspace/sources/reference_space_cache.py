@@ -1,6 +1,5 @@
-"""Allen reference spaces as AllenSDK's users ask for them: download once, and remember."""
+"""``ReferenceSpaceCache`` with AllenSDK's interface: files of the mouse CCF, downloaded once."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -25,18 +24,17 @@ from refspace.sources.ccf import ORIENTATION
 from refspace.sources.opening import fetch
 from refspace.structure_tree import StructureTree
 from refspace.structure_tree.records import structure_id as checked_id
+from refspace.types import PathLike
 
-_Path: TypeAlias = str | os.PathLike[str]
 Volume: TypeAlias = tuple[xr.DataArray, Mapping[str, Any]]
 
 
 class ReferenceSpaceCache:
     """Annotation, template, structures, masks and meshes of one reference space of the mouse CCF.
 
-    Each is downloaded when it is first asked for, and found in the cache from then on, told from
-    those of other versions, resolutions, graphs and hosts. The methods have the names and
-    arguments that they have in AllenSDK. Where one is given a ``file_name``, that file is read if
-    it is there, and is where the download goes if it is not.
+    Each is downloaded at its first use and cached, apart from those of other versions, resolutions,
+    graphs and hosts. The methods have the names and arguments of AllenSDK. A ``file_name`` is the
+    path of a file that is read if it exists, and downloaded to if it does not.
 
     Parameters
     ----------
@@ -48,14 +46,14 @@ class ReferenceSpaceCache:
         Path of a manifest, as AllenSDK has it: its folder is the folder of the cache. No manifest
         is read or written.
     cache
-        Where downloads go, if there is no manifest.
+        Cache for downloads, if there is no manifest.
     structure_graph_id
-        Number of the structure graph.
+        Id of the structure graph.
     host, archive
         URLs of the API and of the archive's folder of the CCF, where they are not the Allen
         Institute's; also named by ``REFSPACE_ALLEN_HOST`` and ``REFSPACE_ALLEN_ARCHIVE``.
     progress
-        Called with the name of a file, what is done of it, and what there is to do in all.
+        Called with the name of a file, the amount done, and the amount in all.
 
     Raises
     ------
@@ -66,7 +64,7 @@ class ReferenceSpaceCache:
 
     Examples
     --------
-    Nothing is downloaded before it is asked for:
+    The constructor downloads nothing:
 
     >>> ReferenceSpaceCache(25, "annotation/ccf_2017", manifest="atlases/manifest.json")
     <ReferenceSpaceCache of ccf_2017 at 25 µm, in atlases>
@@ -77,8 +75,8 @@ class ReferenceSpaceCache:
         resolution: int,
         reference_space_key: str = "annotation/ccf_2017",
         *,
-        manifest: _Path | None = None,
-        cache: Cache | _Path | None = None,
+        manifest: PathLike | None = None,
+        cache: Cache | PathLike | None = None,
         structure_graph_id: int = 1,
         host: str | None = None,
         archive: str | None = None,
@@ -96,21 +94,21 @@ class ReferenceSpaceCache:
         return f"<ReferenceSpaceCache of {what}>"
 
     def get_structure_tree(
-        self, file_name: _Path | None = None, structure_graph_id: int | None = None
+        self, file_name: PathLike | None = None, structure_graph_id: int | None = None
     ) -> StructureTree:
-        """The structures of a graph, with the sets that they are in.
+        """The structures of a graph, with their structure sets.
 
         Parameters
         ----------
         file_name
             File to read, or to download to.
         structure_graph_id
-            Number of the graph; that of the cache if not given.
+            Id of the graph; by default that of the cache.
         """
         graph = self.structure_graph_id if structure_graph_id is None else structure_graph_id
         return read_structures(self._files.structures(check_graph(graph), _path(file_name)))
 
-    def get_annotation_volume(self, file_name: _Path | None = None) -> Volume:
+    def get_annotation_volume(self, file_name: PathLike | None = None) -> Volume:
         """The annotation, lazy (ap × dv × ml, with voxel centres in µm), and its file's header.
 
         Parameters
@@ -122,7 +120,7 @@ class ReferenceSpaceCache:
         return self._volume(path, "annotation")
 
     def get_template_volume(
-        self, file_name: _Path | None = None, *, template: str = "average_template"
+        self, file_name: PathLike | None = None, *, template: str = "average_template"
     ) -> Volume:
         """The template, lazy (ap × dv × ml, with voxel centres in µm), and its file's header.
 
@@ -138,13 +136,15 @@ class ReferenceSpaceCache:
         return self._volume(path, "template")
 
     def get_reference_space(
-        self, structure_file_name: _Path | None = None, annotation_file_name: _Path | None = None
+        self,
+        structure_file_name: PathLike | None = None,
+        annotation_file_name: PathLike | None = None,
     ) -> ReferenceSpace:
         """The reference space.
 
-        That of the cache's own files is a store, which is made of them at the first call: its
-        counts read no voxel, its masks only the chunks that can matter. That of other files is
-        read from them.
+        Without arguments it is a store, made of the cached files at the first call: its counts read
+        no voxel, its masks only chunks that may hold the structure. With arguments it is read from
+        the files themselves.
 
         Parameters
         ----------
@@ -167,8 +167,8 @@ class ReferenceSpaceCache:
     def get_structure_mask(
         self,
         structure_id: int | str,
-        file_name: _Path | None = None,
-        annotation_file_name: _Path | None = None,
+        file_name: PathLike | None = None,
+        annotation_file_name: PathLike | None = None,
     ) -> Volume:
         """The published mask of a structure, lazy, and its file's header.
 
@@ -184,13 +184,15 @@ class ReferenceSpaceCache:
         Raises
         ------
         FileNotFoundError
-            If none is published.
+            If the archive has no such file.
         """
-        number = self._number(structure_id)
-        path = self._files.structure_mask(self.version, self.resolution, number, _path(file_name))
+        i = self._resolve(structure_id)
+        path = self._files.structure_mask(self.version, self.resolution, i, _path(file_name))
         return self._volume(path, "mask")
 
-    def get_structure_mesh(self, structure_id: int | str, file_name: _Path | None = None) -> Mesh:
+    def get_structure_mesh(
+        self, structure_id: int | str, file_name: PathLike | None = None
+    ) -> Mesh:
         """The published surface of a structure: vertices, their normals, triangles of both.
 
         Parameters
@@ -203,22 +205,22 @@ class ReferenceSpaceCache:
         Returns
         -------
         Mesh
-            Tuple of vertices (µm), vertex normals, and for each triangle the numbers of its
+            Tuple of vertices (µm), vertex normals, and for each triangle the indices of its
             vertices and of their normals, from 0.
 
         Raises
         ------
         FileNotFoundError
-            If none is published.
+            If the archive has no such file.
         """
-        number = self._number(structure_id)
-        return read_obj(self._files.structure_mesh(self.version, number, _path(file_name)))
+        i = self._resolve(structure_id)
+        return read_obj(self._files.structure_mesh(self.version, i, _path(file_name)))
 
-    def _number(self, structure: int | str) -> int:
-        """Id of a structure; only names need the tree."""
+    def _resolve(self, structure: int | str) -> int:
+        """Id of a structure; only names need the tree, which may have to be downloaded."""
         if isinstance(structure, str):
-            (number,) = self.get_structure_tree().resolve(structure)
-            return number
+            (resolved,) = self.get_structure_tree().resolve(structure)
+            return resolved
         return checked_id(structure)
 
     def _volume(self, path: Path, name: str) -> Volume:
@@ -226,12 +228,12 @@ class ReferenceSpaceCache:
         return volume.rename(name), _header(path)
 
 
-def _path(file_name: _Path | None) -> Path | None:
+def _path(file_name: PathLike | None) -> Path | None:
     return None if file_name is None else Path(file_name)
 
 
 def _header(path: Path) -> dict[str, Any]:
-    """What the header of a file says, in the format's words."""
+    """Fields of the header of a file, by the names of the format."""
     header = read_header(path)
     fields: dict[str, Any] = {
         "type": header.dtype.name,

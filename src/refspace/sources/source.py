@@ -1,8 +1,8 @@
-"""What a source of atlases is asked for, what it gives, and which sources there are."""
+"""The interface of sources of atlases: requests, the parts of an atlas, and the list of sources."""
 
 import os
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -14,54 +14,56 @@ from refspace.errors import SourceError
 from refspace.remote.download import Progress
 from refspace.sources.cache import Cache
 from refspace.structure_tree import StructureTree
+from refspace.types import Resolution
 
 ENTRY_POINTS = "refspace.sources"
 """Group of entry points in which other packages name their sources."""
 
+# By name, so that a source is imported when it is used: none needs the packages of another.
 _BUILT_IN = {
     "abc": "refspace.sources.abc:abc",
     "allen": "refspace.sources.allen:allen",
     "brainglobe": "refspace.sources.brainglobe:brainglobe",
 }
-# Two signs at least before the colon, for a drive of Windows has one; and no URL.
+# At least two letters before the colon, because a drive of Windows has one; and no URL.
 _SPEC = re.compile(r"([A-Za-z][A-Za-z0-9_-]+):(?!//)(.+)")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a source is asked for.
+    """A request to a source for one of its atlases.
 
     Parameters
     ----------
     name
-        Of the atlas: what stands after the colon.
+        Name of the atlas, the part after the colon.
     resolution
         µm per voxel, where there are several.
     options
-        What this source understands beside, by name.
+        Further options of the source, by name.
     cache
-        Where downloads go.
+        Cache for downloads.
     progress
-        Called with the name of a file, the bytes that are there, and those in all.
+        Called with the name of a file, its bytes so far, and its bytes in all.
     access
-        Arguments ``storage_options``, ``engine`` and ``chunk_cache`` of `refspace.open`, those that
-        were given: how a volume that is queried where it is, is read.
+        Arguments ``storage_options``, ``engine`` and ``chunk_cache`` of `refspace.open`, as far as
+        the caller set them, for volumes that are read from where they are.
     """
 
     name: str
-    resolution: float | Sequence[float] | None = None
+    resolution: Resolution | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     cache: Cache = field(default_factory=Cache)
     progress: Progress | None = None
     access: Mapping[str, Any] = field(default_factory=dict)
 
     def check_options(self, allowed: Collection[str]) -> None:
-        """Refuse options that the source does not understand.
+        """Refuse options that the source does not have.
 
         Raises
         ------
         SourceError
-            If there are any; the message lists those that it does.
+            If there is one; the message lists the options of the source.
 
         Examples
         --------
@@ -79,31 +81,31 @@ class Request:
 
 @dataclass(frozen=True)
 class AtlasParts:
-    """What a source gives: what `refspace.ReferenceSpace` or `refspace.convert` takes.
+    """The parts of an atlas, as arguments of `refspace.ReferenceSpace` or `refspace.convert`.
 
     Parameters
     ----------
     annotation
-        Lazy volume, that can be queried where it is; or path of a file, to be converted.
+        Lazy volume, which is queried where it is; or path of a file, which is converted.
     structures
         The structures.
     resolution, orientation
-        Of the annotation, where it does not state them.
+        Those of the annotation, where it does not state them.
     template
         Intensities on the same grid.
     hemispheres
-        Sides on the same grid, 1 left and 2 right.
+        Hemisphere of each voxel on the same grid, 1 left and 2 right.
     midline
-        µm along ml; where the middle of the grid does not part the hemispheres.
+        Position of the midline in µm along ml, where it is not the middle of the grid.
     ids
         Structure id of each voxel value, where they differ.
     provenance
-        Where all this comes from: JSON values by name.
+        Origin of the parts: JSON values by name.
     """
 
     annotation: Volume
     structures: StructureTree
-    resolution: float | Sequence[float] | None = None
+    resolution: Resolution | None = None
     orientation: str | None = None
     template: Volume | None = None
     hemispheres: Volume | None = None
@@ -115,28 +117,28 @@ class AtlasParts:
 Source: TypeAlias = Callable[[Request], AtlasParts]
 
 
-def base_url(given: object, variable: str, default: str) -> str:
-    """Where a source's files are, without a slash at the end.
+def base_url(option: object, variable: str, default: str) -> str:
+    """URL of the folder of a source's files, without a slash at the end.
 
     Parameters
     ----------
-    given
-        By whoever asks; None if by nobody.
+    option
+        URL that the caller chose; None for no choice.
     variable
-        Environment variable that may name another place.
+        Environment variable that may hold another URL.
     default
-        The place that counts otherwise.
+        URL without either.
 
     Examples
     --------
     >>> base_url(None, "REFSPACE_NOWHERE", "https://example.org/atlases/")
     'https://example.org/atlases'
     """
-    return str(given or os.environ.get(variable) or default).rstrip("/")
+    return str(option or os.environ.get(variable) or default).rstrip("/")
 
 
 def source_names() -> list[str]:
-    """Names of all sources that there are.
+    """Names of all sources, built in and of other packages.
 
     Examples
     --------
@@ -147,12 +149,12 @@ def source_names() -> list[str]:
 
 
 def find_source(name: str) -> Source:
-    """The source of a name.
+    """Find a source by its name.
 
     Raises
     ------
     SourceError
-        If there is none, or if it cannot be loaded.
+        If there is no such source, or it cannot be loaded.
 
     Examples
     --------
@@ -175,7 +177,7 @@ def find_source(name: str) -> Source:
 
 
 def looks_like_spec(text: object) -> bool:
-    """Whether a text has the form of an atlas by name, of a source that there is or not.
+    """Whether a text has the form ``source:atlas``, even if there is no such source.
 
     Examples
     --------
@@ -186,7 +188,7 @@ def looks_like_spec(text: object) -> bool:
 
 
 def parse_spec(text: object) -> tuple[str, str] | None:
-    """Source and atlas of a text like ``"allen:ccf_2017"``; None if it is a path or a URL.
+    """Split a text like ``"allen:ccf_2017"`` into source and atlas; None if it is a path or URL.
 
     Examples
     --------

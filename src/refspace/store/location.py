@@ -14,7 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from zarr.storage import FsspecStore, LocalStore
 
 from refspace.errors import StoreError
-from refspace.remote.kept import KeptObjects
+from refspace.remote.chunk_cache import ChunkCache
 from refspace.remote.objects import ENGINES, Objects, file_system, read_object, reason
 from refspace.store.zarr_view import ZarrView
 
@@ -127,11 +127,11 @@ class Location:
             kept.put(key, version, data or b"")
 
     @property
-    def _kept(self) -> KeptObjects | None:
+    def _kept(self) -> ChunkCache | None:
         """Copies of objects of other machines, if any are wanted."""
         if self.chunk_cache is None or self.local_path is not None:
             return None
-        return KeptObjects(self.chunk_cache, self.url)
+        return ChunkCache(self.chunk_cache, self.url)
 
     def recall_all(self, keys: Sequence[str], version: str) -> list[bytes | None]:
         """Bytes of several objects, all asked for at the same time."""

@@ -22,7 +22,7 @@ from refspace.errors import FormatError, GridError, RefspaceError, StoreError
 from refspace.grid import Grid, parse_spacing
 from refspace.label_index import FIELDS, LabelIndex
 from refspace.labels import labelled
-from refspace.remote.kept import trim
+from refspace.remote.chunk_cache import trim
 from refspace.store import ome
 from refspace.store.datatree import find_level
 from refspace.store.location import Location, map_concurrently

@@ -1,15 +1,15 @@
-"""Structures as they are published, made into the records that a tree is built from.
+"""Records of structures: published forms are checked and turned into those that trees are built of.
 
-Three shapes are in use: flat records with a path (``"/997/8/"``) or a ``parent_structure_id``,
-as the Allen Institute's query API serves them, and nested ones with ``children``, as its structure
-graph download does.
+Three forms are in use: flat records with a path (``"/997/8/"``) or a ``parent_structure_id``, as
+the Allen Institute's query API serves them, and nested records with ``children``, as its structure
+graph download has them.
 """
 
 import operator
 import reprlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 import networkx as nx
 import numpy as np
@@ -19,12 +19,13 @@ from refspace.types import MAX_LABEL
 
 Record = dict[str, Any]
 
-# Real ontologies are some ten levels deep. The bound keeps the paths of a hostile one small.
+# Real ontologies are some ten levels deep. Without a bound, the paths of a hostile chain of n
+# structures would take memory of n².
 MAX_DEPTH = 100
 _NAMED_OFFENDERS = 5
 
 
-def structure_id(value: Any) -> int:
+def structure_id(value: "str | SupportsIndex | None") -> int:
     """Check a structure id: an integer from 0 to 2**32 - 1, never a float.
 
     Raises
@@ -39,19 +40,19 @@ def structure_id(value: Any) -> int:
     """
     try:
         if isinstance(value, str) and value.isascii() and value.strip().isdigit():
-            number = int(value)
+            checked = int(value)
         elif isinstance(value, bool | np.bool_):
             raise TypeError("a bool is no id")
         else:
-            number = operator.index(value)
+            checked = operator.index(value)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
         raise OntologyError(
             f"{reprlib.repr(value)} is not a structure id; ids are integers from 0 to {MAX_LABEL}, "
             "never floats"
         ) from error
-    if not 0 <= number <= MAX_LABEL:
-        raise OntologyError(f"structure id {number} is out of range; ids go from 0 to {MAX_LABEL}")
-    return number
+    if not 0 <= checked <= MAX_LABEL:
+        raise OntologyError(f"structure id {checked} is out of range; ids go from 0 to {MAX_LABEL}")
+    return checked
 
 
 def path_to_list(path: str | Iterable[Any]) -> list[int]:
@@ -68,40 +69,41 @@ def path_to_list(path: str | Iterable[Any]) -> list[int]:
     return [structure_id(_whole(part)) for part in parts if part != ""]
 
 
-def _whole(number: Any) -> Any:
-    """Turn a float without a fraction, which tables make of integers, into an integer."""
-    return int(number) if isinstance(number, float) and number.is_integer() else number
+def _whole(value: Any) -> Any:
+    """Turn a float without a fraction into an integer: tables write ids as ``997.0``."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def given_path(record: Mapping[str, Any]) -> list[int]:
-    """Path that a structure came with; empty if it came with none."""
+def stated_path(record: Mapping[str, Any]) -> list[int]:
+    """Path that a record states; empty if it states none."""
     path = record.get("structure_id_path")
     return [] if path is None else path_to_list(path)
 
 
-def as_record(node: Any) -> Record:
-    """Copy what describes a structure or a set, once it is known to be a record."""
+def as_record(node: object) -> Record:
+    """Copy the record of a structure or a set; refuse anything that is no mapping."""
     if not isinstance(node, Mapping):
         raise OntologyError(f"{reprlib.repr(node)} is not a record; give dicts with an id each")
     return dict(node)
 
 
 def elements(record: Mapping[str, Any], field: str) -> list[Any]:
-    """Elements of a field that holds a list; none if it is missing or null."""
+    """Elements of a field that holds a list; an empty list if it is missing or null."""
     value = record.get(field)
     if value is None:
         return []
+    # A text would be iterated letter by letter.
     if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
-        given = f"structure {reprlib.repr(record.get('id'))} has {field} {reprlib.repr(value)}"
-        raise OntologyError(f"{given}; give a list")
+        stated = f"structure {reprlib.repr(record.get('id'))} has {field} {reprlib.repr(value)}"
+        raise OntologyError(f"{stated}; give a list")
     return list(value)
 
 
 def hex_to_rgb(color: str | Iterable[float]) -> list[int]:
     """Red, green and blue of a hexadecimal colour, or of a triplet that is one already.
 
-    Tables that went through a spreadsheet have lost leading zeros: short colours are padded,
-    unless a ``#`` says that they were text all the time.
+    Spreadsheets take ``019399`` for a number and write ``19399``: short colours are padded with
+    zeros, unless a ``#`` shows that they were text all the time.
 
     Raises
     ------
@@ -129,7 +131,7 @@ def hex_to_rgb(color: str | Iterable[float]) -> list[int]:
 
 
 def flatten(roots: Iterable[Mapping[str, Any]]) -> list[Record]:
-    """Flat records with paths, in depth-first order, of records nested by ``children``.
+    """Flatten records nested by ``children`` into records with paths, in depth-first order.
 
     Raises
     ------
@@ -142,6 +144,7 @@ def flatten(roots: Iterable[Mapping[str, Any]]) -> list[Record]:
     >>> [record["structure_id_path"] for record in flat]
     [[997], [997, 8]]
     """
+    # With a stack of its own: nesting as deep as JSON allows would exhaust that of Python.
     flat: list[Record] = []
     stack: list[tuple[Mapping[str, Any], list[int]]] = [(root, []) for root in roots]
     stack.reverse()
@@ -158,12 +161,13 @@ def flatten(roots: Iterable[Mapping[str, Any]]) -> list[Record]:
 
 
 def collect_sets(record: Mapping[str, Any]) -> list[int]:
-    """Ids of the sets that a structure is in, sorted; given as ids, as records, or both."""
+    """Ids of the sets of a structure, sorted; a record states them as ids, as records, or both."""
     ids = elements(record, "structure_set_ids")
     ids += [as_record(item).get("id") for item in elements(record, "structure_sets")]
     return sorted(set(map(structure_id, ids)))
 
 
+# Fields, new names and conversions of AllenSDK's `clean_structures`.
 WHITELIST = (
     "acronym",
     "color_hex_triplet",
@@ -192,6 +196,7 @@ def clean(
 
     Null stays null: a field without a value.
     """
+    # Records that are clean already have the new names, and pass unchanged.
     kept_as_is = set(renames.values())
     return [
         {
@@ -206,8 +211,8 @@ def clean(
 
 
 def with_paths(records: Sequence[Record]) -> list[Record]:
-    """Records with a path each; derived from ``parent_structure_id`` where none is given."""
-    if all(given_path(r) or "parent_structure_id" not in r for r in records):
+    """Give each record a path, derived from ``parent_structure_id`` where it states none."""
+    if all(stated_path(r) or "parent_structure_id" not in r for r in records):
         return list(records)
     ids = [structure_id(record.get("id")) for record in records]
     paths = tree_paths(tree_graph([(i, parent_id(r)) for i, r in zip(ids, records, strict=True)]))
@@ -216,7 +221,7 @@ def with_paths(records: Sequence[Record]) -> list[Record]:
 
 def parent_id(record: Mapping[str, Any]) -> int | None:
     """Id of the parent: from the path where there is one, else from ``parent_structure_id``."""
-    path = given_path(record)
+    path = stated_path(record)
     if path:
         return path[-2] if len(path) > 1 else None
     value = record.get("parent_structure_id")
@@ -226,7 +231,7 @@ def parent_id(record: Mapping[str, Any]) -> int | None:
 def tree_graph(parents: Sequence[tuple[int, int | None]]) -> "nx.DiGraph[int]":
     """Graph with an edge from each parent to its child, checked to be a tree (or several).
 
-    Nodes and the children of a node stand in the order in which they were given.
+    Nodes, and the children of a node, keep the order of the pairs.
 
     Raises
     ------
@@ -242,9 +247,12 @@ def tree_graph(parents: Sequence[tuple[int, int | None]]) -> "nx.DiGraph[int]":
         raise OntologyError(
             f"parents are missing from the structures: {listing(orphans)}; give whole trees"
         )
+    # Checked before: networkx adds a missing parent, and merges nodes of one id, without an error.
     graph: nx.DiGraph[int] = nx.DiGraph()
     graph.add_nodes_from(counts)
     graph.add_edges_from((parent, child) for child, parent in parents if parent is not None)
+    # Each has one parent at most, so without a cycle it is a forest. This check takes 0.5 ms for
+    # the 1327 structures of the mouse, is_branching or find_cycle 3 ms.
     if not nx.is_directed_acyclic_graph(graph):
         cycle = [child for _, child in nx.find_cycle(graph)]
         raise OntologyError(f"structures descend from themselves: {listing(cycle)}; mend a parent")
@@ -259,6 +267,8 @@ def tree_paths(graph: "nx.DiGraph[int]") -> dict[int, list[int]]:
     OntologyError
         If the tree is deeper than any ontology.
     """
+    # By hand: networkx's pre-order and shortest paths from each root take 0.9 ms for the tree of
+    # the mouse, this 1.0 ms; for a table of as many labels without a hierarchy 4.4 ms, this 1.0 ms.
     paths: dict[int, list[int]] = {}
     stack = [[node] for node in graph if not graph.pred[node]][::-1]
     while stack:
@@ -271,7 +281,7 @@ def tree_paths(graph: "nx.DiGraph[int]") -> dict[int, list[int]]:
 
 
 def listing(offenders: Sequence[Any]) -> str:
-    """List the first offenders, and how many more there are."""
+    """List the first offenders, and the number of the others."""
     shown = ", ".join(map(str, offenders[:_NAMED_OFFENDERS]))
     more = len(offenders) - _NAMED_OFFENDERS
     return f"{shown} and {more} more" if more > 0 else shown

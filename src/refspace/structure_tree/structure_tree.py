@@ -1,25 +1,22 @@
 """The tree of brain structures, with AllenSDK's ``StructureTree`` interface."""
 
-import html
 import operator
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from numbers import Integral
 from typing import Any
 
-import networkx as nx
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from refspace.errors import MissingFieldError, OntologyError, StructureNotFoundError
+from refspace.structure_tree import drawing
 from refspace.structure_tree import records as rec
 from refspace.structure_tree.records import Record
 from refspace.structure_tree.regions import Regions, RegionsLike, partition, subtree_regions
 from refspace.structure_tree.simple_tree import SimpleTree, as_list, did_you_mean
-
-_SHOWN_LEVELS = 4
-_SHOWN_STRUCTURES = 40
+from refspace.types import StructureLike, StructuresLike
 
 
 class StructureTree(SimpleTree):
@@ -67,11 +64,11 @@ class StructureTree(SimpleTree):
         self._by_name = self._lookup("name")
 
     def _check_paths(self) -> None:
-        """Give each structure its path, after comparing it with the one that it came with."""
+        """Give each structure its path, and refuse a stated path that differs."""
         wrong = []
         for node_id, record in self.graph.nodes(data=True):
-            given = rec.given_path(record)
-            if given and given != self._paths[node_id]:
+            stated = rec.stated_path(record)
+            if stated and stated != self._paths[node_id]:
                 wrong.append(node_id)
             record["structure_id_path"] = list(self._paths[node_id])
         if wrong:
@@ -80,18 +77,19 @@ class StructureTree(SimpleTree):
             )
 
     def _lookup(self, field: str) -> dict[Hashable, list[int]]:
+        """Ids of the structures by acronym or name, which several may share."""
         ids: dict[Hashable, list[int]] = {}
         for node_id, record in self.graph.nodes(data=True):
-            text = record.get(field)
-            if not isinstance(text, Hashable):
+            value = record.get(field)
+            if not isinstance(value, Hashable):
                 raise OntologyError(f"the {field} of structure {node_id} is no text")
-            if text is not None:
-                ids.setdefault(text, []).append(node_id)
+            if value is not None:
+                ids.setdefault(value, []).append(node_id)
         return ids
 
     # ----- finding structures
 
-    def resolve(self, structures: Any) -> list[int]:
+    def resolve(self, structures: StructuresLike) -> list[int]:
         """Turn ids, acronyms and names into ids.
 
         A text is looked up as an acronym, then as a name, then as the digits of an id.
@@ -125,25 +123,27 @@ class StructureTree(SimpleTree):
 
     def _resolve_one(self, value: Any) -> int:
         if isinstance(value, bool):
-            # An Integral too: True would be structure 1.
+            # A bool is an Integral too: True would be structure 1.
             raise StructureNotFoundError(f"{value} is no structure; give an id, acronym or name")
         if isinstance(value, Integral) and value in self:
             return int(value)
         if isinstance(value, str):
-            found = self._by_acronym.get(value) or self._by_name.get(value) or []
-            if len(found) > 1:
+            # Acronyms first: a table of labels may call structures by digits that are ids of
+            # others.
+            matches = self._by_acronym.get(value) or self._by_name.get(value) or []
+            if len(matches) > 1:
                 raise StructureNotFoundError(
-                    f"{value!r} names several structures, {rec.listing(found)}; give one id"
+                    f"{value!r} names several structures, {rec.listing(matches)}; give one id"
                 )
-            if found:
-                return found[0]
+            if matches:
+                return matches[0]
             with suppress(OntologyError):
-                if (number := rec.structure_id(value)) in self:
-                    return number
+                if (structure_id := rec.structure_id(value)) in self:
+                    return structure_id
         hint = did_you_mean(value, [*self._by_acronym, *self._by_name])
         raise StructureNotFoundError(f"no structure has acronym, name or id {value!r}{hint}")
 
-    def get_structures_by_id(self, structure_ids: Any) -> list[Any]:
+    def get_structures_by_id(self, structure_ids: StructuresLike) -> list[Any]:
         """Structures of some ids; None for an id that is not in the tree.
 
         Examples
@@ -285,8 +285,8 @@ class StructureTree(SimpleTree):
 
     # ----- descent
 
-    def structure_descends_from(self, child_id: Any, parent_id: Any) -> bool:
-        """Whether a structure lies in the subtree of another, or is it.
+    def structure_descends_from(self, child_id: StructureLike, parent_id: StructureLike) -> bool:
+        """Whether a structure is another one or one of its descendants.
 
         Examples
         --------
@@ -297,12 +297,13 @@ class StructureTree(SimpleTree):
         """
         child = self._resolve_one(child_id)
         if isinstance(parent_id, Integral) and parent_id not in self:
+            # As in AllenSDK, which looks the parent up among the ancestors of the child.
             return False
         parent = self._resolve_one(parent_id)
         return self._position[parent] <= self._position[child] < self._end[parent]
 
-    def has_overlaps(self, structure_ids: Any) -> set[int]:
-        """Ids among the given ones that are ancestors of others among them.
+    def has_overlaps(self, structure_ids: StructuresLike) -> set[int]:
+        """Ids of those structures that are ancestors of others of them.
 
         Examples
         --------
@@ -335,6 +336,7 @@ class StructureTree(SimpleTree):
         >>> tree.total([5, 7])
         array([12,  7])
         """
+        # In pre-order a subtree is one interval, so all sums are differences of one running sum.
         start = np.array([self._position[i] for i in self.graph], np.intp)
         stop = np.array([self._end[i] for i in self.graph], np.intp)
         in_preorder = np.zeros(len(self), np.int64)
@@ -451,13 +453,13 @@ class StructureTree(SimpleTree):
         Parameters
         ----------
         alphas
-            Opacity of structures, 0 to 1; 1 where not given.
+            Opacity of structures, 0 to 1; 1 by default.
         exclude_label_vis
             Structures whose labels are hidden.
         exclude_mesh_vis
             Structures whose meshes are hidden.
         label_key
-            Field that serves as label.
+            Field to use as label.
 
         Returns
         -------
@@ -485,7 +487,7 @@ class StructureTree(SimpleTree):
         return table.assign(LABEL=[node[label_key] for _, node in self.graph.nodes(data=True)])
 
     def _mentioned(self, structures: Any) -> list[int]:
-        """Ids of structures whose absence does not matter, as after `remove_unassigned`."""
+        """Ids of structures that may be missing from the tree, as after `remove_unassigned`."""
         values = [] if structures is None else as_list(structures)
         return [v if isinstance(v, int) else self._resolve_one(v) for v in values]
 
@@ -500,7 +502,7 @@ class StructureTree(SimpleTree):
     ) -> list[Record]:
         """Keep the fields that matter of published structures, and parse paths, colours and sets.
 
-        The given structures are left as they are.
+        The structures passed in are left as they are.
 
         Parameters
         ----------
@@ -554,45 +556,11 @@ class StructureTree(SimpleTree):
     # ----- showing
 
     def __repr__(self) -> str:
-        roots = [self._label(i) for i in self._roots()]
-        return f"<StructureTree of {len(self)} structures: {rec.listing(roots)}>"
+        return drawing.summarize(self)
 
     def __str__(self) -> str:
         """Draw the upper levels of the tree."""
-        upper = [i for i in self._preorder if len(self._paths[i]) <= _SHOWN_LEVELS]
-        shown = {i: self._label(i) for i in upper[:_SHOWN_STRUCTURES]}
-        # Not a subgraph of the graph: that would shuffle the order.
-        view: nx.DiGraph[str] = nx.DiGraph()
-        view.add_nodes_from(shown.values())
-        view.add_edges_from((shown[p], shown[c]) for p, c in self.graph.edges(shown) if c in shown)
-        lines = list(nx.generate_network_text(view))
-        hidden = len(self) - len(shown)
-        return "\n".join([*lines, f"… and {hidden} more structures"] if hidden else lines)
+        return drawing.draw_text(self)
 
     def _repr_html_(self) -> str:
-        parts: dict[int, str] = {}
-        for node_id in reversed(self._preorder):
-            label = f"{self._swatch(node_id)} {html.escape(self._label(node_id))}"
-            inner = "".join(parts.pop(child) for child in self.graph.succ[node_id])
-            opened = " open" if len(self._paths[node_id]) < _SHOWN_LEVELS else ""
-            parts[node_id] = (
-                f"<details{opened} style='margin-left:1.2em'><summary>{label}</summary>{inner}"
-                "</details>"
-                if inner
-                else f"<div style='margin-left:2.2em'>{label}</div>"
-            )
-        return f"<b>StructureTree</b> of {len(self)} structures{''.join(reversed(parts.values()))}"
-
-    def _swatch(self, node_id: int) -> str:
-        rgb = ",".join(map(str, self.graph.nodes[node_id].get("rgb_triplet") or ()))
-        return f"<span style='color:rgb({html.escape(rgb)})'>&#9632;</span>" if rgb else ""
-
-    def _roots(self) -> list[int]:
-        return [i for i in self._preorder if len(self._paths[i]) == 1]
-
-    def _label(self, node_id: int) -> str:
-        record = self.graph.nodes[node_id]
-        words = [str(record[key]) for key in ("acronym", "name") if record.get(key) is not None]
-        text = " ".join([*words, f"({node_id})"])
-        # A line break would tear the drawing, and a terminal obeys control characters.
-        return "".join(letter if letter.isprintable() else " " for letter in text)
+        return drawing.draw_html(self)

@@ -283,7 +283,7 @@ def _deviating(
 ) -> pd.DataFrame:
     """Structures whose volume is not the published one."""
     resolve = space.structure_tree.resolve
-    published = {resolve([structure])[0]: float(v) for structure, v in volumes.items()}
+    published = {resolve([structure])[0]: float(v) for structure, v in dict(volumes).items()}
     regions = space.structure_tree.regions([*published])
     volume = _voxels_in(space, regions) * space.grid.voxel_volume
     columns = {"volume": volume, "published": [*published.values()]}

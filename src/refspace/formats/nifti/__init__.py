@@ -1,8 +1,8 @@
-"""NIfTI files: atlases of the human brain, and of most imaging, in; masks out.
+"""NIfTI files: volumes of human brain atlases and of most imaging are read, masks are written.
 
-Facts about the format are from its definition, https://nifti.nimh.nih.gov/nifti-1 and nifti-2.
-nibabel, which is optional, parses headers. The voxels it does not read: it holds a compressed
-volume several times, and inflates whatever the stream holds.
+Source of the format: its definition, https://nifti.nimh.nih.gov/nifti-1 and nifti-2. nibabel, which
+is optional, parses headers. The voxels are read here: nibabel holds a compressed volume several
+times in memory, and inflates whatever the stream holds.
 """
 
 from refspace.formats.nifti.header import NiftiHeader, read_header

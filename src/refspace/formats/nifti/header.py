@@ -1,4 +1,4 @@
-"""The header of a NIfTI file, read and checked before anything is done with it."""
+"""The header of a NIfTI file, parsed and checked before a voxel is read."""
 
 import gzip
 import math
@@ -14,35 +14,39 @@ from numpy.typing import NDArray
 
 from refspace.errors import FormatError, GridError, MissingDependencyError
 from refspace.formats.directions import (
-    corner_of,
+    corner_from_centre,
     micrometres,
-    orientation_of,
+    orientation_from_steps,
     signed_steps,
     triple,
 )
 from refspace.formats.voxel_files import MAX_DEFLATE_RATIO, VoxelFile, naming
 from refspace.grid import Triple
+from refspace.types import PathLike
 
+# Directions in which the world coordinates of NIfTI grow.
 _SPACE = "RAS"
 _GZIP_MAGIC = b"\x1f\x8b"
+# Magic of headers whose voxels are in another file, .img.
 _PAIRS = (b"ni1\0", b"ni2\0")
-# Bytes of a header by version; nothing but the extensions stands between it and the voxels.
+# Bytes of a header by version. Between it and the voxels there are only the extensions.
 _HEADER_BYTES = {1: 348, 2: 540}
-# µm per unit of length, by its code; where none is stated, it is the millimetre.
+# µm per unit of length, by its code: 1 metre, 2 mm, 3 µm. Programs read code 0, unknown, as mm.
 _UNITS = {0: 1e3, 1: 1e6, 2: 1e3, 3: 1.0}
 _UNIT_BITS = 7
 _TYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
-# A quaternion is stored without its first number, which is found as the root of a difference: of
+# A quaternion is stored without its first number, which is computed as the root of a difference. In
 # single precision, a half turn comes out up to 2.5e-4 off its axis.
 _QUATERNION_NOISE = 1e-3
-# In any unit longer than lengths may be. Keeps what is computed of an affine from overflowing.
+# In any unit longer than lengths may be. Larger numbers would overflow what is computed of an
+# affine.
 _LARGEST = 1e9
 _DAMAGED = "the file is damaged, get it again"
 
 
 @dataclass(frozen=True)
 class Form:
-    """One statement of where the voxels are.
+    """One of the two statements of a header on orientation and position of the voxels.
 
     Parameters
     ----------
@@ -51,9 +55,9 @@ class Form:
     orientation
         Direction in which the index of each axis grows.
     spacing
-        µm per voxel along each axis; None if it is oblique.
+        µm per voxel along each axis; None for a form that is only compared.
     origin
-        Corner of the first voxel in µm along `orientation`; None if it is oblique.
+        Corner of the first voxel in µm along `orientation`; None for a form that is only compared.
     """
 
     name: str
@@ -64,7 +68,7 @@ class Form:
 
 @dataclass(frozen=True)
 class NiftiHeader(VoxelFile):
-    """What the header of a NIfTI file says; its voxels as `VoxelFile` has them.
+    """The header of a NIfTI file; what concerns its voxels is that of `VoxelFile`.
 
     Parameters
     ----------
@@ -73,8 +77,8 @@ class NiftiHeader(VoxelFile):
     spacing
         µm per voxel along each axis.
     forms
-        What it states of the place of the voxels, what counts most first; only the first is known
-        to be not oblique.
+        Statements on the position of the voxels, the one that counts first. The second one may be
+        oblique.
     """
 
     version: int = 1
@@ -83,12 +87,12 @@ class NiftiHeader(VoxelFile):
 
 
 def nibabel() -> Any:
-    """The package that parses headers.
+    """Import the package that parses headers.
 
     Raises
     ------
     MissingDependencyError
-        If it is not installed.
+        If nibabel is not installed.
     """
     try:
         import nibabel as package
@@ -99,13 +103,13 @@ def nibabel() -> Any:
     return package
 
 
-def read_header(path: str | os.PathLike[str]) -> NiftiHeader:
-    """Read and check the header of a NIfTI file; the voxels are not touched.
+def read_header(path: PathLike) -> NiftiHeader:
+    """Read and check the header of a NIfTI file; no voxel is read.
 
     Raises
     ------
     FormatError
-        If it is not the header of a three-dimensional volume that `read_nifti` can read.
+        If the file is no three-dimensional volume that `read_nifti` can read.
     GridError
         If its axes are oblique.
     MissingDependencyError
@@ -116,8 +120,8 @@ def read_header(path: str | os.PathLike[str]) -> NiftiHeader:
     absolute = Path(path).absolute()
     with absolute.open("rb") as file, naming(str(absolute)):
         status = os.fstat(file.fileno())
-        encoding, data = _start(file)
-        version, header = _parsed(data)
+        encoding, data = _read_start(file)
+        version, header = _parse(data)
         shape, dtype = _shape(header), _dtype(header)
         _refuse_scaled(header)
         offset = _offset(header, version)
@@ -139,8 +143,9 @@ def read_header(path: str | os.PathLike[str]) -> NiftiHeader:
         )
 
 
-def _start(file: BinaryIO) -> tuple[str, bytes]:
-    """Encoding of a file, and the first bytes of what it holds."""
+def _read_start(file: BinaryIO) -> tuple[str, bytes]:
+    """Encoding of a file, and the first bytes of its decoded content."""
+    # The encoding by the first bytes: files named .nii may be compressed, and the reverse.
     size = max(_HEADER_BYTES.values())
     data = file.read(size)
     if not data.startswith(_GZIP_MAGIC):
@@ -153,8 +158,8 @@ def _start(file: BinaryIO) -> tuple[str, bytes]:
         raise FormatError(f"the gzip data are damaged ({error}); get the file again") from error
 
 
-def _parsed(data: bytes) -> tuple[int, Any]:
-    """Version and header of the bytes that a file begins with."""
+def _parse(data: bytes) -> tuple[int, Any]:
+    """Version and header, from the first bytes of a file."""
     package = nibabel()
     # A header begins with its own length, in the byte order of all that follows.
     lengths = {int.from_bytes(data[:4], order) for order in ("little", "big")}
@@ -166,6 +171,7 @@ def _parsed(data: bytes) -> tuple[int, Any]:
         )
     (version,) = versions
     kind = {1: package.Nifti1Header, 2: package.Nifti2Header}[version]
+    # Unchecked: nibabel would correct fields that look wrong, with an entry in its log.
     header = kind(data[: _HEADER_BYTES[version]], check=False)
     magic = bytes(header["magic"].item())[:3] + b"\0"
     if magic in _PAIRS:
@@ -207,9 +213,10 @@ def _dtype(header: Any) -> np.dtype[Any]:
 
 
 def _refuse_scaled(header: Any) -> None:
-    """Refuse voxels that stand for other values: labels must not be computed."""
+    """Refuse voxels that are scaled to other values: a label is an id, not a measurement."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
-    # A slope of 0 says that there is no scaling; what is not finite does not say anything.
+    # By the format a slope of 0 means no scaling; slopes that are not finite are ignored, as
+    # elsewhere.
     scaled = math.isfinite(slope) and slope != 0
     if scaled and (slope, intercept) != (1, 0) and not (slope == 1 and math.isnan(intercept)):
         raise FormatError(
@@ -235,23 +242,23 @@ def _check_size(needed: int, stored: int, encoding: str) -> None:
         )
 
 
-# ----- where the voxels are
+# ----- position of the voxels
 
 
 def _geometry(header: Any) -> tuple[Triple, tuple[Form, ...]]:
-    """Spacing, and what is stated of the place of the voxels."""
+    """Spacing, and the statements on the position of the voxels."""
     code = int(header["xyzt_units"]) & _UNIT_BITS
     if code not in _UNITS:
         raise FormatError(f"xyzt_units is {int(header['xyzt_units'])}, of no unit; {_DAMAGED}")
     scale = _UNITS[code]
     forms: list[Form] = []
-    # In the order in which all programs take them.
+    # The sform counts before the qform, as in other programs.
     for name, get in (("sform", header.get_sform), ("qform", header.get_qform)):
         if int(header[f"{name}_code"]) > 0:
             affine = _affine(get, name)
-            forms.append(_other(affine, name) if forms else _form(affine, name, scale))
+            forms.append(_compared_form(affine, name) if forms else _form(affine, name, scale))
     pixdim = [_micrometres(abs(n), scale, "pixdim") for n in header["pixdim"][1:4]]
-    # The vectors of a qform are made from pixdim, which has no noise.
+    # The vectors of a qform are computed from pixdim, which itself has no noise of rotations.
     if forms and forms[0].name == "sform" and forms[0].spacing is not None:
         return forms[0].spacing, tuple(forms)
     return _spacing(pixdim), tuple(forms)
@@ -260,7 +267,7 @@ def _geometry(header: Any) -> tuple[Triple, tuple[Form, ...]]:
 def _affine(get: Any, name: str) -> NDArray[np.float64]:
     try:
         affine = np.asarray(get(), np.float64)
-    except Exception as error:  # HeaderDataError, ValueError: whatever nibabel runs into
+    except Exception as error:  # HeaderDataError, ValueError and others of nibabel
         raise FormatError(f"the {name} cannot be read ({error}); {_DAMAGED}") from error
     if not (np.abs(affine) < _LARGEST).all():
         raise FormatError(
@@ -276,14 +283,17 @@ def _form(affine: NDArray[np.float64], name: str, scale: float) -> Form:
     centre = [_micrometres(x, scale, name) for x in affine[:3, 3]]
     return Form(
         name,
-        orientation_of(lengths, world, _SPACE),
+        orientation_from_steps(lengths, world, _SPACE),
         _spacing([abs(length) for length in lengths]),
-        corner_of(lengths, world, centre),
+        corner_from_centre(lengths, world, centre),
     )
 
 
-def _other(affine: NDArray[np.float64], name: str) -> Form:
-    """Form that does not count, but may contradict: an oblique one is that of the scanner."""
+def _compared_form(affine: NDArray[np.float64], name: str) -> Form:
+    """The second form, of which only the directions are compared with the first.
+
+    It is often oblique, the position in the scanner, beside a first one in a standard space.
+    """
     letters = nibabel().aff2axcodes(affine)
     return Form(name, "".join(letter or "?" for letter in letters))
 
@@ -295,8 +305,8 @@ def _spacing(lengths: Sequence[float]) -> Triple:
 
 
 def _micrometres(value: float, scale: float, name: str) -> float:
-    """Length in µm of what is stored with single precision: 0.025 is meant, not 0.02500000037."""
-    # NIfTI-2 holds numbers that single precision does not.
+    """Length in µm of a number in single precision: 0.025 is meant, not 0.02500000037."""
+    # NIfTI-2 stores doubles, which need not fit single precision.
     with np.errstate(over="ignore"):
         single = np.float32(value)
     close = math.isclose(single, value, rel_tol=1e-12)

@@ -1,32 +1,31 @@
-"""Volumes from NIfTI files, read when they are computed."""
+"""Volumes from NIfTI files, as lazy arrays and as streams of slabs."""
 
-import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import xarray as xr
 
 from refspace.errors import GridError
-from refspace.formats.directions import agreed_spacing
+from refspace.formats.directions import resolve_spacing
 from refspace.formats.nifti.header import NiftiHeader, read_header
 from refspace.formats.voxel_files import VoxelStream, lazy_voxels, naming
 from refspace.grid import Grid, parse_orientation
 from refspace.labels import labelled, with_hemispheres
+from refspace.types import PathLike, Resolution
 
-# Of lengths that are stored with single precision.
+# Relative error of lengths in single precision.
 _SINGLE = 1e-5
 
 
 def read_nifti(
-    path: str | os.PathLike[str],
+    path: PathLike,
     *,
-    resolution: float | Sequence[float] | None = None,
+    resolution: Resolution | None = None,
     orientation: str | None = None,
 ) -> xr.DataArray:
     """Open a three-dimensional NIfTI file as a lazy volume.
 
     Only the header is read, by nibabel (``pip install 'refspace[nifti]'``). Voxels are read as by
-    `read_nrrd`: mapped into memory, or inflated at first use, once.
+    `read_nrrd`: mapped into memory, or inflated once, at first use.
 
     Parameters
     ----------
@@ -45,14 +44,14 @@ def read_nifti(
         Named like the file, its axes in the order of the file, the fastest first; dask-backed, in
         slabs along the last. Coordinates are those of the header's world in µm: positive to the
         right, anterior and superior where the axis runs there, and negated where it runs the other
-        way. If the world's 0 lies within the volume from left to right, it is the midline. Where
+        way. If the world's 0 is within the volume from left to right, it is the midline. Where
         `orientation` overrules the header, the volume starts at 0.
 
     Raises
     ------
     FormatError
         If the file is damaged, unsafe or uses a feature that is not supported, like scaled voxels.
-        Faults in the voxels show when they are computed.
+        Faults in the voxels raise when they are computed.
     GridError
         If the geometry is missing, oblique, contradictory or ambiguous.
     MissingDependencyError
@@ -76,7 +75,7 @@ def read_nifti(
     """
     header = read_header(path)
     with naming(header.path):
-        grid, midline = placed_by(header, resolution, orientation)
+        grid, midline = grid_and_midline(header, resolution, orientation)
     name = Path(header.path).name.removesuffix(".gz").removesuffix(".nii")
     volume = labelled(lazy_voxels(header, "nifti"), grid, name)
     return volume if midline is None else with_hemispheres(volume, midline)
@@ -98,31 +97,32 @@ class NiftiStream(VoxelStream):
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: PathLike,
         *,
-        resolution: float | Sequence[float] | None = None,
+        resolution: Resolution | None = None,
         orientation: str | None = None,
     ) -> None:
         header = read_header(path)
         with naming(header.path):
-            super().__init__(header, *placed_by(header, resolution, orientation))
+            super().__init__(header, *grid_and_midline(header, resolution, orientation))
 
 
-def placed_by(
-    header: NiftiHeader, resolution: float | Sequence[float] | None, orientation: str | None
+def grid_and_midline(
+    header: NiftiHeader, resolution: Resolution | None, orientation: str | None
 ) -> tuple[Grid, float | None]:
-    """Grid and midline of a file, from its header and what the caller says."""
-    spacing = agreed_spacing(header.spacing, resolution, _SINGLE)
+    """Grid and midline of a file, from its header and the arguments of the caller."""
+    spacing = resolve_spacing(header.spacing, resolution, _SINGLE)
     if resolution is not None:
-        spacing = agreed_spacing(None, resolution)
+        # Both agree within single precision; the caller's number has no rounding of the header's.
+        spacing = resolve_spacing(None, resolution)
     used = parse_orientation(orientation or _stated_orientation(header))
     form = header.forms[0] if header.forms else None
-    # An origin has a meaning only in the space that it is given in.
+    # An origin holds only in the orientation that it is stated for.
     if form is None or form.origin is None or form.orientation != used:
         return Grid(header.shape, spacing, orientation=used), None
     grid = Grid(header.shape, spacing, form.origin, used)
     centres = grid.coordinates("ml")
-    # Not within the first voxel or the last: there it is an edge at which a file was begun.
+    # Not within the first or last voxel: there 0 is the edge of a volume that starts at 0.
     return grid, 0.0 if centres[0] < 0 < centres[-1] else None
 
 

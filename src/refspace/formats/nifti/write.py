@@ -1,6 +1,5 @@
-"""Volumes to NIfTI files, computed and compressed slab by slab."""
+"""Volumes written to NIfTI files, computed and compressed slab by slab."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,26 +8,27 @@ import xarray as xr
 
 from refspace.errors import AnnotationError, FormatError
 from refspace.files import atomic_write
-from refspace.formats.directions import placed
+from refspace.formats.directions import world_vectors
 from refspace.formats.nifti.header import nibabel
 from refspace.formats.voxel_output import COMPRESSION_LEVEL, check_output, pieces, write_gzip
 from refspace.grid import Grid
 from refspace.labels import infer_grid
+from refspace.types import PathLike
 
 _TYPES = (
     *("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
     *("float32", "float64"),
 )
-# Millimetres, in which every program reads them.
+# Code of millimetres, which every program understands; many ignore the code.
 _MILLIMETRE = 2
-# Coordinates of some other image: what the format's "aligned" means.
+# Code for coordinates aligned to another file, here the atlas. The scanner's are 1.
 _ALIGNED = 2
-# A side of NIfTI-1 is a short integer.
+# NIfTI-1 stores the length of an axis as a 16-bit integer.
 _LONGEST = 2**15 - 1
 
 
 def write_nifti(
-    path: str | os.PathLike[str],
+    path: PathLike,
     array: xr.DataArray,
     *,
     compression_level: int = COMPRESSION_LEVEL,
@@ -50,8 +50,8 @@ def write_nifti(
     compression_level
         1 (fast) to 9 (small), of ``.nii.gz``.
     scheduler
-        Scheduler of dask that computes lazy arrays, like ``"synchronous"``; the one that is in use
-        if not given.
+        Scheduler of dask that computes lazy arrays, like ``"synchronous"``; by default the one in
+        use.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def write_nifti(
     data = array.data
     check_output(data.shape, data.dtype, compression_level, "NIfTI", _TYPES)
     head = _header(infer_grid(array), data.dtype)
-    # Not the name's own ending: of .nii.gz, a path knows the last part alone.
+    # By the ending of the target: the temporary name has only the last part of ".nii.gz".
     with atomic_write(target) as temporary, temporary.open("wb") as file:
         if target.suffix == ".gz":
             write_gzip(file, head, data, compression_level, scheduler)
@@ -94,11 +94,11 @@ def write_nifti(
 
 
 def _header(grid: Grid, dtype: np.dtype[Any]) -> bytes:
-    """Header, and the four bytes behind it that say that no extensions follow."""
+    """Header, and four bytes 0 behind it, which mean that no extensions follow."""
     package = nibabel()
     kind = package.Nifti1Header if max(grid.shape) <= _LONGEST else package.Nifti2Header
     header = kind(endianness="<")
-    vectors, centre = placed(grid, "RAS")
+    vectors, centre = world_vectors(grid, "RAS")
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = vectors.T / 1000, centre / 1000
     header.set_data_shape(grid.shape)
@@ -107,6 +107,7 @@ def _header(grid: Grid, dtype: np.dtype[Any]) -> bytes:
     header.set_qform(affine, code=_ALIGNED)
     header["xyzt_units"] = _MILLIMETRE
     header["scl_slope"], header["scl_inter"] = 1, 0
+    # Written twice: vox_offset is the length of the header, which is known once it is made.
     head: bytes = header.binaryblock + bytes(4)
     header["vox_offset"] = len(head)
     head = header.binaryblock + bytes(4)

@@ -1,8 +1,8 @@
-"""NRRD files: volumes of the Allen archive in, masks and labels out.
+"""NRRD files: volumes of the Allen archive are read, masks and labels are written.
 
-Facts about the format are from its definition, http://teem.sourceforge.net/nrrd/format.html.
-pynrrd parses header lines. The voxels it does not read or write: it holds a volume two or three
-times, follows a header to any file on the disk and inflates whatever the stream holds.
+Source of the format: its definition, http://teem.sourceforge.net/nrrd/format.html. pynrrd parses
+header lines. The voxels are read and written here: pynrrd holds a volume two or three times in
+memory, follows a header to any file on the disk, and inflates whatever the stream holds.
 """
 
 from refspace.formats.nrrd.header import NrrdHeader, read_header

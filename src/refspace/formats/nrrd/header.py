@@ -1,4 +1,4 @@
-"""The header of an NRRD file, read and checked before anything is done with it."""
+"""The header of an NRRD file, parsed and checked before a voxel is read."""
 
 import math
 import os
@@ -13,14 +13,15 @@ import numpy as np
 
 from refspace.errors import FormatError
 from refspace.formats.directions import (
-    corner_of,
+    corner_from_centre,
     micrometres,
-    orientation_of,
+    orientation_from_steps,
     signed_steps,
     triple,
 )
 from refspace.formats.voxel_files import MAX_DEFLATE_RATIO, VoxelFile, naming
 from refspace.grid import Triple
+from refspace.types import PathLike
 
 # Axes of the named spaces: the direction in which each world coordinate grows.
 _SPACES = {
@@ -32,7 +33,7 @@ _SPACES = {
     "las": "LAS",
 }
 
-# Names of each type, all that the format defines but "block".
+# Names of each dtype: all that the format defines, except "block".
 _TYPES = {
     "i1": "signed char, int8, int8_t",
     "u1": "uchar, unsigned char, uint8, uint8_t",
@@ -47,9 +48,11 @@ _TYPES = {
     "f8": "double",
 }
 _CODES = {name: code for code, names in _TYPES.items() for name in names.split(", ")}
+# The format has bzip2, text and hex too: they are refused by name.
 _ENCODINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
 _BYTE_ORDERS = {"little": "<", "big": ">"}
 
+# µm per unit.
 _UNITS = {
     "": 1.0,  # not stated: the archives that leave it out write µm
     "nm": 1e-3,
@@ -60,12 +63,13 @@ _UNITS = {
     "m": 1e6,
 }
 
+# Real headers have some kB. A line without an end would be read into memory whole.
 _MAX_HEADER_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class NrrdHeader(VoxelFile):
-    """What the header of an NRRD file says; its voxels as `VoxelFile` has them.
+    """The header of an NRRD file; what concerns its voxels is that of `VoxelFile`.
 
     Parameters
     ----------
@@ -85,13 +89,13 @@ class NrrdHeader(VoxelFile):
     origin: Triple | None = None
 
 
-def read_header(path: str | os.PathLike[str]) -> NrrdHeader:
-    """Read and check the header of an NRRD file; the voxels are not touched.
+def read_header(path: PathLike) -> NrrdHeader:
+    """Read and check the header of an NRRD file; no voxel is read.
 
     Raises
     ------
     FormatError
-        If it is not the header of a three-dimensional volume that `read_nrrd` can read.
+        If the file is no three-dimensional volume that `read_nrrd` can read.
     GridError
         If its axes are oblique.
     OSError
@@ -127,10 +131,10 @@ def _fields(file: BinaryIO) -> Mapping[str, Any]:
         )
         raise FormatError(f"not an NRRD file: it {start}, not with 'NRRD'; check what was saved")
     try:
-        # Numbers that overflow an integer are an error too, not a warning.
+        # A number that overflows an integer would only be a warning of NumPy.
         with np.errstate(all="raise"):
             fields: dict[str, Any] = dict(nrrd.read_header(lines))
-    except Exception as error:  # IndexError, ValueError, …: whatever the parser runs into
+    except Exception as error:  # IndexError, ValueError and others of the parser
         raise FormatError(
             f"the header cannot be parsed ({error}); the file is damaged, get it again"
         ) from error
@@ -139,7 +143,7 @@ def _fields(file: BinaryIO) -> Mapping[str, Any]:
         raise FormatError(
             f"the header has no field {missing[0]!r}; the file is damaged, get it again"
         )
-    # pynrrd takes sizes through float64, which rounds 4.5 and 2**53 + 1: keep the text.
+    # The text of the sizes: pynrrd takes them through float64, which rounds 4.5 and 2**53 + 1.
     fields["sizes"] = next(
         re.split(":=?", line, maxsplit=1)[1]
         for line in lines
@@ -215,15 +219,16 @@ def _encoding(fields: Mapping[str, Any]) -> str:
 def _data_offset(
     fields: Mapping[str, Any], encoding: str, nbytes: int, header_end: int, file_end: int
 ) -> int:
-    """Where the data start, if as many as are declared can be there."""
+    """Position of the data in the file, checked against its size."""
     if (other := _either(fields, "data file")) is not None:
-        # Refused: the name may lead anywhere on this machine.
+        # Refused: the name may be that of any file on this machine.
         raise FormatError(
             f"the data are in another file, {other!r}; only attached data are read: save header "
             "and data in one .nrrd file"
         )
     lines, skip = _either(fields, "line skip") or 0, _either(fields, "byte skip") or 0
-    at_end = encoding == "raw" and skip == -1  # the data are the last bytes of the file
+    # byte skip -1: the data are the last bytes of the file.
+    at_end = encoding == "raw" and skip == -1
     if lines != 0 or (skip != 0 and not at_end):
         raise FormatError(
             f"line skip {lines} and byte skip {skip} are not supported with encoding {encoding}; "
@@ -243,7 +248,7 @@ def _data_offset(
 def _geometry(
     fields: Mapping[str, Any],
 ) -> tuple[Triple | None, str | None, str | None, Triple | None]:
-    """Spacing, space, orientation and origin, each where it is stated."""
+    """Spacing, space, orientation and origin, each None if it is not stated."""
     space = _SPACES.get(fields.get("space", "").lower())
     spacing = _spacings(fields)
     if "space directions" not in fields:
@@ -261,7 +266,7 @@ def _geometry(
         )
     if space is None:
         return stated, None, None, None
-    orientation = orientation_of(lengths, world, space)
+    orientation = orientation_from_steps(lengths, world, space)
     return stated, space, orientation, _corner(fields, scales, lengths, world)
 
 
@@ -290,7 +295,7 @@ def _directions(rows: Any) -> tuple[list[float], list[int]]:
 def _corner(
     fields: Mapping[str, Any], scales: list[float], lengths: list[float], world: list[int]
 ) -> Triple | None:
-    """Corner of the first voxel; the format's origin is its centre."""
+    """Corner of the first voxel, from the origin, which in this format is its centre."""
     if "space origin" not in fields:
         return None
     origin = np.ravel(fields["space origin"])
@@ -300,7 +305,7 @@ def _corner(
         micrometres(value, scale, "space origin")
         for value, scale in zip(origin, scales, strict=True)
     ]
-    return corner_of(lengths, world, centre)
+    return corner_from_centre(lengths, world, centre)
 
 
 def _scales(fields: Mapping[str, Any], name: str) -> list[float]:

@@ -1,21 +1,21 @@
-"""Volumes from NRRD files, read when they are computed."""
+"""Volumes from NRRD files, as lazy arrays and as streams of slabs."""
 
-import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import xarray as xr
 
 from refspace.errors import GridError
-from refspace.formats.directions import agreed_spacing
+from refspace.formats.directions import resolve_spacing
 from refspace.formats.nrrd.header import NrrdHeader, read_header
 from refspace.formats.voxel_files import VoxelStream, lazy_voxels, naming
 from refspace.grid import Grid, parse_orientation
 from refspace.labels import labelled
+from refspace.types import PathLike, Resolution
 
 _HOUSE_ORIENTATION = "PIR"
-# Volumes of the Allen CCF by µm per voxel. Their headers claim left-posterior-superior along the
-# axes of the file; the voxels run to posterior, inferior and right.
+# Shapes of the volumes of the Allen CCF by µm per voxel. Their headers state
+# left-posterior-superior along the axes of the file, while the voxels run to posterior, inferior
+# and right.
 _CCF_SHAPES: dict[float, tuple[int, int, int]] = {
     10: (1320, 800, 1140),
     25: (528, 320, 456),
@@ -25,17 +25,17 @@ _CCF_SHAPES: dict[float, tuple[int, int, int]] = {
 
 
 def read_nrrd(
-    path: str | os.PathLike[str],
+    path: PathLike,
     *,
-    resolution: float | Sequence[float] | None = None,
+    resolution: Resolution | None = None,
     orientation: str | None = None,
 ) -> xr.DataArray:
     """Open a three-dimensional NRRD file as a lazy volume.
 
     Only the header is read. Raw data are mapped into memory. A gzip stream has no random access:
-    the first block that is computed inflates all of it, once, and the voxels are kept as long as
-    the array lives; another process reads the file again, for every task that it is sent. Computed
-    blocks are read-only views of the voxels.
+    the first block that is computed inflates all voxels, which stay in memory as long as the array.
+    Another process inflates them again, once for all of its tasks. Computed blocks are read-only
+    views of the voxels.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ def read_nrrd(
         agree with it where it does. A spacing without a unit is taken as µm.
     orientation
         Direction in which the index of each axis grows, in the order of the file; overrules the
-        header. By default the header's space and directions count, or ``"PIR"`` where it has
-        none. Volumes of the Allen CCF, whose headers contradict their voxels, are ``"PIR"``.
+        header. By default the header's space and directions count, or ``"PIR"`` if it states
+        neither. Volumes of the Allen CCF, whose headers contradict their voxels, are ``"PIR"``.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def read_nrrd(
     ------
     FormatError
         If the file is damaged, unsafe or uses a feature that is not supported. Faults in the data
-        show when they are computed.
+        raise when they are computed.
     GridError
         If the geometry is missing, oblique, contradictory or ambiguous.
     OSError
@@ -111,9 +111,9 @@ class NrrdStream(VoxelStream):
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: PathLike,
         *,
-        resolution: float | Sequence[float] | None = None,
+        resolution: Resolution | None = None,
         orientation: str | None = None,
     ) -> None:
         header = read_header(path)
@@ -121,13 +121,11 @@ class NrrdStream(VoxelStream):
             super().__init__(header, grid_for(header, resolution, orientation))
 
 
-def grid_for(
-    header: NrrdHeader, resolution: float | Sequence[float] | None, orientation: str | None
-) -> Grid:
-    """Grid of a file, from its header and what the caller says."""
-    spacing = agreed_spacing(header.spacing, resolution)
+def grid_for(header: NrrdHeader, resolution: Resolution | None, orientation: str | None) -> Grid:
+    """Grid of a file, from its header and the arguments of the caller."""
+    spacing = resolve_spacing(header.spacing, resolution)
     used = parse_orientation(orientation or _stated_orientation(header))
-    # An origin has a meaning only in the space that it is given in.
+    # An origin holds only in the orientation that it is stated for.
     origin = header.origin if used == header.orientation else None
     return Grid(header.shape, spacing, origin or (0.0, 0.0, 0.0), used)
 
@@ -135,7 +133,8 @@ def grid_for(
 def _stated_orientation(header: NrrdHeader) -> str:
     if header.space != "LPS" or header.orientation != "LPS":
         return header.orientation or _HOUSE_ORIENTATION
-    # Index axes along world axes are what programs write that know of no orientation.
+    # Directions along the axes of the file are what programs write that do not know the
+    # orientation.
     resolutions = set(header.spacing or ())
     if len(resolutions) == 1 and _CCF_SHAPES.get(resolutions.pop()) == header.shape:
         return _HOUSE_ORIENTATION

@@ -1,6 +1,5 @@
-"""Volumes to NRRD files, computed and compressed slab by slab."""
+"""Volumes written to NRRD files, computed and compressed slab by slab."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,11 @@ from numpy.typing import NDArray
 
 from refspace.errors import FormatError
 from refspace.files import atomic_write
-from refspace.formats.directions import placed
+from refspace.formats.directions import world_vectors
 from refspace.formats.voxel_output import COMPRESSION_LEVEL, check_output, write_gzip
 from refspace.grid import Grid
 from refspace.labels import infer_grid
+from refspace.types import PathLike
 
 _TYPES = {"bool": "uint8", "float32": "float", "float64": "double"} | {
     name: name for bits in (8, 16, 32, 64) for name in (f"int{bits}", f"uint{bits}")
@@ -24,7 +24,7 @@ _SPACE_NAMES = {"LPS": "left-posterior-superior", "RAS": "right-anterior-superio
 
 
 def write_nrrd(
-    path: str | os.PathLike[str],
+    path: PathLike,
     array: xr.DataArray | dask.array.Array | NDArray[Any],
     *,
     compression_level: int = COMPRESSION_LEVEL,
@@ -45,8 +45,8 @@ def write_nrrd(
     compression_level
         1 (fast) to 9 (small).
     scheduler
-        Scheduler of dask that computes lazy arrays, like ``"synchronous"``; the one that is in use
-        if not given.
+        Scheduler of dask that computes lazy arrays, like ``"synchronous"``; by default the one in
+        use.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def write_nrrd(
 
 def _header(shape: tuple[int, ...], dtype: np.dtype[Any], geometry: dict[str, str]) -> bytes:
     fields = {"type": _TYPES[dtype.name], "dimension": "3"}
-    if "space" in geometry:  # has to come before the other fields of the space
+    if "space" in geometry:  # the format wants it before the other fields of the space
         fields["space"] = geometry["space"]
     fields |= {"sizes": nrrd.format_number_list(shape)} | geometry
     if dtype.itemsize > 1:
@@ -89,14 +89,14 @@ def _header(shape: tuple[int, ...], dtype: np.dtype[Any], geometry: dict[str, st
 
 
 def _geometry(grid: Grid) -> dict[str, str]:
-    """Fields that say where the voxels are.
+    """Fields of the position of the voxels.
 
-    The space is left-posterior-superior, as in ITK. A grid that runs along the axes of that space
-    is given in right-anterior-superior: left-posterior-superior along the axes of the file is
-    what programs write that know of no orientation, and so no reader can believe it.
+    The space is left-posterior-superior, as in ITK. A grid along the axes of that very space is
+    written in right-anterior-superior: programs that do not know the orientation write
+    left-posterior-superior along the axes of the file, so that no reader can trust it.
     """
     space = "RAS" if grid.orientation == "LPS" else "LPS"
-    directions, origin = placed(grid, space)
+    directions, origin = world_vectors(grid, space)
     return {
         "space": _SPACE_NAMES[space],
         "space directions": nrrd.format_matrix(directions),

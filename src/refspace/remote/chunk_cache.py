@@ -1,4 +1,4 @@
-"""Copies on this machine of objects that were read once."""
+"""A cache on disk for chunks that were read from other machines."""
 
 import hashlib
 import os
@@ -8,32 +8,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
-# A 10 µm atlas of the mouse takes 60 MB.
+# Bytes that all copies may take. A 10 µm atlas of the mouse takes 60 MB.
 LIMIT = 10 * 2**30
 
 
 @dataclass(frozen=True)
-class KeptObjects:
-    """Objects of one store, in a folder; another version of the store has another folder.
+class ChunkCache:
+    """Copies of the objects of one store, in a folder that several stores may share.
 
-    What is found there is proven by a digest, so that neither a power cut nor a full disk can make
-    a wrong object of it: that is no object.
+    Each copy begins with a digest of its content. One that a power cut or a full disk left damaged
+    does not match, and counts as missing.
 
     Parameters
     ----------
     folder
-        Where all copies are, of any store.
+        Folder of all copies, of any store.
     url
-        The store.
+        URL of the store.
 
     Examples
     --------
     >>> import tempfile
-    >>> kept = KeptObjects(Path(tempfile.mkdtemp()), "https://host/atlas.zarr")
-    >>> kept.put("s0/annotation/c/0/0/0", "version 1", b"voxels")
-    >>> kept.get("s0/annotation/c/0/0/0", "version 1")
+    >>> cache = ChunkCache(Path(tempfile.mkdtemp()), "https://host/atlas.zarr")
+    >>> cache.put("s0/annotation/c/0/0/0", "version 1", b"voxels")
+    >>> cache.get("s0/annotation/c/0/0/0", "version 1")
     b'voxels'
-    >>> kept.get("s0/annotation/c/0/0/0", "version 2") is None
+    >>> cache.get("s0/annotation/c/0/0/0", "version 2") is None
     True
     """
 
@@ -41,12 +41,20 @@ class KeptObjects:
     url: str
 
     def _path(self, key: str, version: str) -> Path:
-        # Of no name that a store may choose: it could lead out of the folder.
+        # A digest, not the key: a hostile store could choose a key that leads out of the folder.
         name = hashlib.sha256("\n".join((self.url, version, key)).encode()).hexdigest()
         return self.folder / name[:2] / name[2:]
 
     def get(self, key: str, version: str) -> bytes | None:
-        """Content of an object, None if there is no copy."""
+        """Read the copy of an object; None if there is none.
+
+        Parameters
+        ----------
+        key
+            Name of the object in the store.
+        version
+            Version of the store: another one has other copies.
+        """
         path = self._path(key, version)
         try:
             content = path.read_bytes()
@@ -56,16 +64,16 @@ class KeptObjects:
         if hashlib.sha256(data).digest() != digest:
             return None
         with suppress(OSError):
-            os.utime(path)  # of use, for `trim`
+            os.utime(path)  # the time of last use, by which `trim` chooses
         return data
 
     def put(self, key: str, version: str, data: bytes) -> None:
-        """Keep a copy; where that is not possible, there is none."""
+        """Store a copy of an object; a copy that cannot be written is left out without an error."""
         path = self._path(key, version)
         temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Not synced: a torn copy is told by its digest.
+            # Not synced to disk, which would be slow: the digest reveals a torn copy.
             temporary.write_bytes(hashlib.sha256(data).digest() + data)
             temporary.replace(path)
         except OSError:
@@ -74,22 +82,22 @@ class KeptObjects:
 
 
 def trim(folder: Path, limit: int = LIMIT) -> None:
-    """Remove the copies that were of no use for longest, until the others take few bytes.
+    """Remove the copies that were not used for longest, until the others fit a limit.
 
     Parameters
     ----------
     folder
-        Where all copies are, of any store.
+        Folder of all copies, of any store.
     limit
-        Bytes that they may take.
+        Bytes that the copies may take.
     """
-    found = []
+    copies = []
     for path in folder.glob("??/*"):
         with suppress(OSError):  # another process may trim too
             status = path.stat()
-            found.append((status.st_mtime_ns, status.st_size, path))
-    excess = sum(size for _, size, _ in found) - limit
-    for _, size, path in sorted(found):
+            copies.append((status.st_mtime_ns, status.st_size, path))
+    excess = sum(size for _, size, _ in copies) - limit
+    for _, size, path in sorted(copies):
         if excess <= 0:
             return
         with suppress(OSError):

@@ -1,18 +1,21 @@
-"""What web servers answer: where they send one to, what part of a file comes, and which version."""
+"""Responses of web servers: redirects, byte ranges, versions, and web pages in place of files."""
 
 import re
 import urllib.error
 import urllib.request
 from email.message import Message
-from typing import IO, Any
+from http.client import HTTPMessage, HTTPResponse
+from typing import IO
 from urllib.parse import urlsplit
 
 from refspace.errors import RemoteError
 
 SCHEMES = ("http", "https")
 _PAGE_STARTS = (b"<!doctype html", b"<html")
+# Bytes in which a page shows that it is one, behind a byte order mark and blanks.
 _PAGE_HEAD = 256
 _BLANK = b"\xef\xbb\xbf \t\r\n"
+# At most 18 digits: any such number fits an int64, and is parsed at once.
 _LENGTH = r"\d{1,18}"
 
 
@@ -20,12 +23,18 @@ class _WebOnly(urllib.request.HTTPRedirectHandler):
     """Redirects from web servers to web servers: not to files of this machine, nor to FTP."""
 
     def redirect_request(
-        self, req: Any, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
     ) -> urllib.request.Request | None:
         if urlsplit(newurl).scheme not in SCHEMES:
-            # In the words of the library, which refuses some schemes itself.
-            text = f"{msg} - Redirection to url {newurl!r} is not allowed"
-            raise urllib.error.HTTPError(req.full_url, code, text, headers, fp)
+            # The standard library refuses some schemes itself: the message is worded as its own.
+            reason = f"{msg} - Redirection to url {newurl!r} is not allowed"
+            raise urllib.error.HTTPError(req.full_url, code, reason, headers, fp)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -34,22 +43,23 @@ def web_opener() -> urllib.request.OpenerDirector:
     return urllib.request.build_opener(_WebOnly)
 
 
-def read_piece(answer: Any, count: int) -> bytes:
-    """Next bytes of an answer; whatever the system reports is a failure of the connection."""
+def read_piece(response: HTTPResponse, count: int) -> bytes:
+    """Read the next bytes of a response; an error of the system counts as a broken connection."""
     try:
-        piece: bytes = answer.read(count)
+        return response.read(count)
     except OSError as error:
-        raise ConnectionError(words(error)) from error
-    return piece
+        # Sockets and TLS raise other OSErrors too where a connection breaks. As one class, all are
+        # tried again.
+        raise ConnectionError(describe(error)) from error
 
 
-def words(cause: object) -> str:
-    """What a failure says of itself; some say nothing but their name."""
+def describe(cause: object) -> str:
+    """Message of an error, or the name of its class where the message is empty."""
     return str(cause) or type(cause).__name__
 
 
 def content_range(headers: Message) -> tuple[int, int | None]:
-    """First byte of a part, -1 if not stated, and length of the whole file.
+    """First byte of a partial response, -1 if not stated, and length of the whole file.
 
     Examples
     --------
@@ -63,25 +73,28 @@ def content_range(headers: Message) -> tuple[int, int | None]:
     if match is None:
         return -1, None
     first, last, length = match.groups()
-    # An open range goes to the end of the file.
+    # "*": the server does not know the length. We request open ranges, which end with the file.
     return int(first), int(last) + 1 if length == "*" else int(length)
 
 
 def content_length(headers: Message) -> int | None:
-    """Bytes of an answer; None if not stated."""
+    """Bytes of the body of a response; None if not stated."""
     text = str(headers.get("Content-Length", "")).strip()
     return int(text) if re.fullmatch(_LENGTH, text) else None
 
 
-def version(headers: Message) -> str | None:
-    """What tells this version of a file from others, byte for byte; weak ETags do not.
+def file_version(headers: Message) -> str | None:
+    """Version of a file, equal only where all bytes are: a strong ETag, or the time of last change.
+
+    A weak ETag (``W/"…"``) is equal for files that mean the same, so that parts of two of them need
+    not fit together (RFC 9110, section 8.8.1).
 
     Examples
     --------
     >>> headers = Message()
     >>> headers["ETag"] = 'W/"1"'
     >>> headers["Last-Modified"] = "Wed, 01 Nov 2017 00:00:00 GMT"
-    >>> version(headers)
+    >>> file_version(headers)
     'Wed, 01 Nov 2017 00:00:00 GMT'
     """
     etag = headers.get("ETag")
@@ -89,36 +102,38 @@ def version(headers: Message) -> str | None:
     return strong or headers.get("Last-Modified")
 
 
-def is_page(start: bytes) -> bool:
-    """Whether content begins as a page for people does.
+def is_web_page(start: bytes) -> bool:
+    """Whether content begins like HTML.
 
     Examples
     --------
-    >>> is_page(b" <!DOCTYPE html><html>"), is_page(b"NRRD0004")
+    >>> is_web_page(b" <!DOCTYPE html><html>"), is_web_page(b"NRRD0004")
     (True, False)
     """
     return start[:_PAGE_HEAD].lstrip(_BLANK).lower().startswith(_PAGE_STARTS)
 
 
-def refuse_page(url: str, answer: Any, start: bytes) -> None:
-    """Refuse a page for people, as logins and error pages are, where a file should be.
+def refuse_web_page(url: str, response: HTTPResponse, start: bytes) -> None:
+    """Refuse a web page where a file should be.
+
+    Logins of guest networks and error pages of proxies come with status 200, like a file.
 
     Parameters
     ----------
     url
-        Of the file.
-    answer
-        What the server answers.
+        URL of the file.
+    response
+        Response of the server.
     start
-        First bytes of it.
+        First bytes of its body.
 
     Raises
     ------
     RemoteError
-        If it is one.
+        If the response is a web page.
     """
     markup = start[:_PAGE_HEAD].lstrip(_BLANK).startswith(b"<")
-    if is_page(start) or (markup and answer.headers.get_content_type() == "text/html"):
+    if is_web_page(start) or (markup and response.headers.get_content_type() == "text/html"):
         raise RemoteError(
             f"{url}: the server answers with a web page where a file should be; the network wants "
             "a login, or the URL is that of a page and not of the file"

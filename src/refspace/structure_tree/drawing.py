@@ -1,0 +1,96 @@
+"""Drawings of a structure tree: in one line, as text, and as HTML for notebooks."""
+
+import html
+
+import networkx as nx
+
+from refspace.structure_tree.records import listing
+from refspace.structure_tree.simple_tree import SimpleTree
+
+# A drawing shows the upper levels, as far as they fit a screen.
+_SHOWN_LEVELS = 4
+_SHOWN_STRUCTURES = 40
+
+
+def summarize(tree: SimpleTree) -> str:
+    """Number of structures and roots, in one line.
+
+    Examples
+    --------
+    >>> import refspace
+    >>> summarize(refspace.phantom(resolution=400).structure_tree)
+    '<StructureTree of 488 structures: root root (997)>'
+    """
+    roots = [_label(tree, i) for i in _roots(tree)]
+    return f"<StructureTree of {len(tree)} structures: {listing(roots)}>"
+
+
+def draw_text(tree: SimpleTree) -> str:
+    """Draw the upper levels of a tree with lines.
+
+    Examples
+    --------
+    >>> import refspace
+    >>> print(draw_text(refspace.phantom(resolution=400).structure_tree)[:50])
+    ╙── root root (997)
+        ├─╼ grey Basic cell groups
+    """
+    depths = _depths(tree)
+    upper = [i for i, depth in depths.items() if depth < _SHOWN_LEVELS]
+    shown = {i: _label(tree, i) for i in upper[:_SHOWN_STRUCTURES]}
+    # A graph of its own: networkx's subgraph views do not keep the order of nodes.
+    view: nx.DiGraph[str] = nx.DiGraph()
+    view.add_nodes_from(shown.values())
+    view.add_edges_from((shown[p], shown[c]) for p, c in tree.graph.edges(shown) if c in shown)
+    lines = list(nx.generate_network_text(view))
+    hidden = len(tree) - len(shown)
+    return "\n".join([*lines, f"… and {hidden} more structures"] if hidden else lines)
+
+
+def draw_html(tree: SimpleTree) -> str:
+    """Draw a tree as nested lists that open by a click, with the colours of the structures.
+
+    Examples
+    --------
+    >>> tree = SimpleTree([{"id": 8, "acronym": "a<b"}], lambda node: node["id"], lambda _: None)
+    >>> draw_html(tree).partition("structures")[2]
+    "<div style='margin-left:2.2em'> a&lt;b (8)</div>"
+    """
+    depths = _depths(tree)
+    parts: dict[int, str] = {}
+    # Backwards, so that children are drawn before the parent that holds them.
+    for node_id in reversed(depths):
+        label = f"{_swatch(tree, node_id)} {html.escape(_label(tree, node_id))}"
+        inner = "".join(parts.pop(child) for child in tree.graph.succ[node_id])
+        opened = " open" if depths[node_id] < _SHOWN_LEVELS - 1 else ""
+        parts[node_id] = (
+            f"<details{opened} style='margin-left:1.2em'><summary>{label}</summary>{inner}"
+            "</details>"
+            if inner
+            else f"<div style='margin-left:2.2em'>{label}</div>"
+        )
+    return f"<b>StructureTree</b> of {len(tree)} structures{''.join(reversed(parts.values()))}"
+
+
+def _roots(tree: SimpleTree) -> list[int]:
+    return [i for i in tree.node_ids() if not tree.graph.pred[i]]
+
+
+def _depths(tree: SimpleTree) -> dict[int, int]:
+    """Depth of each structure, 0 for a root; keyed in depth-first order."""
+    ids = [i for subtree in tree.descendant_ids(_roots(tree)) for i in subtree]
+    return {i: len(path) - 1 for i, path in zip(ids, tree.ancestor_ids(ids), strict=True)}
+
+
+def _swatch(tree: SimpleTree, node_id: int) -> str:
+    """A small square in the colour of a structure; nothing for one without a colour."""
+    rgb = ",".join(map(str, tree.graph.nodes[node_id].get("rgb_triplet") or ()))
+    return f"<span style='color:rgb({html.escape(rgb)})'>&#9632;</span>" if rgb else ""
+
+
+def _label(tree: SimpleTree, node_id: int) -> str:
+    record = tree.graph.nodes[node_id]
+    known = [str(record[key]) for key in ("acronym", "name") if record.get(key) is not None]
+    text = " ".join([*known, f"({node_id})"])
+    # A line break would tear the drawing, and a terminal obeys control characters.
+    return "".join(letter if letter.isprintable() else " " for letter in text)
