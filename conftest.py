@@ -1,4 +1,4 @@
-"""Fixtures shared by tests and doctests."""
+"""What a run of the tests is, and fixtures shared by tests and doctests."""
 
 import os
 from pathlib import Path
@@ -9,9 +9,14 @@ from hypothesis import settings
 
 import refspace
 
+pytest_plugins = ["helpers.skips", "pytester"]
+
 # A slow machine is no failure; where a run must tell of the change alone, chance stays out.
-settings.register_profile("any-machine", deadline=None, derandomize="CI" in os.environ)
-settings.load_profile("any-machine")
+settings.register_profile("thorough", deadline=None, derandomize="CI" in os.environ)
+# What one runs again and again: every property is tried, with fewer examples.
+settings.register_profile("quick", settings.get_profile("thorough"), max_examples=20)
+# Another one is chosen by --hypothesis-profile.
+settings.load_profile("quick")
 mpl.use("Agg")
 
 CCF_VARIABLE = "REFSPACE_CCF_DATA"

@@ -30,9 +30,9 @@ import yaozarrs
 import zarr
 from click.testing import CliRunner
 from helpers.clusters import cluster_of, killing_workers, start, started_cluster, worker_pids
-from helpers.servers import seaweed
+from helpers.strategies import examples
 from helpers.volumes import CountingSource, cases, in_memory_order
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import refspace
@@ -77,12 +77,6 @@ def digest(store, tmp_path_factory):
     return digest_of(url)
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    with seaweed(tmp_path_factory.mktemp("weed")) as server:
-        yield server
-
-
 def digest_of(url, options=None):
     return open_stored_masks(str(url), options).facts["digest"]
 
@@ -123,7 +117,7 @@ def test_kernel(data):
         assert mask.dtype == np.uint8
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(cases(), st.data())
 def test_any_volume(case, data):
     ids = data.draw(st.lists(st.sampled_from(case.tree.node_ids()), min_size=1, max_size=5))
@@ -424,7 +418,10 @@ def run(*words):
     return CliRunner().invoke(command, list(map(str, words)))
 
 
-@pytest.mark.parametrize("switches", [[], ["--threads", "1"], ["--workers", "1"]])
+@pytest.mark.parametrize(
+    "switches",
+    [[], ["--threads", "1"], pytest.param(["--workers", "1"], marks=pytest.mark.cluster)],
+)
 def test_command(store, space, tmp_path, switches):
     out = tmp_path / "m.zarr"
     words = ["masks", store, "-s", "VISp,TH", "--hemisphere", "left", "--out", out, *switches]
@@ -623,6 +620,8 @@ def test_masks_on_s3(store, space, tmp_path, cluster, s3, target):
         np.testing.assert_array_equal(refspace.read_nrrd(tmp_path / "a.nrrd"), inside(space, 385))
 
 
+@pytest.mark.slow
+@pytest.mark.cluster
 def test_workers_that_are_killed(store, tmp_path, digest):
     with cluster_of(2) as client, killing_workers(lambda: worker_pids(client), every=2) as killed:
         for number in itertools.count():
@@ -632,6 +631,8 @@ def test_workers_that_are_killed(store, tmp_path, digest):
                 break
 
 
+@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_scheduler_that_is_killed(store, tmp_path, digest):
     target, partial = tmp_path / "m.zarr", tmp_path / ".m.zarr.partial"
     with started_cluster(tmp_path) as (scheduler, _), connected(scheduler.address) as client:
@@ -667,6 +668,8 @@ def shards_in(records):
     return keys
 
 
+@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.parametrize("target", ["m.zarr", "files"])
 def test_clients_that_are_killed(store, tmp_path, digest, target):
     """Killed at random moments, six for each kind of target."""
@@ -700,6 +703,8 @@ def test_clients_that_are_killed(store, tmp_path, digest, target):
     assert kept > KILLS // 4
 
 
+@pytest.mark.slow
+@pytest.mark.cluster
 def test_clients_that_are_killed_on_s3(store, tmp_path, digest, s3):
     url, before = "s3://atlases/killed.zarr", {}
     place = Location(url, s3.writer)

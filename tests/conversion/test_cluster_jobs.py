@@ -21,7 +21,6 @@ from helpers.clusters import (
     started_cluster,
     worker_pids,
 )
-from helpers.servers import seaweed
 
 import refspace
 from refspace import conversion
@@ -55,12 +54,6 @@ def digest(space, tmp_path_factory):
     url = tmp_path_factory.mktemp("threads") / "atlas.zarr"
     space.to_zarr(url, chunks=CHUNKS)
     return digest_of(url)
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    with seaweed(tmp_path_factory.mktemp("weed")) as server:
-        yield server
 
 
 def digest_of(url, **options):
@@ -197,6 +190,8 @@ def test_tasks_are_small_and_named_alike(sources, tmp_path, cluster):
 # ----- what dies
 
 
+@pytest.mark.slow
+@pytest.mark.cluster
 def test_workers_that_are_killed(sources, tmp_path, digest):
     with cluster_of(2) as client, killing_workers(lambda: worker_pids(client), every=2) as killed:
         for number in itertools.count():
@@ -208,6 +203,8 @@ def test_workers_that_are_killed(sources, tmp_path, digest):
     assert verify_store(target).faults == ()
 
 
+@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_scheduler_that_is_killed(sources, tmp_path, digest):
     target, partial = tmp_path / "atlas.zarr", tmp_path / ".atlas.zarr.partial"
     with started_cluster(tmp_path) as (scheduler, _), connected(scheduler.address) as client:
@@ -245,6 +242,8 @@ def files(folder, keys):
     return {key: (status.st_ino, status.st_mtime_ns) for key, status in found.items()}
 
 
+@pytest.mark.slow
+@pytest.mark.cluster
 def test_clients_that_are_killed(sources, tmp_path, digest):
     draw, kills, kept = random.Random(0), 0, 0
     with started_cluster(tmp_path) as (scheduler, _):

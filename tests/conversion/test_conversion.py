@@ -21,8 +21,9 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from helpers.strategies import examples
 from helpers.volumes import CountingSource, chunkings, in_memory_order
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, given
 from hypothesis import strategies as st
 from zarr.storage import LocalStore
 
@@ -451,7 +452,7 @@ def test_too_little_memory_for_the_template(tmp_path):
     refused(tmp_path, VOXELS, GridError, "holds 4096 bytes", memory=3 * 2048, template=template)
 
 
-@settings(max_examples=30, phases=[Phase.explicit, Phase.generate])
+@examples(30, phases=[Phase.explicit, Phase.generate])
 @given(data=st.data())
 def test_parts_are_whole_blocks_and_cover_everything_once(data):
     shape = data.draw(st.tuples(*[st.integers(1, 10)] * 3))
@@ -939,6 +940,7 @@ def test_no_space_at_any_step(tmp_path, monkeypatch, source, at, call):
 KILLS = 20
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(tmp_path):
     space = refspace.phantom(resolution=80)
     refspace.write_nrrd(tmp_path / "a.nrrd", space.annotation, compression_level=1)

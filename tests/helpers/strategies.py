@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from refspace import StructureTree
 
-few = settings(max_examples=50)
+
+def examples(count: int, **others) -> settings:
+    """So many examples in a thorough run; in a quick one the same share of them as elsewhere."""
+    share = settings.default.max_examples / settings.get_profile("thorough").max_examples
+    return settings(max_examples=max(2, round(count * share)), **others)
+
+
+few = examples(50)
 
 # Ids that collide in float32, overflow uint16 or int32, or are the ends of what is allowed.
 AWKWARD_IDS = [0, 1, 997, 65535, 65536, 2**24, 2**24 + 1, 614454277, 2**31, 2**32 - 1]

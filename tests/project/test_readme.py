@@ -19,6 +19,7 @@ from refspace.formats.itksnap import write_label_description
 from refspace.labels import labelled
 
 
+@pytest.mark.slow
 def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     # The first two blocks set up an environment: .ci/run runs them.

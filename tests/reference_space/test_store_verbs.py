@@ -26,7 +26,7 @@ from helpers.places import (
     tree,
     unindexed,
 )
-from helpers.strategies import families
+from helpers.strategies import examples, families
 from helpers.volumes import (
     IDS,
     RATIOS,
@@ -38,7 +38,7 @@ from helpers.volumes import (
     subtree,
     volumes,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from refspace import ReferenceSpace, StructureTree
@@ -295,7 +295,7 @@ def situations(draw):
 
 
 @given(situations(), st.sampled_from(WAYS))
-@settings(max_examples=15)
+@examples(15)
 def test_verbs_of_any_volume(situation, way):
     plain, cut, part, asked = situation
     with dask.config.set(scheduler="sync"), memory_url() as url:

@@ -857,6 +857,7 @@ def outcomes(tmp_path_factory):
     return json.loads(run.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["new", "replace", "remote"])
 def test_killed_at_every_step(outcomes, scenario):
     outcome = outcomes[scenario]

@@ -22,9 +22,9 @@ import tensorstore
 import xarray as xr
 import yaozarrs
 import zarr
-from helpers.strategies import families
+from helpers.strategies import examples, families
 from helpers.volumes import UNKNOWN, chunked, chunkings, grids, subtree
-from hypothesis import Phase, example, given, settings
+from hypothesis import Phase, example, given
 from hypothesis import strategies as st
 
 import refspace
@@ -34,8 +34,8 @@ from refspace.grid import Grid
 from refspace.labels import infer_grid, labelled
 from refspace.store.metadata import store_layout
 
-few = settings(max_examples=15, phases=[Phase.explicit, Phase.generate])
-fewer = settings(few, max_examples=6)
+few = examples(15, phases=[Phase.explicit, Phase.generate])
+fewer = examples(6, parent=few)
 counter = itertools.count()
 
 INTENSITIES = ["u1", "u2", "i2", "i4", "f2", "f4", "f8", ">u2", ">f4"]

@@ -10,7 +10,8 @@ import fsspec
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from helpers.strategies import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from refspace import ReferenceSpace, StructureTree
@@ -190,7 +191,7 @@ def damaged(made, request, tmp_path_factory):
 
 
 @given(data=st.data())
-@settings(max_examples=40)
+@examples(40)
 def test_no_byte_is_beyond_proof(damaged, data):
     store, whole, files = damaged
     key = data.draw(st.sampled_from(["zarr.json", *files]))

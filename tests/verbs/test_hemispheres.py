@@ -15,9 +15,9 @@ import xarray as xr
 import zarr
 from click.testing import CliRunner
 from helpers.places import memory_url
-from helpers.strategies import families
+from helpers.strategies import examples, families
 from helpers.volumes import IDS, UNKNOWN, box_of, chunked, chunkings, subtree, volumes
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import refspace
@@ -132,7 +132,7 @@ WAYS = [in_memory, in_dask, measured, stored, converted, tree, turned]
 
 
 @given(situations(), st.sampled_from(WAYS))
-@settings(max_examples=60)
+@examples(60)
 def test_a_side_is_what_numpy_says(situation, way):
     plain, _, _, asked = situation
     with dask.config.set(scheduler="sync"), memory_url() as url:
