@@ -5,17 +5,14 @@ from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+from helpers import profiles  # noqa: F401  # the names of the profiles
 from hypothesis import settings
 
 import refspace
 
 pytest_plugins = ["helpers.skips", "pytester"]
 
-# A slow machine is no failure; where a run must tell of the change alone, chance stays out.
-settings.register_profile("thorough", deadline=None, derandomize="CI" in os.environ)
-# What one runs again and again: every property is tried, with fewer examples.
-settings.register_profile("quick", settings.get_profile("thorough"), max_examples=20)
-# Another one is chosen by --hypothesis-profile.
+# `--hypothesis-profile=thorough` chooses the other one.
 settings.load_profile("quick")
 mpl.use("Agg")
 

@@ -5,7 +5,6 @@ import itertools
 import json
 import random
 import signal
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +14,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from click.testing import CliRunner
-from helpers.clusters import ended, start, started_cluster
+from helpers.clusters import Job, ended, started_cluster
 from helpers.serving import Server
 
 import refspace
@@ -605,7 +604,7 @@ def test_clients_that_are_killed(folder, tmp_path, values, ending):
         for number in itertools.count():
             out, before = tmp_path / f"{number}{ending}", {}
             while True:
-                process = start(__file__, scheduler.address, folder / "atlas.zarr", source, out)
+                process = Job(main, scheduler.address, folder / "atlas.zarr", source, out)
                 # When so many images are done: a slow machine is killed at work too.
                 enough = len(before) + draw.randrange(15)
                 while kills < KILLS and not ended(process, draw.uniform(0, 0.05)):
@@ -677,7 +676,3 @@ def main(address, atlas, source, out):
     """Aggregate images on a cluster."""
     with connected(address) as client:
         aggregate_images(atlas, sorted(Path(source).iterdir()), out, STRUCTURES, client=client)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -8,7 +8,6 @@ import json
 import os
 import random
 import signal
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -29,8 +28,8 @@ import xarray as xr
 import yaozarrs
 import zarr
 from click.testing import CliRunner
-from helpers.clusters import cluster_of, killing_workers, start, started_cluster, worker_pids
-from helpers.strategies import examples
+from helpers.clusters import Job, cluster_of, killing_workers, started_cluster, worker_pids
+from helpers.profiles import examples
 from helpers.volumes import CountingSource, cases, in_memory_order
 from hypothesis import given
 from hypothesis import strategies as st
@@ -680,7 +679,7 @@ def test_clients_that_are_killed(store, tmp_path, digest, target):
             folder.mkdir()
             before = {}
             while True:
-                process = start(__file__, scheduler.address, store, folder / target)
+                process = Job(main, scheduler.address, store, folder / target)
                 more = len(before) + draw.randint(0, 40)
                 if kills < KILLS // 2 and not ended(process, folder, target, more):
                     process.kill()
@@ -710,7 +709,7 @@ def test_clients_that_are_killed_on_s3(store, tmp_path, digest, s3):
     place = Location(url, s3.writer)
     with started_cluster(tmp_path) as (scheduler, _):
         for more in (0, 10, 1000):
-            process = start(__file__, scheduler.address, store, url, json.dumps(s3.writer))
+            process = Job(main, scheduler.address, store, url, json.dumps(s3.writer))
             while process.poll() is None:
                 if len(noted(place)) > len(before) + more:
                     process.kill()
@@ -719,7 +718,7 @@ def test_clients_that_are_killed_on_s3(store, tmp_path, digest, s3):
             # What was noted is as it was, as long as there are notes.
             assert not now or before.items() <= now.items()
             before = now
-    assert process.returncode == 0
+    assert process.poll() == 0
     assert digest_of(url, s3.reader) == digest
 
 
@@ -782,7 +781,3 @@ def test_all_structures_of_the_ccf(ccf_store, tmp_path, reads):
         expected = space.make_structure_mask([structure])
         np.testing.assert_array_equal(masks.sel(structure=structure), expected)
     assert max(len(cloudpickle.dumps(block)) for block in Asked.of(space).blocks({})) < 20_000
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -7,17 +7,16 @@ import itertools
 import pickle
 import random
 import signal
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 from helpers.clusters import (
+    Job,
     cluster_of,
     ended,
     killing_workers,
-    start,
     started_cluster,
     worker_pids,
 )
@@ -251,8 +250,8 @@ def test_clients_that_are_killed(sources, tmp_path, digest):
             target = tmp_path / f"{number}.zarr"
             partial, before = tmp_path / f".{number}.zarr.partial", {}
             while not target.exists():
-                process = start(__file__, scheduler.address, sources, target)
-                if kills < KILLS and not ended(process, draw.uniform(1, 6)):
+                process = Job(main, scheduler.address, sources, target)
+                if kills < KILLS and not ended(process, draw.uniform(0, 3)):
                     process.kill()
                     kills += 1
                 assert process.wait(300) in (0, -signal.SIGKILL)
@@ -272,7 +271,3 @@ def main(address, sources, target):
     write.StoreWriter = functools.partial(write.StoreWriter, record_seconds=0.05)
     with connected(address) as client:
         convert(Path(sources), "zarr", target, client=client)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from helpers.strategies import examples
+from helpers.profiles import examples
 from helpers.volumes import CountingSource, chunkings, in_memory_order
 from hypothesis import Phase, given
 from hypothesis import strategies as st

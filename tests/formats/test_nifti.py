@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import xarray as xr
-from helpers.strategies import examples
+from helpers.profiles import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform

@@ -15,7 +15,7 @@ import nrrd
 import numpy as np
 import pytest
 import xarray as xr
-from helpers.strategies import examples
+from helpers.profiles import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 

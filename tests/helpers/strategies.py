@@ -2,17 +2,10 @@
 
 from typing import NamedTuple
 
-from hypothesis import settings
 from hypothesis import strategies as st
 
+from helpers.profiles import examples
 from refspace import StructureTree
-
-
-def examples(count: int, **others) -> settings:
-    """So many examples in a thorough run; in a quick one the same share of them as elsewhere."""
-    share = settings.default.max_examples / settings.get_profile("thorough").max_examples
-    return settings(max_examples=max(2, round(count * share)), **others)
-
 
 few = examples(50)
 

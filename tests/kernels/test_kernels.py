@@ -3,7 +3,7 @@ from fractions import Fraction
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
-from helpers.strategies import examples
+from helpers.profiles import examples
 from helpers.volumes import IDS, MEMORY_ORDERS, RATIOS, UNKNOWN, in_memory_order, mode, volumes
 from hypothesis import given
 from hypothesis import strategies as st

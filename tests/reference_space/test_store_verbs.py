@@ -26,7 +26,8 @@ from helpers.places import (
     tree,
     unindexed,
 )
-from helpers.strategies import examples, families
+from helpers.profiles import examples
+from helpers.strategies import families
 from helpers.volumes import (
     IDS,
     RATIOS,

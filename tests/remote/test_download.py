@@ -11,8 +11,8 @@ import sys
 import threading
 
 import pytest
+from helpers.profiles import examples
 from helpers.serving import HTML, NO_RANGES, RESET, Fault, Server
-from helpers.strategies import examples
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from helpers.strategies import examples
+from helpers.profiles import examples
 from hypothesis import given
 from hypothesis import strategies as st
 

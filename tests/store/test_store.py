@@ -22,7 +22,8 @@ import tensorstore
 import xarray as xr
 import yaozarrs
 import zarr
-from helpers.strategies import examples, families
+from helpers.profiles import examples
+from helpers.strategies import families
 from helpers.volumes import UNKNOWN, chunked, chunkings, grids, subtree
 from hypothesis import Phase, example, given
 from hypothesis import strategies as st

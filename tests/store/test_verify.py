@@ -10,7 +10,7 @@ import fsspec
 import numpy as np
 import pytest
 import zarr
-from helpers.strategies import examples
+from helpers.profiles import examples
 from hypothesis import given
 from hypothesis import strategies as st
 

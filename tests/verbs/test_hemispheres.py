@@ -15,7 +15,8 @@ import xarray as xr
 import zarr
 from click.testing import CliRunner
 from helpers.places import memory_url
-from helpers.strategies import examples, families
+from helpers.profiles import examples
+from helpers.strategies import families
 from helpers.volumes import IDS, UNKNOWN, box_of, chunked, chunkings, subtree, volumes
 from hypothesis import given
 from hypothesis import strategies as st

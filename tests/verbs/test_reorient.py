@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import xarray as xr
 from helpers.places import memory_url
-from helpers.strategies import examples, families
+from helpers.profiles import examples
+from helpers.strategies import families
 from helpers.volumes import IDS, UNKNOWN, chunkings, grids, volumes
 from hypothesis import given
 from hypothesis import strategies as st
