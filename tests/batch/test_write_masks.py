@@ -342,6 +342,7 @@ def test_a_damaged_store_is_not_taken_for_whole(store, tmp_path, damage):
     refspace.write_masks(store, url, NAMES, overwrite=True)
 
 
+@pytest.mark.slow
 def test_two_writers(store, tmp_path):
     def again(done, total):
         with pytest.raises(LockedError, match=r"(is being written|another process writes)"):

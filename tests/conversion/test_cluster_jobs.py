@@ -81,6 +81,7 @@ def test_conversion(sources, tmp_path, cluster, digest, kind):
     assert [path.name for path in tmp_path.iterdir()] == ["atlas.zarr"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["zarr", "stream"])
 def test_what_tasks_do(sources, tmp_path, monkeypatch, digest, kind):
     """As on a cluster, but in this process."""

@@ -790,7 +790,7 @@ def test_a_damaged_file_is_read_right_or_refused(tmp_path, encoding, flips, cut)
 
 
 @pytest.mark.ccf
-@pytest.mark.skipif("REFSPACE_CCF_DATA" not in os.environ, reason="REFSPACE_CCF_DATA is not set")
+@pytest.mark.usefixtures("ccf_data")
 def test_the_real_annotation(tmp_path):
     annotation = read_nrrd(Path(os.environ["REFSPACE_CCF_DATA"]) / "annotation_25.nrrd")
     assert annotation.dtype == np.uint32

@@ -371,6 +371,7 @@ def test_a_copy_of_a_cache_is_enough(server, space, tmp_path, monkeypatch):
     assert fetch().total_voxel_map == space.total_voxel_map
 
 
+@pytest.mark.slow
 def test_two_processes_fetch_once(server, tmp_path):
     server.faults = lambda request: Fault(seconds=0.1)
     code = "import refspace; refspace.fetch('allen:ccf_2017', resolution=100)"

@@ -558,6 +558,7 @@ def test_flipped_bits_never_change_what_is_said(store):
     assert damaged / 2 < refused < damaged
 
 
+@pytest.mark.slow
 def test_truncated_and_missing_files_never_change_what_is_said(store):
     expected = everything(store)
     damages = itertools.cycle([lambda b: b"", lambda b: b[:-1], lambda b: b + b"x", lambda b: None])

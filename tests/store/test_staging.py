@@ -869,6 +869,7 @@ def test_killed_at_every_step(outcomes, scenario):
         assert 1 <= outcome["missing"] <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["random", "turns", "second"])
 def test_several_processes(outcomes, scenario):
     assert outcomes[scenario] == "well"

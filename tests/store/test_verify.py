@@ -166,6 +166,7 @@ def assert_named(faults, key):
     assert any(fault.key in (key, array) for fault in faults), (key, faults)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", CUTS)
 def test_a_flipped_byte_in_any_file_is_found(made, cut, tmp_path):
     whole = made(cut, template="u2" if cut == "sharded" else None)
