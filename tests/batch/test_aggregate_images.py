@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from click.testing import CliRunner
 from helpers.clusters import Job, ended, started_cluster
+from helpers.commands import run
 from helpers.serving import Server
 
 import refspace
@@ -27,7 +27,6 @@ from refspace.batch import (
 )
 from refspace.batch.images import identity_of, is_image_file
 from refspace.batch.statistics import Image, asked_of_images, outcomes_of, rows_of
-from refspace.cli import main as command
 from refspace.errors import (
     AnnotationError,
     FormatError,
@@ -633,10 +632,6 @@ def noted(out):
 
 
 # ----- the command
-
-
-def run(*words):
-    return CliRunner().invoke(command, list(map(str, words)))
 
 
 @pytest.mark.cluster

@@ -27,8 +27,9 @@ import tensorstore
 import xarray as xr
 import yaozarrs
 import zarr
-from click.testing import CliRunner
-from helpers.clusters import Job, cluster_of, killing_workers, started_cluster, worker_pids
+from helpers.clusters import Job, killing_workers, local_workers, started_cluster, worker_pids
+from helpers.commands import run
+from helpers.files import contents
 from helpers.profiles import examples
 from helpers.volumes import CountingSource, cases, in_memory_order
 from hypothesis import given
@@ -37,7 +38,6 @@ from hypothesis import strategies as st
 import refspace
 from refspace import ReferenceSpace, kernels
 from refspace.batch.mask_store import Asked
-from refspace.cli import main as command
 from refspace.errors import (
     ClusterError,
     FormatError,
@@ -84,12 +84,6 @@ def inside(space, structure, direct_only=False):
     """Mask by plain NumPy."""
     ids = [structure] if direct_only else space.structure_tree.descendant_ids([structure])[0]
     return np.isin(space.annotation.values, ids).astype("u1")
-
-
-def tree_of(folder):
-    """Content of all files below a folder."""
-    files = (path for path in Path(folder).rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def written_at(folder, keys):
@@ -313,13 +307,13 @@ def refuse(*args, **kwargs):
 def test_the_same_again(store, tmp_path):
     url = tmp_path / "m.zarr"
     first = refspace.write_masks(store, url, NAMES)
-    before = tree_of(tmp_path)
+    before = contents(tmp_path)
     again = refspace.write_masks(store, url, NAMES)
     assert (again.written, again.kept) == (0, first.written)
-    assert tree_of(tmp_path) == before
+    assert contents(tmp_path) == before
     with pytest.raises(StoreError, match="exists; give another name, or replace it"):
         refspace.write_masks(store, url, NAMES[:1])
-    assert tree_of(tmp_path) == before
+    assert contents(tmp_path) == before
     refspace.write_masks(store, url, NAMES[:1], overwrite=True)
     assert refspace.open_masks(url).sizes["structure"] == 1
 
@@ -406,16 +400,12 @@ def test_progress_and_places_of_files(store, tmp_path):
 def test_files_of_programs_that_write_no_geometry(store, space, tmp_path):
     for i in space.structure_tree.resolve(NAMES):
         nrrd.write(str(tmp_path / f"structure_{i}.nrrd"), inside(space, i))
-    before = tree_of(tmp_path)
+    before = contents(tmp_path)
     refspace.write_masks(store, tmp_path, NAMES)
-    assert {k: v for k, v in tree_of(tmp_path).items() if ".refspace" not in k} == before
+    assert {k: v for k, v in contents(tmp_path).items() if ".refspace" not in k} == before
 
 
 # ----- the command
-
-
-def run(*words):
-    return CliRunner().invoke(command, list(map(str, words)))
 
 
 @pytest.mark.parametrize(
@@ -479,9 +469,9 @@ def test_files_are_those_of_check_and_write(store, space, tmp_path):
         one, two = (refspace.read_nrrd(tmp_path / name / f"structure_{i}.nrrd") for name in "ab")
         xr.testing.assert_identical(one, two)
     # Those are right, and stay.
-    before = tree_of(tmp_path / "a")
+    before = contents(tmp_path / "a")
     done = refspace.write_masks(store, tmp_path / "a", NAMES)
-    after = {key: data for key, data in tree_of(tmp_path / "a").items() if ".refspace" not in key}
+    after = {key: data for key, data in contents(tmp_path / "a").items() if ".refspace" not in key}
     assert after == before
     assert done.written == 4
 
@@ -580,7 +570,7 @@ def test_a_cluster_writes_the_same(store, tmp_path, cluster, target):
         (tmp_path / name).mkdir()
         done = refspace.write_masks(store, tmp_path / name / target, NAMES, **how)
         assert done.written > 3
-    one, two = (tree_of(tmp_path / name) for name in ("threads", "cluster"))
+    one, two = (contents(tmp_path / name) for name in ("threads", "cluster"))
     assert one.keys() == two.keys()
     assert [key for key in one if one[key] != two[key]] == []
 
@@ -623,7 +613,10 @@ def test_masks_on_s3(store, space, tmp_path, cluster, s3, target):
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_workers_that_are_killed(store, tmp_path, digest):
-    with cluster_of(2) as client, killing_workers(lambda: worker_pids(client), every=2) as killed:
+    with (
+        local_workers(2) as client,
+        killing_workers(lambda: worker_pids(client), every=2) as killed,
+    ):
         for number in itertools.count():
             refspace.write_masks(store, tmp_path / f"{number}.zarr", client=client)
             assert digest_of(tmp_path / f"{number}.zarr") == digest

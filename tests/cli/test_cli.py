@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
-from click.testing import CliRunner, Result
+from click.testing import Result
+from helpers.commands import run
 
 import refspace
-from refspace.cli import main, stores
+from refspace.cli import stores
 from refspace.cli.describe import size_text
 from refspace.cli.progress import BlockProgress
 from refspace.errors import StoreError
@@ -42,10 +43,6 @@ def store(atlas: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     url = tmp_path_factory.mktemp("store") / "atlas.zarr"
     refspace.convert(*atlas, url, chunks=20, provenance={"licence": "none"})
     return url
-
-
-def run(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
 
 
 def last_line(result: Result) -> str:

@@ -14,9 +14,9 @@ import pytest
 import xarray as xr
 from helpers.clusters import (
     Job,
-    cluster_of,
     ended,
     killing_workers,
+    local_workers,
     started_cluster,
     worker_pids,
 )
@@ -193,7 +193,10 @@ def test_tasks_are_small_and_named_alike(sources, tmp_path, cluster):
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_workers_that_are_killed(sources, tmp_path, digest):
-    with cluster_of(2) as client, killing_workers(lambda: worker_pids(client), every=2) as killed:
+    with (
+        local_workers(2) as client,
+        killing_workers(lambda: worker_pids(client), every=2) as killed,
+    ):
         for number in itertools.count():
             target = tmp_path / f"{number}.zarr"
             convert(sources, "zarr", target, client=client)

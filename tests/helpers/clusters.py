@@ -24,7 +24,7 @@ SECONDS = 60
 
 
 @contextmanager
-def cluster_of(workers: int) -> Iterator[Client]:
+def local_workers(workers: int) -> Iterator[Client]:
     """Client of worker processes of one thread each; the scheduler is in this process."""
     with (
         # Killed workers are started again, however busy the machine is.
@@ -37,7 +37,7 @@ def cluster_of(workers: int) -> Iterator[Client]:
 
 
 def worker_pids(client: Client) -> list[int]:
-    """Processes that the workers of `cluster_of` are now, once they have come up."""
+    """Processes that the workers of `local_workers` are now, once they have come up."""
     nannies = client.cluster.workers.values()
     return [nanny.pid for nanny in nannies if nanny.pid and nanny.status.name == "running"]
 

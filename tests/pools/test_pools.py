@@ -18,8 +18,8 @@ from distributed import Client, get_worker
 from helpers.clusters import (
     Scheduler,
     Workers,
-    cluster_of,
     killing_workers,
+    local_workers,
     started_cluster,
     worker_pids,
 )
@@ -41,7 +41,7 @@ def pool(request: pytest.FixtureRequest) -> Pool:
 @pytest.fixture
 def own_cluster() -> Iterator[Client]:
     """Client of two workers that may be killed."""
-    with cluster_of(2) as client:
+    with local_workers(2) as client:
         yield client
 
 
@@ -236,7 +236,7 @@ def test_workers_that_come_later_do_the_work(tmp_path: Path) -> None:
 
 @pytest.mark.cluster
 def test_a_closed_client() -> None:
-    with cluster_of(1) as client:
+    with local_workers(1) as client:
         pass
     with pytest.raises(ClusterError, match="the scheduler of the cluster is gone"):
         outcomes(ClusterPool(client), square, [1])

@@ -33,7 +33,7 @@ from helpers.volumes import (
     RATIOS,
     RESOLUTIONS,
     UNKNOWN,
-    box_of,
+    bounding_box,
     chunkings,
     padded,
     subtree,
@@ -80,7 +80,7 @@ def place(plain, elsewhere, part):
         return elsewhere, plain
     tree, grid, voxels = plain.structure_tree, plain.grid, plain.annotation.values
     labels = {i for s in tree.resolve(part.structures) for i in subtree(tree, s)} - {0}
-    if (box := box_of(voxels, labels)) is None:
+    if (box := bounding_box(voxels, labels)) is None:
         return elsewhere, plain
     inside = padded(box, [part.pad] * 3, grid.spacing, voxels.shape)
     smaller = grid.crop([axis.start for axis in inside], [axis.stop for axis in inside])

@@ -11,6 +11,7 @@ import sys
 import threading
 
 import pytest
+from helpers.files import names
 from helpers.profiles import examples
 from helpers.serving import HTML, NO_RANGES, RESET, Fault, Server
 from hypothesis import given
@@ -49,10 +50,6 @@ def server():
 
 def url_of(server):
     return f"{server.url}/{NAME}"
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def ranges(server):

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import tempfile
 import warnings
 from dataclasses import replace
@@ -22,6 +21,7 @@ import tensorstore
 import xarray as xr
 import yaozarrs
 import zarr
+from helpers.files import names
 from helpers.profiles import examples
 from helpers.strategies import families
 from helpers.volumes import UNKNOWN, chunked, chunkings, grids, subtree
@@ -34,6 +34,8 @@ from refspace.errors import FormatError, GridError, OntologyError, RemoteError, 
 from refspace.grid import Grid
 from refspace.labels import infer_grid, labelled
 from refspace.store.metadata import store_layout
+
+pytestmark = pytest.mark.usefixtures("no_sync")
 
 few = examples(15, phases=[Phase.explicit, Phase.generate])
 fewer = examples(6, parent=few)
@@ -66,14 +68,6 @@ ODD_NODES = [
 ]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def no_sync():
-    """Not to wait for the disk: what a power cut leaves is tested where stores are staged."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda file: None)
-        yield
-
-
 def url_in_memory():
     return f"memory://store-{next(counter)}.zarr"
 
@@ -85,10 +79,6 @@ def root_of(url):
 
 def facts_of(url):
     return root_of(url)["attributes"]["refspace"]
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 # ----- random spaces

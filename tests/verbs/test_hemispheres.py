@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from helpers.places import memory_url
 from helpers.profiles import examples
 from helpers.strategies import families
-from helpers.volumes import IDS, UNKNOWN, box_of, chunked, chunkings, subtree, volumes
+from helpers.volumes import IDS, UNKNOWN, bounding_box, chunked, chunkings, subtree, volumes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -180,7 +180,7 @@ def check_counts(space, voxels, hemisphere):
 
 def check_places(space, plain, asked, inside, hemisphere):
     """Box, centroid and what is cropped to it; 0 is outside, whatever structure has it as id."""
-    box = box_of(inside, {1})
+    box = bounding_box(inside, {1})
     if box is None:
         for verb in (space.bounds, space.centroid, space.crop):
             with pytest.raises(AnnotationError, match=f"no voxels in the {hemisphere} hemisphere"):
