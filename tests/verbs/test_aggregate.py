@@ -447,7 +447,9 @@ def test_only_chunks_that_can_matter_are_read(phantom_store):
     blocks = space.label_index.coarsen(space.annotation.data.chunks).block_labels
     members = space.structure_tree.descendant_ids("AUDd")[0]
     wanted = {
-        number for number in np.ndindex(blocks.shape) if np.isin(blocks.of(number), members).any()
+        number
+        for number in np.ndindex(blocks.shape)
+        if np.isin(blocks.in_block(number), members).any()
     }
     assert source.chunk_reads(lazy.chunks) == dict.fromkeys(wanted, 1)
     assert 0 < len(wanted) < lazy.npartitions / 2
