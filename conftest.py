@@ -1,17 +1,19 @@
-"""Fixtures shared by tests and doctests."""
+"""What a run of the tests is, and fixtures shared by tests and doctests."""
 
 import os
 from pathlib import Path
 
 import matplotlib as mpl
 import pytest
+from helpers import profiles  # noqa: F401  # the names of the profiles
 from hypothesis import settings
 
 import refspace
 
-# A slow machine is no failure; where a run must tell of the change alone, chance stays out.
-settings.register_profile("any-machine", deadline=None, derandomize="CI" in os.environ)
-settings.load_profile("any-machine")
+pytest_plugins = ["helpers.skips", "pytester"]
+
+# `--hypothesis-profile=thorough` chooses the other one.
+settings.load_profile("quick")
 mpl.use("Agg")
 
 CCF_VARIABLE = "REFSPACE_CCF_DATA"

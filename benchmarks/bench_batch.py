@@ -81,12 +81,14 @@ def comparison(theirs: Figures, ours: Figures | None) -> tuple[str, dict[str, bo
 def compared(options: argparse.Namespace, work: Path) -> Iterator[tuple[str, dict[str, bool]]]:
     """Make the volumes, and measure; yield what is to be told, as it comes."""
     found: dict[str, Figures] = {}
+    made: set[int] = set()
     yield HEADER, {}
     for case in CASES:
         if options.only and case.measure not in options.only:
             continue
-        for factor in sorted({1, case.factor}):
+        for factor in sorted({1, case.factor} - made):
             measured(SCRIPT, "make", options.data or "", work, options.resolution, factor)
+            made.add(factor)
         words = case.factor, case.structures, case.workers
         runs = (measured(SCRIPT, "masks", work, *words) for _ in range(options.repeat))
         found[case.measure] = min(runs, key=lambda run: run["seconds"])

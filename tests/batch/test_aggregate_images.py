@@ -5,7 +5,6 @@ import itertools
 import json
 import random
 import signal
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,9 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from click.testing import CliRunner
-from helpers.clusters import ended, start, started_cluster
-from helpers.servers import seaweed
+from helpers.clusters import Job, ended, started_cluster
+from helpers.commands import run
 from helpers.serving import Server
 
 import refspace
@@ -29,7 +27,6 @@ from refspace.batch import (
 )
 from refspace.batch.images import identity_of, is_image_file
 from refspace.batch.statistics import Image, asked_of_images, outcomes_of, rows_of
-from refspace.cli import main as command
 from refspace.errors import (
     AnnotationError,
     FormatError,
@@ -43,6 +40,7 @@ from refspace.remote import retry
 
 STRUCTURES = ["VISp", "TH", "FRP6b"]
 KILLS = 5
+WHERE = ["threads", pytest.param("cluster", marks=pytest.mark.cluster)]
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +66,6 @@ def folder(space, values, tmp_path_factory):
     refspace.write_nifti(folder / "b.nii.gz", 2 * values.assign_attrs(values.attrs))
     (3 * values).rename("energy").to_dataset().to_zarr(folder / "c.zarr", zarr_format=2)
     return folder
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    with seaweed(tmp_path_factory.mktemp("weed")) as server:
-        yield server
 
 
 FACTORS = {"a.nrrd": 1, "b.nii.gz": 2, "c.zarr": 3}
@@ -106,7 +98,7 @@ def parts(table):
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
-@pytest.mark.parametrize("where", ["threads", "cluster"])
+@pytest.mark.parametrize("where", WHERE)
 def test_the_verb_says_the_same(space, values, folder, tmp_path, request, ending, where):
     how = {"client": request.getfixturevalue("cluster")} if where == "cluster" else {"threads": 2}
     out, told = tmp_path / f"table{ending}", []
@@ -292,7 +284,7 @@ def test_overwriting_goes_on_with_the_same_job(space, values, folder, tmp_path, 
     assert {*read(out)["image"]} == {str(lost)}
 
 
-@pytest.mark.parametrize("where", ["threads", "cluster"])
+@pytest.mark.parametrize("where", WHERE)
 def test_an_atlas_that_has_changed(space, values, folder, tmp_path, request, where):
     """Processes keep the atlas open, and look whether it is that of the job."""
     how = {"client": request.getfixturevalue("cluster")} if where == "cluster" else {}
@@ -487,7 +479,7 @@ def test_what_cannot_be_sent(space, folder, tmp_path):
 # ----- what fails
 
 
-@pytest.mark.parametrize("where", ["threads", "cluster"])
+@pytest.mark.parametrize("where", WHERE)
 def test_images_that_fail(space, values, folder, tmp_path, request, where):
     how = {"client": request.getfixturevalue("cluster")} if where == "cluster" else {}
     bad = {name: tmp_path / name for name in ("missing.nrrd", "damaged.nrrd", "far.nrrd", "empty")}
@@ -595,6 +587,8 @@ def test_names_of_files():
 # ----- kills
 
 
+@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
 def test_clients_that_are_killed(folder, tmp_path, values, ending):
     draw, kills = random.Random(0), 0
@@ -609,7 +603,7 @@ def test_clients_that_are_killed(folder, tmp_path, values, ending):
         for number in itertools.count():
             out, before = tmp_path / f"{number}{ending}", {}
             while True:
-                process = start(__file__, scheduler.address, folder / "atlas.zarr", source, out)
+                process = Job(main, scheduler.address, folder / "atlas.zarr", source, out)
                 # When so many images are done: a slow machine is killed at work too.
                 enough = len(before) + draw.randrange(15)
                 while kills < KILLS and not ended(process, draw.uniform(0, 0.05)):
@@ -640,10 +634,7 @@ def noted(out):
 # ----- the command
 
 
-def run(*words):
-    return CliRunner().invoke(command, list(map(str, words)))
-
-
+@pytest.mark.cluster
 def test_command(space, values, folder, tmp_path):
     out = tmp_path / "t.parquet"
     words = ["aggregate", folder / "atlas.zarr", *images(folder), "-s", ",".join(STRUCTURES)]
@@ -680,7 +671,3 @@ def main(address, atlas, source, out):
     """Aggregate images on a cluster."""
     with connected(address) as client:
         aggregate_images(atlas, sorted(Path(source).iterdir()), out, STRUCTURES, client=client)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -114,6 +114,7 @@ def output_of(script: str, folder: Path) -> str:
     return log.read_text()
 
 
+@pytest.mark.cluster
 def test_the_script_runs(script: str, slurm: Path) -> None:
     script = script.replace("--level leaf", f"--structures {','.join(STRUCTURES)}")
     for _ in range(2):  # submitted again, it finds all of it done
@@ -130,6 +131,7 @@ def options() -> Iterator[None]:
         yield
 
 
+@pytest.mark.cluster
 @pytest.mark.usefixtures("options")
 def test_the_cluster_asks_slurm_for_what_it_says(code: str) -> None:
     names: dict[str, Any] = {}
@@ -146,6 +148,7 @@ def test_the_cluster_asks_slurm_for_what_it_says(code: str) -> None:
         assert f" {words} " in text
 
 
+@pytest.mark.cluster
 @pytest.mark.usefixtures("options")
 def test_the_cluster_does_the_work(code: str, slurm: Path) -> None:
     for given, small in (

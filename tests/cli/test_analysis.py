@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 import xarray as xr
 import zarr
-from click.testing import CliRunner, Result
+from click.testing import Result
+from helpers import commands
 
 import refspace
 from refspace import sources
-from refspace.cli import main
 from refspace.samples.measurements import cells, expression
 from refspace.store.images import open_image
 
@@ -55,7 +55,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*words: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(main, [str(word) for word in words])
+    result = commands.run(*words)
     assert result.exit_code == code, result.output
     return result
 

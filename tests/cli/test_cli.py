@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import zarr
-from click.testing import CliRunner, Result
+from click.testing import Result
+from helpers.commands import run
 
 import refspace
-from refspace.cli import main, stores
+from refspace.cli import stores
 from refspace.cli.describe import size_text
 from refspace.cli.progress import BlockProgress
 from refspace.errors import StoreError
@@ -42,10 +43,6 @@ def store(atlas: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     url = tmp_path_factory.mktemp("store") / "atlas.zarr"
     refspace.convert(*atlas, url, chunks=20, provenance={"licence": "none"})
     return url
-
-
-def run(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
 
 
 def last_line(result: Result) -> str:
@@ -443,7 +440,10 @@ def test_convert(atlas: list[str], space: refspace.ReferenceSpace, tmp_path: Pat
     assert refspace.open(url).template is None
 
 
-@pytest.mark.parametrize("switches", [[], ["--threads", "1"], ["--workers", "1"]])
+@pytest.mark.parametrize(
+    "switches",
+    [[], ["--threads", "1"], pytest.param(["--workers", "1"], marks=pytest.mark.cluster)],
+)
 def test_downsample_to_a_store(
     store: Path, atlas: list[str], tmp_path: Path, switches: list[str]
 ) -> None:
@@ -465,6 +465,7 @@ def test_downsample_to_a_store(
     assert "names no structures: give a structures file after it" in last_line(bare)
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -494,6 +495,7 @@ def start(*words: object) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
 def test_an_interrupted_conversion_says_how_to_go_on(atlas: list[str], tmp_path: Path) -> None:
     url, partial = tmp_path / "atlas.zarr", tmp_path / ".atlas.zarr.partial"

@@ -21,8 +21,10 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from helpers.files import contents, names
+from helpers.profiles import examples
 from helpers.volumes import CountingSource, chunkings, in_memory_order
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, given
 from hypothesis import strategies as st
 from zarr.storage import LocalStore
 
@@ -32,6 +34,8 @@ from refspace.errors import AnnotationError, FormatError, GridError, OntologyErr
 from refspace.grid import Grid
 from refspace.labels import infer_grid, labelled
 from refspace.store import feed_of, write
+
+pytestmark = pytest.mark.usefixtures("no_sync")
 
 SHAPE = (23, 14, 19)
 GRID = Grid(SHAPE, (25, 25, 25))
@@ -56,23 +60,6 @@ def piecewise(seed=0, labels=LABELS):
 VOXELS = piecewise()
 # What float32 and int32 hold without loss.
 SMALL = piecewise(labels=np.array([0, 8, 997, 2**24 - 1], "u4"))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_sync():
-    """Not to wait for the disk: what a power cut leaves is tested where stores are staged."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda file: None)
-        yield
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def tree_of(folder):
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def facts_of(target):
@@ -213,7 +200,7 @@ def test_every_source_makes_the_same_store(tmp_path, plain, kind):
     assert made["digest"] == expected["digest"]
     assert made["arrays"] == expected["arrays"]
     # All but the root, which says where the voxels come from.
-    ours, theirs = tree_of(target), tree_of(plain)
+    ours, theirs = contents(target), contents(plain)
     assert ours.pop("zarr.json") != b""
     theirs.pop("zarr.json")
     assert ours == theirs
@@ -314,10 +301,10 @@ def test_a_level_of_a_store_is_converted(tmp_path):
 
 def refused(folder, annotation, error, text, **how):
     """Whether it is refused with that text, and all is as it was."""
-    before = tree_of(folder)
+    before = contents(folder)
     with pytest.raises(error, match=text):
         convert(annotation, folder / "atlas.zarr", **how)
-    assert tree_of(folder) == before
+    assert contents(folder) == before
     assert "atlas.zarr" not in names(folder)
 
 
@@ -451,7 +438,7 @@ def test_too_little_memory_for_the_template(tmp_path):
     refused(tmp_path, VOXELS, GridError, "holds 4096 bytes", memory=3 * 2048, template=template)
 
 
-@settings(max_examples=30, phases=[Phase.explicit, Phase.generate])
+@examples(30, phases=[Phase.explicit, Phase.generate])
 @given(data=st.data())
 def test_parts_are_whole_blocks_and_cover_everything_once(data):
     shape = data.draw(st.tuples(*[st.integers(1, 10)] * 3))
@@ -601,13 +588,13 @@ def test_a_damaged_source_leaves_the_old_store(tmp_path):
     target = tmp_path / "atlas.zarr"
     source = nrrd(tmp_path / "a.nrrd", VOXELS)
     convert(source, target)
-    old = tree_of(tmp_path)
+    old = contents(tmp_path)
     for damage in (source.read_bytes()[:-4], source.read_bytes() + b"x"):
         source.write_bytes(damage)
         with pytest.raises(FormatError, match="damaged"):
             convert(source, target, overwrite=True)
         source.write_bytes(old["a.nrrd"])
-        assert tree_of(tmp_path) == old
+        assert contents(tmp_path) == old
 
 
 def test_a_file_that_changes_while_it_is_read(tmp_path):
@@ -673,7 +660,7 @@ def template(source):
 def undisturbed(source, template, tmp_path_factory):
     target = tmp_path_factory.mktemp("undisturbed") / "atlas.zarr"
     done = run(source, target, template=template)
-    return tree_of(target), done
+    return contents(target), done
 
 
 def journal(target):
@@ -704,7 +691,7 @@ def test_an_interrupted_run_goes_on(tmp_path, source, template, undisturbed, sto
     assert len(second.puts) == len(set(second.puts)) == 46 - recorded
     assert {*first.puts, *second.puts} == set(undisturbed[1].puts)
     assert second.progress[0] == (recorded, 46)
-    assert tree_of(tmp_path) == {f"atlas.zarr/{k}": data for k, data in undisturbed[0].items()}
+    assert contents(tmp_path) == {f"atlas.zarr/{k}": data for k, data in undisturbed[0].items()}
 
 
 def test_a_run_that_is_interrupted_again_and_again(tmp_path, source, template, undisturbed):
@@ -715,7 +702,7 @@ def test_a_run_that_is_interrupted_again_and_again(tmp_path, source, template, u
     puts += len(run(source, target, template=template, resume=True).puts)
     # Blocks under way when it stops are all that is done twice.
     assert 46 <= puts <= 46 + 11 * 3 * (os.cpu_count() or 1)
-    assert tree_of(tmp_path) == {f"atlas.zarr/{k}": data for k, data in undisturbed[0].items()}
+    assert contents(tmp_path) == {f"atlas.zarr/{k}": data for k, data in undisturbed[0].items()}
 
 
 def test_what_zarr_leaves_of_a_killed_write_is_removed(tmp_path, source, template, undisturbed):
@@ -727,7 +714,7 @@ def test_what_zarr_leaves_of_a_killed_write_is_removed(tmp_path, source, templat
         (work / stray).parent.mkdir(parents=True, exist_ok=True)
         (work / stray).write_bytes(b"half")
     run(source, target, template=template, resume=True)
-    assert tree_of(tmp_path) == {f"atlas.zarr/{k}": data for k, data in undisturbed[0].items()}
+    assert contents(tmp_path) == {f"atlas.zarr/{k}": data for k, data in undisturbed[0].items()}
 
 
 def test_without_a_record_everything_is_done_again(tmp_path, source, undisturbed):
@@ -741,9 +728,9 @@ def test_without_a_record_everything_is_done_again(tmp_path, source, undisturbed
 def test_a_finished_run_is_not_done_twice(tmp_path, source):
     target = tmp_path / "atlas.zarr"
     run(source, target)
-    before = tree_of(tmp_path)
+    before = contents(tmp_path)
     assert run(source, target, resume=True).puts == []
-    assert tree_of(tmp_path) == before
+    assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize("kind", ["dask, planes", "NumPy, F", "zarr v2", "OME-Zarr 0.5", "a store"])
@@ -774,13 +761,13 @@ def test_other_arguments_are_not_resumed(tmp_path, source, change):
     how, text = OTHER[change]
     target = tmp_path / "atlas.zarr"
     run(source, target, stop_at=9)
-    before = tree_of(tmp_path)
+    before = contents(tmp_path)
     with pytest.raises(StoreError, match=rf"is another job: .*{text}"):
         convert(source, target, **how)
-    assert tree_of(tmp_path) == before
+    assert contents(tmp_path) == before
     with pytest.raises(StoreError, match="an unfinished conversion lies in"):
         convert(source, target, resume=False)
-    assert tree_of(tmp_path) == before
+    assert contents(tmp_path) == before
     # Discarded, where that is said.
     convert(source, target, overwrite=True, **how)
     assert names(tmp_path) == ["atlas.zarr"]
@@ -804,7 +791,7 @@ def test_memory_and_threads_are_no_matter(tmp_path, source, template, undisturbe
     target = tmp_path / "atlas.zarr"
     run(source, target, template=template, stop_at=9, threads=3, memory="1 MB")
     run(source, target, template=template, resume=True, threads=1)
-    assert tree_of(target) == undisturbed[0]
+    assert contents(target) == undisturbed[0]
 
 
 @pytest.mark.parametrize("stop_at", [1, 18, 46])
@@ -819,12 +806,12 @@ def test_errors_leave_nothing(tmp_path, source, template, stop_at):
 def test_an_old_store_stays_until_the_new_one_is_complete(tmp_path, source, stop_at, stop):
     target = tmp_path / "atlas.zarr"
     convert(SMALL, target)
-    old = tree_of(target)
+    old = contents(target)
     with pytest.raises(StoreError, match="exists; give another name, or replace it with"):
         convert(source, target)
     how = {"stop_at": min(stop_at, 23), "stop": stop, "overwrite": True}
     run(source, target, **how)
-    assert tree_of(target) == old
+    assert contents(target) == old
     np.testing.assert_array_equal(refspace.open(target).annotation.values, SMALL)
     run(source, target, overwrite=True, resume=stop is KeyboardInterrupt)
     np.testing.assert_array_equal(refspace.open(target).annotation.values, VOXELS)
@@ -877,7 +864,7 @@ def test_a_disk_that_is_full(tmp_path, old):
         target = disk / "atlas.zarr"
         if old:
             convert(SMALL, target, chunks=64)
-        before = tree_of(disk)
+        before = contents(disk)
         left = "; the old store is untouched" if old else ""
         text = (
             rf"^no space left on {disk} \([\d,]+ bytes free\) for {target}{left}; "
@@ -887,7 +874,7 @@ def test_a_disk_that_is_full(tmp_path, old):
             convert(noise, target, chunks=16, overwrite=True)
         assert caught.value.errno == errno.ENOSPC
         # What it had done stays, beside the old store.
-        assert {k: data for k, data in tree_of(disk).items() if k in before} == before
+        assert {k: data for k, data in contents(disk).items() if k in before} == before
         if old:
             np.testing.assert_array_equal(refspace.open(target).annotation.values, SMALL)
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
@@ -901,7 +888,7 @@ def test_a_disk_that_is_full(tmp_path, old):
 def test_no_space_at_any_step(tmp_path, monkeypatch, source, at, call):
     target = tmp_path / "atlas.zarr"
     convert(SMALL, target)
-    old = tree_of(tmp_path)
+    old = contents(tmp_path)
     calls = itertools.count()
 
     def refuse():
@@ -928,7 +915,7 @@ def test_no_space_at_any_step(tmp_path, monkeypatch, source, at, call):
     with pytest.raises(StoreError, match=r"no space left on .*; the old store is untouched;"):
         convert(source, target, overwrite=True)
     monkeypatch.undo()
-    assert {k: data for k, data in tree_of(tmp_path).items() if k in old} == old
+    assert {k: data for k, data in contents(tmp_path).items() if k in old} == old
     stored = convert(source, target, overwrite=True)
     np.testing.assert_array_equal(stored.annotation.values, VOXELS)
     assert names(tmp_path) == ["atlas.zarr"]
@@ -939,6 +926,7 @@ def test_no_space_at_any_step(tmp_path, monkeypatch, source, at, call):
 KILLS = 20
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(tmp_path):
     space = refspace.phantom(resolution=80)
     refspace.write_nrrd(tmp_path / "a.nrrd", space.annotation, compression_level=1)
@@ -997,14 +985,14 @@ def main(folder):
     whole.parent.mkdir()
     os.waitpid(child(folder, whole), 0)
     seconds = time.monotonic() - start
-    expected = tree_of(whole.parent)
+    expected = contents(whole.parent)
     told = {"kills": 0, "interrupts": 0, "resumed": 0, "rounds": 0, "faults": []}
     while told["kills"] < KILLS:
         target = folder / f"round-{told['rounds']}" / "atlas.zarr"
         target.parent.mkdir()
         while not stopped(folder, target, draw, seconds, told):
             pass
-        found = tree_of(target.parent)
+        found = contents(target.parent)
         odd = sorted(k for k in {*found, *expected} if found.get(k) != expected.get(k))
         told["faults"] += [f"{target}: {name}" for name in odd[:20]]
         told["rounds"] += 1

@@ -2,12 +2,9 @@ import os
 import threading
 
 import pytest
+from helpers.files import names
 
 from refspace.files import atomic_write
-
-
-def names(folder):
-    return [path.name for path in folder.iterdir()]
 
 
 def interrupted(target, text, error):

@@ -13,7 +13,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import HealthCheck, given, settings
+from helpers.profiles import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
@@ -38,7 +39,7 @@ VOXELS = np.arange(24, dtype="<u4").reshape(SHAPE, order="F")
 DTYPES = ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"]
 AFFINE = np.array([[-2.0, 0, 0, 90], [0, 2, 0, -126], [0, 0, 2, -72], [0, 0, 0, 1]])
 
-fuzz = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+fuzz = examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 orientations = st.permutations(["AP", "SI", "LR"]).flatmap(
     lambda axes: st.tuples(*map(st.sampled_from, axes)).map("".join)
 )

@@ -15,7 +15,8 @@ import nrrd
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import HealthCheck, given, settings
+from helpers.profiles import examples
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from refspace.errors import AnnotationError, FormatError, GridError
@@ -45,9 +46,7 @@ ALLEN = {
 ORIENTATIONS = ["PIR", "LPS", "RAS", "ASR", "SRA", "IRP", "LAS", "PSL"]
 DTYPES = ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8", ">u4", ">u2"]
 
-tmp_path_fuzz = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60
-)
+tmp_path_fuzz = examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def header_text(**changes):
@@ -758,7 +757,7 @@ def test_a_swapped_header_order_and_comments_are_fine(tmp_path):
     np.testing.assert_array_equal(read_nrrd(make(tmp_path, text=text)).values, VOXELS)
 
 
-@settings(tmp_path_fuzz, max_examples=400)
+@examples(400, parent=tmp_path_fuzz)
 @given(
     encoding=st.sampled_from(["gzip", "raw", "directions"]),
     flips=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=4),
@@ -791,7 +790,7 @@ def test_a_damaged_file_is_read_right_or_refused(tmp_path, encoding, flips, cut)
 
 
 @pytest.mark.ccf
-@pytest.mark.skipif("REFSPACE_CCF_DATA" not in os.environ, reason="REFSPACE_CCF_DATA is not set")
+@pytest.mark.usefixtures("ccf_data")
 def test_the_real_annotation(tmp_path):
     annotation = read_nrrd(Path(os.environ["REFSPACE_CCF_DATA"]) / "annotation_25.nrrd")
     assert annotation.dtype == np.uint32

@@ -24,7 +24,7 @@ def table(rows):
     return text.getvalue().encode()
 
 
-def terms_of(tree):
+def terms(tree):
     rows = []
     for node in tree.nodes():
         above = node["structure_id_path"][:-1]
@@ -42,7 +42,7 @@ def terms_of(tree):
     return [*rows, dict.fromkeys(rows[0], "") | filler]
 
 
-def membership_of(tree, labels, counts):
+def membership(tree, labels, counts):
     """A row for each parcel and each of two term sets; the lowest is the structure itself."""
     rows = []
     for index, label in enumerate(labels):
@@ -72,8 +72,8 @@ def abc_files(sample):
     indices = np.searchsorted(labels, voxels).astype("u4")
     template = (voxels % 251).astype("f4")
     return {
-        TERMS: table(terms_of(tree)),
-        MEMBERSHIP: table(membership_of(tree, labels.tolist(), by_label)),
+        TERMS: table(terms(tree)),
+        MEMBERSHIP: table(membership(tree, labels.tolist(), by_label)),
         f"{IMAGES}/annotation_10.nii.gz": nifti(indices),
         f"{IMAGES}/average_template_10.nii.gz": nifti(template),
     }

@@ -1,5 +1,6 @@
 """Dask clusters for tests: in processes that are killed when wanted, and ended for sure."""
 
+import multiprocessing
 import os
 import random
 import signal
@@ -23,7 +24,7 @@ SECONDS = 60
 
 
 @contextmanager
-def cluster_of(workers: int) -> Iterator[Client]:
+def local_workers(workers: int) -> Iterator[Client]:
     """Client of worker processes of one thread each; the scheduler is in this process."""
     with (
         # Killed workers are started again, however busy the machine is.
@@ -36,7 +37,7 @@ def cluster_of(workers: int) -> Iterator[Client]:
 
 
 def worker_pids(client: Client) -> list[int]:
-    """Processes that the workers of `cluster_of` are now, once they have come up."""
+    """Processes that the workers of `local_workers` are now, once they have come up."""
     nannies = client.cluster.workers.values()
     return [nanny.pid for nanny in nannies if nanny.pid and nanny.status.name == "running"]
 
@@ -77,19 +78,53 @@ def killing_workers(
 # ----- processes of their own, as on other machines
 
 
-def start(script: str, *words: object) -> "subprocess.Popen[bytes]":
-    """Run a module of the tests in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    return subprocess.Popen([sys.executable, script, *map(str, words)], env=environment)
+# Processes are forked from one that has imported what they need: a kill soon after the start then
+# meets work, and not two seconds of imports.
+_FORKING = multiprocessing.get_context("forkserver")
+_FORKING.set_forkserver_preload(
+    [
+        *("refspace.conversion", "refspace.batch", "refspace.pools.cluster", "distributed", "s3fs"),
+        *("pytest", "hypothesis.extra.numpy", "dask.array", "ngff_zarr", "ome_zarr.reader"),
+    ]
+)
 
 
-def ended(process: "subprocess.Popen[bytes]", seconds: float) -> bool:
-    """Whether a process ends within some seconds."""
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
+class Job:
+    """A function of a test module at work in a process of its own.
+
+    Parameters
+    ----------
+    work
+        The function.
+    words
+        Its arguments, as text.
+    """
+
+    def __init__(self, work: Callable[..., None], *words: object) -> None:
+        self._process = _FORKING.Process(target=work, args=tuple(map(str, words)))
+        self._process.start()
+
+    def poll(self) -> int | None:
+        """Exit status; of a process that was killed, minus the signal; None before the end."""
+        return self._process.exitcode
+
+    def wait(self, seconds: float) -> int:
+        """Exit status, once the process has ended."""
+        self._process.join(seconds)
+        if (status := self.poll()) is None:
+            raise TimeoutError(f"the process has not ended within {seconds} s")
+        return status
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
+
+def ended(job: Job, seconds: float) -> bool:
+    """Whether a job ends within some seconds."""
+    with suppress(TimeoutError):
+        job.wait(seconds)
+    return job.poll() is not None
 
 
 class Process:

@@ -2,12 +2,12 @@
 
 from typing import NamedTuple
 
-from hypothesis import settings
 from hypothesis import strategies as st
 
+from helpers.profiles import examples
 from refspace import StructureTree
 
-few = settings(max_examples=50)
+few = examples(50)
 
 # Ids that collide in float32, overflow uint16 or int32, or are the ends of what is allowed.
 AWKWARD_IDS = [0, 1, 997, 65535, 65536, 2**24, 2**24 + 1, 614454277, 2**31, 2**32 - 1]

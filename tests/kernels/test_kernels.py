@@ -3,8 +3,9 @@ from fractions import Fraction
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
+from helpers.profiles import examples
 from helpers.volumes import IDS, MEMORY_ORDERS, RATIOS, UNKNOWN, in_memory_order, mode, volumes
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from refspace import kernels
@@ -175,7 +176,7 @@ def test_neighbouring_ids_stay_apart(near):
 
 
 @given(volumes(labels=(5, 8, 254), max_side=5), st.tuples(*[st.sampled_from(RATIOS)] * 3))
-@settings(max_examples=60)
+@examples(60)
 def test_modes(voxels, factors):
     ratios = [Fraction(factor).limit_denominator(10) for factor in factors]
     shape = [max(1, round(n / ratio)) for n, ratio in zip(voxels.shape, ratios, strict=True)]

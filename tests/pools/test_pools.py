@@ -18,8 +18,8 @@ from distributed import Client, get_worker
 from helpers.clusters import (
     Scheduler,
     Workers,
-    cluster_of,
     killing_workers,
+    local_workers,
     started_cluster,
     worker_pids,
 )
@@ -30,7 +30,7 @@ from refspace.pools import ClusterPool, Pool, ThreadPool, connected, local_clust
 SCRIPTS_ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
-@pytest.fixture(params=["threads", "cluster"])
+@pytest.fixture(params=["threads", pytest.param("cluster", marks=pytest.mark.cluster)])
 def pool(request: pytest.FixtureRequest) -> Pool:
     """Pool that does two things at a time."""
     if request.param == "threads":
@@ -41,7 +41,7 @@ def pool(request: pytest.FixtureRequest) -> Pool:
 @pytest.fixture
 def own_cluster() -> Iterator[Client]:
     """Client of two workers that may be killed."""
-    with cluster_of(2) as client:
+    with local_workers(2) as client:
         yield client
 
 
@@ -179,6 +179,7 @@ def die(folder: Path, number: int) -> int:
     return number
 
 
+@pytest.mark.cluster
 def test_who_kills_its_worker_fails_alone(own_cluster: Client, tmp_path: Path) -> None:
     found = outcomes(ClusterPool(own_cluster), partial(die, tmp_path), range(12))
     error = found.pop(0)
@@ -192,6 +193,8 @@ def slow(number: int) -> int:
     return number
 
 
+@pytest.mark.slow
+@pytest.mark.cluster
 def test_workers_are_killed_again_and_again(own_cluster: Client) -> None:
     with killing_workers(lambda: worker_pids(own_cluster), every=1) as killed:
         found = outcomes(ClusterPool(own_cluster), slow, range(60))
@@ -199,6 +202,7 @@ def test_workers_are_killed_again_and_again(own_cluster: Client) -> None:
     assert len(killed) >= 2
 
 
+@pytest.mark.cluster
 def test_a_lost_scheduler_is_an_error_at_once(tmp_path: Path) -> None:
     with started_cluster(tmp_path) as (scheduler, _), connected(scheduler.address) as client:
         ended = ClusterPool(client).outcomes(slow, itertools.count(), name="slow", token=str)
@@ -212,6 +216,7 @@ def test_a_lost_scheduler_is_an_error_at_once(tmp_path: Path) -> None:
             outcomes(ClusterPool(client), slow, [1])
 
 
+@pytest.mark.cluster
 def test_workers_that_come_later_do_the_work(tmp_path: Path) -> None:
     with Scheduler(tmp_path) as scheduler, connected(scheduler.address) as client:
         found: dict = {}
@@ -229,19 +234,15 @@ def test_workers_that_come_later_do_the_work(tmp_path: Path) -> None:
     assert found == {number: number for number in range(9)}
 
 
+@pytest.mark.cluster
 def test_a_closed_client() -> None:
-    with cluster_of(1) as client:
+    with local_workers(1) as client:
         pass
     with pytest.raises(ClusterError, match="the scheduler of the cluster is gone"):
         outcomes(ClusterPool(client), square, [1])
 
 
 # ----- where there is no scheduler
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refspace.pools.cluster._CONNECT_SECONDS", 0.5)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -285,6 +286,7 @@ def test_no_distributed(monkeypatch: pytest.MonkeyPatch) -> None:
 # ----- a cluster of this machine
 
 
+@pytest.mark.cluster
 def test_failures_are_told_once(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with local_cluster(2) as client:
         assert client.dashboard_link.startswith("http://127.0.0.1:")
@@ -296,6 +298,7 @@ def test_failures_are_told_once(capfd: pytest.CaptureFixture[str], tmp_path: Pat
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.cluster
 def test_workers_keep_some_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
     for name in names:  # clusters of other tests leave theirs in the environment
@@ -334,11 +337,13 @@ def job(tmp_path: Path, count: int, before: str = "") -> subprocess.Popen:
     )
 
 
+@pytest.mark.cluster
 def test_without_bokeh(tmp_path: Path) -> None:
     output, errors = job(tmp_path, 1, "sys.modules['bokeh'] = None").communicate(timeout=60)
     assert (output, errors) == ("done\n", "")
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_no_worker_outlives_its_client(number: signal.Signals, tmp_path: Path) -> None:
     with job(tmp_path, 1000) as client:

@@ -15,6 +15,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 RESOLUTION, CHUNKS = 200, 48
 
 
+@pytest.mark.slow
 def test_kernels() -> None:
     command = [sys.executable, "-W", "error", BENCHMARKS / "bench_kernels.py"]
     command += ["--resolution", "400", "--repeat", "1"]
@@ -23,6 +24,7 @@ def test_kernels() -> None:
         assert task in done.stdout
 
 
+@pytest.mark.slow
 def test_remote_on_the_phantom() -> None:
     command = [sys.executable, "-W", "error", BENCHMARKS / "bench_remote.py"]
     command += ["--milliseconds", "1", "--engine", "fsspec"]
@@ -31,6 +33,7 @@ def test_remote_on_the_phantom() -> None:
         assert f"\n{name}" in done.stdout
 
 
+@pytest.mark.slow
 def test_analysis_on_the_phantom() -> None:
     command = [sys.executable, "-W", "error", BENCHMARKS / "bench_analysis.py", "--quick"]
     command += ["--resolution", "400", "--only", "mean", "seven", "ndimage.mean", "nilearn"]
@@ -39,6 +42,8 @@ def test_analysis_on_the_phantom() -> None:
         assert f"\n{name}" in done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.cluster
 def test_batch_on_the_phantom(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", BENCHMARKS / "bench_batch.py", "--resolution", "400"]
     command += ["--work", tmp_path, "--only", "1", "10", "one worker", "two workers"]
@@ -70,6 +75,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     return url
 
 
+@pytest.mark.slow
 def test_store_on_the_phantom(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", BENCHMARKS / "bench_store.py", "--quick"]
     command += ["--resolution", str(RESOLUTION), "--work", tmp_path, "--only", "convert", "mode"]

@@ -14,12 +14,14 @@ def run(path: Path) -> None:
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_on_the_sample(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REFSPACE_CCF_DATA", raising=False)
     run(path)
 
 
+@pytest.mark.slow
 @pytest.mark.ccf
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_on_the_ccf(path: Path, ccf_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from refspace.formats.itksnap import write_label_description
 from refspace.labels import labelled
 
 
+@pytest.mark.slow
 def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     # The first two blocks set up an environment: .ci/run runs them.
@@ -88,5 +89,5 @@ def test_files_that_are_here(
 def test_setup_commands_are_the_first_two_blocks() -> None:
     demo, tests = blocks("bash")[:2]
     assert demo.rstrip().endswith("refspace demo")
-    assert tests.rstrip().endswith("-m pytest -n auto --cov")
+    assert tests.rstrip().endswith("-m pytest -n auto")
     assert os.linesep not in demo.strip()

@@ -10,7 +10,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from helpers.volumes import CountingSource, allensdk, nearest
+from helpers.volumes import CountingSource, allensdk, nearest, raising
 
 from refspace import ReferenceSpace, StructureTree
 from refspace.ops import relabel, resample
@@ -37,10 +37,6 @@ def lazy_space(voxels=VOXELS):
 
 def eager_space():
     return ReferenceSpace(TREE, VOXELS, 10)
-
-
-def raising(*_args, **_kwargs):
-    raise AssertionError("computed while building")
 
 
 def coarse_chunks(target, method):

@@ -26,19 +26,20 @@ from helpers.places import (
     tree,
     unindexed,
 )
+from helpers.profiles import examples
 from helpers.strategies import families
 from helpers.volumes import (
     IDS,
     RATIOS,
     RESOLUTIONS,
     UNKNOWN,
-    box_of,
+    bounding_box,
     chunkings,
     padded,
     subtree,
     volumes,
 )
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from refspace import ReferenceSpace, StructureTree
@@ -79,7 +80,7 @@ def place(plain, elsewhere, part):
         return elsewhere, plain
     tree, grid, voxels = plain.structure_tree, plain.grid, plain.annotation.values
     labels = {i for s in tree.resolve(part.structures) for i in subtree(tree, s)} - {0}
-    if (box := box_of(voxels, labels)) is None:
+    if (box := bounding_box(voxels, labels)) is None:
         return elsewhere, plain
     inside = padded(box, [part.pad] * 3, grid.spacing, voxels.shape)
     smaller = grid.crop([axis.start for axis in inside], [axis.stop for axis in inside])
@@ -295,7 +296,7 @@ def situations(draw):
 
 
 @given(situations(), st.sampled_from(WAYS))
-@settings(max_examples=15)
+@examples(15)
 def test_verbs_of_any_volume(situation, way):
     plain, cut, part, asked = situation
     with dask.config.set(scheduler="sync"), memory_url() as url:

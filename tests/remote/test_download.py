@@ -11,8 +11,10 @@ import sys
 import threading
 
 import pytest
+from helpers.files import names
+from helpers.profiles import examples
 from helpers.serving import HTML, NO_RANGES, RESET, Fault, Server
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from refspace.errors import RemoteError
@@ -48,10 +50,6 @@ def server():
 
 def url_of(server):
     return f"{server.url}/{NAME}"
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def ranges(server):
@@ -769,7 +767,7 @@ FAULTS = st.one_of(
 )
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(faults=st.lists(FAULTS, max_size=8))
 def test_any_faults_end_in_the_right_file_or_one_error(tmp_path_factory, faults):
     target = tmp_path_factory.mktemp("any") / NAME
@@ -798,7 +796,7 @@ HONEST = st.one_of(
 )
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(faults=st.lists(HONEST, max_size=8), changes=st.sets(st.integers(0, 8), max_size=2))
 def test_without_a_digest_contents_are_never_mixed(tmp_path_factory, faults, changes):
     """A file that changes on an honest server between requests is one or the other."""

@@ -4,7 +4,8 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from helpers.profiles import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from refspace.samples import ontology
@@ -160,7 +161,7 @@ class TestLabels:
             label_block(*fine)[1::3, 1::3, 1::3], whole[10:-10:23, 10:-10:23, 10:-10:23]
         )
 
-    @settings(max_examples=25)
+    @examples(25)
     @given(
         start=st.tuples(*(st.integers(0, size - 1) for size in SHAPE)),
         size=st.tuples(*(st.integers(0, 40) for _ in SHAPE)),
@@ -170,7 +171,7 @@ class TestLabels:
         axes = [axis[window] for axis, window in zip(centres(100.0), part, strict=True)]
         np.testing.assert_array_equal(label_block(*axes), whole[part])
 
-    @settings(max_examples=10)
+    @examples(10)
     @given(st.permutations(range(12)))
     def test_positions_may_come_in_any_order(self, whole, order):
         ap, dv, ml = (axis[::7][:12][order[: axis[::7][:12].size]] for axis in centres(100.0))

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from helpers.allen_replay import ARCHIVE, MESH, QUERY, answer, nrrd, records, replay, sample
+from helpers.commands import run
 from helpers.serving import HTML, RESET, Fault, Server
 
 import refspace
-from refspace.cli import main
 from refspace.cli.progress import FetchProgress
 from refspace.errors import GridError, OntologyError, RefspaceError, RemoteError, SourceError
 from refspace.formats.obj import read_obj
@@ -56,10 +55,6 @@ def fetch(**how):
 
 def stores(tmp_path):
     return sorted((tmp_path / "cache" / "atlases" / "allen").glob("*"))
-
-
-def run(*words):
-    return CliRunner().invoke(main, [str(word) for word in words])
 
 
 # ----- the source
@@ -371,6 +366,7 @@ def test_a_copy_of_a_cache_is_enough(server, space, tmp_path, monkeypatch):
     assert fetch().total_voxel_map == space.total_voxel_map
 
 
+@pytest.mark.slow
 def test_two_processes_fetch_once(server, tmp_path):
     server.faults = lambda request: Fault(seconds=0.1)
     code = "import refspace; refspace.fetch('allen:ccf_2017', resolution=100)"

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import random
 import shutil
 import warnings
@@ -32,13 +31,7 @@ from refspace.grid import Grid
 from refspace.labels import labelled
 from refspace.store.metadata import metadata_digest
 
-
-@pytest.fixture(autouse=True, scope="module")
-def no_sync():
-    """Not to wait for the disk: what a power cut leaves is tested where stores are staged."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda file: None)
-        yield
+pytestmark = pytest.mark.usefixtures("no_sync")
 
 
 # ----- written with zarr alone
@@ -558,6 +551,7 @@ def test_flipped_bits_never_change_what_is_said(store):
     assert damaged / 2 < refused < damaged
 
 
+@pytest.mark.slow
 def test_truncated_and_missing_files_never_change_what_is_said(store):
     expected = everything(store)
     damages = itertools.cycle([lambda b: b"", lambda b: b[:-1], lambda b: b + b"x", lambda b: None])

@@ -857,6 +857,7 @@ def outcomes(tmp_path_factory):
     return json.loads(run.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["new", "replace", "remote"])
 def test_killed_at_every_step(outcomes, scenario):
     outcome = outcomes[scenario]
@@ -868,6 +869,7 @@ def test_killed_at_every_step(outcomes, scenario):
         assert 1 <= outcome["missing"] <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["random", "turns", "second"])
 def test_several_processes(outcomes, scenario):
     assert outcomes[scenario] == "well"

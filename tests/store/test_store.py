@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 import tempfile
 import warnings
 from dataclasses import replace
@@ -22,9 +21,11 @@ import tensorstore
 import xarray as xr
 import yaozarrs
 import zarr
+from helpers.files import names
+from helpers.profiles import examples
 from helpers.strategies import families
 from helpers.volumes import UNKNOWN, chunked, chunkings, grids, subtree
-from hypothesis import Phase, example, given, settings
+from hypothesis import Phase, example, given
 from hypothesis import strategies as st
 
 import refspace
@@ -34,8 +35,10 @@ from refspace.grid import Grid
 from refspace.labels import infer_grid, labelled
 from refspace.store.metadata import store_layout
 
-few = settings(max_examples=15, phases=[Phase.explicit, Phase.generate])
-fewer = settings(few, max_examples=6)
+pytestmark = pytest.mark.usefixtures("no_sync")
+
+few = examples(15, phases=[Phase.explicit, Phase.generate])
+fewer = examples(6, parent=few)
 counter = itertools.count()
 
 INTENSITIES = ["u1", "u2", "i2", "i4", "f2", "f4", "f8", ">u2", ">f4"]
@@ -65,14 +68,6 @@ ODD_NODES = [
 ]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def no_sync():
-    """Not to wait for the disk: what a power cut leaves is tested where stores are staged."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda file: None)
-        yield
-
-
 def url_in_memory():
     return f"memory://store-{next(counter)}.zarr"
 
@@ -84,10 +79,6 @@ def root_of(url):
 
 def facts_of(url):
     return root_of(url)["attributes"]["refspace"]
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 # ----- random spaces

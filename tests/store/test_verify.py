@@ -10,7 +10,8 @@ import fsspec
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given, settings
+from helpers.profiles import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from refspace import ReferenceSpace, StructureTree
@@ -165,6 +166,7 @@ def assert_named(faults, key):
     assert any(fault.key in (key, array) for fault in faults), (key, faults)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", CUTS)
 def test_a_flipped_byte_in_any_file_is_found(made, cut, tmp_path):
     whole = made(cut, template="u2" if cut == "sharded" else None)
@@ -190,7 +192,7 @@ def damaged(made, request, tmp_path_factory):
 
 
 @given(data=st.data())
-@settings(max_examples=40)
+@examples(40)
 def test_no_byte_is_beyond_proof(damaged, data):
     store, whole, files = damaged
     key = data.draw(st.sampled_from(["zarr.json", *files]))

@@ -25,16 +25,11 @@ from refspace.kernels import RELATIVE_ERROR
 from refspace.labels import labelled, reorient
 from refspace.ops import align
 
+pytestmark = pytest.mark.usefixtures("no_threads")
+
 ALL = ["count", "sum", "mean", "std", "var", "min", "max"]
 DTYPES = ["f4", "f8", "f2", "i2", "u1", "i8", "?", ">f4", "u4"]
 SHARES = [0.0, 0.05, 0.25, 0.5, 0.9, 1.0]
-
-
-@pytest.fixture(autouse=True)
-def no_threads():
-    # Small arrays: threads cost more than they save.
-    with dask.config.set(scheduler="synchronous"):
-        yield
 
 
 # ----- oracle

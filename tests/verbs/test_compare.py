@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from helpers.places import CUT, GRID, TREE, VOXELS, in_dask, measured, stored, unindexed
 from helpers.strategies import few
-from helpers.volumes import CountingSource, chunked, chunkings, subtree, trees, volumes
+from helpers.volumes import CountingSource, chunked, chunkings, raising, subtree, trees, volumes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,10 +24,6 @@ OTHER = np.roll(VOXELS, 1, axis=0)
 
 def plain(voxels=VOXELS, tree=TREE):
     return ReferenceSpace(tree, labelled(voxels, GRID))
-
-
-def raising(*_args, **_kwargs):
-    raise AssertionError("computed while building")
 
 
 def sizes_of(tree, structure, voxels):

@@ -13,7 +13,7 @@ from helpers.volumes import (
     RESOLUTIONS,
     UNKNOWN,
     CountingSource,
-    box_of,
+    bounding_box,
     chunked,
     chunkings,
     padded,
@@ -48,7 +48,7 @@ class Case(NamedTuple):
     @property
     def box(self):
         """Corners of the structures; 0 is outside, even if a structure has that id."""
-        return box_of(self.voxels, self.labels - {0})
+        return bounding_box(self.voxels, self.labels - {0})
 
 
 @st.composite

@@ -15,9 +15,10 @@ import xarray as xr
 import zarr
 from click.testing import CliRunner
 from helpers.places import memory_url
+from helpers.profiles import examples
 from helpers.strategies import families
-from helpers.volumes import IDS, UNKNOWN, box_of, chunked, chunkings, subtree, volumes
-from hypothesis import given, settings
+from helpers.volumes import IDS, UNKNOWN, bounding_box, chunked, chunkings, subtree, volumes
+from hypothesis import given
 from hypothesis import strategies as st
 
 import refspace
@@ -131,7 +132,7 @@ WAYS = [in_memory, in_dask, measured, stored, converted, tree, turned]
 
 
 @given(situations(), st.sampled_from(WAYS))
-@settings(max_examples=60)
+@examples(60)
 def test_a_side_is_what_numpy_says(situation, way):
     plain, _, _, asked = situation
     with dask.config.set(scheduler="sync"), memory_url() as url:
@@ -180,7 +181,7 @@ def check_counts(space, voxels, hemisphere):
 
 def check_places(space, plain, asked, inside, hemisphere):
     """Box, centroid and what is cropped to it; 0 is outside, whatever structure has it as id."""
-    box, side = box_of(inside, {1}), space.hemisphere(hemisphere)
+    box, side = bounding_box(inside, {1}), space.hemisphere(hemisphere)
     if box is None:
         for verb in (side.bounds, side.centroid, side.crop):
             with pytest.raises(AnnotationError, match=f"no voxels in the {hemisphere} hemisphere"):

@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 from dask.delayed import delayed
 from helpers.strategies import few
-from helpers.volumes import UNKNOWN, CountingSource, chunked, chunkings, grids, trees
+from helpers.volumes import UNKNOWN, CountingSource, chunked, chunkings, grids, raising, trees
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,14 +24,9 @@ from refspace.grid import Grid
 from refspace.labels import labelled
 from refspace.ops import points as module
 
+pytestmark = pytest.mark.usefixtures("no_threads")
+
 OUTSIDE, MISSING = -1, -2
-
-
-@pytest.fixture(autouse=True)
-def no_threads():
-    # Small arrays: threads cost more than they save.
-    with dask.config.set(scheduler="synchronous"):
-        yield
 
 
 # ----- oracle
@@ -238,10 +233,6 @@ def lazy_space(voxels=VOXELS, **given):
 def own_sides():
     values = np.random.default_rng(3).integers(0, 3, VOXELS.shape)
     return labelled(values, Grid(VOXELS.shape, (10, 10, 10)))
-
-
-def raising(*_args, **_kwargs):
-    raise AssertionError("computed while building")
 
 
 KINDS = {

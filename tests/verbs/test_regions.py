@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 from helpers.places import half
 from helpers.strategies import few
-from helpers.volumes import CountingSource, cases
+from helpers.volumes import CountingSource, cases, raising
 from hypothesis import given
 from hypothesis import strategies as st
 from skimage.segmentation import find_boundaries
@@ -29,12 +29,7 @@ from refspace.errors import (
 from refspace.grid import Grid
 from refspace.labels import labelled
 
-
-@pytest.fixture(autouse=True)
-def no_threads():
-    # Small arrays: threads cost more than they save.
-    with dask.config.set(scheduler="synchronous"):
-        yield
+pytestmark = pytest.mark.usefixtures("no_threads")
 
 
 # ----- oracles
@@ -427,10 +422,6 @@ def eager_space():
 def lazy_space(voxels=VOXELS, **given):
     source = CountingSource(voxels)
     return source, ReferenceSpace(TREE, source.dask(CHUNKS), 10, **given)
-
-
-def raising(*_args, **_kwargs):
-    raise AssertionError("computed while building")
 
 
 VERBS = {

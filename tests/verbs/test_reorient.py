@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import xarray as xr
 from helpers.places import memory_url
+from helpers.profiles import examples
 from helpers.strategies import families
 from helpers.volumes import IDS, UNKNOWN, chunkings, grids, volumes
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from nibabel.orientations import apply_orientation, axcodes2ornt, ornt_transform
 
@@ -175,7 +176,7 @@ def situations(draw):
 
 
 @given(situations(), st.booleans())
-@settings(max_examples=60)
+@examples(60)
 def test_answers_of_a_turned_space_are_turned_answers(situation, is_stored):
     plain, new, structure = situation
     old, sizes = plain.grid.orientation, [max(1, n // 2) for n in plain.grid.shape]

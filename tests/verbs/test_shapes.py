@@ -25,7 +25,16 @@ from helpers.places import (
     unindexed,
 )
 from helpers.strategies import few
-from helpers.volumes import CountingSource, box_of, cases, chunked, chunkings, subtree, volumes
+from helpers.volumes import (
+    CountingSource,
+    bounding_box,
+    cases,
+    chunked,
+    chunkings,
+    raising,
+    subtree,
+    volumes,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,10 +64,6 @@ def elsewhere(request, tmp_path_factory):
 def lazy_space():
     source = CountingSource(VOXELS)
     return source, ReferenceSpace(TREE, labelled(source.dask(CHUNKS), GRID))
-
-
-def raising(*_args, **_kwargs):
-    raise AssertionError("computed while building")
 
 
 # ----- oracles
@@ -113,7 +118,8 @@ def test_region_properties_agrees_with_argwhere(case, direct_only):
     grid = case.space.grid
     for row in table.to_dataframe().itertuples():
         labels = labels_of(case.tree, row.Index, direct_only)
-        box, inside = box_of(case.voxels, labels), np.isin(case.voxels.astype("i8"), sorted(labels))
+        box = bounding_box(case.voxels, labels)
+        inside = np.isin(case.voxels.astype("i8"), sorted(labels))
         assert row.voxels == np.count_nonzero(inside)
         assert row.volume == pytest.approx(row.voxels * np.prod(grid.spacing) / 1e9)
         places = np.argwhere(inside)

@@ -9,7 +9,7 @@ import pytest
 import scipy.ndimage
 from helpers.places import CUT, GRID, TREE, VOXELS, in_dask, measured, sharded, stored, unindexed
 from helpers.strategies import few
-from helpers.volumes import CountingSource, cases, chunked, chunkings, volumes
+from helpers.volumes import CountingSource, cases, chunked, chunkings, raising, volumes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -159,10 +159,6 @@ def test_validation_is_the_same_everywhere(elsewhere, asked):
             pd.testing.assert_frame_equal(found[name], value)
         else:
             assert found[name] == value
-
-
-def raising(*_args, **_kwargs):
-    raise AssertionError("a voxel was read")
 
 
 def test_where_the_index_is_stored_no_voxel_is_read(phantom_store):

@@ -464,14 +464,15 @@ def choose_regions(
     leaves = "leaves" if depth == "leaves" else None
     if leaves and structures:
         raise click.UsageError("give one of --structures, --depth and --structure-set")
-    choices = {
-        "depth": None if leaves else depth,
-        "structure_set": list(structure_set) or None,
-        "structures": leaves or resolve(tree, structures) or None,
-    }
-    if not direct_only and all(choice is None for choice in choices.values()):
+    named = leaves or resolve(tree, structures) or None
+    if not (named or structure_set or direct_only) and depth is None:
         return None
-    return tree.regions(**choices, direct_only=direct_only)
+    return tree.regions(
+        named,
+        depth=None if leaves else depth,
+        structure_set=list(structure_set) or None,
+        direct_only=direct_only,
+    )
 
 
 def are_listed() -> bool:

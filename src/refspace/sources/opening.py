@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import xarray as xr
@@ -13,6 +12,7 @@ from refspace import reference_space
 from refspace.conversion import convert
 from refspace.errors import FormatError, LockedError, OntologyError, SourceError, StoreError
 from refspace.grid import parse_spacing
+from refspace.labels import LabelVolume
 from refspace.reference_space import ReferenceSpace
 from refspace.remote.download import Progress
 from refspace.sources.cache import Cache
@@ -298,16 +298,18 @@ def _naming_sources(url: PathLike) -> Iterator[None]:
 
 def _in_place(parts: AtlasParts) -> ReferenceSpace:
     """Reference space of an annotation that is read from where it is."""
-    space = ReferenceSpace(
-        parts.structures,
-        parts.annotation,
+    volume = LabelVolume.from_array(
+        parts.annotation,  # type: ignore[arg-type]
         parts.resolution,
         orientation=parts.orientation,
-        template=parts.template,  # type: ignore[arg-type]
         **_sides(parts),
     )
-    space._provenance = MappingProxyType(dict(parts.provenance))
-    return space
+    return ReferenceSpace.from_volume(
+        parts.structures,
+        volume,
+        template=parts.template,  # type: ignore[arg-type]
+        provenance=parts.provenance,
+    )
 
 
 def _sides(parts: AtlasParts) -> dict[str, Any]:
