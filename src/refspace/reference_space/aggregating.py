@@ -121,7 +121,7 @@ class Aggregating(Parcelling):
             quantiles=shares,
             valid=counted,
             ddof=_checked_ddof(ddof),
-            labels=known.crop(aligned.box) if known is not None and aligned.box else None,
+            block_labels=known.crop(aligned.box) if known is not None and aligned.box else None,
         )
         table = table_of(regions, _described(variables, aligned.image))
         if shares:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from refspace.grid import Hemisphere
 from refspace.labels import HEMISPHERES, as_annotation, labelled
 from refspace.ops.compare import check_same_grid, confusion
-from refspace.ops.components import components, with_sides
+from refspace.ops.components import components, split_by_hemisphere
 from refspace.ops.relabel import relabel
 from refspace.reference_space.comparison import Comparison
 from refspace.reference_space.shaping import Shaping
@@ -223,9 +223,9 @@ class Checking(Shaping):
             dtype=np.uint32,
             name="regions",
             attrs={},
-            labels=self._block_labels,
+            block_labels=self._block_labels,
         )
-        found = components(with_sides(numbers.data, self.hemispheres.data)).compute()
+        found = components(split_by_hemisphere(numbers.data, self.hemispheres.data)).compute()
         sides = {number: side for side, number in HEMISPHERES.items()}
         columns = {
             "hemisphere": [sides.get(i, "neither") for i in (found.labels % 3).tolist()],

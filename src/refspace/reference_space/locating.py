@@ -12,16 +12,9 @@ from dask.base import is_dask_collection
 
 from refspace.errors import GridError
 from refspace.labels import HEMISPHERES
-from refspace.ops.points import (
-    MISSING,
-    OUTSIDE,
-    Lookup,
-    axes_of,
-    codes_of_table,
-    is_table,
-    last_axis,
-)
-from refspace.ops.tally import densities, tally
+from refspace.ops.point_counts import count_points, densities
+from refspace.ops.point_labels import MISSING, OUTSIDE, VoxelLookup, look_up_table
+from refspace.ops.positions import is_table, positions_along_axes, with_axes_last
 from refspace.reference_space.aggregating import Aggregating
 from refspace.reference_space.parcelling import labels_of, names_of
 from refspace.reference_space.tables import table_of
@@ -106,11 +99,11 @@ class Locating(Aggregating):
             labels = labels_of(regions)
             values = {i: labels[number] for i, number in regions.nearest_region.items()}
             table = np.array(sorted(values.items()), np.int64).reshape(-1, 2).T
-            lookup = replace(lookup, table=table)
+            lookup = replace(lookup, codes=table)
             attrs |= names_of(regions)
         if is_table(points):
             return _of_table(points, lookup, columns, attrs)
-        points = last_axis(points, self.grid.dims)
+        points = with_axes_last(points, self.grid.dims)
         if any(map(math.isnan, points.shape)):
             raise GridError(
                 "it is not known how many points there are; call compute_chunk_sizes() of the "
@@ -118,7 +111,7 @@ class Locating(Aggregating):
             )
         *dims, axis = points.dims
         coords = {name: c for name, c in points.coords.items() if axis not in c.dims}
-        codes = lookup.of(axes_of(points, self.grid.dims, columns))
+        codes = lookup.look_up(positions_along_axes(points, self.grid.dims, columns))
         return xr.DataArray(codes, coords, dims, "structure", attrs)
 
     def count_points(
@@ -169,15 +162,15 @@ class Locating(Aggregating):
         regions = self.parcellation(structures, level=level, structure_set=structure_set)
         members = regions.structures
         # Labels of no region are all one: where there are only such, nothing is read.
-        lookup = replace(self._lookup(), table=np.stack((members, members)))
+        lookup = replace(self._lookup(), codes=np.stack((members, members)))
         if by_hemisphere:
             own = self.hemispheres.data.rechunk(self._annotation.data.chunks)
-            lookup = replace(lookup, sides=own)
+            lookup = replace(lookup, hemispheres=own)
         if not is_table(points):
-            points = last_axis(points, self.grid.dims)
-        codes = lookup.of(axes_of(points, self.grid.dims, columns))
+            points = with_axes_last(points, self.grid.dims)
+        codes = lookup.look_up(positions_along_axes(points, self.grid.dims, columns))
         sides = HEMISPHERES if by_hemisphere else {None: 0}
-        found, others = tally(codes, regions, [*sides.values()])
+        found, others = count_points(codes, regions, [*sides.values()])
         density = densities(found, [self._part(side)._geometry(regions)[1] for side in sides])
         dims: Any = ("structure", "hemisphere")
         if not by_hemisphere:
@@ -187,19 +180,19 @@ class Locating(Aggregating):
         table = table_of(regions, variables | rest)
         return table.assign_coords(hemisphere=[*sides]) if by_hemisphere else table
 
-    def _lookup(self) -> Lookup:
+    def _lookup(self) -> VoxelLookup:
         """Look-up of the labels of voxels."""
-        return Lookup(self._grid, self._annotation.data, self._block_labels)
+        return VoxelLookup(self._grid, self._annotation.data, self._block_labels)
 
 
 def _of_table(
-    points: Any, lookup: Lookup, columns: Sequence[Hashable] | None, attrs: Mapping[str, Any]
+    points: Any, lookup: VoxelLookup, columns: Sequence[Hashable] | None, attrs: Mapping[str, Any]
 ) -> Any:
     """Codes of the points of a table, as a Series."""
     if not is_dask_collection(points):
-        return codes_of_table(points, lookup, columns, attrs)
-    axes_of(points, lookup.grid.dims, columns)  # raises where they are none
+        return look_up_table(points, lookup, columns, attrs)
+    positions_along_axes(points, lookup.grid.dims, columns)  # raises where they are none
     meta = pd.Series([], dtype=np.int64, name="structure")
     return points.map_partitions(
-        codes_of_table, lookup.shared, columns, attrs, "synchronous", meta=meta
+        look_up_table, lookup.shared, columns, attrs, "synchronous", meta=meta
     )

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from refspace.blockwise.reduction import array_from_value
 from refspace.errors import AnnotationError
 from refspace.grid import Hemisphere
-from refspace.ops.borders import array_of
 from refspace.ops.counts import count_labels
-from refspace.ops.totals import geometry, label_totals
+from refspace.ops.totals import label_totals, region_properties
 from refspace.reference_space.sides import Sided
 from refspace.structure_tree import Regions, StructureTree
 from refspace.types import BACKGROUND
@@ -312,10 +312,12 @@ class Measuring(Sided):
         """Rows of `ops.totals.geometry`: values where they are known, else lazy."""
         index = self._known_index()
         if index is not None:
-            return geometry(index.totals, regions, self.grid)
+            return region_properties(index.totals, regions, self.grid)
         table = label_totals(self._annotation, self._block_labels, regions.structures.tolist())
-        measure = functools.partial(geometry, regions=regions.without_names(), grid=self.grid)
-        return array_of(table, measure, (11, len(regions)), np.float64)
+        measure = functools.partial(
+            region_properties, regions=regions.without_names(), grid=self.grid
+        )
+        return array_from_value(table, measure, (11, len(regions)), np.float64)
 
     def _labels_of(self, structure_ids: Any, direct_only: bool = False) -> list[int]:
         """Labels of the voxels of structures: their own ids, and those of their subtrees."""

@@ -11,7 +11,7 @@ from refspace.errors import GridError, OntologyError
 from refspace.grid import Hemisphere
 from refspace.labels import HEMISPHERES
 from refspace.ops.boundaries import boundaries
-from refspace.ops.paint import paint, values_of
+from refspace.ops.paint import paint, split_values
 from refspace.ops.relabel import relabel
 from refspace.ops.sides import keep
 from refspace.reference_space.masking import Masking
@@ -159,7 +159,7 @@ class Parcelling(Masking):
             dtype=dtype,
             name="regions",
             attrs={},
-            labels=side._block_labels,
+            block_labels=side._block_labels,
         )
         if hemisphere is None or self._is_empty(hemisphere):
             return result
@@ -231,7 +231,7 @@ class Parcelling(Masking):
         >>> [float(image.sel(ap=8900, dv=1500, ml=ml, method="nearest")) for ml in (3300, 8100)]
         [1.0, 0.0]
         """
-        keys, painted = values_of(values)
+        keys, painted = split_values(values)
         if structures is None and level is None and structure_set is None:
             structures = self.structure_tree.resolve(keys)
         regions = self.parcellation(structures, level=level, structure_set=structure_set)
@@ -322,7 +322,7 @@ class Parcelling(Masking):
             codes = {i: number + 1 for i, number in regions.nearest_region.items()}
             dtype = np.min_scalar_type(len(regions))
             annotation = relabel(
-                annotation, codes, 0, dtype=dtype, name="regions", attrs={}, labels=labels
+                annotation, codes, 0, dtype=dtype, name="regions", attrs={}, block_labels=labels
             )
             labels = None
         return boundaries(annotation, labels)

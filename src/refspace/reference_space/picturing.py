@@ -136,7 +136,7 @@ class Picturing(Checking):
             raise AnnotationError(f"id_type is {dtype}; labels are integers, give uint16 or uint32")
         if table["IDX"].max() <= np.iinfo(dtype).max:
             labels = narrow(
-                self._annotation, dtype, attrs=_ITKSNAP_ATTRS, labels=self._block_labels
+                self._annotation, dtype, attrs=_ITKSNAP_ATTRS, block_labels=self._block_labels
             )
             return labels, table
         if len(table) > np.iinfo(dtype).max:
@@ -151,7 +151,7 @@ class Picturing(Checking):
             dtype=dtype,
             name="label",
             attrs=_ITKSNAP_ATTRS,
-            labels=self._block_labels,
+            block_labels=self._block_labels,
         )
         return labels, table
 

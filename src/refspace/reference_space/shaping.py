@@ -9,9 +9,9 @@ import networkx as nx
 import numpy as np
 import xarray as xr
 
+from refspace.blockwise.reduction import array_from_value
 from refspace.errors import GridError
 from refspace.grid import Hemisphere
-from refspace.ops.borders import array_of
 from refspace.ops.contacts import Contacts, contacts
 from refspace.ops.distance import BYTES_PER_VOXEL, signed_distance
 from refspace.reference_space.locating import Locating
@@ -144,7 +144,7 @@ class Shaping(Locating):
         measure = functools.partial(
             Contacts.surfaces, regions=regions.without_names(), spacing=spacing
         )
-        return array_of(counted, measure, (len(regions),), np.float64)
+        return array_from_value(counted, measure, (len(regions),), np.float64)
 
     def adjacency(
         self,
