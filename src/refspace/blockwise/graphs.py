@@ -16,6 +16,9 @@ expressions:
   as schedulers follow keys.
 - A value is a `Delayed`, which has no expression. Dask warns when one is computed in one call with
   an array (`dask.compute(value, array)`); computed apart, neither warns.
+- Arrays of unknown size, as of the rows of a lazy table, cannot be computed by themselves: dask
+  2026.8 joins blocks by `rechunk`, which needs to know how large they are. What is counted in them
+  can be computed.
 - Arrays of dask 2026.8 do not convert to NumPy: `DataArray.values` of a lazy one gives no numbers.
   Call `DataArray.compute` first.
 """
@@ -44,7 +47,7 @@ def array_from_tasks(
     name: str,
     tasks: Tasks,
     dependencies: Sequence[dask.array.Array | Delayed],
-    chunks: Sequence[Sequence[int]],
+    chunks: Sequence[Sequence[float]],
     dtype: npt.DTypeLike,
 ) -> dask.array.Array:
     """Array whose blocks are computed by tasks.
@@ -58,7 +61,7 @@ def array_from_tasks(
     dependencies
         Arrays and values whose keys occur in the tasks.
     chunks
-        Sizes of the blocks along each axis.
+        Sizes of the blocks along each axis; NaN where they are not known.
     dtype
         Type of the elements.
 
@@ -137,7 +140,7 @@ def name_from_inputs(prefix: str, *inputs: Any) -> str:
 
 
 def _expression(
-    name: str, tasks: Tasks, chunks: tuple[tuple[int, ...], ...], meta: npt.NDArray[Any]
+    name: str, tasks: Tasks, chunks: tuple[tuple[float, ...], ...], meta: npt.NDArray[Any]
 ) -> dask.array.Array:
     """Array of tasks as dask's expression for a graph that it shall take as it is."""
     # Imported here, as few dask versions have both, and no public function makes such an array.

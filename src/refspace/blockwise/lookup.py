@@ -10,6 +10,7 @@ from typing import Any
 
 import dask.array
 import numpy as np
+from dask.delayed import Delayed
 from numpy.typing import NDArray
 
 from refspace.blockwise.graphs import Tasks, array_from_tasks, name_from_inputs
@@ -100,6 +101,37 @@ def look_up_points(
     key = (name, *(0,) * len(shape))
     tasks[key] = (_in_order, points.order, ends, parts, elsewhere, shape)
     return array_from_tasks(name, tasks, arrays, [(count,) for count in shape], np.int64)
+
+
+def look_up_partitions(
+    points: dask.array.Array, function: Callable[..., NDArray[np.int64]], lookup: Delayed
+) -> dask.array.Array:
+    """Value at each of some lazy points; lazy, a task for each partition.
+
+    Parameters
+    ----------
+    points
+        Positions, in whose last axis are those of one point.
+    function
+        Called with the positions of a partition, and with the look-up. It returns a value for each.
+    lookup
+        What it needs besides, as `graphs.shared_value` makes it.
+
+    Examples
+    --------
+    >>> from refspace.blockwise.graphs import shared_value
+    >>> points = dask.array.from_array(np.array([[1, 2], [3, 4], [5, 6]]), chunks=(2, 1))
+    >>> look_up_partitions(points, np.dot, shared_value("weights", np.array([1, 10]))).compute()
+    array([21, 43, 65])
+    """
+    # `dask.array.map_blocks` loses a value among its arguments where arrays are expressions.
+    whole = points.rechunk({points.ndim - 1: -1})
+    name = name_from_inputs("points", whole.name, function, lookup.key)
+    tasks: Tasks = {
+        (name, *block_id): (function, (whole.name, *block_id, 0), lookup.key)
+        for block_id in np.ndindex(whole.numblocks[:-1])
+    }
+    return array_from_tasks(name, tasks, [whole, lookup], whole.chunks[:-1], np.int64)
 
 
 def _in_order(

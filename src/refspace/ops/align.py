@@ -148,7 +148,8 @@ def align(annotation: xr.DataArray, image: xr.DataArray, name: str = "image") ->
     if all((np.diff(i) == 1).all() for i in index):
         return Aligned(_chunked_alike(image, labels), labels, box)
     data = take(labels.data, [i - i[0] for i in index])
-    labels = xr.DataArray(data, {dim: image[dim] for dim in grid.dims}, grid.dims)
+    coords = {dim: image[dim] for dim in grid.dims}
+    labels = xr.DataArray(data, coords, grid.dims, annotation.name)
     return Aligned(_chunked_alike(image, labels), labels, None)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from refspace import kernels
 from refspace.blockwise.graphs import shared_value
-from refspace.blockwise.lookup import look_up_points
+from refspace.blockwise.lookup import look_up_partitions, look_up_points
 from refspace.blockwise.relabel import blocks_to_read
 from refspace.blockwise.sources import UNKNOWN
 from refspace.grid import Grid
@@ -70,7 +70,7 @@ class VoxelLookup:
         array([ 9, -2, -1])
         """
         if isinstance(points, dask.array.Array):
-            return self._look_up_partitions(points)
+            return look_up_partitions(points, _codes_of_partition, self.shared)
         return look_up_points(
             sort_points(points, self.grid, self.data.chunks),
             points[0].shape,
@@ -85,17 +85,6 @@ class VoxelLookup:
     def shared(self) -> Delayed:
         """The look-up as one task, on which those of all partitions depend."""
         return shared_value("lookup", self)
-
-    def _look_up_partitions(self, points: dask.array.Array) -> dask.array.Array:
-        axis = points.ndim - 1
-        codes: dask.array.Array = points.rechunk({axis: -1}).map_blocks(
-            _codes_of_partition,
-            self.shared,
-            drop_axis=axis,
-            dtype=np.int64,
-            meta=np.empty((0,) * axis, np.int64),
-        )
-        return codes
 
     def _labels_to_code(self) -> NDArray[np.int64]:
         """Label with the code of all voxels of a block, `UNKNOWN` where it must be read.

@@ -10,6 +10,7 @@ import xarray as xr
 from dask.base import is_dask_collection
 from numpy.typing import NDArray
 
+from refspace.blockwise.tables import array_from_table
 from refspace.errors import GridError
 from refspace.types import PointsLike
 
@@ -60,8 +61,7 @@ def _positions_in_table(
 ) -> dask.array.Array | Sequence[NDArray[Any]]:
     names = _columns(table, dims, columns)
     if is_dask_collection(table):
-        lazy: dask.array.Array = table[names].astype(np.float64).to_dask_array()
-        return lazy
+        return array_from_table(table, names)
     return [table[name].to_numpy(np.float64, na_value=np.nan) for name in names]
 
 

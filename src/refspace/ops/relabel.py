@@ -144,8 +144,13 @@ def narrow(
         values = np.where(labels <= largest, labels, 0).astype(dtype)
         data = relabel_blocks(data, block_labels, values)
     elif np.iinfo(data.dtype).max > largest:
-        data = dask.array.where(data <= largest, data, 0)
+        meta = np.empty((0,) * data.ndim, data.dtype)
+        data = data.map_blocks(_drop_larger, largest, meta=meta)
     return xr.DataArray(data.astype(dtype), annotation.coords, annotation.dims, "label", attrs)
+
+
+def _drop_larger(block: NDArray[Any], largest: int) -> NDArray[Any]:
+    return np.where(block <= largest, block, block.dtype.type(0))
 
 
 def colors(
