@@ -16,7 +16,6 @@ import pandas as pd
 import xarray as xr
 
 from refspace.grid import Grid
-from refspace.label_index import BlockLabels
 from refspace.labels import as_annotation, labelled
 from refspace.ops.aggregate import STATISTICS, aggregate
 from refspace.ops.align import align, as_image
@@ -68,7 +67,7 @@ def block_labels():
 def computed(result):
     """A result in memory, as something that can be compared."""
     if hasattr(result, "compute"):
-        result = result.compute()
+        result = result.compute(scheduler="sync")
     if isinstance(result, xr.DataArray):
         return str(result.dtype), result.to_dict()
     if isinstance(result, pd.DataFrame | pd.Series):
@@ -191,15 +190,20 @@ def points_looked_up(known):
                 yield f"{other} of {kind} in {name}", count
 
 
-def results():
-    """What every function gives, in memory."""
+def lazy_results():
+    """What every function gives, by name."""
     everything = [*resampled(), *images_painted()]
     for known in (None, block_labels()):
-        assert known is None or isinstance(known, BlockLabels)
         for group in (labels_replaced, volumes_measured, images_aggregated, points_looked_up):
             text = "" if known is None else ", indexed"
             everything += [(name + text, result) for name, result in group(known)]
-    return {name: computed(result) for name, result in everything}
+    assert len(everything) == len(dict(everything))
+    return dict(everything)
+
+
+def results():
+    """What every function gives, by name, in memory."""
+    return {name: computed(result) for name, result in lazy_results().items()}
 
 
 if __name__ == "__main__":
