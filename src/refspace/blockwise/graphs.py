@@ -23,7 +23,7 @@ expressions:
   Call `DataArray.compute` first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import dask.array
@@ -143,12 +143,13 @@ def _expression(
     name: str, tasks: Tasks, chunks: tuple[tuple[float, ...], ...], meta: npt.NDArray[Any]
 ) -> dask.array.Array:
     """Array of tasks as dask's expression for a graph that it shall take as it is."""
-    # Imported here, as few dask versions have both, and no public function makes such an array.
+    # Private names of dask, imported only where they are needed: no public function makes an array
+    # of tasks.
     from dask._collections import new_collection
     from dask.array._array_expr._io import FromGraph
 
-    # The name is what dask would make of a hash of all tasks, and the arrays in them, if it were
-    # not handed over. No key is to be renamed to the name, as all have it.
+    # Without a token of its own, dask would hash all tasks and the arrays in them for one. The list
+    # of keys to rename is empty, as all have the right name.
     prefix, _, token = name.rpartition("-")
     array: dask.array.Array = new_collection(
         FromGraph(tasks, meta, chunks, [], prefix, _determ_token=token)
@@ -161,16 +162,12 @@ def _with_tasks_of(dependencies: Sequence[dask.array.Array | Delayed]) -> Tasks:
     tasks: Tasks = {}
     for each in dependencies:
         if isinstance(each, Delayed):
-            tasks |= _as_dict(each.dask)
+            tasks |= dict(each.dask)
             continue
         optimized: Any = each.optimize()
-        tasks |= _as_dict(optimized.dask)
+        tasks |= dict(optimized.dask)
         if optimized.name != each.name:
             # Dask renames what it optimizes.
             for block_id in np.ndindex(each.numblocks):
                 tasks[each.name, *block_id] = (optimized.name, *block_id)
     return tasks
-
-
-def _as_dict(graph: Mapping[Any, Any]) -> Tasks:
-    return dict(graph)

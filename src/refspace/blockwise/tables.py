@@ -1,7 +1,7 @@
 """Columns of lazy tables as lazy arrays, one block for each partition."""
 
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import dask.array
 import numpy as np
@@ -10,8 +10,12 @@ from numpy.typing import NDArray
 
 from refspace.blockwise.graphs import Tasks, array_from_tasks, name_from_inputs
 
+if TYPE_CHECKING:
+    # An extra of dask, which need not be installed.
+    from dask.dataframe import DataFrame
 
-def array_from_table(table: Any, columns: Sequence[Hashable]) -> dask.array.Array:
+
+def array_from_table(table: "DataFrame", columns: Sequence[Hashable]) -> dask.array.Array:
     """Columns of a table of dask as an array of floats; lazy.
 
     Its own method `to_dask_array` fails where arrays are expressions (dask 2026.8).
@@ -47,5 +51,6 @@ def array_from_table(table: Any, columns: Sequence[Hashable]) -> dask.array.Arra
 
 
 def _to_floats(part: pd.DataFrame) -> NDArray[np.float64]:
+    """Columns of a partition, with NaN for missing values."""
     floats: NDArray[np.float64] = part.to_numpy(np.float64, na_value=np.nan)
     return floats

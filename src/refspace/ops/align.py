@@ -92,11 +92,12 @@ def as_image(image: ArrayLike, annotation: xr.DataArray, name: str = "image") ->
     if not isinstance(image, xr.DataArray):
         before = [f"dim_{n}" for n in range(image.ndim - len(dims))]
         image = xr.DataArray(image, dims=(*before, *dims))
-    placed: xr.DataArray = image.assign_coords({dim: annotation[dim] for dim in dims})
-    return placed
+    on_grid: xr.DataArray = image.assign_coords({dim: annotation[dim] for dim in dims})
+    return on_grid
 
 
 def _transposed(image: xr.DataArray, dims: Sequence[Hashable], name: str) -> xr.DataArray:
+    """Image with the axes of space last, checked."""
     if not set(dims) <= set(image.dims):
         raise GridError(
             f"the {name} has dims {', '.join(map(str, image.dims))}; rename its axes to "
@@ -193,7 +194,7 @@ def _overlap(grid: Grid, own: Grid, dim: str, name: str) -> tuple[slice, NDArray
     axis = grid.axis(dim)
     origin, step = grid.origin[axis], grid.spacing[axis]
     centres = own.coordinates(dim)
-    # As `Grid.index` has it.
+    # Rounded as `Grid.index` does: a centre on an edge but for the last digit is in one voxel.
     index = np.floor(np.round((centres - origin) / step, 9)).astype(np.intp)
     inside = np.flatnonzero((index >= 0) & (index < grid.shape[axis]))
     if not inside.size:

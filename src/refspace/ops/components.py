@@ -41,7 +41,7 @@ def components(data: dask.array.Array) -> Delayed:
     Parameters
     ----------
     data
-        Labels over any axes; 0 is none. Each block is read once, and only the planes in which it
+        Labels over any axes; 0 is outside. Each block is read once, and only the planes in which it
         meets the next are kept of its voxels.
 
     Returns
@@ -89,6 +89,7 @@ def split_by_hemisphere(
 
 
 def _split_block(regions: NDArray[Any], sides: NDArray[Any]) -> NDArray[np.uint32]:
+    """Labels of a block, with the hemisphere of each voxel in them."""
     flags = np.where((sides == 1) | (sides == 2), sides, 0).astype(np.uint32)
     return np.where(regions, regions.astype(np.uint32) * np.uint32(3) + flags, np.uint32(0))
 
@@ -155,6 +156,7 @@ def _join(shape: tuple[int, ...], blocks: Sequence[_Linked]) -> Components:
 
 
 def _group_by_label(labels: NDArray[np.int64], sizes: NDArray[np.int64]) -> Components:
+    """Count the components of each label, from the label and the size of each component."""
     unique, position, count = np.unique(labels, return_inverse=True, return_counts=True)
     voxels, largest = np.zeros((2, unique.size), np.int64)
     np.add.at(voxels, position, sizes)

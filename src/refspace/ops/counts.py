@@ -62,6 +62,7 @@ def count_voxels(block: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
 
 
 def _count_blocks(data: dask.array.Array, block_labels: BlockLabels | None) -> dask.array.Array:
+    """Labels and counts of each block, an object for each."""
     if block_labels is not None:
         return count_blocks(data, block_labels, _count_block)
     ones, meta = (1,) * data.ndim, np.empty((0,) * data.ndim, object)
@@ -70,4 +71,5 @@ def _count_blocks(data: dask.array.Array, block_labels: BlockLabels | None) -> d
 
 
 def _count_block(block: NDArray[Any]) -> NDArray[np.object_]:
+    """Labels and counts of a block, in an array of one element."""
     return counts_element(*kernels.count_labels(block), block.ndim)

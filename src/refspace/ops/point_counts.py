@@ -83,6 +83,7 @@ def count_codes(codes: dask.array.Array) -> Delayed:
 
 
 def _count_block(codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Sorted codes of a block, and how often each occurs."""
     return np.stack(np.unique(codes, return_counts=True))
 
 
@@ -151,6 +152,7 @@ def densities(
 
 
 def _divide(points: NDArray[np.int64], volumes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Quotient; NaN where the volume is 0."""
     nothing = np.full(points.shape, np.nan)
     quotient: NDArray[np.float64] = np.divide(points, volumes, out=nothing, where=volumes > 0)
     return quotient

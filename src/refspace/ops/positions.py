@@ -59,6 +59,7 @@ def positions_along_axes(
 def _positions_in_table(
     table: Any, dims: Sequence[str], columns: Sequence[Hashable] | None
 ) -> dask.array.Array | Sequence[NDArray[Any]]:
+    """Positions in the columns of a table, of pandas or dask."""
     names = _columns(table, dims, columns)
     if is_dask_collection(table):
         return array_from_table(table, names)
@@ -117,6 +118,7 @@ def with_axes_last(points: PointsLike, dims: Sequence[str]) -> xr.DataArray:
 
 
 def _as_array(points: Any) -> NDArray[Any]:
+    """Array of points that are a sequence, or of another array library."""
     kind = type(points).__name__
     # Other tables convert too, but in the order of their columns, whatever these are called.
     if hasattr(type(points), "to_pandas"):
@@ -159,5 +161,6 @@ def _columns(table: Any, dims: Sequence[str], columns: Sequence[Hashable] | None
 
 
 def _check_numbers(dtype: Any) -> None:
+    """Refuse positions that are booleans, complex numbers, texts or times."""
     if dtype.kind not in "uif":
         raise GridError(f"points have dtype {dtype}; give positions in µm as real numbers")

@@ -23,8 +23,8 @@ Color = str | Sequence[float]
 
 def relabel(
     annotation: xr.DataArray,
-    values: Mapping[int, Any],
-    default: Any,
+    values: Mapping[int, float],
+    default: float,
     *,
     dtype: npt.DTypeLike,
     name: str,
@@ -92,7 +92,7 @@ def coverage(covered: xr.DataArray, domain: ArrayLike) -> xr.DataArray:
         Mask, as `mask` gives it.
     domain
         Array of the same shape, not 0 where voxels should be covered. One with coordinates must
-        lie on the same grid.
+        be on the same grid.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def coverage(covered: xr.DataArray, domain: ArrayLike) -> xr.DataArray:
     Raises
     ------
     GridError
-        If the domain has another shape, or lies elsewhere.
+        If the domain has another shape, or another grid.
 
     Examples
     --------
@@ -149,10 +149,6 @@ def narrow(
     return xr.DataArray(data.astype(dtype), annotation.coords, annotation.dims, "label", attrs)
 
 
-def _drop_larger(block: NDArray[Any], largest: int) -> NDArray[Any]:
-    return np.where(block <= largest, block, block.dtype.type(0))
-
-
 def colors(
     annotation: xr.DataArray,
     colormap: Mapping[int, Color],
@@ -190,6 +186,12 @@ def colors(
     return xr.DataArray(data, coords, (*annotation.dims, "rgb"), "image")
 
 
+def _drop_larger(block: NDArray[Any], largest: int) -> NDArray[Any]:
+    """Block in which larger labels than one are 0."""
+    # `dask.array.where` does not exist where arrays are expressions.
+    return np.where(block <= largest, block, block.dtype.type(0))
+
+
 def _table(
     annotation: xr.DataArray, values: Mapping[int, Any], default: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -224,6 +226,7 @@ def _spread(
 
 
 def _check_same_grid(domain: xr.DataArray, covered: xr.DataArray) -> None:
+    """Refuse a domain that states other axes or another grid than the mask has."""
     if domain.dims != covered.dims and set(domain.dims) == set(covered.dims):
         raise GridError(f"domain has dims {domain.dims}; the annotation {covered.dims}: transpose")
     if not set(domain.dims) <= set(domain.coords):

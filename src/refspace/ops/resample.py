@@ -216,10 +216,12 @@ def _finer(chunks: Sequence[int], ratio: Fraction) -> list[int]:
 
 
 def _bounds(sizes: Sequence[int]) -> list[int]:
+    """Voxels at which blocks begin, and the end."""
     return [0, *np.cumsum(sizes).tolist()]
 
 
 def _sizes(bounds: Sequence[int]) -> tuple[int, ...]:
+    """Sizes of blocks between bounds."""
     return tuple(np.diff(bounds).tolist())
 
 
