@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from helpers.strategies import Family, families
 from refspace import ReferenceSpace, StructureTree
 from refspace.grid import Grid
+from refspace.labels import labelled
 
 # Ids that float32, uint16, uint8 and int32 would each damage.
 IDS = [1, 2, 5, 8, 254, 255, 256, 997, 65535, 65536, 70000, 2**24, 2**24 + 1, 614454277, 2**32 - 1]
@@ -67,6 +68,15 @@ def chunked(voxels, chunks):
         views = map(np.asfortranarray, views)
     keys = [(name, *index) for index in np.ndindex(*map(len, chunks))]
     return da.Array(dict(zip(keys, views, strict=True)), name, chunks, dtype=voxels.dtype)
+
+
+@st.composite
+def annotations(draw, **kwargs):
+    """A volume with coordinates in random chunks."""
+    voxels = draw(volumes(**kwargs))
+    spacing = draw(st.tuples(*[st.sampled_from(RESOLUTIONS)] * 3))
+    data = chunked(voxels, draw(chunkings(voxels.shape)))
+    return labelled(data, Grid(voxels.shape, spacing))
 
 
 class Case(NamedTuple):

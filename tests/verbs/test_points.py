@@ -22,7 +22,7 @@ from refspace import ReferenceSpace, StructureTree
 from refspace.errors import GridError, OntologyError, PositionError, StructureNotFoundError
 from refspace.grid import Grid
 from refspace.labels import labelled
-from refspace.ops import points as module
+from refspace.ops import point_voxels
 
 pytestmark = pytest.mark.usefixtures("no_threads")
 
@@ -540,7 +540,7 @@ def test_points_are_placed_a_piece_at_a_time(monkeypatch):
     _, space = lazy_space()
     points = np.random.default_rng(1).random((100, 3)) * space.grid.extent
     whole = space.structure_at(points).values
-    monkeypatch.setattr(module, "_PIECE", 7)
+    monkeypatch.setattr(point_voxels, "_PIECE", 7)
     np.testing.assert_array_equal(space.structure_at(points), whole)
     np.testing.assert_array_equal(whole, VOXELS[tuple((points // 10).astype(int).T)])
 

@@ -40,10 +40,10 @@ from hypothesis import strategies as st
 
 import refspace
 from refspace import ReferenceSpace, StructureTree
+from refspace.blockwise.neighbours import reduce_with_neighbours
 from refspace.errors import AnnotationError, GridError, MissingDependencyError, OntologyError
 from refspace.kernels import count_faces
 from refspace.labels import labelled
-from refspace.ops.borders import over_borders
 from refspace.ops.contacts import contacts
 from refspace.ops.distance import signed_distance
 
@@ -390,8 +390,8 @@ def test_regions_are_named_in_one_way():
 
 def test_passes_over_borders_know_the_blocks_before():
     data = dask.array.ones((2, 3), chunks=1)
-    blocks = {number: (data.name, *number) for number in np.ndindex(data.numblocks)}
-    met = over_borders("met", blocks, data, np.sum, lambda *given: given, list).compute()
+    sources = {block_id: (data.name, *block_id) for block_id in np.ndindex(data.numblocks)}
+    met = reduce_with_neighbours("met", data, sources, np.sum, lambda *given: given, list).compute()
     assert met[0] == (1, [None, None], [False, False])
     assert met[5] == (1, [1, 1], [True, True])
 

@@ -4,9 +4,10 @@ from typing import Any
 
 import dask.array
 import numpy as np
-from dask.highlevelgraph import HighLevelGraph
-from dask.tokenize import tokenize
 from numpy.typing import NDArray
+
+from refspace.blockwise.graphs import Tasks, array_from_tasks, name_from_inputs
+from refspace.blockwise.sources import UNKNOWN, block_shape
 
 
 def keep_slab(data: dask.array.Array, axis: int, kept: slice) -> dask.array.Array:
@@ -60,8 +61,8 @@ def keep_where(
     flag
         What it is in the hemisphere that is kept.
     sole
-        Label of each block that is known to hold a single one, else -1. Neither array is read where
-        that is 0, and labels are not where it is another.
+        Label of each block that is known to hold a single one, else `UNKNOWN`. Neither array is
+        read where that is 0, and labels are not where it is another.
 
     Examples
     --------
@@ -70,19 +71,18 @@ def keep_where(
     array([0, 8, 0], dtype=uint32)
     """
     sides = hemispheres.rechunk(data.chunks)
-    name = f"hemisphere-{tokenize(data.name, sides.name, flag, sole)}"
-    tasks: dict[Any, Any] = {}
+    name = name_from_inputs("hemisphere", data.name, sides.name, flag, sole)
+    tasks: Tasks = {}
     for block_id in np.ndindex(data.numblocks):
-        side, label = (sides.name, *block_id), -1 if sole is None else int(sole[block_id])
-        if label < 0:
+        side, label = (sides.name, *block_id), UNKNOWN if sole is None else int(sole[block_id])
+        if label == UNKNOWN:
             tasks[name, *block_id] = (_keep, (data.name, *block_id), side, flag)
         elif label:
             tasks[name, *block_id] = (_fill, label, side, flag, data.dtype)
         else:
-            shape = tuple(sizes[i] for sizes, i in zip(data.chunks, block_id, strict=True))
+            shape = block_shape(data.chunks, block_id)
             tasks[name, *block_id] = (np.broadcast_to, data.dtype.type(0), shape)
-    graph = HighLevelGraph.from_collections(name, tasks, dependencies=[data, sides])
-    return dask.array.Array(graph, name, data.chunks, meta=data._meta)
+    return array_from_tasks(name, tasks, [data, sides], data.chunks, data.dtype)
 
 
 def _keep(block: NDArray[Any], sides: NDArray[Any], flag: int) -> NDArray[Any]:

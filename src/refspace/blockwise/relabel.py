@@ -1,23 +1,28 @@
-"""Blocks whose labels are known before they are read: those that need not be are never read."""
+"""Replace labels by values with a per-block label index, skipping blocks that need no I/O.
+
+Where the index says that all voxels of a block become the same value, the block is made of that
+value, and no voxel of it is read. A mask of a small structure reads but the few blocks at its
+border; one of a whole brain reads those at the brain's surface.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import dask.array
 import numpy as np
-from dask.highlevelgraph import HighLevelGraph
-from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
 from refspace import kernels
+from refspace.blockwise.graphs import Tasks, array_from_tasks, name_from_inputs
+from refspace.blockwise.sources import block_shape
 from refspace.errors import AnnotationError
 from refspace.label_index import BlockLabels
 
 
-def relabel_known(
-    data: dask.array.Array, labels: BlockLabels, values: NDArray[Any]
+def relabel_blocks(
+    data: dask.array.Array, block_labels: BlockLabels, values: NDArray[Any]
 ) -> dask.array.Array:
     """Replace the labels of an array, reading only blocks in which the result varies.
 
@@ -25,10 +30,11 @@ def relabel_known(
     ----------
     data
         Labels, chunked as the blocks are.
-    labels
+    block_labels
         Labels that may occur in each block.
     values
-        Value, or row of values, of each of ``labels.labels``.
+        Value, or row of values, of each of ``block_labels.labels``, as `values_of_labels` gives
+        them.
 
     Returns
     -------
@@ -38,88 +44,139 @@ def relabel_known(
     Examples
     --------
     >>> data = dask.array.from_array(np.array([[5, 7], [7, 7]], "u4"), chunks=(1, 2))
-    >>> labels = BlockLabels(((1, 1), (2,)), np.array([0, 2, 3]), np.array([5, 7, 7]))
-    >>> relabel_known(data, labels, np.array([1, 0, 0])).compute()
+    >>> block_labels = BlockLabels(((1, 1), (2,)), np.array([0, 2, 3]), np.array([5, 7, 7]))
+    >>> relabel_blocks(data, block_labels, np.array([1, 0, 0])).compute()
     array([[1, 0],
            [0, 0]])
     """
-    varies = read_blocks(labels, values)
+    varies = blocks_to_read(block_labels, values)
     row = values.shape[1:]
-    name = f"relabel-{tokenize(data.name, labels, values)}"
-    tasks: dict[Any, Any] = {}
-    for flat, number in enumerate(np.ndindex(labels.shape)):
-        key = (name, *number, *(0,) * len(row))
-        mine = slice(*labels.indptr[flat : flat + 2])
-        if varies[number]:
-            block = (data.name, *number)
-            tasks[key] = (_relabel_block, block, labels.labels[mine], values[mine])
+    name = name_from_inputs("relabel", data.name, block_labels, values)
+    fill = partial(_filled, writable=varies.size == 1)
+    tasks: Tasks = {}
+    for flat, block_id in enumerate(np.ndindex(block_labels.shape)):
+        key = (name, *block_id, *(0,) * len(row))
+        here = slice(*block_labels.indptr[flat : flat + 2])
+        if varies[block_id]:
+            block = (data.name, *block_id)
+            tasks[key] = (_relabel_block, block, block_labels.labels[here], values[here])
         else:
-            shape = tuple(sizes[i] for sizes, i in zip(labels.chunks, number, strict=True))
-            tasks[key] = (partial(_filled, alone=varies.size == 1), shape, values[mine][0])
-    return _array(name, tasks, data, (*labels.chunks, *((n,) for n in row)), values.dtype)
+            shape = block_shape(block_labels.chunks, block_id)
+            tasks[key] = (fill, shape, values[here][0])
+    chunks = (*block_labels.chunks, *((count,) for count in row))
+    return array_from_tasks(name, tasks, [data], chunks, values.dtype)
 
 
-def count_known(data: dask.array.Array, labels: BlockLabels, count: Any) -> dask.array.Array:
+def count_blocks(
+    data: dask.array.Array,
+    block_labels: BlockLabels,
+    count: Callable[[NDArray[Any]], NDArray[np.object_]],
+) -> dask.array.Array:
     """Count the labels of each block, reading only those that may hold several.
 
     Parameters
     ----------
-    data, labels
-        As for `relabel_known`.
+    data, block_labels
+        As for `relabel_blocks`.
     count
-        Labels and counts of a block, in an array of one element, as `ops.counts` makes it.
+        Labels and counts of the voxels of a block, as `counts_element` holds them.
+
+    Returns
+    -------
+    dask.array.Array
+        An object for each block: its labels, and how many voxels have each.
+
+    Examples
+    --------
+    >>> data = dask.array.from_array(np.array([[5, 7], [7, 7]], "u4"), chunks=(1, 2))
+    >>> block_labels = BlockLabels(((1, 1), (2,)), np.array([0, 2, 3]), np.array([5, 7, 7]))
+    >>> def count(block):
+    ...     return counts_element(*np.unique(block, return_counts=True), block.ndim)
+    >>> count_blocks(data, block_labels, count).compute()[1, 0]
+    (array([7], dtype=uint32), array([2]))
     """
-    name = f"count-{tokenize(data.name, labels)}"
-    tasks: dict[Any, Any] = {}
-    for flat, number in enumerate(np.ndindex(labels.shape)):
-        mine = labels.labels[slice(*labels.indptr[flat : flat + 2])]
-        block = (data.name, *number)
-        if mine.size == 1:
-            size = math.prod(c[i] for c, i in zip(labels.chunks, number, strict=True))
-            tasks[name, *number] = (_counted, labels.shape, mine, size)
+    name = name_from_inputs("count", data.name, block_labels, count)
+    tasks: Tasks = {}
+    for block_id in np.ndindex(block_labels.shape):
+        labels = block_labels.in_block(block_id)
+        if labels.size == 1:
+            size = math.prod(block_shape(block_labels.chunks, block_id))
+            counts = (labels, np.array([size], np.int64))
+            tasks[name, *block_id] = (counts_element, *counts, data.ndim)
         else:
-            tasks[name, *number] = (count, block)
-    return _array(name, tasks, data, tuple((1,) * n for n in labels.shape), np.dtype(object))
+            tasks[name, *block_id] = (count, (data.name, *block_id))
+    ones = [(1,) * blocks for blocks in block_labels.shape]
+    return array_from_tasks(name, tasks, [data], ones, object)
 
 
-def _counted(shape: Sequence[int], label: NDArray[Any], size: int) -> NDArray[np.object_]:
-    """What counting a block of one label gives."""
-    result = np.empty((1,) * len(shape), object)
-    result.flat[0] = (label, np.array([size], np.int64))
-    return result
+def counts_element(
+    labels: NDArray[Any], counts: NDArray[np.int64], ndim: int
+) -> NDArray[np.object_]:
+    """Labels and their counts, as the single element of an array that stands for a block."""
+    element = np.empty((1,) * ndim, object)
+    element.flat[0] = (labels, counts)
+    return element
 
 
-def _array(
-    name: str,
-    tasks: dict[Any, Any],
-    data: dask.array.Array,
-    chunks: tuple[tuple[int, ...], ...],
-    dtype: np.dtype[Any],
-) -> dask.array.Array:
-    graph = HighLevelGraph.from_collections(name, tasks, dependencies=[data])
-    return dask.array.Array(graph, name, chunks, meta=np.empty((0,) * len(chunks), dtype))
+def blocks_to_read(block_labels: BlockLabels, values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether the values of each block differ, so that it must be read.
 
+    Parameters
+    ----------
+    block_labels, values
+        As for `relabel_blocks`.
 
-def read_blocks(labels: BlockLabels, values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which blocks `relabel_known` reads: an array of the block grid's shape."""
+    Returns
+    -------
+    ndarray
+        Of the shape of the grid of blocks.
+
+    Examples
+    --------
+    >>> block_labels = BlockLabels(((1, 1), (2,)), np.array([0, 2, 3]), np.array([5, 7, 7]))
+    >>> blocks_to_read(block_labels, np.array([1, 0, 0])).tolist()
+    [[True], [False]]
+    """
     codes = np.unique(values, axis=0, return_inverse=True)[1].ravel()
-    first = labels.indptr[:-1]
+    first = block_labels.indptr[:-1]
     varies = np.minimum.reduceat(codes, first) != np.maximum.reduceat(codes, first)
-    read: NDArray[np.bool_] = varies.reshape(labels.shape)
+    read: NDArray[np.bool_] = varies.reshape(block_labels.shape)
     return read
 
 
-def table_for(
-    labels: BlockLabels, ids: NDArray[Any], values: NDArray[Any], default: NDArray[Any]
+def values_of_labels(
+    block_labels: BlockLabels, ids: NDArray[Any], values: NDArray[Any], default: NDArray[Any]
 ) -> NDArray[Any]:
-    """Value of each of ``labels.labels``, from those of sorted ids and a default for the rest."""
+    """Value of each label of each block.
+
+    Parameters
+    ----------
+    block_labels
+        Labels that may occur in each block.
+    ids
+        Sorted labels that have a value.
+    values
+        Value, or row of values, of each.
+    default
+        Value of every other label.
+
+    Examples
+    --------
+    >>> block_labels = BlockLabels(((1, 1), (2,)), np.array([0, 2, 3]), np.array([5, 7, 7]))
+    >>> values_of_labels(block_labels, np.array([5]), np.array([1]), np.array(0))
+    array([1, 0, 0])
+    """
     table = np.concatenate((values, default[np.newaxis]))
-    return table[kernels.find(labels.labels, ids.astype(np.uint32))]
+    return table[kernels.find(block_labels.labels, ids.astype(np.uint32))]
 
 
-def _filled(shape: Sequence[int], value: NDArray[Any], *, alone: bool) -> NDArray[Any]:
-    """Block of one value; one that is the whole result may be written to."""
-    if alone:
+# ----- tasks
+
+
+def _filled(shape: Sequence[int], value: NDArray[Any], *, writable: bool) -> NDArray[Any]:
+    """Block of one value."""
+    if writable:
+        # The only block is the result itself, and a user may write to it.
         return np.full((*shape, *value.shape), value)
     # A view of one value: beside the mask of a small structure, which is 1.2 GB at 10 µm, its
     # blocks took 1.3 GB more. Many blocks are copied into one array in the end.

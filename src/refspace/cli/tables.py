@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from refspace.formats.tables import write_table
-from refspace.ops.points import MISSING, OUTSIDE
+from refspace.ops.point_labels import MISSING, OUTSIDE
 from refspace.reference_space import ReferenceSpace
 from refspace.structure_tree import StructureTree
 from refspace.verbs.tables import long_table

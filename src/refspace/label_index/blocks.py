@@ -80,18 +80,6 @@ class BlockLabels(ArrayValue):
         flat = int(self._block_ids[block_id])
         return self.labels[self.indptr[flat] : self.indptr[flat + 1]]
 
-    def sole_labels(self) -> NDArray[np.int64]:
-        """Label of each block that holds a single one, -1 of those that may hold several.
-
-        Examples
-        --------
-        >>> labels = BlockLabels(((2,), (4, 4)), np.array([0, 2, 3]), np.array([7, 9, 9]))
-        >>> labels.sole_labels()
-        array([[-1,  9]])
-        """
-        first = self.labels[self.indptr[:-1]].astype(np.int64)
-        return np.where(np.diff(self.indptr) == 1, first, -1).reshape(self.shape)
-
     def verdicts(self, ids: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.int8]:
         """Whether the voxels of each block have one of some labels, as far as the labels say.
 

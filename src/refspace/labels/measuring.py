@@ -1,4 +1,4 @@
-"""The label index of an array that has none: one pass over it."""
+"""The label index of an array without one, measured in one pass over it."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from refspace import kernels
 from refspace.errors import GridError
 from refspace.labels.annotation import infer_grid, labelled
+from refspace.types import Resolution
 
 Method = Literal["nearest", "mode", "allensdk"]
 
@@ -21,9 +22,9 @@ _LARGEST_UPSAMPLED = 256
 
 
 def downsample(
-    annotation: xr.DataArray, target_resolution: float | Sequence[float], method: Method
+    annotation: xr.DataArray, target_resolution: Resolution, method: Method
 ) -> xr.DataArray:
-    """Resample labels to another resolution; no label is ever invented.
+    """Resample labels to another resolution; every label of the result occurs in the volume.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def downsample(
     Raises
     ------
     GridError
-        If no voxel is left, or there is no such method.
+        If the result would have no voxels, or there is no such method.
 
     Examples
     --------
@@ -70,14 +71,14 @@ def downsample(
 
 
 def take(data: dask.array.Array, index: Sequence[NDArray[np.intp]]) -> dask.array.Array:
-    """Voxels at the crossings of one rising index per axis; lazy.
+    """Voxels at the crossings of one ascending index per axis; lazy.
 
     Parameters
     ----------
     data
         Array, of any number of axes.
     index
-        Indices along each axis, none smaller than the one before.
+        Indices along each axis, in ascending order; an index may occur several times.
 
     Examples
     --------
@@ -164,7 +165,7 @@ def _without_overrun(data: dask.array.Array, source_shape: Sequence[int]) -> das
 def _mode(
     data: dask.array.Array, ratios: Sequence[Fraction], shape: Sequence[int]
 ) -> dask.array.Array:
-    """Cut cells and voxels at common edges, lend each block its cells' last voxel, take modes."""
+    """Modes of cells, in blocks that cells and voxels share the edges of, but for one voxel."""
     cuts = [
         _cuts(_bounds(_finer(chunks, ratio)), ratio, cells)
         for chunks, ratio, cells in zip(data.chunks, ratios, shape, strict=True)
@@ -215,10 +216,12 @@ def _finer(chunks: Sequence[int], ratio: Fraction) -> list[int]:
 
 
 def _bounds(sizes: Sequence[int]) -> list[int]:
+    """Voxels at which blocks begin, and the end."""
     return [0, *np.cumsum(sizes).tolist()]
 
 
 def _sizes(bounds: Sequence[int]) -> tuple[int, ...]:
+    """Sizes of blocks between bounds."""
     return tuple(np.diff(bounds).tolist())
 
 

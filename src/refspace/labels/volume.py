@@ -10,6 +10,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from refspace.blockwise.hemisphere import hemispheres_of_line, keep_slab, keep_where
+from refspace.blockwise.sources import UNKNOWN as UNKNOWN_LABEL
+from refspace.blockwise.sources import sole_labels
 from refspace.grid import Grid, Hemisphere
 from refspace.label_index import MIXED, OUT, BlockLabels, Chunks, LabelIndex, cut_at_midline
 from refspace.labels.annotation import as_annotation, infer_grid
@@ -99,7 +101,7 @@ class LabelVolume:
         Blocks that the midline cuts are two then, so that what is known of each stays exact.
         """
         known = self._labels_of_both
-        return self.within(self.labels, None if known is None else known.sole_labels())
+        return self.within(self.labels, sole_labels(known, self._chunks_of_both))
 
     @property
     def chunks(self) -> Chunks:
@@ -161,7 +163,7 @@ class LabelVolume:
         known = self._labels_of_both
         values = operation(self.labels, known)
         is_zero = None if known is None else known.verdicts(ids) == OUT
-        return self.within(values, None if is_zero is None else np.where(is_zero, 0, -1))
+        return self.within(values, None if is_zero is None else np.where(is_zero, 0, UNKNOWN_LABEL))
 
     def blocks_read(self, ids: Sequence[int]) -> NDArray[np.bool_]:
         """Which blocks of `data` a mask of some labels reads, in the shape of the block grid."""
@@ -281,7 +283,7 @@ class LabelVolume:
         volume
             Labels of this volume, or what was made of them; dask-backed.
         sole
-            Value of each of its blocks that is known to hold a single one, else -1.
+            Value of each of its blocks that is known to hold a single one, as of `sole_labels`.
         """
         side, flags = self.hemispheres.side, self.hemispheres.volume
         if side is None:

@@ -1,8 +1,7 @@
-"""Images and annotations brought onto one grid, each voxel of the image with its label."""
+"""Images aligned with annotations: each voxel of an image with the label at its centre."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import dask.array
 import numpy as np
@@ -14,6 +13,7 @@ from refspace.errors import AnnotationError, GridError
 from refspace.grid import Grid
 from refspace.labels import infer_grid, is_masked, reorient
 from refspace.labels.resampling import take
+from refspace.types import ArrayLike
 
 _KINDS = "buif"
 
@@ -37,7 +37,7 @@ class Aligned:
     box: tuple[slice, ...] | None
 
 
-def as_image(image: Any, annotation: xr.DataArray, name: str = "image") -> xr.DataArray:
+def as_image(image: ArrayLike, annotation: xr.DataArray, name: str = "image") -> xr.DataArray:
     """Make a DataArray with coordinates of an image.
 
     Parameters
@@ -80,9 +80,9 @@ def as_image(image: Any, annotation: xr.DataArray, name: str = "image") -> xr.Da
         raise AnnotationError(f"the {name} has dtype {image.dtype}; give real numbers")
     dims = annotation.dims
     if isinstance(image, xr.DataArray):
-        turned = _transposed(image, dims, name)
-        if set(dims) <= set(turned.coords):
-            return turned
+        ordered = _transposed(image, dims, name)
+        if set(dims) <= set(ordered.coords):
+            return ordered
         image = image.transpose(..., *dims)
     if image.ndim < len(dims) or image.shape[-len(dims) :] != annotation.shape:
         raise GridError(
@@ -92,11 +92,12 @@ def as_image(image: Any, annotation: xr.DataArray, name: str = "image") -> xr.Da
     if not isinstance(image, xr.DataArray):
         before = [f"dim_{n}" for n in range(image.ndim - len(dims))]
         image = xr.DataArray(image, dims=(*before, *dims))
-    placed: xr.DataArray = image.assign_coords({dim: annotation[dim] for dim in dims})
-    return placed
+    on_grid: xr.DataArray = image.assign_coords({dim: annotation[dim] for dim in dims})
+    return on_grid
 
 
 def _transposed(image: xr.DataArray, dims: Sequence[Hashable], name: str) -> xr.DataArray:
+    """Image with the axes of space last, checked."""
     if not set(dims) <= set(image.dims):
         raise GridError(
             f"the {name} has dims {', '.join(map(str, image.dims))}; rename its axes to "
@@ -121,14 +122,14 @@ def align(annotation: xr.DataArray, image: xr.DataArray, name: str = "image") ->
         Labels with coordinates, dask-backed.
     image
         Image, as `as_image` gives it, on the grid of the annotation or a part of it, or on a
-        coarser or finer one, turned in any way. What lies outside the annotation is left out.
+        coarser or finer one, in any orientation. Voxels outside the annotation are left out.
     name
         What the image is called in errors.
 
     Raises
     ------
     GridError
-        If the image lies elsewhere.
+        If no voxel of the image is within the annotation.
 
     Examples
     --------
@@ -140,20 +141,21 @@ def align(annotation: xr.DataArray, image: xr.DataArray, name: str = "image") ->
     array([[[5, 5, 7, 7]]], dtype=uint32)
     """
     grid = infer_grid(annotation)
-    image, own = _turned(image, grid)
-    inside, index = zip(*(_voxels_of(grid, own, dim, name) for dim in grid.dims), strict=True)
+    image, own = _reoriented(image, grid)
+    inside, index = zip(*(_overlap(grid, own, dim, name) for dim in grid.dims), strict=True)
     image = image.isel(dict(zip(grid.dims, inside, strict=True)))
     box = tuple(slice(int(i[0]), int(i[-1]) + 1) for i in index)
     labels = annotation.isel(dict(zip(grid.dims, box, strict=True)))
     if all((np.diff(i) == 1).all() for i in index):
-        return Aligned(_in_blocks(image, labels), labels, box)
+        return Aligned(_chunked_alike(image, labels), labels, box)
     data = take(labels.data, [i - i[0] for i in index])
-    labels = xr.DataArray(data, {dim: image[dim] for dim in grid.dims}, grid.dims)
-    return Aligned(_in_blocks(image, labels), labels, None)
+    coords = {dim: image[dim] for dim in grid.dims}
+    labels = xr.DataArray(data, coords, grid.dims, annotation.name)
+    return Aligned(_chunked_alike(image, labels), labels, None)
 
 
 def same_voxels(one: Grid, other: Grid) -> bool:
-    """Whether the voxels of two grids are at the same places, but for the last digits.
+    """Whether the voxels of two grids are at the same positions, but for the last digits.
 
     A spacing that is a difference of centres may differ from a stated one in its last digit.
 
@@ -172,27 +174,27 @@ def same_voxels(one: Grid, other: Grid) -> bool:
     )
 
 
-def _turned(image: xr.DataArray, grid: Grid) -> tuple[xr.DataArray, Grid]:
+def _reoriented(image: xr.DataArray, grid: Grid) -> tuple[xr.DataArray, Grid]:
     """Image with its axes in the order and the directions of a grid, and its own grid."""
     before = [dim for dim in image.dims if dim not in grid.dims]
     first = image.isel(dict.fromkeys(before, 0), drop=True)
     own = infer_grid(first)
     if own.orientation == grid.orientation:
         return image, own
-    turned = reorient(first, grid.orientation)
+    reoriented = reorient(first, grid.orientation)
     flipped = zip(grid.dims, own.reorientation_to(grid.orientation).flipped, strict=True)
     flips = {dim: slice(None, None, -1) for dim, flip in flipped if flip}
-    coords = {dim: turned[dim] for dim in grid.dims}
+    coords = {dim: reoriented[dim] for dim in grid.dims}
     image = image.transpose(..., *grid.dims).isel(flips).assign_coords(coords)
     return image, own.reorient(grid.orientation)
 
 
-def _voxels_of(grid: Grid, own: Grid, dim: str, name: str) -> tuple[slice, NDArray[np.intp]]:
-    """Voxels of an image that are in the annotation along an axis, and those that hold them."""
+def _overlap(grid: Grid, own: Grid, dim: str, name: str) -> tuple[slice, NDArray[np.intp]]:
+    """Voxels of an image within the annotation along an axis, and the voxels that hold them."""
     axis = grid.axis(dim)
     origin, step = grid.origin[axis], grid.spacing[axis]
     centres = own.coordinates(dim)
-    # As `Grid.index` has it.
+    # Rounded as `Grid.index` does: a centre on an edge but for the last digit is in one voxel.
     index = np.floor(np.round((centres - origin) / step, 9)).astype(np.intp)
     inside = np.flatnonzero((index >= 0) & (index < grid.shape[axis]))
     if not inside.size:
@@ -204,8 +206,8 @@ def _voxels_of(grid: Grid, own: Grid, dim: str, name: str) -> tuple[slice, NDArr
     return slice(int(inside[0]), int(inside[-1]) + 1), index[inside]
 
 
-def _in_blocks(image: xr.DataArray, labels: xr.DataArray) -> xr.DataArray:
-    """Image as a dask array, cut as the labels are where it was none."""
+def _chunked_alike(image: xr.DataArray, labels: xr.DataArray) -> xr.DataArray:
+    """Image as a dask array; one that has no chunks gets those of the labels."""
     if image.chunks is not None:
         return image
     if image.variable._in_memory:
@@ -213,38 +215,3 @@ def _in_blocks(image: xr.DataArray, labels: xr.DataArray) -> xr.DataArray:
         return image.copy(data=views(image.values, (*before, *labels.data.chunks), "image"))
     sizes = dict(zip(labels.dims, labels.data.chunks, strict=True))
     return image.chunk({dim: sizes.get(dim, 1) for dim in image.dims})
-
-
-def common_chunks(arrays: Sequence[dask.array.Array]) -> tuple[tuple[int, ...], ...]:
-    """Chunks along the last three axes, cut wherever those of one of several arrays are.
-
-    Examples
-    --------
-    >>> arrays = [dask.array.zeros((1, 1, 6), chunks=(1, 1, n)) for n in (4, 3)]
-    >>> common_chunks(arrays)
-    ((1,), (1,), (3, 1, 2))
-    """
-    chunks = []
-    for sizes in zip(*(array.chunks[-3:] for array in arrays), strict=True):
-        cuts = {0}.union(*(np.cumsum(each).tolist() for each in sizes))
-        chunks.append(tuple(np.diff(sorted(cuts)).tolist()))
-    return tuple(chunks)
-
-
-def holding(
-    larger: Sequence[Sequence[int]], chunks: Sequence[Sequence[int]]
-) -> list[NDArray[np.intp]]:
-    """Along each axis, the number of the larger chunk that holds each of some chunks.
-
-    Parameters
-    ----------
-    larger, chunks
-        Sizes along each axis; the larger ones are unions of the others.
-
-    Examples
-    --------
-    >>> holding(((4, 2),), ((3, 1, 2),))
-    [array([0, 0, 1])]
-    """
-    axes = zip(larger, chunks, strict=True)
-    return [np.searchsorted(np.cumsum(sizes), np.cumsum(parts)) for sizes, parts in axes]

@@ -1,23 +1,23 @@
-"""Voxels at the boundaries of regions."""
+"""Masks of the voxels at the boundaries of regions."""
 
 import dask.array
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from refspace.blockwise.relabel import relabel_known
+from refspace.blockwise.relabel import relabel_blocks
 from refspace.kernels import Labels
 from refspace.label_index import BlockLabels
 
 
-def boundaries(annotation: xr.DataArray, labels: BlockLabels | None = None) -> xr.DataArray:
-    """Mask of the voxels that share a face with a voxel of another label; 0 has none.
+def boundaries(annotation: xr.DataArray, block_labels: BlockLabels | None = None) -> xr.DataArray:
+    """Mask of the voxels that share a face with a voxel of another label; voxels of 0 are outside.
 
     Parameters
     ----------
     annotation
         Labels, dask-backed, with any dims.
-    labels
+    block_labels
         Labels of each block, where they are known; blocks of a single one are not read.
 
     Returns
@@ -28,13 +28,14 @@ def boundaries(annotation: xr.DataArray, labels: BlockLabels | None = None) -> x
 
     Examples
     --------
-    >>> labels = xr.DataArray(dask.array.from_array(np.array([0, 7, 7, 7, 9], "u4"), 2), dims="ml")
-    >>> boundaries(labels).values
+    >>> volume = xr.DataArray(dask.array.from_array(np.array([0, 7, 7, 7, 9], "u4"), 2), dims="ml")
+    >>> boundaries(volume).values
     array([0, 1, 0, 1, 1], dtype=uint8)
     """
     data = annotation.data
-    if labels is not None:
-        data = relabel_known(data, labels, labels.labels)
+    if block_labels is not None:
+        # Every label becomes itself, and blocks of a single one are not read.
+        data = relabel_blocks(data, block_labels, block_labels.labels)
     inner = dask.array.map_overlap(
         inner_boundary,
         data,
@@ -47,7 +48,7 @@ def boundaries(annotation: xr.DataArray, labels: BlockLabels | None = None) -> x
 
 
 def inner_boundary(block: Labels) -> NDArray[np.uint8]:
-    """1 for voxels of a block, but those of 0, beside one of another label.
+    """1 for each voxel of a block that has a label but 0, and a neighbour with another.
 
     Examples
     --------

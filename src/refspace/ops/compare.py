@@ -1,37 +1,35 @@
-"""Which labels two volumes have at the same places, in one pass."""
+"""Which labels two volumes have at the same positions, in one pass."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from dask.delayed import Delayed
-from dask.highlevelgraph import HighLevelGraph
-from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
 from refspace import kernels
+from refspace.blockwise.reduction import reduce_blocks
+from refspace.blockwise.sources import block_sources, common_chunks, sole_labels
 from refspace.errors import GridError
 from refspace.grid import Grid
 from refspace.label_index import BlockLabels
-from refspace.ops.align import common_chunks, holding, same_voxels
-from refspace.ops.borders import sole_labels, voxels_task
+from refspace.ops.align import same_voxels
 
 
 def confusion(
     one: xr.DataArray,
     other: xr.DataArray,
-    labels: BlockLabels | None = None,
-    other_labels: BlockLabels | None = None,
+    block_labels: BlockLabels | None = None,
+    other_block_labels: BlockLabels | None = None,
 ) -> Delayed:
-    """Count the pairs of labels that two volumes have at the same places; lazy.
+    """Count the pairs of labels that two volumes have at the same positions; lazy.
 
     Parameters
     ----------
     one, other
         Labels of the same shape, dask-backed; chunked alike or not, each chunk is read once.
-    labels, other_labels
+    block_labels, other_block_labels
         Labels of each block of the one and of the other, where they are known: blocks of a single
         one are not read.
 
@@ -52,22 +50,17 @@ def confusion(
     1      0      8       1
     """
     chunks = common_chunks([one.data, other.data])
-    sides = [
-        (volume.data.rechunk(chunks), _alone(volume.data.chunks, known, chunks))
-        for volume, known in ((one, labels), (other, other_labels))
+    arrays = [volume.data.rechunk(chunks) for volume in (one, other)]
+    sources = [
+        block_sources(array, sole_labels(known, chunks))
+        for array, known in zip(arrays, (block_labels, other_block_labels), strict=True)
     ]
-    arrays = [data for data, _ in sides]
-    name = f"confusion-{tokenize(*(data.name for data in arrays), *(alone for _, alone in sides))}"
-    tasks: dict[Any, Any] = {}
-    for number in np.ndindex(arrays[0].numblocks):
-        pair = [voxels_task(data, number, alone) for data, alone in sides]
-        tasks[f"pairs-{name}", *number] = (kernels.count_pairs, *pair)
-    tasks[name] = (_table, list(tasks))
-    return Delayed(name, HighLevelGraph.from_collections(name, tasks, dependencies=arrays))
+    pairs = {block_id: [each[block_id] for each in sources] for block_id in sources[0]}
+    return reduce_blocks("confusion", kernels.count_pairs, pairs, arrays, _table)
 
 
 def check_same_grid(grid: Grid, other: Grid) -> None:
-    """Refuse grids whose voxels are not at the same places.
+    """Refuse grids whose voxels are not at the same positions.
 
     Raises
     ------
@@ -91,17 +84,8 @@ def check_same_grid(grid: Grid, other: Grid) -> None:
         raise GridError(f"the other volume lies on {other}, this one on {grid}: resample one")
 
 
-def _alone(
-    chunks: Sequence[Sequence[int]], labels: BlockLabels | None, finer: Sequence[Sequence[int]]
-) -> NDArray[np.int64]:
-    """Label of each of the finer chunks that is known to hold a single one, else -1."""
-    if labels is None:
-        return np.full(tuple(map(len, finer)), -1)
-    alone: NDArray[np.int64] = sole_labels(labels)[np.ix_(*holding(chunks, finer))]
-    return alone
-
-
 def _table(parts: Sequence[tuple[NDArray[np.uint32], NDArray[np.int64]]]) -> pd.DataFrame:
+    """Table of all pairs, from those of each block."""
     pairs, voxels = kernels.sum_pairs([(pairs, counts[:, None]) for pairs, counts in parts], 1)
     columns = {"label": pairs[:, 0], "other": pairs[:, 1], "voxels": voxels[:, 0]}
     table = pd.DataFrame(columns).astype(np.int64)

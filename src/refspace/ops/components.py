@@ -11,12 +11,13 @@ from dask.delayed import Delayed
 from numpy.typing import NDArray
 
 from refspace import kernels
-from refspace.ops.borders import Planes, over_borders, planes_of
+from refspace.blockwise.neighbours import Planes, outer_planes, reduce_with_neighbours
+from refspace.blockwise.sources import block_sources, sole_labels
 
 
 @dataclass(frozen=True, eq=False)
 class Components:
-    """How the voxels of each label hang together.
+    """Number and size of the connected components of each label.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ def components(data: dask.array.Array) -> Delayed:
     Parameters
     ----------
     data
-        Labels over any axes; 0 is none. Each block is read once, and only the planes in which it
+        Labels over any axes; 0 is outside. Each block is read once, and only the planes in which it
         meets the next are kept of its voxels.
 
     Returns
@@ -51,45 +52,51 @@ def components(data: dask.array.Array) -> Delayed:
     Examples
     --------
     >>> data = dask.array.from_array(np.array([7, 7, 0, 7, 9], "u4"), chunks=1)
-    >>> found = components(data).compute()
-    >>> found.labels.tolist(), found.count.tolist(), found.largest.tolist()
+    >>> result = components(data).compute()
+    >>> result.labels.tolist(), result.count.tolist(), result.largest.tolist()
     ([7, 9], [2, 1], [2, 1])
     """
-    blocks = {number: (data.name, *number) for number in np.ndindex(data.numblocks)}
-    gather = functools.partial(_of_all, data.numblocks)
-    return over_borders("components", blocks, data, _of_block, _with_links, gather)
+    sources = block_sources(data, sole_labels(None, data.chunks))
+    gather = functools.partial(_join, data.numblocks)
+    return reduce_with_neighbours("components", data, sources, _find, _link, gather)
 
 
-def with_sides(regions: dask.array.Array, hemispheres: dask.array.Array) -> dask.array.Array:
-    """Labels that tell the hemispheres of regions apart: three times the region's, and the side.
+def split_by_hemisphere(
+    regions: dask.array.Array, hemispheres: dask.array.Array
+) -> dask.array.Array:
+    """Labels of regions in each hemisphere: three times the region's, and the hemisphere.
 
     Parameters
     ----------
     regions
-        Number of the region of each voxel from 1; 0 is none, and stays 0.
+        Label of the region of each voxel, counted from 1; 0 is outside, and stays 0.
     hemispheres
         Hemisphere of each: 1 left, 2 right, anything else neither.
 
     Examples
     --------
     >>> regions = dask.array.from_array(np.array([0, 5, 5], "u4"))
-    >>> with_sides(regions, dask.array.from_array(np.array([1, 1, 2], "u1"))).compute()
+    >>> split_by_hemisphere(regions, dask.array.from_array(np.array([1, 1, 2], "u1"))).compute()
     array([ 0, 16, 17], dtype=uint32)
     """
     sides = hemispheres.rechunk(regions.chunks)
     meta = np.empty((0,) * regions.ndim, np.uint32)
-    result: dask.array.Array = dask.array.map_blocks(_with_sides, regions, sides, meta=meta)
+    result: dask.array.Array = dask.array.map_blocks(_split_block, regions, sides, meta=meta)
     return result
 
 
-def _with_sides(regions: NDArray[Any], sides: NDArray[Any]) -> NDArray[np.uint32]:
-    known = np.where((sides == 1) | (sides == 2), sides, 0).astype(np.uint32)
-    return np.where(regions, regions.astype(np.uint32) * np.uint32(3) + known, np.uint32(0))
+# ----- tasks
+
+
+def _split_block(regions: NDArray[Any], sides: NDArray[Any]) -> NDArray[np.uint32]:
+    """Labels of a block, with the hemisphere of each voxel in them."""
+    flags = np.where((sides == 1) | (sides == 2), sides, 0).astype(np.uint32)
+    return np.where(regions, regions.astype(np.uint32) * np.uint32(3) + flags, np.uint32(0))
 
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """Label and size of each component of a block, and their numbers in its outer planes."""
+    """Label and size of each component of a block, and which is where in its outer planes."""
 
     labels: NDArray[Any]
     sizes: NDArray[np.int64]
@@ -104,19 +111,22 @@ class _Linked(NamedTuple):
     links: list[NDArray[np.int64] | None]
 
 
-def _of_block(block: NDArray[Any]) -> _Block:
-    numbers, labels, sizes = kernels.components(block)
-    return _Block(labels, sizes, planes_of(numbers))
+def _find(block: NDArray[Any]) -> _Block:
+    """Components within a block."""
+    indices, labels, sizes = kernels.components(block)
+    return _Block(labels, sizes, outer_planes(indices))
 
 
-def _with_links(block: _Block, before: list[_Block | None], last: list[bool]) -> _Linked:
+def _link(block: _Block, before: list[_Block | None], last: list[bool]) -> _Linked:
+    """Components of a block, and those of the blocks before that they hang together with."""
     links = [
-        None if ahead is None else _links(ahead, block, axis) for axis, ahead in enumerate(before)
+        None if ahead is None else _find_links(ahead, block, axis)
+        for axis, ahead in enumerate(before)
     ]
     return _Linked(block.labels, block.sizes, links)
 
 
-def _links(ahead: _Block, block: _Block, axis: int) -> NDArray[np.int64]:
+def _find_links(ahead: _Block, block: _Block, axis: int) -> NDArray[np.int64]:
     """Pairs of components of one label that meet where two blocks do."""
     one, other = ahead.planes[axis][1], block.planes[axis][0]
     both = (one >= 0) & (other >= 0)
@@ -125,28 +135,30 @@ def _links(ahead: _Block, block: _Block, axis: int) -> NDArray[np.int64]:
     return links
 
 
-def _of_all(shape: tuple[int, ...], blocks: Sequence[_Linked]) -> Components:
+def _join(shape: tuple[int, ...], blocks: Sequence[_Linked]) -> Components:
     """Components of the whole, from those of the blocks of a grid in C order."""
+    # Of the whole, components are numbered block after block.
     first = np.cumsum([0, *(block.sizes.size for block in blocks)])
-    numbers = np.arange(len(blocks)).reshape(shape)
+    flat_ids = np.arange(len(blocks)).reshape(shape)
     links = [np.empty((0, 2), np.int64)]
-    for place, block in zip(np.ndindex(shape), blocks, strict=True):
+    for block_id, block in zip(np.ndindex(shape), blocks, strict=True):
         for axis, pairs in enumerate(block.links):
             if pairs is not None:
-                ahead = (*place[:axis], place[axis] - 1, *place[axis + 1 :])
-                links.append(pairs + first[[numbers[ahead], numbers[place]]])
+                ahead = (*block_id[:axis], block_id[axis] - 1, *block_id[axis + 1 :])
+                links.append(pairs + first[[flat_ids[ahead], flat_ids[block_id]]])
     joined = kernels.join(int(first[-1]), np.concatenate(links))
     parts = np.concatenate([block.sizes for block in blocks])
     sizes = np.zeros(joined.max(initial=-1) + 1, np.int64)
     np.add.at(sizes, joined, parts)
     labels = np.zeros(sizes.size, np.int64)
     labels[joined] = np.concatenate([block.labels for block in blocks])
-    return _by_label(labels, sizes)
+    return _group_by_label(labels, sizes)
 
 
-def _by_label(labels: NDArray[np.int64], sizes: NDArray[np.int64]) -> Components:
-    found, place, count = np.unique(labels, return_inverse=True, return_counts=True)
-    voxels, largest = np.zeros((2, found.size), np.int64)
-    np.add.at(voxels, place, sizes)
-    np.maximum.at(largest, place, sizes)
-    return Components(found, count, voxels, largest)
+def _group_by_label(labels: NDArray[np.int64], sizes: NDArray[np.int64]) -> Components:
+    """Count the components of each label, from the label and the size of each component."""
+    unique, position, count = np.unique(labels, return_inverse=True, return_counts=True)
+    voxels, largest = np.zeros((2, unique.size), np.int64)
+    np.add.at(voxels, position, sizes)
+    np.maximum.at(largest, position, sizes)
+    return Components(unique, count, voxels, largest)

@@ -1,4 +1,4 @@
-"""Which labels share faces, and how many, in one pass."""
+"""Which labels share faces of voxels, and how many, in one pass."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,10 @@ from dask.delayed import Delayed
 from numpy.typing import NDArray
 
 from refspace import kernels
+from refspace.blockwise.neighbours import Planes, outer_planes, reduce_with_neighbours
+from refspace.blockwise.sources import block_sources, sole_labels
 from refspace.label_index import BlockLabels
-from refspace.ops.borders import Planes, block_tasks, over_borders, planes_of
+from refspace.labels.counting import count_voxels
 from refspace.structure_tree import Regions
 
 
@@ -47,29 +49,29 @@ class Contacts:
         inside = np.zeros(self.labels.size + 1, bool)
         sides = kernels.find(self.pairs, self.labels)
         surfaces = np.zeros(len(regions))
-        for number in range(len(regions)):
-            places = kernels.find(regions.structures_in(number), self.labels)
-            inside[places], inside[-1] = True, False
+        for region_index in range(len(regions)):
+            members = kernels.find(regions.structures_in(region_index), self.labels)
+            inside[members], inside[-1] = True, False
             one, other = inside[sides].T
-            surfaces[number] = areas[one != other].sum()
-            inside[places] = False
+            surfaces[region_index] = areas[one != other].sum()
+            inside[members] = False
         return surfaces
 
     def between(self, regions: Regions, spacing: Sequence[float]) -> list[tuple[int, int, float]]:
-        """Numbers of regions that share faces, and the area of these in mm².
+        """Indices of pairs of regions that share faces, and the area of these in mm².
 
         Each label is in the nearest of its regions.
         """
-        numbers = np.sort(regions.region_index(self.pairs), axis=1)
-        apart = (numbers[:, 0] >= 0) & (numbers[:, 0] != numbers[:, 1])
-        edges, place = np.unique(numbers[apart], axis=0, return_inverse=True)
-        areas = np.bincount(place, self.areas(spacing)[apart], len(edges))
+        indices = np.sort(regions.region_index(self.pairs), axis=1)
+        apart = (indices[:, 0] >= 0) & (indices[:, 0] != indices[:, 1])
+        edges, position = np.unique(indices[apart], axis=0, return_inverse=True)
+        areas = np.bincount(position, self.areas(spacing)[apart], len(edges))
         return [(a, b, area) for (a, b), area in zip(edges.tolist(), areas.tolist(), strict=True)]
 
 
 def contacts(
     annotation: xr.DataArray,
-    labels: BlockLabels | None = None,
+    block_labels: BlockLabels | None = None,
     ids: Sequence[int] | None = None,
 ) -> Delayed:
     """Count the faces between unlike labels; lazy, and each block is read once.
@@ -78,7 +80,7 @@ def contacts(
     ----------
     annotation
         Labels over three axes, dask-backed.
-    labels
+    block_labels
         Labels of each block, where they are known; blocks of a single one are not read.
     ids
         Labels that matter, all if not given: where blocks are known to hold none of these, their
@@ -93,12 +95,16 @@ def contacts(
     --------
     >>> import dask.array
     >>> volume = xr.DataArray(dask.array.from_array(np.array([[[7, 7, 9]]], "u4"), chunks=1))
-    >>> found = contacts(volume).compute()
-    >>> found.pairs.tolist(), found.faces.tolist()
+    >>> result = contacts(volume).compute()
+    >>> result.pairs.tolist(), result.faces.tolist()
     ([[0, 7], [0, 9], [7, 9]], [[4, 4, 1], [2, 2, 1], [0, 0, 1]])
     """
-    tasks = block_tasks(annotation.data, labels, ids)
-    return over_borders("contacts", tasks, annotation.data, _of_block, _with_borders, _of_all)
+    data = annotation.data
+    sources = block_sources(data, sole_labels(block_labels, data.chunks, ids))
+    return reduce_with_neighbours("contacts", data, sources, _count_in_block, _add_borders, _gather)
+
+
+# ----- tasks
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,15 +116,15 @@ class _Block:
     planes: Planes
 
 
-def _of_block(block: NDArray[Any]) -> _Block:
-    planes = planes_of(block)
-    if not any(block.strides):  # of one label: it has no face within
-        counted = block.ravel()[:1], np.array([block.size])
-        return _Block(counted, kernels.sum_pairs([], block.ndim), planes)
-    return _Block(kernels.count_labels(block), kernels.count_faces(block), planes)
+def _count_in_block(block: NDArray[Any]) -> _Block:
+    """Labels of a block, and the faces within it."""
+    labels, counts = count_voxels(block)
+    # A block of one label has no faces within.
+    faces = kernels.sum_pairs([], block.ndim) if labels.size == 1 else kernels.count_faces(block)
+    return _Block((labels, counts), faces, outer_planes(block))
 
 
-def _with_borders(
+def _add_borders(
     block: _Block, before: list[_Block | None], last: list[bool]
 ) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     """Labels and faces of a block, with the faces to those before it and at the volume's ends."""
@@ -132,10 +138,11 @@ def _with_borders(
     return block.counted, kernels.sum_pairs(faces, 3)
 
 
-def _of_all(parts: Sequence[tuple[tuple[Any, Any], tuple[Any, Any]]]) -> Contacts:
-    found = np.concatenate([labels for (labels, _), _ in parts]).astype(np.uint32)
+def _gather(parts: Sequence[tuple[tuple[Any, Any], tuple[Any, Any]]]) -> Contacts:
+    """Contacts of the volume, from what was counted of its blocks and their borders."""
+    repeated = np.concatenate([labels for (labels, _), _ in parts]).astype(np.uint32)
     counts = np.concatenate([counts for (_, counts), _ in parts])
-    labels, place = np.unique(found, return_inverse=True)
+    labels, position = np.unique(repeated, return_inverse=True)
     voxels = np.zeros(labels.size, np.int64)
-    np.add.at(voxels, place, counts)
+    np.add.at(voxels, position, counts)
     return Contacts(labels, voxels, *kernels.sum_pairs([faces for _, faces in parts], 3))

@@ -20,7 +20,7 @@ def signed_distance(mask: xr.DataArray, spacing: Sequence[float]) -> xr.DataArra
     Parameters
     ----------
     mask
-        Not 0 inside; what lies beyond its ends is outside.
+        Not 0 inside; all beyond its ends is outside.
     spacing
         µm per voxel along each axis.
 
@@ -53,9 +53,10 @@ def signed_distance(mask: xr.DataArray, spacing: Sequence[float]) -> xr.DataArra
 
 
 def _signed_distance(mask: NDArray[Any], spacing: tuple[float, ...]) -> NDArray[np.float32]:
+    """Distances of a whole volume, in memory."""
     inside = np.pad(mask != 0, 1)
-    # The nearest voxel inside, or just beyond a border, lies in the box of the inside and a plane
-    # around it: whatever lies farther off is farther off.
+    # One plane more on each side is enough: of the voxels outside the volume, those next to it are
+    # the nearest.
     here = (slice(1, -1),) * mask.ndim
     distance: NDArray[np.float32] = _edt()(inside, spacing)[here].astype(np.float32)
     if not mask.any():
@@ -66,6 +67,7 @@ def _signed_distance(mask: NDArray[Any], spacing: tuple[float, ...]) -> NDArray[
 
 
 def _edt() -> Any:
+    """Distance transform of scipy, which is an extra."""
     try:
         from scipy.ndimage import distance_transform_edt
     except ImportError as error:

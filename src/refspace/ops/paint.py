@@ -1,4 +1,4 @@
-"""Images of values: each voxel has that of its region."""
+"""Images in which each voxel has the value of its region."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,9 @@ from refspace.errors import AnnotationError, GridError
 STRUCTURE = "structure"
 
 
-def values_of(values: Any) -> tuple[list[Any], xr.DataArray]:
+def split_values(
+    values: Mapping[Any, float] | pd.Series | xr.DataArray,
+) -> tuple[list[Any], xr.DataArray]:
     """Structures that have a value, and the values.
 
     Parameters
@@ -25,18 +27,18 @@ def values_of(values: Any) -> tuple[list[Any], xr.DataArray]:
     Returns
     -------
     structures
-        Whatever names them.
+        Their ids, acronyms or names.
     values
         Floats, over ``structure`` last.
 
     Raises
     ------
     AnnotationError
-        If they are not real numbers of structures.
+        If they are not real numbers, or it is not known of which structures.
 
     Examples
     --------
-    >>> structures, numbers = values_of({"VISp": 1, 315: 2.5})
+    >>> structures, numbers = split_values({"VISp": 1, 315: 2.5})
     >>> structures, numbers.values
     (['VISp', 315], array([1. , 2.5]))
     """
@@ -81,7 +83,7 @@ def paint(values: xr.DataArray, codes: xr.DataArray) -> xr.DataArray:
     values
         Floats, over ``structure`` last, NumPy or dask.
     codes
-        For each voxel 0, which is NaN in the image, or the place of its value, counted from 1;
+        For each voxel 0, which is NaN in the image, or the position of its value, counted from 1;
         dask-backed.
 
     Returns
@@ -92,7 +94,7 @@ def paint(values: xr.DataArray, codes: xr.DataArray) -> xr.DataArray:
     Raises
     ------
     GridError
-        If both have a dim.
+        If both share a dim.
 
     Examples
     --------

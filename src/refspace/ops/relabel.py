@@ -1,4 +1,4 @@
-"""Verbs that replace each label by a value: masks, coverage, renumbering, colours."""
+"""Labels replaced by values: masks, coverage of a domain, narrower integers, colours."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,25 +10,26 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from refspace import kernels
-from refspace.blockwise.relabel import relabel_known, table_for
+from refspace.blockwise.relabel import relabel_blocks, values_of_labels
 from refspace.errors import GridError
 from refspace.label_index import BlockLabels
 from refspace.labels import infer_grid
 from refspace.ops.align import same_voxels
 from refspace.structure_tree import StructureTree
+from refspace.types import ArrayLike
 
 Color = str | Sequence[float]
 
 
 def relabel(
     annotation: xr.DataArray,
-    values: Mapping[int, Any],
-    default: Any,
+    values: Mapping[int, float],
+    default: float,
     *,
     dtype: npt.DTypeLike,
     name: str,
     attrs: Mapping[str, Any],
-    labels: BlockLabels | None = None,
+    block_labels: BlockLabels | None = None,
 ) -> xr.DataArray:
     """Replace every label by a value.
 
@@ -44,7 +45,7 @@ def relabel(
         Type of the result.
     name, attrs
         Name and attributes of the result; those of the annotation are not carried over.
-    labels
+    block_labels
         Labels of each block of the annotation, where they are known; blocks that become one value
         are then not read.
 
@@ -55,31 +56,34 @@ def relabel(
 
     Examples
     --------
-    >>> labels = xr.DataArray(dask.array.from_array(np.array([0, 8, 9], "u4")), dims="ml")
-    >>> relabel(labels, {8: 1.5}, np.nan, dtype="f4", name="depth", attrs={}).values
+    >>> volume = xr.DataArray(dask.array.from_array(np.array([0, 8, 9], "u4")), dims="ml")
+    >>> relabel(volume, {8: 1.5}, np.nan, dtype="f4", name="depth", attrs={}).values
     array([nan, 1.5, nan], dtype=float32)
     """
-    data = _spread(annotation.data, _table(annotation, values, np.asarray(default, dtype)), labels)
+    table = _table(annotation, values, np.asarray(default, dtype))
+    data = _spread(annotation.data, table, block_labels)
     return xr.DataArray(data, annotation.coords, annotation.dims, name, attrs)
 
 
 def mask(
-    annotation: xr.DataArray, structure_ids: Sequence[int], labels: BlockLabels | None = None
+    annotation: xr.DataArray, structure_ids: Sequence[int], block_labels: BlockLabels | None = None
 ) -> xr.DataArray:
     """Mask of the voxels that hold one of some ids: uint8, 1 inside and 0 outside.
 
     Examples
     --------
-    >>> labels = xr.DataArray(dask.array.from_array(np.array([0, 8, 9], "u4")), dims="ml")
-    >>> mask(labels, [8, 997]).values
+    >>> volume = xr.DataArray(dask.array.from_array(np.array([0, 8, 9], "u4")), dims="ml")
+    >>> mask(volume, [8, 997]).values
     array([0, 1, 0], dtype=uint8)
     """
     inside = dict.fromkeys(structure_ids, 1)
     attrs = {"long_name": "inside the structures", "flag_values": [0, 1]}
-    return relabel(annotation, inside, 0, dtype=np.uint8, name="mask", attrs=attrs, labels=labels)
+    return relabel(
+        annotation, inside, 0, dtype=np.uint8, name="mask", attrs=attrs, block_labels=block_labels
+    )
 
 
-def coverage(covered: xr.DataArray, domain: Any) -> xr.DataArray:
+def coverage(covered: xr.DataArray, domain: ArrayLike) -> xr.DataArray:
     """Compare a mask with the domain that it should cover.
 
     Parameters
@@ -88,7 +92,7 @@ def coverage(covered: xr.DataArray, domain: Any) -> xr.DataArray:
         Mask, as `mask` gives it.
     domain
         Array of the same shape, not 0 where voxels should be covered. One with coordinates must
-        lie on the same grid.
+        be on the same grid.
 
     Returns
     -------
@@ -98,7 +102,7 @@ def coverage(covered: xr.DataArray, domain: Any) -> xr.DataArray:
     Raises
     ------
     GridError
-        If the domain has another shape, or lies elsewhere.
+        If the domain has another shape, or another grid.
 
     Examples
     --------
@@ -109,10 +113,10 @@ def coverage(covered: xr.DataArray, domain: Any) -> xr.DataArray:
     if np.shape(domain) != covered.shape:
         raise GridError(f"domain has shape {np.shape(domain)}; the annotation has {covered.shape}")
     if isinstance(domain, xr.DataArray):
-        _check_same_place(domain, covered)
+        _check_same_grid(domain, covered)
         domain = domain.data
-    wanted = dask.array.asarray(domain).rechunk(covered.chunks) != 0
-    data = wanted.astype(np.int8) - covered.data.astype(np.int8)
+    inside = dask.array.asarray(domain).rechunk(covered.chunks) != 0
+    data = inside.astype(np.int8) - covered.data.astype(np.int8)
     attrs = {"long_name": "coverage of the domain", "flag_values": [-1, 0, 1]}
     attrs["flag_meanings"] = "excess covered_or_outside missing"
     return xr.DataArray(data, covered.coords, covered.dims, "coverage", attrs)
@@ -123,23 +127,25 @@ def narrow(
     dtype: npt.DTypeLike,
     *,
     attrs: Mapping[str, Any],
-    labels: BlockLabels | None = None,
+    block_labels: BlockLabels | None = None,
 ) -> xr.DataArray:
     """Labels in another integer type; those that it cannot hold become 0 instead of wrapping.
 
     Examples
     --------
-    >>> labels = xr.DataArray(dask.array.from_array(np.array([8, 65544], "u4")), dims="ml")
-    >>> narrow(labels, np.uint16, attrs={}).values
+    >>> volume = xr.DataArray(dask.array.from_array(np.array([8, 65544], "u4")), dims="ml")
+    >>> narrow(volume, np.uint16, attrs={}).values
     array([8, 0], dtype=uint16)
     """
     largest = np.iinfo(np.dtype(dtype)).max
     data = annotation.data
-    if labels is not None:
-        known = labels.labels
-        data = relabel_known(data, labels, np.where(known <= largest, known, 0).astype(dtype))
+    if block_labels is not None:
+        labels = block_labels.labels
+        values = np.where(labels <= largest, labels, 0).astype(dtype)
+        data = relabel_blocks(data, block_labels, values)
     elif np.iinfo(data.dtype).max > largest:
-        data = dask.array.where(data <= largest, data, 0)
+        meta = np.empty((0,) * data.ndim, data.dtype)
+        data = data.map_blocks(_drop_larger, largest, meta=meta)
     return xr.DataArray(data.astype(dtype), annotation.coords, annotation.dims, "label", attrs)
 
 
@@ -147,7 +153,7 @@ def colors(
     annotation: xr.DataArray,
     colormap: Mapping[int, Color],
     unknown: Color,
-    labels: BlockLabels | None = None,
+    block_labels: BlockLabels | None = None,
 ) -> xr.DataArray:
     """Picture of labels: their colours along a last dim ``rgb``, uint8.
 
@@ -159,25 +165,31 @@ def colors(
         Red, green and blue of each label, 0 to 255, or six hexadecimal digits.
     unknown
         Colour of labels that have none.
-    labels
+    block_labels
         Labels of each block, as for `relabel`.
 
     Raises
     ------
     OntologyError
-        If a colour is not one.
+        If a colour is neither three numbers nor six hexadecimal digits.
 
     Examples
     --------
-    >>> labels = xr.DataArray(dask.array.from_array(np.array([0, 8, 9], "u4")), dims="ml")
-    >>> colors(labels, {0: (0, 0, 0), 8: (1, 2, 3)}, (255, 0, 255)).values.tolist()
+    >>> volume = xr.DataArray(dask.array.from_array(np.array([0, 8, 9], "u4")), dims="ml")
+    >>> colors(volume, {0: (0, 0, 0), 8: (1, 2, 3)}, (255, 0, 255)).values.tolist()
     [[0, 0, 0], [1, 2, 3], [255, 0, 255]]
     """
     rows = {label: StructureTree.hex_to_rgb(color) for label, color in colormap.items()}
     default = np.array(StructureTree.hex_to_rgb(unknown), np.uint8)
-    data = _spread(annotation.data, _table(annotation, rows, default), labels)
+    data = _spread(annotation.data, _table(annotation, rows, default), block_labels)
     coords = {**annotation.coords, "rgb": ["red", "green", "blue"]}
     return xr.DataArray(data, coords, (*annotation.dims, "rgb"), "image")
+
+
+def _drop_larger(block: NDArray[Any], largest: int) -> NDArray[Any]:
+    """Block in which larger labels than one are 0."""
+    # `dask.array.where` does not exist where arrays are expressions.
+    return np.where(block <= largest, block, block.dtype.type(0))
 
 
 def _table(
@@ -196,28 +208,25 @@ def _table(
 def _spread(
     data: dask.array.Array,
     table: tuple[NDArray[Any], NDArray[Any], NDArray[Any]],
-    labels: BlockLabels | None,
+    block_labels: BlockLabels | None,
 ) -> dask.array.Array:
     """Values of every voxel, from a table as the kernel takes it."""
-    if labels is not None:
-        return relabel_known(data, labels, table_for(labels, *table))
+    if block_labels is not None:
+        return relabel_blocks(data, block_labels, values_of_labels(block_labels, *table))
     row = table[2].shape
     result: dask.array.Array = data.map_blocks(
         kernels.relabel,
         *table,
         chunks=(*data.chunks, *((count,) for count in row)),
         new_axis=[data.ndim + axis for axis in range(len(row))],
-        meta=_meta(data.ndim + len(row), table[2].dtype),
+        # An empty block tells dask the type of the result without a trial run.
+        meta=np.empty((0,) * (data.ndim + len(row)), table[2].dtype),
     )
     return result
 
 
-def _meta(ndim: int, dtype: npt.DTypeLike) -> NDArray[Any]:
-    """Empty block that tells dask the type of a result without a trial run."""
-    return np.empty((0,) * ndim, dtype)
-
-
-def _check_same_place(domain: xr.DataArray, covered: xr.DataArray) -> None:
+def _check_same_grid(domain: xr.DataArray, covered: xr.DataArray) -> None:
+    """Refuse a domain that states other axes or another grid than the mask has."""
     if domain.dims != covered.dims and set(domain.dims) == set(covered.dims):
         raise GridError(f"domain has dims {domain.dims}; the annotation {covered.dims}: transpose")
     if not set(domain.dims) <= set(domain.coords):

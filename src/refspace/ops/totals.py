@@ -1,26 +1,24 @@
-"""What is measured of each label of a volume as a whole, lazily."""
+"""Totals of each label of a whole volume, and the size and position of regions made of them."""
 
 import functools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import xarray as xr
 from dask.delayed import Delayed
-from dask.highlevelgraph import HighLevelGraph
-from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
+from refspace.blockwise.reduction import reduce_blocks
+from refspace.blockwise.sources import block_sources, sole_labels
 from refspace.grid import Grid
 from refspace.label_index import BlockLabels, Chunks, LabelIndex, chunk_rows
 from refspace.label_index.rows import COUNT, LABEL, START, STOP, SUM
-from refspace.ops.borders import block_tasks
 from refspace.structure_tree import Regions
 
 
 def label_totals(
     annotation: xr.DataArray,
-    labels: BlockLabels | None = None,
+    block_labels: BlockLabels | None = None,
     ids: Sequence[int] | None = None,
 ) -> Delayed:
     """Measure every label: voxels, box and sums of indices; each block is read once.
@@ -29,7 +27,7 @@ def label_totals(
     ----------
     annotation
         Labels over three axes, dask-backed.
-    labels
+    block_labels
         Labels of each block, where they are known; blocks of a single one are not read.
     ids
         Labels that matter, all if not given: where blocks are known to hold none of these, their
@@ -49,30 +47,32 @@ def label_totals(
            [1, 2]])
     """
     data = annotation.data
-    blocks = block_tasks(data, labels, ids)
-    starts = [np.cumsum((0, *sizes)).tolist() for sizes in data.chunks]
-    name = f"totals-{tokenize(data.name, blocks)}"
-    tasks: dict[Any, Any] = {}
-    for flat, (number, voxels) in enumerate(blocks.items()):
-        corner = [axis[i] for axis, i in zip(starts, number, strict=True)]
-        tasks[f"rows-{name}", *number] = (chunk_rows, voxels, flat, corner)
-    tasks[name] = (functools.partial(_totals, data.shape, data.chunks), list(tasks))
-    return Delayed(name, HighLevelGraph.from_collections(name, tasks, dependencies=[data]))
+    sources = block_sources(data, sole_labels(block_labels, data.chunks, ids))
+    edges = [np.cumsum((0, *sizes)).tolist() for sizes in data.chunks]
+    arguments = {
+        block_id: (voxels, flat, [axis[i] for axis, i in zip(edges, block_id, strict=True)])
+        for flat, (block_id, voxels) in enumerate(sources.items())
+    }
+    gather = functools.partial(_totals, data.shape, data.chunks)
+    return reduce_blocks("totals", chunk_rows, arguments, [data], gather)
 
 
 def _totals(
     shape: tuple[int, ...], chunks: Chunks, parts: Sequence[NDArray[np.int64]]
 ) -> NDArray[np.int64]:
+    """Totals of the volume, from the rows of its blocks."""
     return LabelIndex.from_rows(shape, chunks, parts).totals
 
 
-def geometry(table: NDArray[np.int64], regions: Regions, grid: Grid) -> NDArray[np.float64]:
-    """Size and place of each region.
+def region_properties(
+    table: NDArray[np.int64], regions: Regions, grid: Grid
+) -> NDArray[np.float64]:
+    """Size, bounding box and centroid of each region.
 
     Parameters
     ----------
     table
-        What is measured of each label, as `LabelIndex.totals`.
+        Totals of each label, as `LabelIndex.totals`.
     regions
         The regions.
     grid
@@ -89,7 +89,7 @@ def geometry(table: NDArray[np.int64], regions: Regions, grid: Grid) -> NDArray[
     >>> from refspace import phantom
     >>> space = phantom(resolution=400)
     >>> regions = space.structure_tree.regions(["VISp"])
-    >>> geometry(space.label_index.totals, regions, space.grid).ravel()[:2].tolist()
+    >>> region_properties(space.label_index.totals, regions, space.grid).ravel()[:2].tolist()
     [98.0, 6.272]
     """
     labels, far = table[LABEL], np.iinfo(np.int64).max
@@ -99,10 +99,10 @@ def geometry(table: NDArray[np.int64], regions: Regions, grid: Grid) -> NDArray[
     sums = regions.reduce(labels, table[SUM])
     rows = np.full((2 + 3 * len(grid.dims), len(regions)), np.nan)
     rows[0], rows[1] = voxels, voxels * grid.voxel_volume
-    there = voxels > 0
+    present = voxels > 0
     for axis, (origin, step) in enumerate(zip(grid.origin, grid.spacing, strict=True)):
-        low, high = start[axis, there], stop[axis, there]
+        low, high = start[axis, present], stop[axis, present]
         edge = origin + low * step
-        centre = origin + (sums[axis, there] / voxels[there] + 0.5) * step
-        rows[2 + 3 * axis : 5 + 3 * axis, there] = edge, edge + (high - low) * step, centre
+        centre = origin + (sums[axis, present] / voxels[present] + 0.5) * step
+        rows[2 + 3 * axis : 5 + 3 * axis, present] = edge, edge + (high - low) * step, centre
     return rows

@@ -136,7 +136,7 @@ def _aggregate(
         quantiles=options.quantiles,
         valid=counted,
         ddof=options.ddof,
-        labels=labels.crop(aligned.box) if labels is not None and aligned.box else None,
+        block_labels=labels.crop(aligned.box) if labels is not None and aligned.box else None,
     )
     table = region_table(options.regions, _described(variables, aligned.image))
     if options.quantiles:

@@ -60,7 +60,9 @@ def export_itksnap_labels(
     if dtype.kind not in "ui":
         raise AnnotationError(f"id_type is {dtype}; labels are integers, give uint16 or uint32")
     if table["IDX"].max() <= np.iinfo(dtype).max:
-        labels = narrow(space.annotation, dtype, attrs=_ITKSNAP_ATTRS, labels=space.block_labels)
+        labels = narrow(
+            space.annotation, dtype, attrs=_ITKSNAP_ATTRS, block_labels=space.block_labels
+        )
         return labels, table
     if len(table) > np.iinfo(dtype).max:
         raise AnnotationError(
@@ -74,7 +76,7 @@ def export_itksnap_labels(
         dtype=dtype,
         name="label",
         attrs=_ITKSNAP_ATTRS,
-        labels=space.block_labels,
+        block_labels=space.block_labels,
     )
     return labels, table
 

@@ -12,16 +12,9 @@ from dask.base import is_dask_collection
 
 from refspace.errors import GridError
 from refspace.labels import HEMISPHERES
-from refspace.ops.points import (
-    MISSING,
-    OUTSIDE,
-    Lookup,
-    axes_of,
-    codes_of_table,
-    is_table,
-    last_axis,
-)
-from refspace.ops.tally import densities, tally
+from refspace.ops import point_counts
+from refspace.ops.point_labels import MISSING, OUTSIDE, VoxelLookup, look_up_table
+from refspace.ops.positions import is_table, positions_along_axes, with_axes_last
 from refspace.structure_tree import RegionsLike
 from refspace.types import PointsLike
 from refspace.verbs.regions import region_names
@@ -101,11 +94,11 @@ def structure_at(
     if regions is not None:
         chosen = space.structure_tree.regions(regions)
         table = np.array(sorted(chosen.label_voxels().items()), np.int64).reshape(-1, 2).T
-        lookup = replace(lookup, table=table)
+        lookup = replace(lookup, codes=table)
         attrs |= region_names(chosen)
     if is_table(points):
-        return _of_table(points, lookup, columns, attrs)
-    points = last_axis(points, space.grid.dims)
+        return _look_up_table(points, lookup, columns, attrs)
+    points = with_axes_last(points, space.grid.dims)
     if any(map(math.isnan, points.shape)):
         raise GridError(
             "it is not known how many points there are; call compute_chunk_sizes() of the "
@@ -113,7 +106,7 @@ def structure_at(
         )
     *dims, axis = points.dims
     coords = {name: c for name, c in points.coords.items() if axis not in c.dims}
-    codes = lookup.of(axes_of(points, space.grid.dims, columns))
+    codes = lookup.look_up(positions_along_axes(points, space.grid.dims, columns))
     return xr.DataArray(codes, coords, dims, "structure", attrs)
 
 
@@ -163,15 +156,17 @@ def count_points(
     chosen = space.structure_tree.regions(regions)
     members = chosen.structures
     # Labels of no region are all one: where there are only such, nothing is read.
-    lookup = replace(_lookup(space), table=np.stack((members, members)))
+    lookup = replace(_lookup(space), codes=np.stack((members, members)))
     if by_hemisphere:
-        lookup = replace(lookup, sides=space.hemispheres.data.rechunk(space.volume.chunks))
+        lookup = replace(lookup, hemispheres=space.hemispheres.data.rechunk(space.volume.chunks))
     if not is_table(points):
-        points = last_axis(points, space.grid.dims)
-    codes = lookup.of(axes_of(points, space.grid.dims, columns))
-    found, others = tally(codes, chosen, [*HEMISPHERES.values()] if by_hemisphere else [0])
+        points = with_axes_last(points, space.grid.dims)
+    codes = lookup.look_up(positions_along_axes(points, space.grid.dims, columns))
+    found, others = point_counts.count_points(
+        codes, chosen, [*HEMISPHERES.values()] if by_hemisphere else [0]
+    )
     spaces = [with_hemisphere(space, side) for side in HEMISPHERES] if by_hemisphere else [space]
-    density = densities(found, [region_measures(each, chosen)[1] for each in spaces])
+    density = point_counts.densities(found, [region_measures(each, chosen)[1] for each in spaces])
     dims: Any = ("structure", "hemisphere")
     if not by_hemisphere:
         dims, found, density = "structure", found[:, 0], density[:, 0]
@@ -181,19 +176,19 @@ def count_points(
     return table.assign_coords(hemisphere=[*HEMISPHERES]) if by_hemisphere else table
 
 
-def _lookup(space: Space) -> Lookup:
+def _lookup(space: Space) -> VoxelLookup:
     """Look-up of the labels of voxels."""
-    return Lookup(space.grid, space.annotation.data, space.block_labels)
+    return VoxelLookup(space.grid, space.annotation.data, space.block_labels)
 
 
-def _of_table(
-    points: Any, lookup: Lookup, columns: Sequence[Hashable] | None, attrs: Mapping[str, Any]
+def _look_up_table(
+    points: Any, lookup: VoxelLookup, columns: Sequence[Hashable] | None, attrs: Mapping[str, Any]
 ) -> Any:
     """Codes of the points of a table, as a Series."""
     if not is_dask_collection(points):
-        return codes_of_table(points, lookup, columns, attrs)
-    axes_of(points, lookup.grid.dims, columns)  # raises where they are none
+        return look_up_table(points, lookup, columns, attrs)
+    positions_along_axes(points, lookup.grid.dims, columns)  # raises where they are none
     meta = pd.Series([], dtype=np.int64, name="structure")
     return points.map_partitions(
-        codes_of_table, lookup.shared, columns, attrs, "synchronous", meta=meta
+        look_up_table, lookup.shared, columns, attrs, "synchronous", meta=meta
     )

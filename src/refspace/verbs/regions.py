@@ -11,7 +11,7 @@ import xarray as xr
 from refspace.errors import GridError, OntologyError
 from refspace.ops.boundaries import boundaries as mark_boundaries
 from refspace.ops.paint import paint as paint_codes
-from refspace.ops.paint import values_of
+from refspace.ops.paint import split_values
 from refspace.ops.relabel import relabel as replace_labels
 from refspace.structure_tree import Regions, RegionsLike
 from refspace.verbs.space import Space
@@ -73,7 +73,7 @@ def _relabelled(space: Space, values: Mapping[int, int], dtype: npt.DTypeLike) -
     """Values of labels, 0 for any other."""
     return space.volume.map_labels(
         lambda volume, known: replace_labels(
-            volume, values, 0, dtype=dtype, name="regions", attrs={}, labels=known
+            volume, values, 0, dtype=dtype, name="regions", attrs={}, block_labels=known
         ),
         [*values],
     )
@@ -132,7 +132,7 @@ def paint(space: Space, values: ValuesLike, regions: RegionsLike | None = None) 
     >>> [float(image.sel(ap=8900, dv=1500, ml=ml, method="nearest")) for ml in (3300, 8100)]
     [1.0, 0.0]
     """
-    keys, painted = values_of(values)
+    keys, painted = split_values(values)
     tree = space.structure_tree
     chosen = tree.regions(tree.resolve(keys) if regions is None else regions)
     indices = _region_indices(space, keys, chosen)
@@ -230,7 +230,7 @@ def boundaries(
             dtype=np.min_scalar_type(len(chosen)),
             name="regions",
             attrs={},
-            labels=labels,
+            block_labels=labels,
         )
         labels = None
     return mark_boundaries(annotation, labels)

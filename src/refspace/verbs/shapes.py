@@ -9,13 +9,13 @@ import dask.array
 import networkx as nx
 import numpy as np
 import xarray as xr
-from dask.delayed import delayed
 
+from refspace.blockwise.graphs import shared_value
+from refspace.blockwise.reduction import array_from_value
 from refspace.errors import GridError
-from refspace.ops.borders import array_of
+from refspace.ops import totals
 from refspace.ops.contacts import Contacts, contacts
 from refspace.ops.distance import BYTES_PER_VOXEL, signed_distance
-from refspace.ops.totals import geometry, label_totals
 from refspace.structure_tree import Regions, RegionsLike
 from refspace.types import StructuresLike
 from refspace.verbs.grids import crop
@@ -76,15 +76,17 @@ def _properties(space: Space, regions: Regions) -> xr.Dataset:
 
 
 def region_measures(space: Space, regions: Regions) -> dask.array.Array:
-    """Rows of `ops.totals.geometry`, lazy: from the label index where there is one."""
-    measure = functools.partial(geometry, regions=regions.without_names(), grid=space.grid)
+    """Rows of `ops.totals.region_properties`, lazy: from the label index where there is one."""
+    measure = functools.partial(
+        totals.region_properties, regions=regions.without_names(), grid=space.grid
+    )
     index = space.volume.index
     table = (
-        label_totals(space.annotation, space.block_labels, regions.structures.tolist())
+        totals.label_totals(space.annotation, space.block_labels, regions.structures.tolist())
         if index is None
-        else delayed(index.totals, pure=True)
+        else shared_value("totals", index.totals)
     )
-    return array_of(table, measure, (11, len(regions)), np.float64)
+    return array_from_value(table, measure, (11, len(regions)), np.float64)
 
 
 # ----- surfaces
@@ -126,7 +128,7 @@ def surface_area(space: Space, regions: RegionsLike | None = None) -> xr.DataArr
     measure = functools.partial(
         Contacts.surfaces, regions=chosen.without_names(), spacing=space.grid.spacing
     )
-    surfaces = array_of(counted, measure, (len(chosen),), np.float64)
+    surfaces = array_from_value(counted, measure, (len(chosen),), np.float64)
     attrs = {"units": "mm2", "long_name": "area of voxel faces to anything else"}
     attrs |= space.volume.hemispheres.attrs
     return region_table(chosen, {"surface_area": ("structure", surfaces, attrs)})["surface_area"]

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from refspace.labels import HEMISPHERES
-from refspace.ops.components import components, with_sides
+from refspace.ops.components import components, split_by_hemisphere
 from refspace.ops.relabel import relabel
 from refspace.structure_tree import Regions, RegionsLike
 from refspace.verbs.counts import unknown_voxels
@@ -264,9 +264,9 @@ def _disconnected(space: Space, regions: Regions) -> pd.DataFrame:
         dtype=np.uint32,
         name="regions",
         attrs={},
-        labels=space.block_labels,
+        block_labels=space.block_labels,
     )
-    found = components(with_sides(numbers.data, space.hemispheres.data)).compute()
+    found = components(split_by_hemisphere(numbers.data, space.hemispheres.data)).compute()
     sides = {number: side for side, number in HEMISPHERES.items()}
     columns = {
         "hemisphere": [sides.get(i, "neither") for i in (found.labels % 3).tolist()],

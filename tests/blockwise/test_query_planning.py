@@ -1,0 +1,106 @@
+"""With dask's array expressions, everything gives what it gives without them."""
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import every_op
+
+import refspace.ops
+
+TESTS = Path(__file__).parent.parent
+
+
+def run(code, tmp_path):
+    """Run a program in a process in which arrays are expressions; warnings are errors."""
+    path = os.pathsep.join([str(TESTS), *map(str, Path(refspace.__path__[0]).parents[:1])])
+    return subprocess.run(
+        [sys.executable, "-W", "error", *code],
+        env={**os.environ, "DASK_ARRAY__QUERY_PLANNING": "True", "PYTHONPATH": path},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def with_expressions(tmp_path_factory):
+    """Results of a process in which arrays are expressions."""
+    folder = tmp_path_factory.mktemp("expressions")
+    child = run(["-m", "helpers.every_op", "results.pickle"], folder)
+    assert child.returncode == 0, child.stderr
+    enabled, results = pickle.loads((folder / "results.pickle").read_bytes())
+    assert enabled
+    return results
+
+
+def test_results_are_the_same(with_expressions):
+    results = every_op.results()
+    assert list(results) == list(with_expressions)
+    for name, result in results.items():
+        np.testing.assert_equal(with_expressions[name], result, err_msg=name)
+
+
+def test_every_module_of_ops_takes_part():
+    modules = {path.stem for path in Path(refspace.ops.__path__[0]).glob("[!_]*.py")}
+    used = {
+        value.__module__.rpartition(".")[2]
+        for value in vars(every_op).values()
+        if getattr(value, "__module__", "").startswith("refspace.ops.")
+    }
+    # `point_voxels` is used by `point_labels`.
+    assert modules - used <= {"point_voxels", "sides"}
+
+
+CHAIN = """
+import dask
+import dask.array as da
+import numpy as np
+from helpers.volumes import CountingSource
+
+from refspace.blockwise.graphs import array_from_tasks, name_from_inputs
+from refspace.blockwise.reduction import array_from_value, reduce_blocks
+
+
+def negated(data):
+    name = name_from_inputs("negated", data.name)
+    tasks = {(name, i): (np.negative, (data.name, i)) for i in range(data.numblocks[0])}
+    return array_from_tasks(name, tasks, [data], data.chunks, data.dtype)
+
+
+source = CountingSource(np.arange(8))
+data, reads = source.dask(2), source.reads
+array = negated(negated(data.rechunk(4)) + 1)
+assert array.name == negated(negated(data.rechunk(4)) + 1).name
+total = reduce_blocks("sum", np.sum, {(i,): [(array.name, i)] for i in range(2)}, [array], sum)
+table = array_from_value(total, np.atleast_1d, (1,), "i8")
+assert not reads
+
+assert array.compute().tolist() == [-1, 0, 1, 2, 3, 4, 5, 6]
+assert len(reads) == 4
+del reads[:]
+assert array[:2].compute().tolist() == [-1, 0]
+assert len(reads) == 2
+del reads[:]
+one, other = dask.compute(array, array[::-1])
+assert one.tolist() == other[::-1].tolist()
+assert len(reads) == 4
+assert total.compute() == 20
+assert (table * 2).compute().tolist() == [40]
+assert array.persist().rechunk(3).compute().tolist() == one.tolist()
+"""
+
+
+def test_nothing_is_read_early_or_twice(tmp_path):
+    child = run(["-c", CHAIN], tmp_path)
+    assert child.returncode == 0, child.stderr
+
+
+def test_the_same_chain_without_expressions():
+    exec(CHAIN, {})

@@ -1,0 +1,107 @@
+"""Volumes at other resolutions over random chunks, against exact oracles."""
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+from helpers.strategies import few
+from helpers.volumes import (
+    RATIOS,
+    allensdk,
+    annotations,
+    exact_ratios,
+    mode,
+    nearest,
+)
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from refspace.errors import GridError
+from refspace.grid import Grid
+from refspace.labels import infer_grid, labelled
+from refspace.labels import resampling as resample
+from refspace.labels.resampling import downsample
+
+GRID = Grid((4, 3, 2), (25, 25, 25))
+VOXELS = (np.arange(24, dtype="u4") % 5).reshape(GRID.shape)
+METHODS = ["nearest", "mode", "allensdk"]
+
+
+def oracle(voxels, grid, target, method):
+    shape = grid.resample(target).shape
+    if method == "allensdk":
+        return allensdk(voxels, shape)
+    ratios = exact_ratios(grid.spacing, target)
+    return {"nearest": nearest, "mode": mode}[method](voxels, ratios, shape)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@given(st.data())
+@few
+def test_downsampling_over_chunks(method, data):
+    annotation = data.draw(annotations(labels=(5, 8, 254, 65536), max_side=5))
+    grid = infer_grid(annotation)
+    factors = data.draw(st.tuples(*[st.sampled_from(RATIOS)] * 3))
+    target = tuple(round(s * f, 6) for s, f in zip(grid.spacing, factors, strict=True))
+    assume(all(round(n * s / t) for n, s, t in zip(grid.shape, grid.spacing, target, strict=True)))
+    result = downsample(annotation, target, method)
+    assert infer_grid(result) == grid.resample(target)
+    np.testing.assert_array_equal(result, oracle(annotation.values, grid, target, method))
+    assert (result.dtype, result.name) == (annotation.dtype, "annotation")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("target", [(10, 20, 40), (7.5, 5, 10), (13, 33.3, 21), (90, 80, 70)])
+def test_downsampling_does_not_depend_on_chunks(method, target):
+    voxels = np.random.default_rng(3).integers(0, 4, (9, 7, 6)).astype("u2")
+    grid = Grid(voxels.shape, (10, 10, 10))
+    expected = oracle(voxels, grid, target, method)
+    for chunks in [(9, 7, 6), (2, 2, 1), (5, 4, 3), ((1, 8), (6, 1), (2, 1, 3))]:
+        annotation = labelled(da.from_array(voxels, chunks=chunks), grid)
+        np.testing.assert_array_equal(downsample(annotation, target, method), expected)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_resolution_changes_nothing(method):
+    annotation = labelled(da.from_array(VOXELS, chunks=2), GRID)
+    xr.testing.assert_identical(downsample(annotation, 25, method), annotation)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dims", [("ml", "ap", "dv"), ("dv", "ml", "ap")])
+def test_axes_in_another_order(method, dims):
+    annotation = labelled(da.from_array(VOXELS, chunks=2), GRID)
+    turned = downsample(annotation.transpose(*dims), 40, method)
+    xr.testing.assert_identical(
+        turned.transpose("ap", "dv", "ml"), downsample(annotation, 40, method)
+    )
+
+
+def test_nearest_of_even_ratios_takes_the_upper_voxel():
+    line = labelled(da.from_array(np.arange(8, dtype="u1")[:, None, None]), Grid((8, 1, 1), 25))
+    assert downsample(line, (50, 25, 25), "nearest").values.ravel().tolist() == [1, 3, 5, 7]
+
+
+def test_allensdk_pairs_the_ends():
+    line = labelled(da.from_array(np.arange(10, dtype="u1")[:, None, None]), Grid((10, 1, 1), 25))
+    picked = downsample(line, (50, 25, 25), "allensdk")
+    assert picked.values.ravel().tolist() == [0, 2, 5, 7, 9]
+    one = downsample(line, (250, 25, 25), "allensdk")
+    assert one.values.ravel().tolist() == [0]
+
+
+def test_no_block_of_a_finer_grid_is_huge(monkeypatch):
+    monkeypatch.setattr(resample, "_LARGEST_UPSAMPLED", 8)
+    voxels = np.random.default_rng(0).integers(0, 3, (6, 5, 4)).astype("u1")
+    grid = Grid(voxels.shape, 10)
+    fine = downsample(labelled(da.from_array(voxels), grid), 2.5, "mode")
+    assert max(map(max, fine.chunks)) <= 8
+    np.testing.assert_array_equal(fine, voxels.repeat(4, 0).repeat(4, 1).repeat(4, 2))
+
+
+@pytest.mark.parametrize("method", ["Mode", "majority", "", None])
+def test_methods_that_do_not_exist(method):
+    annotation = labelled(da.from_array(VOXELS), GRID)
+    text = f"^there is no method {method!r}; choose nearest, mode, allensdk$"
+    with pytest.raises(GridError, match=text):
+        downsample(annotation, 50, method)
