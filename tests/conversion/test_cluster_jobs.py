@@ -8,6 +8,7 @@ import pickle
 import random
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from refspace import conversion
 from refspace.errors import ClusterError
 from refspace.pools import ThreadPool, connected
 from refspace.store import level_grids, open_atlas, verify_store, write
+from refspace.store.blocks import BlockWriter
 
 KILLS = 20
 # Many small blocks: each kill meets some.
@@ -96,7 +98,7 @@ def test_what_tasks_do(sources, tmp_path, monkeypatch, digest, kind):
     class Elsewhere(ThreadPool):
         is_local = False
 
-    monkeypatch.setattr(conversion, "pool_of", lambda *_: Elsewhere(2))
+    monkeypatch.setattr(conversion, "make_pool", lambda *_: Elsewhere(2))
     convert(sources, kind, tmp_path / "atlas.zarr")
     assert digest_of(tmp_path / "atlas.zarr") == digest
 
@@ -162,6 +164,29 @@ def test_stores_on_s3(sources, cluster, s3, digest):
     convert(sources, "zarr", url, client=cluster, storage_options=s3.writer)
     assert digest_of(url, storage_options=s3.reader) == digest
     assert verify_store(url, client=cluster, storage_options=s3.reader).faults == ()
+
+
+@pytest.mark.parametrize("where", ["threads", "cluster"])
+def test_nothing_is_left_of_a_job_that_fails(space, tmp_path, monkeypatch, request, where):
+    """While it is removed, nothing writes to it."""
+    how = {"client": request.getfixturevalue("cluster")} if where == "cluster" else {"threads": 2}
+    put = BlockWriter.put
+
+    def slow(self, *block):
+        time.sleep(0.1)
+        return put(self, *block)
+
+    monkeypatch.setattr(BlockWriter, "put", slow)
+
+    def fail(done, total):
+        if done > 3:
+            raise RuntimeError("of the caller")
+
+    with pytest.raises(RuntimeError, match="of the caller") as caught:
+        space.to_zarr(tmp_path / "atlas.zarr", chunks=CHUNKS, progress=fail, **how)
+    assert not hasattr(caught.value, "__notes__")
+    time.sleep(0.5)
+    assert list(tmp_path.iterdir()) == []
 
 
 # ----- what is sent

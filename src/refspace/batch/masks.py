@@ -8,7 +8,7 @@ from refspace.batch.mask_files import ENDINGS, files_of, write_mask_files
 from refspace.batch.mask_store import Asked, MasksWritten, write_mask_store
 from refspace.errors import FormatError
 from refspace.grid import Hemisphere
-from refspace.pools import pool_of
+from refspace.pools import make_pool
 from refspace.reference_space import ReferenceSpace
 from refspace.reference_space import open as open_space
 from refspace.store import Progress
@@ -100,7 +100,7 @@ def write_masks(
     options: dict[str, Any] = {"direct_only": direct_only, "hemisphere": hemisphere}
     asked = Asked.of(space, structures, level=level, structure_set=structure_set, **options)
     how: dict[str, Any] = {
-        "pool": pool_of(threads, client),
+        "pool": make_pool(threads, client),
         "overwrite": overwrite,
         "storage_options": storage_options,
         "progress": progress,

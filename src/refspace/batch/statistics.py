@@ -19,7 +19,7 @@ from refspace.batch.row_sets import RowSets, open_row_sets
 from refspace.errors import AnnotationError, JobError, SourceError
 from refspace.grid import Grid, Hemisphere
 from refspace.ops.aggregate import STATISTICS as KNOWN
-from refspace.pools import Outcome, Pool, ThreadPool, pool_of
+from refspace.pools import Outcome, Pool, ThreadPool, make_pool
 from refspace.reference_space.tables import statistics_table
 from refspace.store import Progress, reachable
 from refspace.structure_tree.parcellation import Level
@@ -297,7 +297,7 @@ def aggregate_images(
         kept = done = len(names) - len(missing) - len(failures)
         if progress is not None:
             progress(done, len(names))
-        for outcome in outcomes_of(asked, missing, pool_of(threads, client), threads):
+        for outcome in outcomes_of(asked, missing, make_pool(threads, client), threads):
             image = outcome.item
             cause = _append(table, outcome)
             if cause is not None:

@@ -216,7 +216,7 @@ def _print_statistics(
     from refspace.batch.statistics import Image, asked_of_images, outcomes_of
     from refspace.cli.progress import BlockProgress
     from refspace.cli.tables import deliver
-    from refspace.pools import pool_of
+    from refspace.pools import make_pool
 
     # With how many there are, by which the rows are known that have any.
     names = [*dict.fromkeys((*statistics, "count"))]
@@ -224,7 +224,7 @@ def _print_statistics(
     rows: dict[str, pd.DataFrame] = {}
     with BlockProgress("statistics of the images", unit="images") as progress:
         parts = [Image.of(path) for path in dict.fromkeys(images)]
-        for outcome in outcomes_of(wanted, parts, pool_of(**pool), pool["threads"]):
+        for outcome in outcomes_of(wanted, parts, make_pool(**pool), pool["threads"]):
             if outcome.error is not None or outcome.result is None:
                 raise outcome.error or RuntimeError(outcome.item.path)
             rows[outcome.item.path] = outcome.result

@@ -13,7 +13,7 @@ from refspace.grid import Reorientation
 from refspace.label_index import LabelIndex
 from refspace.labels import reorient
 from refspace.ops.resample import Method, downsample
-from refspace.pools import pool_of
+from refspace.pools import make_pool
 from refspace.reference_space.picturing import Picturing
 from refspace.store import (
     Atlas,
@@ -221,9 +221,11 @@ class ReferenceSpace(Picturing):
         memory
             Bytes that voxels may take at a time.
         threads
-            Number of threads that do the work; as many as there are cores if not given.
+            Number of threads of this process that do the work, even where a client is active.
         client
-            Client of a dask cluster whose workers do the work instead.
+            Client of a dask cluster whose workers do the work; they must see the URL. If neither is
+            given, the active client (`distributed.get_client`), or else as many threads as there
+            are cores.
         progress
             Called with the numbers of blocks done and to be done.
 
@@ -260,7 +262,7 @@ class ReferenceSpace(Picturing):
             resume=resume,
             overwrite=overwrite,
             storage_options=storage_options,
-            pool=pool_of(threads, client),
+            pool=make_pool(threads, client),
             progress=progress,
             reads=[self._url] if self._url else [],
         )
