@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from distributed import Client, SchedulerPlugin
 from helpers.clusters import (
     cluster_of,
     ended,
@@ -26,7 +27,7 @@ from helpers.servers import seaweed
 
 import refspace
 from refspace import conversion
-from refspace.errors import ClusterError
+from refspace.errors import ClusterError, SourceError
 from refspace.pools import ThreadPool, connected
 from refspace.store import level_grids, open_atlas, verify_store, write
 from refspace.store.blocks import BlockWriter
@@ -186,6 +187,79 @@ def test_nothing_is_left_of_a_job_that_fails(space, tmp_path, monkeypatch, reque
         space.to_zarr(tmp_path / "atlas.zarr", chunks=CHUNKS, progress=fail, **how)
     assert not hasattr(caught.value, "__notes__")
     time.sleep(0.5)
+    assert list(tmp_path.iterdir()) == []
+
+
+# ----- the active client
+
+
+class Done(SchedulerPlugin):
+    """Collects the names of the tasks that workers have done."""
+
+    def __init__(self):
+        self.names = set()
+
+    def transition(self, key, start, finish, *args, **kwargs):
+        if (start, finish) == ("processing", "memory"):
+            self.names.add(str(key).rpartition("-")[0])
+
+
+@pytest.fixture
+def done(cluster):
+    """Names of the tasks that the workers of the cluster do from now on."""
+    plugin = Done()
+    cluster.cluster.scheduler.add_plugin(plugin, name="done")
+    yield plugin.names
+    cluster.cluster.scheduler.remove_plugin("done")
+
+
+JOBS = {
+    "to_zarr": "store-s0-annotation",
+    "convert": "store-s0-annotation",
+    "write_masks": "mask",
+    "aggregate_images": "aggregate",
+    "verify": "verify-s0-annotation",
+}
+
+
+def run(job, space, sources, tmp_path, **how):
+    """Run a job by its name; what it has done is the same wherever that is."""
+    if job == "to_zarr":
+        space.to_zarr(tmp_path / "a.zarr", chunks=CHUNKS, **how)
+        return digest_of(tmp_path / "a.zarr")
+    if job == "convert":
+        convert(sources, "zarr", tmp_path / "a.zarr", **how)
+        return digest_of(tmp_path / "a.zarr")
+    if job == "write_masks":
+        refspace.write_masks(sources / "store.zarr", tmp_path / "m.zarr", ["TH"], **how)
+        return int(refspace.open_masks(tmp_path / "m.zarr").sum())
+    if job == "aggregate_images":
+        images, table = [sources / "annotation.nrrd"], tmp_path / "t.csv"
+        refspace.aggregate_images(sources / "store.zarr", images, table, ["TH"], **how)
+        return table.read_text()
+    return verify_store(sources / "store.zarr", **how)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_jobs_use_the_active_client(space, sources, tmp_path, cluster, done, job):
+    results = []
+    with Client(cluster.scheduler.address):
+        for name, how in {"active": {}, "threads": {"threads": 2}}.items():
+            done.clear()
+            (tmp_path / name).mkdir()
+            results.append(run(job, space, sources, tmp_path / name, **how))
+            assert (JOBS[job] in done) == (name == "active"), done
+    done.clear()
+    (tmp_path / "none").mkdir()
+    results.append(run(job, space, sources, tmp_path / "none"))
+    assert not done
+    assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_threads_and_a_client_are_an_error(space, sources, tmp_path, cluster, job):
+    with pytest.raises(SourceError, match="a job uses one of them; give threads for threads of"):
+        run(job, space, sources, tmp_path, threads=1, client=cluster)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -97,7 +97,7 @@ _COMPARED = {
     "--output",
     "--out",
     "-o",
-    help="Table to append to: a .csv or .tsv file, or a .parquet folder, which may be a URL.",
+    help="Table to write: a .csv or .tsv file, or a .parquet folder, which may be a URL.",
 )
 @click.option(
     "--overwrite", is_flag=True, help="Replace a table that is there and is something else."
@@ -128,8 +128,8 @@ def aggregate(
     image, or a group that xarray writes, over ap, dv and ml in µm; paths or URLs. They may be
     coarser or finer than the annotation, and turned in any way; what is NaN does not count.
 
-    With --out, the rows of each image are appended to a table when it is done. The same command
-    goes on with a run that was stopped, and leaves what is in the table.
+    With --out, the rows go into a table. The same command goes on with a run that was stopped,
+    leaves what is in the table, and adds the rows of other images.
     """
     from refspace.batch import ImageOptions, aggregate_images
     from refspace.cli.progress import BlockProgress
@@ -192,7 +192,7 @@ def _atlas(
             raise click.UsageError(f"bring it here first: refspace fetch {annotation}")
         url = space.url
     return (
-        AtlasReference.of(
+        AtlasReference.from_arguments(
             url,
             structures=structures_file,
             resolution=resolution,
@@ -213,18 +213,20 @@ def _print_statistics(
     """Print the rows of images, with their names where there are several."""
     import pandas as pd
 
-    from refspace.batch.statistics import Image, asked_of_images, outcomes_of
+    from refspace.batch.statistics import Image, StatisticsRequest, compute_all
     from refspace.cli.progress import BlockProgress
-    from refspace.cli.tables import deliver
+    from refspace.cli.tables import write_or_print
     from refspace.pools import make_pool
 
     # With how many there are, by which the rows are known that have any.
     names = [*dict.fromkeys((*statistics, "count"))]
-    wanted = asked_of_images(atlas, statistics=names, images=asked.pop("image_options"), **asked)
+    wanted = StatisticsRequest.from_arguments(
+        atlas, statistics=names, images=asked.pop("image_options"), **asked
+    )
     rows: dict[str, pd.DataFrame] = {}
     with BlockProgress("statistics of the images", unit="images") as progress:
-        parts = [Image.of(path) for path in dict.fromkeys(images)]
-        for outcome in outcomes_of(wanted, parts, make_pool(**pool), pool["threads"]):
+        parts = [Image.from_path(path) for path in dict.fromkeys(images)]
+        for outcome in compute_all(wanted, parts, make_pool(**pool), pool["threads"]):
             if outcome.error is not None or outcome.result is None:
                 raise outcome.error or RuntimeError(outcome.item.path)
             rows[outcome.item.path] = outcome.result
@@ -233,7 +235,7 @@ def _print_statistics(
     if asked["structures"] is None:
         table = table[table["count"] > 0]
     hidden = ["image"] * (len(parts) == 1) + ["count"] * ("count" not in statistics)
-    deliver(table.drop(columns=hidden), None, "{:.5g}")
+    write_or_print(table.drop(columns=hidden), None, "{:.5g}")
 
 
 # ----- points
@@ -277,7 +279,7 @@ def points(
     coordinates of the annotation.
     """
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import deliver
+    from refspace.cli.tables import write_or_print
     from refspace.formats.tables import read_table
     from refspace.reference_space.tables import long_table
 
@@ -300,15 +302,15 @@ def points(
     counted = long_table(dataset, _POINTS)
     if output is None and "structures" not in regions:
         counted = counted[counted["points"] > 0]
-    deliver(counted, output)
+    write_or_print(counted, output)
 
 
 def _refuse_taken(points_file: str) -> None:
     """Refuse a table that has what is to be added to it."""
-    from refspace.cli.tables import ADDED
+    from refspace.cli.tables import POINT_COLUMNS
     from refspace.formats.tables import column_names
 
-    taken = [name for name in column_names(points_file) if name in ADDED]
+    taken = [name for name in column_names(points_file) if name in POINT_COLUMNS]
     if taken:
         raise click.UsageError(
             f"{points_file} has columns {', '.join(taken)} already; rename them, then try again"
@@ -333,7 +335,7 @@ def _write_each(
 ) -> None:
     """Write the table of points, and the structure of each."""
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import structures_of
+    from refspace.cli.tables import point_columns
     from refspace.formats.tables import read_parts, table_ending, write_table
 
     nothing = "unassigned" if asked else "background"
@@ -342,7 +344,7 @@ def _write_each(
         start = 0
         for part in read_parts(points_file, as_text=table_ending(each) != ".parquet"):
             stop = start + len(part)
-            yield part.assign(**structures_of(codes[start:stop], space.structure_tree, nothing))
+            yield part.assign(**point_columns(codes[start:stop], space.structure_tree, nothing))
             start = stop
 
     with Progress(f"writing {each}"):
@@ -379,7 +381,7 @@ def compare(
     voxels and volumes of structures in both, those asked for or all, and how far they agree.
     """
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import deliver
+    from refspace.cli.tables import write_or_print
     from refspace.formats.tables import write_table
     from refspace.reference_space.tables import long_table
 
@@ -391,7 +393,7 @@ def compare(
         write_table(confusion, [pairs])
         click.echo(f"wrote {confusion}")
     if output is not None or regions:
-        deliver(long_table(compared.at(**regions), _COMPARED), output)
+        write_or_print(long_table(compared.at(**regions), _COMPARED), output)
 
 
 def _open_other(space: "ReferenceSpace", other: str, structures: str | None) -> Any:
@@ -453,7 +455,7 @@ def validate(
     The exit status is 1 if the volume holds ids that the structures lack.
     """
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import findings
+    from refspace.cli.tables import validation_tables
     from refspace.formats.tables import write_table
 
     published = None if volumes is None else _published(volumes)
@@ -463,7 +465,7 @@ def validate(
         )
     click.echo(str(found))
     if output is not None:
-        tables = {output / f"{n}.csv": t for n, t in findings(found, space).items()}
+        tables = {output / f"{n}.csv": t for n, t in validation_tables(found, space).items()}
         refuse_overwriting(tables)
         output.mkdir(parents=True, exist_ok=True)
         for path, table in tables.items():

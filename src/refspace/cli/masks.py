@@ -1,4 +1,4 @@
-"""The command that writes masks of many structures."""
+"""The command ``masks``: masks of many structures in one pass."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,7 @@ def masks(
     """Write masks of many structures in one pass: of those named, or all that have voxels.
 
     Each chunk of the annotation is read once at most, however many structures there are. The same
-    command goes on with a run that was stopped, and proves what is there already.
+    command goes on with a run that was stopped, and checks what is there already.
     """
     from refspace.batch import write_masks
     from refspace.cli.options import given_access

@@ -76,16 +76,16 @@ def counts(
 ) -> None:
     """Print the voxels and volume of structures: those named, or all that have any."""
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import counts_table, deliver, warn_of_unknown
+    from refspace.cli.tables import counts_table, warn_unknown_ids, write_or_print
 
     asked = space.parcellation(**regions).regions if regions else ()
     with Progress("counting voxels"):
         dataset = space.voxel_counts(hemisphere=hemisphere)
-    warn_of_unknown(dataset)
+    warn_unknown_ids(dataset)
     table = counts_table(dataset, [int(i) for i in asked])
     if output is None and "structures" not in regions:
         table = table[table["total"] > 0]
-    deliver(table, output)
+    write_or_print(table, output)
 
 
 @click.command()

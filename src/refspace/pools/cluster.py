@@ -64,7 +64,7 @@ class ClusterPool(Pool):
         *,
         name: str,
         token: Callable[[Item], str],
-    ) -> Iterator[Outcome[Item, Result]]:
+    ) -> Generator[Outcome[Item, Result], None, None]:
         """Call `work` on every item, as `Pool.outcomes` does.
 
         Tasks are named by the name and the token, which the dashboard shows.
