@@ -31,6 +31,8 @@ from refspace.store import Location
 from refspace.store.masks import write_whole
 
 _OWN_FILE = re.compile(r"part-[0-9a-f]{16}\.(parquet|csv|tsv)|table-[0-9a-f]{16}\.json")
+# What a kill leaves of `atomic_write`.
+_UNFINISHED = re.compile(r"\.(part|table)-[0-9a-f]{16}\.[0-9a-f]{8}\.partial\.[a-z]+")
 # Files that are read at the same time: on another machine, reading is mostly waiting.
 _READ_TOGETHER = 16
 _OTHER_JOB = "has rows of another job: of another atlas, or other structures, statistics or options"
@@ -68,8 +70,8 @@ class ImageTable(ABC):
                 f"{self.folder.url} has {strange[0]}, which is none of its files and is left "
                 "alone; give another name"
             )
-        for unfinished in path.glob(".*.partial.*") if path is not None else ():
-            unfinished.unlink()
+        for key in filter(_UNFINISHED.fullmatch, keys):
+            self._remove(key)
         parts = sorted(key for key in keys if key.startswith("part-"))
         for key, metadata in ThreadPool(_READ_TOGETHER).results(
             self._read_metadata, parts, name="part", token=str

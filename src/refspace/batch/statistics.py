@@ -278,9 +278,9 @@ def aggregate_images(
         Number of threads of this process, which work on one image after the other, even where a
         client is active.
     client
-        Client of a dask cluster, each thread of whose workers takes an image at a time. If neither
-        is given, the active client (`distributed.get_client`), or else as many threads as there are
-        cores.
+        Client of a dask cluster, each thread of whose workers takes an image at a time; they must
+        see the atlas and the images. If neither is given, the active client
+        (`distributed.get_client`), or else as many threads as there are cores.
     progress
         Called with the numbers of images done and to be done.
 

@@ -103,7 +103,7 @@ class ThreadPool(Pool):
     Parameters
     ----------
     threads
-        How many; as many as there are cores if not given.
+        Number of threads; as many as there are cores if not given.
 
     Examples
     --------

@@ -212,7 +212,9 @@ class StoreWriter:
         # A stream can be read in its order alone: what it holds is compressed where it is read.
         threads = self.pool if self.pool.is_local else ThreadPool()
         for part, voxels in parts:
-            make = Cut(voxels.compute() if isinstance(voxels, Array) else voxels, part)
+            # Not by the active client, where the caller has chosen threads.
+            lazy = isinstance(voxels, Array)
+            make = Cut(voxels.compute(scheduler="threads") if lazy else voxels, part)
             self._put_all(threads, writer, writer.missing(part), make)
 
     def _put_all(

@@ -83,6 +83,7 @@ def verify_store(
     >>> print(verify_store(store).faults[0])
     s0/annotation/c/0/0/0: is missing
     """
+    pool = make_pool(threads, client)
     location = Location(os.fspath(url), storage_options or {})
     if is_mask_store(location):
         masks = open_stored_masks(location.url, location.storage_options)
@@ -101,7 +102,6 @@ def verify_store(
         if not there or (isinstance(error, GridError) and not ours):
             raise
         return Report(location.url, 0, (Fault(there[0], said(error, location)),), proven=False)
-    pool = make_pool(threads, client)
     if atlas.facts is None:
         return _read_all(atlas, pool, progress or _silent)
     return Proof(atlas, atlas.facts, pool, progress or _silent).report()
