@@ -31,7 +31,7 @@ from refspace.labels import (
     stated_midline,
     unsigned_labels,
 )
-from refspace.pools import pool_of
+from refspace.pools import make_pool
 from refspace.reference_space import ReferenceSpace
 from refspace.reference_space import open as open_space
 from refspace.store import (
@@ -132,10 +132,11 @@ def convert(
         Memory for voxels, in bytes or as ``"500 MB"``. Python and its libraries take about 150 MB
         more.
     threads
-        Number of threads that do the work; as many as there are cores if not given.
+        Number of threads of this process that do the work, even where a client is active.
     client
-        Client of a dask cluster whose workers do the work instead: all of it of zarr and dask
-        arrays, and the coarser levels of what is read as a stream.
+        Client of a dask cluster whose workers do the work: all of it for zarr and dask arrays, the
+        coarser levels for what is read as a stream. If neither is given, the active client
+        (`distributed.get_client`), or else as many threads as there are cores.
     resume
         Whether to go on with an interrupted run of the very same conversion. Only what is missing
         is done; nothing, if the store is complete.
@@ -199,7 +200,7 @@ def convert(
         resume=resume,
         overwrite=overwrite,
         storage_options=storage_options,
-        pool=pool_of(threads, client),
+        pool=make_pool(threads, client),
         progress=progress,
         reads=[
             os.fspath(volume) for volume in (annotation, template, hemispheres) if _is_path(volume)

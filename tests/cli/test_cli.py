@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import dask
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,7 +21,7 @@ from helpers.commands import run
 import refspace
 from refspace.cli import stores
 from refspace.cli.describe import size_text
-from refspace.cli.progress import BlockProgress
+from refspace.cli.progress import BlockProgress, Progress
 from refspace.errors import StoreError
 
 
@@ -740,6 +741,43 @@ def test_progress_of_images(clock: list[float], capsys: pytest.CaptureFixture[st
         clock[0] = 1
         progress(2, 3)
         assert "| 2 of 3 images, 00:01 gone, 00:00 to go" in drawn(capsys)
+
+
+def computed(clock: list[float], *, fails: bool = False) -> None:
+    """Compute four tasks of dask, of a second each."""
+
+    def task(number: int) -> None:
+        clock[0] += 1
+        if fails and number == 3:
+            raise ValueError("of a task")
+
+    dask.compute(*map(dask.delayed(task), range(4)), scheduler="synchronous")
+
+
+def test_progress_of_tasks(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("counting"):
+        for _ in range(2):  # computations
+            computed(clock)
+            text = drawn(capsys)
+            assert "counting:  50%" in text
+            assert "| 2 of 4 tasks, 00:02 gone, 00:02 to go" in text
+            # Cleared when it ends.
+            assert text.endswith("\r")
+    assert drawn(capsys) == "|counting … 8.0 s\n"
+
+
+def test_progress_of_tasks_that_fail(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ValueError, match="of a task"), Progress("counting"):
+        computed(clock, fails=True)
+    assert drawn(capsys).endswith("\r|counting … failed\n")
+
+
+def test_progress_of_tasks_beside_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("counting") as progress:
+        computed([0.0])
+    assert capsys.readouterr().err == f"counting … {progress.seconds:.1f} s\n"
 
 
 @pytest.mark.parametrize(

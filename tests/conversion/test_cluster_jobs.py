@@ -7,25 +7,30 @@ import itertools
 import pickle
 import random
 import signal
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from distributed import Client, SchedulerPlugin
 from helpers.clusters import (
-    Job,
+    cluster_of,
     ended,
     killing_workers,
-    local_workers,
+    start,
     started_cluster,
     worker_pids,
 )
+from helpers.servers import seaweed
 
 import refspace
 from refspace import conversion
-from refspace.errors import ClusterError
+from refspace.errors import ClusterError, SourceError
 from refspace.pools import ThreadPool, connected
 from refspace.store import level_grids, open_atlas, verify_store, write
+from refspace.store.blocks import BlockWriter
 
 KILLS = 20
 # Many small blocks: each kill meets some.
@@ -55,6 +60,12 @@ def digest(space, tmp_path_factory):
     return digest_of(url)
 
 
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory):
+    with seaweed(tmp_path_factory.mktemp("weed")) as server:
+        yield server
+
+
 def digest_of(url, **options):
     return open_atlas(str(url), **options).facts["digest"]
 
@@ -81,7 +92,6 @@ def test_conversion(sources, tmp_path, cluster, digest, kind):
     assert [path.name for path in tmp_path.iterdir()] == ["atlas.zarr"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["zarr", "stream"])
 def test_what_tasks_do(sources, tmp_path, monkeypatch, digest, kind):
     """As on a cluster, but in this process."""
@@ -89,7 +99,7 @@ def test_what_tasks_do(sources, tmp_path, monkeypatch, digest, kind):
     class Elsewhere(ThreadPool):
         is_local = False
 
-    monkeypatch.setattr(conversion, "pool_of", lambda *_: Elsewhere(2))
+    monkeypatch.setattr(conversion, "make_pool", lambda *_: Elsewhere(2))
     convert(sources, kind, tmp_path / "atlas.zarr")
     assert digest_of(tmp_path / "atlas.zarr") == digest
 
@@ -157,6 +167,106 @@ def test_stores_on_s3(sources, cluster, s3, digest):
     assert verify_store(url, client=cluster, storage_options=s3.reader).faults == ()
 
 
+@pytest.mark.parametrize("where", ["threads", "cluster"])
+def test_nothing_is_left_of_a_job_that_fails(space, tmp_path, monkeypatch, request, where):
+    """While it is removed, nothing writes to it."""
+    how = {"client": request.getfixturevalue("cluster")} if where == "cluster" else {"threads": 2}
+    put = BlockWriter.put
+
+    def slow(self, *block):
+        time.sleep(0.1)
+        return put(self, *block)
+
+    monkeypatch.setattr(BlockWriter, "put", slow)
+
+    def fail(done, total):
+        if done > 3:
+            raise RuntimeError("of the caller")
+
+    with pytest.raises(RuntimeError, match="of the caller") as caught:
+        space.to_zarr(tmp_path / "atlas.zarr", chunks=CHUNKS, progress=fail, **how)
+    assert not hasattr(caught.value, "__notes__")
+    time.sleep(0.5)
+    assert list(tmp_path.iterdir()) == []
+
+
+# ----- the active client
+
+
+class Done(SchedulerPlugin):
+    """Collects the names of the tasks that workers have done."""
+
+    def __init__(self):
+        self.names = set()
+
+    def transition(self, key, start, finish, *args, **kwargs):
+        if (start, finish) == ("processing", "memory"):
+            self.names.add(str(key).rpartition("-")[0])
+
+
+@pytest.fixture
+def done(cluster):
+    """Names of the tasks that the workers of the cluster do from now on."""
+    plugin = Done()
+    cluster.cluster.scheduler.add_plugin(plugin, name="done")
+    yield plugin.names
+    cluster.cluster.scheduler.remove_plugin("done")
+
+
+JOBS = {
+    "to_zarr": "store-s0-annotation",
+    "convert": "store-s0-annotation",
+    "write_masks": "mask",
+    "aggregate_images": "aggregate",
+    "verify": "verify-s0-annotation",
+}
+
+
+def run(job, space, sources, tmp_path, **how):
+    """Run a job by its name; what it has done is the same wherever that is."""
+    if job == "to_zarr":
+        space.to_zarr(tmp_path / "a.zarr", chunks=64, **how)
+        return digest_of(tmp_path / "a.zarr")
+    if job == "convert":
+        structures = sources / "structures.json"
+        refspace.convert(sources / "store.zarr", structures, tmp_path / "a.zarr", chunks=64, **how)
+        return digest_of(tmp_path / "a.zarr")
+    if job == "write_masks":
+        refspace.write_masks(sources / "store.zarr", tmp_path / "m.zarr", ["TH"], **how)
+        return int(refspace.open_masks(tmp_path / "m.zarr").sum().compute(scheduler="threads"))
+    if job == "aggregate_images":
+        images, table = [sources / "annotation.nrrd"], tmp_path / "t.csv"
+        refspace.aggregate_images(sources / "store.zarr", images, table, ["TH"], **how)
+        return table.read_text()
+    return verify_store(sources / "store.zarr", **how)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_jobs_use_the_active_client(space, sources, tmp_path, cluster, done, job):
+    results = []
+    with Client(cluster.scheduler.address):
+        for name, how in {"active": {}, "threads": {"threads": 2}}.items():
+            done.clear()
+            (tmp_path / name).mkdir()
+            results.append(run(job, space, sources, tmp_path / name, **how))
+            if name == "active":
+                assert JOBS[job] in done
+            else:
+                assert not done
+    done.clear()
+    (tmp_path / "none").mkdir()
+    results.append(run(job, space, sources, tmp_path / "none"))
+    assert not done
+    assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_threads_and_a_client_are_an_error(space, sources, tmp_path, cluster, job):
+    with pytest.raises(SourceError, match="a job uses one of them; give threads for threads of"):
+        run(job, space, sources, tmp_path, threads=1, client=cluster)
+    assert list(tmp_path.iterdir()) == []
+
+
 # ----- what is sent
 
 
@@ -190,13 +300,8 @@ def test_tasks_are_small_and_named_alike(sources, tmp_path, cluster):
 # ----- what dies
 
 
-@pytest.mark.slow
-@pytest.mark.cluster
 def test_workers_that_are_killed(sources, tmp_path, digest):
-    with (
-        local_workers(2) as client,
-        killing_workers(lambda: worker_pids(client), every=2) as killed,
-    ):
+    with cluster_of(2) as client, killing_workers(lambda: worker_pids(client), every=2) as killed:
         for number in itertools.count():
             target = tmp_path / f"{number}.zarr"
             convert(sources, "zarr", target, client=client)
@@ -206,8 +311,6 @@ def test_workers_that_are_killed(sources, tmp_path, digest):
     assert verify_store(target).faults == ()
 
 
-@pytest.mark.slow
-@pytest.mark.cluster
 def test_a_scheduler_that_is_killed(sources, tmp_path, digest):
     target, partial = tmp_path / "atlas.zarr", tmp_path / ".atlas.zarr.partial"
     with started_cluster(tmp_path) as (scheduler, _), connected(scheduler.address) as client:
@@ -245,8 +348,6 @@ def files(folder, keys):
     return {key: (status.st_ino, status.st_mtime_ns) for key, status in found.items()}
 
 
-@pytest.mark.slow
-@pytest.mark.cluster
 def test_clients_that_are_killed(sources, tmp_path, digest):
     draw, kills, kept = random.Random(0), 0, 0
     with started_cluster(tmp_path) as (scheduler, _):
@@ -254,8 +355,8 @@ def test_clients_that_are_killed(sources, tmp_path, digest):
             target = tmp_path / f"{number}.zarr"
             partial, before = tmp_path / f".{number}.zarr.partial", {}
             while not target.exists():
-                process = Job(main, scheduler.address, sources, target)
-                if kills < KILLS and not ended(process, draw.uniform(0, 3)):
+                process = start(__file__, scheduler.address, sources, target)
+                if kills < KILLS and not ended(process, draw.uniform(1, 6)):
                     process.kill()
                     kills += 1
                 assert process.wait(300) in (0, -signal.SIGKILL)
@@ -275,3 +376,7 @@ def main(address, sources, target):
     write.StoreWriter = functools.partial(write.StoreWriter, record_seconds=0.05)
     with connected(address) as client:
         convert(Path(sources), "zarr", target, client=client)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -9,9 +9,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+import dask
 import psutil
 import pytest
 from distributed import Client, get_worker
@@ -24,8 +26,8 @@ from helpers.clusters import (
     worker_pids,
 )
 
-from refspace.errors import ClusterError, MissingDependencyError
-from refspace.pools import ClusterPool, Pool, ThreadPool, connected, local_cluster, pool_of
+from refspace.errors import ClusterError, MissingDependencyError, SourceError
+from refspace.pools import ClusterPool, Pool, ThreadPool, connected, local_cluster, make_pool
 
 SCRIPTS_ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
@@ -120,12 +122,55 @@ def test_what_nobody_asks_for_is_given_up(pool: Pool, tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == begun
 
 
+def linger(folder: Path, number: int) -> None:
+    """Leave a file at the end, unless it is the first."""
+    time.sleep(0 if number == 0 else 1)
+    (folder / str(number)).touch()
+
+
+@pytest.mark.parametrize("kind", ["outcomes", "results"])
+def test_what_is_in_flight_ends_before_the_pool_is_left(
+    pool: Pool, tmp_path: Path, kind: str
+) -> None:
+    """As of a caller that fails, and then removes what the work has written."""
+    call = {"outcomes": pool.outcomes, "results": pool.results}[kind]
+    ended = call(partial(linger, tmp_path), range(100), name="linger", token=str)
+
+    def fail() -> None:
+        with closing(ended):
+            next(ended)
+            time.sleep(0.3)  # others have begun
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        fail()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert len(left) >= 2
+    time.sleep(1.2)
+    assert {path.name for path in tmp_path.iterdir()} == left
+
+
+def fail_first(folder: Path, number: int) -> None:
+    if number == 0:
+        raise ValueError("first")
+    linger(folder, number)
+
+
+def test_a_failure_is_raised_when_nothing_is_in_flight(pool: Pool, tmp_path: Path) -> None:
+    results = pool.results(partial(fail_first, tmp_path), range(100), name="fail", token=str)
+    with pytest.raises(ValueError, match="first"):
+        list(results)
+    left = {path.name for path in tmp_path.iterdir()}
+    time.sleep(1.2)
+    assert {path.name for path in tmp_path.iterdir()} == left
+
+
 # ----- threads
 
 
 def test_as_many_threads_as_cores() -> None:
     assert ThreadPool().threads == os.cpu_count()
-    assert pool_of(threads=3).threads == 3
+    assert make_pool(threads=3).threads == 3
 
 
 def interrupted(number: int) -> None:
@@ -137,6 +182,99 @@ def test_an_interruption_is_no_failure() -> None:
         outcomes(ThreadPool(1), interrupted, range(9))
 
 
+# ----- which pool a job uses
+
+
+@pytest.fixture
+def active(cluster: Client) -> Iterator[Client]:
+    """A default client, as a user's is."""
+    with Client(cluster.scheduler.address) as client:
+        yield client
+
+
+def client_of(pool: Pool) -> Client | None:
+    return pool.client if isinstance(pool, ClusterPool) else None
+
+
+def test_an_active_client_is_used(active: Client) -> None:
+    assert client_of(make_pool()) is active
+    assert isinstance(make_pool(threads=2), ThreadPool)
+
+
+def test_without_a_client_there_are_threads() -> None:
+    assert isinstance(make_pool(), ThreadPool)
+
+
+def test_the_last_of_two_clients_is_active(active: Client, cluster: Client) -> None:
+    assert client_of(make_pool(client=cluster)) is cluster
+    with Client(cluster.scheduler.address) as later:
+        assert client_of(make_pool()) is later
+        with active.as_current():
+            assert client_of(make_pool()) is active
+    assert client_of(make_pool()) is active
+
+
+def test_a_closed_client_is_not_active(active: Client) -> None:
+    with active.as_current():
+        active.close()
+        assert isinstance(make_pool(), ThreadPool)
+    assert isinstance(make_pool(), ThreadPool)
+
+
+def test_a_client_that_has_lost_its_scheduler_stays_active(tmp_path: Path) -> None:
+    """A job that was meant for a cluster does not run here without a word."""
+    with Scheduler(tmp_path) as scheduler, Client(scheduler.address) as client:
+        scheduler.kill()
+        deadline = time.monotonic() + 30
+        while client.status == "running":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert client.status == "connecting"
+        with pytest.raises(ClusterError, match="the scheduler of the cluster is gone"):
+            outcomes(make_pool(), square, [1])
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
+def test_the_scheduler_that_dask_is_set_to(active: Client, scheduler: str) -> None:
+    with dask.config.set(scheduler=scheduler):
+        assert isinstance(make_pool(), ThreadPool)
+    with dask.config.set(scheduler="distributed"):
+        assert client_of(make_pool()) is active
+
+
+def test_both_are_an_error(cluster: Client) -> None:
+    with pytest.raises(SourceError) as caught:
+        make_pool(threads=2, client=cluster)
+    assert str(caught.value) == (
+        f"threads is 2 and client is {cluster}, and a job uses one of them; give threads for "
+        "threads of this process, or client for the workers of a dask cluster"
+    )
+
+
+def test_looking_for_a_client_imports_nothing() -> None:
+    code = "import sys, refspace.pools as p; p.make_pool(); assert 'distributed' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, env=SCRIPTS_ENV, timeout=60)
+
+
+def job_in_a_task(count: int) -> list[int]:
+    """Processes of the parts of a job, and of the task that runs it."""
+    found = outcomes(make_pool(), process, range(count))
+    return [os.getpid(), *found.values()]
+
+
+def test_a_job_in_a_task_uses_the_cluster(cluster: Client) -> None:
+    one, *others = cluster.submit(job_in_a_task, 12, pure=False).result(timeout=60)
+    assert {one, *others} == set(others) == set(worker_pids(cluster))
+
+
+def test_jobs_in_all_tasks_do_not_wait_for_each_other(cluster: Client) -> None:
+    """More jobs than threads, each of which needs a thread for its parts."""
+    jobs = cluster.map(job_in_a_task, [5, 6, 7, 8], pure=False)
+    assert [len(found) for found in cluster.gather(jobs)] == [6, 7, 8, 9]
+    # Each worker has its one thread again.
+    assert len(set(outcomes(ClusterPool(cluster), process, range(12)).values())) == 2
+
+
 # ----- tasks
 
 
@@ -145,7 +283,7 @@ def own_key(number: int) -> str:
 
 
 def test_keys_say_what_is_done(cluster: Client) -> None:
-    found = outcomes(pool_of(client=cluster), own_key, [1, 2], token="a{}b".format)
+    found = outcomes(make_pool(client=cluster), own_key, [1, 2], token="a{}b".format)
     assert found == {1: "work-a1b", 2: "work-a2b"}
 
 
@@ -311,14 +449,14 @@ def test_workers_keep_some_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 JOB = """
 import sys, time
 {before}
-from refspace.pools import local_cluster, pool_of
+from refspace.pools import local_cluster, make_pool
 
 def wait(number):
     time.sleep(0.1)
 
 if __name__ == "__main__":
     with local_cluster(2) as client:
-        pool, times = pool_of(client=client), range({count})
+        pool, times = make_pool(client=client), range({count})
         for _ in pool.outcomes(wait, times, name="wait", token=str):
             print("done", flush=True)
 """

@@ -1,4 +1,4 @@
-"""Jobs of many parts, which threads or the workers of a dask cluster do, and which survive."""
+"""Jobs of many parts, on threads or a dask cluster, that go on where they were stopped."""
 
 from refspace.batch.atlas_reference import AtlasReference
 from refspace.batch.images import ImageOptions

@@ -1,52 +1,58 @@
-"""An atlas as it is named to other processes, which open it by themselves."""
+"""References to atlases, with which other processes open the same atlas."""
 
 import functools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dask.tokenize import tokenize
 
 from refspace.errors import SourceError, StoreError
+from refspace.grid import Hemisphere
 from refspace.reference_space import ReferenceSpace
 from refspace.reference_space import open as open_space
 from refspace.store import reachable
+from refspace.types import PathLike, Resolution
 
 
 @dataclass(frozen=True)
 class AtlasReference:
-    """What opens an atlas; small, whatever the size of the atlas.
+    """Arguments that open an atlas; small, whatever the size of the atlas.
 
     Parameters
     ----------
     url
         Path or URL of a store, or of a file of voxels.
     options
-        JSON of the other arguments of `refspace.open`, those that are given.
+        JSON of the other arguments of `refspace.open`.
+    hemisphere
+        Hemisphere of the atlas; None for both.
     version
-        What tells the atlas from itself once it has changed; empty for whatever is there.
+        Digest of the atlas, which must not have changed; empty for whatever atlas is there.
     """
 
     url: str
     # They may hold keys, which must not stand in a log.
     options: str = field(repr=False)
+    hemisphere: Hemisphere | None = None
     version: str = ""
 
     @classmethod
-    def of(
+    def from_arguments(
         cls,
-        url: str | os.PathLike[str],
+        url: PathLike,
         *,
-        structures: str | os.PathLike[str] | None = None,
-        resolution: float | Sequence[float] | None = None,
+        structures: PathLike | None = None,
+        resolution: Resolution | None = None,
         orientation: str | None = None,
         storage_options: Mapping[str, Any] | None = None,
         engine: str | None = None,
-        chunk_cache: str | os.PathLike[str] | None = None,
+        chunk_cache: PathLike | None = None,
+        hemisphere: Hemisphere | None = None,
     ) -> "AtlasReference":
-        """Reference to what `refspace.open` opens with the same arguments.
+        """Reference to the atlas that `refspace.open` opens, or to one hemisphere of it.
 
         Raises
         ------
@@ -55,47 +61,47 @@ class AtlasReference:
 
         Examples
         --------
-        >>> AtlasReference.of("atlas.zarr", resolution=50).options
+        >>> AtlasReference.from_arguments("atlas.zarr", resolution=50).options
         '{"resolution": 50}'
         """
-        given = {
-            "structures": None if structures is None else _path_of(structures),
+        options = {
+            "structures": None if structures is None else _absolute_path(structures),
             "resolution": resolution,
             "orientation": orientation,
             "storage_options": None if storage_options is None else dict(storage_options),
             "engine": engine,
-            "chunk_cache": None if chunk_cache is None else _path_of(chunk_cache),
+            "chunk_cache": None if chunk_cache is None else _absolute_path(chunk_cache),
         }
-        kept = {name: value for name, value in given.items() if value is not None}
+        options = {name: value for name, value in options.items() if value is not None}
         try:
-            return cls(_path_of(url), json.dumps(kept, sort_keys=True))
+            return cls(_absolute_path(url), json.dumps(options, sort_keys=True), hemisphere)
         except TypeError as error:
             raise SourceError(
-                f"{kept} cannot be sent to other processes ({error}); give texts and numbers"
+                f"{options} cannot be sent to other processes ({error}); give texts and numbers"
             ) from error
 
     def pinned(self) -> "AtlasReference":
-        """Reference to the atlas as it is now, and to nothing that takes its place."""
+        """Reference to the atlas as it is now, and to none that replaces it later."""
         return replace(self, version=_version(_open(self)))
 
     def open(self) -> ReferenceSpace:
-        """The atlas; each process opens a version of it once.
+        """Open the atlas; each process opens a version of it once.
 
         Raises
         ------
         StoreError
-            If there is another version.
+            If the atlas there has another version.
         """
         return _opened(self) if self.version else _open(self)
 
 
-def _path_of(path: Any) -> str:
+def _absolute_path(path: object) -> str:
     if not isinstance(path, str | os.PathLike):
         raise SourceError(
             f"a {type(path).__name__} cannot be sent to other processes; give the path or URL of a "
             "store or file, which they open by themselves"
         )
-    # Their working directory may be another.
+    # The working directory of other processes may be another.
     return reachable(os.fspath(path))
 
 
@@ -111,7 +117,8 @@ def _opened(reference: AtlasReference) -> ReferenceSpace:
 
 
 def _open(reference: AtlasReference) -> ReferenceSpace:
-    return open_space(reference.url, **json.loads(reference.options))
+    space = open_space(reference.url, **json.loads(reference.options))
+    return space if reference.hemisphere is None else space.hemisphere(reference.hemisphere)
 
 
 def _version(space: ReferenceSpace) -> str:

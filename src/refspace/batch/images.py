@@ -1,4 +1,4 @@
-"""Images wherever they are: files and zarr, on this machine and on others."""
+"""Opening the images of a job: files and zarr, on this machine and on others."""
 
 import hashlib
 import tempfile
@@ -15,6 +15,7 @@ from refspace.grid import Grid
 from refspace.remote.objects import copy_object, version_stamp
 from refspace.store import Location, reachable
 from refspace.store.images import open_image
+from refspace.types import Resolution
 
 # Any of these makes a folder a zarr group or array.
 _MARKERS = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
@@ -22,29 +23,29 @@ _MARKERS = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """How images are opened, where they do not say everything themselves.
+    """How images are opened: what they do not state themselves.
 
     Parameters
     ----------
     variable
         Name of the variable, where a zarr group has several.
     same_grid
-        Whether voxel i of an image is voxel i of the annotation, wherever it says that it lies.
+        Whether voxel i of an image is voxel i of the annotation, whatever position it states.
     orientation, resolution
         Of an image that does not state them; of a pyramid, the level to take.
     access
-        ``storage_options``, ``engine`` and ``chunk_cache``, where they are needed.
+        Arguments ``storage_options``, ``engine`` and ``chunk_cache`` of `refspace.open`.
     """
 
     variable: str | None = None
     same_grid: bool = False
     orientation: str | None = None
-    resolution: float | Sequence[float] | None = None
+    resolution: Resolution | None = None
     access: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def geometry(self) -> dict[str, Any]:
-        """What an image may not state of itself."""
+        """Arguments of readers for what an image may not state."""
         return {"orientation": self.orientation, "resolution": self.resolution}
 
     @property
@@ -55,7 +56,7 @@ class ImageOptions:
 
 
 def is_image_file(path: str) -> bool:
-    """Whether a path or URL is meant as an NRRD or NIfTI file.
+    """Whether a path or URL is that of an NRRD or NIfTI file, by its name.
 
     Examples
     --------
@@ -67,7 +68,7 @@ def is_image_file(path: str) -> bool:
 
 @contextmanager
 def opened_image(path: str, grid: Grid, options: ImageOptions) -> Iterator[xr.DataArray]:
-    """Open an image in a file or in zarr, to be brought to an annotation.
+    """Open an image in a file or in zarr, to aggregate it over an annotation.
 
     Parameters
     ----------
@@ -76,7 +77,7 @@ def opened_image(path: str, grid: Grid, options: ImageOptions) -> Iterator[xr.Da
     grid
         That of the annotation.
     options
-        What the image does not say itself.
+        What the image does not state itself.
 
     Yields
     ------
@@ -96,15 +97,16 @@ def opened_image(path: str, grid: Grid, options: ImageOptions) -> Iterator[xr.Da
             image = read_volume(copy, **options.geometry)
         else:
             image = read_volume(path, **options.geometry)
-        # An array of a store has no names of axes, and says nothing of where it lies.
+        # A plain array of zarr has neither names of axes nor a position: its voxels are those of
+        # the annotation.
         unplaced = {*image.dims[-3:]}.isdisjoint({*image.coords, *grid.dims})
         if image.ndim >= 3 and (options.same_grid or unplaced):
-            image = _in_place(image, grid.dims)
+            image = _without_position(image, grid.dims)
         yield image
 
 
-def _in_place(image: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
-    """Image whose axes of space are those of the annotation, in the order in which they are."""
+def _without_position(image: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
+    """Image whose last axes are those of the annotation, without coordinates along them."""
     named = set(dims) <= set(image.dims)
     space = [dim for dim in image.dims if dim in dims] if named else [*image.dims[-len(dims) :]]
     turned = image.transpose(..., *space)
@@ -115,25 +117,26 @@ def _in_place(image: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
     return renamed
 
 
-def identity_of(path: str, options: ImageOptions) -> str:
-    """What tells an image from others, and from itself once it has changed.
+def image_identity(path: str, options: ImageOptions) -> str:
+    """Text that differs between images, and changes when an image does.
 
-    Of a file where it is, its size and the time of its change, or what its server has in their
-    place; of zarr the same of its metadata, and what they say.
+    For a file: where it is, its size and the time of its last change, or what its server has in
+    their place. For zarr: the same for its metadata, and their content.
 
     Raises
     ------
     FileNotFoundError, RemoteError, StoreError
         If there is no such image, or it cannot be reached.
     """
-    place = reachable(path)
+    url = reachable(path)
     if is_image_file(path):
-        return f"{place} {version_stamp(path, options.storage_options)}"
+        return f"{url} {version_stamp(path, options.storage_options)}"
     location = Location(path, options.storage_options)
-    found = {key: data for key in _MARKERS if (data := location.read(key)) is not None}
-    if not found:
+    metadata = {key: data for key in _MARKERS if (data := location.read(key)) is not None}
+    if not metadata:
         raise FileNotFoundError(f"{path} does not exist, or is no zarr store, NRRD or NIfTI file")
-    # Images of one kind have the same metadata. Of a file within a file there is no time.
-    urls = [] if "::" in path else [f"{place.rstrip('/')}/{key}" for key in found]
-    stamps = [version_stamp(url, options.storage_options).encode() for url in urls]
-    return f"{place} {hashlib.sha256(b'|'.join([*found.values(), *stamps])).hexdigest()}"
+    # Images of one kind have the same metadata, but not the same times: except within an archive
+    # (``zip::``), whose file systems tell no time.
+    keys = [] if "::" in path else [f"{url.rstrip('/')}/{key}" for key in metadata]
+    stamps = [version_stamp(key, options.storage_options).encode() for key in keys]
+    return f"{url} {hashlib.sha256(b'|'.join([*metadata.values(), *stamps])).hexdigest()}"

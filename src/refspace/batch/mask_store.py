@@ -12,10 +12,10 @@ import xarray as xr
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
-from refspace.batch.causes import cause_of, raise_if_hopeless
+from refspace.batch.causes import one_line, raise_if_hopeless
 from refspace.errors import FormatError, JobError, OntologyError, StoreError
-from refspace.grid import Hemisphere
 from refspace.label_index import BlockLabels
+from refspace.labels import LabelVolume
 from refspace.pools import Pool
 from refspace.reference_space import ReferenceSpace
 from refspace.store import Fault, Location, Progress
@@ -31,89 +31,78 @@ from refspace.store.masks import (
     put_block,
 )
 from refspace.store.staging import ROOT, Recorder, Staging, job_digest, open_staging
-from refspace.structure_tree import Regions, _regions
+from refspace.structure_tree import Regions, RegionsLike
 
-# Of chunks whose sizes differ, which no array of zarr can have, these are made.
+# Blocks whose sizes differ, which no array of zarr can have, become blocks of this length.
 _CHUNK = 128
-# What a store of masks says of each structure.
-_TOLD = ("id", "acronym", "name", "rgb_triplet")
+# What a store of masks has of each structure.
+_STRUCTURE_FIELDS = ("id", "acronym", "name", "rgb_triplet")
 # Faults of a store that a message names.
 _NAMED = 3
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Masks that are asked for, of an annotation of which nothing is read yet.
+class MaskRequest:
+    """Which masks to write, of an annotation of which no voxel is read yet.
 
     Parameters
     ----------
     annotation
         Labels, lazy, in blocks of one shape.
-    known
+    block_labels
         Labels of each block, where they are known.
     regions
         The structures.
     layout
-        How their masks lie in a store.
+        Layout of their masks in a store.
     identity
-        What tells the masks from others, as JSON values.
+        JSON values that differ between any two sets of masks.
     provenance
         Where the annotation comes from.
     """
 
     annotation: xr.DataArray
-    known: BlockLabels | None
+    block_labels: BlockLabels | None
     regions: Regions
     layout: MaskLayout
     identity: Mapping[str, Any]
     provenance: Mapping[str, Any]
 
     @classmethod
-    def of(
-        cls,
-        space: ReferenceSpace,
-        structures: Any = None,
-        *,
-        level: Any = None,
-        structure_set: Any = None,
-        direct_only: bool = False,
-        hemisphere: Hemisphere | None = None,
-    ) -> "Asked":
-        """Masks of structures of a space, as `write_masks` is asked for them."""
-        if isinstance(structures, Mapping):
+    def from_space(cls, space: ReferenceSpace, regions: RegionsLike | None) -> "MaskRequest":
+        """Request for the masks of regions of a space: all structures that have voxels if None."""
+        tree = space.structure_tree
+        if regions is None:
+            regions = [i for i, count in space.total_voxel_map.items() if count > 0]
+        return cls.from_regions(space, tree.regions(regions))
+
+    @classmethod
+    def from_regions(cls, space: ReferenceSpace, regions: Regions) -> "MaskRequest":
+        """Request for the masks of regions, each of which is of a structure."""
+        if not len(regions):
+            raise OntologyError("no structures are asked for; name one at least")
+        if not regions.acronyms:
             raise OntologyError(
                 "masks are those of structures, and a mapping has labels of its own: give "
                 "structures, or write what relabel makes of it"
             )
-        tree = space.structure_tree
-        if structures is None and level is None and structure_set is None:
-            structures = [i for i in tree.node_ids() if space.total_voxel_map[i] > 0]
-        elif structures is not None:
-            structures = [*dict.fromkeys(tree.resolve(structures))]
-        regions = _regions(
-            tree, structures, level=level, structure_set=structure_set, direct_only=direct_only
-        )
-        if not len(regions):
-            raise OntologyError("no structures are asked for; name one at least")
-        annotation, known = space.labels_within(hemisphere)
-        if not _is_regular(annotation.data.chunks):
-            annotation, known = annotation.chunk(_CHUNK), None
+        annotation, block_labels = _in_regular_blocks(space.volume)
         block = tuple(sizes[0] for sizes in annotation.data.chunks)
-        nodes = tree.nodes(list(regions.labels))
+        nodes = space.structure_tree.nodes(list(regions.labels))
         layout = MaskLayout(space.grid, block, nodes)
         identity = {
             "voxels": str(tokenize(annotation.data)),
             "structures": str(tokenize(regions.labels, regions.members, regions.indptr)),
-            "nodes": str(tokenize([[n.get(field) for field in _TOLD] for n in nodes])),
+            "nodes": str(tokenize([[n.get(field) for field in _STRUCTURE_FIELDS] for n in nodes])),
             "layout": layout.facts,
         }
         provenance = {
             "annotation": dict(space.provenance),
             "voxels": identity["voxels"],
-            "direct_only": direct_only,
-            "hemisphere": hemisphere,
+            "direct_only": _are_structures_alone(regions),
+            "hemisphere": space.volume.hemispheres.side,
         }
-        return cls(annotation, known, regions, layout, identity, provenance)
+        return cls(annotation, block_labels, regions, layout, identity, provenance)
 
     @property
     def ids(self) -> list[int]:
@@ -132,25 +121,25 @@ class Asked:
 
     @functools.cached_property
     def _members(self) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int32]]:
-        """Labels that are in any mask, sorted; where those of each begin; and which masks."""
+        """Labels in any mask, sorted; where the masks of each label begin; and these masks."""
         owner = np.repeat(np.arange(len(self.regions)), np.diff(self.regions.indptr))
         order = np.argsort(self.regions.members, kind="stable")
         labels, first = np.unique(self.regions.members[order], return_index=True)
         return labels.astype(np.uint32), np.append(first, order.size), owner[order].astype(np.int32)
 
     def block(self, number: tuple[int, ...]) -> MaskBlock | None:
-        """What is to be done of a block; None if it holds none of the structures."""
+        """Work on a block; None if the block has none of the structures."""
         data = self.annotation.data
         labels, first, owners = self._members
-        present = labels if self.known is None else self.known.in_block(number)
+        present = labels if self.block_labels is None else self.block_labels.in_block(number)
         places = np.flatnonzero(np.isin(labels, present))
         counts = first[places + 1] - first[places]
         owned = np.concatenate([owners[first[p] : first[p + 1]] for p in places] or [owners[:0]])
         masks, members = np.unique(owned, return_inverse=True)
         if not masks.size:
             return None
-        # Every mask has every label that may be there.
-        is_one = self.known is not None and (counts == masks.size).all()
+        # Every mask has every label that may be in the block: it is 1 throughout, and not read.
+        is_one = self.block_labels is not None and (counts == masks.size).all()
         is_one = is_one and places.size == present.size
         return MaskBlock(
             number,
@@ -163,38 +152,57 @@ class Asked:
         )
 
     def blocks(self, skip: Mapping[int, Any]) -> Iterator[MaskBlock]:
-        """Blocks that hold any of the structures, as far as is known, but for some."""
+        """Blocks that hold any of the structures, as far as is known, except some."""
         for flat, number in enumerate(np.ndindex(self.numblocks)):
             if flat not in skip and (block := self.block(number)) is not None:
                 yield block
 
     def count(self) -> int:
         """Number of blocks that hold any of the structures, as far as is known."""
-        if self.known is None:
+        if self.block_labels is None:
             return int(np.prod(self.numblocks))
-        held = np.isin(self.known.labels, self._members[0])
-        return int(np.count_nonzero(np.logical_or.reduceat(held, self.known.indptr[:-1])))
+        held = np.isin(self.block_labels.labels, self._members[0])
+        return int(np.count_nonzero(np.logical_or.reduceat(held, self.block_labels.indptr[:-1])))
+
+
+def _in_regular_blocks(volume: LabelVolume) -> tuple[xr.DataArray, BlockLabels | None]:
+    """Labels in blocks of one shape, and what is known of these."""
+    # Of one hemisphere, in the blocks of both: the midline may have cut some.
+    chunks = volume.labels.data.chunks
+    if not _is_regular(chunks):
+        cut = volume.labels.chunk(_CHUNK)
+        chunks = cut.data.chunks
+    regular = volume.rechunk(chunks)
+    return regular.data, regular.block_labels
+
+
+def _are_structures_alone(regions: Regions) -> bool:
+    """Whether regions leave out the descendants of their structures, as far as these have any."""
+    return all(
+        regions.structures_in(region).tolist() == [label]
+        for region, label in enumerate(regions.labels)
+    )
 
 
 def _is_regular(chunks: Sequence[Sequence[int]]) -> bool:
-    """Whether all blocks have one shape, but for the last ones, which may be smaller."""
+    """Whether all blocks have one shape, except the last ones, which may be smaller."""
     return all({*sizes[:-1]} <= {sizes[0]} and sizes[-1] <= sizes[0] for sizes in chunks)
 
 
 @dataclass(frozen=True)
 class MasksWritten:
-    """What `write_masks` has done.
+    """Result of `write_masks`.
 
     Parameters
     ----------
     path
-        Where the masks are.
+        Path or URL of the masks.
     structures
         Ids of the structures.
     written
         Number of blocks, or of files, that were written.
     kept
-        Number of those that were there already, and are what they should be.
+        Number of those that were there already, with matching checksums.
     """
 
     path: str
@@ -204,7 +212,7 @@ class MasksWritten:
 
 
 def write_mask_store(
-    asked: Asked,
+    request: MaskRequest,
     target: str,
     *,
     pool: Pool,
@@ -216,13 +224,13 @@ def write_mask_store(
 
     Parameters
     ----------
-    asked
+    request
         The masks.
     target, pool, overwrite, storage_options, progress
         As for `write_masks`.
     """
-    job = {"kind": "masks", **asked.identity}
-    # What is complete is left as it is, if it is what it should be.
+    job = {"kind": "masks", **request.identity}
+    # A complete store is left as it is if its checksums match.
     faults = _faults(target, storage_options)
     if faults and not overwrite:
         shown = ", ".join(map(str, faults[:_NAMED])) + (", …" if len(faults) > _NAMED else "")
@@ -234,41 +242,47 @@ def write_mask_store(
         target, job=job, resume=not faults, overwrite=overwrite, storage_options=storage_options
     ) as staging:
         if staging.finished:
-            return MasksWritten(target, tuple(asked.ids), 0, asked.count())
-        journal = MaskJournal(staging, asked.numblocks)
+            return MasksWritten(target, tuple(request.ids), 0, request.count())
+        journal = MaskJournal(staging, request.numblocks)
         kept = len(journal.done)
-        _write_blocks(asked, staging, journal, pool, progress)
+        _write_blocks(request, staging, journal, pool, progress)
         shards = [shard for of_block in journal.done.values() for shard in of_block]
-        provenance = asked.provenance
-        finish_masks(staging, asked.layout, asked.coordinates, shards, provenance, job_digest(job))
-    return MasksWritten(target, tuple(asked.ids), len(journal.done) - kept, kept)
+        provenance = request.provenance
+        finish_masks(
+            staging, request.layout, request.coordinates, shards, provenance, job_digest(job)
+        )
+    return MasksWritten(target, tuple(request.ids), len(journal.done) - kept, kept)
 
 
 def _write_blocks(
-    asked: Asked, staging: Staging, journal: MaskJournal, pool: Pool, progress: Progress | None
+    request: MaskRequest,
+    staging: Staging,
+    journal: MaskJournal,
+    pool: Pool,
+    progress: Progress | None,
 ) -> None:
-    """Write the blocks that the journal lacks; those that fail are told at the end."""
-    place = Location(staging.work, staging.storage_options)
-    layout = asked.layout
+    """Write the blocks that the journal lacks; an error lists those that fail at the end."""
+    location = Location(staging.work, staging.storage_options)
+    layout = request.layout
     writer = ShardWriter(
-        place, layout.chunk_shape, layout.per_shard, asked.numblocks, staging.ticket
+        location, layout.chunk_shape, layout.per_shard, request.numblocks, staging.ticket
     )
-    total, failures = asked.count(), {}
+    total, failures = request.count(), {}
     done = len(journal.done)
     if progress is not None:
         progress(done, total)
     with Recorder[tuple[int, list[Shard]]](journal.record) as recorder:
         for outcome in pool.outcomes(
             functools.partial(put_block, writer=writer),
-            asked.blocks(skip=dict(journal.done)),
+            request.blocks(skip=dict(journal.done)),
             name="mask",
-            token=lambda block: str(tokenize(place.url, staging.ticket.job, block.number)),
+            token=lambda block: str(tokenize(location.url, staging.ticket.job, block.number)),
         ):
             if outcome.error is not None or outcome.result is None:
                 failures[f"block {outcome.item.number}"] = outcome.error
                 raise_if_hopeless(outcome.error)
                 continue
-            flat = int(np.ravel_multi_index(outcome.item.number, asked.numblocks))
+            flat = int(np.ravel_multi_index(outcome.item.number, request.numblocks))
             recorder.add((flat, outcome.result))
             done += 1
             if progress is not None:
@@ -276,15 +290,15 @@ def _write_blocks(
     if failures:
         raise JobError(
             f"{len(failures)} of {total} blocks failed; what is done is not done again",
-            {part: cause_of(error) for part, error in failures.items()},
+            {part: one_line(error) for part, error in failures.items()},
         )
 
 
 def _faults(target: str, storage_options: Mapping[str, Any] | None) -> Sequence[Fault]:
-    """What is wrong with a store of masks, of which its name says little."""
+    """Faults of a store of masks; none where there is no such store."""
     if not is_mask_store(Location(target, storage_options or {})):
         return ()
     try:
         return open_stored_masks(target, storage_options).report().faults
     except FormatError as error:
-        return (Fault(ROOT, cause_of(error)),)
+        return (Fault(ROOT, one_line(error)),)

@@ -1,32 +1,28 @@
-"""Masks of many structures, in one pass over the annotation, to wherever they are wanted."""
+"""Masks of many structures as one job: to a store, or to a file each."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from refspace.batch.mask_files import ENDINGS, files_of, write_mask_files
-from refspace.batch.mask_store import Asked, MasksWritten, write_mask_store
+from refspace.batch.mask_files import ENDINGS, list_mask_files, write_mask_files
+from refspace.batch.mask_store import MaskRequest, MasksWritten, write_mask_store
 from refspace.errors import FormatError
-from refspace.grid import Hemisphere
-from refspace.pools import pool_of
+from refspace.pools import make_pool
 from refspace.reference_space import ReferenceSpace
 from refspace.reference_space import open as open_space
 from refspace.store import Progress
-from refspace.structure_tree import Level
+from refspace.structure_tree import RegionsLike
+from refspace.types import PathLike
 
 if TYPE_CHECKING:
     from refspace.pools.choosing import Client
 
 
 def write_masks(
-    space: ReferenceSpace | str | os.PathLike[str],
-    out: str | os.PathLike[str],
-    structures: Any = None,
+    space: ReferenceSpace | PathLike,
+    out: PathLike,
+    regions: RegionsLike | None = None,
     *,
-    level: Level | None = None,
-    structure_set: int | Sequence[int] | None = None,
-    direct_only: bool = False,
-    hemisphere: Hemisphere | None = None,
     format: Literal["nrrd", "nifti"] = "nrrd",
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
@@ -36,35 +32,35 @@ def write_masks(
 ) -> MasksWritten:
     """Write masks of many structures, reading each block of the annotation once.
 
-    Of a store, blocks that hold none of the structures are not read, and neither are those in which
-    no mask varies. A run that was stopped, whatever stopped it, is continued by the same call; what
-    is complete is proven to be what it should be, and left.
+    With a label index, as every store has, blocks without any of the structures are not read, nor
+    those in which no mask varies. A run that was stopped, by whatever, is continued by the same
+    call. Existing output is reused only if its checksum matches.
 
     Parameters
     ----------
     space
-        The annotation and its structures, or the path or URL of a store. With `client`, workers
-        read the store or file by themselves; an array in memory is sent to them.
+        The annotation and its structures, of both hemispheres or of one; or the path or URL of a
+        store. Workers of a cluster read the store or file by themselves; an array in memory is sent
+        to them.
     out
         Path or URL of a store, ending in ``.zarr``: an OME-Zarr image over structures and space,
         which `open_masks` opens. Anything else is a folder, for a file of each structure, named
         ``structure_385.nrrd`` as `ReferenceSpace.check_and_write` names them.
-    structures, level, structure_set
-        The structures, as for `ReferenceSpace.parcellation`; all that have voxels if not given.
-    direct_only
-        Whether to leave out the structures' descendants.
-    hemisphere
-        ``"left"`` or ``"right"``, where the masks are to be 0 in the other.
+    regions
+        The structures, or what `StructureTree.regions` makes of them; all that have voxels if not
+        given.
     format
         Of files: ``"nrrd"``, or ``"nifti"`` for ``.nii.gz``.
     overwrite
-        Whether to replace what is there, and is something else.
+        Whether to replace what is there and is something else.
     storage_options
         What fsspec needs to reach `out`.
     threads
-        Number of threads that do the work; as many as there are cores if not given.
+        Number of threads of this process that do the work, even where a client is active.
     client
-        Client of a dask cluster whose workers do the work instead; they must see `out`.
+        Client of a dask cluster whose workers do the work; they must see `out`. If neither is
+        given, the active client (`distributed.get_client`), or else as many threads as there are
+        cores.
     progress
         Called with the numbers of blocks done and to be done; then, for files, with those of files.
 
@@ -81,6 +77,8 @@ def write_masks(
         If `out` is there and is something else or damaged, is being written, or has no space left.
     JobError
         If some blocks or files failed; the others are done, and not done again.
+    SourceError
+        If both `threads` and `client` are given.
     ClusterError
         If the scheduler is gone; what was done is not done again.
 
@@ -93,20 +91,25 @@ def write_masks(
     >>> write_masks(space, folder, ["VISp", "TH"]).written
     2
     """
+    pool = make_pool(threads, client)
     if not isinstance(space, ReferenceSpace):
         space = open_space(space)
     if format not in ENDINGS:
         raise FormatError(f"format is {format!r}; there are {' and '.join(ENDINGS)}")
-    options: dict[str, Any] = {"direct_only": direct_only, "hemisphere": hemisphere}
-    asked = Asked.of(space, structures, level=level, structure_set=structure_set, **options)
-    how: dict[str, Any] = {
-        "pool": pool_of(threads, client),
+    request = MaskRequest.from_space(space, regions)
+    options: dict[str, Any] = {
+        "pool": pool,
         "overwrite": overwrite,
         "storage_options": storage_options,
         "progress": progress,
     }
     target = os.fspath(out).rstrip("/")
     if target.lower().endswith(".zarr"):
-        return write_mask_store(asked, target, **how)
-    files = files_of(asked, ENDINGS[format])
-    return write_mask_files(lambda ids: Asked.of(space, ids, **options), files, target, **how)
+        return write_mask_store(request, target, **options)
+    files = list_mask_files(request, ENDINGS[format])
+    return write_mask_files(
+        lambda ids: MaskRequest.from_regions(space, request.regions.select(ids)),
+        files,
+        target,
+        **options,
+    )

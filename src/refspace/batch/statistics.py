@@ -1,4 +1,4 @@
-"""Statistics of many images over regions, appended to a table as each image is done."""
+"""Statistics of many images over regions, in one table, as one job."""
 
 import functools
 import json
@@ -6,30 +6,33 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 import xarray as xr
 from dask.tokenize import tokenize
 
 from refspace.batch.atlas_reference import AtlasReference
-from refspace.batch.causes import cause_of, raise_if_hopeless
-from refspace.batch.images import ImageOptions, identity_of, opened_image
-from refspace.batch.row_sets import RowSets, open_row_sets
-from refspace.errors import AnnotationError, JobError, SourceError
-from refspace.grid import Grid, Hemisphere
-from refspace.ops.aggregate import STATISTICS as KNOWN
-from refspace.pools import Outcome, Pool, ThreadPool, pool_of
-from refspace.reference_space.tables import statistics_table
+from refspace.batch.causes import one_line, raise_if_hopeless
+from refspace.batch.image_table import ImageTable, open_image_table
+from refspace.batch.images import ImageOptions, image_identity, opened_image
+from refspace.errors import AnnotationError, JobError
+from refspace.grid import Grid
+from refspace.ops.aggregate import STATISTICS
+from refspace.pools import Outcome, Pool, ThreadPool, make_pool
 from refspace.store import Progress, reachable
-from refspace.structure_tree import Level
+from refspace.structure_tree import Regions, RegionsLike
+from refspace.types import PathLike
+from refspace.verbs.images import DEFAULT_STATISTICS
+from refspace.verbs.tables import statistics_table
 
 if TYPE_CHECKING:
     from refspace.pools.choosing import Client
 
-# Images of other machines that are asked for what they are at the same time.
-_ASKED_TOGETHER = 16
-STATISTICS = ("count", "mean", "std", "min", "max")
+# Images whose identity is read at the same time: on another machine, reading is mostly waiting.
+_IDENTIFIED_TOGETHER = 16
+
+_Value = TypeVar("_Value", str, int, float)
 
 
 @dataclass(frozen=True)
@@ -39,97 +42,160 @@ class Image:
     Parameters
     ----------
     path
-        Path or URL, as it was given.
-    place
-        By which other processes reach it.
+        Path or URL, as the caller wrote it.
+    url
+        Absolute path or URL, by which other processes reach it.
     identity
-        What tells it from itself once it has changed; empty where that does not matter.
+        Text that changes when the image does; empty where that does not matter.
     """
 
     path: str
-    place: str
+    url: str
     identity: str = field(default="", repr=False)
 
     @classmethod
-    def of(cls, path: str, identity: str = "") -> "Image":
+    def from_path(cls, path: str, identity: str = "") -> "Image":
         """Image at a path or URL, which may be relative to the working directory."""
         return cls(path, reachable(path), identity)
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """What is asked of each image; small, and the same for all of them.
+class StatisticsRequest:
+    """What to compute of each image; small, and the same for all of them.
 
     Parameters
     ----------
     atlas
         Where the regions are.
+    regions
+        Regions of its structures.
     arguments
-        JSON of the arguments of `ReferenceSpace.aggregate` beside the image.
+        JSON of the arguments of `ReferenceSpace.aggregate` beside image and regions.
     images
         How images are opened.
     valid
         Image that is 0 where voxels do not count; None if all do.
     scheduler
-        What computes an image within a task: threads where it is the only task of its process.
+        Scheduler of dask that computes an image: within a task, the thread of the task.
     threads
-        How many of them; as many as there are cores if not given.
+        Number of threads of that scheduler; as many as there are cores if not given.
     """
 
     atlas: AtlasReference
+    regions: Regions
     arguments: str
     images: ImageOptions
     valid: Image | None = None
     scheduler: str = "synchronous"
     threads: int | None = None
 
-    def of(self, image: str) -> pd.DataFrame:
-        """Rows of an image: regions, and any leading dims of the image."""
-        space, asked = self.atlas.open(), json.loads(self.arguments)
-        opened = opened_image(image, space.grid, self.images)
-        with opened as values, self._counted(space.grid) as valid:
-            dataset = space.aggregate(values, valid=valid, **asked)
-            dataset = dataset.compute(scheduler=self.scheduler, num_workers=self.threads)
-        return statistics_table(dataset, asked["statistics"]).reset_index()
+    @classmethod
+    def from_arguments(
+        cls,
+        atlas: AtlasReference | PathLike,
+        *,
+        regions: RegionsLike | None = None,
+        by_hemisphere: bool = False,
+        statistics: str | Sequence[str] = DEFAULT_STATISTICS,
+        quantiles: float | Sequence[float] = (),
+        valid: PathLike | None = None,
+        images: ImageOptions | None = None,
+    ) -> "StatisticsRequest":
+        """Request with the arguments of `aggregate_images`, checked before any image is opened.
 
-    def _counted(self, grid: Grid) -> AbstractContextManager[xr.DataArray | None]:
-        """Opens what says which voxels count, as the images but for the name of a variable."""
+        Parameters
+        ----------
+        atlas, regions, by_hemisphere, statistics, quantiles, valid
+            As for `aggregate_images`.
+        images
+            How images are opened.
+        """
+        if not isinstance(atlas, AtlasReference):
+            atlas = AtlasReference.from_arguments(atlas)
+        atlas = atlas.pinned()
+        names = _as_list(statistics)
+        if unknown := [name for name in names if name not in STATISTICS]:
+            raise AnnotationError(
+                f"there is no statistic {unknown[0]!r}; choose from {', '.join(STATISTICS)}"
+            )
+        arguments = {
+            "statistics": names,
+            "quantiles": _as_list(quantiles),
+            "by_hemisphere": by_hemisphere,
+        }
+        images = images or ImageOptions()
+        counted = None if valid is None else _identified(os.fspath(valid), images)
+        chosen = atlas.open().structure_tree.regions(regions)
+        return cls(atlas, chosen, json.dumps(arguments, default=float), images, counted)
+
+    def compute_rows(self, url: str) -> pd.DataFrame:
+        """Compute the rows of an image: by region, and by any leading dims of the image."""
+        space, arguments = self.atlas.open(), json.loads(self.arguments)
+        opened = opened_image(url, space.grid, self.images)
+        with opened as values, self._opened_valid(space.grid) as valid:
+            dataset = space.aggregate(values, self.regions, valid=valid, **arguments)
+            dataset = dataset.compute(scheduler=self.scheduler, num_workers=self.threads)
+        return statistics_table(dataset, arguments["statistics"]).reset_index()
+
+    def _opened_valid(self, grid: Grid) -> AbstractContextManager[xr.DataArray | None]:
+        """Open the image of the voxels that count, as other images but for a variable's name."""
         if self.valid is None:
             return nullcontext()
-        return opened_image(self.valid.place, grid, replace(self.images, variable=None))
+        return opened_image(self.valid.url, grid, replace(self.images, variable=None))
 
-    def job(self) -> str:
-        """Digest of what all rows have in common: the same voxels, regions and statistics."""
-        space, asked = self.atlas.open(), json.loads(self.arguments)
-        regions = space.parcellation(
-            **{name: asked.get(name) for name in ("structures", "level", "structure_set")},
-            direct_only=asked["direct_only"],
-        )
+    def digest(self) -> str:
+        """Digest of what all rows have in common: voxels, regions, statistics and options."""
+        space, arguments = self.atlas.open(), json.loads(self.arguments)
         options = [self.images.variable, self.images.same_grid, self.images.geometry]
-        named = [regions.labels, regions.members, regions.indptr, regions.acronyms]
         voxels = str(tokenize(space.annotation.data))
-        return str(tokenize(voxels, named, sorted(asked.items()), options, self.valid))
+        return str(tokenize(voxels, self.regions, sorted(arguments.items()), options, self.valid))
 
 
-def rows_of(image: Image, statistics: Statistics) -> pd.DataFrame:
-    """Rows of an image, the first column of which is its name: the work of a task."""
-    rows = statistics.of(image.place)
+def _as_list(value: _Value | Sequence[_Value]) -> list[_Value]:
+    return [value] if isinstance(value, str | int | float) else list(value)
+
+
+def _identified(path: str, options: ImageOptions) -> Image:
+    return Image.from_path(path, image_identity(path, options))
+
+
+def compute_rows(image: Image, request: StatisticsRequest) -> pd.DataFrame:
+    """Compute the rows of an image, the first column of which is its name: the work of a task."""
+    rows = request.compute_rows(image.url)
     rows.insert(0, "image", image.path)
     return rows
 
 
+def compute_all(
+    request: StatisticsRequest, images: Sequence[Image], pool: Pool, threads: int | None = None
+) -> Iterator[Outcome[Image, pd.DataFrame]]:
+    """Compute the rows of each image, and yield them as they come."""
+    if pool.is_local:
+        # One image after the other, each by all threads: of large ones few blocks are in memory.
+        pool = ThreadPool(1)
+        # Errors name images as the caller does.
+        images = [replace(image, url=image.path) for image in images]
+        request = replace(request, scheduler="threads", threads=threads)
+    return pool.outcomes(
+        functools.partial(compute_rows, request=request),
+        images,
+        name="aggregate",
+        token=lambda image: str(tokenize(request, image)),
+    )
+
+
 @dataclass(frozen=True)
 class ImagesAggregated:
-    """What `aggregate_images` has done.
+    """Result of `aggregate_images`.
 
     Parameters
     ----------
     path
-        Where the table is.
+        Path or URL of the table.
     written
-        Number of images whose rows were appended.
+        Number of images whose rows were added.
     kept
-        Number of those whose rows were there.
+        Number of images whose rows were there before.
     """
 
     path: str
@@ -137,68 +203,16 @@ class ImagesAggregated:
     kept: int
 
 
-def asked_of_images(
-    atlas: AtlasReference | str | os.PathLike[str],
-    *,
-    structures: Any = None,
-    level: Level | None = None,
-    structure_set: int | Sequence[int] | None = None,
-    direct_only: bool = False,
-    hemisphere: Hemisphere | None = None,
-    statistics: Sequence[str] = STATISTICS,
-    quantiles: Sequence[float] = (),
-    valid: str | os.PathLike[str] | None = None,
-    images: ImageOptions | None = None,
-) -> Statistics:
-    """What is asked of each image, checked before any of them is opened.
-
-    Parameters
-    ----------
-    atlas, structures, level, structure_set, direct_only, hemisphere, statistics, quantiles, valid
-        As for `aggregate_images`.
-    images
-        How images are opened.
-    """
-    if not isinstance(atlas, AtlasReference):
-        atlas = AtlasReference.of(atlas)
-    atlas = atlas.pinned()
-    if isinstance(structures, Mapping):
-        raise SourceError("a mapping of structures cannot be sent to other processes; give a list")
-    if structures is not None:
-        structures = atlas.open().structure_tree.resolve(structures)
-    unknown = [name for name in _as_tuple(statistics) if name not in KNOWN]
-    if unknown:
-        raise AnnotationError(
-            f"there is no statistic {unknown[0]!r}; choose from {', '.join(KNOWN)}"
-        )
-    sets = structure_set if structure_set is None else list(_as_tuple(structure_set))
-    regions = {"structures": structures, "level": level, "structure_set": sets}
-    asked = {name: value for name, value in regions.items() if value is not None}
-    asked |= {"direct_only": direct_only, "hemisphere": hemisphere}
-    asked |= {"statistics": list(_as_tuple(statistics)), "quantiles": list(_as_tuple(quantiles))}
-    images, counted = images or ImageOptions(), None
-    if valid is not None:
-        counted = Image.of(os.fspath(valid), identity_of(os.fspath(valid), images))
-    return Statistics(atlas, json.dumps(asked, default=float), images, counted)
-
-
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    return (value,) if isinstance(value, str | int | float) else tuple(value)
-
-
 def aggregate_images(
-    atlas: AtlasReference | str | os.PathLike[str],
-    images: Iterable[str | os.PathLike[str]],
-    out: str | os.PathLike[str],
-    structures: Any = None,
+    atlas: AtlasReference | PathLike,
+    images: Iterable[PathLike],
+    out: PathLike,
+    regions: RegionsLike | None = None,
     *,
-    level: Level | None = None,
-    structure_set: int | Sequence[int] | None = None,
-    direct_only: bool = False,
-    hemisphere: Hemisphere | None = None,
-    statistics: Sequence[str] = STATISTICS,
-    quantiles: Sequence[float] = (),
-    valid: str | os.PathLike[str] | None = None,
+    by_hemisphere: bool = False,
+    statistics: str | Sequence[str] = DEFAULT_STATISTICS,
+    quantiles: float | Sequence[float] = (),
+    valid: PathLike | None = None,
     image_options: ImageOptions | None = None,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
@@ -208,9 +222,11 @@ def aggregate_images(
 ) -> ImagesAggregated:
     """Aggregate many images over regions, into one table.
 
-    The rows of an image are appended when it is done. A run that was stopped, whatever stopped it,
-    is continued by the same call, which leaves images whose rows are there, and adds those of new
-    ones; an image that has changed is done again.
+    The rows of an image are written when it is done: to a file of a Parquet table, or for CSV and
+    TSV to a file beside the table, which is written from these when the job ends. A run that was
+    stopped, by whatever, is continued by the same call, which leaves images whose rows are there,
+    and adds those of new ones. In a Parquet table the rows of an image that has changed are
+    replaced.
 
     Parameters
     ----------
@@ -221,24 +237,25 @@ def aggregate_images(
         them.
     out
         The table: path or URL ending in ``.parquet``, for a folder with a file for each image,
-        which pandas and others read as one table; or path ending in ``.csv`` or ``.tsv``.
-    structures, level, structure_set, direct_only
-        The regions, as for `ReferenceSpace.parcellation`; all structures if not given.
-    hemisphere, statistics, quantiles
-        As for `ReferenceSpace.aggregate`.
+        which pandas and others read as one table; or path ending in ``.csv`` or ``.tsv``. A folder
+        ``.NAME.csv.parts`` beside such a file records which images it has.
+    regions, by_hemisphere, statistics, quantiles
+        As for `ReferenceSpace.aggregate`. Of one hemisphere alone, give an `AtlasReference` to it.
     valid
         Path or URL of an image that is 0 where voxels of the images do not count.
     image_options
-        What the images do not say themselves.
+        What the images do not state themselves.
     overwrite
         Whether to replace a table that is there, but for rows that would be the same.
     storage_options
         What fsspec needs to reach `out`.
     threads
-        Number of threads that work on one image after the other; as many as there are cores if not
-        given.
+        Number of threads of this process, which work on one image after the other, even where a
+        client is active.
     client
-        Client of a dask cluster, each thread of whose workers takes an image at a time.
+        Client of a dask cluster, each thread of whose workers takes an image at a time; they must
+        see the atlas and the images. If neither is given, the active client
+        (`distributed.get_client`), or else as many threads as there are cores.
     progress
         Called with the numbers of images done and to be done.
 
@@ -250,11 +267,13 @@ def aggregate_images(
     Raises
     ------
     StoreError
-        If the table is there and is something else, or is being written.
+        If the table is there and is something else, was edited, or is being written.
     JobError
         If some images failed; the rows of the others are in the table.
+    SourceError
+        If something cannot be sent to other processes, or both `threads` and `client` are given.
     ClusterError
-        If the scheduler is gone; rows that are in the table stay.
+        If the scheduler is gone; images that are done are not done again.
 
     Examples
     --------
@@ -271,41 +290,36 @@ def aggregate_images(
     >>> pandas.read_parquet(table)["mean"].tolist()
     [1.0, 0.0, 1.0, 0.0]
     """
-    asked = asked_of_images(
+    pool = make_pool(threads, client)
+    request = StatisticsRequest.from_arguments(
         atlas,
-        structures=structures,
-        level=level,
-        structure_set=structure_set,
-        direct_only=direct_only,
-        hemisphere=hemisphere,
+        regions=regions,
+        by_hemisphere=by_hemisphere,
         statistics=statistics,
         quantiles=quantiles,
         valid=valid,
         images=image_options,
     )
     target, names = os.fspath(out), [*dict.fromkeys(os.fspath(image) for image in images)]
-    with open_row_sets(
-        target, asked.job(), overwrite=overwrite, storage_options=storage_options
+    failures: dict[str, str] = {}
+    with open_image_table(
+        target, request.digest(), overwrite=overwrite, storage_options=storage_options
     ) as table:
-        failures: dict[str, str] = {}
-        found = _found(names, asked.images, failures)
+        current = _identify(names, request.images, failures)
         if overwrite:
-            # Also those of images not asked for. What is out of reach now may be what it was.
-            known = table.done.keys() - failures.keys()
-            table.drop({name for name in known if not _has(table, found.get(name))})
-        missing = [image for image in found.values() if not _has(table, image)]
+            _remove_outdated(table, current, failures)
+        missing = [image for image in current.values() if not _has(table, image)]
         kept = done = len(names) - len(missing) - len(failures)
         if progress is not None:
             progress(done, len(names))
-        for outcome in outcomes_of(asked, missing, pool_of(threads, client), threads):
-            image = outcome.item
-            cause = _append(table, outcome)
-            if cause is not None:
-                failures[image.path] = cause
+        for outcome in compute_all(request, missing, pool, threads):
+            if (cause := _add(table, outcome)) is not None:
+                failures[outcome.item.path] = cause
                 continue
             done += 1
             if progress is not None:
                 progress(done, len(names))
+        table.complete(names)
     if failures:
         raise JobError(
             f"{len(failures)} of {len(names)} images failed; the rows of the others are in "
@@ -315,52 +329,43 @@ def aggregate_images(
     return ImagesAggregated(target, done - kept, kept)
 
 
-def outcomes_of(
-    asked: Statistics, images: Sequence[Image], pool: Pool, threads: int | None = None
-) -> Iterator[Outcome[Image, pd.DataFrame]]:
-    """Rows of each image, as they come."""
-    if pool.is_local:
-        # One image after the other, each by all threads: of large ones few blocks are in memory.
-        pool = ThreadPool(1)
-        # Errors name them as they were given.
-        images = [replace(image, place=image.path) for image in images]
-        asked = replace(asked, scheduler="threads", threads=threads)
-    return pool.outcomes(
-        functools.partial(rows_of, statistics=asked),
-        images,
-        name="aggregate",
-        token=lambda image: str(tokenize(asked, image)),
-    )
-
-
-def _found(
+def _identify(
     names: Sequence[str], options: ImageOptions, failures: dict[str, str]
 ) -> dict[str, Image]:
-    """Images as they are now, by name, in the order of the names."""
-    pool = ThreadPool(_ASKED_TOGETHER)
-    identify = functools.partial(identity_of, options=options)
-    identities = {}
-    for outcome in pool.outcomes(identify, names, name="identify", token=str):
-        if outcome.error is None:
-            identities[outcome.item] = str(outcome.result)
+    """Images as they are now, by name, in the order of the names; note which failed, and why."""
+    images = {}
+    for outcome in ThreadPool(_IDENTIFIED_TOGETHER).outcomes(
+        functools.partial(_identified, options=options), names, name="identify", token=str
+    ):
+        if outcome.result is not None:
+            images[outcome.item] = outcome.result
         else:
-            failures[outcome.item] = cause_of(outcome.error)
-    return {name: Image.of(name, identities[name]) for name in names if name in identities}
+            failures[outcome.item] = one_line(outcome.error)
+    return {name: images[name] for name in names if name in images}
 
 
-def _has(table: RowSets, image: Image | None) -> bool:
+def _has(table: ImageTable, image: Image | None) -> bool:
     """Whether the rows of an image are in a table as they would be now."""
     return image is not None and table.done.get(image.path) == image.identity
 
 
-def _append(table: RowSets, outcome: Outcome[Image, pd.DataFrame]) -> str | None:
-    """Add the rows of an image to the table; why not, if that failed."""
+def _remove_outdated(
+    table: ImageTable, current: Mapping[str, Image], failures: Mapping[str, str]
+) -> None:
+    """Remove rows that are not of the images of this job as they are now."""
+    # An image that cannot be reached may be as it was.
+    known = table.done.keys() - failures.keys()
+    table.remove({name for name in known if not _has(table, current.get(name))})
+
+
+def _add(table: ImageTable, outcome: Outcome[Image, pd.DataFrame]) -> str | None:
+    """Add the rows of an image to the table; the cause, if that failed."""
     image = outcome.item
     if outcome.error is not None or outcome.result is None:
-        return cause_of(outcome.error)
+        return one_line(outcome.error)
     try:
-        table.append(image.path, image.identity, outcome.result)
+        table.add(image.path, image.identity, outcome.result)
     except Exception as error:
         raise_if_hopeless(error)
-        return cause_of(error)
+        return one_line(error)
     return None

@@ -66,6 +66,7 @@ _COMPARED = {
 @region_options
 @click.option("--direct-only", is_flag=True, help="Leave out the structures' descendants.")
 @hemisphere_option
+@by_hemisphere_option
 @click.option(
     "--statistics",
     default="count,mean,std,min,max",
@@ -96,7 +97,7 @@ _COMPARED = {
     "--output",
     "--out",
     "-o",
-    help="Table to append to: a .csv or .tsv file, or a .parquet folder, which may be a URL.",
+    help="Table to write: a .csv or .tsv file, or a .parquet folder, which may be a URL.",
 )
 @click.option(
     "--overwrite", is_flag=True, help="Replace a table that is there and is something else."
@@ -112,6 +113,7 @@ def aggregate(
     depth: Any,
     structure_set: tuple[int, ...],
     direct_only: bool,
+    hemisphere: Any,
     statistics: tuple[str, ...],
     output: str | None,
     variable: str | None,
@@ -128,15 +130,16 @@ def aggregate(
     image, or a group that xarray writes, over ap, dv and ml in µm; paths or URLs. They may be
     coarser or finer than the annotation, and turned in any way; what is NaN does not count.
 
-    With --out, the rows of each image are appended to a table when it is done. The same command
-    goes on with a run that was stopped, and leaves what is in the table.
+    With --out, the rows go into a table. The same command goes on with a run that was stopped,
+    leaves what is in the table, and adds the rows of other images.
     """
     from refspace.batch import ImageOptions, aggregate_images
     from refspace.cli.progress import BlockProgress
     from refspace.errors import GridError, JobError
 
     structures_file, images = _split(annotation, inputs)
-    atlas, tree = _atlas(annotation, structures_file, resolution, orientation, access)
+    access_to_side = access | {"hemisphere": hemisphere}
+    atlas, tree = _atlas(annotation, structures_file, resolution, orientation, access_to_side)
     opened = ImageOptions(variable, same_grid, image_orientation, image_resolution, access)
     regions = choose_regions(tree, structures, depth, structure_set, direct_only=direct_only)
     asked = {"regions": regions, "image_options": opened, **options}
@@ -185,6 +188,7 @@ def _atlas(
     """Reference to an atlas for other processes, and its structures."""
     from refspace.batch import AtlasReference
 
+    hemisphere = access.pop("hemisphere")
     space = open_space(annotation, structures_file, resolution, orientation, **access)
     url = annotation
     if is_named(annotation):
@@ -192,11 +196,12 @@ def _atlas(
             raise click.UsageError(f"bring it here first: refspace fetch {annotation}")
         url = space.url
     return (
-        AtlasReference.of(
+        AtlasReference.from_arguments(
             url,
             structures=structures_file,
             resolution=resolution,
             orientation=orientation,
+            hemisphere=hemisphere,
             **access,
         ),
         space.structure_tree,
@@ -213,18 +218,20 @@ def _print_statistics(
     """Print the rows of images, with their names where there are several."""
     import pandas as pd
 
-    from refspace.batch.statistics import Image, asked_of_images, outcomes_of
+    from refspace.batch.statistics import Image, StatisticsRequest, compute_all
     from refspace.cli.progress import BlockProgress
-    from refspace.cli.tables import deliver
-    from refspace.pools import pool_of
+    from refspace.cli.tables import write_or_print
+    from refspace.pools import make_pool
 
     # With how many there are, by which the rows are known that have any.
     names = [*dict.fromkeys((*statistics, "count"))]
-    wanted = asked_of_images(atlas, statistics=names, images=asked.pop("image_options"), **asked)
+    wanted = StatisticsRequest.from_arguments(
+        atlas, statistics=names, images=asked.pop("image_options"), **asked
+    )
     rows: dict[str, pd.DataFrame] = {}
     with BlockProgress("statistics of the images", unit="images") as progress:
-        parts = [Image.of(path) for path in dict.fromkeys(images)]
-        for outcome in outcomes_of(wanted, parts, pool_of(**pool), pool["threads"]):
+        parts = [Image.from_path(path) for path in dict.fromkeys(images)]
+        for outcome in compute_all(wanted, parts, make_pool(**pool), pool["threads"]):
             if outcome.error is not None or outcome.result is None:
                 raise outcome.error or RuntimeError(outcome.item.path)
             rows[outcome.item.path] = outcome.result
@@ -233,7 +240,7 @@ def _print_statistics(
     if not are_listed():
         table = table[table["count"] > 0]
     hidden = ["image"] * (len(parts) == 1) + ["count"] * ("count" not in statistics)
-    deliver(table.drop(columns=hidden), None, "{:.5g}")
+    write_or_print(table.drop(columns=hidden), None, "{:.5g}")
 
 
 # ----- points
@@ -277,7 +284,7 @@ def points(
     coordinates of the annotation.
     """
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import deliver
+    from refspace.cli.tables import write_or_print
     from refspace.formats.tables import read_table
     from refspace.verbs.tables import long_table
 
@@ -300,15 +307,15 @@ def points(
     counted = long_table(dataset, _POINTS)
     if output is None and not are_listed():
         counted = counted[counted["points"] > 0]
-    deliver(counted, output)
+    write_or_print(counted, output)
 
 
 def _refuse_taken(points_file: str) -> None:
     """Refuse a table that has what is to be added to it."""
-    from refspace.cli.tables import ADDED
+    from refspace.cli.tables import POINT_COLUMNS
     from refspace.formats.tables import column_names
 
-    taken = [name for name in column_names(points_file) if name in ADDED]
+    taken = [name for name in column_names(points_file) if name in POINT_COLUMNS]
     if taken:
         raise click.UsageError(
             f"{points_file} has columns {', '.join(taken)} already; rename them, then try again"
@@ -333,7 +340,7 @@ def _write_each(
 ) -> None:
     """Write the table of points, and the structure of each."""
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import structures_of
+    from refspace.cli.tables import point_columns
     from refspace.formats.tables import read_parts, table_ending, write_table
 
     nothing = "unassigned" if asked else "background"
@@ -342,7 +349,7 @@ def _write_each(
         start = 0
         for part in read_parts(points_file, as_text=table_ending(each) != ".parquet"):
             stop = start + len(part)
-            yield part.assign(**structures_of(codes[start:stop], space.structure_tree, nothing))
+            yield part.assign(**point_columns(codes[start:stop], space.structure_tree, nothing))
             start = stop
 
     with Progress(f"writing {each}"):
@@ -379,7 +386,7 @@ def compare(
     voxels and volumes of structures in both, those asked for or all, and how far they agree.
     """
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import deliver
+    from refspace.cli.tables import write_or_print
     from refspace.formats.tables import write_table
     from refspace.verbs.tables import long_table
 
@@ -391,7 +398,7 @@ def compare(
         write_table(confusion, [pairs])
         click.echo(f"wrote {confusion}")
     if output is not None or regions is not None:
-        deliver(long_table(_compare_regions(compared, regions), _COMPARED), output)
+        write_or_print(long_table(_compare_regions(compared, regions), _COMPARED), output)
 
 
 def _compare_regions(compared: "Comparison", regions: "Regions | None") -> "xr.Dataset":
@@ -462,7 +469,7 @@ def validate(
     The exit status is 1 if the volume holds ids that the structures lack.
     """
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import findings
+    from refspace.cli.tables import validation_tables
     from refspace.formats.tables import write_table
 
     published = None if volumes is None else _published(volumes)
@@ -472,7 +479,7 @@ def validate(
         )
     click.echo(str(found))
     if output is not None:
-        tables = {output / f"{n}.csv": t for n, t in findings(found, space).items()}
+        tables = {output / f"{n}.csv": t for n, t in validation_tables(found, space).items()}
         refuse_overwriting(tables)
         output.mkdir(parents=True, exist_ok=True)
         for path, table in tables.items():

@@ -1,13 +1,14 @@
-"""The command that writes masks of many structures."""
+"""The command ``masks``: masks of many structures in one pass."""
 
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from refspace.cli.options import (
-    hemisphere_option,
+    choose_regions,
+    region_options,
+    takes_hemisphere,
     takes_pool,
-    takes_regions,
     takes_space,
 )
 
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @takes_space
-@takes_regions
+@takes_hemisphere
+@region_options
 @click.option("--direct-only", is_flag=True, help="Leave out the structures' descendants.")
-@hemisphere_option
 @click.option(
     "--output",
     "--out",
@@ -39,7 +40,10 @@ if TYPE_CHECKING:
 @takes_pool
 def masks(
     space: "ReferenceSpace",
-    regions: dict[str, Any],
+    structures: tuple[str, ...],
+    depth: Any,
+    structure_set: tuple[int, ...],
+    direct_only: bool,
     output: str,
     pool: dict[str, Any],
     **options: Any,
@@ -47,7 +51,7 @@ def masks(
     """Write masks of many structures in one pass: of those named, or all that have voxels.
 
     Each chunk of the annotation is read once at most, however many structures there are. The same
-    command goes on with a run that was stopped, and proves what is there already.
+    command goes on with a run that was stopped, and checks what is there already.
     """
     from refspace.batch import write_masks
     from refspace.cli.options import given_access
@@ -55,9 +59,13 @@ def masks(
 
     # What reads a store on another machine writes to one too.
     access = given_access().get("storage_options")
+    tree = space.structure_tree
+    regions = choose_regions(tree, structures, depth, structure_set, direct_only=direct_only)
+    if regions is not None and not (structures or structure_set or depth is not None):
+        regions = regions.select([i for i, count in space.total_voxel_map.items() if count])
     with BlockProgress("masking") as progress:
         done = write_masks(
-            space, output, **regions, **options, **pool, storage_options=access, progress=progress
+            space, output, regions, **options, **pool, storage_options=access, progress=progress
         )
     what = "blocks" if output.rstrip("/").lower().endswith(".zarr") else "files"
     kept = f", {done.kept} were there" if done.kept else ""

@@ -1,4 +1,4 @@
-"""Progress of computations, on a terminal."""
+"""Progress of commands: a line on standard error that says what is going on."""
 
 import logging
 import sys
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn, Self
 
 import click
-from dask.callbacks import Callback
 from tqdm import tqdm
+from tqdm.dask import TqdmCallback
 
 _REDRAWN_EVERY = 0.1
 _TIMES = "{elapsed} gone, {remaining} to go"
@@ -47,46 +47,26 @@ class _Line:
         click.echo(f"{start}{self._label} … {text}{end}", err=True, nl=False)
 
 
-class _Bar(_Line):
-    """A line with a bar on it, and with how long what is left will take.
+def _bar_options(label: str, unit: str, *, live: bool) -> dict[str, Any]:
+    """Options of a bar of tqdm on a line, with the time that the rest will take.
 
-    Parameters
-    ----------
-    label
-        What is going on.
-    unit
-        What is counted.
+    It is drawn on a terminal only, and cleared when it ends, however it ends.
     """
-
-    def __init__(self, label: str, unit: str) -> None:
-        super().__init__(label)
-        self._unit = unit
-
-    def __enter__(self) -> Self:
-        self._bar: tqdm[NoReturn] = tqdm(
-            desc=self._label,
-            bar_format=f"{{l_bar}}{{bar}}| {{n}} of {{total}} {self._unit}, {_TIMES}",
-            file=sys.stderr,
-            disable=not self._live,
-            leave=False,
-            dynamic_ncols=True,
-            delay=_REDRAWN_EVERY,
-            smoothing=0,
-            miniters=1,  # by time alone: a block may take a second, or none
-        )
-        return super().__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        self._bar.close()
-        super().__exit__(*error)
-
-    def _show(self, done: int, total: int) -> None:
-        self._bar.total = total
-        self._bar.update(done - self._bar.n)
+    return {
+        "desc": label,
+        "bar_format": f"{{l_bar}}{{bar}}| {{n}} of {{total}} {unit}, {_TIMES}",
+        "file": sys.stderr,
+        "disable": not live,
+        "leave": False,
+        "dynamic_ncols": True,
+        "delay": _REDRAWN_EVERY,
+        "smoothing": 0,
+        "miniters": 1,  # by time alone: a block may take a second, or none
+    }
 
 
-class Progress(_Bar):
-    """Say how many tasks of all dask computations within the ``with`` block are done.
+class Progress(_Line):
+    """Show the tasks of each dask computation within the ``with`` block, on a bar.
 
     Parameters
     ----------
@@ -95,29 +75,22 @@ class Progress(_Bar):
     """
 
     def __init__(self, label: str) -> None:
-        super().__init__(label, "tasks")
-        self._done = self._known = 0
-        self._callback = Callback(start_state=self._start_state, posttask=self._posttask)
+        super().__init__(label)
+        # The bar of a terminal: the one for notebooks would need a widget.
+        options = _bar_options(label, "tasks", live=self._live)
+        self._callback = TqdmCallback(tqdm_class=tqdm, **options)
 
     def __enter__(self) -> Self:
-        super().__enter__()
         self._callback.__enter__()
-        return self
+        return super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
         self._callback.__exit__(*error)
         super().__exit__(*error)
 
-    def _start_state(self, dsk: Any, state: dict[str, Any]) -> None:
-        self._known += sum(len(state[key]) for key in ("ready", "waiting"))
 
-    def _posttask(self, *_: Any) -> None:
-        self._done += 1
-        self._show(self._done, self._known)
-
-
-class BlockProgress(_Bar):
-    """Say how many blocks are done, and how long the others will take.
+class BlockProgress(_Line):
+    """Show how many blocks are done, and how long the others will take.
 
     It is itself what `refspace.convert` and others take as ``progress``.
 
@@ -130,23 +103,34 @@ class BlockProgress(_Bar):
     """
 
     def __init__(self, label: str, unit: str = "blocks") -> None:
-        super().__init__(label, unit)
-        # Blocks that were done before, by a run that is resumed; None until there is anything.
+        super().__init__(label)
+        self._unit = unit
+        # Blocks that were done by an earlier run, which this one resumes; None before any report.
         self.first: int | None = None
 
+    def __enter__(self) -> Self:
+        options = _bar_options(self._label, self._unit, live=self._live)
+        self._bar: tqdm[NoReturn] = tqdm(**options)
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._bar.close()
+        super().__exit__(*error)
+
     def __call__(self, done: int, total: int) -> None:
-        """Note how many blocks are done, of how many."""
+        """Show how many blocks are done, of how many."""
         if self.first is None:
-            # They say nothing of how fast it goes.
+            # Blocks of an earlier run do not count for the speed.
             self.first = self._bar.initial = self._bar.n = done
-        self._show(done, total)
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
 
 
 class FetchProgress(_Line):
-    """Say how much of each file has come, and of the store how much is written.
+    """Show how much of each file has come, and how much of the store is written.
 
-    It is itself what `refspace.fetch` takes as ``progress``. What the library logs meanwhile, of
-    other processes that it waits for and of what it tries again, is said too.
+    It is itself what `refspace.fetch` takes as ``progress``. It also shows what the library logs
+    meanwhile: processes that it waits for, and downloads that it tries again.
 
     Parameters
     ----------
@@ -159,7 +143,7 @@ class FetchProgress(_Line):
         self._drawn = -_REDRAWN_EVERY
         # Bytes of each file that came, by its name.
         self.downloads: dict[str, int] = {}
-        self._handler = _Saying(self._write_message)
+        self._handler = _MessageHandler(self._write_message)
 
     def __enter__(self) -> Self:
         _LOG.addHandler(self._handler)
@@ -187,7 +171,7 @@ class FetchProgress(_Line):
         self._write(text, end="" if self._live else "\n")
 
     def __call__(self, name: str, done: int, total: int) -> None:
-        """Note how much of a file is done, of how much; of a store, how many blocks."""
+        """Show how much of a file is done, of how much; for a store, how many blocks."""
         blocks = name.endswith(".zarr")
         if not blocks:
             self.downloads[name] = done
@@ -201,19 +185,19 @@ class FetchProgress(_Line):
         return f"{share}{done / 1e6:.1f}{f' of {total / 1e6:.1f}' if total else ''} MB"
 
 
-class _Saying(logging.Handler):
-    """Hands messages on.
+class _MessageHandler(logging.Handler):
+    """Passes log messages to a function.
 
     Parameters
     ----------
-    say
-        What takes them.
+    show
+        The function.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, show: Callable[[str], None]) -> None:
         super().__init__(logging.INFO)
-        self._say = say
+        self._show = show
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand a message on."""
-        self._say(record.getMessage())
+        """Pass a message on."""
+        self._show(record.getMessage())

@@ -80,15 +80,15 @@ def counts(
 ) -> None:
     """Print the voxels and volume of structures: those named, or all that have any."""
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import counts_table, deliver, warn_of_unknown
+    from refspace.cli.tables import counts_table, warn_unknown_ids, write_or_print
 
     with Progress("counting voxels"):
         dataset = space.voxel_counts(by_hemisphere=by_hemisphere)
-    warn_of_unknown(dataset)
+    warn_unknown_ids(dataset)
     table = counts_table(dataset, () if regions is None else regions.voxel_labels)
     if output is None and not are_listed():
         table = table[table["total"] > 0]
-    deliver(table, output)
+    write_or_print(table, output)
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""Commands that make stores, and look at them."""
+"""The commands ``convert``, ``info`` and ``verify``: making stores, and looking at them."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     metavar="KEY=VALUE",
     multiple=True,
     callback=key_values,
-    help="What the store is to say of where the atlas comes from; any number of times.",
+    help="Where the atlas comes from, for the store to keep; any number of times.",
 )
 def convert(
     annotation: str, structures_file: str, target: str, pool: dict[str, Any], **options: Any
@@ -74,14 +74,14 @@ def _summary(target: str, space: "ReferenceSpace") -> str:
     from refspace.store import open_atlas
 
     atlas = open_atlas(target)
-    facts = [
+    parts = [
         f"{' × '.join(map(str, space.grid.shape))} voxels",
         f"levels of {', '.join(short_text(level.grid.spacing) for level in atlas.levels)} µm",
         f"{len(space.structure_tree)} structures",
         size_text(stored_bytes(atlas)),
         f"digest {(atlas.facts or {}).get('digest')}",
     ]
-    return ", ".join(facts)
+    return ", ".join(parts)
 
 
 @click.command()
@@ -92,13 +92,13 @@ def _summary(target: str, space: "ReferenceSpace") -> str:
 def info(
     url: str, resolution: Any, orientation: str | None, as_json: bool, access: dict[str, Any]
 ) -> None:
-    """Say what the store at a path or URL is, without reading a voxel."""
+    """Describe the store at a path or URL, without reading a voxel."""
     from refspace.cli.describe import describe, format_description
     from refspace.store import open_atlas
 
     atlas = open_atlas(url, resolution=resolution, orientation=orientation, **access)
-    facts = describe(atlas)
-    click.echo(json.dumps(facts, indent=2) if as_json else format_description(facts))
+    description = describe(atlas)
+    click.echo(json.dumps(description, indent=2) if as_json else format_description(description))
 
 
 @click.command()
@@ -113,9 +113,9 @@ def verify(
     orientation: str | None,
     pool: dict[str, Any],
 ) -> None:
-    """Prove the store at a path or URL: read all of it, and list what is not as it was written.
+    """Verify the store at a path or URL: read all of it, and list what is not as it was written.
 
-    The exit status is 1 if there is anything.
+    The exit status is 1 if there is any fault.
     """
     from refspace.cli.progress import BlockProgress
     from refspace.store import verify_store

@@ -1,4 +1,4 @@
-"""Tables on a terminal, and in files."""
+"""Tables that commands print or write: counts, points, and the findings of a validation."""
 
 from collections.abc import Collection
 from typing import Any
@@ -17,8 +17,8 @@ from refspace.verbs.tables import long_table
 from refspace.verbs.validation import Validation
 
 _NAME_WIDTH = 40
-# Columns of a table of points that say where each of them is.
-ADDED = ("structure", "acronym", "status")
+# Columns that `points --each` adds to a table of points.
+POINT_COLUMNS = ("structure", "acronym", "status")
 
 
 def counts_table(counts: xr.Dataset, structure_ids: Collection[int] = ()) -> pd.DataFrame:
@@ -27,8 +27,8 @@ def counts_table(counts: xr.Dataset, structure_ids: Collection[int] = ()) -> pd.
     return table.loc[list(structure_ids)] if structure_ids else table[table["total"] > 0]
 
 
-def deliver(table: pd.DataFrame, output: str | None, number: str = "{:.3f}") -> None:
-    """Write a table, or print it."""
+def write_or_print(table: pd.DataFrame, output: str | None, number: str = "{:.3f}") -> None:
+    """Write a table to a file, or print it where there is none."""
     if output is None:
         click.echo(format_table(table, number))
         return
@@ -46,8 +46,8 @@ def format_table(table: pd.DataFrame, number: str = "{:.3f}") -> str:
     return shown.to_string(index=False, float_format=number.format)
 
 
-def warn_of_unknown(counts: xr.Dataset) -> None:
-    """Say on standard error which ids of the volume the tree does not know."""
+def warn_unknown_ids(counts: xr.Dataset) -> None:
+    """Print on standard error which ids of the volume are not in the tree."""
     ids, voxels = counts.attrs["unknown_ids"], counts.attrs["unknown_voxels"]
     if ids:
         shown = ", ".join(map(str, ids[:5])) + (", …" if len(ids) > 5 else "")
@@ -60,8 +60,8 @@ def warn_of_unknown(counts: xr.Dataset) -> None:
 # ----- points
 
 
-def structures_of(codes: NDArray[np.int64], tree: StructureTree, unassigned: str) -> dict[str, Any]:
-    """Columns that say where each of some points is, from the codes of `structure_at`.
+def point_columns(codes: NDArray[np.int64], tree: StructureTree, unassigned: str) -> dict[str, Any]:
+    """Columns with the structure of each point, from the codes of `structure_at`.
 
     Parameters
     ----------
@@ -72,41 +72,44 @@ def structures_of(codes: NDArray[np.int64], tree: StructureTree, unassigned: str
     unassigned
         Status of a point whose code is 0.
     """
-    labels, place = np.unique(codes, return_inverse=True)
+    # Points are many and structures few: each structure is looked up once.
+    labels, inverse = np.unique(codes, return_inverse=True)
     known = [i for i in labels.tolist() if i > 0 and i in tree]
     acronyms = {node["id"]: str(node.get("acronym") or "") for node in tree.nodes(known)}
-    texts = {OUTSIDE: "outside", MISSING: "missing", 0: unassigned}
-    texts |= dict.fromkeys(known, "structure")
-    of_label: tuple[Any, ...] = (
+    statuses = {OUTSIDE: "outside", MISSING: "missing", 0: unassigned}
+    statuses |= dict.fromkeys(known, "structure")
+    columns: tuple[Any, ...] = (
         pd.Series(labels).astype("Int64").where(labels > 0).array,
         np.array([acronyms.get(i, "") for i in labels.tolist()], object),
-        # Labels of the volume that the tree lacks are left.
-        np.array([texts.get(i, "unknown") for i in labels.tolist()], object),
+        # What remains are labels of the volume that the tree lacks.
+        np.array([statuses.get(i, "unknown") for i in labels.tolist()], object),
     )
-    return {name: values[place] for name, values in zip(ADDED, of_label, strict=True)}
+    return {name: values[inverse] for name, values in zip(POINT_COLUMNS, columns, strict=True)}
 
 
-# ----- what is wrong with a volume
+# ----- validation
 
 _MM3 = {"volume": "volume_mm3", "published": "published_mm3"}
 
 
-def findings(found: Validation, space: ReferenceSpace) -> dict[str, pd.DataFrame]:
-    """Tables of what was found, also where that is nothing; none of what was not looked for."""
-    unknown = found.unknown.drop(columns=["start", "stop"])
+def validation_tables(validation: Validation, space: ReferenceSpace) -> dict[str, pd.DataFrame]:
+    """Table of each finding, empty where all is well; none of a check that was not made."""
+    unknown = validation.unknown.drop(columns=["start", "stop"])
     for corner in ("start", "stop"):
         for axis, dim in enumerate(space.grid.dims):
-            unknown[f"{corner}_{dim}_um"] = [place[axis] for place in found.unknown[corner]]
-    nodes = space.structure_tree.nodes(found.unassigned)
+            unknown[f"{corner}_{dim}_um"] = [
+                position[axis] for position in validation.unknown[corner]
+            ]
+    nodes = space.structure_tree.nodes(validation.unassigned)
     empty = {name: [str(node.get(name) or "") for node in nodes] for name in ("acronym", "name")}
     tables = {
         "unknown": unknown,
-        "unassigned": pd.DataFrame(empty, pd.Index(found.unassigned, name="structure")),
-        "uncovered": found.uncovered,
-        "doubly_covered": found.doubly_covered,
-        "asymmetric": found.asymmetric,
-        "disconnected": found.disconnected,
-        "deviating": found.deviating,
+        "unassigned": pd.DataFrame(empty, pd.Index(validation.unassigned, name="structure")),
+        "uncovered": validation.uncovered,
+        "doubly_covered": validation.doubly_covered,
+        "asymmetric": validation.asymmetric,
+        "disconnected": validation.disconnected,
+        "deviating": validation.deviating,
     }
     return {
         name: table.rename(columns=_MM3).reset_index()

@@ -1,8 +1,8 @@
-"""Workers of a dask cluster.
+"""A pool of the workers of a dask cluster, and clients of clusters.
 
-A job is not one graph: a graph whose workers keep dying is computed again from its beginning. Every
-part of it is a task by itself, few of them are with the scheduler at a time, and what a task leaves
-behind is in its result, which the client records.
+A job is not one dask graph, for a graph whose workers keep dying is computed again from its
+beginning. Each part of a job is a task of its own, the scheduler has few of them at a time, and the
+client records what each task returns.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import queue
 import socket
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from refspace.errors import ClusterError, MissingDependencyError
@@ -21,9 +21,9 @@ from refspace.pools.pool import Item, Outcome, Pool, Result
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-# How often the scheduler is asked how many threads there are: workers come and go.
+# Workers come and go: their threads are counted again this often.
 _RECOUNT_SECONDS = 5.0
-# How long to wait for anything before looking whether the scheduler is still there.
+# After this long without news, look whether the scheduler is still there.
 _LOOK_SECONDS = 0.5
 _CONNECT_SECONDS = 10
 _DASHBOARD_PORT = 8787
@@ -35,14 +35,16 @@ _WORKER_MEMORY = {
     f"distributed.nanny.pre-spawn-environ.MALLOC_{kind}_THRESHOLD_": 2**25
     for kind in ("MMAP", "TRIM")
 }
-# A worker that died is started again; one that takes long, as on a busy machine, is not given up.
+# A worker that died is started again; wait for one that takes long, as on a busy machine.
 _PATIENCE = {"distributed.deploy.lost-worker-timeout": "1 hour"}
-# Each has a level of its own, and says with tracebacks what outcomes and errors say shortly.
+# Each has a level of its own, and logs with tracebacks what outcomes and errors say in a line.
 _LOGGERS = ("distributed", "distributed.client", "tornado", "tornado.application", "asyncio")
 
 
 class ClusterPool(Pool):
     """Workers of a dask cluster, wherever they are.
+
+    If a worker dies, its tasks are rescheduled.
 
     Parameters
     ----------
@@ -62,21 +64,22 @@ class ClusterPool(Pool):
         *,
         name: str,
         token: Callable[[Item], str],
-    ) -> Iterator[Outcome[Item, Result]]:
-        """Do some work on every item, as `Pool.outcomes` says.
+    ) -> Generator[Outcome[Item, Result], None, None]:
+        """Call `work` on every item, as `Pool.outcomes` does.
 
-        Tasks are named by what they do and by the token, which the dashboard shows.
+        Tasks are named by the name and the token, which the dashboard shows.
         """
         suspects: list[Item] = []
-        with closing(self._outcomes(work, items, name, token)) as outcomes:
-            for outcome in outcomes:
-                if _is_killed(outcome):
-                    suspects.append(outcome.item)
-                else:
-                    yield outcome
-        # Whose fault it was is known only where nothing else was on the worker.
-        for item in suspects:
-            yield from map(_explained, self._outcomes(work, [item], name, token))
+        with _lent_thread():
+            with closing(self._outcomes(work, items, name, token)) as outcomes:
+                for outcome in outcomes:
+                    if _is_killed(outcome):
+                        suspects.append(outcome.item)
+                    else:
+                        yield outcome
+            # Alone on its worker, a task that dies again is the one that kills it.
+            for item in suspects:
+                yield from map(_explained, self._outcomes(work, [item], name, token))
 
     def _outcomes(
         self,
@@ -85,7 +88,7 @@ class ClusterPool(Pool):
         name: str,
         token: Callable[[Item], str],
     ) -> Generator[Outcome[Item, Result], None, None]:
-        """Do some work on every item once."""
+        """Call `work` once on every item."""
         ended: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
         running: dict[str, tuple[Future[Any], Item]] = {}
         left, room = iter(items), _Room(self)
@@ -99,6 +102,9 @@ class ClusterPool(Pool):
                     return
                 future, item = running.pop(self._next(ended).key)
                 yield self._outcome(future, item)
+        except GeneratorExit:
+            self._await_end(running, ended)
+            raise
         finally:
             for future, _ in running.values():
                 future.release()
@@ -109,8 +115,29 @@ class ClusterPool(Pool):
         except Exception as error:  # of a client that is closed
             raise self._gone() from error
 
+    def _await_end(
+        self,
+        running: "dict[str, tuple[Future[Any], Item]]",
+        ended: "queue.SimpleQueue[Future[Any]]",
+    ) -> None:
+        """Wait for the tasks in flight, of which dask can stop none that runs."""
+        with suppress(ClusterError):
+            # Without workers nothing runs.
+            while running and self.count_threads():
+                with suppress(queue.Empty):
+                    future, _ = running.pop(ended.get(timeout=_LOOK_SECONDS).key)
+                    future.release()
+
+    def count_threads(self) -> int:
+        """Count the threads of all workers."""
+        self._look()
+        try:
+            return sum(self.client.nthreads().values())
+        except Exception as error:  # whatever a lost connection raises
+            raise self._gone() from error
+
     def _next(self, ended: "queue.SimpleQueue[Future[Any]]") -> "Future[Any]":
-        """Next task that ends."""
+        """Wait for the next task that ends."""
         while True:
             try:
                 return ended.get(timeout=_LOOK_SECONDS)
@@ -118,7 +145,7 @@ class ClusterPool(Pool):
                 self._look()
 
     def _look(self) -> None:
-        """Look whether the scheduler is there; a client that is not connected waits for it."""
+        """Raise if the scheduler is gone; a client that is not connected would wait for it."""
         if self.client.status != "running":
             raise self._gone()
 
@@ -126,7 +153,7 @@ class ClusterPool(Pool):
         try:
             return Outcome(item, future.result())
         except Exception as error:
-            # Asked afterwards, for a result may be lost, and the work on it done again and killed.
+            # The status after the call: a lost result is computed again, which may kill the worker.
             if future.status != "error":
                 raise self._gone() from error
             return Outcome(item, error=error)
@@ -154,7 +181,7 @@ def _explained(outcome: Outcome[Item, Result]) -> Outcome[Item, Result]:
 
 
 class _Room:
-    """How many tasks may be with the scheduler: twice as many as there are threads.
+    """Number of tasks that the scheduler may have: twice the number of threads.
 
     Parameters
     ----------
@@ -164,24 +191,36 @@ class _Room:
 
     def __init__(self, pool: ClusterPool) -> None:
         self._pool = pool
-        self._count, self._asked = 0, -_RECOUNT_SECONDS
+        self._count, self._counted_at = 0, -_RECOUNT_SECONDS
 
     def count(self) -> int:
-        """Count the threads, not too often."""
+        """Count the tasks, from a recent number of threads."""
         self._pool._look()
-        if time.monotonic() - self._asked >= _RECOUNT_SECONDS:
-            try:
-                threads = sum(self._pool.client.nthreads().values())
-            except Exception as error:  # whatever a lost connection raises
-                raise self._pool._gone() from error
-            # One at least, for which a cluster that grows with its work starts a worker.
-            self._count, self._asked = max(4, 2 * threads), time.monotonic()
+        if time.monotonic() - self._counted_at >= _RECOUNT_SECONDS:
+            # Some without workers too: for them an adaptive cluster starts its first worker.
+            self._count = max(4, 2 * self._pool.count_threads())
+            self._counted_at = time.monotonic()
         return self._count
+
+
+def _lent_thread() -> AbstractContextManager[Any]:
+    """Within a task of dask, lend its thread to other tasks while this one waits for them.
+
+    A worker of one thread would else wait for itself for ever.
+    """
+    from distributed import get_worker, worker_client
+
+    try:
+        get_worker()
+    except ValueError:  # no task
+        return nullcontext()
+    lent: AbstractContextManager[Any] = worker_client()
+    return lent
 
 
 @contextmanager
 def connected(address: str) -> "Iterator[Client]":
-    """Client of the scheduler at an address.
+    """Open a client of the scheduler at an address.
 
     Parameters
     ----------
@@ -198,7 +237,7 @@ def connected(address: str) -> "Iterator[Client]":
     distributed = _distributed()
     with _quiet():
         try:
-            # First, for a client that finds no scheduler cannot be closed without a wait.
+            # Before there is a client: one that finds no scheduler takes long to close.
             asyncio.run(_greet(address))
             client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
@@ -227,12 +266,12 @@ async def _greet(address: str) -> None:
 
 @contextmanager
 def local_cluster(workers: int) -> "Iterator[Client]":
-    """Client of worker processes of this machine, which end with the ``with`` block.
+    """Start worker processes on this machine, which end with the ``with`` block.
 
     Parameters
     ----------
     workers
-        How many processes, of one thread each.
+        Number of processes, of one thread each.
 
     Raises
     ------
@@ -259,14 +298,14 @@ def local_cluster(workers: int) -> "Iterator[Client]":
 
 
 def _dashboard_port() -> int:
-    """The usual port, or any where somebody has that."""
+    """The usual port of a dashboard, or 0 (any) where that is taken."""
     with socket.socket() as probe:
         return 0 if probe.connect_ex(("127.0.0.1", _DASHBOARD_PORT)) == 0 else _DASHBOARD_PORT
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what dask says of its own to itself."""
+    """Silence dask's own loggers."""
     levels = {logger: logger.level for logger in map(logging.getLogger, _LOGGERS)}
     for logger in levels:
         logger.setLevel(logging.CRITICAL)

@@ -1,10 +1,11 @@
-"""Parts of a job, done a few at a time."""
+"""Pools: a function called on many items, a few at a time, and threads that do so."""
 
 import itertools
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -14,14 +15,14 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Outcome(Generic[Item, Result]):
-    """What became of a part of a job.
+    """Result or error of the work on one item.
 
     Parameters
     ----------
     item
-        The part.
+        The item.
     result
-        What the work on it returned; None if it failed.
+        What the work returned; None if it failed.
     error
         Why it failed; None if it did not.
     """
@@ -32,14 +33,14 @@ class Outcome(Generic[Item, Result]):
 
 
 class Pool(ABC):
-    """Does work on many items, a few at a time.
+    """Calls a function on many items, a few at a time.
 
-    Work and items are sent to other processes by some pools: work is a function of a module, or a
+    Some pools send function and items to other processes: the function is one of a module, or a
     `functools.partial` of one, and both are small.
     """
 
     is_local: bool
-    """Whether the work is done in this process, and so may share its memory."""
+    """Whether the work runs in this process, and so may share its memory."""
 
     @abstractmethod
     def outcomes(
@@ -49,27 +50,29 @@ class Pool(ABC):
         *,
         name: str,
         token: Callable[[Item], str],
-    ) -> Iterator[Outcome[Item, Result]]:
-        """Do some work on every item, and yield what became of each as it ends.
+    ) -> Generator[Outcome[Item, Result], None, None]:
+        """Call `work` on every item, and yield the outcome of each as it ends.
 
         Items are taken when there is room for them. An item whose work raises does not stop the
-        others. When the caller stops asking, what has not begun is given up.
+        others. When the generator is closed, work in flight ends first, and no other begins: the
+        caller may then remove what the work writes. A caller that can fail while it holds the
+        generator closes it by itself (`contextlib.closing`), for a traceback keeps it alive.
 
         Parameters
         ----------
         work
-            What is to be done with an item.
+            Function of an item.
         items
             The items, as many as there may be.
         name
-            What the work is called, like ``"mask"``: letters and digits.
+            Name of the work, like ``"mask"``: letters and digits.
         token
-            What tells the work on an item from any other of that name, to the content.
+            Text that differs between any two pieces of work of that name, down to the content.
 
         Raises
         ------
         ClusterError
-            If the workers are gone for good.
+            If the scheduler is gone.
         """
 
     def results(
@@ -79,18 +82,19 @@ class Pool(ABC):
         *,
         name: str,
         token: Callable[[Item], str],
-    ) -> Iterator[tuple[Item, Result]]:
-        """Do some work on every item; the first failure is raised.
+    ) -> Generator[tuple[Item, Result], None, None]:
+        """Call `work` on every item, and yield items with their results; raise the first failure.
 
         Parameters
         ----------
         work, items, name, token
             As for `outcomes`.
         """
-        for outcome in self.outcomes(work, items, name=name, token=token):
-            if outcome.error is not None:
-                raise outcome.error
-            yield outcome.item, outcome.result  # type: ignore[misc]  # there is no error
+        with closing(self.outcomes(work, items, name=name, token=token)) as outcomes:
+            for outcome in outcomes:
+                if outcome.error is not None:
+                    raise outcome.error
+                yield outcome.item, outcome.result  # type: ignore[misc]  # there is no error
 
 
 class ThreadPool(Pool):
@@ -99,7 +103,7 @@ class ThreadPool(Pool):
     Parameters
     ----------
     threads
-        How many; as many as there are cores if not given.
+        Number of threads; as many as there are cores if not given.
 
     Examples
     --------
@@ -120,13 +124,15 @@ class ThreadPool(Pool):
         *,
         name: str,
         token: Callable[[Item], str],
-    ) -> Iterator[Outcome[Item, Result]]:
-        """Do some work on every item, as `Pool.outcomes` says."""
+    ) -> Generator[Outcome[Item, Result], None, None]:
+        """Call `work` on every item, as `Pool.outcomes` does."""
         running: dict[Future[Result], Item] = {}
         left = iter(items)
+        # The executor waits at its end for the threads that are at work.
         with ThreadPoolExecutor(self.threads) as executor:
             try:
                 while True:
+                    # Twice as many as threads: none waits for the caller to take a result.
                     for item in itertools.islice(left, 2 * self.threads - len(running)):
                         running[executor.submit(work, item)] = item
                     if not running:

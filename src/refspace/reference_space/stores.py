@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from refspace.labels import LabelVolume, downsample
 from refspace.labels.knowledge import BlockKnowledge
-from refspace.pools import pool_of
+from refspace.pools import make_pool
 from refspace.store import (
     Atlas,
     Progress,
@@ -69,9 +69,11 @@ def to_zarr(
     memory
         Bytes that voxels may take at a time.
     threads
-        Number of threads that do the work; as many as there are cores if not given.
+        Number of threads of this process that do the work, even where a client is active.
     client
-        Client of a dask cluster whose workers do the work instead.
+        Client of a dask cluster whose workers do the work; they must see the URL. If neither is
+        given, the active client (`distributed.get_client`), or else as many threads as there are
+        cores.
     progress
         Called with the numbers of blocks done and to be done.
 
@@ -106,7 +108,7 @@ def to_zarr(
         resume=resume,
         overwrite=overwrite,
         storage_options=storage_options,
-        pool=pool_of(threads, client),
+        pool=make_pool(threads, client),
         progress=progress,
         reads=[space.url] if space.url else [],
     )

@@ -6,6 +6,7 @@ import io
 import json
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -211,7 +212,9 @@ class StoreWriter:
         # A stream can be read in its order alone: what it holds is compressed where it is read.
         threads = self.pool if self.pool.is_local else ThreadPool()
         for part, voxels in parts:
-            make = Cut(voxels.compute() if isinstance(voxels, Array) else voxels, part)
+            # Not by the active client, where the caller has chosen threads.
+            lazy = isinstance(voxels, Array)
+            make = Cut(voxels.compute(scheduler="threads") if lazy else voxels, part)
             self._put_all(threads, writer, writer.missing(part), make)
 
     def _put_all(
@@ -224,19 +227,21 @@ class StoreWriter:
         """Make blocks and store them."""
         work = functools.partial(put_block, writer=writer.blocks, make=make)
         token = functools.partial(self._token, writer)
-        done = pool.results(work, numbers, name=_task_name(writer), token=token)
-        self._note(writer, (([number], [written]) for number, written in done))
+        # Closed, also where noting fails: what is written is removed then, with no writer left.
+        with closing(pool.results(work, numbers, name=_task_name(writer), token=token)) as done:
+            self._note(writer, (([number], [written]) for number, written in done))
 
     def _send_all(self, writer: ArrayWriter, parts: Iterable[tuple[Box, Any]]) -> None:
         """Have parts computed, and their blocks stored, elsewhere."""
         items = (LazyPart(part, optimize(v)[0], writer.missing(part)) for part, v in parts)
-        done = self.pool.results(
+        results = self.pool.results(
             functools.partial(put_part, writer=writer.blocks),
             items,
             name=_task_name(writer),
             token=lambda lazy: self._token(writer, *lazy.numbers),
         )
-        self._note(writer, ((lazy.numbers, written) for lazy, written in done))
+        with closing(results) as done:
+            self._note(writer, ((lazy.numbers, written) for lazy, written in done))
 
     def _note(
         self, writer: ArrayWriter, done: Iterable[tuple[Sequence[Number], Sequence[Written]]]

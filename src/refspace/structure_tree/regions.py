@@ -153,6 +153,24 @@ class Regions:
         nearest = np.array([*(self.nearest_region[i] for i in ids.tolist()), -1], np.intp)
         return nearest[kernels.find(structure_ids.astype(np.int64), ids)]
 
+    def select(self, labels: Sequence[RegionLabel]) -> "Regions":
+        """Some of the regions, in a given order, with their structures.
+
+        What is said of all regions together is left out: the nearest region of each structure, and
+        which structures are in several regions or in none.
+        """
+        index = {label: region for region, label in enumerate(self.labels)}
+        chosen = [index[label] for label in labels]
+        parts = [self.structures_in(region) for region in chosen]
+        return replace(
+            self.without_names(),
+            labels=tuple(labels),
+            indptr=np.cumsum([0, *(part.size for part in parts)], dtype=np.int64),
+            members=np.concatenate([np.empty(0, np.int64), *parts]),
+            acronyms=tuple(self.acronyms[region] for region in chosen if self.acronyms),
+            names=tuple(self.names[region] for region in chosen if self.names),
+        )
+
     # ----- values of regions
 
     def without_names(self) -> "Regions":

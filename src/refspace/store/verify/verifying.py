@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dask.tokenize import tokenize
 
 from refspace.errors import GridError, RefspaceError
-from refspace.pools import Pool, pool_of
+from refspace.pools import Pool, make_pool
 from refspace.store.location import Location
 from refspace.store.masks import is_mask_store, open_stored_masks
 from refspace.store.metadata import ROOT
@@ -50,10 +50,12 @@ def verify_store(
     storage_options
         What fsspec needs to reach it.
     threads
-        Number of threads, each of which holds the eight blocks that make up one of the next level,
-        and takes as much again to work on them; as many as there are cores if not given.
+        Number of threads of this process that do the work, even where a client is active. Each
+        holds the eight blocks that make up one of the next level, and takes as much again to work
+        on them.
     client
-        Client of a dask cluster whose workers do the work instead.
+        Client of a dask cluster whose workers do the work. If neither is given, the active client
+        (`distributed.get_client`), or else as many threads as there are cores.
     progress
         Called with the numbers of blocks done and to be done.
 
@@ -81,6 +83,7 @@ def verify_store(
     >>> print(verify_store(store).faults[0])
     s0/annotation/c/0/0/0: is missing
     """
+    pool = make_pool(threads, client)
     location = Location(os.fspath(url), storage_options or {})
     if is_mask_store(location):
         masks = open_stored_masks(location.url, location.storage_options)
@@ -99,7 +102,6 @@ def verify_store(
         if not there or (isinstance(error, GridError) and not ours):
             raise
         return Report(location.url, 0, (Fault(there[0], said(error, location)),), proven=False)
-    pool = pool_of(threads, client)
     if atlas.facts is None:
         return _read_all(atlas, pool, progress or _silent)
     return Proof(atlas, atlas.facts, pool, progress or _silent).report()
