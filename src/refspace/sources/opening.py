@@ -299,7 +299,7 @@ def _naming_sources(url: PathLike) -> Iterator[None]:
 def _in_place(parts: AtlasParts) -> ReferenceSpace:
     """Reference space of an annotation that is read from where it is."""
     volume = LabelVolume.from_array(
-        parts.annotation,  # type: ignore[arg-type]
+        parts.annotation,
         parts.resolution,
         orientation=parts.orientation,
         **_sides(parts),
