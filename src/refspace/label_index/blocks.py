@@ -126,14 +126,28 @@ class BlockLabels(ArrayValue):
         """
         parts = [_crop_axis(sizes, part) for sizes, part in zip(self.chunks, key, strict=True)]
         chunks = tuple(sizes for _, sizes in parts if sizes is not None)
-        return self._take(chunks, self._block_ids[tuple(blocks for blocks, _ in parts)])
+        return self.take(chunks, self._block_ids[tuple(blocks for blocks, _ in parts)])
 
     def reorient(self, reorientation: Reorientation) -> "BlockLabels":
         """Labels of the blocks of the reoriented array."""
-        return self._take(reorientation.chunks(self.chunks), reorientation.apply(self._block_ids))
+        return self.take(reorientation.chunks(self.chunks), reorientation.apply(self._block_ids))
 
-    def _take(self, chunks: Chunks, block_ids: NDArray[np.intp]) -> "BlockLabels":
-        """Labels of some blocks, in the order of their ids."""
+    def take(self, chunks: Chunks, block_ids: NDArray[np.intp]) -> "BlockLabels":
+        """Labels of some blocks, which need not be next to each other.
+
+        Parameters
+        ----------
+        chunks
+            Sizes of the new blocks along each axis.
+        block_ids
+            Flat index of the old block of each new one, in C order; one may serve several times.
+
+        Examples
+        --------
+        >>> labels = BlockLabels(((2,), (4, 4)), np.array([0, 2, 3]), np.array([7, 9, 9]))
+        >>> labels.take(((2,), (4, 4)), np.array([1, 1])).labels
+        array([9, 9], dtype=uint32)
+        """
         block_ids = block_ids.ravel()
         lengths = np.diff(self.indptr)[block_ids]
         indptr = np.concatenate(([0], np.cumsum(lengths)))
@@ -175,7 +189,7 @@ class BlockLabels(ArrayValue):
             np.append(self.labels, np.uint32(BACKGROUND)),
         )
         outside = len(self.indptr) - 1
-        return extended._take(chunks, np.where(is_kept, block_ids, outside))
+        return extended.take(chunks, np.where(is_kept, block_ids, outside))
 
     def coarsen(self, chunks: Sequence[Sequence[int]]) -> "BlockLabels":
         """Labels of larger blocks, or of other ones: all that may occur in blocks that they meet.
