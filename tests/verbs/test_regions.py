@@ -205,10 +205,11 @@ def test_voxels_have_the_value_of_the_nearest_structure_that_has_one(case, data)
         xr.DataArray(numbers, coords),
         xr.DataArray(numbers, coords).chunk(structure=1),
     ):
-        image = half(space, hemisphere).paint(given_values)
+        side = half(space, hemisphere)
+        image = side.paint(given_values)
         np.testing.assert_array_equal(image, expected)
         assert image.dtype == np.float64
-        assert image.chunks == space.annotation.chunks
+        assert image.chunks == side.annotation.chunks
 
 
 @few

@@ -7,7 +7,7 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
-from helpers.places import memory_url
+from helpers.places import half, memory_url
 from helpers.profiles import examples
 from helpers.strategies import families
 from helpers.volumes import IDS, UNKNOWN, chunkings, grids, volumes
@@ -91,7 +91,7 @@ def test_turning_computes_nothing():
 
     with dask.config.set(scheduler=refuse):
         mask = space.reorient("LSA").hemisphere("left").make_structure_mask("VISp")
-    chunks = space.annotation.chunks
+    chunks = space.hemisphere("left").annotation.chunks
     assert mask.chunks == (chunks[2][::-1], chunks[1][::-1], chunks[0][::-1])
 
 
@@ -191,14 +191,13 @@ def test_answers_of_a_turned_space_are_turned_answers(situation, is_stored):
             found, expected = getattr(there, name), getattr(plain, name)
             np.testing.assert_array_equal(found, turned(expected.values, old, new))
         for hemisphere in (None, "left", "right"):
-            mask = plain.hemisphere(hemisphere).make_structure_mask(structure).values
-            found = there.hemisphere(hemisphere).make_structure_mask(structure)
+            before, after = half(plain, hemisphere), half(there, hemisphere)
+            mask = before.make_structure_mask(structure).values
+            found = after.make_structure_mask(structure)
             np.testing.assert_array_equal(found, turned(mask, old, new))
-            counts = plain.hemisphere(hemisphere).total_voxel_counts()
-            assert there.hemisphere(hemisphere).total_voxel_counts() == counts
-            assert there.hemisphere(hemisphere).plan(structure).nbytes == (
-                space.hemisphere(hemisphere).plan(structure).nbytes
-            )
+            counts = before.total_voxel_counts()
+            assert after.total_voxel_counts() == counts
+            assert after.plan(structure).nbytes == half(space, hemisphere).plan(structure).nbytes
             if counts[structure]:
                 check_centroids(plain, there, structure, hemisphere)
         back = there.reorient(old)
@@ -208,8 +207,8 @@ def test_answers_of_a_turned_space_are_turned_answers(situation, is_stored):
 
 def check_centroids(plain, there, structure, hemisphere):
     """Equal up to sign, which changes where the direction does."""
-    before = plain.hemisphere(hemisphere).centroid(structure)
-    for dim, position in there.hemisphere(hemisphere).centroid(structure).items():
+    before = half(plain, hemisphere).centroid(structure)
+    for dim, position in half(there, hemisphere).centroid(structure).items():
         same = there.grid.direction(dim) == plain.grid.direction(dim)
         assert position == pytest.approx(before[dim] if same else -before[dim], abs=1e-5)
 

@@ -143,10 +143,10 @@ def test_regions_are_named_in_one_way():
 
 QUESTIONS = {
     "all": {},
-    "level": {"level": 1},
-    "structures": {"structures": ["s8", 997], "volumes": {"s8": 1e-3}},
+    "depth": {"regions": TREE.regions(depth=1)},
+    "structures": {"regions": ["s8", 997], "volumes": {"s8": 1e-3}},
     "connectivity": {"connectivity": True},
-    "pieces of regions": {"connectivity": True, "structures": ["s8", 9]},
+    "pieces of regions": {"connectivity": True, "regions": ["s8", 9]},
 }
 
 
@@ -177,7 +177,7 @@ def test_without_an_index_each_chunk_is_read_once():
     source.reads.clear()
     space.validate(space.structure_tree.regions(depth=1))
     assert source.reads == []
-    space.validate(connectivity=True)
+    space.with_index().validate(connectivity=True)
     reads = source.chunk_reads(CHUNKS)
     assert set(reads.values()) == {1}
     # Those that hold one label, or no structure, are not.
@@ -222,7 +222,7 @@ def test_components_of_a_block(voxels):
 @few
 def test_disconnected_regions(case, bare):
     space, tree = case.space, case.tree
-    asked = {} if bare else {"structures": {i: f"r{i}" for i in tree.node_ids()}}
+    asked = {} if bare else {"regions": {i: f"r{i}" for i in tree.node_ids()}}
     found = space.validate(connectivity=True, **asked).disconnected
     expected = {}
     for side in ("left", "right"):

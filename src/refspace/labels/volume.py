@@ -100,8 +100,10 @@ class LabelVolume:
 
         Blocks that the midline cuts are two then, so that what is known of each stays exact.
         """
-        known = self._labels_of_both
-        return self.within(self.labels, sole_labels(known, self._chunks_of_both))
+        if self.hemispheres.side is None or self.hemispheres.volume is None:
+            return self.within(self.labels)
+        sole = sole_labels(self._labels_of_both, self._chunks_of_both)
+        return self.within(self.labels, sole)
 
     @property
     def chunks(self) -> Chunks:
@@ -117,7 +119,13 @@ class LabelVolume:
             return labels
         if self.hemispheres.volume is not None:
             return labels.with_label(BACKGROUND)
-        return labels.keep_slab(*self._slab)
+        # The index tells the parts of a block apart that the midline cuts.
+        index = self.index
+        return (
+            labels.keep_slab(*self._slab)
+            if index is None
+            else index.coarsen(self.chunks).block_labels
+        )
 
     @functools.cached_property
     def index(self) -> LabelIndex | None:

@@ -94,8 +94,9 @@ def centroid(
     >>> round(space.hemisphere("left").centroid("VISp")["ml"])
     3228
     """
-    bounding_box(space, structure_ids, direct_only)  # raises where there is no voxel
-    labels = subtree_labels(space, structure_ids, direct_only)
+    ids = space.structure_tree.resolve(structure_ids)
+    bounding_box(space, ids, direct_only)  # raises where there is no voxel
+    labels = subtree_labels(space, ids, direct_only)
     count, sums = space.label_index.coordinate_sums(labels)
     grid = space.grid
     axes = zip(grid.dims, grid.origin, grid.spacing, sums, strict=True)
