@@ -9,7 +9,7 @@ from distributed import Client
 from helpers.clusters import local_workers
 from helpers.servers import S3, seaweed
 
-# What a test needs is its kind: nobody has to remember the mark.
+# Marks that follow from what a test needs, so that none is forgotten.
 MARKS = {"cluster": "cluster", "s3": "s3", "ccf_data": "ccf", "ccf_store": "ccf"}
 
 
@@ -50,5 +50,5 @@ def no_sync() -> Iterator[None]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nobody answers, wait for half a second alone."""
+    """Wait for an answer for half a second alone."""
     monkeypatch.setattr("refspace.pools.cluster._CONNECT_SECONDS", 0.5)

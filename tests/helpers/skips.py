@@ -28,7 +28,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 
 def failed_if_skipped(report: Report) -> Report:
-    """The same report, failed where it tells of a skip that CI does not allow."""
+    """The same report; a failure if it is of a skip that CI does not allow."""
     is_expected_failure = hasattr(report, "wasxfail")
     if os.environ.get("CI") and report.skipped and not is_expected_failure:
         reason = _reason(report.longrepr)
