@@ -212,10 +212,10 @@ class StoreWriter:
         # A stream can be read in its order alone: what it holds is compressed where it is read.
         threads = self.pool if self.pool.is_local else ThreadPool()
         for part, voxels in parts:
-            # Not by the active client, where the caller has chosen threads.
-            lazy = isinstance(voxels, Array)
-            make = Cut(voxels.compute(scheduler="threads") if lazy else voxels, part)
-            self._put_all(threads, writer, writer.missing(part), make)
+            if isinstance(voxels, Array):
+                # Not by the active client, where the caller has chosen threads.
+                voxels = voxels.compute(scheduler="threads")
+            self._put_all(threads, writer, writer.missing(part), Cut(voxels, part))
 
     def _put_all(
         self,
