@@ -15,9 +15,7 @@ from refspace.grid import Grid
 from refspace.remote.objects import copy_object, stamp_of
 from refspace.store import Location, reachable
 from refspace.store.images import open_image
-
-# Any of these makes a folder a zarr group or array.
-_MARKERS = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
+from refspace.store.zarr_files import METADATA_FILES
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def identity_of(path: str, options: ImageOptions) -> str:
     if is_image_file(path):
         return f"{place} {stamp_of(path, options.storage_options)}"
     location = Location(path, options.storage_options)
-    found = {key: data for key in _MARKERS if (data := location.read(key)) is not None}
+    found = {key: data for key in METADATA_FILES if (data := location.read(key)) is not None}
     if not found:
         raise FileNotFoundError(f"{path} does not exist, or is no zarr store, NRRD or NIfTI file")
     # Images of one kind have the same metadata. Of a file within a file there is no time.

@@ -30,7 +30,8 @@ from refspace.store.masks import (
     open_stored_masks,
     put_block,
 )
-from refspace.store.staging import ROOT, Recorder, Staging, job_digest, open_staging
+from refspace.store.staging import Recorder, Staging, job_digest, open_staging
+from refspace.store.zarr_files import ZARR_JSON
 from refspace.structure_tree import Parcellation
 
 # Of chunks whose sizes differ, which no array of zarr can have, these are made.
@@ -287,4 +288,4 @@ def _faults(target: str, storage_options: Mapping[str, Any] | None) -> Sequence[
     try:
         return open_stored_masks(target, storage_options).report().faults
     except FormatError as error:
-        return (Fault(ROOT, cause_of(error)),)
+        return (Fault(ZARR_JSON, cause_of(error)),)

@@ -16,10 +16,10 @@ from refspace.labels import labelled
 from refspace.store import ome
 from refspace.store.datatree import find_level
 from refspace.store.location import Location
-from refspace.store.metadata import ROOT
 from refspace.store.ome.images import metadata
 from refspace.store.read import open_atlas
 from refspace.store.stored_array import StoredArray
+from refspace.store.zarr_files import ZARR_JSON
 
 _AXES = ("ap", "dv", "ml")
 
@@ -105,8 +105,8 @@ def open_image(
 
 def _node(location: Location) -> Any:
     """Array or group at the root of a store."""
-    root = location.read(ROOT)
-    store = location.zarr_store(known={ROOT: root})
+    root = location.read(ZARR_JSON)
+    store = location.zarr_store(known={ZARR_JSON: root})
     try:
         return zarr.open(store, mode="r", zarr_format=2 if root is None else 3)
     except FileNotFoundError as error:

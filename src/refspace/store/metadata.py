@@ -26,13 +26,13 @@ from refspace.store.location import Location
 from refspace.store.pyramid import level_grids
 from refspace.store.stored_array import StoredArray
 from refspace.store.tables import structures_dataset
+from refspace.store.zarr_files import ZARR_JSON
 
 Triple = tuple[int, int, int]
 
 FORMAT = 1
 # What a store of refspace says that it is where it is no atlas.
 MASKS = "masks"
-ROOT = "zarr.json"
 # With its checksum, so that a flipped bit raises; without a shuffle, which makes labels larger.
 _LABEL_CODEC = ZstdCodec(level=5, checksum=True)
 _ATTRS: dict[str, dict[str, Any]] = {
@@ -256,9 +256,9 @@ class Skeleton(Draft):
 
 def _sealed(objects: dict[str, bytes]) -> dict[str, bytes]:
     """Objects with a digest of the root's metadata in them, the root last."""
-    document = json.loads(objects.pop(ROOT))
+    document = json.loads(objects.pop(ZARR_JSON))
     document["attributes"]["refspace"]["metadata_sha256"] = metadata_digest(document)
-    return {**objects, ROOT: json.dumps(document).encode()}
+    return {**objects, ZARR_JSON: json.dumps(document).encode()}
 
 
 def metadata_digest(document: Mapping[str, Any]) -> str:

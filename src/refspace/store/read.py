@@ -26,15 +26,16 @@ from refspace.remote.kept import trim
 from refspace.store import ome
 from refspace.store.datatree import find_level
 from refspace.store.location import Location, map_concurrently
-from refspace.store.metadata import FORMAT, MASKS, ROOT, index_cells, metadata_digest, voxel_digest
+from refspace.store.metadata import FORMAT, MASKS, index_cells, metadata_digest, voxel_digest
 from refspace.store.staging import leftover_hint
 from refspace.store.stored_array import StoredArray
+from refspace.store.zarr_files import ZARR_JSON, ZARRAY, ZATTRS
 from refspace.store.zarr_view import ZarrView
 
 # A brain at 1 µm has blocks of 128³ by the thousand; a million take seconds to name.
 _LONGEST, _MOST_BLOCKS = 10**7, 10**7
 # There in every store of refspace, and in no other.
-OURS = f"label_index/{ROOT}"
+OURS = f"label_index/{ZARR_JSON}"
 _AGAIN = "convert it again, or copy it again from where it is whole"
 
 
@@ -271,13 +272,14 @@ def open_atlas(
     if kept_in is not None:
         trim(kept_in)
     location = Location(url, storage_options or {}, engine, kept_in)
-    root = location.read(ROOT)
+    root = location.read(ZARR_JSON)
     if root is not None and "refspace" in (document := _document(location, root))["attributes"]:
         return _own(location, document, orientation)
     if root is not None and location.read(OURS) is not None:
         # Without a digest that proves anything, it must not pass for a store of others.
         raise FormatError(
-            f"{location.url}: what refspace wrote about the store into {ROOT} is gone; {_AGAIN}"
+            f"{location.url}: what refspace wrote about the store into {ZARR_JSON} is gone; "
+            f"{_AGAIN}"
         )
     try:
         return _foreign(location, root, resolution, orientation)
@@ -292,13 +294,17 @@ def _document(location: Location, data: bytes) -> dict[str, Any]:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise FormatError(
-            f"{location.url}: {ROOT} is no JSON ({error}); the store is damaged: {_AGAIN}"
+            f"{location.url}: {ZARR_JSON} is no JSON ({error}); the store is damaged: {_AGAIN}"
         ) from error
     if not isinstance(document, dict) or document.get("zarr_format") != 3:
-        raise FormatError(f"{location.url}: {ROOT} is not the metadata of a zarr node; {_AGAIN}")
+        raise FormatError(
+            f"{location.url}: {ZARR_JSON} is not the metadata of a zarr node; {_AGAIN}"
+        )
     attributes = document.setdefault("attributes", {})
     if not isinstance(attributes, dict):
-        raise FormatError(f"{location.url}: {ROOT} has attributes that are no mapping; {_AGAIN}")
+        raise FormatError(
+            f"{location.url}: {ZARR_JSON} has attributes that are no mapping; {_AGAIN}"
+        )
     return document
 
 
@@ -310,10 +316,10 @@ def _own(location: Location, document: Mapping[str, Any], orientation: str | Non
     try:
         digest = metadata_digest(document)
     except KeyError as error:
-        raise FormatError(f"{location.url}: {ROOT} has no {error}; {_AGAIN}") from error
+        raise FormatError(f"{location.url}: {ZARR_JSON} has no {error}; {_AGAIN}") from error
     if digest != facts.get("metadata_sha256") or document.get("node_type") != "group":
         raise FormatError(
-            f"{location.url}: {ROOT} is not what was written: it is damaged, or was changed; "
+            f"{location.url}: {ZARR_JSON} is not what was written: it is damaged, or was changed; "
             f"{_AGAIN}"
         )
     arrays = consolidated_arrays(location, document)
@@ -389,7 +395,9 @@ def consolidated_arrays(location: Location, document: Mapping[str, Any]) -> dict
             if node["node_type"] == "array"
         }
     except Exception as error:  # whatever zarr finds wrong with metadata
-        raise FormatError(f"{location.url}: {ROOT} has metadata that is none: {error}") from error
+        raise FormatError(
+            f"{location.url}: {ZARR_JSON} has metadata that is none: {error}"
+        ) from error
 
 
 def _own_array(location: Location, place: StorePath, node: Any, version: str) -> StoredArray:
@@ -406,7 +414,7 @@ def _foreign(
     orientation: str | None,
 ) -> StoredAtlas:
     """OME-Zarr label image, or a bare array, of any program."""
-    store = location.zarr_store(known={ROOT: root})
+    store = location.zarr_store(known={ZARR_JSON: root})
     try:
         node = zarr.open(store, mode="r", zarr_format=2 if root is None else 3)
     except FileNotFoundError as error:
@@ -450,7 +458,7 @@ def _label_image(
         )
     if inner:
         place = location.beside(inner[0])
-        root = place.read(ROOT) if group.metadata.zarr_format == 3 else None
+        root = place.read(ZARR_JSON) if group.metadata.zarr_format == 3 else None
         return _foreign(place, root, resolution, orientation)
     multiscale = ome.read_multiscale(attributes)
     # Where there are units, a resolution asks for one of the levels.
@@ -470,7 +478,7 @@ def _label_image(
 def _ask_together(location: Location, group: zarr.Group, paths: Sequence[str]) -> None:
     """Have the metadata of arrays of another machine asked for at once, not one after the other."""
     if isinstance(group.store, ZarrView):
-        names = (ROOT,) if group.metadata.zarr_format == 3 else (".zarray", ".zattrs")
+        names = (ZARR_JSON,) if group.metadata.zarr_format == 3 else (ZARRAY, ZATTRS)
         known = group.store.known
         keys = [key for path in paths for name in names if (key := f"{path}/{name}") not in known]
         known.update(location.read_all(keys))

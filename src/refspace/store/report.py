@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from refspace.store.location import Location
-from refspace.store.metadata import ROOT
+from refspace.store.zarr_files import ZARR_JSON
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class FaultError(Exception):
         self.fault = Fault(key, what)
 
 
-def said(error: Exception, location: Location, key: str = ROOT) -> str:
+def said(error: Exception, location: Location, key: str = ZARR_JSON) -> str:
     """What an error says, in one line, without the names of the store and the file."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text.removeprefix(f"{location.url}: ").removeprefix(f"{key} ")

@@ -34,7 +34,6 @@ from refspace.store.feed import Feed
 from refspace.store.location import Location
 from refspace.store.metadata import (
     FORMAT,
-    ROOT,
     Layout,
     Skeleton,
     digest_of,
@@ -47,6 +46,7 @@ from refspace.store.metadata import (
 from refspace.store.staging import JOURNAL, Recorder, Staging, job_digest, open_staging
 from refspace.store.stored_array import Box, boxes
 from refspace.store.tables import structures_dataset
+from refspace.store.zarr_files import ZARR_JSON
 from refspace.version import __version__
 
 Progress = Callable[[int, int], None]
@@ -269,7 +269,7 @@ class StoreWriter:
         digest = digest_of([arrays, described["image-label"], self.layout.facts])
         facts |= {"digest": digest, "job": job}
         objects = self.skeleton.finish({"ome": described, "refspace": facts})
-        root = objects.pop(ROOT)
+        root = objects.pop(ZARR_JSON)
         for key, data in objects.items():
             self.location.write(key, data)
         self._remove_strays({*objects})

@@ -27,10 +27,11 @@ from refspace.store.masks.writing import (
     shard_key,
     shards_of,
 )
-from refspace.store.metadata import MASKS, ROOT, metadata_digest
+from refspace.store.metadata import MASKS, metadata_digest
 from refspace.store.report import Fault, Report, said
 from refspace.store.staging import leftover_hint
 from refspace.store.stored_array import Box, hull, moved
+from refspace.store.zarr_files import ZARR_JSON
 
 _AGAIN = "write the masks again, or copy them again from where they are whole"
 # Objects that are proven at the same time.
@@ -213,7 +214,7 @@ class _Masks:
 def is_mask_store(location: Location) -> bool:
     """Whether a store says that it holds masks."""
     try:
-        root = json.loads(location.read(ROOT) or b"")
+        root = json.loads(location.read(ZARR_JSON) or b"")
         return bool(root["attributes"]["refspace"]["kind"] == MASKS)
     except (ValueError, KeyError, TypeError, RecursionError):
         return False
@@ -232,7 +233,7 @@ def open_stored_masks(
         If it is damaged, or holds something else.
     """
     location = Location(url, storage_options or {}, engine)
-    root = location.read(ROOT)
+    root = location.read(ZARR_JSON)
     if root is None:
         hint = leftover_hint(url, storage_options)
         raise StoreError(
@@ -250,8 +251,8 @@ def open_stored_masks(
             "with refspace.open"
         )
     if not proven or facts.get("complete") is not True:
-        raise FormatError(f"{location.url}: {ROOT} is not what was written; {_AGAIN}")
-    store = location.zarr_store(known={ROOT: root})
+        raise FormatError(f"{location.url}: {ZARR_JSON} is not what was written; {_AGAIN}")
+    store = location.zarr_store(known={ZARR_JSON: root})
     group = zarr.open_group(store, mode="r", zarr_format=3, use_consolidated=True)
     return StoredMasks(location, group, facts)
 

@@ -17,8 +17,9 @@ from refspace.files import atomic_write
 from refspace.store.location import Location
 from refspace.store.masks.layout import FORMAT, PATH, MaskLayout
 from refspace.store.masks.shards import compress, shard_of
-from refspace.store.metadata import MASKS, ROOT, digest_of
+from refspace.store.metadata import MASKS, digest_of
 from refspace.store.staging import JOURNAL, Staging, Ticket
+from refspace.store.zarr_files import ZARR_JSON
 from refspace.version import __version__
 
 Number = tuple[int, ...]
@@ -253,7 +254,7 @@ def finish_masks(
         "job": job,
     }
     objects = draft.finish({"ome": layout.described, "refspace": facts})
-    root = objects.pop(ROOT)
+    root = objects.pop(ZARR_JSON)
     for key, data in objects.items():
         location.write(key, data)
     _remove_strays(location, layout, shards, {*objects})

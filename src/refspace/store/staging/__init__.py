@@ -25,14 +25,13 @@ place, the root metadata last, and a store without it is none. The journal, and 
 who writes, lie under ``X.zarr/.refspace/``.
 """
 
-from refspace.store.staging.job import JOURNAL, ROOT, job_digest
+from refspace.store.staging.job import JOURNAL, job_digest
 from refspace.store.staging.recorder import Recorder
 from refspace.store.staging.staging import Staging, leftover_hint, open_staging
 from refspace.store.staging.ticket import Ticket
 
 __all__ = [
     "JOURNAL",
-    "ROOT",
     "Recorder",
     "Staging",
     "Ticket",

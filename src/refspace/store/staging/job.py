@@ -10,9 +10,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-ROOT = "zarr.json"
-"""Key of the root metadata."""
-
 JOURNAL = ".refspace"
 """Folder of a store in the making that holds its journal."""
 
@@ -24,10 +21,6 @@ HOLDER = f"{JOURNAL}/holder.json"
 
 RECORD = ".record"
 """Ending of a record in the journal."""
-
-# Of this version of zarr, or the one before.
-MARKERS = (ROOT, ".zgroup", ".zarray")
-"""Keys that make a folder a zarr store."""
 
 # Of a value in a message, in characters.
 _LONGEST_VALUE = 60

@@ -11,14 +11,13 @@ from refspace.files import atomic_write, exclusive_lock
 from refspace.store.staging.job import (
     JOB,
     JOURNAL,
-    MARKERS,
     RECORD,
-    ROOT,
     finished_job,
     holder,
     in_use,
 )
 from refspace.store.staging.place import RESUME, Place, exists, foreign
+from refspace.store.zarr_files import NODE_FILES, ZARR_JSON, is_zarr_folder
 
 
 class LocalPlace(Place):
@@ -72,7 +71,7 @@ class LocalPlace(Place):
     def begin(self, *, resume: bool) -> None:
         """Mend what a killed run has left; then refuse, go on with it, or start anew."""
         self._recover()
-        if resume and finished_job(_read(self._target / ROOT)) == self.digest:
+        if resume and finished_job(_read(self._target / ZARR_JSON)) == self.digest:
             self._finish()
             return
         self._refuse_existing()
@@ -90,7 +89,7 @@ class LocalPlace(Place):
             return
         if not self._target.exists() and _is_ready(self._folder):
             self._publish()
-        elif not self._target.exists() and _is_store(self._old):
+        elif not self._target.exists() and is_zarr_folder(self._old):
             self._old.rename(self._target)
         else:
             _remove(self._old)
@@ -117,7 +116,7 @@ class LocalPlace(Place):
         """Whether the folder is of this job, or the remains of one that was being removed."""
         if (self._folder / JOB).exists():
             return _read(self._folder / JOB) == self.job
-        return finished_job(_read(self._folder / ROOT)) in (None, self.digest)
+        return finished_job(_read(self._folder / ZARR_JSON)) in (None, self.digest)
 
     def _start(self) -> None:
         _remove(self._folder)
@@ -137,7 +136,7 @@ class LocalPlace(Place):
             return
         if not self._target.is_dir():
             raise StoreError(f"{self._target} is a file; give the name of a folder for the store")
-        if not _is_store(self._target) and any(self._target.iterdir()):
+        if not is_zarr_folder(self._target) and any(self._target.iterdir()):
             raise StoreError(foreign(str(self._target)))
 
     # ----- the journal
@@ -161,9 +160,9 @@ class LocalPlace(Place):
     def commit(self, root: bytes) -> None:
         """Bring all to the disk, then rename."""
         self._refuse_existing()
-        new = self._journal / ROOT
+        new = self._journal / ZARR_JSON
         new.write_bytes(root)
-        new.replace(self._folder / ROOT)
+        new.replace(self._folder / ZARR_JSON)
         for path in [*self._folder.rglob("*"), self._folder]:
             _sync(path)
         # From here on the work is ready.
@@ -213,13 +212,9 @@ class LocalPlace(Place):
         return f"on {device} ({free:,} bytes free) for {self._target}{left}"
 
 
-def _is_store(folder: Path) -> bool:
-    return any((folder / marker).is_file() for marker in MARKERS)
-
-
 def _is_ready(folder: Path) -> bool:
     """Whether all is written, and only the renames are missing."""
-    return not (folder / JOB).exists() and finished_job(_read(folder / ROOT)) is not None
+    return not (folder / JOB).exists() and finished_job(_read(folder / ZARR_JSON)) is not None
 
 
 def _is_unfinished(folder: Path) -> bool:
@@ -231,7 +226,7 @@ def _remove(folder: Path) -> None:
     """Remove a store, what makes it one first, lest its remains pass for it."""
     if not folder.exists():
         return
-    for key in (*MARKERS, JOB):
+    for key in (*NODE_FILES, JOB):
         (folder / key).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():  # again, to learn why

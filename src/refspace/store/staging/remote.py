@@ -10,15 +10,14 @@ from refspace.store.staging.job import (
     HOLDER,
     JOB,
     JOURNAL,
-    MARKERS,
     RECORD,
-    ROOT,
     finished_job,
     holder,
     in_use,
     is_dead,
 )
 from refspace.store.staging.place import RESUME, Place, exists, foreign
+from refspace.store.zarr_files import NODE_FILES, ZARR_JSON
 
 
 class RemotePlace(Place):
@@ -79,7 +78,7 @@ class RemotePlace(Place):
 
     def begin(self, *, resume: bool) -> None:
         """Refuse, or go on with an unfinished run, or start anew."""
-        finished, found = finished_job(self._location.read(ROOT)), self._location.read(JOB)
+        finished, found = finished_job(self._location.read(ZARR_JSON)), self._location.read(JOB)
         unfinished = finished is None and found is not None
         if resume and finished == self.digest:
             self._remove(self._journal())
@@ -98,7 +97,7 @@ class RemotePlace(Place):
             return
         if unfinished:
             raise StoreError(self.unfinished())
-        if not self._keys().isdisjoint(MARKERS):
+        if not self._keys().isdisjoint(NODE_FILES):
             raise StoreError(exists(self.work))
 
     def _refuse_foreign(self) -> None:
@@ -106,7 +105,7 @@ class RemotePlace(Place):
             raise StoreError(f"{self.work} is a file; give the name of a folder for the store")
         keys = self._keys()
         # A journal alone is what a run has left that was killed while it removed a store.
-        if keys and keys.isdisjoint(MARKERS) and not any(map(_is_journal, keys)):
+        if keys and keys.isdisjoint(NODE_FILES) and not any(map(_is_journal, keys)):
             raise StoreError(foreign(self.work))
 
     # ----- the journal
@@ -125,7 +124,7 @@ class RemotePlace(Place):
 
     def commit(self, root: bytes) -> None:
         """Write the root metadata, then remove the journal."""
-        self._location.write(ROOT, root)
+        self._location.write(ZARR_JSON, root)
         # Whatever happens now, the store is complete: the rest of a journal is passed over.
         self.writing = False
         self._remove(self._journal())
@@ -137,14 +136,17 @@ class RemotePlace(Place):
     def abandon(self) -> None:
         """Remove everything but the lock; first what makes it a store."""
         keys = self._keys() - {HOLDER}
-        self._remove(keys.intersection(MARKERS))
-        self._remove(keys.difference(MARKERS))
+        self._remove(keys.intersection(NODE_FILES))
+        self._remove(keys.difference(NODE_FILES))
 
     # ----- what to tell
 
     def leftover(self) -> str | None:
         """What an interrupted run has left."""
-        if self._location.read(JOB) is None or finished_job(self._location.read(ROOT)) is not None:
+        if (
+            self._location.read(JOB) is None
+            or finished_job(self._location.read(ZARR_JSON)) is not None
+        ):
             return None
         return f"an unfinished conversion lies in {self.work}"
 

@@ -18,12 +18,13 @@ from refspace.label_index import FIELDS, Chunks
 from refspace.pools import Pool
 from refspace.store import pyramid
 from refspace.store.location import map_concurrently
-from refspace.store.metadata import ROOT, Layout, digest_of, index_cells, voxel_digest
+from refspace.store.metadata import Layout, digest_of, index_cells, voxel_digest
 from refspace.store.read import StoredAtlas, StoredLevel
 from refspace.store.report import Fault, FaultError, Report, said
 from refspace.store.tables import structures_dataset
 from refspace.store.verify.levels import Blocks, Family, Level, families_of, prove
 from refspace.store.write import Progress
+from refspace.store.zarr_files import ZARR_JSON
 
 # Of a voxel: coordinates may be given, and then are those of the grid to rounding alone.
 _TOLERANCE = 1e-3
@@ -66,7 +67,7 @@ class Proof:
 
     def report(self) -> Report:
         """All faults of the store."""
-        document = json.loads(self._atlas.location.read(ROOT) or b"")
+        document = json.loads(self._atlas.location.read(ZARR_JSON) or b"")
         nodes = document["consolidated_metadata"]["metadata"]
         self._check_root(document)
         self._check_nodes(nodes)
@@ -116,7 +117,7 @@ class Proof:
         label = document["attributes"]["ome"]["image-label"]
         digest = digest_of([self._facts.get("arrays"), label, layout.facts])
         if digest != self._facts.get("digest"):
-            self._found(ROOT, "the digest of the store is not that of its contents")
+            self._found(ZARR_JSON, "the digest of the store is not that of its contents")
 
     def _check_nodes(self, nodes: Mapping[str, Mapping[str, Any]]) -> None:
         """Prove that whoever opens a node by itself reads what the root says of it."""
@@ -125,7 +126,7 @@ class Proof:
             self._faults += faults
 
     def _node_faults(self, item: tuple[str, Mapping[str, Any]]) -> list[Fault]:
-        key = f"{item[0]}/{ROOT}"
+        key = f"{item[0]}/{ZARR_JSON}"
         expected = {k: v for k, v in item[1].items() if k != "consolidated_metadata"}
         try:
             data = self._atlas.location.read(key)
@@ -176,7 +177,7 @@ class Proof:
         there = [[level.grid for level in levels] for levels in self._volumes.values()]
         if all(grids == expected for grids in there):
             return True
-        self._found(ROOT, "its levels are not halves of each other")
+        self._found(ZARR_JSON, "its levels are not halves of each other")
         return False
 
     def _level(self, name: str, number: int, stored: StoredLevel) -> Level:
@@ -263,7 +264,7 @@ class Proof:
         """Find what belongs to nothing; only where listing a store costs little."""
         if self._atlas.location.local_path is None:
             return
-        expected = {ROOT, *(f"{path}/{ROOT}" for path in nodes)}
+        expected = {ZARR_JSON, *(f"{path}/{ZARR_JSON}" for path in nodes)}
         for array in self._atlas.arrays.values():
             expected.update(map(array.key, Blocks(array).boxes))
         for key in sorted(self._atlas.location.keys() - expected):

@@ -11,14 +11,13 @@ from refspace.errors import GridError, RefspaceError
 from refspace.pools import Pool, pool_of
 from refspace.store.location import Location
 from refspace.store.masks import is_mask_store, open_stored_masks
-from refspace.store.metadata import ROOT
 from refspace.store.read import OURS, StoredAtlas, open_atlas
 from refspace.store.report import Fault, Report, said
-from refspace.store.staging.job import MARKERS
 from refspace.store.stored_array import StoredArray, boxes
 from refspace.store.verify.levels import Number
 from refspace.store.verify.proof import Proof
 from refspace.store.write import Progress
+from refspace.store.zarr_files import NODE_FILES, ZARR_JSON
 
 if TYPE_CHECKING:
     from refspace.pools.choosing import Client
@@ -94,7 +93,9 @@ def verify_store(
         )
     except RefspaceError as error:
         ours = location.read(OURS) is not None
-        there = [ROOT] if ours else [key for key in MARKERS if location.read(key) is not None]
+        there = (
+            [ZARR_JSON] if ours else [key for key in NODE_FILES if location.read(key) is not None]
+        )
         # What a store of another program leaves open, like its orientation, is no damage.
         if not there or (isinstance(error, GridError) and not ours):
             raise
