@@ -37,7 +37,7 @@ from hypothesis import strategies as st
 
 import refspace
 from refspace import ReferenceSpace, kernels
-from refspace.batch.mask_store import Asked
+from refspace.batch.mask_store import MaskRequest
 from refspace.cli import main as command
 from refspace.errors import (
     ClusterError,
@@ -84,7 +84,7 @@ def s3(tmp_path_factory):
 
 
 def digest_of(url, options=None):
-    return open_stored_masks(str(url), options).facts["digest"]
+    return open_stored_masks(str(url), options).metadata["digest"]
 
 
 def inside(space, structure, direct_only=False):
@@ -264,18 +264,18 @@ def chunk_reads(reads):
 @pytest.mark.parametrize("count", [1, 4, None])
 def test_each_chunk_is_read_once_at_most(store, tmp_path, reads, count):
     space = refspace.open(store)
-    asked = Asked.of(space, None if count is None else NAMES[:count])
+    masks_wanted = MaskRequest.from_space(space, None if count is None else NAMES[:count])
     assert chunk_reads(reads) == {}
-    blocks = list(asked.blocks({}))
+    blocks = list(masks_wanted.blocks({}))
     assert chunk_reads(reads) == {}
     done = refspace.write_masks(
         space, tmp_path / "m.zarr", None if count is None else NAMES[:count]
     )
     assert set(chunk_reads(reads).values()) == {1}
     assert len(chunk_reads(reads)) == sum(block.voxels is not None for block in blocks)
-    assert done.written == len(blocks) == asked.count()
+    assert done.written == len(blocks) == masks_wanted.count()
     # What holds none of them is no task.
-    assert len(blocks) < np.prod(asked.numblocks) or count is None
+    assert len(blocks) < np.prod(masks_wanted.numblocks) or count is None
 
 
 def test_what_is_known_is_not_read(tmp_path):
@@ -298,16 +298,16 @@ def test_what_is_known_is_not_read(tmp_path):
 
 def test_tasks_are_small(store, space):
     for of in (refspace.open(store), refspace.open(store, resolution=200)):
-        sizes = [len(cloudpickle.dumps(block)) for block in Asked.of(of).blocks({})]
+        sizes = [len(cloudpickle.dumps(block)) for block in MaskRequest.from_space(of).blocks({})]
         assert max(sizes) < 10_000
-    one, two = (Asked.of(refspace.open(store)) for _ in range(2))
+    one, two = (MaskRequest.from_space(refspace.open(store)) for _ in range(2))
     assert one.identity == two.identity
-    assert one.identity != Asked.of(refspace.open(store), NAMES).identity
+    assert one.identity != MaskRequest.from_space(refspace.open(store), NAMES).identity
 
 
 def test_nothing_is_computed_while_asking(store):
     with dask.config.set(scheduler=refuse):
-        list(Asked.of(refspace.open(store), hemisphere="left").blocks({}))
+        list(MaskRequest.from_space(refspace.open(store), hemisphere="left").blocks({}))
 
 
 def refuse(*args, **kwargs):
@@ -776,7 +776,10 @@ def test_all_structures_of_the_ccf(ccf_store, tmp_path, reads):
     for structure in (997, 315, 385, 1011, done.structures[-1]):
         expected = space.make_structure_mask([structure])
         np.testing.assert_array_equal(masks.sel(structure=structure), expected)
-    assert max(len(cloudpickle.dumps(block)) for block in Asked.of(space).blocks({})) < 20_000
+    assert (
+        max(len(cloudpickle.dumps(block)) for block in MaskRequest.from_space(space).blocks({}))
+        < 20_000
+    )
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def s3(tmp_path_factory):
 
 
 def digest_of(url, **options):
-    return open_atlas(str(url), **options).facts["digest"]
+    return open_atlas(str(url), **options).metadata["digest"]
 
 
 def convert(sources, kind, target, **how):

@@ -1,9 +1,9 @@
-"""Masks of many structures as a file each, in one pass over the annotation.
+"""Writes masks of many structures to a file each, in one pass over the annotation.
 
 The pass writes a store of masks, from which each file is then made by itself::
 
-    FOLDER/structure_385.nrrd                          what is asked for
-    FOLDER/.refspace/structure_385.nrrd.json           what was written, to prove it by
+    FOLDER/structure_385.nrrd                          the mask
+    FOLDER/.refspace/structure_385.nrrd.json           its checksum
     FOLDER/.refspace/masks-0123456789abcdef.zarr       the masks, until all files are there
 """
 
@@ -22,7 +22,7 @@ import xarray as xr
 from dask.tokenize import tokenize
 
 from refspace.batch.causes import cause_of, raise_if_hopeless
-from refspace.batch.mask_store import Asked, MasksWritten, write_mask_store
+from refspace.batch.mask_store import MaskRequest, MasksWritten, write_mask_store
 from refspace.errors import (
     FormatError,
     GridError,
@@ -55,7 +55,7 @@ class MaskFile:
     name
         Name of the file in its folder.
     identity
-        Digest of what tells its mask from any other.
+        Digest that distinguishes its mask from any other.
     """
 
     structure: int
@@ -64,20 +64,20 @@ class MaskFile:
 
     @property
     def record(self) -> str:
-        """Name of the object that says what was written."""
+        """Name of the object that holds its checksum."""
         return f"{JOURNAL}/{self.name}.json"
 
 
 @dataclass(frozen=True)
-class _Task:
-    """What a task needs to write a file of some masks.
+class _FileOptions:
+    """Where a file of a mask comes from, and where it goes.
 
     Parameters
     ----------
     masks
         Where the masks are.
     digest
-        What tells them from others that may lie there at another time.
+        Distinguishes them from others at the same location at another time.
     folder
         Where the file goes.
     overwrite
@@ -91,7 +91,7 @@ class _Task:
 
 
 def write_mask_files(
-    ask: Callable[[Sequence[int]], Asked],
+    request_masks: Callable[[Sequence[int]], MaskRequest],
     files: Sequence[MaskFile],
     folder: str,
     *,
@@ -104,43 +104,50 @@ def write_mask_files(
 
     Parameters
     ----------
-    ask
-        Asks for the masks of some of the structures.
+    request_masks
+        Makes the request for some of the structures.
     files
         The files.
     folder, pool, overwrite, storage_options, progress
         As for `write_masks`.
     """
-    place = Location(folder, storage_options or {})
-    with _alone(place):
-        missing = [file for file in files if not _is_proven(place, file)]
+    location = Location(folder, storage_options or {})
+    with _exclusive(location):
+        missing = [file for file in files if not _is_proven(location, file)]
         kept = len(files) - len(missing)
         if missing:
-            masks = _scratch(ask, missing, place, pool, progress)
-            _write(missing, masks, place, pool, overwrite, (progress, kept, len(files)))
-        # All files are there, and the masks that they were made of have done their duty.
-        place.remove_all(f"{JOURNAL}/masks-*.zarr")
+            masks = _scratch(request_masks, missing, location, pool, progress)
+            _write(missing, masks, location, pool, overwrite, progress, kept, len(files))
+        # All files are there: the store that they were made from is not needed any more.
+        location.remove_all(f"{JOURNAL}/masks-*.zarr")
     ids = tuple(file.structure for file in files)
     return MasksWritten(folder, ids, len(missing), kept)
 
 
-def files_of(asked: Asked, ending: str) -> list[MaskFile]:
-    """Names of the files of some masks, and what tells each from another."""
-    bounds = zip(asked.regions.indptr[:-1].tolist(), asked.regions.indptr[1:].tolist(), strict=True)
+def mask_files(request: MaskRequest, ending: str) -> list[MaskFile]:
+    """Files for some masks, each with its name and its digest."""
+    bounds = zip(
+        request.regions.indptr[:-1].tolist(), request.regions.indptr[1:].tolist(), strict=True
+    )
     files = []
-    for structure, (start, stop) in zip(asked.ids, bounds, strict=True):
-        members = asked.regions.members[start:stop].tolist()
-        facts = {k: v for k, v in asked.layout.facts.items() if k in ("spacing", "origin")}
-        facts |= {"orientation": asked.layout.grid.orientation, "shape": asked.layout.grid.shape}
-        facts |= {"voxels": asked.identity["voxels"], "members": members}
-        files.append(MaskFile(structure, f"structure_{structure}{ending}", job_digest(facts)))
+    for structure, (start, stop) in zip(request.ids, bounds, strict=True):
+        members = request.regions.members[start:stop].tolist()
+        identity = {
+            "spacing": request.layout.grid.spacing,
+            "origin": request.layout.grid.origin,
+            "orientation": request.layout.grid.orientation,
+            "shape": request.layout.grid.shape,
+            "voxels": request.identity["voxels"],
+            "members": members,
+        }
+        files.append(MaskFile(structure, f"structure_{structure}{ending}", job_digest(identity)))
     return files
 
 
 @contextmanager
-def _alone(place: Location) -> Iterator[None]:
-    """Keep other writers of the folder out, where there are locks."""
-    folder = place.local_path
+def _exclusive(location: Location) -> Iterator[None]:
+    """Hold the lock of the folder, where there are locks."""
+    folder = location.local_path
     if folder is None:
         yield
         return
@@ -152,19 +159,19 @@ def _alone(place: Location) -> Iterator[None]:
     if not folder.parent.is_dir():
         raise FileNotFoundError(f"folder {folder.parent} does not exist; make it, then try again")
     journal.mkdir(parents=True, exist_ok=True)
-    told = f"another process writes masks to {folder}; wait until that has ended, or end it"
-    with exclusive_lock(journal / "lock", lambda: LockedError(told)):
+    message = f"another process writes masks to {folder}; wait until that has ended, or end it"
+    with exclusive_lock(journal / "lock", lambda: LockedError(message)):
         yield
 
 
-# ----- what is there
+# ----- existing files
 
 
-def _is_proven(place: Location, file: MaskFile) -> bool:
-    """Whether a file is there, and is what was written when its mask was the same."""
+def _is_proven(location: Location, file: MaskFile) -> bool:
+    """Whether a file is there whose checksum matches that of the same mask."""
     try:
-        record = json.loads(place.read(file.record) or b"")
-        data = place.read(file.name) if record["identity"] == file.identity else None
+        record = json.loads(location.read(file.record) or b"")
+        data = location.read(file.name) if record["identity"] == file.identity else None
         return data is not None and hashlib.sha256(data).hexdigest() == record["sha256"]
     except (ValueError, KeyError, TypeError):
         return False
@@ -191,35 +198,35 @@ def _is_mask(path: Path, mask: xr.DataArray) -> bool:
 
 
 def _scratch(
-    ask: Callable[[Sequence[int]], Asked],
+    request_masks: Callable[[Sequence[int]], MaskRequest],
     missing: Sequence[MaskFile],
-    place: Location,
+    location: Location,
     pool: Pool,
     progress: Progress | None,
 ) -> StoredMasks:
-    """Masks of the structures whose files are missing: those that are there, or a pass for them."""
-    asked = ask([file.structure for file in missing])
-    facts = [asked.provenance[name] for name in ("voxels", "direct_only", "hemisphere")]
-    url = f"{place.url}/{JOURNAL}/masks-{tokenize(facts)[:16]}.zarr"
-    found = _complete(url, place)
-    if found is None or not set(asked.ids) <= set(found.structures):
+    """Store of the masks whose files are missing: one that is there, or else a new one."""
+    request = request_masks([file.structure for file in missing])
+    identity = [request.provenance[name] for name in ("voxels", "direct_only", "hemisphere")]
+    url = f"{location.url}/{JOURNAL}/masks-{tokenize(identity)[:16]}.zarr"
+    masks = _complete(url, location)
+    if masks is None or not set(request.ids) <= set(masks.structures):
         write_mask_store(
-            asked,
+            request,
             url,
             pool=pool,
             overwrite=True,
-            storage_options=place.storage_options,
+            storage_options=location.storage_options,
             progress=progress,
         )
-        found = open_stored_masks(url, place.storage_options)
-    return found
+        masks = open_stored_masks(url, location.storage_options)
+    return masks
 
 
-def _complete(url: str, place: Location) -> StoredMasks | None:
-    """Masks that a run has left, if they are all there and as they were written."""
+def _complete(url: str, location: Location) -> StoredMasks | None:
+    """Masks that an earlier run has left, if the checksum of every shard matches."""
     try:
-        found = open_stored_masks(url, place.storage_options)
-        return None if found.report().faults else found
+        masks = open_stored_masks(url, location.storage_options)
+        return None if masks.report().faults else masks
     except (StoreError, FormatError):
         return None
 
@@ -230,26 +237,27 @@ def _complete(url: str, place: Location) -> StoredMasks | None:
 def _write(
     files: Sequence[MaskFile],
     masks: StoredMasks,
-    place: Location,
+    location: Location,
     pool: Pool,
     overwrite: bool,
-    told: tuple[Progress | None, int, int],
+    progress: Progress | None,
+    done: int,
+    total: int,
 ) -> None:
-    progress, done, total = told
-    task = _Task(masks.location, str(masks.facts["digest"]), place, overwrite)
+    task = _FileOptions(masks.location, str(masks.metadata["digest"]), location, overwrite)
     failures = {}
     for outcome in pool.outcomes(
         functools.partial(_write_file, task=task),
         files,
         name="mask-file",
-        token=lambda file: str(tokenize(place.url, file.name, file.identity)),
+        token=lambda file: str(tokenize(location.url, file.name, file.identity)),
     ):
         if outcome.error is not None:
             raise_if_hopeless(outcome.error)
             failures[outcome.item.name] = cause_of(outcome.error)
             continue
         record = {"identity": outcome.item.identity, "sha256": outcome.result}
-        write_whole(place, outcome.item.record, json.dumps(record).encode())
+        write_whole(location, outcome.item.record, json.dumps(record).encode())
         done += 1
         if progress is not None:
             progress(done, total)
@@ -259,7 +267,7 @@ def _write(
         )
 
 
-def _write_file(file: MaskFile, task: _Task) -> str:
+def _write_file(file: MaskFile, task: _FileOptions) -> str:
     """Write a file unless it is there, and return its digest: the work of a task."""
     mask = _masks_here(task.masks, task.digest).mask(file.structure)
     folder = task.folder.local_path

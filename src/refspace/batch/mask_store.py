@@ -1,7 +1,7 @@
-"""Masks of many structures in one store, in one pass over the annotation."""
+"""Writes masks of many structures to one store, in one pass over the annotation."""
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,46 +31,47 @@ from refspace.store.masks import (
     put_block,
 )
 from refspace.store.staging import Recorder, Staging, job_digest, open_staging
+from refspace.store.stored_array import BlockId
 from refspace.store.zarr_files import ZARR_JSON
 from refspace.structure_tree import Parcellation
 
-# Of chunks whose sizes differ, which no array of zarr can have, these are made.
+# Voxels along each axis, where the annotation has chunks of several sizes: zarr needs one size.
 _CHUNK = 128
-# What a store of masks says of each structure.
-_TOLD = ("id", "acronym", "name", "rgb_triplet")
-# Faults of a store that a message names.
-_NAMED = 3
+# Fields of a structure that a store of masks holds.
+_NODE_FIELDS = ("id", "acronym", "name", "rgb_triplet")
+# Faults of a store that a message lists.
+_MAX_LISTED = 3
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Masks that are asked for, of an annotation of which nothing is read yet.
+class MaskRequest:
+    """Masks to be written, of an annotation of which no voxel is read yet.
 
     Parameters
     ----------
     annotation
         Labels, lazy, in blocks of one shape.
-    known
-        Labels of each block, where they are known.
+    block_labels
+        Labels of each block; None if they are not known before it is read.
     regions
         The structures.
     layout
-        How their masks lie in a store.
+        Layout of their masks in a store.
     identity
-        What tells the masks from others, as JSON values.
+        Distinguishes the masks from any others, as JSON values.
     provenance
         Where the annotation comes from.
     """
 
     annotation: xr.DataArray
-    known: BlockLabels | None
+    block_labels: BlockLabels | None
     regions: Parcellation
     layout: MaskLayout
     identity: Mapping[str, Any]
     provenance: Mapping[str, Any]
 
     @classmethod
-    def of(
+    def from_space(
         cls,
         space: ReferenceSpace,
         structures: Any = None,
@@ -79,8 +80,8 @@ class Asked:
         structure_set: Any = None,
         direct_only: bool = False,
         hemisphere: Hemisphere | None = None,
-    ) -> "Asked":
-        """Masks of structures of a space, as `write_masks` is asked for them."""
+    ) -> "MaskRequest":
+        """Masks of structures of a space, with the arguments of `write_masks`."""
         if isinstance(structures, Mapping):
             raise OntologyError(
                 "masks are those of structures, and a mapping has labels of its own: give "
@@ -96,17 +97,17 @@ class Asked:
         )
         if not len(regions):
             raise OntologyError("no structures are asked for; name one at least")
-        annotation, known = space.labels_within(hemisphere)
+        annotation, block_labels = space.labels_within(hemisphere)
         if not _is_regular(annotation.data.chunks):
-            annotation, known = annotation.chunk(_CHUNK), None
+            annotation, block_labels = annotation.chunk(_CHUNK), None
         block = tuple(sizes[0] for sizes in annotation.data.chunks)
         nodes = tree.nodes(list(regions.regions))
         layout = MaskLayout(space.grid, block, nodes)
         identity = {
             "voxels": str(tokenize(annotation.data)),
             "structures": str(tokenize(regions.regions, regions.members, regions.indptr)),
-            "nodes": str(tokenize([[n.get(field) for field in _TOLD] for n in nodes])),
-            "layout": layout.facts,
+            "nodes": str(tokenize([[n.get(field) for field in _NODE_FIELDS] for n in nodes])),
+            "layout": layout.metadata,
         }
         provenance = {
             "annotation": dict(space.provenance),
@@ -114,7 +115,7 @@ class Asked:
             "direct_only": direct_only,
             "hemisphere": hemisphere,
         }
-        return cls(annotation, known, regions, layout, identity, provenance)
+        return cls(annotation, block_labels, regions, layout, identity, provenance)
 
     @property
     def ids(self) -> list[int]:
@@ -133,58 +134,59 @@ class Asked:
 
     @functools.cached_property
     def _members(self) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int32]]:
-        """Labels that are in any mask, sorted; where those of each begin; and which masks."""
+        """Labels that are in any mask, sorted; the masks of all, label by label; their bounds."""
         owner = np.repeat(np.arange(len(self.regions)), np.diff(self.regions.indptr))
         order = np.argsort(self.regions.members, kind="stable")
         labels, first = np.unique(self.regions.members[order], return_index=True)
         return labels.astype(np.uint32), np.append(first, order.size), owner[order].astype(np.int32)
 
-    def block(self, number: tuple[int, ...]) -> MaskBlock | None:
-        """What is to be done of a block; None if it holds none of the structures."""
+    def block(self, block_id: BlockId) -> MaskBlock | None:
+        """Work to do for a block; None if it holds no voxel of the structures."""
         data = self.annotation.data
         labels, first, owners = self._members
-        present = labels if self.known is None else self.known.in_block(number)
-        places = np.flatnonzero(np.isin(labels, present))
-        counts = first[places + 1] - first[places]
-        owned = np.concatenate([owners[first[p] : first[p + 1]] for p in places] or [owners[:0]])
+        present = labels if self.block_labels is None else self.block_labels.in_block(block_id)
+        positions = np.flatnonzero(np.isin(labels, present))
+        counts = first[positions + 1] - first[positions]
+        bounds = zip(first[positions], first[positions + 1], strict=True)
+        owned = np.concatenate([owners[start:stop] for start, stop in bounds] or [owners[:0]])
         masks, members = np.unique(owned, return_inverse=True)
         if not masks.size:
             return None
-        # Every mask has every label that may be there.
-        is_one = self.known is not None and (counts == masks.size).all()
-        is_one = is_one and places.size == present.size
+        # Then every mask has every label in the block, which need not be read.
+        is_one = self.block_labels is not None and (counts == masks.size).all()
+        is_one = is_one and positions.size == present.size
         return MaskBlock(
-            number,
-            None if is_one else dask.optimize(data.blocks[number])[0],
-            tuple(sizes[i] for sizes, i in zip(data.chunks, number, strict=True)),
-            labels[places],
+            block_id,
+            None if is_one else dask.optimize(data.blocks[block_id])[0],
+            tuple(sizes[i] for sizes, i in zip(data.chunks, block_id, strict=True)),
+            labels[positions],
             masks,
             counts.astype(np.min_scalar_type(counts.max())),
             members.astype(np.min_scalar_type(masks.size)),
         )
 
-    def blocks(self, skip: Mapping[int, Any]) -> Iterator[MaskBlock]:
-        """Blocks that hold any of the structures, as far as is known, but for some."""
-        for flat, number in enumerate(np.ndindex(self.numblocks)):
-            if flat not in skip and (block := self.block(number)) is not None:
+    def blocks(self, done: Collection[int]) -> Iterator[MaskBlock]:
+        """Blocks that may hold voxels of the structures, except those that are done."""
+        for flat_id, block_id in enumerate(np.ndindex(self.numblocks)):
+            if flat_id not in done and (block := self.block(block_id)) is not None:
                 yield block
 
     def count(self) -> int:
-        """Number of blocks that hold any of the structures, as far as is known."""
-        if self.known is None:
+        """Number of blocks that may hold voxels of the structures."""
+        if self.block_labels is None:
             return int(np.prod(self.numblocks))
-        held = np.isin(self.known.labels, self._members[0])
-        return int(np.count_nonzero(np.logical_or.reduceat(held, self.known.indptr[:-1])))
+        held = np.isin(self.block_labels.labels, self._members[0])
+        return int(np.count_nonzero(np.logical_or.reduceat(held, self.block_labels.indptr[:-1])))
 
 
 def _is_regular(chunks: Sequence[Sequence[int]]) -> bool:
-    """Whether all blocks have one shape, but for the last ones, which may be smaller."""
+    """Whether all blocks have one shape, except the last along an axis, which may be smaller."""
     return all({*sizes[:-1]} <= {sizes[0]} and sizes[-1] <= sizes[0] for sizes in chunks)
 
 
 @dataclass(frozen=True)
 class MasksWritten:
-    """What `write_masks` has done.
+    """Result of `write_masks`.
 
     Parameters
     ----------
@@ -195,7 +197,7 @@ class MasksWritten:
     written
         Number of blocks, or of files, that were written.
     kept
-        Number of those that were there already, and are what they should be.
+        Number of those that were there already, with the right content.
     """
 
     path: str
@@ -205,7 +207,7 @@ class MasksWritten:
 
 
 def write_mask_store(
-    asked: Asked,
+    request: MaskRequest,
     target: str,
     *,
     pool: Pool,
@@ -217,16 +219,18 @@ def write_mask_store(
 
     Parameters
     ----------
-    asked
+    request
         The masks.
     target, pool, overwrite, storage_options, progress
         As for `write_masks`.
     """
-    job = {"kind": "masks", **asked.identity}
-    # What is complete is left as it is, if it is what it should be.
+    job = {"kind": "masks", **request.identity}
+    # Existing output is reused only if its checksums match.
     faults = _faults(target, storage_options)
     if faults and not overwrite:
-        shown = ", ".join(map(str, faults[:_NAMED])) + (", …" if len(faults) > _NAMED else "")
+        shown = ", ".join(map(str, faults[:_MAX_LISTED])) + (
+            ", …" if len(faults) > _MAX_LISTED else ""
+        )
         raise StoreError(
             f"{target} is there, and damaged: {shown}; replace it with --overwrite (Python: "
             "overwrite=True)"
@@ -235,42 +239,48 @@ def write_mask_store(
         target, job=job, resume=not faults, overwrite=overwrite, storage_options=storage_options
     ) as staging:
         if staging.finished:
-            return MasksWritten(target, tuple(asked.ids), 0, asked.count())
-        journal = MaskJournal(staging, asked.numblocks)
+            return MasksWritten(target, tuple(request.ids), 0, request.count())
+        journal = MaskJournal(staging, request.numblocks)
         kept = len(journal.done)
-        _write_blocks(asked, staging, journal, pool, progress)
-        shards = [shard for of_block in journal.done.values() for shard in of_block]
-        provenance = asked.provenance
-        finish_masks(staging, asked.layout, asked.coordinates, shards, provenance, job_digest(job))
-    return MasksWritten(target, tuple(asked.ids), len(journal.done) - kept, kept)
+        _write_blocks(request, staging, journal, pool, progress)
+        shards = [shard for own in journal.done.values() for shard in own]
+        provenance = request.provenance
+        finish_masks(
+            staging, request.layout, request.coordinates, shards, provenance, job_digest(job)
+        )
+    return MasksWritten(target, tuple(request.ids), len(journal.done) - kept, kept)
 
 
 def _write_blocks(
-    asked: Asked, staging: Staging, journal: MaskJournal, pool: Pool, progress: Progress | None
+    request: MaskRequest,
+    staging: Staging,
+    journal: MaskJournal,
+    pool: Pool,
+    progress: Progress | None,
 ) -> None:
-    """Write the blocks that the journal lacks; those that fail are told at the end."""
-    place = Location(staging.work, staging.storage_options)
-    layout = asked.layout
+    """Write the blocks that the journal lacks; failures are raised together at the end."""
+    location = Location(staging.work, staging.storage_options)
+    layout = request.layout
     writer = ShardWriter(
-        place, layout.chunk_shape, layout.per_shard, asked.numblocks, staging.ticket
+        location, layout.chunk_shape, layout.per_shard, layout.numblocks, staging.lease
     )
-    total, failures = asked.count(), {}
+    total, failures = request.count(), {}
     done = len(journal.done)
     if progress is not None:
         progress(done, total)
     with Recorder[tuple[int, list[Shard]]](journal.record) as recorder:
         for outcome in pool.outcomes(
             functools.partial(put_block, writer=writer),
-            asked.blocks(skip=dict(journal.done)),
+            request.blocks(done=frozenset(journal.done)),
             name="mask",
-            token=lambda block: str(tokenize(place.url, staging.ticket.job, block.number)),
+            token=lambda block: str(tokenize(location.url, staging.lease.job, block.block_id)),
         ):
             if outcome.error is not None or outcome.result is None:
-                failures[f"block {outcome.item.number}"] = outcome.error
+                failures[f"block {outcome.item.block_id}"] = outcome.error
                 raise_if_hopeless(outcome.error)
                 continue
-            flat = int(np.ravel_multi_index(outcome.item.number, asked.numblocks))
-            recorder.add((flat, outcome.result))
+            flat_id = int(np.ravel_multi_index(outcome.item.block_id, request.numblocks))
+            recorder.add((flat_id, outcome.result))
             done += 1
             if progress is not None:
                 progress(done, total)
@@ -282,7 +292,7 @@ def _write_blocks(
 
 
 def _faults(target: str, storage_options: Mapping[str, Any] | None) -> Sequence[Fault]:
-    """What is wrong with a store of masks, of which its name says little."""
+    """What is wrong with the store of masks that is there, if there is one."""
     if not is_mask_store(Location(target, storage_options or {})):
         return ()
     try:

@@ -4,8 +4,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from refspace.batch.mask_files import ENDINGS, files_of, write_mask_files
-from refspace.batch.mask_store import Asked, MasksWritten, write_mask_store
+from refspace.batch.mask_files import ENDINGS, mask_files, write_mask_files
+from refspace.batch.mask_store import MaskRequest, MasksWritten, write_mask_store
 from refspace.errors import FormatError
 from refspace.grid import Hemisphere
 from refspace.pools import pool_of
@@ -98,7 +98,9 @@ def write_masks(
     if format not in ENDINGS:
         raise FormatError(f"format is {format!r}; there are {' and '.join(ENDINGS)}")
     options: dict[str, Any] = {"direct_only": direct_only, "hemisphere": hemisphere}
-    asked = Asked.of(space, structures, level=level, structure_set=structure_set, **options)
+    request = MaskRequest.from_space(
+        space, structures, level=level, structure_set=structure_set, **options
+    )
     how: dict[str, Any] = {
         "pool": pool_of(threads, client),
         "overwrite": overwrite,
@@ -107,6 +109,8 @@ def write_masks(
     }
     target = os.fspath(out).rstrip("/")
     if target.lower().endswith(".zarr"):
-        return write_mask_store(asked, target, **how)
-    files = files_of(asked, ENDINGS[format])
-    return write_mask_files(lambda ids: Asked.of(space, ids, **options), files, target, **how)
+        return write_mask_store(request, target, **how)
+    files = mask_files(request, ENDINGS[format])
+    return write_mask_files(
+        lambda ids: MaskRequest.from_space(space, ids, **options), files, target, **how
+    )

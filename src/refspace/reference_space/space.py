@@ -17,13 +17,14 @@ from refspace.pools import pool_of
 from refspace.reference_space.picturing import Picturing
 from refspace.store import (
     Atlas,
+    BlockSource,
     Progress,
     StoredAtlas,
-    feed_of,
+    TreeLevel,
+    WriteTarget,
     level_grids,
-    level_of,
+    make_datatree,
     store_layout,
-    tree_of,
     write_atlas,
 )
 from refspace.structure_tree import StructureTree
@@ -249,17 +250,14 @@ class ReferenceSpace(Picturing):
         )
         coordinates = {str(dim): self._annotation[dim].values for dim in self._annotation.dims}
         write_atlas(
-            os.fspath(url),
+            WriteTarget(os.fspath(url), resume, overwrite, storage_options),
             Atlas(self.structure_tree.nodes(), self._provenance, coordinates),
             layout,
             {
-                name: feed_of(volume.data, layout.block_shape, memory)
+                name: BlockSource.from_array(volume.data, layout.block_shape, memory)
                 for name, volume in volumes.items()
             },
-            source={name: tokenize(volume.data) for name, volume in volumes.items()},
-            resume=resume,
-            overwrite=overwrite,
-            storage_options=storage_options,
+            identity={name: tokenize(volume.data) for name, volume in volumes.items()},
             pool=pool_of(threads, client),
             progress=progress,
             reads=[self._url] if self._url else [],
@@ -293,7 +291,7 @@ class ReferenceSpace(Picturing):
         for grid in level_grids(self.grid, (128, 128, 128))[1:]:
             finer = {name: v for name, v in levels[-1].items() if name != "template"}
             levels.append({n: downsample(v, grid.spacing, "mode") for n, v in finer.items()})
-        return tree_of(levels, self.structure_tree.nodes(), self._provenance, self._midline)
+        return make_datatree(levels, self.structure_tree.nodes(), self._provenance, self._midline)
 
     @classmethod
     def from_datatree(
@@ -322,7 +320,7 @@ class ReferenceSpace(Picturing):
         >>> refspace.ReferenceSpace.from_datatree(space.to_datatree()).grid == space.grid
         True
         """
-        level = level_of(tree, resolution)
+        level = TreeLevel.from_datatree(tree, resolution)
         space = cls(
             StructureTree(level.nodes),
             level.annotation,
@@ -351,7 +349,7 @@ class ReferenceSpace(Picturing):
         )
         space._provenance = atlas.provenance
         space._url = atlas.location.url
-        if atlas.facts is not None:
+        if atlas.metadata is not None:
             space._read_index = functools.partial(atlas.index, level)
             space._read_stored_bytes = functools.partial(atlas.stored_bytes, level)
         return space

@@ -1,4 +1,4 @@
-"""What is found out about a store."""
+"""Report on a store that was verified, and the faults that it lists."""
 
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Report:
-    """What `verify_store` has found.
+    """Result of `verify_store`.
 
     Parameters
     ----------
@@ -59,13 +59,13 @@ class Report:
 
 
 class FaultError(Exception):
-    """Why a file gives no values."""
+    """Raised for a file that gives no values; holds the fault to report."""
 
     def __init__(self, key: str, what: str) -> None:
         self.fault = Fault(key, what)
 
 
-def said(error: Exception, location: Location, key: str = ZARR_JSON) -> str:
-    """What an error says, in one line, without the names of the store and the file."""
+def one_line(error: Exception, location: Location, key: str = ZARR_JSON) -> str:
+    """Message of an error as one line, without the names of the store and the file."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text.removeprefix(f"{location.url}: ").removeprefix(f"{key} ")

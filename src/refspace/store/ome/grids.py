@@ -48,7 +48,7 @@ _MICROMETRES = {
 _LONGEST = 1e9
 
 
-def grid_of_level(
+def dataset_grid(
     multiscale: Multiscale,
     dataset: Dataset,
     shape: Sequence[int],
@@ -96,7 +96,7 @@ def grid_of_level(
     >>> axes = [Axis("c", "channel"), *(Axis(name, "space", "millimeter") for name in "zyx")]
     >>> level = Dataset("0", (1.0, 0.025, 0.025, 0.025), (0.0, 0.0, 0.0, 0.0))
     >>> image = Multiscale("0.4", None, tuple(axes), (level,))
-    >>> grid, numbers = grid_of_level(image, level, (1, 4, 4, 4), orientation="PIR")
+    >>> grid, numbers = dataset_grid(image, level, (1, 4, 4, 4), orientation="PIR")
     >>> grid.spacing, grid.origin, numbers
     ((25.0, 25.0, 25.0), (-12.5, -12.5, -12.5), (1, 2, 3))
     """

@@ -121,7 +121,7 @@ def read_multiscales(attributes: Mapping[str, Any]) -> list[Multiscale]:
     FormatError
         If there are none, or the metadata are damaged or of another version.
     """
-    content = metadata(attributes)
+    content = ome_metadata(attributes)
     if "multiscales" not in content:
         raise FormatError("the group has no 'multiscales', so it is no image of OME-Zarr")
     entries = json_array(content["multiscales"], "multiscales")
@@ -146,7 +146,7 @@ def is_label(attributes: Mapping[str, Any]) -> bool:
     >>> is_label({"ome": {"version": "0.5", "image-label": {}}})
     True
     """
-    return "image-label" in metadata(attributes)
+    return "image-label" in ome_metadata(attributes)
 
 
 def label_names(attributes: Mapping[str, Any]) -> list[str]:
@@ -162,11 +162,11 @@ def label_names(attributes: Mapping[str, Any]) -> list[str]:
     >>> label_names({"ome": {"version": "0.5", "labels": ["annotation"]}})
     ['annotation']
     """
-    labels = json_array(metadata(attributes).get("labels", []), "labels")
+    labels = json_array(ome_metadata(attributes).get("labels", []), "labels")
     return [_path(label, f"labels[{i}]") for i, label in enumerate(labels)]
 
 
-def metadata(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+def ome_metadata(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     """OME-Zarr's part of attributes: 0.5 keeps it under a key of its own, 0.4 among the others."""
     attributes = json_object(attributes, "the attributes")
     return json_object(attributes["ome"], "ome") if "ome" in attributes else attributes

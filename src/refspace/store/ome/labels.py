@@ -16,7 +16,7 @@ import numpy as np
 from refspace.errors import FormatError, GridError, OntologyError
 from refspace.grid import Grid
 from refspace.store.ome.grids import ORIENTATIONS
-from refspace.store.ome.images import is_label, json_array, json_object, metadata
+from refspace.store.ome.images import is_label, json_array, json_object, ome_metadata
 from refspace.structure_tree import records as rec
 from refspace.types import MAX_LABEL
 
@@ -93,15 +93,15 @@ def _image(
         "name": name,
         "type": method,
         "metadata": {"description": f"each voxel is {reduce_voxels} of those it replaces"},
-        "axes": axes_of(grid),
+        "axes": axes_metadata(grid),
         "datasets": [
-            {"path": path, "coordinateTransformations": transformations_of(level)}
+            {"path": path, "coordinateTransformations": transformations(level)}
             for path, level in levels
         ],
     }
 
 
-def axes_of(grid: Grid) -> list[dict[str, Any]]:
+def axes_metadata(grid: Grid) -> list[dict[str, Any]]:
     """Axes of space of an image on a grid."""
     return [
         {
@@ -114,7 +114,7 @@ def axes_of(grid: Grid) -> list[dict[str, Any]]:
     ]
 
 
-def transformations_of(grid: Grid) -> list[dict[str, Any]]:
+def transformations(grid: Grid) -> list[dict[str, Any]]:
     """Where the voxels of a grid are."""
     # Centres as `Grid.coordinates` computes them, to the last digit.
     centre = [o + 0.5 * s for o, s in zip(grid.origin, grid.spacing, strict=True)]
@@ -198,7 +198,7 @@ def nodes_from_label(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     if not is_label(attributes):
         raise FormatError("the group has no 'image-label', so it is no label image")
-    label = json_object(metadata(attributes)["image-label"], "image-label")
+    label = json_object(ome_metadata(attributes)["image-label"], "image-label")
     colors = _by_label(label.get("colors", []), "image-label.colors")
     properties = _by_label(label.get("properties", []), "image-label.properties")
     paths = _paths(properties)

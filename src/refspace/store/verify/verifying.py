@@ -11,11 +11,10 @@ from refspace.errors import GridError, RefspaceError
 from refspace.pools import Pool, pool_of
 from refspace.store.location import Location
 from refspace.store.masks import is_mask_store, open_stored_masks
-from refspace.store.read import OURS, StoredAtlas, open_atlas
-from refspace.store.report import Fault, Report, said
-from refspace.store.stored_array import StoredArray, boxes
-from refspace.store.verify.levels import Number
-from refspace.store.verify.proof import Proof
+from refspace.store.read import INDEX_JSON, StoredAtlas, open_atlas
+from refspace.store.report import Fault, Report, one_line
+from refspace.store.stored_array import BlockId, StoredArray, block_boxes
+from refspace.store.verify.proof import AtlasProof
 from refspace.store.write import Progress
 from refspace.store.zarr_files import NODE_FILES, ZARR_JSON
 
@@ -35,10 +34,9 @@ def verify_store(
 ) -> Report:
     """Read every file of a store, and list all that is not as it was written.
 
-    Metadata, coordinates and structures are held against the root, voxels against their digests,
-    the label index against the voxels, and each coarser level against the one that it was made
-    of. Of masks, every file is held against its digest. Of a store that refspace has not written,
-    it is proven that every chunk can be read.
+    Metadata, coordinates and structures are compared with the root, the voxels of every level with
+    their digests, and the label index with the voxels. Of masks, every file is compared with its
+    digest. Of a store that refspace has not written, every chunk is read.
 
     Parameters
     ----------
@@ -49,8 +47,7 @@ def verify_store(
     storage_options
         What fsspec needs to reach it.
     threads
-        Number of threads, each of which holds the eight blocks that make up one of the next level,
-        and takes as much again to work on them; as many as there are cores if not given.
+        BlockId of threads, each of which holds one block; as many as there are cores if not given.
     client
         Client of a dask cluster whose workers do the work instead.
     progress
@@ -92,18 +89,18 @@ def verify_store(
             orientation=orientation,
         )
     except RefspaceError as error:
-        ours = location.read(OURS) is not None
+        ours = location.read(INDEX_JSON) is not None
         there = (
             [ZARR_JSON] if ours else [key for key in NODE_FILES if location.read(key) is not None]
         )
         # What a store of another program leaves open, like its orientation, is no damage.
         if not there or (isinstance(error, GridError) and not ours):
             raise
-        return Report(location.url, 0, (Fault(there[0], said(error, location)),), proven=False)
+        return Report(location.url, 0, (Fault(there[0], one_line(error, location)),), proven=False)
     pool = pool_of(threads, client)
-    if atlas.facts is None:
+    if atlas.metadata is None:
         return _read_all(atlas, pool, progress or _silent)
-    return Proof(atlas, atlas.facts, pool, progress or _silent).report()
+    return AtlasProof(atlas, atlas.metadata, pool, progress or _silent).report()
 
 
 def _silent(_done: int, _total: int) -> None:
@@ -113,12 +110,14 @@ def _silent(_done: int, _total: int) -> None:
 def _read_all(atlas: StoredAtlas, pool: Pool, progress: Progress) -> Report:
     """Read every chunk of a store that has no digests."""
     blocks = [
-        (level.array, number) for level in atlas.levels for number in boxes(level.array.blocks)
+        (level.array, number)
+        for level in atlas.levels
+        for number in block_boxes(level.array.blocks)
     ]
     run = secrets.token_hex(8)  # files may change between two runs
     faults: dict[str, list[Fault]] = {}
 
-    def key(block: tuple[StoredArray, Number]) -> str:
+    def key(block: tuple[StoredArray, BlockId]) -> str:
         return block[0].key(block[1])
 
     done = pool.results(
@@ -131,12 +130,12 @@ def _read_all(atlas: StoredAtlas, pool: Pool, progress: Progress) -> Report:
     return Report(atlas.location.url, len(blocks), listed, proven=False)
 
 
-def _read(block: tuple[StoredArray, Number]) -> list[Fault]:
+def _read(block: tuple[StoredArray, BlockId]) -> list[Fault]:
     array, number = block
     try:
         array[array.box(number)]
     except RefspaceError as error:
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
         key = array.key(number)
-        return [Fault(key, f"cannot be read: {said(cause, array.location, key)}")]
+        return [Fault(key, f"cannot be read: {one_line(cause, array.location, key)}")]
     return []
