@@ -1,16 +1,15 @@
-"""Lazy dask arrays of what a store holds: all hand-made graphs of the store are made here.
+"""Lazy dask arrays of stored ones, by the one hand-made graph of the store.
 
 From another machine each request takes its time on the way, however little it asks for. Dask
 computes as many blocks at once as there are cores, and would wait for each of them. `ReadLayer`
 puts the blocks that a result needs, and only those, into groups of requests that are on the way at
-the same time. dask's own `from_array`, `from_map` and `map_blocks` have no place for that: with
-them each block is a task of its own.
+the same time. With dask's own `from_array` and `map_blocks` each block is a task of its own.
 
 With dask's array expressions (``DASK_ARRAY__QUERY_PLANNING=True``) an array has no layers, and dask
 does not ask which blocks of it a result needs. There:
 
-- The arrays of this module are made of plain tasks, one a block. They compute the same, and read no
-  more blocks; but blocks of another machine are read one by one in each thread, not in groups.
+- `lazy_array` is a `dask.array.map_blocks`. It computes the same, and reads no more blocks; but
+  blocks of another machine are requested one by one in each thread, not in groups.
 - Dask itself has no ``Array.blocks`` (2026.8), with which `refspace.write_masks` takes blocks of
   the annotation, and its arrays do not convert by `numpy.asarray`, which `DataArray.values` calls.
 """
@@ -44,41 +43,12 @@ def lazy_array(array: StoredArray, token: str) -> dask.array.Array:
     """
     name = f"stored-{tokenize(token, array.array.path)}"
     meta = np.empty((0,) * array.ndim, array.dtype)
-    layer = ReadLayer(name, array)
     if dask.array.array_expr_enabled():
-        return array_from_tasks(name, dict(layer), array.blocks, meta)
-    graph = HighLevelGraph({name: layer}, {name: set()})
+        return dask.array.map_blocks(
+            read_block, array=array, chunks=array.blocks, name=name, meta=meta
+        )
+    graph = HighLevelGraph({name: ReadLayer(name, array)}, {name: set()})
     return dask.array.Array(graph, name, array.blocks, meta=meta)
-
-
-def array_from_tasks(
-    name: str,
-    tasks: Mapping[Any, Any],
-    chunks: tuple[tuple[int, ...], ...],
-    meta: NDArray[Any],
-) -> dask.array.Array:
-    """Lazy array of one task for each block, that depend on nothing.
-
-    Parameters
-    ----------
-    name
-        A word, a hyphen, and a token.
-    tasks
-        Task of each block, whose key is ``(name, *block_id)``.
-    chunks
-        Lengths of the blocks along each axis.
-    meta
-        Empty array of the type of the blocks.
-    """
-    if not dask.array.array_expr_enabled():
-        return dask.array.Array(dict(tasks), name, chunks, meta=meta)
-    # Private to dask, which has no public way from tasks to an expression.
-    from dask.array._array_expr._collection import new_collection
-    from dask.array._array_expr._io import FromGraph
-
-    prefix, _, token = name.rpartition("-")
-    # With the token, or dask would hash every task to make one.
-    return new_collection(FromGraph(tasks, meta, chunks, [], prefix, _determ_token=token))
 
 
 class ReadLayer(Layer):  # type: ignore[misc]  # dask is annotated in part
@@ -122,7 +92,7 @@ class ReadLayer(Layer):  # type: ignore[misc]  # dask is annotated in part
     def __getitem__(self, key: Any) -> Any:
         if key not in self:
             raise KeyError(key)
-        return (read_block, self.array, list(key[1:]))
+        return (read_block, list(key[1:]), self.array)
 
     def get_dependencies(self, key: Any, all_hlg_keys: Collection[Any]) -> set[Any]:
         """Nothing comes before reading."""
@@ -160,9 +130,9 @@ def group_size(array: StoredArray) -> int:
     return max(1, min(_MAX_GROUP, _MAX_GROUP_BYTES // nbytes))
 
 
-def read_block(array: StoredArray, block_id: Sequence[int]) -> NDArray[Any]:
+def read_block(block_id: Sequence[int], array: StoredArray) -> NDArray[Any]:
     """Values of a block, without what lies beyond the end of the array."""
-    return _within_array(array, block_id, array.block(block_id))
+    return array.read_block(block_id)
 
 
 def fetch(array: StoredArray, block_ids: Sequence[Sequence[int]]) -> list[bytes | None]:
@@ -175,9 +145,4 @@ def decode(
     array: StoredArray, block_id: Sequence[int], fetched: Sequence[bytes | None], position: int
 ) -> NDArray[Any]:
     """Values of a block whose object was fetched, at a position among others."""
-    return _within_array(array, block_id, array.decoded(array.key(block_id), fetched[position]))
-
-
-def _within_array(array: StoredArray, block_id: Sequence[int], block: NDArray[Any]) -> NDArray[Any]:
-    sides = zip(array.shape, block_id, array.block_shape, strict=True)
-    return block[tuple(slice(min(size, n - i * size)) for n, i, size in sides)]
+    return array.cropped(block_id, array.decoded(array.key(block_id), fetched[position]))

@@ -230,7 +230,7 @@ class StoredAtlas:
         )
         if not fits or array.dtype != dtype:
             raise FormatError(f"{self.location.url}: {path} is not what it should be; {_REPAIR}")
-        return array[()]
+        return array.values()
 
 
 def open_atlas(

@@ -25,7 +25,7 @@ BlockId = tuple[int, ...]
 
 
 class StoredArray:
-    """Array of a store, of which only the blocks are read that a selection meets.
+    """Array of a store, read block by block.
 
     Parameters
     ----------
@@ -71,6 +71,11 @@ class StoredArray:
     def blocks(self) -> tuple[tuple[int, ...], ...]:
         """Lengths of the blocks along each axis."""
         return dask.array.core.normalize_chunks(self.block_shape, self.shape)  # type: ignore[no-any-return]
+
+    @property
+    def boxes(self) -> dict[BlockId, Box]:
+        """Part of the array that each block covers; empty for an array without voxels."""
+        return block_boxes(self.blocks) if all(self.shape) else {}
 
     def box(self, block_id: Sequence[int]) -> Box:
         """Part of the array that a block covers."""
@@ -135,60 +140,26 @@ class StoredArray:
         # Without memory of its own: a block may be far larger than the array.
         return np.broadcast_to(self.dtype.type(self.array.fill_value or 0), self.block_shape)
 
-    def __getitem__(self, key: slice | int | tuple[slice | int, ...]) -> NDArray[Any]:
-        keys = key if isinstance(key, tuple) else (key,)
-        keys = (*keys, *[slice(None)] * (self.ndim - len(keys)))  # as NumPy completes a key
-        rows = [range(count)[part] for part, count in zip(keys, self.shape, strict=True)]
-        box = tuple(bounding_slice(row) for row in rows)
-        values = self._read(box)
-        inner = tuple(shifted(row, part.start) for row, part in zip(rows, box, strict=True))
-        return values[inner]
+    def read_block(self, block_id: Sequence[int]) -> NDArray[Any]:
+        """Values of a block, without what lies beyond the end of the array."""
+        return self.cropped(block_id, self.block(block_id))
 
-    def _read(self, box: Box) -> NDArray[Any]:
-        """Values of a part of the array."""
-        block_ranges = [
-            range(part.start // size, -(-part.stop // size)) if part.start < part.stop else range(0)
-            for part, size in zip(box, self.block_shape, strict=True)
-        ]
-        if all(len(axis) == 1 for axis in block_ranges):
-            block_id = tuple(axis[0] for axis in block_ranges)
-            return self.block(block_id)[self._within(box, block_id)[1]]
-        values = np.empty([part.stop - part.start for part in box], self.dtype)
-        for block_id in itertools.product(*block_ranges):
-            there, here = self._within(box, block_id)
-            values[there] = self.block(block_id)[here]
+    def cropped(self, block_id: Sequence[int], block: NDArray[Any]) -> NDArray[Any]:
+        """The part of a whole block that lies within the array."""
+        return block[tuple(slice(part.stop - part.start) for part in self.box(block_id))]
+
+    def values(self) -> NDArray[Any]:
+        """Values of the whole array."""
+        values = np.empty(self.shape, self.dtype)
+        for block_id, box in self.boxes.items():
+            values[box] = self.read_block(block_id)
         return values
-
-    def _within(self, box: Box, block_id: Sequence[int]) -> tuple[Box, Box]:
-        """Overlap of a part of the array and a block: as slices of the part, and of the block."""
-        there, here = [], []
-        for part, i, size in zip(box, block_id, self.block_shape, strict=True):
-            start, stop = max(part.start, i * size), min(part.stop, (i + 1) * size)
-            there.append(slice(start - part.start, stop - part.start))
-            here.append(slice(start - i * size, stop - i * size))
-        return tuple(there), tuple(here)
 
 
 def _metadata_digest(array: "zarr.Array[Any]") -> str:
     """Digest of an array's metadata, for one that has no version."""
     text = json.dumps(array.metadata.to_dict(), default=str, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def bounding_slice(row: range | int) -> slice:
-    """Smallest slice that holds some indices."""
-    if isinstance(row, int):
-        return slice(row, row + 1)
-    return slice(min(row[0], row[-1]), max(row[0], row[-1]) + 1) if row else slice(0, 0)
-
-
-def shifted(row: range | int, start: int) -> slice | int:
-    """The same indices, counted from a start."""
-    if isinstance(row, int):
-        return row - start
-    stop = row.stop - start
-    # A slice that runs down to the first index has no end that is an index.
-    return slice(row.start - start, None if stop < 0 else stop, row.step) if row else slice(0)
 
 
 def block_boxes(blocks: Sequence[Sequence[int]]) -> dict[BlockId, Box]:

@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import json
-import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,6 @@ import zarr
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError, RefspaceError, StoreError
-from refspace.store.dask_graphs import array_from_tasks
 from refspace.store.location import Location, map_concurrently
 from refspace.store.masks.layout import FORMAT, PATH
 from refspace.store.masks.writing import (
@@ -29,7 +27,7 @@ from refspace.store.masks.writing import (
 from refspace.store.metadata import MASKS, metadata_digest
 from refspace.store.report import Fault, Report, one_line
 from refspace.store.staging import leftover_hint
-from refspace.store.stored_array import Box, block_boxes, bounding_slice, shifted
+from refspace.store.stored_array import Box
 from refspace.store.zarr_files import ZARR_JSON
 
 _AGAIN = "write the masks again, or copy them again from where they are whole"
@@ -88,37 +86,28 @@ class StoredMasks:
         sides = zip(self.array.shape[1:], self.array.chunks[1:], strict=True)
         return tuple(-(-count // size) for count, size in sides)
 
-    def volume(self) -> xr.DataArray:
-        """Masks over ``structure`` and the axes of space; lazy."""
-        data = dask.array.from_array(
+    @functools.cached_property
+    def _data(self) -> dask.array.Array:
+        """The array; lazy."""
+        return dask.array.from_array(
             _Masks(self.array, self._present),
             chunks=self.array.chunks,
-            name=self._name,
+            name=f"masks-{self.metadata['metadata_sha256']}",
             asarray=False,
             meta=np.empty((0,) * self.array.ndim, self.array.dtype),
         )
+
+    def volume(self) -> xr.DataArray:
+        """Masks over ``structure`` and the axes of space; lazy."""
         names = {
             name: ("structure", self._small(f"s0/{name}").astype(object))
             for name in ("acronym", "name")
         }
-        return self._labelled(data, names)
+        return self._labelled(self._data, names)
 
     def mask(self, structure: int) -> xr.DataArray:
-        """Mask of one of the structures; lazy, and without tasks for all others."""
-        position, masks = self.structures.index(structure), _Masks(self.array, self._present)
-        chunks = dask.array.core.normalize_chunks(self.array.chunks[1:], self.array.shape[1:])
-        name = f"{self._name}-{position}"
-        # By hand: dask's `volume()[position]` would first make tasks for every structure.
-        tasks = {
-            (name, *block_id): (operator.getitem, masks, (position, *box))
-            for block_id, box in block_boxes(chunks).items()
-        }
-        meta = np.empty((0,) * len(chunks), self.array.dtype)
-        return self._labelled(array_from_tasks(name, tasks, chunks, meta), {})
-
-    @property
-    def _name(self) -> str:
-        return f"masks-{self.metadata['metadata_sha256']}"
+        """Mask of one of the structures; lazy."""
+        return self._labelled(self._data[self.structures.index(structure)], {})
 
     def _labelled(self, data: dask.array.Array, names: Mapping[str, Any]) -> xr.DataArray:
         """Array with the coordinates of its dims, and the names of its structures."""
@@ -190,8 +179,8 @@ class _Masks:
 
     def __getitem__(self, key: tuple[slice | int, ...]) -> NDArray[Any]:
         rows = [range(count)[part] for part, count in zip(key, self.shape, strict=True)]
-        box = tuple(bounding_slice(row) for row in rows)
-        inner = tuple(shifted(row, part.start) for row, part in zip(rows, box, strict=True))
+        box = tuple(_bounding_slice(row) for row in rows)
+        inner = tuple(_shifted(row, part.start) for row, part in zip(rows, box, strict=True))
         return self._read(box)[inner]
 
     def _read(self, box: Box) -> NDArray[Any]:
@@ -209,6 +198,22 @@ class _Masks:
             raise FormatError(
                 f"{self.array.store_path}: masks cannot be read: {error}; {_AGAIN}"
             ) from error
+
+
+def _bounding_slice(row: range | int) -> slice:
+    """Smallest slice that holds some indices."""
+    if isinstance(row, int):
+        return slice(row, row + 1)
+    return slice(min(row[0], row[-1]), max(row[0], row[-1]) + 1) if row else slice(0, 0)
+
+
+def _shifted(row: range | int, start: int) -> slice | int:
+    """The same indices, counted from a start."""
+    if isinstance(row, int):
+        return row - start
+    stop = row.stop - start
+    # A slice that runs down to the first index has no end that is an index.
+    return slice(row.start - start, None if stop < 0 else stop, row.step) if row else slice(0)
 
 
 def is_mask_store(location: Location) -> bool:

@@ -12,7 +12,7 @@ from refspace.errors import StoreError
 from refspace.label_index import Chunks, cell_rows
 from refspace.store.decode import decode_block
 from refspace.store.report import Fault, FaultError, one_line
-from refspace.store.stored_array import BlockId, Box, StoredArray, block_boxes
+from refspace.store.stored_array import BlockId, StoredArray
 
 
 class BlockReader:
@@ -29,11 +29,6 @@ class BlockReader:
     def __init__(self, array: StoredArray) -> None:
         self.array = array
 
-    @property
-    def boxes(self) -> dict[BlockId, Box]:
-        """Part of the array that each block covers; empty for an array without voxels."""
-        return block_boxes(self.array.blocks) if all(self.array.shape) else {}
-
     def read(self, block_id: BlockId) -> tuple[NDArray[Any], int]:
         """Values of a block, in C order, and the bytes that it takes in the store."""
         key = self.array.key(block_id)
@@ -48,13 +43,12 @@ class BlockReader:
         except Exception as error:  # whatever codecs raise
             what = f"cannot be decoded: {one_line(error, self.array.location, key)}"
             raise FaultError(key, f"{what} ({len(data)} bytes)") from error
-        inside = tuple(slice(part.stop - part.start) for part in self.array.box(block_id))
-        return np.ascontiguousarray(whole[inside]), len(data)
+        return np.ascontiguousarray(self.array.cropped(block_id, whole)), len(data)
 
     def read_all(self) -> NDArray[Any]:
         """Values of the whole array."""
         values = np.empty(self.array.shape, self.array.dtype)
-        for block_id, box in self.boxes.items():
+        for block_id, box in self.array.boxes.items():
             values[box] = self.read(block_id)[0]
         return values
 

@@ -163,7 +163,7 @@ class AtlasProof:
             for name, levels in self._volumes.items()
             for level, stored in enumerate(levels)
         ]
-        total = sum(len(proof.blocks.boxes) for proof in proofs)
+        total = sum(len(proof.blocks.array.boxes) for proof in proofs)
         self._done = 0
         for proof in proofs:
             self._check_level(proof, total)
@@ -183,7 +183,7 @@ class AtlasProof:
         cells = index_cells(stored.grid, stored.array.blocks, self._atlas.midline)
         indexed = cells if name == "annotation" else None
         proof = LevelProof(name, level, BlockReader(stored.array), indexed)
-        group, blocks = f"label_index/s{level}/{name}", proof.blocks.boxes
+        group, blocks = f"label_index/s{level}/{name}", proof.blocks.array.boxes
         digests = self._values(f"{group}_sha256", (len(blocks), 32), np.uint8)
         if digests is not None and self._is_digest(proof, digests.tobytes()):
             proof.sha256 = {i: row.tobytes() for i, row in zip(blocks, digests, strict=True)}
@@ -214,7 +214,7 @@ class AtlasProof:
         prove = functools.partial(prove_block, array=array, cells=proof.cells)
         for record, found in self._pool.results(
             prove,
-            map(proof.record, proof.blocks.boxes),
+            map(proof.record, proof.blocks.array.boxes),
             name=f"verify-{proof.path.replace('/', '-')}",
             token=functools.partial(self._token, proof),
         ):
@@ -239,7 +239,7 @@ class AtlasProof:
 
     def _check_as_a_whole(self, proof: LevelProof) -> None:
         """Prove the voxels of a level by the digest in the root, as the others are damaged."""
-        measured = [proof.measured.get(block_id) for block_id in proof.blocks.boxes]
+        measured = [proof.measured.get(block_id) for block_id in proof.blocks.array.boxes]
         if None in measured:
             self._add(proof.path, "its other chunks cannot be proven: their digests are damaged")
         elif not self._is_digest(proof, b"".join(filter(None, measured))):
@@ -260,7 +260,7 @@ class AtlasProof:
             if not np.array_equal(np.concatenate(recorded, axis=1), rows):
                 wrong.append(proof.blocks.array.key(block_id))
         if wrong:
-            count = len(proof.blocks.boxes)
+            count = len(proof.blocks.array.boxes)
             what = f"differs from what {len(wrong)} of {count} chunks hold: {wrong[0]}"
             self._add(path, what + (", …" if len(wrong) > 1 else ""))
         elif hashlib.sha256(table.tobytes()).hexdigest() != self._recorded(proof, "label_index"):
@@ -274,6 +274,6 @@ class AtlasProof:
             return
         expected = {ZARR_JSON, *(f"{path}/{ZARR_JSON}" for path in nodes)}
         for array in self._atlas.arrays.values():
-            expected.update(map(array.key, BlockReader(array).boxes))
+            expected.update(map(array.key, array.boxes))
         for key in sorted(self._atlas.location.keys() - expected):
             self._add(key, "belongs to nothing in the store; remove it")

@@ -13,7 +13,7 @@ from refspace.store.location import Location
 from refspace.store.masks import is_mask_store, open_stored_masks
 from refspace.store.read import INDEX_JSON, StoredAtlas, open_atlas
 from refspace.store.report import Fault, Report, one_line
-from refspace.store.stored_array import BlockId, StoredArray, block_boxes
+from refspace.store.stored_array import BlockId, StoredArray
 from refspace.store.verify.proof import AtlasProof
 from refspace.store.write import Progress
 from refspace.store.zarr_files import NODE_FILES, ZARR_JSON
@@ -109,11 +109,7 @@ def _silent(_done: int, _total: int) -> None:
 
 def _read_all(atlas: StoredAtlas, pool: Pool, progress: Progress) -> Report:
     """Read every chunk of a store that has no digests."""
-    blocks = [
-        (level.array, number)
-        for level in atlas.levels
-        for number in block_boxes(level.array.blocks)
-    ]
+    blocks = [(level.array, block_id) for level in atlas.levels for block_id in level.array.boxes]
     run = secrets.token_hex(8)  # files may change between two runs
     faults: dict[str, list[Fault]] = {}
 
@@ -123,19 +119,19 @@ def _read_all(atlas: StoredAtlas, pool: Pool, progress: Progress) -> Report:
     done = pool.results(
         _read, blocks, name="verify", token=lambda block: f"{tokenize(run, key(block))}"
     )
-    for count, (block, found) in enumerate(done, 1):
-        faults[key(block)] = found
+    for count, (block, own) in enumerate(done, 1):
+        faults[key(block)] = own
         progress(count, len(blocks))
     listed = tuple(fault for block in blocks for fault in faults[key(block)])
     return Report(atlas.location.url, len(blocks), listed, proven=False)
 
 
 def _read(block: tuple[StoredArray, BlockId]) -> list[Fault]:
-    array, number = block
+    array, block_id = block
     try:
-        array[array.box(number)]
+        array.block(block_id)
     except RefspaceError as error:
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-        key = array.key(number)
+        key = array.key(block_id)
         return [Fault(key, f"cannot be read: {one_line(cause, array.location, key)}")]
     return []
