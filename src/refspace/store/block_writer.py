@@ -1,4 +1,4 @@
-"""Writing blocks of voxels: where their values come from, and what is recorded of each."""
+"""Writes blocks of voxels, from memory, from dask or from a finer level, and records them."""
 
 import hashlib
 from collections.abc import Callable, Sequence

@@ -181,7 +181,7 @@ class Location:
     def zarr_store(
         self, *, read_only: bool = True, contents: Mapping[str, bytes | None] | None = None
     ) -> zarr.abc.store.Store:
-        """Store of zarr; contents that are given are not requested from another machine again."""
+        """Store of zarr; from another machine it does not request these contents again."""
         if (folder := self.local_path) is not None:
             return LocalStore(folder, read_only=read_only)
         if read_only:

@@ -101,7 +101,7 @@ class StoredArray:
         return self.decoded(key, self.location.read_cached(key, self.version))
 
     def decoded(self, key: str, data: bytes | None) -> NDArray[Any]:
-        """Values of a block from the content of its object, None if there is none.
+        """Values of a block from the content of its object, None if there is no such object.
 
         Raises
         ------

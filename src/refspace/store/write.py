@@ -53,7 +53,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Atlas:
-    """What a store says of itself beside its voxels.
+    """Structures, provenance and coordinates: what a store holds besides its voxels.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ class StoreWriter:
     # ----- the journal
 
     def _restore(self) -> None:
-        """Take over what an interrupted run has recorded."""
+        """Take over the records of an interrupted run."""
         for payload in self.staging.recorded().values():
             with np.load(io.BytesIO(payload), allow_pickle=False) as record:
                 writer = self.arrays[str(record["path"])]
@@ -293,7 +293,7 @@ class StoreWriter:
         return digests
 
     def _remove_strays(self, described: set[str]) -> None:
-        """Remove what a killed run has left in the staging folder: files that belong to nothing."""
+        """Remove files of the staging folder that belong to nothing: a killed run has left them."""
         folder = self.location.local_path
         if folder is None:
             return

@@ -233,7 +233,7 @@ def open_stored_masks(
     Raises
     ------
     StoreError
-        If there is none, or an incomplete one.
+        If there is no store, or an incomplete one.
     FormatError
         If it is damaged, or holds something else.
     """

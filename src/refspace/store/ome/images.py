@@ -280,8 +280,8 @@ def _steps(value: Any, count: int, where: str) -> list[Step]:
     """Transformations in the order in which they are applied."""
     where = f"{where}.coordinateTransformations"
     steps: list[Step] = []
-    for i, given in enumerate(json_array(value, where)):
-        step = json_object(given, f"{where}[{i}]")
+    for i, entry in enumerate(json_array(value, where)):
+        step = json_object(entry, f"{where}[{i}]")
         kind = step.get("type")
         if kind not in ("scale", "translation", "identity"):
             raise FormatError(

@@ -171,7 +171,7 @@ def _is_carried(value: Any) -> bool:
 
 
 def nodes_from_label(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Structures that a label image describes, as `label_attributes` was given them.
+    """Structures that a label image describes, as `label_attributes` takes them.
 
     Parameters
     ----------
@@ -226,7 +226,7 @@ def _node(structure: int, fields: Mapping[str, Any], path: list[int], rgba: Any)
 
 def _by_label(entries: Any, where: str) -> dict[int, dict[str, Any]]:
     """Fields of each label, in their order."""
-    found: dict[int, dict[str, Any]] = {}
+    by_label: dict[int, dict[str, Any]] = {}
     for i, entry in enumerate(json_array(entries, where)):
         fields = dict(json_object(entry, f"{where}[{i}]"))
         label = fields.pop(_LABEL, None)
@@ -235,10 +235,10 @@ def _by_label(entries: Any, where: str) -> dict[int, dict[str, Any]]:
                 f"{where}[{i}] has the {_LABEL} {reprlib.repr(label)}; it must be an integer from "
                 f"0 to {MAX_LABEL}"
             )
-        if label in found:
+        if label in by_label:
             raise FormatError(f"{where} has the {_LABEL} {label} more than once")
-        found[label] = fields
-    return found
+        by_label[label] = fields
+    return by_label
 
 
 def _paths(properties: Mapping[int, Mapping[str, Any]]) -> dict[int, list[int]]:

@@ -13,8 +13,8 @@ these states, and the next one repairs it:
 =======  =====  ==========  ============================================================
 X.zarr   old    partial     what the next run does
 =======  =====  ==========  ============================================================
-any      none   unfinished  goes on with it, refuses, or discards it, as it is asked to
-any      none   ready       renames it, if it is asked to resume that very job
+any      none   unfinished  goes on with it, refuses, or discards it, by its options
+any      none   ready       renames it, if it is to resume that very job
 none     there  ready       renames it, removes the old one
 none     there  not ready   moves the old one back
 there    there  any         removes the old one

@@ -147,7 +147,7 @@ class LocalStagingArea(StagingArea):
     # ----- the journal
 
     def records(self) -> Iterator[tuple[str, bytes]]:
-        """Names and contents of what looks like a record."""
+        """Names and contents of the files that may be records."""
         for path in self._journal.glob(f"*{RECORD}"):
             yield path.name.removesuffix(RECORD), path.read_bytes()
 
@@ -187,7 +187,7 @@ class LocalStagingArea(StagingArea):
         self.writing = False
 
     def leave_for_resume(self, stop: BaseException) -> None:
-        """Leave unfinished work to be resumed, and note how."""
+        """Leave unfinished work to be resumed, and add a note that says how."""
         self._recover()
         if _is_unfinished(self._folder):
             stop.add_note(f"what is done lies in {self._folder}; continue it with {RESUME}")

@@ -116,7 +116,7 @@ class RemoteStagingArea(StagingArea):
     # ----- the journal
 
     def records(self) -> Iterator[tuple[str, bytes]]:
-        """Names and contents of what looks like a record."""
+        """Names and contents of the files that may be records."""
         for key in self._journal():
             if key.endswith(RECORD) and (data := self._location.read(key)) is not None:
                 yield key.removeprefix(f"{JOURNAL}/").removesuffix(RECORD), data
@@ -135,7 +135,7 @@ class RemoteStagingArea(StagingArea):
         self._remove(self._journal())
 
     def leave_for_resume(self, stop: BaseException) -> None:
-        """Leave unfinished work to be resumed, and note how."""
+        """Leave unfinished work to be resumed, and add a note that says how."""
         stop.add_note(f"what is done lies in {self.work}; continue it with {RESUME}")
 
     def discard(self) -> None:

@@ -48,7 +48,7 @@ class StagingArea(ABC):
 
     @abstractmethod
     def records(self) -> Iterator[tuple[str, bytes]]:
-        """Names and contents of what looks like a record."""
+        """Names and contents of the files that may be records."""
 
     @abstractmethod
     def put(self, name: str, data: bytes, files: Sequence[str] = ()) -> None:

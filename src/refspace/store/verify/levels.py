@@ -1,4 +1,4 @@
-"""Blocks of voxels, each proven against what the store records of it."""
+"""Proves blocks of voxels by the digests and sizes that the store records of them."""
 
 import hashlib
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ class BlockReader:
 
 @dataclass
 class LevelProof:
-    """One level of a volume: what is recorded of its blocks, and what was measured of them.
+    """One level of a volume, with the records of its blocks and what was measured of them.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ class BlockRecord:
 
 @dataclass(frozen=True)
 class BlockFindings:
-    """What was found out about a block.
+    """Result of proving a block.
 
     Parameters
     ----------

@@ -106,7 +106,7 @@ class AtlasProof:
     # ----- what describes the voxels
 
     def _check_root(self, document: Mapping[str, Any]) -> None:
-        """Prove what the digest of the metadata, which was proven in opening, leaves out."""
+        """Prove the digest of the whole store; opening has proven that of its metadata."""
         first = self._atlas.levels[0]
         dtypes = {name: levels[0].array.dtype for name, levels in self._volumes.items()}
         zarr_array: Any = first.array.array
@@ -200,8 +200,8 @@ class AtlasProof:
 
     def _is_digest(self, proof: LevelProof, sha256: bytes) -> bool:
         array = proof.blocks.array
-        found = voxel_digest(array.shape, array.dtype, array.blocks, sha256)
-        return bool(found == self._recorded(proof, "voxels"))
+        digest = voxel_digest(array.shape, array.dtype, array.blocks, sha256)
+        return bool(digest == self._recorded(proof, "voxels"))
 
     def _check_level(self, proof: LevelProof, total: int) -> None:
         """Prove a level by its own digests, and its label index by its voxels.
@@ -212,17 +212,17 @@ class AtlasProof:
         faults = {}
         array = proof.blocks.array
         prove = functools.partial(prove_block, array=array, cells=proof.cells)
-        for record, found in self._pool.results(
+        for record, findings in self._pool.results(
             prove,
             map(proof.record, proof.blocks.array.boxes),
             name=f"verify-{proof.path.replace('/', '-')}",
             token=functools.partial(self._token, proof),
         ):
-            faults[record.block_id] = found.faults
-            if found.measured is not None:
-                proof.measured[record.block_id] = found.measured
-            if found.rows is not None:
-                proof.rows[record.block_id] = found.rows
+            faults[record.block_id] = findings.faults
+            if findings.measured is not None:
+                proof.measured[record.block_id] = findings.measured
+            if findings.rows is not None:
+                proof.rows[record.block_id] = findings.rows
             self._done += 1
             self._progress(self._done, total)
         # In the order of the blocks, whichever was proven first.
@@ -269,7 +269,7 @@ class AtlasProof:
     # ----- files
 
     def _check_strays(self, nodes: Mapping[str, Any]) -> None:
-        """Find what belongs to nothing; only where listing a store costs little."""
+        """Find files that belong to nothing; only where listing a store costs little."""
         if self._atlas.location.local_path is None:
             return
         expected = {ZARR_JSON, *(f"{path}/{ZARR_JSON}" for path in nodes)}

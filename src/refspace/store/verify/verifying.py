@@ -1,4 +1,4 @@
-"""Opening a store to verify it, and reading those of other programs."""
+"""Verifies a store: one of refspace by its digests, one of other programs by reading it."""
 
 import os
 import secrets
@@ -47,7 +47,7 @@ def verify_store(
     storage_options
         What fsspec needs to reach it.
     threads
-        BlockId of threads, each of which holds one block; as many as there are cores if not given.
+        Number of threads, each of which holds one block; as many as there are cores if not given.
     client
         Client of a dask cluster whose workers do the work instead.
     progress
