@@ -112,6 +112,8 @@ class Location:
         version
             Distinguishes the store from another one at the same URL at another time.
         """
+        # zarr's `CacheStore` keeps copies by name alone, without version or checksum: after a store
+        # is replaced, or a disk was full, it would return wrong voxels.
         if (cache := self._chunk_cache) is None:
             return self.read(key)
         if (data := cache.get(key, version)) is not None:

@@ -13,8 +13,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 from zarr.core.array import Array, AsyncArray
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
+from zarr.core.buffer import Buffer
 from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore, StorePath
 
@@ -142,8 +141,8 @@ class Draft:
     """Everything in a store except its voxels, in memory until it is written as a whole."""
 
     def __init__(self) -> None:
-        self._memory = MemoryStore()
-        self._root = zarr.open_group(self._memory, mode="w", zarr_format=3)
+        self._buffers: dict[str, Buffer] = {}
+        self._root = zarr.open_group(MemoryStore(self._buffers), mode="w", zarr_format=3)
 
     def put_array(
         self,
@@ -198,19 +197,8 @@ class Draft:
         with warnings.catch_warnings():
             # Consolidated metadata makes a store readable where nothing can be listed.
             warnings.simplefilter("ignore", ZarrUserWarning)
-            zarr.consolidate_metadata(self._memory)
-        return _with_digest(self._objects())
-
-    def _objects(self) -> dict[str, bytes]:
-        """Objects of the store in memory."""
-        prototype = default_buffer_prototype()
-
-        async def collect() -> dict[str, bytes]:
-            keys = [key async for key in self._memory.list()]
-            values = {key: await self._memory.get(key, prototype) for key in keys}
-            return {key: value.to_bytes() for key, value in values.items() if value is not None}
-
-        return sync(collect())
+            zarr.consolidate_metadata(self._root.store)
+        return _with_digest({key: data.to_bytes() for key, data in self._buffers.items()})
 
 
 class Skeleton(Draft):

@@ -42,10 +42,9 @@ from refspace.store.metadata import (
     put_structures,
     voxel_digest,
 )
-from refspace.store.staging import JOURNAL, Recorder, Staging, job_digest, open_staging
+from refspace.store.staging import Recorder, Staging, job_digest, open_staging
 from refspace.store.stored_array import BlockId, Box, block_boxes
 from refspace.store.tables import structures_dataset
-from refspace.store.zarr_files import ZARR_JSON
 from refspace.version import __version__
 
 Progress = Callable[[int, int], None]
@@ -270,11 +269,10 @@ class StoreWriter:
         digest = json_digest([arrays, ome_metadata["image-label"], self.layout.metadata])
         metadata |= {"digest": digest, "job": job}
         objects = self.skeleton.finish({"ome": ome_metadata, "refspace": metadata})
-        root = objects.pop(ZARR_JSON)
-        for key, data in objects.items():
-            self.location.write(key, data)
-        self._remove_strays({*objects})
-        self.staging.commit(root)
+        writers = self.arrays.values()
+        self.staging.complete(
+            objects, {key for w in writers for key in w.keys(range(len(w.boxes)))}
+        )
 
     def _describe(self, writer: ArrayWriter) -> dict[str, str]:
         """Add the tables of an array, and return the digests that prove them and the voxels."""
@@ -291,16 +289,6 @@ class StoreWriter:
             put_index(self.skeleton, level, table)
             digests["label_index"] = hashlib.sha256(table.tobytes()).hexdigest()
         return digests
-
-    def _remove_strays(self, described: set[str]) -> None:
-        """Remove files of the staging folder that belong to nothing: a killed run has left them."""
-        folder = self.location.local_path
-        if folder is None:
-            return
-        written = {key for w in self.arrays.values() for key in w.keys(range(len(w.boxes)))}
-        for key in self.location.keys() - written - described:
-            if not key.startswith(JOURNAL):
-                (folder / key).unlink()
 
     def _report(self) -> None:
         if self.progress is not None:

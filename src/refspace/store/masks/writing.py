@@ -18,9 +18,8 @@ from refspace.store.location import Location
 from refspace.store.masks.layout import FORMAT, PATH, MaskLayout
 from refspace.store.masks.shards import compress, encode_shard
 from refspace.store.metadata import MASKS, json_digest
-from refspace.store.staging import JOURNAL, Staging, WriteLease
+from refspace.store.staging import Staging, WriteLease
 from refspace.store.stored_array import BlockId
-from refspace.store.zarr_files import ZARR_JSON
 from refspace.version import __version__
 
 FIELDS = ("block", "group", "bytes")
@@ -239,7 +238,6 @@ def finish_masks(
     job
         Digest of the job.
     """
-    location = Location(staging.work, staging.storage_options)
     draft = layout.draft(coordinates)
     table = tables_from_shards(sorted(shards, key=lambda shard: (shard.block_id, shard.group)))
     draft.put(TABLE, table["shards"], ["shard", "field"], {"fields": list(FIELDS)})
@@ -255,26 +253,9 @@ def finish_masks(
         "job": job,
     }
     objects = draft.finish({"ome": layout.ome_metadata, "refspace": metadata})
-    root = objects.pop(ZARR_JSON)
-    for key, data in objects.items():
-        location.write(key, data)
-    _remove_strays(location, layout, shards, {*objects})
-    staging.commit(root)
+    staging.complete(objects, {shard.key(layout.numblocks) for shard in shards})
 
 
 def _tables_digest(table: Mapping[str, NDArray[Any]]) -> str:
     """Digest of a table of shards."""
     return hashlib.sha256(table["shards"].tobytes() + table["sha256"].tobytes()).hexdigest()
-
-
-def _remove_strays(
-    location: Location, layout: MaskLayout, shards: Sequence[Shard], described: set[str]
-) -> None:
-    """Remove what a killed task has left: files that belong to nothing."""
-    folder = location.local_path
-    if folder is None:
-        return
-    written = {shard.key(layout.numblocks) for shard in shards}
-    for key in location.keys() - written - described:
-        if not key.startswith(JOURNAL):
-            (folder / key).unlink()

@@ -2,7 +2,7 @@
 
 import errno
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -16,6 +16,7 @@ from refspace.errors import (
 )
 from refspace.store.location import Location
 from refspace.store.staging.job import (
+    JOURNAL,
     RECORD,
     canonical,
     checksummed,
@@ -26,6 +27,7 @@ from refspace.store.staging.local import LocalStagingArea
 from refspace.store.staging.remote import RemoteStagingArea
 from refspace.store.staging.staging_area import RESUME, StagingArea
 from refspace.store.staging.write_lease import WriteLease
+from refspace.store.zarr_files import ZARR_JSON
 
 _RECORD_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -91,6 +93,27 @@ class Staging:
         if not _RECORD_NAME.fullmatch(name):
             raise StoreError(f"{name!r} is no name for a record; use letters, digits and . _ -")
         self._area.put(name + RECORD, checksummed(name, payload), files)
+
+    def complete(self, objects: Mapping[str, bytes], voxels: Collection[str]) -> None:
+        """Write all that is not voxels, and let the store appear.
+
+        Parameters
+        ----------
+        objects
+            Metadata, coordinates and tables, by key; the root metadata among them.
+        voxels
+            Keys of the objects that were written before. On a file system, all others are removed:
+            a killed run has left them.
+        """
+        location = Location(self.work, self.storage_options)
+        for key, data in objects.items():
+            if key != ZARR_JSON:
+                location.write(key, data)
+        if (folder := location.local_path) is not None:
+            for key in location.keys().difference(objects, voxels):
+                if not key.startswith(JOURNAL):
+                    (folder / key).unlink()
+        self.commit(objects[ZARR_JSON])
 
     def commit(self, root: bytes) -> None:
         """Let the store appear, complete.
