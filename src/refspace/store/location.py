@@ -74,7 +74,7 @@ class Location:
 
     def _resolved(self) -> tuple[Any, str]:
         if self._folder is not None:
-            return LocalFileSystem(), str(self._folder)
+            return LocalFileSystem(), self._folder.as_posix()
         return file_system(self.url, self.storage_options)
 
     def _objects(self) -> Objects:
@@ -175,7 +175,7 @@ class Location:
     def keys(self) -> set[str]:
         """Names of all objects, of a store that can be listed."""
         file_system, path = self._resolved()
-        root = file_system._strip_protocol(path).rstrip("/")
+        root = path.rstrip("/")
         keys = {key.removeprefix(root).lstrip("/") for key in file_system.find(path)}
         # Some object stores list an empty folder, which is no object.
         return keys - {""}

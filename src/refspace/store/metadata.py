@@ -256,7 +256,7 @@ def metadata_digest(document: Mapping[str, Any]) -> str:
     return json_digest([attributes["ome"], own, document["consolidated_metadata"]])
 
 
-def json_digest(value: Any) -> str:
+def json_digest(value: object) -> str:
     """sha256 of a value's canonical JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 

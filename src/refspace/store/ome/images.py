@@ -172,14 +172,14 @@ def ome_metadata(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     return json_object(attributes["ome"], "ome") if "ome" in attributes else attributes
 
 
-def json_object(value: Any, what: str) -> Mapping[str, Any]:
+def json_object(value: object, what: str) -> Mapping[str, Any]:
     """Check that a value is a JSON object."""
     if not isinstance(value, Mapping):
         raise FormatError(f"{what} is {reprlib.repr(value)}; it must be a JSON object")
     return value
 
 
-def json_array(value: Any, what: str) -> list[Any]:
+def json_array(value: object, what: str) -> list[Any]:
     """Check that a value is a JSON array."""
     if not isinstance(value, list):
         raise FormatError(f"{what} is {reprlib.repr(value)}; it must be a JSON array")
