@@ -134,7 +134,7 @@ class MaskRequest:
 
     @functools.cached_property
     def _members(self) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int32]]:
-        """Labels that are in any mask, sorted; the masks of all, label by label; their bounds."""
+        """Labels in any mask, sorted; bounds of each label's masks; these masks, label by label."""
         owner = np.repeat(np.arange(len(self.regions)), np.diff(self.regions.indptr))
         order = np.argsort(self.regions.members, kind="stable")
         labels, first = np.unique(self.regions.members[order], return_index=True)
