@@ -36,15 +36,15 @@ from refspace.reference_space import ReferenceSpace
 from refspace.reference_space import open as open_space
 from refspace.store import (
     Atlas,
-    Feed,
+    BlockSource,
     Layout,
     Progress,
-    feed_of,
+    WriteTarget,
     open_atlas,
     store_layout,
     write_atlas,
 )
-from refspace.store.feed import Skip
+from refspace.store.block_source import IsDone
 from refspace.store.stored_array import Box
 from refspace.structure_tree import StructureTree
 from refspace.structure_tree.records import listing, structure_id
@@ -68,7 +68,7 @@ class _Source:
     grid: Grid
     dtype: np.dtype[Any]
     identity: Mapping[str, Any]
-    feed: Callable[[Layout, int], Feed]
+    block_source: Callable[[Layout, int], BlockSource]
     coordinates: Mapping[str, NDArray[np.float64]]
     midline: float | None = None
 
@@ -192,14 +192,11 @@ def convert(
     layout = store_layout(first.grid, dtypes, chunks=chunks, shards=shards, midline=midline)
     named = {"source": _without_secrets(os.fspath(annotation))} if _is_path(annotation) else {}
     write_atlas(
-        os.fspath(target),
+        WriteTarget(os.fspath(target), resume, overwrite, storage_options),
         Atlas(tree.nodes(), named | dict(provenance or {}), first.coordinates),
         layout,
-        {name: source.feed(layout, budget) for name, source in sources.items()},
-        source={name: dict(source.identity) for name, source in sources.items()},
-        resume=resume,
-        overwrite=overwrite,
-        storage_options=storage_options,
+        {name: source.block_source(layout, budget) for name, source in sources.items()},
+        identity={name: dict(source.identity) for name, source in sources.items()},
         pool=make_pool(threads, client),
         progress=progress,
         reads=[
@@ -342,10 +339,10 @@ def _mapped(
 ) -> _Source:
     """Volume whose voxels are converted block by block, by a function of a block."""
 
-    def feed_from(layout: Layout, memory: int) -> Feed:
-        return source.feed(layout, memory).map(values, dtype)
+    def block_source(layout: Layout, memory: int) -> BlockSource:
+        return source.block_source(layout, memory).map(values, dtype)
 
-    return replace(source, dtype=dtype, feed=feed_from)
+    return replace(source, dtype=dtype, block_source=block_source)
 
 
 def _unchanged(block: NDArray[Any]) -> NDArray[Any]:
@@ -355,7 +352,7 @@ def _unchanged(block: NDArray[Any]) -> NDArray[Any]:
 def _streamed(
     stream: VoxelStream, dtype: np.dtype[Any], values: Callable[[NDArray[Any]], NDArray[Any]]
 ) -> _Source:
-    def feed_from(layout: Layout, memory: int) -> Feed:
+    def block_source(layout: Layout, memory: int) -> BlockSource:
         thickness = layout.block_shape[2]
         needed = stream.slab_bytes(thickness)
         if needed > memory * _SHARE_OF_STREAM:
@@ -365,20 +362,22 @@ def _streamed(
                 "fewer voxels along the last axis, like chunks=(128, 128, 32)"
             )
 
-        def parts(skip: Skip) -> Iterator[tuple[Box, NDArray[Any]]]:
+        def slabs(is_done: IsDone) -> Iterator[tuple[Box, NDArray[Any]]]:
             ap, dv, _ = (slice(0, count) for count in stream.header.shape)
-            for layers, slab in stream.slabs(thickness, lambda cut: skip((ap, dv, cut))):
+            for layers, slab in stream.slabs(thickness, lambda cut: is_done((ap, dv, cut))):
                 yield (ap, dv, layers), values(slab)
 
-        return Feed(parts, is_lazy=False)
+        return BlockSource(slabs, is_lazy=False)
 
-    return _Source(stream.grid, dtype, stream.identity, feed_from, {}, stream.midline)
+    return _Source(stream.grid, dtype, stream.identity, block_source, {}, stream.midline)
 
 
 def _computed(volume: xr.DataArray) -> _Source:
-    def feed_from(layout: Layout, memory: int) -> Feed:
-        return feed_of(volume.data, layout.block_shape, int(memory * _SHARE_OF_ARRAY))
+    def block_source(layout: Layout, memory: int) -> BlockSource:
+        return BlockSource.from_array(
+            volume.data, layout.block_shape, int(memory * _SHARE_OF_ARRAY)
+        )
 
     coordinates = {str(dim): volume[dim].values for dim in volume.dims}
     identity = {"voxels": tokenize(volume.data)}
-    return _Source(infer_grid(volume), volume.dtype, identity, feed_from, coordinates)
+    return _Source(infer_grid(volume), volume.dtype, identity, block_source, coordinates)

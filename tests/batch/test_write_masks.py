@@ -84,7 +84,7 @@ def s3(tmp_path_factory):
 
 
 def digest_of(url, options=None):
-    return open_stored_masks(str(url), options).facts["digest"]
+    return open_stored_masks(str(url), options).metadata["digest"]
 
 
 def inside(space, structure, direct_only=False):
@@ -264,18 +264,18 @@ def chunk_reads(reads):
 @pytest.mark.parametrize("count", [1, 4, None])
 def test_each_chunk_is_read_once_at_most(store, tmp_path, reads, count):
     space = refspace.open(store)
-    asked = MaskRequest.from_structures(space, None if count is None else NAMES[:count])
+    masks_wanted = MaskRequest.from_space(space, None if count is None else NAMES[:count])
     assert chunk_reads(reads) == {}
-    blocks = list(asked.blocks({}))
+    blocks = list(masks_wanted.blocks({}))
     assert chunk_reads(reads) == {}
     done = refspace.write_masks(
         space, tmp_path / "m.zarr", None if count is None else NAMES[:count]
     )
     assert set(chunk_reads(reads).values()) == {1}
     assert len(chunk_reads(reads)) == sum(block.voxels is not None for block in blocks)
-    assert done.written == len(blocks) == asked.count()
+    assert done.written == len(blocks) == masks_wanted.count()
     # What holds none of them is no task.
-    assert len(blocks) < np.prod(asked.numblocks) or count is None
+    assert len(blocks) < np.prod(masks_wanted.numblocks) or count is None
 
 
 def test_what_is_known_is_not_read(tmp_path):
@@ -299,17 +299,17 @@ def test_what_is_known_is_not_read(tmp_path):
 def test_tasks_are_small(store, space):
     for of in (refspace.open(store), refspace.open(store, resolution=200)):
         sizes = [
-            len(cloudpickle.dumps(block)) for block in MaskRequest.from_structures(of).blocks({})
+            len(cloudpickle.dumps(block)) for block in MaskRequest.from_space(of, None).blocks({})
         ]
         assert max(sizes) < 10_000
-    one, two = (MaskRequest.from_structures(refspace.open(store)) for _ in range(2))
+    one, two = (MaskRequest.from_space(refspace.open(store), None) for _ in range(2))
     assert one.identity == two.identity
-    assert one.identity != MaskRequest.from_structures(refspace.open(store), NAMES).identity
+    assert one.identity != MaskRequest.from_space(refspace.open(store), NAMES).identity
 
 
 def test_nothing_is_computed_while_asking(store):
     with dask.config.set(scheduler=refuse):
-        list(MaskRequest.from_structures(refspace.open(store), hemisphere="left").blocks({}))
+        list(MaskRequest.from_space(refspace.open(store).hemisphere("left"), None).blocks({}))
 
 
 def refuse(*args, **kwargs):
@@ -780,7 +780,8 @@ def test_all_structures_of_the_ccf(ccf_store, tmp_path, reads):
         np.testing.assert_array_equal(masks.sel(structure=structure), expected)
     assert (
         max(
-            len(cloudpickle.dumps(block)) for block in MaskRequest.from_structures(space).blocks({})
+            len(cloudpickle.dumps(block))
+            for block in MaskRequest.from_space(space, None).blocks({})
         )
         < 20_000
     )

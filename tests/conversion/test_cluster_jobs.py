@@ -24,13 +24,13 @@ from helpers.clusters import (
     worker_pids,
 )
 from helpers.servers import seaweed
+from refspace.store.blocks import BlockWriter
 
 import refspace
 from refspace import conversion
 from refspace.errors import ClusterError, SourceError
 from refspace.pools import ThreadPool, connected
 from refspace.store import level_grids, open_atlas, verify_store, write
-from refspace.store.blocks import BlockWriter
 
 KILLS = 20
 # Many small blocks: each kill meets some.
@@ -67,7 +67,7 @@ def s3(tmp_path_factory):
 
 
 def digest_of(url, **options):
-    return open_atlas(str(url), **options).facts["digest"]
+    return open_atlas(str(url), **options).metadata["digest"]
 
 
 def convert(sources, kind, target, **how):

@@ -33,7 +33,7 @@ from refspace import ReferenceSpace, StructureTree, conversion
 from refspace.errors import AnnotationError, FormatError, GridError, OntologyError, StoreError
 from refspace.grid import Grid
 from refspace.labels import infer_grid, labelled
-from refspace.store import feed_of, write
+from refspace.store import BlockSource, write
 
 pytestmark = pytest.mark.usefixtures("no_sync")
 
@@ -450,7 +450,9 @@ def test_parts_are_whole_blocks_and_cover_everything_once(data):
     back = np.zeros(shape, "u2")
     reads = {}
     with dask.config.set(scheduler="sync"):
-        for box, part in feed_of(source.dask(chunks), block, memory).parts(lambda box: False):
+        for box, part in BlockSource.from_array(source.dask(chunks), block, memory).slabs(
+            lambda box: False
+        ):
             part = part.compute()
             assert part.nbytes <= memory
             assert not back[box].any() or box == (slice(0, 1),) * 3

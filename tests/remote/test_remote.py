@@ -19,7 +19,7 @@ from helpers.serving import HTML, RESET, Fault, Server
 import refspace
 from refspace.errors import FormatError, MissingDependencyError, RemoteError, StoreError
 from refspace.remote import buckets, chunk_cache, objects, retry
-from refspace.store import open_atlas, reading, verify_store
+from refspace.store import dask_graphs, open_atlas, verify_store
 from refspace.store.location import Location
 
 AUDD, VISP = 1011, 385
@@ -127,8 +127,8 @@ def test_converting_to_s3_is_resumed(phantom_store, s3):
     )
     assert done[0] > 0
     assert not verify_store(url, storage_options=s3.writer).faults
-    facts = open_atlas(url, storage_options=s3.writer).facts
-    assert facts["digest"] == open_atlas(str(phantom_store)).facts["digest"]
+    facts = open_atlas(url, storage_options=s3.writer).metadata
+    assert facts["digest"] == open_atlas(str(phantom_store)).metadata["digest"]
 
 
 # ----- what is asked of a server
@@ -216,7 +216,7 @@ def test_graphs_of_reads(phantom_store):
         again = refspace.open(server.url).annotation.data
         assert far.name == again.name
         layer = far.dask.layers[far.name]
-        assert isinstance(layer, reading.ReadLayer)
+        assert isinstance(layer, dask_graphs.ReadLayer)
         assert len(layer) == len(set(layer)) == far.npartitions
         assert (far.name, 0, 0, 0) in layer
         for strange in [(far.name, 0, 0), (far.name, 0, 0, 99), ("other", 0, 0, 0), "x"]:
@@ -257,7 +257,7 @@ def test_how_many_are_asked_for_together(phantom_store):
         array = open_atlas(str(url)).levels[0].array
         array.array = type("Chunks", (), {"shards": None, "chunks": (nbytes // 4,)})
         array.dtype = np.dtype("u4")
-        return reading.together(array)
+        return dask_graphs.group_size(array)
 
     assert together(phantom_store, 2**20) == 1  # a disk of this machine needs no patience
     with Server(phantom_store) as server:
@@ -563,7 +563,7 @@ def test_one_that_fails_does_not_wait_for_the_others(monkeypatch):
         assert go_on.wait(30)
 
     monkeypatch.setattr(Location, "read", read)
-    for read_together in (Location.read_all, lambda *args: Location.recall_all(*args, "1")):
+    for read_together in (Location.read_all, lambda *args: Location.read_all_cached(*args, "1")):
         with pytest.raises(RemoteError, match="at once"):
             read_together(Location("memory://a.zarr"), ["fails", "hangs"])
         assert not go_on.is_set()

@@ -18,7 +18,7 @@ from refspace.store.ome import (
     Axis,
     Dataset,
     Multiscale,
-    grid_of_level,
+    dataset_grid,
     is_label,
     label_attributes,
     label_names,
@@ -85,7 +85,7 @@ def attributes(*images, version="0.5"):
 
 def level_grid(entry, shape=(8, 6, 4), level=0, **given):
     multiscale = read_multiscale(attributes(entry))
-    return grid_of_level(multiscale, multiscale.datasets[level], shape, **given)
+    return dataset_grid(multiscale, multiscale.datasets[level], shape, **given)
 
 
 def refuses(function, *args, text, error=FormatError, **kwargs):
@@ -357,14 +357,14 @@ def test_grids_come_back(grid, code):
     grid = Grid(grid.shape, grid.spacing, grid.origin, code)
     (multiscale,) = read_multiscales(labelled([], [("s0", grid)]))
     (dataset,) = multiscale.datasets
-    found, numbers = grid_of_level(multiscale, dataset, grid.shape)
+    found, numbers = dataset_grid(multiscale, dataset, grid.shape)
     assert (found.shape, found.spacing, found.orientation) == (grid.shape, grid.spacing, code)
     assert numbers == (0, 1, 2)
     # To a picometre; the written centres themselves are exact.
     assert found.origin == tuple(round(o, 6) for o in grid.origin)
     assert dataset.translation == tuple(grid.coordinates(dim)[0] for dim in grid.dims)
     (again,) = read_multiscales(labelled([], [("s0", found)]))
-    assert grid_of_level(again, again.datasets[0], grid.shape)[0] == found
+    assert dataset_grid(again, again.datasets[0], grid.shape)[0] == found
 
 
 # µm of each unit that the specification names, but the parsec.
@@ -604,7 +604,7 @@ def test_levels_and_template_are_two_images():
     assert [dataset.path for dataset in template.datasets] == ["s0/template", "s1/template"]
     for multiscale in (annotation, template):
         for dataset, (_, grid) in zip(multiscale.datasets, LEVELS, strict=True):
-            assert grid_of_level(multiscale, dataset, grid.shape)[0] == grid
+            assert dataset_grid(multiscale, dataset, grid.shape)[0] == grid
     assert [entry["type"] for entry in group["ome"]["multiscales"]] == ["mode", "mean"]
     assert len(read_multiscales(labelled(nodes))) == 1
 
@@ -895,7 +895,7 @@ def test_nothing_but_errors_of_ours_comes_of_damage(place, other, version):
 def grids_of(group):
     for multiscale in read_multiscales(group):
         for dataset in multiscale.datasets:
-            grid_of_level(multiscale, dataset, (8, 6, 4))
+            dataset_grid(multiscale, dataset, (8, 6, 4))
 
 
 def tree_of(group):

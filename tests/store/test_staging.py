@@ -217,16 +217,16 @@ def test_many_threads_record(target):
 # ----- what is never replaced
 
 
-def test_tickets(target, bucket):
+def test_write_leases(target, bucket):
     for place in (str(target), bucket):
         with open_staging(place, job=JOB) as staging:
-            ticket = pickle.loads(pickle.dumps(staging.ticket))
-            ticket.check()
+            lease = pickle.loads(pickle.dumps(staging.lease))
+            lease.check()
         with pytest.raises(StoreError, match="sees no store in the making at "):
-            ticket.check()
+            lease.check()
         other = pytest.raises(StoreError, match="is written by another job now")
         with open_staging(place, job=OTHER), other:
-            ticket.check()
+            lease.check()
 
 
 def test_a_missing_folder(target):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import operator
 import tempfile
 import warnings
 from dataclasses import replace
@@ -24,7 +25,7 @@ import zarr
 from helpers.files import names
 from helpers.profiles import examples
 from helpers.strategies import families
-from helpers.volumes import UNKNOWN, chunked, chunkings, grids, subtree
+from helpers.volumes import UNKNOWN, chunked, chunkings, grids, mode, subtree
 from hypothesis import Phase, example, given
 from hypothesis import strategies as st
 
@@ -413,6 +414,37 @@ def test_levels_are_modes_and_means_of_the_one_before(space, cut):
     assert len(paths) == 1 or any(
         n > size for n, size in zip(tree[paths[-2]].shape, cut.block, strict=True)
     )
+
+
+@few
+@given(data=st.data())
+def test_every_level_of_a_deep_pyramid_is_the_mode_of_the_finer_one(data):
+    shape = data.draw(st.tuples(*[st.integers(1, 13)] * 3))
+    grid = Grid(shape, (25, 30, 20))
+    # Few labels, so that many cells are ties.
+    voxels = data.draw(hnp.arrays("u4", shape, elements=st.sampled_from([0, 1, 2**32 - 1])))
+    sides = data.draw(hnp.arrays("u1", shape, elements=st.sampled_from([1, 2])))
+    chunks = data.draw(st.none() | chunkings(shape))
+    annotation = labelled(voxels if chunks is None else chunked(voxels, chunks), grid)
+    hemispheres = labelled(sides, grid, "hemispheres")
+    tree = StructureTree([{"id": 1, "structure_id_path": [1], "acronym": "a", "name": "a"}])
+    side = st.tuples(*[st.integers(1, 3)] * 3)
+    url, block = url_in_memory(), data.draw(side)
+    shards = data.draw(st.none() | side.map(lambda n: tuple(map(operator.mul, n, block))))
+    ReferenceSpace(tree, annotation, hemispheres=hemispheres).to_zarr(
+        url, chunks=block, shards=shards
+    )
+    levels = len(root_of(url)["attributes"]["ome"]["multiscales"][0]["datasets"])
+    stored = xr.open_datatree(url)
+    for name, finer in (("annotation", voxels), ("hemispheres", sides)):
+        for level in range(levels):
+            values = stored[f"s{level}/{name}"].values
+            if level > 0:
+                # An axis of one voxel stays; a last voxel that is rounded away is in no cell.
+                factors = [2 if count > 1 else 1 for count in finer.shape]
+                halved = [max(1, round(n / f)) for n, f in zip(finer.shape, factors, strict=True)]
+                finer = mode(finer, factors, tuple(halved))
+            np.testing.assert_array_equal(values, finer)
 
 
 def finer_path(path):

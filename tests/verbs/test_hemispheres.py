@@ -29,7 +29,7 @@ from refspace.grid import Grid
 from refspace.label_index import LabelIndex, cell_rows, cut_at_midline
 from refspace.labels import labelled
 from refspace.store import verify_store
-from refspace.store.metadata import digest_of, metadata_digest, store_layout
+from refspace.store.metadata import json_digest, metadata_digest, store_layout
 from refspace.store.stored_array import StoredArray
 
 FLAGS = {"left": 1, "right": 2}
@@ -578,10 +578,10 @@ def forget_midline(url, space):
         node = json.loads((url / f"label_index/{number}/table/zarr.json").read_text())
         root["consolidated_metadata"]["metadata"][made.path] = node
         facts["arrays"][level]["label_index"] = sha256(table.tobytes()).hexdigest()
-    layout = store_layout(space.grid, {"annotation": np.dtype("u4")}, chunks=32).facts
+    layout = store_layout(space.grid, {"annotation": np.dtype("u4")}, chunks=32).metadata
     del layout["midline"]
     label = root["attributes"]["ome"]["image-label"]
-    facts["digest"] = digest_of([facts["arrays"], label, layout])
+    facts["digest"] = json_digest([facts["arrays"], label, layout])
     facts["metadata_sha256"] = metadata_digest(root)
     (url / "zarr.json").write_text(json.dumps(root))
 

@@ -15,10 +15,8 @@ from refspace.grid import Grid
 from refspace.remote.objects import copy_object, version_stamp
 from refspace.store import Location, reachable
 from refspace.store.images import open_image
+from refspace.store.zarr_files import METADATA_FILES
 from refspace.types import Resolution
-
-# Any of these makes a folder a zarr group or array.
-_MARKERS = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ def image_identity(path: str, options: ImageOptions) -> str:
     if is_image_file(path):
         return f"{url} {version_stamp(path, options.storage_options)}"
     location = Location(path, options.storage_options)
-    metadata = {key: data for key in _MARKERS if (data := location.read(key)) is not None}
+    metadata = {key: data for key in METADATA_FILES if (data := location.read(key)) is not None}
     if not metadata:
         raise FileNotFoundError(f"{path} does not exist, or is no zarr store, NRRD or NIfTI file")
     # Images of one kind have the same metadata, but not the same times: except within an archive

@@ -1,10 +1,10 @@
-"""Masks of many structures as a file each, in one pass over the annotation.
+"""Writes masks of many structures to a file each, in one pass over the annotation.
 
 The pass writes a store of masks, from which each file is then made by itself::
 
     FOLDER/structure_385.nrrd                          the mask
-    FOLDER/.refspace/structure_385.nrrd.json           its identity and checksum
-    FOLDER/.refspace/masks-0123456789abcdef.zarr       all masks, until all files are there
+    FOLDER/.refspace/structure_385.nrrd.json           its checksum
+    FOLDER/.refspace/masks-0123456789abcdef.zarr       the masks, until all files are there
 """
 
 import functools
@@ -55,7 +55,7 @@ class MaskFile:
     name
         Name of the file in its folder.
     identity
-        Digest that differs between any two masks.
+        Digest that distinguishes its mask from any other.
     """
 
     structure: int
@@ -64,22 +64,22 @@ class MaskFile:
 
     @property
     def record(self) -> str:
-        """Name of the object with the checksum of the file."""
+        """Name of the object that holds its checksum."""
         return f"{JOURNAL}/{self.name}.json"
 
 
 @dataclass(frozen=True)
-class _Task:
-    """Where a task reads masks and writes files.
+class _FileOptions:
+    """Where a file of a mask comes from, and where it goes.
 
     Parameters
     ----------
     masks
-        Store of the masks.
+        Where the masks are.
     digest
-        Digest of that store, which at another time may be another one.
+        Distinguishes them from others at the same location at another time.
     folder
-        Folder of the files.
+        Where the file goes.
     overwrite
         Whether it replaces a file that is something else.
     """
@@ -91,7 +91,7 @@ class _Task:
 
 
 def write_mask_files(
-    make_request: Callable[[Sequence[int]], MaskRequest],
+    request_masks: Callable[[Sequence[int]], MaskRequest],
     files: Sequence[MaskFile],
     folder: str,
     *,
@@ -104,47 +104,49 @@ def write_mask_files(
 
     Parameters
     ----------
-    make_request
-        Makes the request for masks of some of the structures.
+    request_masks
+        Makes the request for some of the structures.
     files
         The files.
     folder, pool, overwrite, storage_options, progress
         As for `write_masks`.
     """
     location = Location(folder, storage_options or {})
-    with _locked(location):
+    with _exclusive(location):
         missing = [file for file in files if not _is_proven(location, file)]
         kept = len(files) - len(missing)
         if missing:
-            masks = _scratch(make_request, missing, location, pool, progress)
-            _write(missing, masks, location, pool, overwrite, (progress, kept, len(files)))
-        # All files are there: the store that they were made from is not needed again.
+            masks = _scratch(request_masks, missing, location, pool, progress)
+            _write(missing, masks, location, pool, overwrite, progress, kept, len(files))
+        # All files are there: the store that they were made from is not needed any more.
         location.remove_all(f"{JOURNAL}/masks-*.zarr")
     ids = tuple(file.structure for file in files)
     return MasksWritten(folder, ids, len(missing), kept)
 
 
-def list_mask_files(request: MaskRequest, ending: str) -> list[MaskFile]:
-    """Name and identity of the file of each mask."""
+def mask_files(request: MaskRequest, ending: str) -> list[MaskFile]:
+    """Files for some masks, each with its name and its digest."""
     bounds = zip(
         request.regions.indptr[:-1].tolist(), request.regions.indptr[1:].tolist(), strict=True
     )
     files = []
     for structure, (start, stop) in zip(request.ids, bounds, strict=True):
         members = request.regions.members[start:stop].tolist()
-        identity = {k: v for k, v in request.layout.facts.items() if k in ("spacing", "origin")}
-        identity |= {
+        identity = {
+            "spacing": request.layout.grid.spacing,
+            "origin": request.layout.grid.origin,
             "orientation": request.layout.grid.orientation,
             "shape": request.layout.grid.shape,
+            "voxels": request.identity["voxels"],
+            "members": members,
         }
-        identity |= {"voxels": request.identity["voxels"], "members": members}
         files.append(MaskFile(structure, f"structure_{structure}{ending}", job_digest(identity)))
     return files
 
 
 @contextmanager
-def _locked(location: Location) -> Iterator[None]:
-    """Keep other writers of the folder out, where there are locks."""
+def _exclusive(location: Location) -> Iterator[None]:
+    """Hold the lock of the folder, where there are locks."""
     folder = location.local_path
     if folder is None:
         yield
@@ -162,11 +164,11 @@ def _locked(location: Location) -> Iterator[None]:
         yield
 
 
-# ----- what is there
+# ----- existing files
 
 
 def _is_proven(location: Location, file: MaskFile) -> bool:
-    """Whether a file is there with the checksum that was recorded for the same mask."""
+    """Whether a file is there whose checksum matches that of the same mask."""
     try:
         record = json.loads(location.read(file.record) or b"")
         data = location.read(file.name) if record["identity"] == file.identity else None
@@ -196,16 +198,16 @@ def _is_mask(path: Path, mask: xr.DataArray) -> bool:
 
 
 def _scratch(
-    make_request: Callable[[Sequence[int]], MaskRequest],
+    request_masks: Callable[[Sequence[int]], MaskRequest],
     missing: Sequence[MaskFile],
     location: Location,
     pool: Pool,
     progress: Progress | None,
 ) -> StoredMasks:
-    """Store with the masks whose files are missing: one that is there, or a new one."""
-    request = make_request([file.structure for file in missing])
-    parts = [request.provenance[name] for name in ("voxels", "direct_only", "hemisphere")]
-    url = f"{location.url}/{JOURNAL}/masks-{tokenize(parts)[:16]}.zarr"
+    """Store of the masks whose files are missing: one that is there, or else a new one."""
+    request = request_masks([file.structure for file in missing])
+    identity = [request.provenance[name] for name in ("voxels", "direct_only", "hemisphere")]
+    url = f"{location.url}/{JOURNAL}/masks-{tokenize(identity)[:16]}.zarr"
     masks = _complete(url, location)
     if masks is None or not set(request.ids) <= set(masks.structures):
         write_mask_store(
@@ -221,7 +223,7 @@ def _scratch(
 
 
 def _complete(url: str, location: Location) -> StoredMasks | None:
-    """Store of masks that a run has left, if it is complete and its checksums match."""
+    """Masks that an earlier run has left, if the checksum of every shard matches."""
     try:
         masks = open_stored_masks(url, location.storage_options)
         return None if masks.report().faults else masks
@@ -238,10 +240,11 @@ def _write(
     location: Location,
     pool: Pool,
     overwrite: bool,
-    progress_so_far: tuple[Progress | None, int, int],
+    progress: Progress | None,
+    done: int,
+    total: int,
 ) -> None:
-    progress, done, total = progress_so_far
-    task = _Task(masks.location, str(masks.facts["digest"]), location, overwrite)
+    task = _FileOptions(masks.location, str(masks.metadata["digest"]), location, overwrite)
     failures = {}
     for outcome in pool.outcomes(
         functools.partial(_write_file, task=task),
@@ -264,7 +267,7 @@ def _write(
         )
 
 
-def _write_file(file: MaskFile, task: _Task) -> str:
+def _write_file(file: MaskFile, task: _FileOptions) -> str:
     """Write a file unless it is there, and return its digest: the work of a task."""
     mask = _masks_here(task.masks, task.digest).mask(file.structure)
     folder = task.folder.local_path
@@ -296,5 +299,5 @@ def _write_local(path: Path, mask: xr.DataArray, overwrite: bool) -> str:
 
 @functools.lru_cache(maxsize=1)
 def _masks_here(location: Location, digest: str) -> StoredMasks:
-    """Open a store of masks, once in each process."""
+    """Masks in a store, which each process opens once."""
     return open_stored_masks(location.url, location.storage_options)

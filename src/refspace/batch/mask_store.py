@@ -1,7 +1,7 @@
-"""Masks of many structures in one store, in one pass over the annotation."""
+"""Writes masks of many structures to one store, in one pass over the annotation."""
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,33 +30,35 @@ from refspace.store.masks import (
     open_stored_masks,
     put_block,
 )
-from refspace.store.staging import ROOT, Recorder, Staging, job_digest, open_staging
+from refspace.store.staging import Recorder, Staging, job_digest, open_staging
+from refspace.store.stored_array import BlockId
+from refspace.store.zarr_files import ZARR_JSON
 from refspace.structure_tree import Regions, RegionsLike
 
-# Blocks whose sizes differ, which no array of zarr can have, become blocks of this length.
+# Voxels along each axis, where the annotation has chunks of several sizes: zarr needs one size.
 _CHUNK = 128
-# What a store of masks has of each structure.
-_STRUCTURE_FIELDS = ("id", "acronym", "name", "rgb_triplet")
-# Faults of a store that a message names.
-_NAMED = 3
+# Fields of a structure that a store of masks holds.
+_NODE_FIELDS = ("id", "acronym", "name", "rgb_triplet")
+# Faults of a store that a message lists.
+_MAX_LISTED = 3
 
 
 @dataclass(frozen=True)
 class MaskRequest:
-    """Which masks to write, of an annotation of which no voxel is read yet.
+    """Masks to be written, of an annotation of which no voxel is read yet.
 
     Parameters
     ----------
     annotation
         Labels, lazy, in blocks of one shape.
     block_labels
-        Labels of each block, where they are known.
+        Labels of each block; None if they are not known before it is read.
     regions
         The structures.
     layout
         Layout of their masks in a store.
     identity
-        JSON values that differ between any two sets of masks.
+        Distinguishes the masks from any others, as JSON values.
     provenance
         Where the annotation comes from.
     """
@@ -71,10 +73,9 @@ class MaskRequest:
     @classmethod
     def from_space(cls, space: ReferenceSpace, regions: RegionsLike | None) -> "MaskRequest":
         """Request for the masks of regions of a space: all structures that have voxels if None."""
-        tree = space.structure_tree
         if regions is None:
             regions = [i for i, count in space.total_voxel_map.items() if count > 0]
-        return cls.from_regions(space, tree.regions(regions))
+        return cls.from_regions(space, space.structure_tree.regions(regions))
 
     @classmethod
     def from_regions(cls, space: ReferenceSpace, regions: Regions) -> "MaskRequest":
@@ -93,8 +94,8 @@ class MaskRequest:
         identity = {
             "voxels": str(tokenize(annotation.data)),
             "structures": str(tokenize(regions.labels, regions.members, regions.indptr)),
-            "nodes": str(tokenize([[n.get(field) for field in _STRUCTURE_FIELDS] for n in nodes])),
-            "layout": layout.facts,
+            "nodes": str(tokenize([[n.get(field) for field in _NODE_FIELDS] for n in nodes])),
+            "layout": layout.metadata,
         }
         provenance = {
             "annotation": dict(space.provenance),
@@ -121,44 +122,45 @@ class MaskRequest:
 
     @functools.cached_property
     def _members(self) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int32]]:
-        """Labels in any mask, sorted; where the masks of each label begin; and these masks."""
+        """Labels in any mask, sorted; bounds of each label's masks; these masks, label by label."""
         owner = np.repeat(np.arange(len(self.regions)), np.diff(self.regions.indptr))
         order = np.argsort(self.regions.members, kind="stable")
         labels, first = np.unique(self.regions.members[order], return_index=True)
         return labels.astype(np.uint32), np.append(first, order.size), owner[order].astype(np.int32)
 
-    def block(self, number: tuple[int, ...]) -> MaskBlock | None:
-        """Work on a block; None if the block has none of the structures."""
+    def block(self, block_id: BlockId) -> MaskBlock | None:
+        """Work to do for a block; None if it holds no voxel of the structures."""
         data = self.annotation.data
         labels, first, owners = self._members
-        present = labels if self.block_labels is None else self.block_labels.in_block(number)
-        places = np.flatnonzero(np.isin(labels, present))
-        counts = first[places + 1] - first[places]
-        owned = np.concatenate([owners[first[p] : first[p + 1]] for p in places] or [owners[:0]])
+        present = labels if self.block_labels is None else self.block_labels.in_block(block_id)
+        positions = np.flatnonzero(np.isin(labels, present))
+        counts = first[positions + 1] - first[positions]
+        bounds = zip(first[positions], first[positions + 1], strict=True)
+        owned = np.concatenate([owners[start:stop] for start, stop in bounds] or [owners[:0]])
         masks, members = np.unique(owned, return_inverse=True)
         if not masks.size:
             return None
-        # Every mask has every label that may be in the block: it is 1 throughout, and not read.
+        # Then every mask has every label in the block, which need not be read.
         is_one = self.block_labels is not None and (counts == masks.size).all()
-        is_one = is_one and places.size == present.size
+        is_one = is_one and positions.size == present.size
         return MaskBlock(
-            number,
-            None if is_one else dask.optimize(data.blocks[number])[0],
-            tuple(sizes[i] for sizes, i in zip(data.chunks, number, strict=True)),
-            labels[places],
+            block_id,
+            None if is_one else dask.optimize(data.blocks[block_id])[0],
+            tuple(sizes[i] for sizes, i in zip(data.chunks, block_id, strict=True)),
+            labels[positions],
             masks,
             counts.astype(np.min_scalar_type(counts.max())),
             members.astype(np.min_scalar_type(masks.size)),
         )
 
-    def blocks(self, skip: Mapping[int, Any]) -> Iterator[MaskBlock]:
-        """Blocks that hold any of the structures, as far as is known, except some."""
-        for flat, number in enumerate(np.ndindex(self.numblocks)):
-            if flat not in skip and (block := self.block(number)) is not None:
+    def blocks(self, done: Collection[int]) -> Iterator[MaskBlock]:
+        """Blocks that may hold voxels of the structures, except those that are done."""
+        for flat_id, block_id in enumerate(np.ndindex(self.numblocks)):
+            if flat_id not in done and (block := self.block(block_id)) is not None:
                 yield block
 
     def count(self) -> int:
-        """Number of blocks that hold any of the structures, as far as is known."""
+        """Number of blocks that may hold voxels of the structures."""
         if self.block_labels is None:
             return int(np.prod(self.numblocks))
         held = np.isin(self.block_labels.labels, self._members[0])
@@ -170,8 +172,7 @@ def _in_regular_blocks(volume: LabelVolume) -> tuple[xr.DataArray, BlockLabels |
     # Of one hemisphere, in the blocks of both: the midline may have cut some.
     chunks = volume.labels.data.chunks
     if not _is_regular(chunks):
-        cut = volume.labels.chunk(_CHUNK)
-        chunks = cut.data.chunks
+        chunks = volume.labels.chunk(_CHUNK).data.chunks
     regular = volume.rechunk(chunks)
     return regular.data, regular.block_labels
 
@@ -185,7 +186,7 @@ def _are_structures_alone(regions: Regions) -> bool:
 
 
 def _is_regular(chunks: Sequence[Sequence[int]]) -> bool:
-    """Whether all blocks have one shape, except the last ones, which may be smaller."""
+    """Whether all blocks have one shape, except the last along an axis, which may be smaller."""
     return all({*sizes[:-1]} <= {sizes[0]} and sizes[-1] <= sizes[0] for sizes in chunks)
 
 
@@ -196,13 +197,13 @@ class MasksWritten:
     Parameters
     ----------
     path
-        Path or URL of the masks.
+        Where the masks are.
     structures
         Ids of the structures.
     written
         Number of blocks, or of files, that were written.
     kept
-        Number of those that were there already, with matching checksums.
+        Number of those that were there already, with the right content.
     """
 
     path: str
@@ -230,10 +231,12 @@ def write_mask_store(
         As for `write_masks`.
     """
     job = {"kind": "masks", **request.identity}
-    # A complete store is left as it is if its checksums match.
+    # Existing output is reused only if its checksums match.
     faults = _faults(target, storage_options)
     if faults and not overwrite:
-        shown = ", ".join(map(str, faults[:_NAMED])) + (", …" if len(faults) > _NAMED else "")
+        shown = ", ".join(map(str, faults[:_MAX_LISTED])) + (
+            ", …" if len(faults) > _MAX_LISTED else ""
+        )
         raise StoreError(
             f"{target} is there, and damaged: {shown}; replace it with --overwrite (Python: "
             "overwrite=True)"
@@ -246,7 +249,7 @@ def write_mask_store(
         journal = MaskJournal(staging, request.numblocks)
         kept = len(journal.done)
         _write_blocks(request, staging, journal, pool, progress)
-        shards = [shard for of_block in journal.done.values() for shard in of_block]
+        shards = [shard for own in journal.done.values() for shard in own]
         provenance = request.provenance
         finish_masks(
             staging, request.layout, request.coordinates, shards, provenance, job_digest(job)
@@ -261,11 +264,11 @@ def _write_blocks(
     pool: Pool,
     progress: Progress | None,
 ) -> None:
-    """Write the blocks that the journal lacks; an error lists those that fail at the end."""
+    """Write the blocks that the journal lacks; failures are raised together at the end."""
     location = Location(staging.work, staging.storage_options)
     layout = request.layout
     writer = ShardWriter(
-        location, layout.chunk_shape, layout.per_shard, request.numblocks, staging.ticket
+        location, layout.chunk_shape, layout.per_shard, layout.numblocks, staging.lease
     )
     total, failures = request.count(), {}
     done = len(journal.done)
@@ -274,16 +277,16 @@ def _write_blocks(
     with Recorder[tuple[int, list[Shard]]](journal.record) as recorder:
         for outcome in pool.outcomes(
             functools.partial(put_block, writer=writer),
-            request.blocks(skip=dict(journal.done)),
+            request.blocks(done=frozenset(journal.done)),
             name="mask",
-            token=lambda block: str(tokenize(location.url, staging.ticket.job, block.number)),
+            token=lambda block: str(tokenize(location.url, staging.lease.job, block.block_id)),
         ):
             if outcome.error is not None or outcome.result is None:
-                failures[f"block {outcome.item.number}"] = outcome.error
+                failures[f"block {outcome.item.block_id}"] = outcome.error
                 raise_if_hopeless(outcome.error)
                 continue
-            flat = int(np.ravel_multi_index(outcome.item.number, request.numblocks))
-            recorder.add((flat, outcome.result))
+            flat_id = int(np.ravel_multi_index(outcome.item.block_id, request.numblocks))
+            recorder.add((flat_id, outcome.result))
             done += 1
             if progress is not None:
                 progress(done, total)
@@ -295,10 +298,10 @@ def _write_blocks(
 
 
 def _faults(target: str, storage_options: Mapping[str, Any] | None) -> Sequence[Fault]:
-    """Faults of a store of masks; none where there is no such store."""
+    """What is wrong with the store of masks that is there, if there is one."""
     if not is_mask_store(Location(target, storage_options or {})):
         return ()
     try:
         return open_stored_masks(target, storage_options).report().faults
     except FormatError as error:
-        return (Fault(ROOT, one_line(error)),)
+        return (Fault(ZARR_JSON, one_line(error)),)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from refspace.batch.mask_files import ENDINGS, list_mask_files, write_mask_files
+from refspace.batch.mask_files import ENDINGS, mask_files, write_mask_files
 from refspace.batch.mask_store import MaskRequest, MasksWritten, write_mask_store
 from refspace.errors import FormatError
 from refspace.pools import make_pool
@@ -106,7 +106,7 @@ def write_masks(
     target = os.fspath(out).rstrip("/")
     if target.lower().endswith(".zarr"):
         return write_mask_store(request, target, **options)
-    files = list_mask_files(request, ENDINGS[format])
+    files = mask_files(request, ENDINGS[format])
     return write_mask_files(
         lambda ids: MaskRequest.from_regions(space, request.regions.select(ids)),
         files,

@@ -9,11 +9,11 @@ from refspace.store import StoredAtlas
 
 def describe(atlas: StoredAtlas) -> dict[str, Any]:
     """Facts about a store as JSON values; no voxel is read."""
-    grid, facts = atlas.levels[0].grid, atlas.facts or {}
+    grid, facts = atlas.levels[0].grid, atlas.metadata or {}
     nodes = None if atlas.nodes is None else len(atlas.nodes)
     return {
         "url": atlas.location.url,
-        "kind": "foreign" if atlas.facts is None else "refspace",
+        "kind": "foreign" if atlas.metadata is None else "refspace",
         "format": facts.get("format"),
         "ome_zarr": atlas.version,
         "levels": _levels(atlas),
@@ -57,7 +57,7 @@ def stored_bytes(atlas: StoredAtlas) -> int | None:
     """Bytes of all files of a store on this machine; of another, those of voxels, if recorded."""
     if (folder := atlas.location.local_path) is not None:
         return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    if atlas.facts is None:
+    if atlas.metadata is None:
         return None
     volumes = {"annotation": atlas.levels, "template": atlas.template}
     return sum(

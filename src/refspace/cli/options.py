@@ -14,7 +14,6 @@ _INPUTS = (
     *("annotation", "structures_file", "template", "image", "valid", "points_file"),
     *("other", "other_structures", "volumes"),
 )
-_MARKERS = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -103,8 +102,12 @@ def key_values(ctx: click.Context, param: click.Parameter, value: Iterable[str])
 def is_store(text: str) -> bool:
     """Whether a path or URL is meant as a zarr store, rather than as a file."""
     path = Path(text)
-    named = "://" in text or path.suffix.lower() == ".zarr"
-    return named or any((path / marker).is_file() for marker in _MARKERS)
+    if "://" in text or path.suffix.lower() == ".zarr":
+        return True
+    # Late: zarr comes with it, for which no other command should wait.
+    from refspace.store.zarr_files import is_zarr_folder
+
+    return is_zarr_folder(path)
 
 
 def is_named(text: str) -> bool:

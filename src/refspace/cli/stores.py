@@ -79,7 +79,7 @@ def _summary(target: str, space: "ReferenceSpace") -> str:
         f"levels of {', '.join(short_text(level.grid.spacing) for level in atlas.levels)} µm",
         f"{len(space.structure_tree)} structures",
         size_text(stored_bytes(atlas)),
-        f"digest {(atlas.facts or {}).get('digest')}",
+        f"digest {(atlas.metadata or {}).get('digest')}",
     ]
     return ", ".join(parts)
 

@@ -14,13 +14,14 @@ from refspace.labels.knowledge import BlockKnowledge
 from refspace.pools import make_pool
 from refspace.store import (
     Atlas,
+    BlockSource,
     Progress,
     StoredAtlas,
-    feed_of,
+    TreeLevel,
+    WriteTarget,
     level_grids,
-    level_of,
+    make_datatree,
     store_layout,
-    tree_of,
     write_atlas,
 )
 from refspace.structure_tree import StructureTree
@@ -97,17 +98,14 @@ def to_zarr(
     layout = store_layout(space.grid, dtypes, chunks=chunks, shards=shards, midline=space.midline)
     coordinates = {str(dim): space.annotation[dim].values for dim in space.annotation.dims}
     write_atlas(
-        os.fspath(url),
+        WriteTarget(os.fspath(url), resume, overwrite, storage_options),
         Atlas(space.structure_tree.nodes(), dict(space.provenance), coordinates),
         layout,
         {
-            name: feed_of(volume.data, layout.block_shape, memory)
+            name: BlockSource.from_array(volume.data, layout.block_shape, memory)
             for name, volume in volumes.items()
         },
-        source={name: tokenize(volume.data) for name, volume in volumes.items()},
-        resume=resume,
-        overwrite=overwrite,
-        storage_options=storage_options,
+        identity={name: tokenize(volume.data) for name, volume in volumes.items()},
         pool=make_pool(threads, client),
         progress=progress,
         reads=[space.url] if space.url else [],
@@ -145,14 +143,16 @@ def to_datatree(space: Space) -> xr.DataTree:
     for grid in level_grids(space.grid, (128, 128, 128))[1:]:
         finer = {name: v for name, v in levels[-1].items() if name != "template"}
         levels.append({n: downsample(v, grid.spacing, "mode") for n, v in finer.items()})
-    return tree_of(levels, space.structure_tree.nodes(), dict(space.provenance), space.midline)
+    return make_datatree(
+        levels, space.structure_tree.nodes(), dict(space.provenance), space.midline
+    )
 
 
 def from_datatree(
     cls: type[AnySpace], tree: xr.DataTree, *, resolution: Resolution | None = None
 ) -> AnySpace:
     """Space of a DataTree: what `ReferenceSpace.from_datatree` does."""
-    level = level_of(tree, resolution)
+    level = TreeLevel.from_datatree(tree, resolution)
     volume = LabelVolume.from_array(
         level.annotation, hemispheres=level.hemispheres, midline=level.midline
     )
@@ -180,7 +180,7 @@ def from_store(
     # At every level the same: halves of an odd length have another middle.
     midline = atlas.levels[0].grid.middle if atlas.midline is None else atlas.midline
     volume = LabelVolume.from_array(annotation, hemispheres=hemispheres, midline=midline)
-    if atlas.facts is not None:
+    if atlas.metadata is not None:
         shape = tuple(map(len, volume.chunks))
         blocks = BlockKnowledge.indexed(
             functools.partial(atlas.index, level),

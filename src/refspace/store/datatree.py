@@ -1,4 +1,4 @@
-"""An atlas as an xarray DataTree, of the layout of a store."""
+"""An atlas as an xarray DataTree, laid out as a store is."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from refspace.store.metadata import FORMAT
 from refspace.store.tables import structures_dataset
 
 
-def tree_of(
+def make_datatree(
     levels: Sequence[Mapping[str, xr.DataArray]],
     nodes: Sequence[Mapping[str, Any]],
     provenance: Mapping[str, Any],
@@ -33,30 +33,30 @@ def tree_of(
     """
     paths = {
         name: [
-            (f"s{number}/{name}", infer_grid(level[name]))
-            for number, level in enumerate(levels)
-            if name in level
+            (f"s{level}/{name}", infer_grid(volumes[name]))
+            for level, volumes in enumerate(levels)
+            if name in volumes
         ]
         for name in levels[0]
     }
-    described = ome.label_attributes(
+    ome_metadata = ome.label_attributes(
         "annotation",
         paths["annotation"],
         nodes,
         template=paths.get("template", ()),
         hemispheres=paths.get("hemispheres", ()),
     )
-    datasets = {f"s{number}": _dataset(level) for number, level in enumerate(levels)}
+    datasets = {f"s{level}": _dataset(volumes) for level, volumes in enumerate(levels)}
     datasets["structures"] = structures_dataset(nodes)
-    facts = {"format": FORMAT, "provenance": dict(provenance), "midline": midline}
-    root = xr.Dataset(attrs={"ome": described, "refspace": facts})
+    metadata = {"format": FORMAT, "provenance": dict(provenance), "midline": midline}
+    root = xr.Dataset(attrs={"ome": ome_metadata, "refspace": metadata})
     return xr.DataTree.from_dict({"/": root, **datasets})
 
 
-def _dataset(level: Mapping[str, xr.DataArray]) -> xr.Dataset:
+def _dataset(volumes: Mapping[str, xr.DataArray]) -> xr.Dataset:
     """Volumes side by side; xarray would widen them where centres differ in the last digit."""
-    # The midline says it too, and texts are stored in ways that not every program reads.
-    plain = {name: v.drop_vars("hemisphere", errors="ignore") for name, v in level.items()}
+    # The midline says it too, and not every program reads strings from zarr.
+    plain = {name: v.drop_vars("hemisphere", errors="ignore") for name, v in volumes.items()}
     centres = plain["annotation"].coords
     return xr.Dataset({name: volume.assign_coords(centres) for name, volume in plain.items()})
 
@@ -72,46 +72,48 @@ class TreeLevel:
     provenance: dict[str, Any]
     midline: float
 
+    @classmethod
+    def from_datatree(
+        cls, tree: xr.DataTree, resolution: float | Sequence[float] | None
+    ) -> "TreeLevel":
+        """Level of a DataTree, as `make_datatree` makes it or `xarray.open_datatree` opens it.
 
-def level_of(tree: xr.DataTree, resolution: float | Sequence[float] | None) -> TreeLevel:
-    """Level of a DataTree, as `tree_of` makes it or `xarray.open_datatree` opens it.
-
-    Raises
-    ------
-    FormatError
-        If it is not the tree of an atlas.
-    GridError
-        If it has no level of the resolution.
-    """
-    attributes = {str(name): value for name, value in tree.attrs.items()}
-    facts = attributes.get("refspace")
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise FormatError(
-            "the DataTree is not that of a reference space: its attributes lack 'refspace'; give "
-            "one that to_datatree() made, or xarray.open_datatree() of a store of refspace"
+        Raises
+        ------
+        FormatError
+            If it is not the tree of an atlas.
+        GridError
+            If it has no level of the resolution.
+        """
+        attributes = {str(name): value for name, value in tree.attrs.items()}
+        metadata = attributes.get("refspace")
+        if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+            raise FormatError(
+                "the DataTree is not that of a reference space: its attributes lack 'refspace'; "
+                "give one that to_datatree() made, or xarray.open_datatree() of a store of refspace"
+            )
+        paths = [dataset.path for dataset in ome.read_multiscale(attributes).datasets]
+        try:
+            volumes = [_chunked(tree[path]) for path in paths]
+        except KeyError as error:
+            raise FormatError(
+                f"the DataTree lacks one of {', '.join(paths)}; give it whole, and choose one with "
+                "resolution="
+            ) from error
+        grids = [infer_grid(volume) for volume in volumes]
+        level = find_level(grids, resolution, "the DataTree")
+        node = tree[paths[level].rpartition("/")[0]]
+        template, hemispheres = (
+            _chunked(node[name]) if name in node else None for name in ("template", "hemispheres")
         )
-    paths = [dataset.path for dataset in ome.read_multiscale(attributes).datasets]
-    try:
-        volumes = [_chunked(tree[path]) for path in paths]
-    except KeyError as error:
-        raise FormatError(
-            f"the DataTree lacks one of {', '.join(paths)}; give it whole, and choose one with "
-            "resolution="
-        ) from error
-    grids = [infer_grid(volume) for volume in volumes]
-    number = find_level(grids, resolution, "the DataTree")
-    node = tree[paths[number].rpartition("/")[0]]
-    template, hemispheres = (
-        _chunked(node[name]) if name in node else None for name in ("template", "hemispheres")
-    )
-    return TreeLevel(
-        volumes[number],
-        template,
-        hemispheres,
-        ome.nodes_from_label(attributes),
-        dict(facts.get("provenance") or {}),
-        facts.get("midline", grids[0].middle),
-    )
+        return cls(
+            volumes[level],
+            template,
+            hemispheres,
+            ome.nodes_from_label(attributes),
+            dict(metadata.get("provenance") or {}),
+            metadata.get("midline", grids[0].middle),
+        )
 
 
 def _chunked(array: Any) -> xr.DataArray:
@@ -121,27 +123,27 @@ def _chunked(array: Any) -> xr.DataArray:
     return array.chunk(array.encoding.get("preferred_chunks", {}))  # type: ignore[no-any-return]
 
 
-def find_level(grids: Sequence[Grid], resolution: float | Sequence[float] | None, what: str) -> int:
-    """Number of the level of a resolution in µm; the finest if none is asked for.
+def find_level(grids: Sequence[Grid], resolution: float | Sequence[float] | None, name: str) -> int:
+    """Level of a resolution in µm, the finest if None, among levels on some grids.
 
     Raises
     ------
     GridError
-        If there is no such level; it says which there are.
+        If there is no such level. The message calls the whole by the name and lists its levels.
     """
     if resolution is None:
         return 0
     wanted = parse_spacing(resolution)
-    for number, grid in enumerate(grids):
+    for level, grid in enumerate(grids):
         if np.allclose(grid.spacing, wanted, rtol=1e-6):
-            return number
-    there = ", ".join(_written(grid.spacing) for grid in grids)
+            return level
+    there = ", ".join(_format_spacing(grid.spacing) for grid in grids)
     raise GridError(
-        f"{what} has no level of {_written(wanted)} µm; it has {there} µm: open one of these, and "
-        "downsample it"
+        f"{name} has no level of {_format_spacing(wanted)} µm; it has {there} µm: open one of "
+        "these, and downsample it"
     )
 
 
-def _written(spacing: Sequence[float]) -> str:
+def _format_spacing(spacing: Sequence[float]) -> str:
     one = len(set(spacing)) == 1
     return " × ".join(f"{step:g}" for step in (spacing[:1] if one else spacing))

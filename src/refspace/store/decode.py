@@ -1,4 +1,4 @@
-"""Blocks decoded from the bytes of their files, whatever store these come from."""
+"""Decodes blocks from the bytes of their objects."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from zarr.storage import MemoryStore, StorePath
 
 
 def decode_block(array: "Array[Any]", data: bytes) -> NDArray[Any]:
-    """Values of a block, those that lie beyond the end of the array too.
+    """Values of a whole block, also where it extends beyond the end of the array.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def _is_plain_zstd(array: "Array[Any]") -> bool:
     """Whether blocks are arrays in C order, compressed with zstd and nothing else."""
     match getattr(array.metadata, "codecs", ()):
         case (BytesCodec() as order, ZstdCodec()):
-            # A text from zarr 3.2 on, an enumeration before.
+            # A string from zarr 3.2 on, an enumeration before.
             little = getattr(order.endian, "value", order.endian) in (None, "little")
             return little and array.dtype.isnative
     return False
@@ -52,7 +52,7 @@ def _decompressed(data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]) -> 
     """Array of a zstd frame."""
     values: NDArray[Any] = np.empty(shape, dtype)
     if _content_size(data) == values.nbytes:
-        # Straight into its place: half the time of a copy of it, because memory is touched once.
+        # Straight into the result: a copy would take twice the time, as it touches memory twice.
         numcodecs.zstd.decompress(data, values)
         return values
     # A copy, because bytes cannot be written to.

@@ -1,4 +1,4 @@
-"""Images in zarr, as they are brought to an annotation: those of any program."""
+"""Opens images in zarr, those of any program, to be aligned with an annotation."""
 
 import json
 import os
@@ -14,12 +14,13 @@ from refspace.errors import FormatError, GridError, StoreError
 from refspace.grid import Grid, parse_spacing
 from refspace.labels import labelled
 from refspace.store import ome
+from refspace.store.dask_graphs import lazy_array
 from refspace.store.datatree import find_level
 from refspace.store.location import Location
-from refspace.store.metadata import ROOT
-from refspace.store.ome.images import metadata
+from refspace.store.ome.images import ome_metadata
 from refspace.store.read import open_atlas
 from refspace.store.stored_array import StoredArray
+from refspace.store.zarr_files import ZARR_JSON
 
 _AXES = ("ap", "dv", "ml")
 
@@ -45,8 +46,8 @@ def open_image(
     variable
         Name of the variable, where a group has several.
     shape
-        Voxels along each axis of a grid whose voxels those of the image are: where it says itself
-        that it is does not matter then. Of an image of several resolutions, the one of that shape.
+        Voxels along each axis of a grid that the image shares voxel by voxel: the position that it
+        states itself is then ignored. Of an image of several resolutions, the one of that shape.
     resolution
         µm per voxel of the level to open, the finest if not given; of an image that states no
         unit, that of its finest level.
@@ -79,8 +80,8 @@ def open_image(
     >>> open_image(url).name
     'energy'
     """
-    kept_in = None if chunk_cache is None else Path(chunk_cache).absolute()
-    location = Location(url, storage_options or {}, engine, kept_in)
+    cache_folder = None if chunk_cache is None else Path(chunk_cache).absolute()
+    location = Location(url, storage_options or {}, engine, cache_folder)
     node = _node(location)
     if isinstance(node, zarr.Array):
         data = _stored(location, node)
@@ -94,7 +95,7 @@ def open_image(
     attributes = dict(node.attrs)
     if "refspace" in attributes:
         return _template(location, shape, resolution, orientation)
-    if "multiscales" in metadata(attributes):
+    if "multiscales" in ome_metadata(attributes):
         try:
             return _ome_image(location, node, shape, resolution, orientation)
         except (FormatError, GridError) as error:
@@ -105,8 +106,8 @@ def open_image(
 
 def _node(location: Location) -> Any:
     """Array or group at the root of a store."""
-    root = location.read(ROOT)
-    store = location.zarr_store(known={ROOT: root})
+    root = location.read(ZARR_JSON)
+    store = location.zarr_store(contents={ZARR_JSON: root})
     try:
         return zarr.open(store, mode="r", zarr_format=2 if root is None else 3)
     except FileNotFoundError as error:
@@ -117,8 +118,8 @@ def _node(location: Location) -> Any:
 
 def _stored(location: Location, array: Any) -> dask.array.Array:
     """Lazy values of an array, whose errors name its chunks."""
-    told = json.dumps(array.metadata.to_dict(), default=str)
-    return StoredArray(location, array, whole=False).as_dask(f"{location.url} {told}")
+    metadata = json.dumps(array.metadata.to_dict(), default=str)
+    return lazy_array(StoredArray(location, array, whole=False), f"{location.url} {metadata}")
 
 
 # ----- kinds of groups
@@ -142,13 +143,13 @@ def _template(
     grids = [level.grid for level in atlas.template]
     if shape is None:
         return atlas.volume(find_level(grids, resolution, location.url), "template")
-    image = atlas.volume(_of_shape([grid.shape for grid in grids], shape), "template")
+    image = atlas.volume(_level_with_shape([grid.shape for grid in grids], shape), "template")
     return image.drop_vars(image.coords)
 
 
-def _of_shape(shapes: Sequence[Sequence[int]], shape: Sequence[int]) -> int:
-    """Number of the level of a shape; the finest if there is none."""
-    return next((n for n, found in enumerate(shapes) if (*found,) == (*shape,)), 0)
+def _level_with_shape(shapes: Sequence[Sequence[int]], shape: Sequence[int]) -> int:
+    """Level whose array has a shape; the finest if no level has it."""
+    return next((level for level, own in enumerate(shapes) if (*own,) == (*shape,)), 0)
 
 
 def _ome_image(
@@ -158,32 +159,32 @@ def _ome_image(
     resolution: float | Sequence[float] | None,
     orientation: str | None,
 ) -> xr.DataArray:
-    """Level of an OME-Zarr image; axes of no space, like those of channels, come first."""
+    """Level of an OME-Zarr image; axes that are not of space, like channels, come first."""
     multiscale = ome.read_multiscale(dict(group.attrs))
     space = [n for n, axis in enumerate(multiscale.axes) if axis.type == "space"]
     before = [n for n in range(len(multiscale.axes)) if n not in space]
     arrays = [_array(location, group, dataset.path) for dataset in multiscale.datasets]
     names = [axis.name for axis in multiscale.axes]
     if shape is not None:
-        number = _of_shape([[array.shape[n] for n in space] for array in arrays], shape)
-        data = _stored(location, arrays[number])
+        level = _level_with_shape([[array.shape[n] for n in space] for array in arrays], shape)
+        data = _stored(location, arrays[level])
         return xr.DataArray(data, dims=names, name="image").transpose(
             *(names[n] for n in (*before, *space))
         )
-    # In a pyramid with units, a resolution asks for one of the levels.
+    # In a pyramid with units, a resolution selects one of the levels.
     has_units = all(multiscale.axes[n].unit for n in space)
     grids = []
     for dataset, array in zip(multiscale.datasets, arrays, strict=True):
-        # Where one of its volumes is, they all are.
+        # Without the other axes: all volumes along these are on the same grid.
         lengths = [1 if n in before else count for n, count in enumerate(array.shape)]
         finest = None if has_units else resolution
-        grid, _ = ome.grid_of_level(
+        grid, _ = ome.dataset_grid(
             multiscale, dataset, lengths, orientation=orientation, resolution=finest
         )
         grids.append(grid)
-    number = find_level(grids, resolution if has_units else None, location.url)
-    data = _stored(location, arrays[number]).transpose(*before, *space)
-    first = labelled(data[(0,) * len(before)], grids[number])
+    level = find_level(grids, resolution if has_units else None, location.url)
+    data = _stored(location, arrays[level]).transpose(*before, *space)
+    first = labelled(data[(0,) * len(before)], grids[level])
     return xr.DataArray(data, first.coords, (*(names[n] for n in before), *first.dims), "image")
 
 
@@ -201,24 +202,24 @@ def _variable(
     location: Location, group: zarr.Group, variable: str | None, *, located: bool
 ) -> xr.DataArray:
     """Variable of a group as xarray writes it."""
-    known = getattr(group.metadata, "consolidated_metadata", None) is not None
+    consolidated = getattr(group.metadata, "consolidated_metadata", None) is not None
     try:
-        dataset = xr.open_zarr(group.store, consolidated=known, decode_cf=False, chunks=None)
+        dataset = xr.open_zarr(group.store, consolidated=consolidated, decode_cf=False, chunks=None)
     except Exception as error:  # whatever xarray and zarr raise of what is no dataset
         raise FormatError(
             f"{location.url} is neither an image of OME-Zarr, nor a group that xarray opens: "
             f"{error!r}"
         ) from error
-    found = _chosen(location, dataset, variable)
-    raw = dataset[[found]]
-    # Through our own reader: it asks for many chunks at once, and says which one is damaged.
-    raw[found] = raw[found].copy(data=_stored(location, group[found]))
-    image: xr.DataArray = xr.decode_cf(raw)[found]
+    name = _choose_variable(location, dataset, variable)
+    raw = dataset[[name]]
+    # Through our own reader: it requests many chunks at once, and names one that is damaged.
+    raw[name] = raw[name].copy(data=_stored(location, group[name]))
+    image: xr.DataArray = xr.decode_cf(raw)[name]
     return image if located else image.drop_vars(image.coords)
 
 
-def _chosen(location: Location, dataset: xr.Dataset, variable: str | None) -> str:
-    """Name of the variable that is asked for, or of the only one that can be."""
+def _choose_variable(location: Location, dataset: xr.Dataset, variable: str | None) -> str:
+    """Name of the variable that the caller names, or of the only one that is an image."""
     every = [str(name) for name in dataset.data_vars]
     images = [name for name in every if {*_AXES} <= {*dataset[name].dims}]
     if variable in every or (variable is None and len(images) == 1):

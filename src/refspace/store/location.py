@@ -1,4 +1,4 @@
-"""Where a store is: a folder of this machine, or a prefix of any file system that fsspec knows."""
+"""Location of a store: a folder of this machine, or a prefix on any file system of fsspec."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from zarr.storage import FsspecStore, LocalStore
 from refspace.errors import StoreError
 from refspace.remote.chunk_cache import ChunkCache
 from refspace.remote.objects import ENGINES, Objects, file_system, read_object, reason
-from refspace.store.zarr_view import ZarrView
+from refspace.store.read_only_store import ReadOnlyStore
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -51,7 +51,7 @@ class Location:
         url = url if url.endswith("://") else url.rstrip("/") or "/"
         object.__setattr__(self, "url", url)
         object.__setattr__(self, "storage_options", dict(self.storage_options or {}))
-        # Now: when voxels are read, the working directory may be another.
+        # Resolved now: the working directory may be another one when voxels are read.
         object.__setattr__(self, "_folder", None if _is_url(url) else _absolute(url))
         if self.engine not in ENGINES:
             raise StoreError(f"engine is {self.engine!r}; there are {' and '.join(ENGINES)}")
@@ -59,8 +59,8 @@ class Location:
     def __hash__(self) -> int:
         return hash(self.url)
 
-    def beside(self, url: str) -> "Location":
-        """Another URL, reached in the same way."""
+    def with_url(self, url: str) -> "Location":
+        """Location of another URL, reached with the same options."""
         return Location(url, self.storage_options, self.engine, self.chunk_cache)
 
     @property
@@ -68,27 +68,27 @@ class Location:
         """Folder of this machine; None for anything else."""
         protocol = self.url.partition("://")[0]
         if self._folder is None and protocol not in LocalFileSystem.protocol:
-            # Told without the package for it: obstore needs none.
+            # Decided without opening it: obstore may be installed, and fsspec's package not.
             return None
         return Path(self._resolved()[1])
 
     def _resolved(self) -> tuple[Any, str]:
         if self._folder is not None:
-            return LocalFileSystem(), str(self._folder)
+            return LocalFileSystem(), self._folder.as_posix()
         return file_system(self.url, self.storage_options)
 
     def _objects(self) -> Objects:
         return ENGINES[self.engine](self.url, self.storage_options)
 
     def read(self, key: str) -> bytes | None:
-        """Bytes of an object, None if there is none.
+        """Bytes of an object, None if there is no such object.
 
         Raises
         ------
         StoreError
-            If a file of this machine can neither be read nor be told to be missing.
+            If a file of this machine may be there, but cannot be read.
         RemoteError
-            If that is so of an object of another, after all attempts.
+            If an object of another machine cannot be read, after all attempts.
         """
         folder = self.local_path
         try:
@@ -102,7 +102,7 @@ class Location:
                 raise
             raise StoreError(f"{self.url}: {key} cannot be read: {error!r}") from error
 
-    def recall(self, key: str, version: str) -> bytes | None:
+    def read_cached(self, key: str, version: str) -> bytes | None:
         """Bytes of an object, from its copy on this machine where there is one.
 
         Parameters
@@ -110,35 +110,37 @@ class Location:
         key
             Name of the object.
         version
-            What tells the store from what may lie at the same URL at another time.
+            Distinguishes the store from another one at the same URL at another time.
         """
-        if (kept := self._kept) is None:
+        # zarr's `CacheStore` keeps copies by name alone, without version or checksum: after a store
+        # is replaced, or a disk was full, it would return wrong voxels.
+        if (cache := self._chunk_cache) is None:
             return self.read(key)
-        if (data := kept.get(key, version)) is not None:
+        if (data := cache.get(key, version)) is not None:
             return data or None
         data = self.read(key)
-        self.keep(key, version, data)
+        self.put_in_cache(key, version, data)
         return data
 
-    def keep(self, key: str, version: str, data: bytes | None) -> None:
-        """Keep a copy of an object on this machine; an empty copy says that there is none."""
-        # An object that is empty is damaged, and not worth keeping.
-        if (kept := self._kept) is not None and data != b"":
-            kept.put(key, version, data or b"")
+    def put_in_cache(self, key: str, version: str, data: bytes | None) -> None:
+        """Put a copy of an object on this machine; an empty copy stands for a missing object."""
+        # An object that is empty itself is damaged, and not worth a copy.
+        if (cache := self._chunk_cache) is not None and data != b"":
+            cache.put(key, version, data or b"")
 
     @property
-    def _kept(self) -> ChunkCache | None:
-        """Copies of objects of other machines, if any are wanted."""
+    def _chunk_cache(self) -> ChunkCache | None:
+        """Copies of objects of other machines; None where there is no folder for them."""
         if self.chunk_cache is None or self.local_path is not None:
             return None
         return ChunkCache(self.chunk_cache, self.url)
 
-    def recall_all(self, keys: Sequence[str], version: str) -> list[bytes | None]:
-        """Bytes of several objects, all asked for at the same time."""
-        return map_concurrently(functools.partial(self.recall, version=version), keys)
+    def read_all_cached(self, keys: Sequence[str], version: str) -> list[bytes | None]:
+        """Bytes of several objects, requested at the same time; from their copies if possible."""
+        return map_concurrently(functools.partial(self.read_cached, version=version), keys)
 
     def read_all(self, keys: Sequence[str]) -> dict[str, bytes | None]:
-        """Bytes of several objects, all asked for at the same time, by name."""
+        """Bytes of several objects by name, requested at the same time."""
         return dict(zip(keys, map_concurrently(self.read, keys), strict=True))
 
     def size(self, key: str) -> int:
@@ -147,7 +149,7 @@ class Location:
         Raises
         ------
         StoreError
-            If that cannot be told.
+            If the file system does not say.
         """
         file_system, path = self._resolved()
         try:
@@ -167,37 +169,37 @@ class Location:
         """Remove folders, with all in them, and objects whose names fit a pattern."""
         file_system, path = self._resolved()
         file_system.invalidate_cache()
-        for found in file_system.glob(f"{path}/{pattern}"):
-            file_system.rm(found, recursive=True)
+        for match in file_system.glob(f"{path}/{pattern}"):
+            file_system.rm(match, recursive=True)
 
     def keys(self) -> set[str]:
-        """All objects of the store; it must be one that can be listed."""
+        """Names of all objects, of a store that can be listed."""
         file_system, path = self._resolved()
-        root = file_system._strip_protocol(path).rstrip("/")
-        found = {key.removeprefix(root).lstrip("/") for key in file_system.find(path)}
-        # Some object stores keep a folder that is empty, which is no object.
-        return found - {""}
+        root = path.rstrip("/")
+        keys = {key.removeprefix(root).lstrip("/") for key in file_system.find(path)}
+        # Some object stores list an empty folder, which is no object.
+        return keys - {""}
 
     def zarr_store(
-        self, *, read_only: bool = True, known: Mapping[str, bytes | None] | None = None
+        self, *, read_only: bool = True, contents: Mapping[str, bytes | None] | None = None
     ) -> zarr.abc.store.Store:
-        """The same place for zarr; what is known of another machine it need not ask for."""
+        """Store of zarr; from another machine it does not request these contents again."""
         if (folder := self.local_path) is not None:
             return LocalStore(folder, read_only=read_only)
         if read_only:
-            return ZarrView(self.read, known)
+            return ReadOnlyStore(self.read, contents)
         return FsspecStore.from_url(
             self.url, storage_options=dict(self.storage_options), read_only=read_only
         )
 
 
 def map_concurrently(read: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
-    """What is read of several things at the same time: a request is mostly waiting."""
+    """Results of reading several things at the same time: a request is mostly waiting."""
     pool = ThreadPoolExecutor(max(1, len(items)))
     try:
         return list(pool.map(read, items))
     finally:
-        # When one fails, or somebody interrupts, nobody wants to wait for the others.
+        # When one fails, or the user interrupts, the others are not worth waiting for.
         pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -1,4 +1,4 @@
-"""What describes the voxels of a store: array metadata, coordinates, tables and their digests."""
+"""Layout and metadata of a store: arrays, coordinates, tables, and the digests of all of them."""
 
 import hashlib
 import json
@@ -13,8 +13,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 from zarr.core.array import Array, AsyncArray
-from zarr.core.buffer import default_buffer_prototype
-from zarr.core.sync import sync
+from zarr.core.buffer import Buffer
 from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore, StorePath
 
@@ -26,13 +25,13 @@ from refspace.store.location import Location
 from refspace.store.pyramid import level_grids
 from refspace.store.stored_array import StoredArray
 from refspace.store.tables import structures_dataset
+from refspace.store.zarr_files import ZARR_JSON
 
 Triple = tuple[int, int, int]
 
 FORMAT = 1
-# What a store of refspace says that it is where it is no atlas.
+# Kind of a store of refspace that holds masks; that of an atlas has no name.
 MASKS = "masks"
-ROOT = "zarr.json"
 # With its checksum, so that a flipped bit raises; without a shuffle, which makes labels larger.
 _LABEL_CODEC = ZstdCodec(level=5, checksum=True)
 _ATTRS: dict[str, dict[str, Any]] = {
@@ -57,7 +56,7 @@ class Layout:
     dtypes
         Type of ``annotation``, and of ``template`` and ``hemispheres`` where there are any.
     midline
-        Position of the midline along ml in µm; None in stores that do not know of one.
+        Position of the midline along ml in µm; None if the store does not state it.
     """
 
     grids: tuple[Grid, ...]
@@ -72,8 +71,8 @@ class Layout:
         return self.shard_shape or self.chunk_shape
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What tells it from other layouts, as JSON values."""
+    def metadata(self) -> dict[str, Any]:
+        """The layout as JSON values, which equal layouts have in common."""
         grid = self.grids[0]
         return {
             "shape": list(grid.shape),
@@ -139,11 +138,11 @@ def _lengths(name: str, value: int | Sequence[int]) -> Triple:
 
 
 class Draft:
-    """All of a store but its voxels, in memory until it is written as a whole."""
+    """Everything in a store except its voxels, in memory until it is written as a whole."""
 
     def __init__(self) -> None:
-        self._memory = MemoryStore()
-        self._root = zarr.open_group(self._memory, mode="w", zarr_format=3)
+        self._buffers: dict[str, Buffer] = {}
+        self._root = zarr.open_group(MemoryStore(self._buffers), mode="w", zarr_format=3)
 
     def put_array(
         self,
@@ -196,25 +195,14 @@ class Draft:
         """Objects of everything but the voxels; the root's metadata last."""
         self._root.attrs.update(attributes)
         with warnings.catch_warnings():
-            # Consolidated metadata is what makes a store readable where nothing can be listed.
+            # Consolidated metadata makes a store readable where nothing can be listed.
             warnings.simplefilter("ignore", ZarrUserWarning)
-            zarr.consolidate_metadata(self._memory)
-        return _sealed(self._objects())
-
-    def _objects(self) -> dict[str, bytes]:
-        """Objects of the store in memory."""
-        prototype = default_buffer_prototype()
-
-        async def collect() -> dict[str, bytes]:
-            keys = [key async for key in self._memory.list()]
-            found = {key: await self._memory.get(key, prototype) for key in keys}
-            return {key: value.to_bytes() for key, value in found.items() if value is not None}
-
-        return sync(collect())
+            zarr.consolidate_metadata(self._root.store)
+        return _with_digest({key: data.to_bytes() for key, data in self._buffers.items()})
 
 
 class Skeleton(Draft):
-    """All of the store of an atlas but its voxels.
+    """Everything in the store of an atlas except its voxels.
 
     Parameters
     ----------
@@ -238,37 +226,37 @@ class Skeleton(Draft):
                 )
 
     def array_at(self, location: Location, path: str) -> StoredArray:
-        """Array of this metadata whose voxels are written to a place."""
-        here: Any = self._root[path]
+        """Array of this metadata whose voxels are written to a location."""
+        draft: Any = self._root[path]
         store_path = StorePath(location.zarr_store(read_only=False), path)
         # Every block is written, those of background too: a missing one is then a fault.
-        there = AsyncArray(here.metadata, store_path, config={"write_empty_chunks": True})
-        return StoredArray(location, Array(there), whole=True)
+        target = AsyncArray(draft.metadata, store_path, config={"write_empty_chunks": True})
+        return StoredArray(location, Array(target), whole=True)
 
     def put_coordinates(self, coordinates: Mapping[str, NDArray[np.float64]]) -> None:
-        """Add the voxel centres of every level; those of the first may be given."""
+        """Add the voxel centres of every level: of the finest, the user's where there are any."""
         for level, grid in enumerate(self.layout.grids):
             for dim in grid.dims:
-                given = coordinates.get(dim) if level == 0 else None
-                values = grid.coordinates(dim) if given is None else given
+                own = coordinates.get(dim) if level == 0 else None
+                values = grid.coordinates(dim) if own is None else own
                 self.put(f"s{level}/{dim}", values, [dim], axis_attrs(grid, dim))
 
 
-def _sealed(objects: dict[str, bytes]) -> dict[str, bytes]:
+def _with_digest(objects: dict[str, bytes]) -> dict[str, bytes]:
     """Objects with a digest of the root's metadata in them, the root last."""
-    document = json.loads(objects.pop(ROOT))
+    document = json.loads(objects.pop(ZARR_JSON))
     document["attributes"]["refspace"]["metadata_sha256"] = metadata_digest(document)
-    return {**objects, ROOT: json.dumps(document).encode()}
+    return {**objects, ZARR_JSON: json.dumps(document).encode()}
 
 
 def metadata_digest(document: Mapping[str, Any]) -> str:
-    """Digest of what the root's metadata says, whatever attributes others have added."""
+    """Digest of the root's metadata, without attributes that other programs have added."""
     attributes = document["attributes"]
     own = {k: v for k, v in attributes["refspace"].items() if k != "metadata_sha256"}
-    return digest_of([attributes["ome"], own, document["consolidated_metadata"]])
+    return json_digest([attributes["ome"], own, document["consolidated_metadata"]])
 
 
-def digest_of(value: Any) -> str:
+def json_digest(value: object) -> str:
     """sha256 of a value's canonical JSON."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
@@ -282,7 +270,7 @@ def put_structures(skeleton: Skeleton, nodes: Sequence[Mapping[str, Any]]) -> No
 def put_block_table(
     skeleton: Skeleton, group: str, sha256: bytes, stored_bytes: Sequence[int]
 ) -> None:
-    """Add what is known of each block of an array, in C order of their numbers."""
+    """Add the records of an array's blocks, in C order of the blocks."""
     digests = np.frombuffer(sha256, np.uint8).reshape(-1, 32)
     skeleton.put(f"{group}_sha256", digests, ["block", "byte"])
     skeleton.put(f"{group}_stored_bytes", np.array(stored_bytes, np.int64), ["block"])
@@ -307,9 +295,9 @@ def voxel_digest(
     Parameters
     ----------
     shape, dtype, blocks
-        What the array is, and how it is cut.
+        Shape and type of the array, and the lengths of its blocks along each axis.
     sha256
         Digests of the blocks' bytes (C order, little-endian), one after the other.
     """
-    facts = [list(map(int, shape)), dtype.name, [list(map(int, sizes)) for sizes in blocks]]
-    return hashlib.sha256(json.dumps(facts).encode() + sha256).hexdigest()
+    description = [list(map(int, shape)), dtype.name, [list(map(int, sizes)) for sizes in blocks]]
+    return hashlib.sha256(json.dumps(description).encode() + sha256).hexdigest()

@@ -1,4 +1,4 @@
-"""Coarser levels of a store: which there are, and how each is made of the one before."""
+"""The pyramid of a store: grids of its levels, and downsampling from one to the next."""
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -13,7 +13,7 @@ from refspace.store.stored_array import Box
 
 
 def level_grids(grid: Grid, block_shape: Sequence[int]) -> list[Grid]:
-    """Grid of every level: the given one, then halved until the volume fits one block.
+    """Grid of every level: that of the volume, then halved until the volume fits one block.
 
     Lengths are rounded half to even, as `Grid.resample` does; an axis of a single voxel stays.
 
@@ -68,7 +68,7 @@ def average(block: NDArray[Any], box: Box, shape: Sequence[int]) -> NDArray[Any]
     """
     total = block.astype(np.float64)
     for axis, (voxels, overlaps) in enumerate(_windows(block, box, shape)):
-        weights = np.expand_dims(overlaps / overlaps.sum(1, keepdims=True), _others(axis, 3))
+        weights = np.expand_dims(overlaps / overlaps.sum(1, keepdims=True), _other_axes(axis, 3))
         total = (total.take(voxels, axis) * weights).sum(axis + 1)
     if block.dtype.kind in "ui":
         # Noise of the weights must not decide a half.
@@ -76,8 +76,8 @@ def average(block: NDArray[Any], box: Box, shape: Sequence[int]) -> NDArray[Any]
     return total.astype(block.dtype)
 
 
-def coarser(name: str) -> Callable[[NDArray[Any], Box, Sequence[int]], NDArray[Any]]:
-    """How a volume of a store becomes that of the next level: intensities are no labels."""
+def downsampling(name: str) -> Callable[[NDArray[Any], Box, Sequence[int]], NDArray[Any]]:
+    """Function that makes the next level of a volume: mean of a template, mode of labels."""
     return average if name == "template" else halve
 
 
@@ -90,6 +90,6 @@ def _windows(
     ]
 
 
-def _others(axis: int, ndim: int) -> tuple[int, ...]:
+def _other_axes(axis: int, ndim: int) -> tuple[int, ...]:
     """Where to put new axes beside (cells, width) of one axis, once its voxels are taken."""
     return tuple(a for a in range(ndim + 1) if a not in (axis, axis + 1))

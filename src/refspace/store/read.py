@@ -1,4 +1,4 @@
-"""Opening a store: what it holds, without a voxel of it."""
+"""Opens a store: its metadata, and lazy arrays of what it holds; no voxel is read."""
 
 import hashlib
 import json
@@ -24,18 +24,20 @@ from refspace.label_index import FIELDS, LabelIndex
 from refspace.labels import labelled
 from refspace.remote.chunk_cache import trim
 from refspace.store import ome
+from refspace.store.dask_graphs import lazy_array
 from refspace.store.datatree import find_level
 from refspace.store.location import Location, map_concurrently
-from refspace.store.metadata import FORMAT, MASKS, ROOT, index_cells, metadata_digest, voxel_digest
+from refspace.store.metadata import FORMAT, MASKS, index_cells, metadata_digest, voxel_digest
+from refspace.store.read_only_store import ReadOnlyStore
 from refspace.store.staging import leftover_hint
 from refspace.store.stored_array import StoredArray
-from refspace.store.zarr_view import ZarrView
+from refspace.store.zarr_files import ZARR_JSON, ZARRAY, ZATTRS
 
-# A brain at 1 µm has blocks of 128³ by the thousand; a million take seconds to name.
-_LONGEST, _MOST_BLOCKS = 10**7, 10**7
-# There in every store of refspace, and in no other.
-OURS = f"label_index/{ROOT}"
-_AGAIN = "convert it again, or copy it again from where it is whole"
+# A brain at 1 µm has some thousand blocks of 128³; a million of them take seconds to list.
+_MAX_LENGTH, _MAX_BLOCKS = 10**7, 10**7
+# Every store of refspace has it, and no other.
+INDEX_JSON = f"label_index/{ZARR_JSON}"
+_REPAIR = "convert it again, or copy it again from where it is whole"
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class StoredLevel:
     array
         The voxels.
     axes
-        Numbers of the spatial axes of the array; any others have the length 1.
+        Which axes of the array are those of space; any others have the length 1.
     """
 
     path: str
@@ -62,7 +64,7 @@ class StoredLevel:
 
 @dataclass(frozen=True)
 class StoredAtlas:
-    """A store that was opened: an annotation volume at several resolutions, and what it says.
+    """An opened store: an annotation volume at several resolutions, with its metadata.
 
     Parameters
     ----------
@@ -77,8 +79,8 @@ class StoredAtlas:
     hemispheres
         The hemispheres at the same resolutions, where they are a volume.
     nodes
-        Structures; None in a store that was not written by refspace.
-    facts
+        Structures; None for a store that refspace has not written.
+    metadata
         What refspace wrote about the store: provenance, digests.
     arrays
         All arrays of a store of ours, by path.
@@ -90,25 +92,25 @@ class StoredAtlas:
     template: tuple[StoredLevel, ...] = ()
     hemispheres: tuple[StoredLevel, ...] = ()
     nodes: Sequence[Mapping[str, Any]] | None = None
-    facts: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] | None = None
     arrays: Mapping[str, StoredArray] = field(default_factory=dict)
-    _known_centres: dict[Any, list[NDArray[Any]]] = field(
+    _read_centres: dict[Any, list[NDArray[Any]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     @property
     def provenance(self) -> dict[str, Any]:
         """Where the atlas comes from."""
-        return dict((self.facts or {}).get("provenance", {}))
+        return dict((self.metadata or {}).get("provenance", {}))
 
     @property
     def midline(self) -> float | None:
-        """Position of the midline along ml in µm; None in a store that does not know of one."""
-        midline: float | None = (self.facts or {}).get("midline")
+        """Position of the midline along ml in µm; None if the store does not state it."""
+        midline: float | None = (self.metadata or {}).get("midline")
         return midline
 
     def level(self, resolution: float | Sequence[float] | None) -> int:
-        """Number of the level of a resolution in µm; the finest if none is asked for.
+        """Level of a resolution in µm; the finest if None.
 
         Raises
         ------
@@ -117,74 +119,74 @@ class StoredAtlas:
         """
         return find_level([level.grid for level in self.levels], resolution, self.location.url)
 
-    def volume(self, number: int, name: str = "annotation") -> xr.DataArray:
+    def volume(self, level: int, name: str = "annotation") -> xr.DataArray:
         """Lazy ``annotation``, ``template`` or ``hemispheres`` of a level, with coordinates."""
-        level = self._levels(name)[number]
-        self._refuse_huge(level)
-        data = level.array.as_dask(self._token(level))
+        stored = self._levels(name)[level]
+        self._refuse_huge(stored)
+        data = lazy_array(stored.array, self._token(stored))
         if data.ndim > 3:
-            data = data[tuple(slice(None) if a in level.axes else 0 for a in range(data.ndim))]
-        attrs = dict(level.array.array.attrs) if self.facts else {}
-        volume = labelled(data, level.grid, name, attrs)
-        return volume.assign_coords(self._centres(number, volume)) if self.facts else volume
+            data = data[tuple(slice(None) if a in stored.axes else 0 for a in range(data.ndim))]
+        attrs = dict(stored.array.array.attrs) if self.metadata else {}
+        volume = labelled(data, stored.grid, name, attrs)
+        return volume.assign_coords(self._centres(level, volume)) if self.metadata else volume
 
-    def index(self, number: int) -> LabelIndex | None:
-        """Label index of a level; None where there is none, or not one of this array.
+    def index(self, level: int) -> LabelIndex | None:
+        """Label index of a level; None if there is no index, or it is one of another array.
 
         Warns
         -----
         UserWarning
-            If there is one that must not be trusted.
+            If there is an index that must not be trusted.
         """
-        level = self.levels[number]
-        expected = self._array_facts(level).get("label_index")
+        stored = self.levels[level]
+        expected = self._array_metadata(stored).get("label_index")
         if expected is None:
             return None
         try:
-            table = self._small_array(f"label_index/s{number}/table", (len(FIELDS), None))
+            table = self._small_array(f"label_index/s{level}/table", (len(FIELDS), None))
             if hashlib.sha256(table.tobytes()).hexdigest() != expected:
                 raise FormatError("it is the index of another volume")
-            cells = index_cells(level.grid, level.array.blocks, self.midline)
-            return LabelIndex(level.array.shape, cells, table)
+            cells = index_cells(stored.grid, stored.array.blocks, self.midline)
+            return LabelIndex(stored.array.shape, cells, table)
         except RefspaceError as error:
             warnings.warn(
-                f"{self.location.url}: the label index of {level.path} is not used: {error}. "
+                f"{self.location.url}: the label index of {stored.path} is not used: {error}. "
                 "Voxels are read instead, which takes longer",
                 stacklevel=2,
             )
             return None
 
-    def stored_bytes(self, number: int, name: str = "annotation") -> NDArray[np.int64]:
-        """Bytes that each block takes in the store, in C order of their numbers."""
-        blocks = self._count(self._levels(name)[number])
-        return self._small_array(f"label_index/s{number}/{name}_stored_bytes", (blocks,))
+    def stored_bytes(self, level: int, name: str = "annotation") -> NDArray[np.int64]:
+        """Bytes that each block takes in the store, in C order of the blocks."""
+        blocks = self._count(self._levels(name)[level])
+        return self._small_array(f"label_index/s{level}/{name}_stored_bytes", (blocks,))
 
-    def block_sha256(self, number: int, name: str = "annotation") -> NDArray[np.uint8]:
-        """Digest of the voxels of each block, in C order of their numbers."""
-        level = self._levels(name)[number]
-        shape = (self._count(level), hashlib.sha256().digest_size)
-        digests = self._small_array(f"label_index/s{number}/{name}_sha256", shape, np.uint8)
-        array = level.array
-        found = voxel_digest(array.shape, array.dtype, array.blocks, digests.tobytes())
-        if found != self._array_facts(level).get("voxels"):
-            raise FormatError(f"{self.location.url}: the digests of {level.path} are not its own")
+    def block_sha256(self, level: int, name: str = "annotation") -> NDArray[np.uint8]:
+        """Digest of the voxels of each block, in C order of the blocks."""
+        stored = self._levels(name)[level]
+        shape = (self._count(stored), hashlib.sha256().digest_size)
+        digests = self._small_array(f"label_index/s{level}/{name}_sha256", shape, np.uint8)
+        array = stored.array
+        digest = voxel_digest(array.shape, array.dtype, array.blocks, digests.tobytes())
+        if digest != self._array_metadata(stored).get("voxels"):
+            raise FormatError(f"{self.location.url}: the digests of {stored.path} are not its own")
         return digests
 
-    # ----- parts
+    # ----- arrays and digests
 
     def _levels(self, name: str) -> tuple[StoredLevel, ...]:
         beside = {"template": self.template, "hemispheres": self.hemispheres}
         return self.levels if name == "annotation" else beside[name]
 
     def _count(self, level: StoredLevel) -> int:
-        """Number of the blocks of a level, without their names."""
+        """Number of blocks of a level, without a list of them."""
         sides = zip(level.array.shape, level.array.block_shape, strict=True)
         return math.prod(-(-count // size) for count, size in sides)
 
     def _refuse_huge(self, level: StoredLevel) -> None:
-        """Refuse what damaged metadata ask for, before the names of its blocks fill the memory."""
+        """Refuse the size that damaged metadata state, before a list of blocks fills the memory."""
         array, blocks = level.array, self._count(level)
-        if max(array.shape) > _LONGEST or blocks > _MOST_BLOCKS:
+        if max(array.shape) > _MAX_LENGTH or blocks > _MAX_BLOCKS:
             raise FormatError(
                 f"{self.location.url}: {level.path or 'the array'} has the shape {array.shape} in "
                 f"{blocks} blocks, which is more than one array can be opened with; store it in "
@@ -192,42 +194,43 @@ class StoredAtlas:
             )
 
     def _token(self, level: StoredLevel) -> str:
-        """What tells the voxels of a level from any others."""
-        digest = self._array_facts(level).get("voxels")
+        """Token that distinguishes the voxels of a level from any others."""
+        digest = self._array_metadata(level).get("voxels")
         metadata = level.array.array.metadata.to_dict()
         return digest or f"{self.location.url} {json.dumps(metadata, default=str)}"
 
-    def _array_facts(self, level: StoredLevel) -> Mapping[str, str]:
-        facts: Mapping[str, str] = (self.facts or {}).get("arrays", {}).get(level.path, {})
-        return facts
+    def _array_metadata(self, level: StoredLevel) -> Mapping[str, str]:
+        metadata: Mapping[str, str] = (self.metadata or {}).get("arrays", {}).get(level.path, {})
+        return metadata
 
-    def _centres(self, number: int, volume: xr.DataArray) -> dict[str, Any]:
+    def _centres(self, level: int, volume: xr.DataArray) -> dict[str, Any]:
         """Coordinates as they were written, to the last digit."""
         sizes = tuple((str(dim), count) for dim, count in volume.sizes.items())
-        if (number, sizes) not in self._known_centres:
+        if (level, sizes) not in self._read_centres:
 
             def read(size: tuple[str, int]) -> NDArray[Any]:
                 dim, count = size
-                return self._small_array(f"s{number}/{dim}", (count,), np.float64)
+                return self._small_array(f"s{level}/{dim}", (count,), np.float64)
 
             # Once for all volumes.
-            self._known_centres[number, sizes] = map_concurrently(read, sizes)
-        known = zip(sizes, self._known_centres[number, sizes], strict=True)
-        return {dim: (dim, centres, volume[dim].attrs) for (dim, _), centres in known}
+            self._read_centres[level, sizes] = map_concurrently(read, sizes)
+        pairs = zip(sizes, self._read_centres[level, sizes], strict=True)
+        return {dim: (dim, centres, volume[dim].attrs) for (dim, _), centres in pairs}
 
     def _small_array(
         self, path: str, shape: Sequence[int | None], dtype: Any = np.int64
     ) -> NDArray[Any]:
-        """Values of an array, once it is known to be of a shape; None stands for any length."""
+        """Values of an array, once its shape is checked; None stands for any length."""
         if path not in self.arrays:
-            raise FormatError(f"{self.location.url}: there is no {path}; {_AGAIN}")
+            raise FormatError(f"{self.location.url}: there is no {path}; {_REPAIR}")
         array = self.arrays[path]
         fits = len(array.shape) == len(shape) and all(
-            n == m or (m is None and n <= _LONGEST) for n, m in zip(array.shape, shape, strict=True)
+            n == m or (m is None and n <= _MAX_LENGTH)
+            for n, m in zip(array.shape, shape, strict=True)
         )
         if not fits or array.dtype != dtype:
-            raise FormatError(f"{self.location.url}: {path} is not what it should be; {_AGAIN}")
-        return array[()]
+            raise FormatError(f"{self.location.url}: {path} is not what it should be; {_REPAIR}")
+        return array.values()
 
 
 def open_atlas(
@@ -239,7 +242,7 @@ def open_atlas(
     engine: str = "fsspec",
     chunk_cache: str | os.PathLike[str] | None = None,
 ) -> StoredAtlas:
-    """Open a store written by refspace, or an OME-Zarr label image of anyone.
+    """Open a store written by refspace, or an OME-Zarr label image of any other program.
 
     Parameters
     ----------
@@ -267,20 +270,21 @@ def open_atlas(
     GridError
         If its geometry is missing or contradictory.
     """
-    kept_in = None if chunk_cache is None else Path(chunk_cache).absolute()
-    if kept_in is not None:
-        trim(kept_in)
-    location = Location(url, storage_options or {}, engine, kept_in)
-    root = location.read(ROOT)
+    cache_folder = None if chunk_cache is None else Path(chunk_cache).absolute()
+    if cache_folder is not None:
+        trim(cache_folder)
+    location = Location(url, storage_options or {}, engine, cache_folder)
+    root = location.read(ZARR_JSON)
     if root is not None and "refspace" in (document := _document(location, root))["attributes"]:
-        return _own(location, document, orientation)
-    if root is not None and location.read(OURS) is not None:
-        # Without a digest that proves anything, it must not pass for a store of others.
+        return _open_own(location, document, orientation)
+    if root is not None and location.read(INDEX_JSON) is not None:
+        # Without its digests it proves nothing, and must not pass for another program's store.
         raise FormatError(
-            f"{location.url}: what refspace wrote about the store into {ROOT} is gone; {_AGAIN}"
+            f"{location.url}: what refspace wrote about the store into {ZARR_JSON} is gone; "
+            f"{_REPAIR}"
         )
     try:
-        return _foreign(location, root, resolution, orientation)
+        return _open_foreign(location, root, resolution, orientation)
     except (FormatError, GridError) as error:
         named = location.url in str(error)
         raise error if named else type(error)(f"{location.url}: {error}") from error
@@ -292,29 +296,35 @@ def _document(location: Location, data: bytes) -> dict[str, Any]:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise FormatError(
-            f"{location.url}: {ROOT} is no JSON ({error}); the store is damaged: {_AGAIN}"
+            f"{location.url}: {ZARR_JSON} is no JSON ({error}); the store is damaged: {_REPAIR}"
         ) from error
     if not isinstance(document, dict) or document.get("zarr_format") != 3:
-        raise FormatError(f"{location.url}: {ROOT} is not the metadata of a zarr node; {_AGAIN}")
+        raise FormatError(
+            f"{location.url}: {ZARR_JSON} is not the metadata of a zarr node; {_REPAIR}"
+        )
     attributes = document.setdefault("attributes", {})
     if not isinstance(attributes, dict):
-        raise FormatError(f"{location.url}: {ROOT} has attributes that are no mapping; {_AGAIN}")
+        raise FormatError(
+            f"{location.url}: {ZARR_JSON} has attributes that are no mapping; {_REPAIR}"
+        )
     return document
 
 
-def _own(location: Location, document: Mapping[str, Any], orientation: str | None) -> StoredAtlas:
-    """A store of ours, once its metadata is proven to be what was written."""
+def _open_own(
+    location: Location, document: Mapping[str, Any], orientation: str | None
+) -> StoredAtlas:
+    """Open a store of refspace, once its metadata is proven to be what was written."""
     attributes = document["attributes"]
-    facts = attributes["refspace"]
-    _check_facts(location, facts)
+    metadata = attributes["refspace"]
+    _check_metadata(location, metadata)
     try:
         digest = metadata_digest(document)
     except KeyError as error:
-        raise FormatError(f"{location.url}: {ROOT} has no {error}; {_AGAIN}") from error
-    if digest != facts.get("metadata_sha256") or document.get("node_type") != "group":
+        raise FormatError(f"{location.url}: {ZARR_JSON} has no {error}; {_REPAIR}") from error
+    if digest != metadata.get("metadata_sha256") or document.get("node_type") != "group":
         raise FormatError(
-            f"{location.url}: {ROOT} is not what was written: it is damaged, or was changed; "
-            f"{_AGAIN}"
+            f"{location.url}: {ZARR_JSON} is not what was written: it is damaged, or was changed; "
+            f"{_REPAIR}"
         )
     arrays = consolidated_arrays(location, document)
     first, *others = ome.read_multiscales(attributes)
@@ -333,7 +343,7 @@ def _own(location: Location, document: Mapping[str, Any], orientation: str | Non
         named.get("template", ()),
         named.get("hemispheres", ()),
         ome.nodes_from_label(attributes),
-        facts,
+        metadata,
         arrays,
     )
 
@@ -347,35 +357,35 @@ def _own_level(
 ) -> StoredLevel:
     path = dataset.path
     if path not in arrays:
-        raise FormatError(f"{location.url}: there is no {path}; {_AGAIN}")
-    grid, _ = ome.grid_of_level(multiscale, dataset, arrays[path].shape, orientation=orientation)
+        raise FormatError(f"{location.url}: there is no {path}; {_REPAIR}")
+    grid, _ = ome.dataset_grid(multiscale, dataset, arrays[path].shape, orientation=orientation)
     return StoredLevel(path, grid, arrays[path])
 
 
-def _check_facts(location: Location, facts: Any) -> None:
-    if not isinstance(facts, dict) or facts.get("complete") is not True:
+def _check_metadata(location: Location, metadata: Any) -> None:
+    if not isinstance(metadata, dict) or metadata.get("complete") is not True:
         raise StoreError(
             f"{location.url} is not complete: the run that wrote it was interrupted; run the same "
             "again to go on with it. What xarray saved of a DataTree opens with "
             "xarray.open_datatree and ReferenceSpace.from_datatree"
         )
-    if facts.get("kind") == MASKS:
+    if metadata.get("kind") == MASKS:
         raise FormatError(
             f"{location.url} holds masks, and no annotation: open it with refspace.open_masks"
         )
-    if facts.get("format") != FORMAT:
+    if metadata.get("format") != FORMAT:
         raise FormatError(
-            f"{location.url} has format {facts.get('format')!r}; this refspace reads {FORMAT}: "
+            f"{location.url} has format {metadata.get('format')!r}; this refspace reads {FORMAT}: "
             "upgrade refspace, or convert the store again"
         )
-    arrays = facts.get("arrays")
+    arrays = metadata.get("arrays")
     digests = arrays.values() if isinstance(arrays, dict) else ()
-    mappings = [facts.get("provenance"), arrays, *digests]
+    mappings = [metadata.get("provenance"), arrays, *digests]
     if not all(isinstance(value, dict) for value in mappings):
-        raise FormatError(f"{location.url}: its provenance or digests are none; {_AGAIN}")
-    midline = facts.get("midline", 0.0)
+        raise FormatError(f"{location.url}: its provenance or digests are none; {_REPAIR}")
+    midline = metadata.get("midline", 0.0)
     if type(midline) not in (int, float) or not math.isfinite(midline):
-        raise FormatError(f"{location.url}: its midline is {midline!r}, no position; {_AGAIN}")
+        raise FormatError(f"{location.url}: its midline is {midline!r}, no position; {_REPAIR}")
 
 
 def consolidated_arrays(location: Location, document: Mapping[str, Any]) -> dict[str, StoredArray]:
@@ -389,24 +399,26 @@ def consolidated_arrays(location: Location, document: Mapping[str, Any]) -> dict
             if node["node_type"] == "array"
         }
     except Exception as error:  # whatever zarr finds wrong with metadata
-        raise FormatError(f"{location.url}: {ROOT} has metadata that is none: {error}") from error
+        raise FormatError(
+            f"{location.url}: {ZARR_JSON} has metadata that is none: {error}"
+        ) from error
 
 
-def _own_array(location: Location, place: StorePath, node: Any, version: str) -> StoredArray:
+def _own_array(location: Location, path: StorePath, node: Any, version: str) -> StoredArray:
     metadata = ArrayV3Metadata.from_dict(node)
     if not isinstance(metadata.attributes, dict):
-        raise FormatError(f"the attributes of {place.path} are no mapping")
-    return StoredArray(location, Array(AsyncArray(metadata, place)), whole=True, version=version)
+        raise FormatError(f"the attributes of {path.path} are no mapping")
+    return StoredArray(location, Array(AsyncArray(metadata, path)), whole=True, version=version)
 
 
-def _foreign(
+def _open_foreign(
     location: Location,
     root: bytes | None,
     resolution: float | Sequence[float] | None,
     orientation: str | None,
 ) -> StoredAtlas:
     """OME-Zarr label image, or a bare array, of any program."""
-    store = location.zarr_store(known={ROOT: root})
+    store = location.zarr_store(contents={ZARR_JSON: root})
     try:
         node = zarr.open(store, mode="r", zarr_format=2 if root is None else 3)
     except FileNotFoundError as error:
@@ -417,11 +429,11 @@ def _foreign(
     except Exception as error:  # whatever zarr finds wrong with metadata
         raise FormatError(f"{location.url}: cannot be opened: {error}") from error
     if isinstance(node, zarr.Array):
-        return _bare(location, node, resolution, orientation)
-    return _label_image(location, node, resolution, orientation)
+        return _open_array(location, node, resolution, orientation)
+    return _open_label_image(location, node, resolution, orientation)
 
 
-def _bare(
+def _open_array(
     location: Location,
     array: Any,
     resolution: float | Sequence[float] | None,
@@ -436,47 +448,47 @@ def _bare(
     return StoredAtlas(location, f"none, zarr {array.metadata.zarr_format}", (level,))
 
 
-def _label_image(
+def _open_label_image(
     location: Location,
     group: zarr.Group,
     resolution: float | Sequence[float] | None,
     orientation: str | None,
 ) -> StoredAtlas:
     attributes = dict(group.attrs)
-    inner = [] if ome.is_label(attributes) else _label_images(location, group, attributes)
+    inner = [] if ome.is_label(attributes) else _label_image_urls(location, group, attributes)
     if len(inner) > 1:
         raise FormatError(
             f"{location.url} has several label images; open one of {', '.join(inner)}"
         )
     if inner:
-        place = location.beside(inner[0])
-        root = place.read(ROOT) if group.metadata.zarr_format == 3 else None
-        return _foreign(place, root, resolution, orientation)
+        image = location.with_url(inner[0])
+        root = image.read(ZARR_JSON) if group.metadata.zarr_format == 3 else None
+        return _open_foreign(image, root, resolution, orientation)
     multiscale = ome.read_multiscale(attributes)
-    # Where there are units, a resolution asks for one of the levels.
+    # Where there are units, a resolution selects one of the levels.
     has_units = all(axis.unit for axis in multiscale.axes if axis.type == "space")
     finest = None if has_units else resolution
-    _ask_together(location, group, [dataset.path for dataset in multiscale.datasets])
+    _prefetch_metadata(location, group, [dataset.path for dataset in multiscale.datasets])
     levels = []
     for dataset in multiscale.datasets:
         array = StoredArray(location, _array(location, group, dataset.path), whole=False)
-        grid, axes = ome.grid_of_level(
+        grid, axes = ome.dataset_grid(
             multiscale, dataset, array.shape, orientation=orientation, resolution=finest
         )
         levels.append(StoredLevel(dataset.path, grid, array, axes))
     return StoredAtlas(location, multiscale.version, tuple(levels))
 
 
-def _ask_together(location: Location, group: zarr.Group, paths: Sequence[str]) -> None:
-    """Have the metadata of arrays of another machine asked for at once, not one after the other."""
-    if isinstance(group.store, ZarrView):
-        names = (ROOT,) if group.metadata.zarr_format == 3 else (".zarray", ".zattrs")
-        known = group.store.known
-        keys = [key for path in paths for name in names if (key := f"{path}/{name}") not in known]
-        known.update(location.read_all(keys))
+def _prefetch_metadata(location: Location, group: zarr.Group, paths: Sequence[str]) -> None:
+    """Request the metadata of arrays of another machine at once, not one after the other."""
+    if isinstance(group.store, ReadOnlyStore):
+        names = (ZARR_JSON,) if group.metadata.zarr_format == 3 else (ZARRAY, ZATTRS)
+        contents = group.store.contents
+        keys = [f"{path}/{name}" for path in paths for name in names]
+        contents.update(location.read_all([key for key in keys if key not in contents]))
 
 
-def _label_images(
+def _label_image_urls(
     location: Location, group: zarr.Group, attributes: Mapping[str, Any]
 ) -> list[str]:
     """URLs of the label images within an image, or within a group of them."""

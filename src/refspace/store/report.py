@@ -1,9 +1,9 @@
-"""What is found out about a store."""
+"""Report on a store that was verified, and the faults that it lists."""
 
 from dataclasses import dataclass
 
 from refspace.store.location import Location
-from refspace.store.metadata import ROOT
+from refspace.store.zarr_files import ZARR_JSON
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Report:
-    """What `verify_store` has found.
+    """Result of `verify_store`.
 
     Parameters
     ----------
@@ -59,13 +59,13 @@ class Report:
 
 
 class FaultError(Exception):
-    """Why a file gives no values."""
+    """Raised for a file that gives no values; holds the fault to report."""
 
     def __init__(self, key: str, what: str) -> None:
         self.fault = Fault(key, what)
 
 
-def said(error: Exception, location: Location, key: str = ROOT) -> str:
-    """What an error says, in one line, without the names of the store and the file."""
+def one_line(error: Exception, location: Location, key: str = ZARR_JSON) -> str:
+    """Message of an error as one line, without the names of the store and the file."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text.removeprefix(f"{location.url}: ").removeprefix(f"{key} ")

@@ -11,20 +11,21 @@ from typing import Any
 import dask.array
 import numpy as np
 import zarr
-from dask.highlevelgraph import HighLevelGraph
-from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError
 from refspace.store.decode import decode_block
 from refspace.store.location import Location
-from refspace.store.reading import ReadLayer
 
 Box = tuple[slice, ...]
+"""Part of an array, a slice along each axis."""
+
+BlockId = tuple[int, ...]
+"""Index of a block along each axis."""
 
 
 class StoredArray:
-    """Array of a store that reads what is asked of it, and never a voxel that is not there.
+    """Array of a store, read block by block.
 
     Parameters
     ----------
@@ -35,8 +36,8 @@ class StoredArray:
     whole
         Whether every chunk was written, so that a missing one is a fault and not fill values.
     version
-        What tells the store from what may lie at the same URL at another time; its metadata if not
-        given.
+        Distinguishes the store from another one at the same URL at another time; a digest of the
+        array's metadata if None.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class StoredArray:
         self.location = location
         self.array = array
         self.whole = whole
-        self.version = version or _digest(array)
+        self.version = version or _metadata_digest(array)
         self.shape = array.shape
         self.ndim = array.ndim
         dtype = np.dtype(array.dtype)
@@ -71,18 +72,23 @@ class StoredArray:
         """Lengths of the blocks along each axis."""
         return dask.array.core.normalize_chunks(self.block_shape, self.shape)  # type: ignore[no-any-return]
 
-    def box(self, number: Sequence[int]) -> Box:
-        """Part of the array that a block is."""
-        sides = zip(number, self.block_shape, self.shape, strict=True)
+    @property
+    def boxes(self) -> dict[BlockId, Box]:
+        """Part of the array that each block covers; empty for an array without voxels."""
+        return block_boxes(self.blocks) if all(self.shape) else {}
+
+    def box(self, block_id: Sequence[int]) -> Box:
+        """Part of the array that a block covers."""
+        sides = zip(block_id, self.block_shape, self.shape, strict=True)
         return tuple(slice(i * size, min((i + 1) * size, count)) for i, size, count in sides)
 
-    def key(self, number: Sequence[int]) -> str:
+    def key(self, block_id: Sequence[int]) -> str:
         """Name of the object that holds a block."""
-        chunk_key: str = self.array.metadata.encode_chunk_key(tuple(number))
+        chunk_key: str = self.array.metadata.encode_chunk_key(tuple(block_id))
         return "/".join(filter(None, (self.array.path, chunk_key)))
 
-    def block(self, number: Sequence[int]) -> NDArray[Any]:
-        """Values of a block, those that lie beyond the end of the array too.
+    def block(self, block_id: Sequence[int]) -> NDArray[Any]:
+        """Values of a whole block, also where it extends beyond the end of the array.
 
         Raises
         ------
@@ -91,11 +97,11 @@ class StoredArray:
         StoreError
             If it cannot be read.
         """
-        key = self.key(number)
-        return self.decoded(key, self.location.recall(key, self.version))
+        key = self.key(block_id)
+        return self.decoded(key, self.location.read_cached(key, self.version))
 
     def decoded(self, key: str, data: bytes | None) -> NDArray[Any]:
-        """Values of a block from the content of its object, None if there is none.
+        """Values of a block from the content of its object, None if there is no such object.
 
         Raises
         ------
@@ -108,11 +114,11 @@ class StoredArray:
             return self._decode(data)
         except Exception as error:  # whatever codecs raise
             if self.location.local_path is None:
-                # What came over a network may have been damaged there, and only this time.
+                # What came over a network may have been damaged there, but only this time.
                 with suppress(Exception):
                     data = self.location.read(key) or b""
                     values = self._decode(data)
-                    self.location.keep(key, self.version, data)
+                    self.location.put_in_cache(key, self.version, data)
                     return values
             raise FormatError(
                 f"{self.location.url}: chunk {key} cannot be read: {error}; the store is "
@@ -134,80 +140,29 @@ class StoredArray:
         # Without memory of its own: a block may be far larger than the array.
         return np.broadcast_to(self.dtype.type(self.array.fill_value or 0), self.block_shape)
 
-    def __getitem__(self, key: slice | int | tuple[slice | int, ...]) -> NDArray[Any]:
-        keys = key if isinstance(key, tuple) else (key,)
-        keys = (*keys, *[slice(None)] * (self.ndim - len(keys)))  # as NumPy completes a key
-        rows = [range(count)[part] for part, count in zip(keys, self.shape, strict=True)]
-        box = tuple(hull(row) for row in rows)
-        values = self._read(box)
-        inner = tuple(moved(row, part.start) for row, part in zip(rows, box, strict=True))
-        return values[inner]
+    def read_block(self, block_id: Sequence[int]) -> NDArray[Any]:
+        """Values of a block, without what lies beyond the end of the array."""
+        return self.cropped(block_id, self.block(block_id))
 
-    def _read(self, box: Box) -> NDArray[Any]:
-        """Values of a part of the array."""
-        numbers = [
-            range(part.start // size, -(-part.stop // size)) if part.start < part.stop else range(0)
-            for part, size in zip(box, self.block_shape, strict=True)
-        ]
-        if all(len(axis) == 1 for axis in numbers):
-            number = tuple(axis[0] for axis in numbers)
-            return self.block(number)[self._within(box, number)[1]]
-        values = np.empty([part.stop - part.start for part in box], self.dtype)
-        for number in itertools.product(*numbers):
-            there, here = self._within(box, number)
-            values[there] = self.block(number)[here]
+    def cropped(self, block_id: Sequence[int], block: NDArray[Any]) -> NDArray[Any]:
+        """The part of a whole block that lies within the array."""
+        return block[tuple(slice(part.stop - part.start) for part in self.box(block_id))]
+
+    def values(self) -> NDArray[Any]:
+        """Values of the whole array."""
+        values = np.empty(self.shape, self.dtype)
+        for block_id, box in self.boxes.items():
+            values[box] = self.read_block(block_id)
         return values
 
-    def _within(self, box: Box, number: Sequence[int]) -> tuple[Box, Box]:
-        """What a part of the array and a block have in common: in the part, and in the block."""
-        there, here = [], []
-        for part, i, size in zip(box, number, self.block_shape, strict=True):
-            start, stop = max(part.start, i * size), min(part.stop, (i + 1) * size)
-            there.append(slice(start - part.start, stop - part.start))
-            here.append(slice(start - i * size, stop - i * size))
-        return tuple(there), tuple(here)
 
-    def as_dask(self, token: str) -> dask.array.Array:
-        """Lazy array, one dask chunk for each block.
-
-        Parameters
-        ----------
-        token
-            What tells the voxels from those of any other array.
-        """
-        name = f"stored-{tokenize(token, self.array.path)}"
-        layer = ReadLayer(name, self)
-        return dask.array.Array(
-            HighLevelGraph({name: layer}, {name: set()}),
-            name,
-            self.blocks,
-            meta=np.empty((0,) * self.ndim, self.dtype),
-        )
-
-
-def _digest(array: "zarr.Array[Any]") -> str:
-    """What its metadata tell of an array that has no version."""
+def _metadata_digest(array: "zarr.Array[Any]") -> str:
+    """Digest of an array's metadata, for one that has no version."""
     text = json.dumps(array.metadata.to_dict(), default=str, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def hull(row: range | int) -> slice:
-    """Smallest slice that holds some indices."""
-    if isinstance(row, int):
-        return slice(row, row + 1)
-    return slice(min(row[0], row[-1]), max(row[0], row[-1]) + 1) if row else slice(0, 0)
-
-
-def moved(row: range | int, start: int) -> slice | int:
-    """The same indices, counted from a start."""
-    if isinstance(row, int):
-        return row - start
-    stop = row.stop - start
-    # A slice that runs down to the first index has no end that is an index.
-    return slice(row.start - start, None if stop < 0 else stop, row.step) if row else slice(0)
-
-
-def boxes(blocks: Sequence[Sequence[int]]) -> dict[tuple[int, ...], Box]:
-    """Part of the array that each block is, by its number, in C order."""
-    numbers = itertools.product(*(range(len(sizes)) for sizes in blocks))
-    return dict(zip(numbers, dask.array.core.slices_from_chunks(blocks), strict=True))
+def block_boxes(blocks: Sequence[Sequence[int]]) -> dict[BlockId, Box]:
+    """Part of the array that each block covers, by block id, in C order."""
+    block_ids = itertools.product(*(range(len(sizes)) for sizes in blocks))
+    return dict(zip(block_ids, dask.array.core.slices_from_chunks(blocks), strict=True))

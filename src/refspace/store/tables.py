@@ -1,4 +1,4 @@
-"""The ontology as columns, for those who read a store with xarray alone."""
+"""The ontology as columns, for users who read a store with xarray alone."""
 
 import reprlib
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from refspace.errors import OntologyError
 from refspace.structure_tree import records as rec
 
-NONE = -1
-"""What stands for a parent, or a number, that a structure has not."""
+MISSING = -1
+"""Stands for the parent of a root, and for a graph order that a structure does not have."""
 
 
 def structures_dataset(nodes: Sequence[Mapping[str, Any]]) -> xr.Dataset:
@@ -32,7 +32,7 @@ def structures_dataset(nodes: Sequence[Mapping[str, Any]]) -> xr.Dataset:
     Raises
     ------
     OntologyError
-        If a number that makes a column is none.
+        If a column of integers would hold anything else.
 
     Examples
     --------
@@ -40,20 +40,20 @@ def structures_dataset(nodes: Sequence[Mapping[str, Any]]) -> xr.Dataset:
     >>> structures_dataset(nodes).parent_id.sel(structure=8).item()
     997
     """
-    sets_of_each = [
+    set_ids = [
         {_integer(node, "structure_set_ids", i) for i in rec.elements(node, "structure_set_ids")}
         for node in nodes
     ]
-    sets = sorted(set().union(*sets_of_each))
-    members = [[i in of_node for i in sets] for of_node in sets_of_each]
+    sets = sorted(set().union(*set_ids))
+    members = [[i in own for i in sets] for own in set_ids]
     colors = [node.get("rgb_triplet") or (0, 0, 0) for node in nodes]
     rows = "structure"
     return xr.Dataset(
         {
             "parent_id": (rows, np.array([_parent(node) for node in nodes], np.int64)),
             "graph_order": (rows, _orders(nodes)),
-            "acronym": (rows, _texts(nodes, "acronym")),
-            "name": (rows, _texts(nodes, "name")),
+            "acronym": (rows, _strings(nodes, "acronym")),
+            "name": (rows, _strings(nodes, "name")),
             "rgb": ((rows, "channel"), np.array(colors, np.uint8).reshape(len(nodes), 3)),
             "in_set": (
                 (rows, "structure_set"),
@@ -69,12 +69,12 @@ def structures_dataset(nodes: Sequence[Mapping[str, Any]]) -> xr.Dataset:
 
 def _parent(node: Mapping[str, Any]) -> int:
     path = node["structure_id_path"]
-    return path[-2] if len(path) > 1 else NONE
+    return path[-2] if len(path) > 1 else MISSING
 
 
 def _orders(nodes: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
-    given = [(node, node.get("graph_order")) for node in nodes]
-    orders = [NONE if n is None else _integer(node, "graph_order", n) for node, n in given]
+    pairs = [(node, node.get("graph_order")) for node in nodes]
+    orders = [MISSING if n is None else _integer(node, "graph_order", n) for node, n in pairs]
     return np.array(orders, np.int64)
 
 
@@ -91,5 +91,5 @@ def _integer(node: Mapping[str, Any], field: str, value: Any) -> int:
     return int(value)
 
 
-def _texts(nodes: Sequence[Mapping[str, Any]], field: str) -> NDArray[Any]:
+def _strings(nodes: Sequence[Mapping[str, Any]], field: str) -> NDArray[Any]:
     return np.array([str(node.get(field) or "") for node in nodes], object)

@@ -1,4 +1,4 @@
-"""Writing a store: blocks as they come, then the levels made of them, then what describes them."""
+"""Writes a store: the finest level, the coarser ones from it, then tables and metadata."""
 
 import functools
 import hashlib
@@ -21,32 +21,30 @@ from refspace.grid import Grid
 from refspace.label_index import Chunks, LabelIndex
 from refspace.pools import Pool, ThreadPool
 from refspace.store import ome
-from refspace.store.blocks import (
+from refspace.store.block_source import BlockSource
+from refspace.store.block_writer import (
     BlockWriter,
-    Coarser,
-    Cut,
-    LazyPart,
-    Number,
-    Written,
+    FromFinerLevel,
+    FromMemory,
+    LazySlab,
+    WrittenBlock,
     put_block,
-    put_part,
+    put_slab,
 )
-from refspace.store.feed import Feed
 from refspace.store.location import Location
 from refspace.store.metadata import (
     FORMAT,
-    ROOT,
     Layout,
     Skeleton,
-    digest_of,
     index_cells,
+    json_digest,
     put_block_table,
     put_index,
     put_structures,
     voxel_digest,
 )
-from refspace.store.staging import JOURNAL, Recorder, Staging, job_digest, open_staging
-from refspace.store.stored_array import Box, boxes
+from refspace.store.staging import Recorder, Staging, job_digest, open_staging
+from refspace.store.stored_array import BlockId, Box, block_boxes
 from refspace.store.tables import structures_dataset
 from refspace.version import __version__
 
@@ -55,7 +53,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Atlas:
-    """What a store says of itself beside its voxels.
+    """Structures, provenance and coordinates: what a store holds besides its voxels.
 
     Parameters
     ----------
@@ -73,42 +71,43 @@ class Atlas:
 
 
 class ArrayWriter:
-    """One array of a store, and what is known of the blocks written so far.
+    """One array of a store, with the records of the blocks written so far.
 
     Parameters
     ----------
     blocks
-        What writes them.
+        Writes its blocks.
     """
 
     def __init__(self, blocks: BlockWriter) -> None:
         self.blocks = blocks
         self.array = blocks.array
-        self.boxes = boxes(self.array.blocks)
-        self.flat = {number: flat for flat, number in enumerate(self.boxes)}
-        self.written: dict[int, Written] = {}
+        self.boxes = block_boxes(self.array.blocks)
+        # Blocks are recorded by their flat ids, in C order, which one integer holds.
+        self.flat_ids = {block_id: flat_id for flat_id, block_id in enumerate(self.boxes)}
+        self.written: dict[int, WrittenBlock] = {}
 
     @property
     def path(self) -> str:
         """Path of the array in the store."""
         return self.array.array.path
 
-    def missing(self, part: Box | None = None) -> list[Number]:
-        """Numbers of the blocks, of all or in a part of the array, that are not yet written."""
+    def missing(self, slab: Box | None = None) -> list[BlockId]:
+        """Blocks, of all or of those in a slab, that are not yet written."""
         return [
-            number
-            for number, box in self.boxes.items()
-            if self.flat[number] not in self.written
+            block_id
+            for block_id, box in self.boxes.items()
+            if self.flat_ids[block_id] not in self.written
             and (
-                part is None
-                or all(p.start <= b.start < p.stop for p, b in zip(part, box, strict=True))
+                slab is None
+                or all(s.start <= b.start < s.stop for s, b in zip(slab, box, strict=True))
             )
         ]
 
-    def keys(self, flats: Iterable[int]) -> list[str]:
+    def keys(self, flat_ids: Iterable[int]) -> list[str]:
         """Names of the objects that hold some blocks."""
-        numbers = list(self.boxes)
-        return [self.array.key(numbers[flat]) for flat in flats]
+        block_ids = list(self.boxes)
+        return [self.array.key(block_ids[flat_id]) for flat_id in flat_ids]
 
     def index(self, cells: Chunks) -> LabelIndex:
         """Label index of the array, once every block is written."""
@@ -127,11 +126,11 @@ class StoreWriter:
     layout
         Arrays of the store.
     pool
-        Who does the work.
+        Threads or workers that do the work.
     progress
         Called with the numbers of blocks done and to be done.
     record_seconds
-        How often what is done is recorded, as for `Recorder`.
+        Time between two records of the journal, as for `Recorder`.
     """
 
     staging: Staging
@@ -148,163 +147,154 @@ class StoreWriter:
             for name in self.layout.dtypes
             for path, grid in self.layout.paths(name)
         }
-        self._recall()
+        self._restore()
 
     def _writer(self, path: str, grid: Grid, *, labels: bool) -> ArrayWriter:
         array = self.skeleton.array_at(self.location, path)
         cells = index_cells(grid, array.blocks, self.layout.midline) if labels else None
-        ticket = None if self.pool.is_local else self.staging.ticket
-        return ArrayWriter(BlockWriter(array, cells, ticket))
+        lease = None if self.pool.is_local else self.staging.lease
+        return ArrayWriter(BlockWriter(array, cells, lease))
 
     # ----- the journal
 
-    def _recall(self) -> None:
-        """Take over what an interrupted run has recorded."""
+    def _restore(self) -> None:
+        """Take over the records of an interrupted run."""
         for payload in self.staging.recorded().values():
             with np.load(io.BytesIO(payload), allow_pickle=False) as record:
                 writer = self.arrays[str(record["path"])]
                 # A block may be several chunks of the index: its rows are those up to its end.
                 rows = np.split(record["rows"], record["row_ends"][:-1], axis=1)
                 blocks = zip(record["sha256"], record["size"].tolist(), rows, strict=True)
-                for flat, block in zip(record["flat"].tolist(), blocks, strict=True):
+                for flat_id, block in zip(record["flat"].tolist(), blocks, strict=True):
                     digest, size, own = block
-                    writer.written[flat] = Written(digest.tobytes(), size, own)
+                    writer.written[flat_id] = WrittenBlock(digest.tobytes(), size, own)
 
-    def _record(self, writer: ArrayWriter, flats: Sequence[int]) -> None:
-        """Make what was written last for good."""
-        done = [writer.written[flat] for flat in flats]
+    def _record(self, writer: ArrayWriter, flat_ids: Sequence[int]) -> None:
+        """Add blocks to the journal, so that an interrupted run does not write them again."""
+        done = [writer.written[flat_id] for flat_id in flat_ids]
         payload = io.BytesIO()
         np.savez(
             payload,
             path=np.array(writer.path),
-            flat=np.array(flats, np.int64),
+            flat=np.array(flat_ids, np.int64),
             sha256=np.array([list(written.sha256) for written in done], np.uint8),
             size=np.array([written.stored_bytes for written in done], np.int64),
             rows=np.concatenate([written.rows for written in done], axis=1),
             row_ends=np.cumsum([written.rows.shape[1] for written in done]),
         )
         # Named by what it holds: no other record, of this run or of one before, has this name.
-        name = f"{writer.path.replace('/', '-')}-{flats[0]}"
-        self.staging.record(name, payload.getvalue(), writer.keys(flats))
+        name = f"{writer.path.replace('/', '-')}-{flat_ids[0]}"
+        self.staging.record(name, payload.getvalue(), writer.keys(flat_ids))
 
     # ----- voxels
 
-    def write(self, feeds: Mapping[str, Feed]) -> None:
+    def write(self, sources: Mapping[str, BlockSource]) -> None:
         """Write the voxels of every array that the journal does not hold yet.
 
         Parameters
         ----------
-        feeds
+        sources
             Voxels of the finest level of each volume.
         """
         self._report()
-        for name, feed in feeds.items():
-            self._write_finest(self.arrays[f"s0/{name}"], feed)
+        for name, source in sources.items():
+            self._write_finest(self.arrays[f"s0/{name}"], source)
             for level in range(1, len(self.layout.grids)):
                 writer, finer = (self.arrays[f"s{n}/{name}"] for n in (level, level - 1))
-                self._put_all(self.pool, writer, writer.missing(), Coarser(name, finer.array))
+                make = FromFinerLevel(name, finer.array)
+                self._put_all(self.pool, writer, writer.missing(), make)
 
-    def _write_finest(self, writer: ArrayWriter, feed: Feed) -> None:
-        parts = feed.parts(lambda part: not writer.missing(part))
-        if feed.is_lazy and not self.pool.is_local:
-            self._send_all(writer, parts)
+    def _write_finest(self, writer: ArrayWriter, source: BlockSource) -> None:
+        slabs = source.slabs(lambda slab: not writer.missing(slab))
+        if source.is_lazy and not self.pool.is_local:
+            self._send_all(writer, slabs)
             return
-        # A stream can be read in its order alone: what it holds is compressed where it is read.
+        # A stream can only be read in its own order, so it is compressed where it is read.
         threads = self.pool if self.pool.is_local else ThreadPool()
-        for part, voxels in parts:
+        for slab, voxels in slabs:
             if isinstance(voxels, Array):
                 # Not by the active client, where the caller has chosen threads.
                 voxels = voxels.compute(scheduler="threads")
-            self._put_all(threads, writer, writer.missing(part), Cut(voxels, part))
+            self._put_all(threads, writer, writer.missing(slab), FromMemory(voxels, slab))
 
     def _put_all(
         self,
         pool: Pool,
         writer: ArrayWriter,
-        numbers: Sequence[Number],
+        block_ids: Sequence[BlockId],
         make: Callable[[Box], NDArray[Any]],
     ) -> None:
         """Make blocks and store them."""
         work = functools.partial(put_block, writer=writer.blocks, make=make)
         token = functools.partial(self._token, writer)
         # Closed, also where noting fails: what is written is removed then, with no writer left.
-        with closing(pool.results(work, numbers, name=_task_name(writer), token=token)) as done:
-            self._note(writer, (([number], [written]) for number, written in done))
+        results = pool.results(work, block_ids, name=_task_name(writer), token=token)
+        with closing(results) as done:
+            self._note(writer, (([block_id], [written]) for block_id, written in done))
 
-    def _send_all(self, writer: ArrayWriter, parts: Iterable[tuple[Box, Any]]) -> None:
-        """Have parts computed, and their blocks stored, elsewhere."""
-        items = (LazyPart(part, optimize(v)[0], writer.missing(part)) for part, v in parts)
+    def _send_all(self, writer: ArrayWriter, slabs: Iterable[tuple[Box, Any]]) -> None:
+        """Have slabs computed, and their blocks stored, elsewhere."""
+        items = (LazySlab(box, optimize(v)[0], writer.missing(box)) for box, v in slabs)
         results = self.pool.results(
-            functools.partial(put_part, writer=writer.blocks),
+            functools.partial(put_slab, writer=writer.blocks),
             items,
             name=_task_name(writer),
-            token=lambda lazy: self._token(writer, *lazy.numbers),
+            token=lambda slab: self._token(writer, *slab.block_ids),
         )
         with closing(results) as done:
-            self._note(writer, ((lazy.numbers, written) for lazy, written in done))
+            self._note(writer, ((slab.block_ids, written) for slab, written in done))
 
     def _note(
-        self, writer: ArrayWriter, done: Iterable[tuple[Sequence[Number], Sequence[Written]]]
+        self, writer: ArrayWriter, done: Iterable[tuple[Sequence[BlockId], Sequence[WrittenBlock]]]
     ) -> None:
         """Note what is stored, and record it now and then."""
         record = functools.partial(self._record, writer)
         with Recorder[int](record, self.record_seconds) as recorder:
-            for numbers, written in done:
-                for number, block in zip(numbers, written, strict=True):
-                    writer.written[writer.flat[number]] = block
-                    recorder.add(writer.flat[number])
+            for block_ids, written in done:
+                for block_id, block in zip(block_ids, written, strict=True):
+                    writer.written[writer.flat_ids[block_id]] = block
+                    recorder.add(writer.flat_ids[block_id])
                     self._report()
 
-    def _token(self, writer: ArrayWriter, *numbers: Number) -> str:
-        """What tells some blocks from any others, of this job or another."""
-        place = self.staging.ticket
-        return str(tokenize(place.location.url, place.job, writer.path, numbers))
+    def _token(self, writer: ArrayWriter, *block_ids: BlockId) -> str:
+        """Token of some blocks, distinct from those of any others, of this job or another."""
+        lease = self.staging.lease
+        return str(tokenize(lease.location.url, lease.job, writer.path, block_ids))
 
-    # ----- what describes them
+    # ----- tables and metadata
 
     def finish(self, atlas: Atlas, job: str) -> None:
         """Write everything beside the voxels, the root's metadata last of all."""
         arrays = {path: self._describe(writer) for path, writer in self.arrays.items()}
         self.skeleton.put_coordinates(atlas.coordinates)
         put_structures(self.skeleton, atlas.nodes)
-        described = _ome(atlas, self.layout)
-        facts = {"format": FORMAT, "complete": True, "arrays": arrays}
-        facts |= {"provenance": {**atlas.provenance, "converter": f"refspace {__version__}"}}
-        facts |= {"midline": self.layout.midline}
-        digest = digest_of([arrays, described["image-label"], self.layout.facts])
-        facts |= {"digest": digest, "job": job}
-        objects = self.skeleton.finish({"ome": described, "refspace": facts})
-        root = objects.pop(ROOT)
-        for key, data in objects.items():
-            self.location.write(key, data)
-        self._remove_strays({*objects})
-        self.staging.commit(root)
+        ome_metadata = _ome_metadata(atlas, self.layout)
+        metadata = {"format": FORMAT, "complete": True, "arrays": arrays}
+        metadata |= {"provenance": {**atlas.provenance, "converter": f"refspace {__version__}"}}
+        metadata |= {"midline": self.layout.midline}
+        digest = json_digest([arrays, ome_metadata["image-label"], self.layout.metadata])
+        metadata |= {"digest": digest, "job": job}
+        objects = self.skeleton.finish({"ome": ome_metadata, "refspace": metadata})
+        writers = self.arrays.values()
+        self.staging.complete(
+            objects, {key for w in writers for key in w.keys(range(len(w.boxes)))}
+        )
 
     def _describe(self, writer: ArrayWriter) -> dict[str, str]:
-        """Add the tables of an array, and return the digests that hold them and the voxels."""
+        """Add the tables of an array, and return the digests that prove them and the voxels."""
         level, name = writer.path.split("/")
-        blocks = [writer.written[flat] for flat in range(len(writer.boxes))]
-        digests = b"".join(block.sha256 for block in blocks)
+        blocks = [writer.written[flat_id] for flat_id in range(len(writer.boxes))]
+        sha256 = b"".join(block.sha256 for block in blocks)
         put_block_table(
-            self.skeleton, f"label_index/{level}/{name}", digests, [b.stored_bytes for b in blocks]
+            self.skeleton, f"label_index/{level}/{name}", sha256, [b.stored_bytes for b in blocks]
         )
         array = writer.array
-        facts = {"voxels": voxel_digest(array.shape, array.dtype, array.blocks, digests)}
+        digests = {"voxels": voxel_digest(array.shape, array.dtype, array.blocks, sha256)}
         if (cells := writer.blocks.cells) is not None:
             table = writer.index(cells).table
             put_index(self.skeleton, level, table)
-            facts["label_index"] = hashlib.sha256(table.tobytes()).hexdigest()
-        return facts
-
-    def _remove_strays(self, described: set[str]) -> None:
-        """Remove what a killed run has left in the staging folder: files that belong to nothing."""
-        folder = self.location.local_path
-        if folder is None:
-            return
-        written = {key for w in self.arrays.values() for key in w.keys(range(len(w.boxes)))}
-        for key in self.location.keys() - written - described:
-            if not key.startswith(JOURNAL):
-                (folder / key).unlink()
+            digests["label_index"] = hashlib.sha256(table.tobytes()).hexdigest()
+        return digests
 
     def _report(self) -> None:
         if self.progress is not None:
@@ -317,16 +307,36 @@ def _task_name(writer: ArrayWriter) -> str:
     return f"store-{writer.path.replace('/', '-')}"
 
 
+@dataclass(frozen=True)
+class WriteTarget:
+    """Where a store is written, and what becomes of what is there.
+
+    Parameters
+    ----------
+    url
+        Path or URL of the store.
+    resume
+        Whether to go on with an interrupted run.
+    overwrite
+        Whether a store that exists is replaced, once the new one is complete.
+    storage_options
+        What fsspec needs to reach it.
+    """
+
+    url: str
+    resume: bool = True
+    overwrite: bool = False
+    # It may hold keys, which must not stand in a log.
+    storage_options: Mapping[str, Any] | None = field(default=None, repr=False)
+
+
 def write_atlas(
-    target: str,
+    target: WriteTarget,
     atlas: Atlas,
     layout: Layout,
-    feeds: Mapping[str, Feed],
+    sources: Mapping[str, BlockSource],
     *,
-    source: Mapping[str, Any],
-    resume: bool = True,
-    overwrite: bool = False,
-    storage_options: Mapping[str, Any] | None = None,
+    identity: Mapping[str, Any],
     pool: Pool | None = None,
     progress: Progress | None = None,
     reads: Sequence[str] = (),
@@ -336,53 +346,57 @@ def write_atlas(
     Parameters
     ----------
     target
-        Path or URL of the store.
-    atlas, layout, feeds
+        Where the store is written.
+    atlas, layout, sources
         What it holds.
-    source
-        What tells the voxels of the feeds from others, as JSON values: an interrupted run is
-        resumed only for the same ones.
-    resume
-        Whether to go on with an interrupted run.
-    overwrite
-        Whether a store that exists is replaced, once the new one is complete.
-    storage_options
-        What fsspec needs to reach the target.
+    identity
+        What distinguishes the voxels of the sources from others, as JSON values: an interrupted
+        run is resumed only for the same ones.
     pool
-        Who does the work; as many threads as there are cores if not given.
+        Threads or workers that do the work; as many threads as there are cores if not given.
     progress
         Called with the numbers of blocks done and to be done.
     reads
-        URLs of the stores that the feeds read.
+        URLs of the stores that the sources read.
 
     Raises
     ------
     StoreError
         If a store would be removed while it is read, or as `open_staging` says.
     """
-    place = Location(target, storage_options or {})
-    within = (Location(url).url for url in reads)
-    if place.local_path is None and any(f"{url}/".startswith(f"{place.url}/") for url in within):
-        # On a file system the old store stays until the new one is complete.
-        raise StoreError(f"{target} would be written over while it is read; give another URL")
+    location = Location(target.url, target.storage_options or {})
+    _refuse_what_is_read(location, target.url, reads)
     # What the store cannot hold is refused before anything is written.
-    described = _ome(atlas, layout)
+    ome_metadata = _ome_metadata(atlas, layout)
     structures_dataset(atlas.nodes)
     _check_provenance(atlas.provenance)
     job = {
-        "source": dict(source),
-        "layout": layout.facts,
-        "structures": digest_of(described["image-label"]),
+        "source": dict(identity),
+        "layout": layout.metadata,
+        "structures": json_digest(ome_metadata["image-label"]),
         "provenance": dict(atlas.provenance),
     }
     with open_staging(
-        target, job=job, resume=resume, overwrite=overwrite, storage_options=storage_options
+        target.url,
+        job=job,
+        resume=target.resume,
+        overwrite=target.overwrite,
+        storage_options=target.storage_options,
     ) as staging:
         if staging.finished:
             return
         writer = StoreWriter(staging, layout, pool or ThreadPool(), progress)
-        writer.write(feeds)
+        writer.write(sources)
         writer.finish(atlas, job_digest(job))
+
+
+def _refuse_what_is_read(location: Location, target: str, reads: Sequence[str]) -> None:
+    """Refuse to write over what is read; on a file system the old store stays until the end."""
+    if location.local_path is not None:
+        return
+    within = (Location(url).url for url in reads)
+    if any(f"{url}/".startswith(f"{location.url}/") for url in within):
+        raise StoreError(f"{target} would be written over while it is read; give another URL")
 
 
 def _check_provenance(provenance: Mapping[str, Any]) -> None:
@@ -397,7 +411,7 @@ def _check_provenance(provenance: Mapping[str, Any]) -> None:
         )
 
 
-def _ome(atlas: Atlas, layout: Layout) -> dict[str, Any]:
+def _ome_metadata(atlas: Atlas, layout: Layout) -> dict[str, Any]:
     template, hemispheres = (
         layout.paths(name) if name in layout.dtypes else () for name in ("template", "hemispheres")
     )

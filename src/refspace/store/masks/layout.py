@@ -1,4 +1,4 @@
-"""How masks of many structures lie in a store: an array over structures and space."""
+"""Layout of a store of masks: one array over structures and space."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ PATH = "s0/mask"
 FORMAT = 1
 
 DTYPE = np.dtype(np.uint8)
-# Decoded: some readers take a shard as a whole.
+# Decoded: some readers hold a shard as a whole.
 _SHARD_BYTES = 2**28
 
 
@@ -46,12 +46,12 @@ class MaskLayout:
 
     @property
     def per_shard(self) -> int:
-        """How many structures' masks a shard holds, in one block."""
+        """Number of structures whose masks of one block a shard holds."""
         return max(1, min(len(self.nodes), _SHARD_BYTES // math.prod(self.chunk_shape)))
 
     @property
-    def facts(self) -> dict[str, Any]:
-        """What tells it from other layouts, as JSON values."""
+    def metadata(self) -> dict[str, Any]:
+        """The layout as JSON values, which equal layouts have in common."""
         return {
             "shape": list(self.shape),
             "spacing": list(self.grid.spacing),
@@ -62,7 +62,7 @@ class MaskLayout:
         }
 
     def draft(self, coordinates: Mapping[str, NDArray[np.float64]]) -> Draft:
-        """All of the store but its voxels, and what is known of these."""
+        """Everything in the store except its voxels and the table of its shards."""
         draft, dims = Draft(), ("structure", *self.grid.dims)
         draft.put_array(
             PATH,
@@ -76,13 +76,19 @@ class MaskLayout:
         ids = np.array([node["id"] for node in self.nodes], np.int64)
         draft.put("s0/structure", ids, ["structure"], {"long_name": "structure id"})
         for field in ("acronym", "name"):
-            texts = np.array([str(node.get(field) or "") for node in self.nodes], object)
-            draft.put(f"s0/{field}", texts, ["structure"])
+            names = np.array([str(node.get(field) or "") for node in self.nodes], object)
+            draft.put(f"s0/{field}", names, ["structure"])
         for dim in self.grid.dims:
             draft.put(f"s0/{dim}", coordinates[dim], [dim], axis_attrs(self.grid, dim))
         return draft
 
     @property
-    def described(self) -> dict[str, Any]:
+    def numblocks(self) -> tuple[int, ...]:
+        """Number of blocks along each axis of space."""
+        sides = zip(self.grid.shape, self.chunk_shape, strict=True)
+        return tuple(-(-count // size) for count, size in sides)
+
+    @property
+    def ome_metadata(self) -> dict[str, Any]:
         """Metadata of OME-Zarr."""
         return ome.mask_attributes(PATH, self.grid, self.nodes)

@@ -1,10 +1,8 @@
-"""Reading masks of many structures."""
+"""Opens stores of masks: lazy arrays, and proof of every shard."""
 
 import functools
 import hashlib
-import itertools
 import json
-import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,18 +21,18 @@ from refspace.store.masks.writing import (
     FIELDS,
     TABLE,
     Shard,
-    block_number,
-    shard_key,
-    shards_of,
+    shards_from_tables,
+    unflattened,
 )
-from refspace.store.metadata import MASKS, ROOT, metadata_digest
-from refspace.store.report import Fault, Report, said
+from refspace.store.metadata import MASKS, metadata_digest
+from refspace.store.report import Fault, Report, one_line
 from refspace.store.staging import leftover_hint
-from refspace.store.stored_array import Box, hull, moved
+from refspace.store.stored_array import Box
+from refspace.store.zarr_files import ZARR_JSON
 
 _AGAIN = "write the masks again, or copy them again from where they are whole"
 # Objects that are proven at the same time.
-_TOGETHER = 16
+_GROUP_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -47,13 +45,13 @@ class StoredMasks:
         Where it is.
     group
         The store, as zarr opened it.
-    facts
-        What refspace says of it.
+    metadata
+        What refspace wrote about it.
     """
 
     location: Location
     group: "zarr.Group"
-    facts: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
     @functools.cached_property
     def array(self) -> Any:
@@ -62,11 +60,11 @@ class StoredMasks:
 
     @functools.cached_property
     def shards(self) -> list[Shard]:
-        """What is known of each shard."""
+        """Record of each shard."""
         table, digests = self._small(TABLE), self._small(DIGESTS)
         if table.shape != (len(digests), len(FIELDS)) or digests.shape[1:] != (32,):
             raise FormatError(f"{self.location.url}: the table of shards is damaged; {_AGAIN}")
-        return shards_of(table, digests)
+        return shards_from_tables(table, digests)
 
     def _small(self, path: str) -> NDArray[Any]:
         try:
@@ -83,76 +81,68 @@ class StoredMasks:
         return ids
 
     @property
-    def blocks(self) -> tuple[int, ...]:
+    def numblocks(self) -> tuple[int, ...]:
         """Number of blocks along each axis of space."""
         sides = zip(self.array.shape[1:], self.array.chunks[1:], strict=True)
         return tuple(-(-count // size) for count, size in sides)
 
-    def volume(self) -> xr.DataArray:
-        """Masks over ``structure`` and the axes of space; lazy."""
-        data = dask.array.from_array(
+    @functools.cached_property
+    def _data(self) -> dask.array.Array:
+        """The array; lazy."""
+        return dask.array.from_array(
             _Masks(self.array, self._present),
             chunks=self.array.chunks,
-            name=self._name,
+            name=f"masks-{self.metadata['metadata_sha256']}",
             asarray=False,
             meta=np.empty((0,) * self.array.ndim, self.array.dtype),
         )
+
+    def volume(self) -> xr.DataArray:
+        """Masks over ``structure`` and the axes of space; lazy."""
         names = {
             name: ("structure", self._small(f"s0/{name}").astype(object))
             for name in ("acronym", "name")
         }
-        return self._labelled(data, names)
+        return self._labelled(self._data, names)
 
     def mask(self, structure: int) -> xr.DataArray:
-        """Mask of one of the structures; lazy, and without tasks for all others."""
-        position, masks = self.structures.index(structure), _Masks(self.array, self._present)
-        chunks = dask.array.core.normalize_chunks(self.array.chunks[1:], self.array.shape[1:])
-        name = f"{self._name}-{position}"
-        parts = dask.array.core.slices_from_chunks(chunks)
-        numbers = itertools.product(*(range(len(sizes)) for sizes in chunks))
-        tasks = {
-            (name, *number): (operator.getitem, masks, (position, *part))
-            for number, part in zip(numbers, parts, strict=True)
-        }
-        meta = np.empty((0,) * len(chunks), self.array.dtype)
-        return self._labelled(dask.array.Array(tasks, name, chunks, meta=meta), {})
+        """Mask of one of the structures; lazy."""
+        return self._labelled(self._data[self.structures.index(structure)], {})
 
-    @property
-    def _name(self) -> str:
-        return f"masks-{self.facts['metadata_sha256']}"
-
-    def _labelled(self, data: dask.array.Array, beside: Mapping[str, Any]) -> xr.DataArray:
-        """Array with the coordinates that its dims have."""
+    def _labelled(self, data: dask.array.Array, names: Mapping[str, Any]) -> xr.DataArray:
+        """Array with the coordinates of its dims, and the names of its structures."""
         dims = self.array.metadata.dimension_names[-data.ndim :]
         coords: dict[str, Any] = {
             dim: (dim, self._small(f"s0/{dim}"), dict(self.group[f"s0/{dim}"].attrs))
             for dim in dims
         }
         attrs = {"long_name": "inside the structure"}
-        return xr.DataArray(data, {**coords, **beside}, dims, "mask", attrs)
+        return xr.DataArray(data, {**coords, **names}, dims, "mask", attrs)
 
     @functools.cached_property
     def _present(self) -> frozenset[tuple[int, ...]]:
-        """Group and block of each shard that there is."""
-        return frozenset((shard.group, *block_number(shard, self.blocks)) for shard in self.shards)
+        """Group and block of each shard that exists."""
+        return frozenset(
+            (shard.group, *unflattened(shard.block_id, self.numblocks)) for shard in self.shards
+        )
 
     def report(self, progress: Callable[[int, int], None] | None = None) -> Report:
         """Prove every shard by its digest."""
         faults: list[Fault] = []
         shards = self.shards
-        for first in range(0, len(shards), _TOGETHER):
-            for found in map_concurrently(self._faults, shards[first : first + _TOGETHER]):
-                faults += found
+        for first in range(0, len(shards), _GROUP_SIZE):
+            for own in map_concurrently(self._faults, shards[first : first + _GROUP_SIZE]):
+                faults += own
             if progress is not None:
-                progress(min(first + _TOGETHER, len(shards)), len(shards))
+                progress(min(first + _GROUP_SIZE, len(shards)), len(shards))
         return Report(self.location.url, len(shards), tuple(faults), proven=True)
 
     def _faults(self, shard: Shard) -> list[Fault]:
-        key = shard_key(shard.group, block_number(shard, self.blocks))
+        key = shard.key(self.numblocks)
         try:
             data = self.location.read(key)
         except RefspaceError as error:
-            return [Fault(key, said(error, self.location, key))]
+            return [Fault(key, one_line(error, self.location, key))]
         if data is None:
             return [Fault(key, "is missing")]
         same = len(data) == shard.nbytes and hashlib.sha256(data).digest() == shard.sha256
@@ -161,14 +151,14 @@ class StoredMasks:
 
 @dataclass(frozen=True)
 class _Masks:
-    """Array that asks for no shard that is not there.
+    """Array that requests only shards that exist; all others are 0.
 
     Parameters
     ----------
     array
         The array, as zarr reads it.
     present
-        Group and block of each shard that there is.
+        Group and block of each shard that exists.
     """
 
     array: Any
@@ -189,18 +179,18 @@ class _Masks:
 
     def __getitem__(self, key: tuple[slice | int, ...]) -> NDArray[Any]:
         rows = [range(count)[part] for part, count in zip(key, self.shape, strict=True)]
-        box = tuple(hull(row) for row in rows)
-        inner = tuple(moved(row, part.start) for row, part in zip(rows, box, strict=True))
+        box = tuple(_bounding_slice(row) for row in rows)
+        inner = tuple(_shifted(row, part.start) for row, part in zip(rows, box, strict=True))
         return self._read(box)[inner]
 
     def _read(self, box: Box) -> NDArray[Any]:
-        """Masks in a part of the array; one that meets no shard but one that is absent is 0."""
+        """Masks in a part of the array; 0, without a request, if its one shard is absent."""
         sides = list(zip(box, self.array.shards, strict=True))
         first = tuple(part.start // size for part, size in sides)
-        alone = all(
+        in_one_shard = all(
             part.stop <= (i + 1) * size for (part, size), i in zip(sides, first, strict=True)
         )
-        if alone and first not in self.present:
+        if in_one_shard and first not in self.present:
             return np.zeros([part.stop - part.start for part in box], self.dtype)
         try:
             return np.asarray(self.array[box])
@@ -210,10 +200,26 @@ class _Masks:
             ) from error
 
 
+def _bounding_slice(row: range | int) -> slice:
+    """Smallest slice that holds some indices."""
+    if isinstance(row, int):
+        return slice(row, row + 1)
+    return slice(min(row[0], row[-1]), max(row[0], row[-1]) + 1) if row else slice(0, 0)
+
+
+def _shifted(row: range | int, start: int) -> slice | int:
+    """The same indices, counted from a start."""
+    if isinstance(row, int):
+        return row - start
+    stop = row.stop - start
+    # A slice that runs down to the first index has no end that is an index.
+    return slice(row.start - start, None if stop < 0 else stop, row.step) if row else slice(0)
+
+
 def is_mask_store(location: Location) -> bool:
     """Whether a store says that it holds masks."""
     try:
-        root = json.loads(location.read(ROOT) or b"")
+        root = json.loads(location.read(ZARR_JSON) or b"")
         return bool(root["attributes"]["refspace"]["kind"] == MASKS)
     except (ValueError, KeyError, TypeError, RecursionError):
         return False
@@ -227,12 +233,12 @@ def open_stored_masks(
     Raises
     ------
     StoreError
-        If there is none, or an incomplete one.
+        If there is no store, or an incomplete one.
     FormatError
         If it is damaged, or holds something else.
     """
     location = Location(url, storage_options or {}, engine)
-    root = location.read(ROOT)
+    root = location.read(ZARR_JSON)
     if root is None:
         hint = leftover_hint(url, storage_options)
         raise StoreError(
@@ -240,20 +246,20 @@ def open_stored_masks(
         )
     try:
         document = json.loads(root)
-        facts = document["attributes"]["refspace"]
-        proven = metadata_digest(document) == facts["metadata_sha256"]
+        metadata = document["attributes"]["refspace"]
+        proven = metadata_digest(document) == metadata["metadata_sha256"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FormatError(f"{location.url} is no store of masks; {_AGAIN}") from error
-    if facts.get("kind") != MASKS or facts.get("format") != FORMAT:
+    if metadata.get("kind") != MASKS or metadata.get("format") != FORMAT:
         raise FormatError(
             f"{location.url} holds no masks that this version of refspace reads; an atlas opens "
             "with refspace.open"
         )
-    if not proven or facts.get("complete") is not True:
-        raise FormatError(f"{location.url}: {ROOT} is not what was written; {_AGAIN}")
-    store = location.zarr_store(known={ROOT: root})
+    if not proven or metadata.get("complete") is not True:
+        raise FormatError(f"{location.url}: {ZARR_JSON} is not what was written; {_AGAIN}")
+    store = location.zarr_store(contents={ZARR_JSON: root})
     group = zarr.open_group(store, mode="r", zarr_format=3, use_consolidated=True)
-    return StoredMasks(location, group, facts)
+    return StoredMasks(location, group, metadata)
 
 
 def open_masks(

@@ -1,11 +1,24 @@
-"""Shards: objects that hold the masks of many structures in one block.
+"""Encodes shards: objects that hold the masks of many structures in one block.
 
-A shard is the frames of its chunks one after the other, and then where each of them lies: offset
-and length of every chunk as little-endian uint64, all ones where it is absent, and the CRC32C of
-these. (Zarr's codec ``sharding_indexed``, with the index at the end:
+A shard is the frames of its chunks one after the other, and then an index: offset and length of
+every chunk as little-endian uint64, all ones where it is absent, and the CRC32C of these. (Zarr's
+codec ``sharding_indexed``, with the index at the end:
 https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/)
 
-Zarr itself would want all masks of a shard in memory at a time, most of which are 0 everywhere.
+zarr's own `ShardingCodec` writes the same bytes, but costs more. Measured with the masks of all 839
+structures of the 25 µm CCF, by two threads, in runs side by side:
+
+=====================================================  =========  ======
+Shards made by                                         CPU         peak
+=====================================================  =========  ======
+this module                                            11.2 s     276 MB
+``array[shard] = masks``, all 128 masks in memory      143.6 s    688 MB
+``array[mask] = …``, one by one into a `MemoryStore`   35.3 s     266 MB
+the same with ``write_empty_chunks``                   20.6 s     255 MB
+=====================================================  =========  ======
+
+The first compares every absent mask with 0; the others read, index and copy the shard anew for each
+mask, in zarr's one event loop, where threads wait for each other.
 """
 
 from collections.abc import Mapping
@@ -25,25 +38,25 @@ def compress(mask: NDArray[np.uint8]) -> bytes:
     return frame
 
 
-def shard_of(frames: Mapping[int, bytes], count: int) -> bytes:
-    """Put a shard together.
+def encode_shard(frames: Mapping[int, bytes], count: int) -> bytes:
+    """Shard of some chunks.
 
     Parameters
     ----------
     frames
-        Frame of each chunk that is present, by its number in the shard.
+        Frame of each chunk that is present, by its position in the shard.
     count
-        How many chunks a shard may hold.
+        Number of chunks that a shard has room for.
 
     Examples
     --------
-    >>> len(shard_of({1: b"frame"}, 2))
+    >>> len(encode_shard({1: b"frame"}, 2))
     41
     """
     index = np.full((count, 2), _ABSENT, "<u8")
     offset = 0
-    for number, frame in sorted(frames.items()):
-        index[number] = offset, len(frame)
+    for position, frame in sorted(frames.items()):
+        index[position] = offset, len(frame)
         offset += len(frame)
     table = index.tobytes()
     checksum = np.array([google_crc32c.value(table)], "<u4").tobytes()

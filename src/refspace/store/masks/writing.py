@@ -1,4 +1,4 @@
-"""Writing masks: the shards of one block after the other, each by one task."""
+"""Writes masks: one task for each block, which reads it once and stores its shards."""
 
 import hashlib
 import io
@@ -16,12 +16,11 @@ from refspace import kernels
 from refspace.files import atomic_write
 from refspace.store.location import Location
 from refspace.store.masks.layout import FORMAT, PATH, MaskLayout
-from refspace.store.masks.shards import compress, shard_of
-from refspace.store.metadata import MASKS, ROOT, digest_of
-from refspace.store.staging import JOURNAL, Staging, Ticket
+from refspace.store.masks.shards import compress, encode_shard
+from refspace.store.metadata import MASKS, json_digest
+from refspace.store.staging import Staging, WriteLease
+from refspace.store.stored_array import BlockId
 from refspace.version import __version__
-
-Number = tuple[int, ...]
 
 FIELDS = ("block", "group", "bytes")
 TABLE, DIGESTS = "label_index/shards", "label_index/shards_sha256"
@@ -33,11 +32,11 @@ class MaskBlock:
 
     Parameters
     ----------
-    number
-        Number of the block along each axis.
+    block_id
+        The block.
     voxels
-        The labels, as an array of dask whose graph holds how they are read and no more; None where
-        every mask is 1 in all of the block, which need not be read.
+        The labels, as an array of dask whose graph holds only the tasks that read them; None where
+        every mask is 1 in all of the block, so that it need not be read.
     shape
         Voxels of the block along each axis.
     labels
@@ -45,12 +44,12 @@ class MaskBlock:
     masks
         Position in the array of each mask that has voxels here.
     counts
-        In how many of these masks each label is.
+        Number of these masks that each label is in.
     members
-        In which of them: their numbers among `masks`, label by label.
+        Which masks these are: positions in `masks`, label by label.
     """
 
-    number: Number
+    block_id: BlockId
     voxels: dask.array.Array | None
     shape: tuple[int, ...]
     labels: NDArray[np.uint32]
@@ -62,7 +61,7 @@ class MaskBlock:
         """Masks of the block, one after the other."""
         if self.voxels is None:
             return (np.ones(self.shape, np.uint8) for _ in self.masks)
-        # Not by the cluster that this is a task of, nor with more threads than there are.
+        # In this thread: this is a task of a cluster, or of a pool that uses all cores, already.
         block = self.voxels.compute(scheduler="synchronous")
         inside = np.zeros((self.labels.size, self.masks.size), bool)
         inside[np.repeat(np.arange(self.labels.size), self.counts), self.members] = True
@@ -71,22 +70,26 @@ class MaskBlock:
 
 @dataclass(frozen=True)
 class Shard:
-    """What is known of a shard once it is stored.
+    """Record of a shard that is stored.
 
     Parameters
     ----------
-    block
-        Flat number of its block, in C order.
+    block_id
+        Flat id of its block, in C order.
     group
-        Its number along the axis of structures.
+        Its index along the axis of structures.
     nbytes, sha256
         Its size, and the digest of its bytes.
     """
 
-    block: int
+    block_id: int
     group: int
     nbytes: int
     sha256: bytes
+
+    def key(self, numblocks: tuple[int, ...]) -> str:
+        """Name of the object that holds it, where there are as many blocks along each axis."""
+        return shard_key(self.group, unflattened(self.block_id, numblocks))
 
 
 @dataclass(frozen=True)
@@ -97,32 +100,29 @@ class ShardWriter:
     ----------
     location
         The store.
-    chunk_shape, per_shard
+    chunk_shape, per_shard, numblocks
         As those of `MaskLayout`.
-    blocks
-        Number of blocks along each axis.
-    ticket
-        Leave to write.
+    lease
+        Permission to write.
     """
 
     location: Location
     chunk_shape: tuple[int, int, int]
     per_shard: int
-    blocks: tuple[int, ...]
-    ticket: Ticket
+    numblocks: tuple[int, ...]
+    lease: WriteLease
 
     def put(self, block: MaskBlock) -> list[Shard]:
         """Read a block, and store the masks in it; those that are 0 everywhere are left out."""
         frames: dict[int, dict[int, bytes]] = defaultdict(dict)
         for position, mask in zip(block.masks.tolist(), block.make(), strict=True):
             if mask.any():
-                group, place = divmod(position, self.per_shard)
-                frames[group][place] = compress(self._whole(mask))
-        self.ticket.check()
-        flat = int(np.ravel_multi_index(block.number, self.blocks))
-        return [self._store(block.number, flat, *item) for item in sorted(frames.items())]
+                group, within = divmod(position, self.per_shard)
+                frames[group][within] = compress(self._padded(mask))
+        self.lease.check()
+        return [self._store(block.block_id, *item) for item in sorted(frames.items())]
 
-    def _whole(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _padded(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Mask of a whole chunk; at the end of the volume its rest is 0."""
         if mask.shape == self.chunk_shape:
             return mask
@@ -130,10 +130,11 @@ class ShardWriter:
         whole[tuple(map(slice, mask.shape))] = mask
         return whole
 
-    def _store(self, number: Number, flat: int, group: int, frames: Mapping[int, bytes]) -> Shard:
-        data = shard_of(frames, self.per_shard)
-        write_whole(self.location, shard_key(group, number), data)
-        return Shard(flat, group, len(data), hashlib.sha256(data).digest())
+    def _store(self, block_id: BlockId, group: int, frames: Mapping[int, bytes]) -> Shard:
+        data = encode_shard(frames, self.per_shard)
+        write_whole(self.location, shard_key(group, block_id), data)
+        flat_id = int(np.ravel_multi_index(block_id, self.numblocks))
+        return Shard(flat_id, group, len(data), hashlib.sha256(data).digest())
 
 
 def put_block(block: MaskBlock, writer: ShardWriter) -> list[Shard]:
@@ -141,13 +142,13 @@ def put_block(block: MaskBlock, writer: ShardWriter) -> list[Shard]:
     return writer.put(block)
 
 
-def shard_key(group: int, number: Number) -> str:
+def shard_key(group: int, block_id: BlockId) -> str:
     """Name of the object that holds a shard."""
-    return "/".join([PATH, "c", str(group), *map(str, number)])
+    return "/".join([PATH, "c", str(group), *map(str, block_id)])
 
 
 def write_whole(location: Location, key: str, data: bytes) -> None:
-    """Write an object that is there as a whole or not at all."""
+    """Write an object that appears as a whole or not at all."""
     folder = location.local_path
     if folder is None:
         location.write(key, data)
@@ -159,59 +160,57 @@ def write_whole(location: Location, key: str, data: bytes) -> None:
 
 
 class MaskJournal:
-    """Which blocks of a store in the making are done, and the shards they have.
+    """Journal of the blocks of a store in the making that are done, with the shards they have.
 
     Parameters
     ----------
     staging
         The store.
-    blocks
+    numblocks
         Number of blocks along each axis.
     """
 
-    def __init__(self, staging: Staging, blocks: tuple[int, ...]) -> None:
-        self._staging, self._blocks = staging, blocks
+    def __init__(self, staging: Staging, numblocks: tuple[int, ...]) -> None:
+        self._staging, self._numblocks = staging, numblocks
+        # Shards of each block that is done, by its flat id.
         self.done: dict[int, list[Shard]] = {}
         for payload in staging.recorded().values():
-            self._recall(payload)
+            self._restore(payload)
 
-    def _recall(self, payload: bytes) -> None:
+    def _restore(self, payload: bytes) -> None:
         with np.load(io.BytesIO(payload), allow_pickle=False) as record:
-            self.done |= {flat: [] for flat in record["done"].tolist()}
-            for shard in shards_of(record["shards"], record["sha256"]):
-                self.done[shard.block].append(shard)
+            self.done |= {block_id: [] for block_id in record["done"].tolist()}
+            for shard in shards_from_tables(record["shards"], record["sha256"]):
+                self.done[shard.block_id].append(shard)
 
     def record(self, fresh: Sequence[tuple[int, list[Shard]]]) -> None:
-        """Make what was done last known for good."""
-        shards = [shard for _, of_block in fresh for shard in of_block]
+        """Record blocks that were done since the last record, so that a resumed run skips them."""
+        shards = [shard for _, own in fresh for shard in own]
         payload = io.BytesIO()
-        done: dict[str, Any] = {"done": np.array([flat for flat, _ in fresh], np.int64)}
-        np.savez(payload, **done, **table_of(shards))
-        keys = [self._key(shard) for shard in shards]
+        done: dict[str, Any] = {"done": np.array([block_id for block_id, _ in fresh], np.int64)}
+        np.savez(payload, **done, **tables_from_shards(shards))
+        keys = [shard.key(self._numblocks) for shard in shards]
         # Named by what it holds: no other record, of this run or of one before, has this name.
         self._staging.record(f"masks-{fresh[0][0]}", payload.getvalue(), keys)
         self.done |= dict(fresh)
 
-    def _key(self, shard: Shard) -> str:
-        return shard_key(shard.group, block_number(shard, self._blocks))
+
+def unflattened(flat_id: int, numblocks: tuple[int, ...]) -> BlockId:
+    """Index along each axis of the block with a flat id, in C order."""
+    return tuple(int(i) for i in np.unravel_index(flat_id, numblocks))
 
 
-def block_number(shard: Shard, blocks: tuple[int, ...]) -> Number:
-    """Number of a shard's block along each axis."""
-    return tuple(int(i) for i in np.unravel_index(shard.block, blocks))
-
-
-def table_of(shards: Sequence[Shard]) -> dict[str, Any]:
-    """What is known of some shards: numbers, a row for each of them, and their digests."""
-    facts = [[shard.block, shard.group, shard.nbytes] for shard in shards]
+def tables_from_shards(shards: Sequence[Shard]) -> dict[str, Any]:
+    """Records of shards as two tables, with a row for each: integers, and digests."""
+    rows = [[shard.block_id, shard.group, shard.nbytes] for shard in shards]
     return {
-        "shards": np.array(facts, np.int64).reshape(-1, len(FIELDS)),
+        "shards": np.array(rows, np.int64).reshape(-1, len(FIELDS)),
         "sha256": np.array([list(shard.sha256) for shard in shards], np.uint8).reshape(-1, 32),
     }
 
 
-def shards_of(table: NDArray[Any], digests: NDArray[Any]) -> list[Shard]:
-    """Shards that tables tell of."""
+def shards_from_tables(table: NDArray[Any], digests: NDArray[Any]) -> list[Shard]:
+    """Records of shards from their tables."""
     rows = zip(table.tolist(), digests, strict=True)
     return [Shard(block, group, size, sha256.tobytes()) for (block, group, size), sha256 in rows]
 
@@ -235,46 +234,28 @@ def finish_masks(
     shards
         All of them, in any order.
     provenance
-        What it is made of, as JSON values.
+        Where the masks come from, as JSON values.
     job
         Digest of the job.
     """
-    location = Location(staging.work, staging.storage_options)
     draft = layout.draft(coordinates)
-    table = table_of(sorted(shards, key=lambda shard: (shard.block, shard.group)))
+    table = tables_from_shards(sorted(shards, key=lambda shard: (shard.block_id, shard.group)))
     draft.put(TABLE, table["shards"], ["shard", "field"], {"fields": list(FIELDS)})
     draft.put(DIGESTS, table["sha256"], ["shard", "byte"])
-    facts = {
+    metadata = {
         "kind": MASKS,
         "format": FORMAT,
         "complete": True,
         "provenance": {**provenance, "converter": f"refspace {__version__}"},
-        "digest": digest_of([layout.facts, [node["id"] for node in layout.nodes], _told(table)]),
+        "digest": json_digest(
+            [layout.metadata, [node["id"] for node in layout.nodes], _tables_digest(table)]
+        ),
         "job": job,
     }
-    objects = draft.finish({"ome": layout.described, "refspace": facts})
-    root = objects.pop(ROOT)
-    for key, data in objects.items():
-        location.write(key, data)
-    _remove_strays(location, layout, shards, {*objects})
-    staging.commit(root)
+    objects = draft.finish({"ome": layout.ome_metadata, "refspace": metadata})
+    staging.complete(objects, {shard.key(layout.numblocks) for shard in shards})
 
 
-def _told(table: Mapping[str, NDArray[Any]]) -> str:
+def _tables_digest(table: Mapping[str, NDArray[Any]]) -> str:
     """Digest of a table of shards."""
     return hashlib.sha256(table["shards"].tobytes() + table["sha256"].tobytes()).hexdigest()
-
-
-def _remove_strays(
-    location: Location, layout: MaskLayout, shards: Sequence[Shard], described: set[str]
-) -> None:
-    """Remove what a killed task has left: files that belong to nothing."""
-    folder = location.local_path
-    if folder is None:
-        return
-    sides = zip(layout.grid.shape, layout.chunk_shape, strict=True)
-    blocks = tuple(-(-count // size) for count, size in sides)
-    written = {shard_key(shard.group, block_number(shard, blocks)) for shard in shards}
-    for key in location.keys() - written - described:
-        if not key.startswith(JOURNAL):
-            (folder / key).unlink()

@@ -4,7 +4,7 @@ The attributes of a group come from anywhere: whatever they hold is looked at be
 Source of all that is not said otherwise: the specification, https://ngff.openmicroscopy.org/0.5/.
 """
 
-from refspace.store.ome.grids import grid_of_level
+from refspace.store.ome.grids import dataset_grid
 from refspace.store.ome.images import (
     Axis,
     Dataset,
@@ -21,7 +21,7 @@ __all__ = [
     "Axis",
     "Dataset",
     "Multiscale",
-    "grid_of_level",
+    "dataset_grid",
     "is_label",
     "label_attributes",
     "label_names",

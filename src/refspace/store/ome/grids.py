@@ -48,7 +48,7 @@ _MICROMETRES = {
 _LONGEST = 1e9
 
 
-def grid_of_level(
+def dataset_grid(
     multiscale: Multiscale,
     dataset: Dataset,
     shape: Sequence[int],
@@ -81,7 +81,7 @@ def grid_of_level(
     grid
         Where the voxels are.
     axes
-        Numbers of the three axes of space; all others have length 1.
+        Which three axes are those of space; all others have length 1.
 
     Raises
     ------
@@ -89,35 +89,35 @@ def grid_of_level(
         If the array does not have the axes of the image, three of them of space and of a unit of
         length, and all others of length 1.
     GridError
-        If orientation or unit are missing or contradict what is given.
+        If orientation or unit are missing, or contradict the arguments.
 
     Examples
     --------
     >>> axes = [Axis("c", "channel"), *(Axis(name, "space", "millimeter") for name in "zyx")]
     >>> level = Dataset("0", (1.0, 0.025, 0.025, 0.025), (0.0, 0.0, 0.0, 0.0))
     >>> image = Multiscale("0.4", None, tuple(axes), (level,))
-    >>> grid, numbers = grid_of_level(image, level, (1, 4, 4, 4), orientation="PIR")
-    >>> grid.spacing, grid.origin, numbers
+    >>> grid, axes = dataset_grid(image, level, (1, 4, 4, 4), orientation="PIR")
+    >>> grid.spacing, grid.origin, axes
     ((25.0, 25.0, 25.0), (-12.5, -12.5, -12.5), (1, 2, 3))
     """
-    numbers = _axes_of_space(multiscale.axes, shape)
-    code = _code([multiscale.axes[n] for n in numbers], orientation)
-    units = _units(multiscale, numbers, resolution)
-    spacing = [_micrometres(dataset.scale[n], units[n]) for n in numbers]
-    centre = [_micrometres(dataset.translation[n], units[n]) for n in numbers]
+    space_axes = _axes_of_space(multiscale.axes, shape)
+    code = _orientation_code([multiscale.axes[n] for n in space_axes], orientation)
+    units = _units(multiscale, space_axes, resolution)
+    spacing = [_micrometres(dataset.scale[n], units[n]) for n in space_axes]
+    centre = [_micrometres(dataset.translation[n], units[n]) for n in space_axes]
     # Rounded to a picometre: halves of decimal spacings leave noise in the last digit.
     a, b, c = (round(x - s / 2, 6) for x, s in zip(centre, spacing, strict=True))
-    i, j, k = (shape[n] for n in numbers)
-    return Grid((i, j, k), parse_spacing(spacing), (a, b, c), code), numbers
+    i, j, k = (shape[n] for n in space_axes)
+    return Grid((i, j, k), parse_spacing(spacing), (a, b, c), code), space_axes
 
 
 def _axes_of_space(axes: Sequence[Axis], shape: Sequence[int]) -> tuple[int, ...]:
     names = ", ".join(axis.name for axis in axes)
     if len(shape) != len(axes):
         raise FormatError(f"the image has the axes {names}, its array the shape {tuple(shape)}")
-    numbers = tuple(n for n, axis in enumerate(axes) if axis.type == "space")
-    if len(numbers) != 3:
-        raise FormatError(f"of the axes {names}, {len(numbers)} are of type 'space'; give three")
+    space_axes = tuple(n for n, axis in enumerate(axes) if axis.type == "space")
+    if len(space_axes) != 3:
+        raise FormatError(f"of the axes {names}, {len(space_axes)} are of type 'space'; give three")
     long = [
         f"{axis.name} has length {n}"
         for axis, n in zip(axes, shape, strict=True)
@@ -127,46 +127,46 @@ def _axes_of_space(axes: Sequence[Axis], shape: Sequence[int]) -> tuple[int, ...
         raise FormatError(
             f"the image is more than one volume: {', '.join(long)}; save one volume by itself"
         )
-    return numbers
+    return space_axes
 
 
-def _code(axes: Sequence[Axis], given: str | None) -> str:
-    """Orientation code, as the axes state it, or as given where they do not."""
+def _orientation_code(axes: Sequence[Axis], orientation: str | None) -> str:
+    """Orientation code, as the axes state it, or that of the caller where they do not."""
     letters = [_LETTERS.get((axis.orientation or "").lower()) for axis in axes]
     stated = ", ".join(f"{axis.name}: {axis.orientation or 'nothing'}" for axis in axes)
-    if given is None and None in letters:
+    if orientation is None and None in letters:
         raise GridError(
             f"the axes do not state in which directions they run ({stated}); give orientation=, "
             "three letters like 'PIR', that of the Allen CCF"
         )
-    code = "".join(filter(None, letters)) if given is None else given
+    code = "".join(filter(None, letters)) if orientation is None else orientation
     try:
         code = parse_orientation(code)
     except GridError as error:
         raise GridError(f"the axes state {stated}: {error}") from error
     if any(a not in (None, b) for a, b in zip(letters, code, strict=True)):
         raise GridError(
-            f"orientation {given!r} contradicts the axes, which state {stated}; leave the "
+            f"orientation {orientation!r} contradicts the axes, which state {stated}; leave the "
             "orientation out or correct the metadata"
         )
     return code
 
 
 def _units(
-    multiscale: Multiscale, numbers: Sequence[int], resolution: float | Sequence[float] | None
+    multiscale: Multiscale, space_axes: Sequence[int], resolution: float | Sequence[float] | None
 ) -> Mapping[int, Fraction]:
-    """µm that a number along each axis stands for; by the finest level where it has no unit."""
+    """µm of each axis' unit; of an axis without one, by the resolution of the finest level."""
     axes, finest = multiscale.axes, multiscale.datasets[0].scale
-    units = {n: _unit(axes[n]) for n in numbers if axes[n].unit}
+    units = {n: _unit(axes[n]) for n in space_axes if axes[n].unit}
     if resolution is None:
-        bare = [axes[n].name for n in numbers if n not in units]
+        bare = [axes[n].name for n in space_axes if n not in units]
         if bare:
             raise GridError(
                 f"the axes {', '.join(bare)} have no unit; give resolution=, the µm per voxel of "
                 "the finest level, like 25"
             )
         return units
-    wanted = dict(zip(numbers, parse_spacing(resolution), strict=True))
+    wanted = dict(zip(space_axes, parse_spacing(resolution), strict=True))
     for n, unit in units.items():
         length = _micrometres(finest[n], unit)
         if not math.isclose(length, wanted[n], rel_tol=1e-6):
@@ -174,7 +174,7 @@ def _units(
                 f"resolution {resolution} contradicts axis {axes[n].name}, which has {length:g} "
                 "µm per voxel; leave the resolution out or correct the metadata"
             )
-    return {n: units.get(n, exactly(wanted[n]) / exactly(finest[n])) for n in numbers}
+    return {n: units.get(n, exactly(wanted[n]) / exactly(finest[n])) for n in space_axes}
 
 
 def _unit(axis: Axis) -> Fraction:

@@ -121,7 +121,7 @@ def read_multiscales(attributes: Mapping[str, Any]) -> list[Multiscale]:
     FormatError
         If there are none, or the metadata are damaged or of another version.
     """
-    content = metadata(attributes)
+    content = ome_metadata(attributes)
     if "multiscales" not in content:
         raise FormatError("the group has no 'multiscales', so it is no image of OME-Zarr")
     entries = json_array(content["multiscales"], "multiscales")
@@ -146,7 +146,7 @@ def is_label(attributes: Mapping[str, Any]) -> bool:
     >>> is_label({"ome": {"version": "0.5", "image-label": {}}})
     True
     """
-    return "image-label" in metadata(attributes)
+    return "image-label" in ome_metadata(attributes)
 
 
 def label_names(attributes: Mapping[str, Any]) -> list[str]:
@@ -162,24 +162,24 @@ def label_names(attributes: Mapping[str, Any]) -> list[str]:
     >>> label_names({"ome": {"version": "0.5", "labels": ["annotation"]}})
     ['annotation']
     """
-    labels = json_array(metadata(attributes).get("labels", []), "labels")
+    labels = json_array(ome_metadata(attributes).get("labels", []), "labels")
     return [_path(label, f"labels[{i}]") for i, label in enumerate(labels)]
 
 
-def metadata(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
+def ome_metadata(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
     """OME-Zarr's part of attributes: 0.5 keeps it under a key of its own, 0.4 among the others."""
     attributes = json_object(attributes, "the attributes")
     return json_object(attributes["ome"], "ome") if "ome" in attributes else attributes
 
 
-def json_object(value: Any, what: str) -> Mapping[str, Any]:
+def json_object(value: object, what: str) -> Mapping[str, Any]:
     """Check that a value is a JSON object."""
     if not isinstance(value, Mapping):
         raise FormatError(f"{what} is {reprlib.repr(value)}; it must be a JSON object")
     return value
 
 
-def json_array(value: Any, what: str) -> list[Any]:
+def json_array(value: object, what: str) -> list[Any]:
     """Check that a value is a JSON array."""
     if not isinstance(value, list):
         raise FormatError(f"{what} is {reprlib.repr(value)}; it must be a JSON array")
@@ -280,8 +280,8 @@ def _steps(value: Any, count: int, where: str) -> list[Step]:
     """Transformations in the order in which they are applied."""
     where = f"{where}.coordinateTransformations"
     steps: list[Step] = []
-    for i, given in enumerate(json_array(value, where)):
-        step = json_object(given, f"{where}[{i}]")
+    for i, entry in enumerate(json_array(value, where)):
+        step = json_object(entry, f"{where}[{i}]")
         kind = step.get("type")
         if kind not in ("scale", "translation", "identity"):
             raise FormatError(

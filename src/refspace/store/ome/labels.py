@@ -16,7 +16,7 @@ import numpy as np
 from refspace.errors import FormatError, GridError, OntologyError
 from refspace.grid import Grid
 from refspace.store.ome.grids import ORIENTATIONS
-from refspace.store.ome.images import is_label, json_array, json_object, metadata
+from refspace.store.ome.images import is_label, json_array, json_object, ome_metadata
 from refspace.structure_tree import records as rec
 from refspace.types import MAX_LABEL
 
@@ -93,15 +93,15 @@ def _image(
         "name": name,
         "type": method,
         "metadata": {"description": f"each voxel is {reduce_voxels} of those it replaces"},
-        "axes": axes_of(grid),
+        "axes": axes_metadata(grid),
         "datasets": [
-            {"path": path, "coordinateTransformations": transformations_of(level)}
+            {"path": path, "coordinateTransformations": transformations(level)}
             for path, level in levels
         ],
     }
 
 
-def axes_of(grid: Grid) -> list[dict[str, Any]]:
+def axes_metadata(grid: Grid) -> list[dict[str, Any]]:
     """Axes of space of an image on a grid."""
     return [
         {
@@ -114,7 +114,7 @@ def axes_of(grid: Grid) -> list[dict[str, Any]]:
     ]
 
 
-def transformations_of(grid: Grid) -> list[dict[str, Any]]:
+def transformations(grid: Grid) -> list[dict[str, Any]]:
     """Where the voxels of a grid are."""
     # Centres as `Grid.coordinates` computes them, to the last digit.
     centre = [o + 0.5 * s for o, s in zip(grid.origin, grid.spacing, strict=True)]
@@ -171,7 +171,7 @@ def _is_carried(value: Any) -> bool:
 
 
 def nodes_from_label(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Structures that a label image describes, as `label_attributes` was given them.
+    """Structures that a label image describes, as `label_attributes` takes them.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def nodes_from_label(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     if not is_label(attributes):
         raise FormatError("the group has no 'image-label', so it is no label image")
-    label = json_object(metadata(attributes)["image-label"], "image-label")
+    label = json_object(ome_metadata(attributes)["image-label"], "image-label")
     colors = _by_label(label.get("colors", []), "image-label.colors")
     properties = _by_label(label.get("properties", []), "image-label.properties")
     paths = _paths(properties)
@@ -226,7 +226,7 @@ def _node(structure: int, fields: Mapping[str, Any], path: list[int], rgba: Any)
 
 def _by_label(entries: Any, where: str) -> dict[int, dict[str, Any]]:
     """Fields of each label, in their order."""
-    found: dict[int, dict[str, Any]] = {}
+    by_label: dict[int, dict[str, Any]] = {}
     for i, entry in enumerate(json_array(entries, where)):
         fields = dict(json_object(entry, f"{where}[{i}]"))
         label = fields.pop(_LABEL, None)
@@ -235,10 +235,10 @@ def _by_label(entries: Any, where: str) -> dict[int, dict[str, Any]]:
                 f"{where}[{i}] has the {_LABEL} {reprlib.repr(label)}; it must be an integer from "
                 f"0 to {MAX_LABEL}"
             )
-        if label in found:
+        if label in by_label:
             raise FormatError(f"{where} has the {_LABEL} {label} more than once")
-        found[label] = fields
-    return found
+        by_label[label] = fields
+    return by_label
 
 
 def _paths(properties: Mapping[int, Mapping[str, Any]]) -> dict[int, list[int]]:

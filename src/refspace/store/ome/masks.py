@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from refspace.grid import Grid
-from refspace.store.ome.labels import axes_of, transformations_of
+from refspace.store.ome.labels import axes_metadata, transformations
 
 # Of a structure without one; viewers want a colour of every channel.
 _NO_COLOR = (255, 255, 255)
@@ -37,12 +37,12 @@ def mask_attributes(path: str, grid: Grid, nodes: Sequence[Mapping[str, Any]]) -
     >>> ome["omero"]["channels"][0]["color"]
     '08858C'
     """
-    scale, translation = transformations_of(grid)
+    scale, translation = transformations(grid)
     image = {
         "name": "masks",
         "type": "none",
         "metadata": {"description": "1 inside the structure of the channel, 0 outside; one level"},
-        "axes": [{"name": "structure", "type": "channel"}, *axes_of(grid)],
+        "axes": [{"name": "structure", "type": "channel"}, *axes_metadata(grid)],
         "datasets": [
             {
                 "path": path,
@@ -54,7 +54,7 @@ def mask_attributes(path: str, grid: Grid, nodes: Sequence[Mapping[str, Any]]) -
         ],
     }
     # Viewers show a few at first: hundreds at once would be one blur.
-    channels = [_channel(node, active=number < 3) for number, node in enumerate(nodes)]
+    channels = [_channel(node, active=i < 3) for i, node in enumerate(nodes)]
     return {"version": "0.5", "multiscales": [image], "omero": {"channels": channels}}
 
 

@@ -1,4 +1,4 @@
-"""What a store in the making says of itself: its job, its records, and who writes it."""
+"""Journal of a store in the making: its job, its records, and the owner of its lock."""
 
 import hashlib
 import json
@@ -10,31 +10,24 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-ROOT = "zarr.json"
-"""Key of the root metadata."""
-
 JOURNAL = ".refspace"
 """Folder of a store in the making that holds its journal."""
 
 JOB = f"{JOURNAL}/job.json"
 """Key of the canonical JSON of the job; the last of the journal to go."""
 
-HOLDER = f"{JOURNAL}/holder.json"
-"""Key of who writes, where there are no locks."""
+LOCK_OWNER = f"{JOURNAL}/holder.json"
+"""Key of the object that names the writer, where there are no lock files."""
 
 RECORD = ".record"
 """Ending of a record in the journal."""
-
-# Of this version of zarr, or the one before.
-MARKERS = (ROOT, ".zgroup", ".zarray")
-"""Keys that make a folder a zarr store."""
 
 # Of a value in a message, in characters.
 _LONGEST_VALUE = 60
 
 
 def canonical(job: Mapping[str, Any]) -> bytes:
-    """JSON that equal jobs have in common, to the byte."""
+    """JSON that is the same, to the byte, for equal jobs."""
     return json.dumps(job, sort_keys=True, allow_nan=False, separators=(",", ":")).encode()
 
 
@@ -55,22 +48,22 @@ def job_digest(job: Mapping[str, Any]) -> str:
 
 
 def finished_job(root: bytes | None) -> str | None:
-    """Digest of the job that wrote a complete store, by its root metadata; None if it is none."""
+    """Digest of the job that wrote a store, by its root metadata; None if it is not complete."""
     with suppress(ValueError, TypeError, KeyError, RecursionError):
-        facts = json.loads(root or b"")["attributes"]["refspace"]
-        return str(facts.get("job")) if facts["complete"] is True else None
+        metadata = json.loads(root or b"")["attributes"]["refspace"]
+        return str(metadata.get("job")) if metadata["complete"] is True else None
     return None
 
 
-def differences(found: bytes | None, job: bytes) -> str:
-    """Which values tell the job that was found from another."""
+def differences(other: bytes | None, job: bytes) -> str:
+    """Values in which another job, recorded there, differs from this one."""
     try:
-        there, here = (dict(_flat(json.loads(text).items())) for text in (found or b"", job))
+        there, here = (dict(_flat(json.loads(text).items())) for text in (other or b"", job))
     except (ValueError, AttributeError, RecursionError):
         return "what its job was cannot be read"
     keys = sorted(key for key in {*there, *here} if there.get(key) != here.get(key))
     values = [(key, *(_short(each.get(key, "missing")) for each in (there, here))) for key in keys]
-    return ", ".join(f"{key} is {found} there, {given} here" for key, found, given in values)
+    return ", ".join(f"{key} is {that} there, {this} here" for key, that, this in values)
 
 
 def _flat(items: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -86,41 +79,41 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
 
 
-def seal(name: str, payload: bytes) -> bytes:
-    """Record that can be told from a damaged one, or from one of another name."""
+def checksummed(name: str, payload: bytes) -> bytes:
+    """Record with a checksum in front, of its name and its payload."""
     return hashlib.sha256(f"{name}\n".encode() + payload).digest() + payload
 
 
-def unseal(name: str, record: bytes) -> bytes | None:
-    """Payload of a record; None if the record is damaged, or none."""
+def verified_payload(name: str, record: bytes) -> bytes | None:
+    """Payload of a record whose checksum matches its name; None of any other."""
     payload = record[hashlib.sha256().digest_size :]
-    return payload if seal(name, payload) == record else None
+    return payload if checksummed(name, payload) == record else None
 
 
-def holder() -> bytes:
-    """Who writes: this process, for others to read."""
+def lock_owner() -> bytes:
+    """JSON that names this process as the owner of a lock."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    who = {"host": socket.gethostname(), "pid": os.getpid(), "since": since}
-    return json.dumps({**who, "token": secrets.token_hex(8)}).encode()
+    owner = {"host": socket.gethostname(), "pid": os.getpid(), "since": since}
+    return json.dumps({**owner, "token": secrets.token_hex(8)}).encode()
 
 
-def in_use(target: str, found: bytes | None) -> str:
-    """What another writer is told."""
+def in_use(target: str, owner: bytes | None) -> str:
+    """Message for a second writer, which names the owner of the lock."""
     try:
-        who = json.loads(found or b"")
-        name = f"process {who['pid']} on {who['host']}, since {who['since']}"
+        process = json.loads(owner or b"")
+        name = f"process {process['pid']} on {process['host']}, since {process['since']}"
     except (ValueError, TypeError, KeyError):
         name = "another process"
     return f"{target} is being written by {name}; wait until that has ended, or end it"
 
 
-def is_dead(found: bytes | None) -> bool:
-    """Whether a holder was a process of this machine, and is no more."""
+def is_dead(owner: bytes | None) -> bool:
+    """Whether the owner of a lock was a process of this machine that has ended."""
     try:
-        who = json.loads(found or b"")
-        # On Windows signal 0 is no question: it ends the process.
-        if who["host"] == socket.gethostname() and os.name != "nt":
-            os.kill(int(who["pid"]), 0)
+        process = json.loads(owner or b"")
+        # Signal 0 only asks whether the process exists; on Windows it would end it.
+        if process["host"] == socket.gethostname() and os.name != "nt":
+            os.kill(int(process["pid"]), 0)
     except ProcessLookupError:
         return True
     except (ValueError, TypeError, KeyError, OverflowError, OSError):

@@ -1,4 +1,4 @@
-"""A store in the making on a file system: a folder beside its final name, renamed at the end."""
+"""Staging area on a file system: a folder beside the store's final name, renamed at the end."""
 
 import os
 import shutil
@@ -11,18 +11,22 @@ from refspace.files import atomic_write, exclusive_lock
 from refspace.store.staging.job import (
     JOB,
     JOURNAL,
-    MARKERS,
     RECORD,
-    ROOT,
     finished_job,
-    holder,
     in_use,
+    lock_owner,
 )
-from refspace.store.staging.place import RESUME, Place, exists, foreign
+from refspace.store.staging.staging_area import (
+    RESUME,
+    StagingArea,
+    refuse_existing,
+    refuse_foreign,
+)
+from refspace.store.zarr_files import NODE_FILES, ZARR_JSON, is_zarr_folder
 
 
-class LocalPlace(Place):
-    """A folder, and what lies beside it while there is a writer.
+class LocalStagingArea(StagingArea):
+    """A folder, with a lock file beside it while there is a writer.
 
     Parameters
     ----------
@@ -36,7 +40,7 @@ class LocalPlace(Place):
 
     def __init__(self, target: Path, job: bytes, overwrite: bool) -> None:
         self._target = target
-        self._folder, self._old, self._lock, self._holder = (
+        self._folder, self._old, self._lock, self._lock_owner = (
             target.parent / f".{target.name}.{ending}"
             for ending in ("partial", "old", "lock", "lock.json")
         )
@@ -45,40 +49,40 @@ class LocalPlace(Place):
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the lock file, which the system lets go when the process dies, however it dies."""
+        """Hold the lock file, which the system releases when the process ends, even if killed."""
         if not (parent := self._target.parent).is_dir():
             raise FileNotFoundError(f"folder {parent} does not exist; make it, then try again")
         self._refuse_foreign()
         with exclusive_lock(self._lock, self._refusal):
             try:
-                # For the message of others alone: it may be missing, or out of date.
+                # Only for the message that other writers get: it may be missing, or out of date.
                 with suppress(OSError):
-                    self._holder.write_bytes(holder())
+                    self._lock_owner.write_bytes(lock_owner())
                 yield
             finally:
                 with suppress(OSError):
-                    self._holder.unlink()
+                    self._lock_owner.unlink()
 
     def _refusal(self) -> LockedError:
-        return LockedError(in_use(str(self._target), self._held_by()))
+        return LockedError(in_use(str(self._target), self._read_lock_owner()))
 
-    def _held_by(self) -> bytes | None:
+    def _read_lock_owner(self) -> bytes | None:
         with suppress(OSError):
-            return self._holder.read_bytes()
+            return self._lock_owner.read_bytes()
         return None
 
     # ----- the beginning
 
     def begin(self, *, resume: bool) -> None:
-        """Mend what a killed run has left; then refuse, go on with it, or start anew."""
+        """Repair what a killed run has left; then refuse, go on with it, or start anew."""
         self._recover()
-        if resume and finished_job(_read(self._target / ROOT)) == self.digest:
+        if resume and finished_job(_read(self._target / ZARR_JSON)) == self.digest:
             self._finish()
             return
         self._refuse_existing()
         unfinished = _is_unfinished(self._folder)
         if unfinished and not (resume or self.overwrite):
-            raise StoreError(self.unfinished())
+            self.refuse_unfinished()
         if unfinished and resume:
             self._resume()
         else:
@@ -90,13 +94,13 @@ class LocalPlace(Place):
             return
         if not self._target.exists() and _is_ready(self._folder):
             self._publish()
-        elif not self._target.exists() and _is_store(self._old):
+        elif not self._target.exists() and is_zarr_folder(self._old):
             self._old.rename(self._target)
         else:
             _remove(self._old)
 
     def _finish(self) -> None:
-        # A second run of the job, which was interrupted, has become pointless.
+        # The store is complete: a second run of the job that was interrupted has nothing to add.
         if self._is_ours():
             _remove(self._folder)
         self.work, self.finished = str(self._target), True
@@ -114,10 +118,10 @@ class LocalPlace(Place):
             self.writing = True
 
     def _is_ours(self) -> bool:
-        """Whether the folder is of this job, or the remains of one that was being removed."""
+        """Whether the folder belongs to this job, or is left of one that was being removed."""
         if (self._folder / JOB).exists():
             return _read(self._folder / JOB) == self.job
-        return finished_job(_read(self._folder / ROOT)) in (None, self.digest)
+        return finished_job(_read(self._folder / ZARR_JSON)) in (None, self.digest)
 
     def _start(self) -> None:
         _remove(self._folder)
@@ -130,25 +134,25 @@ class LocalPlace(Place):
     def _refuse_existing(self) -> None:
         self._refuse_foreign()
         if self._target.exists() and not self.overwrite:
-            raise StoreError(exists(str(self._target)))
+            refuse_existing(str(self._target))
 
     def _refuse_foreign(self) -> None:
         if not self._target.exists():
             return
         if not self._target.is_dir():
             raise StoreError(f"{self._target} is a file; give the name of a folder for the store")
-        if not _is_store(self._target) and any(self._target.iterdir()):
-            raise StoreError(foreign(str(self._target)))
+        if not is_zarr_folder(self._target) and any(self._target.iterdir()):
+            refuse_foreign(str(self._target))
 
     # ----- the journal
 
     def records(self) -> Iterator[tuple[str, bytes]]:
-        """Names and contents of what looks like a record."""
+        """Names and contents of the files that may be records."""
         for path in self._journal.glob(f"*{RECORD}"):
             yield path.name.removesuffix(RECORD), path.read_bytes()
 
     def put(self, name: str, data: bytes, files: Sequence[str] = ()) -> None:
-        """Add a file to the journal, once the files it speaks of are on the disk."""
+        """Add a file to the journal, once the files that it records are on the disk."""
         folders = {self._folder / parent for key in files for parent in Path(key).parents}
         for path in [*(self._folder / key for key in files), *sorted(folders)]:
             _sync(path)
@@ -161,9 +165,9 @@ class LocalPlace(Place):
     def commit(self, root: bytes) -> None:
         """Bring all to the disk, then rename."""
         self._refuse_existing()
-        new = self._journal / ROOT
+        new = self._journal / ZARR_JSON
         new.write_bytes(root)
-        new.replace(self._folder / ROOT)
+        new.replace(self._folder / ZARR_JSON)
         for path in [*self._folder.rglob("*"), self._folder]:
             _sync(path)
         # From here on the work is ready.
@@ -182,19 +186,19 @@ class LocalPlace(Place):
         _remove(self._old)
         self.writing = False
 
-    def keep(self, stop: BaseException) -> None:
-        """Leave unfinished work to be resumed, and note how."""
+    def leave_for_resume(self, stop: BaseException) -> None:
+        """Leave unfinished work to be resumed, and add a note that says how."""
         self._recover()
         if _is_unfinished(self._folder):
             stop.add_note(f"what is done lies in {self._folder}; continue it with {RESUME}")
 
-    def abandon(self) -> None:
+    def discard(self) -> None:
         """Put things back as they were."""
         if self._old.exists() and not self._target.exists():
             self._old.rename(self._target)
         _remove(self._folder)
 
-    # ----- what to tell
+    # ----- for messages
 
     def leftover(self) -> str | None:
         """What an interrupted run has left."""
@@ -204,7 +208,7 @@ class LocalPlace(Place):
             return f"an interrupted conversion has moved the store to {self._old}"
         return None
 
-    def space(self) -> str:
+    def describe_space(self) -> str:
         """Which device is full, and what became of an old store."""
         parent = self._target.parent
         device = next(path for path in (parent, *parent.parents) if path.is_mount())
@@ -213,25 +217,21 @@ class LocalPlace(Place):
         return f"on {device} ({free:,} bytes free) for {self._target}{left}"
 
 
-def _is_store(folder: Path) -> bool:
-    return any((folder / marker).is_file() for marker in MARKERS)
-
-
 def _is_ready(folder: Path) -> bool:
     """Whether all is written, and only the renames are missing."""
-    return not (folder / JOB).exists() and finished_job(_read(folder / ROOT)) is not None
+    return not (folder / JOB).exists() and finished_job(_read(folder / ZARR_JSON)) is not None
 
 
 def _is_unfinished(folder: Path) -> bool:
-    """Whether there is work to resume; a folder that is neither was about to be removed."""
+    """Whether there is work to resume; any other folder was about to be removed."""
     return (folder / JOB).exists() or _is_ready(folder)
 
 
 def _remove(folder: Path) -> None:
-    """Remove a store, what makes it one first, lest its remains pass for it."""
+    """Remove a store; its metadata first, so that what is left does not look like a store."""
     if not folder.exists():
         return
-    for key in (*MARKERS, JOB):
+    for key in (*NODE_FILES, JOB):
         (folder / key).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():  # again, to learn why

@@ -1,4 +1,4 @@
-"""When to record what is done."""
+"""Records finished work in batches, every few seconds."""
 
 import time
 from collections.abc import Callable
@@ -12,12 +12,12 @@ Part = TypeVar("Part")
 
 
 class Recorder(Generic[Part]):
-    """Collects parts of a job that are done, and has them recorded now and then, and at the end.
+    """Collects finished parts of a job, and records them every few seconds and at the end.
 
     Parameters
     ----------
     record
-        Makes some parts known for good.
+        Records some parts durably.
     seconds
         Time from one record to the next; a few if not given.
 
@@ -48,7 +48,7 @@ class Recorder(Generic[Part]):
         if kind is None:
             self._flush()
             return
-        # What is done is not lost with what has failed; the first failure is the one to tell.
+        # Finished work is not lost with what failed; the first failure is the one to raise.
         with suppress(Exception):
             self._flush()
 

@@ -1,4 +1,4 @@
-"""A store in the making where folders cannot be renamed: in place, its root metadata last."""
+"""Staging area where folders cannot be renamed: written in place, root metadata last."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -7,27 +7,31 @@ from refspace.errors import LockedError, StoreError
 from refspace.remote.objects import file_system, reason
 from refspace.store.location import Location
 from refspace.store.staging.job import (
-    HOLDER,
     JOB,
     JOURNAL,
-    MARKERS,
+    LOCK_OWNER,
     RECORD,
-    ROOT,
     finished_job,
-    holder,
     in_use,
     is_dead,
+    lock_owner,
 )
-from refspace.store.staging.place import RESUME, Place, exists, foreign
+from refspace.store.staging.staging_area import (
+    RESUME,
+    StagingArea,
+    refuse_existing,
+    refuse_foreign,
+)
+from refspace.store.zarr_files import NODE_FILES, ZARR_JSON
 
 
-class RemotePlace(Place):
+class RemoteStagingArea(StagingArea):
     """A prefix of a file system that fsspec knows.
 
     Parameters
     ----------
     location
-        Where the store is to be.
+        Where the store will be.
     job
         Canonical JSON of the job.
     overwrite
@@ -43,23 +47,23 @@ class RemotePlace(Place):
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Leave an object that names this process; as good a lock as these places allow."""
+        """Write an object that names this process: the only lock that object stores allow."""
         self._refuse_foreign()
-        self._refuse_holder(None)
-        mine = holder()
+        self._refuse_other_owner(None)
+        mine = lock_owner()
         try:
-            self._write_holder(mine)
-            # Of two that found none at the same time, the one that wrote last goes on.
-            self._refuse_holder(mine)
+            self._write_lock_owner(mine)
+            # Of two that saw no lock at the same time, the one that wrote last goes on.
+            self._refuse_other_owner(mine)
             yield
         finally:
             with suppress(Exception):
-                if self._location.read(HOLDER) == mine:
-                    self._remove({HOLDER})
+                if self._location.read(LOCK_OWNER) == mine:
+                    self._remove({LOCK_OWNER})
 
-    def _write_holder(self, mine: bytes) -> None:
+    def _write_lock_owner(self, mine: bytes) -> None:
         try:
-            self._location.write(HOLDER, mine)
+            self._location.write(LOCK_OWNER, mine)
         except OSError:
             raise
         except Exception as error:  # whatever the file system's own library raises
@@ -69,86 +73,89 @@ class RemotePlace(Place):
                 "takes files, like s3://"
             ) from error
 
-    def _refuse_holder(self, mine: bytes | None) -> None:
-        found = self._location.read(HOLDER)
-        if found != mine and not is_dead(found):
-            how = f"if that process is gone, remove {self.work}/{HOLDER} and try again"
-            raise LockedError(f"{in_use(self.work, found)}; {how}")
+    def _refuse_other_owner(self, mine: bytes | None) -> None:
+        owner = self._location.read(LOCK_OWNER)
+        if owner != mine and not is_dead(owner):
+            way_out = f"if that process is gone, remove {self.work}/{LOCK_OWNER} and try again"
+            raise LockedError(f"{in_use(self.work, owner)}; {way_out}")
 
     # ----- the beginning
 
     def begin(self, *, resume: bool) -> None:
         """Refuse, or go on with an unfinished run, or start anew."""
-        finished, found = finished_job(self._location.read(ROOT)), self._location.read(JOB)
-        unfinished = finished is None and found is not None
+        finished, job = finished_job(self._location.read(ZARR_JSON)), self._location.read(JOB)
+        unfinished = finished is None and job is not None
         if resume and finished == self.digest:
             self._remove(self._journal())
             self.finished = True
-        elif resume and unfinished and (found == self.job or not self.overwrite):
-            self.refuse_other_job(found)
+        elif resume and unfinished and (job == self.job or not self.overwrite):
+            self.refuse_other_job(job)
             self.writing = True
         else:
             self._refuse_existing(unfinished)
             self.writing = True
-            self.abandon()
+            self.discard()
             self._location.write(JOB, self.job)
 
     def _refuse_existing(self, unfinished: bool) -> None:
         if self.overwrite:
             return
         if unfinished:
-            raise StoreError(self.unfinished())
-        if not self._keys().isdisjoint(MARKERS):
-            raise StoreError(exists(self.work))
+            self.refuse_unfinished()
+        if not self._keys().isdisjoint(NODE_FILES):
+            refuse_existing(self.work)
 
     def _refuse_foreign(self) -> None:
         if self._fs.isfile(self._path):
             raise StoreError(f"{self.work} is a file; give the name of a folder for the store")
         keys = self._keys()
-        # A journal alone is what a run has left that was killed while it removed a store.
-        if keys and keys.isdisjoint(MARKERS) and not any(map(_is_journal, keys)):
-            raise StoreError(foreign(self.work))
+        # A journal alone is left by a run that was killed while it removed a store.
+        if keys and keys.isdisjoint(NODE_FILES) and not any(map(_is_journal, keys)):
+            refuse_foreign(self.work)
 
     # ----- the journal
 
     def records(self) -> Iterator[tuple[str, bytes]]:
-        """Names and contents of what looks like a record."""
+        """Names and contents of the files that may be records."""
         for key in self._journal():
             if key.endswith(RECORD) and (data := self._location.read(key)) is not None:
                 yield key.removeprefix(f"{JOURNAL}/").removesuffix(RECORD), data
 
     def put(self, name: str, data: bytes, files: Sequence[str] = ()) -> None:
-        """Add an object to the journal; what such places have accepted is safe."""
+        """Add an object to the journal; what an object store has accepted is safe."""
         self._location.write(f"{JOURNAL}/{name}", data)
 
     # ----- the end
 
     def commit(self, root: bytes) -> None:
         """Write the root metadata, then remove the journal."""
-        self._location.write(ROOT, root)
-        # Whatever happens now, the store is complete: the rest of a journal is passed over.
+        self._location.write(ZARR_JSON, root)
+        # From here on the store is complete: readers ignore the rest of a journal.
         self.writing = False
         self._remove(self._journal())
 
-    def keep(self, stop: BaseException) -> None:
-        """Leave unfinished work to be resumed, and note how."""
+    def leave_for_resume(self, stop: BaseException) -> None:
+        """Leave unfinished work to be resumed, and add a note that says how."""
         stop.add_note(f"what is done lies in {self.work}; continue it with {RESUME}")
 
-    def abandon(self) -> None:
-        """Remove everything but the lock; first what makes it a store."""
-        keys = self._keys() - {HOLDER}
-        self._remove(keys.intersection(MARKERS))
-        self._remove(keys.difference(MARKERS))
+    def discard(self) -> None:
+        """Remove everything but the lock; the metadata first, which make it a store."""
+        keys = self._keys() - {LOCK_OWNER}
+        self._remove(keys.intersection(NODE_FILES))
+        self._remove(keys.difference(NODE_FILES))
 
-    # ----- what to tell
+    # ----- for messages
 
     def leftover(self) -> str | None:
         """What an interrupted run has left."""
-        if self._location.read(JOB) is None or finished_job(self._location.read(ROOT)) is not None:
+        if (
+            self._location.read(JOB) is None
+            or finished_job(self._location.read(ZARR_JSON)) is not None
+        ):
             return None
         return f"an unfinished conversion lies in {self.work}"
 
-    def space(self) -> str:
+    def describe_space(self) -> str:
         """What is full."""
         return f"for {self.work}"
 
@@ -159,7 +166,7 @@ class RemotePlace(Place):
         return self._location.keys()
 
     def _journal(self) -> set[str]:
-        return set(filter(_is_journal, self._keys())) - {HOLDER}
+        return set(filter(_is_journal, self._keys())) - {LOCK_OWNER}
 
     def _remove(self, keys: set[str]) -> None:
         if keys:

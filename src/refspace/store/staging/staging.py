@@ -1,8 +1,8 @@
-"""Stores in the making, wherever they are."""
+"""Opens the staging area of a store, and keeps or discards it when writing ends."""
 
 import errno
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
@@ -15,11 +15,19 @@ from refspace.errors import (
     StoreError,
 )
 from refspace.store.location import Location
-from refspace.store.staging.job import RECORD, canonical, finished_job, seal, unseal
-from refspace.store.staging.local import LocalPlace
-from refspace.store.staging.place import RESUME, Place
-from refspace.store.staging.remote import RemotePlace
-from refspace.store.staging.ticket import Ticket
+from refspace.store.staging.job import (
+    JOURNAL,
+    RECORD,
+    canonical,
+    checksummed,
+    finished_job,
+    verified_payload,
+)
+from refspace.store.staging.local import LocalStagingArea
+from refspace.store.staging.remote import RemoteStagingArea
+from refspace.store.staging.staging_area import RESUME, StagingArea
+from refspace.store.staging.write_lease import WriteLease
+from refspace.store.zarr_files import ZARR_JSON
 
 _RECORD_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -29,43 +37,44 @@ class Staging:
 
     Parameters
     ----------
-    place
+    area
         Where it is written.
     """
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, area: StagingArea) -> None:
+        self._area = area
 
     @property
     def work(self) -> str:
         """Path or URL of the group to write to."""
-        return self._place.work
+        return self._area.work
 
     @property
     def storage_options(self) -> Mapping[str, Any]:
         """What fsspec needs to reach it."""
-        return self._place.storage_options
+        return self._area.storage_options
 
     @property
     def finished(self) -> bool:
         """Whether the store is complete already, of the very same job: there is nothing to do."""
-        return self._place.finished
+        return self._area.finished
 
     @property
-    def ticket(self) -> Ticket:
-        """Leave to write to it, for tasks in other processes."""
-        return Ticket(Location(self.work, self.storage_options), self._place.digest)
+    def lease(self) -> WriteLease:
+        """Permission to write to it, for tasks in other processes."""
+        return WriteLease(Location(self.work, self.storage_options), self._area.digest)
 
     def recorded(self) -> dict[str, bytes]:
         """Payloads of the records that an interrupted run of the same job has left, by name.
 
-        Records that are damaged, or that are none, are passed over.
+        Damaged records are left out.
         """
-        opened = ((name, unseal(name, record)) for name, record in sorted(self._place.records()))
-        return {name: payload for name, payload in opened if payload is not None}
+        records = sorted(self._area.records())
+        payloads = {name: verified_payload(name, record) for name, record in records}
+        return {name: payload for name, payload in payloads.items() if payload is not None}
 
     def record(self, name: str, payload: bytes, files: Sequence[str] = ()) -> None:
-        """Note for good that a part of the work is done. Threads may do so at the same time.
+        """Record durably that a part of the work is done. Threads may do so at the same time.
 
         Parameters
         ----------
@@ -83,7 +92,28 @@ class Staging:
         """
         if not _RECORD_NAME.fullmatch(name):
             raise StoreError(f"{name!r} is no name for a record; use letters, digits and . _ -")
-        self._place.put(name + RECORD, seal(name, payload), files)
+        self._area.put(name + RECORD, checksummed(name, payload), files)
+
+    def complete(self, objects: Mapping[str, bytes], voxels: Collection[str]) -> None:
+        """Write all that is not voxels, and let the store appear.
+
+        Parameters
+        ----------
+        objects
+            Metadata, coordinates and tables, by key; the root metadata among them.
+        voxels
+            Keys of the objects that were written before. On a file system, all others are removed:
+            a killed run has left them.
+        """
+        location = Location(self.work, self.storage_options)
+        for key, data in objects.items():
+            if key != ZARR_JSON:
+                location.write(key, data)
+        if (folder := location.local_path) is not None:
+            for key in location.keys().difference(objects, voxels):
+                if not key.startswith(JOURNAL):
+                    (folder / key).unlink()
+        self.commit(objects[ZARR_JSON])
 
     def commit(self, root: bytes) -> None:
         """Let the store appear, complete.
@@ -100,11 +130,11 @@ class Staging:
             If that is not so, if the store is complete already, or if something has taken its name
             meanwhile.
         """
-        if not self._place.writing:
+        if not self._area.writing:
             raise StoreError(f"{self.work}: there is nothing to commit; the store is complete")
-        if finished_job(root) != self._place.digest:
+        if finished_job(root) != self._area.digest:
             raise StoreError("the root metadata must say complete: true, and the job's digest")
-        self._place.commit(root)
+        self._area.commit(root)
 
 
 @contextmanager
@@ -158,32 +188,32 @@ def open_staging(
     >>> from pathlib import Path
     >>> from refspace.store.staging import job_digest
     >>> target, job = Path(tempfile.mkdtemp(), "atlas.zarr"), {"source": "annotation.nrrd"}
-    >>> facts = {"complete": True, "job": job_digest(job)}
+    >>> metadata = {"complete": True, "job": job_digest(job)}
     >>> with open_staging(str(target), job=job) as staging:
     ...     _ = Path(staging.work, "voxels").write_bytes(b"997")
     ...     staging.record("voxels", b"3 bytes", ["voxels"])
-    ...     staging.commit(json.dumps({"attributes": {"refspace": facts}}).encode())
+    ...     staging.commit(json.dumps({"attributes": {"refspace": metadata}}).encode())
     >>> sorted(path.name for path in target.iterdir())
     ['voxels', 'zarr.json']
     """
-    place = _place(target, storage_options, canonical(job), overwrite)
+    area = _area(target, storage_options, canonical(job), overwrite)
     with ExitStack() as stack:
         try:
-            stack.enter_context(place.locked())
-            place.begin(resume=resume)
-            yield Staging(place)
-            _abandon(place)
+            stack.enter_context(area.locked())
+            area.begin(resume=resume)
+            yield Staging(area)
+            _discard(area)
         except (KeyboardInterrupt, SystemExit) as stop:
-            if place.writing:
-                place.keep(stop)
+            if area.writing:
+                area.leave_for_resume(stop)
             raise
         except BaseException as error:
-            full = _no_space(error, place)  # before it makes room
-            told = full or error
-            if place.writing and _will_pass(error) and _is_worth_keeping(place):
-                place.keep(told)
+            full = _no_space(error, area)  # before it makes room
+            raised = full or error
+            if area.writing and _will_pass(error) and _is_worth_keeping(area):
+                area.leave_for_resume(raised)
             else:
-                _abandon(place, told)
+                _discard(area, raised)
             if full is not None:
                 raise full from error
             raise
@@ -204,32 +234,32 @@ def leftover_hint(target: str, storage_options: Mapping[str, Any] | None = None)
     >>> leftover_hint("no/such/atlas.zarr") is None
     True
     """
-    # What reads the store may need no package for what would write it.
+    # The package that writes to it may be missing where the store is only read.
     with suppress(OSError, MissingDependencyError):
-        if found := _place(target, storage_options, b"", overwrite=False).leftover():
-            return f"{found}; run it again with {RESUME}"
+        if leftover := _area(target, storage_options, b"", overwrite=False).leftover():
+            return f"{leftover}; run it again with {RESUME}"
     return None
 
 
-def _place(
+def _area(
     target: str, storage_options: Mapping[str, Any] | None, job: bytes, overwrite: bool
-) -> Place:
+) -> StagingArea:
     location = Location(target, storage_options or {})
     if (path := location.local_path) is None:
-        return RemotePlace(location, job, overwrite)
+        return RemoteStagingArea(location, job, overwrite)
     # Through a symbolic link, to what it names.
-    return LocalPlace(path.resolve(), job, overwrite)
+    return LocalStagingArea(path.resolve(), job, overwrite)
 
 
-def _abandon(place: Place, error: BaseException | None = None) -> None:
+def _discard(area: StagingArea, error: BaseException | None = None) -> None:
     """Remove unfinished work, if there is any; a failure to do so does not hide the error."""
     try:
-        if place.writing:
-            place.abandon()
+        if area.writing:
+            area.discard()
     except Exception as fault:
         if error is None:
             raise
-        error.add_note(f"what was written to {place.work} could not be removed: {fault}")
+        error.add_note(f"what was written to {area.work} could not be removed: {fault}")
 
 
 def _will_pass(error: BaseException) -> bool:
@@ -239,17 +269,17 @@ def _will_pass(error: BaseException) -> bool:
     return isinstance(error, OSError)
 
 
-def _is_worth_keeping(place: Place) -> bool:
-    """Whether anything is recorded, or nobody can tell."""
+def _is_worth_keeping(area: StagingArea) -> bool:
+    """Whether anything is recorded, or the records cannot be read."""
     try:
-        return any(True for _ in place.records())
+        return any(True for _ in area.records())
     except Exception:  # of a network that is gone
         return True
 
 
-def _no_space(error: BaseException, place: Place) -> StoreError | None:
+def _no_space(error: BaseException, area: StagingArea) -> StoreError | None:
     if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return None
-    full = StoreError(f"no space left {place.space()}; make room, or give another place")
+    full = StoreError(f"no space left {area.describe_space()}; make room, or give another place")
     full.errno = error.errno
     return full

@@ -1,4 +1,4 @@
-"""Proving that the readers of a store get what was written, from every file of it."""
+"""Verifies stores: proof that every file of a store is as it was written."""
 
 from refspace.store.report import Fault, Report
 from refspace.store.verify.verifying import verify_store

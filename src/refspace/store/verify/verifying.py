@@ -1,4 +1,4 @@
-"""Opening a store to verify it, and reading those of other programs."""
+"""Verifies a store: one of refspace by its digests, one of other programs by reading it."""
 
 import os
 import secrets
@@ -11,14 +11,12 @@ from refspace.errors import GridError, RefspaceError
 from refspace.pools import Pool, make_pool
 from refspace.store.location import Location
 from refspace.store.masks import is_mask_store, open_stored_masks
-from refspace.store.metadata import ROOT
-from refspace.store.read import OURS, StoredAtlas, open_atlas
-from refspace.store.report import Fault, Report, said
-from refspace.store.staging.job import MARKERS
-from refspace.store.stored_array import StoredArray, boxes
-from refspace.store.verify.levels import Number
-from refspace.store.verify.proof import Proof
+from refspace.store.read import INDEX_JSON, StoredAtlas, open_atlas
+from refspace.store.report import Fault, Report, one_line
+from refspace.store.stored_array import BlockId, StoredArray
+from refspace.store.verify.proof import AtlasProof
 from refspace.store.write import Progress
+from refspace.store.zarr_files import NODE_FILES, ZARR_JSON
 
 if TYPE_CHECKING:
     from refspace.pools.choosing import Client
@@ -36,10 +34,9 @@ def verify_store(
 ) -> Report:
     """Read every file of a store, and list all that is not as it was written.
 
-    Metadata, coordinates and structures are held against the root, voxels against their digests,
-    the label index against the voxels, and each coarser level against the one that it was made
-    of. Of masks, every file is held against its digest. Of a store that refspace has not written,
-    it is proven that every chunk can be read.
+    Metadata, coordinates and structures are compared with the root, the voxels of every level with
+    their digests, and the label index with the voxels. Of masks, every file is compared with its
+    digest. Of a store that refspace has not written, every chunk is read.
 
     Parameters
     ----------
@@ -50,9 +47,8 @@ def verify_store(
     storage_options
         What fsspec needs to reach it.
     threads
-        Number of threads of this process that do the work, even where a client is active. Each
-        holds the eight blocks that make up one of the next level, and takes as much again to work
-        on them.
+        Number of threads of this process that do the work, each of which holds one block, even
+        where a client is active.
     client
         Client of a dask cluster whose workers do the work. If neither is given, the active client
         (`distributed.get_client`), or else as many threads as there are cores.
@@ -96,15 +92,17 @@ def verify_store(
             orientation=orientation,
         )
     except RefspaceError as error:
-        ours = location.read(OURS) is not None
-        there = [ROOT] if ours else [key for key in MARKERS if location.read(key) is not None]
+        ours = location.read(INDEX_JSON) is not None
+        there = (
+            [ZARR_JSON] if ours else [key for key in NODE_FILES if location.read(key) is not None]
+        )
         # What a store of another program leaves open, like its orientation, is no damage.
         if not there or (isinstance(error, GridError) and not ours):
             raise
-        return Report(location.url, 0, (Fault(there[0], said(error, location)),), proven=False)
-    if atlas.facts is None:
+        return Report(location.url, 0, (Fault(there[0], one_line(error, location)),), proven=False)
+    if atlas.metadata is None:
         return _read_all(atlas, pool, progress or _silent)
-    return Proof(atlas, atlas.facts, pool, progress or _silent).report()
+    return AtlasProof(atlas, atlas.metadata, pool, progress or _silent).report()
 
 
 def _silent(_done: int, _total: int) -> None:
@@ -113,31 +111,29 @@ def _silent(_done: int, _total: int) -> None:
 
 def _read_all(atlas: StoredAtlas, pool: Pool, progress: Progress) -> Report:
     """Read every chunk of a store that has no digests."""
-    blocks = [
-        (level.array, number) for level in atlas.levels for number in boxes(level.array.blocks)
-    ]
+    blocks = [(level.array, block_id) for level in atlas.levels for block_id in level.array.boxes]
     run = secrets.token_hex(8)  # files may change between two runs
     faults: dict[str, list[Fault]] = {}
 
-    def key(block: tuple[StoredArray, Number]) -> str:
+    def key(block: tuple[StoredArray, BlockId]) -> str:
         return block[0].key(block[1])
 
     done = pool.results(
         _read, blocks, name="verify", token=lambda block: f"{tokenize(run, key(block))}"
     )
-    for count, (block, found) in enumerate(done, 1):
-        faults[key(block)] = found
+    for count, (block, own) in enumerate(done, 1):
+        faults[key(block)] = own
         progress(count, len(blocks))
     listed = tuple(fault for block in blocks for fault in faults[key(block)])
     return Report(atlas.location.url, len(blocks), listed, proven=False)
 
 
-def _read(block: tuple[StoredArray, Number]) -> list[Fault]:
-    array, number = block
+def _read(block: tuple[StoredArray, BlockId]) -> list[Fault]:
+    array, block_id = block
     try:
-        array[array.box(number)]
+        array.block(block_id)
     except RefspaceError as error:
         cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-        key = array.key(number)
-        return [Fault(key, f"cannot be read: {said(cause, array.location, key)}")]
+        key = array.key(block_id)
+        return [Fault(key, f"cannot be read: {one_line(cause, array.location, key)}")]
     return []

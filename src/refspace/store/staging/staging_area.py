@@ -1,9 +1,9 @@
-"""What local and remote places of a store in the making have in common."""
+"""Where a store is written until it is complete: what local and remote areas have in common."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NoReturn
 
 from refspace.errors import StoreError
 from refspace.store.staging.job import differences, digest
@@ -15,8 +15,8 @@ OVERWRITE = "--overwrite (Python: overwrite=True)"
 """What replaces a store, or discards an unfinished one."""
 
 
-class Place(ABC):
-    """Where a store is written.
+class StagingArea(ABC):
+    """Where a store is written until it is complete.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Place(ABC):
         self.digest = digest(job)
         self.overwrite = overwrite
         self.finished = False
-        # Whether there is unfinished work, and it is ours.
+        # Whether there is unfinished work, and this process is its writer.
         self.writing = False
 
     @abstractmethod
@@ -44,26 +44,26 @@ class Place(ABC):
 
     @abstractmethod
     def begin(self, *, resume: bool) -> None:
-        """Refuse, or find what there is to resume, or start anew."""
+        """Refuse, or go on with an unfinished run, or start anew."""
 
     @abstractmethod
     def records(self) -> Iterator[tuple[str, bytes]]:
-        """Names and contents of what looks like a record."""
+        """Names and contents of the files that may be records."""
 
     @abstractmethod
     def put(self, name: str, data: bytes, files: Sequence[str] = ()) -> None:
-        """Add a file to the journal, once the files of the store that it speaks of are safe."""
+        """Add a file to the journal, once the files of the store that it records are safe."""
 
     @abstractmethod
     def commit(self, root: bytes) -> None:
         """Write the root metadata, and let the store appear."""
 
     @abstractmethod
-    def keep(self, stop: BaseException) -> None:
-        """Leave unfinished work to be resumed, and note how."""
+    def leave_for_resume(self, stop: BaseException) -> None:
+        """Leave unfinished work to be resumed, and add a note that says how."""
 
     @abstractmethod
-    def abandon(self) -> None:
+    def discard(self) -> None:
         """Remove unfinished work."""
 
     @abstractmethod
@@ -71,34 +71,34 @@ class Place(ABC):
         """What an interrupted run has left."""
 
     @abstractmethod
-    def space(self) -> str:
+    def describe_space(self) -> str:
         """Where space is short, and what became of an old store."""
 
-    def refuse_other_job(self, found: bytes | None) -> None:
+    def refuse_other_job(self, job: bytes | None) -> None:
         """Refuse to resume what was begun with other arguments."""
-        if found != self.job:
+        if job != self.job:
             raise StoreError(
                 f"the unfinished conversion in {self.work} is another job: "
-                f"{differences(found, self.job)}; continue it with what it was begun with, "
+                f"{differences(job, self.job)}; continue it with what it was begun with, "
                 f"or discard it with {OVERWRITE}"
             )
 
-    def unfinished(self) -> str:
-        """Why not to start anew."""
-        return (
+    def refuse_unfinished(self) -> NoReturn:
+        """Refuse to start anew over unfinished work."""
+        raise StoreError(
             f"an unfinished conversion lies in {self.work}; "
             f"continue it with {RESUME}, or discard it with {OVERWRITE}"
         )
 
 
-def exists(target: str) -> str:
-    """Why not to replace a store."""
-    return f"{target} exists; give another name, or replace it with {OVERWRITE}"
+def refuse_existing(target: str) -> NoReturn:
+    """Refuse to replace a store."""
+    raise StoreError(f"{target} exists; give another name, or replace it with {OVERWRITE}")
 
 
-def foreign(target: str) -> str:
-    """Why never to replace what is no store: nobody shall lose a folder to a typing error."""
-    return (
+def refuse_foreign(target: str) -> NoReturn:
+    """Refuse to replace what is no store, ever: a typing error must not cost anyone a folder."""
+    raise StoreError(
         f"{target} exists, is not empty and is no zarr store: it is never overwritten; "
         "give another name"
     )
