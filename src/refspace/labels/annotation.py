@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from refspace.blockwise.views import views
 from refspace.errors import AnnotationError, GridError
 from refspace.grid import Grid, Triple, parse_orientation, parse_spacing
-from refspace.types import MAX_LABEL
+from refspace.types import MAX_LABEL, ArrayLike, Resolution
 
 # In memory, blocks are slabs along the slowest axis: views, large enough to drown dask's overhead.
 _SLAB_BYTES = 16 * 2**20
@@ -21,7 +21,7 @@ _MICROMETRE = ("micrometer", "micrometre", "micron", "microns", "um", "\u00b5m",
 
 
 def labelled(
-    data: Any, grid: Grid, name: str = "annotation", attrs: Mapping[str, Any] | None = None
+    data: ArrayLike, grid: Grid, name: str = "annotation", attrs: Mapping[str, Any] | None = None
 ) -> xr.DataArray:
     """Give an array the dims and coordinates of a grid.
 
@@ -108,8 +108,8 @@ def infer_grid(array: xr.DataArray, resolution: Triple | None = None) -> Grid:
 
 
 def as_annotation(
-    annotation: Any,
-    resolution: float | Sequence[float] | None,
+    annotation: ArrayLike,
+    resolution: Resolution | None,
     *,
     orientation: str | None = None,
 ) -> xr.DataArray:
@@ -150,8 +150,8 @@ def as_annotation(
     data = annotation.data if isinstance(annotation, xr.DataArray) else annotation
     if not isinstance(data, np.ndarray | dask.array.Array):
         raise AnnotationError(
-            f"annotation is a {type(annotation).__name__}; give a NumPy array, a dask array, a "
-            "DataArray or the path of an NRRD file"
+            f"annotation is a {type(annotation).__name__}; give a NumPy array, a dask array or a "
+            "DataArray, and open files with refspace.open"
         )
     if is_masked(data):
         raise AnnotationError(
@@ -291,7 +291,7 @@ def _check_floats(block: NDArray[Any]) -> None:
         )
 
 
-def is_masked(data: Any) -> bool:
+def is_masked(data: object) -> bool:
     """Whether an array, or what a dask array is made of, is a masked array."""
     return isinstance(data, np.ma.MaskedArray) or isinstance(
         getattr(data, "_meta", None), np.ma.MaskedArray

@@ -85,7 +85,7 @@ def hemisphere_line(grid: Grid, midline: float) -> NDArray[np.uint8]:
     return line
 
 
-def stated_midline(annotation: Any) -> float | None:
+def stated_midline(annotation: object) -> float | None:
     """Midline that a volume states with its coordinate ``hemisphere``; None if it states none."""
     if not isinstance(annotation, xr.DataArray) or "hemisphere" not in annotation.coords:
         return None
@@ -93,7 +93,7 @@ def stated_midline(annotation: Any) -> float | None:
     return midline
 
 
-def resolve_midline(midline: Any, annotation: Any, grid: Grid) -> float:
+def resolve_midline(midline: float | None, annotation: object, grid: Grid) -> float:
     """Midline that is given, or else stated by the annotation, or else the middle of its grid.
 
     Raises
@@ -118,7 +118,7 @@ def resolve_midline(midline: Any, annotation: Any, grid: Grid) -> float:
     return position
 
 
-def check_hemisphere(hemisphere: Any) -> Hemisphere:
+def check_hemisphere(hemisphere: object) -> Hemisphere:
     """Check the name of a hemisphere.
 
     Raises
@@ -137,7 +137,7 @@ def check_hemisphere(hemisphere: Any) -> Hemisphere:
     raise GridError(f"hemisphere is {hemisphere!r}; give 'left' or 'right'")
 
 
-def as_hemispheres(hemispheres: Any, grid: Grid) -> xr.DataArray:
+def as_hemispheres(hemispheres: object, grid: Grid) -> xr.DataArray:
     """Volume of hemispheres on the grid of an annotation: uint8, 1 left and 2 right; lazy.
 
     Parameters

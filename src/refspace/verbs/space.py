@@ -63,9 +63,7 @@ class Space:
         self._template = None if template is None else _on_grid(template, volume.grid)
         self._provenance = dict(provenance or {})
         self._url = url
-        self._forget_counts()
-
-    def _forget_counts(self) -> None:
+        # What is counted once, and remembered.
         self._voxel_maps: _VoxelMaps | None = None
         self._contacts: Contacts | None = None
 
@@ -112,8 +110,14 @@ class Space:
         """
         # A copy, so that a subclass keeps what it has beside.
         other = copy.copy(self)
-        other._volume, other._template = volume, template
-        other._forget_counts()
+        Space.__init__(
+            other,
+            self._structure_tree,
+            volume,
+            template=template,
+            provenance=self._provenance,
+            url=self._url,
+        )
         return other
 
     # ----- the volume

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from refspace.grid import Hemisphere
 from refspace.labels import HEMISPHERES
 from refspace.structure_tree import Regions
 from refspace.verbs.space import Space
@@ -47,7 +48,7 @@ def stack_hemispheres(space: Space, verb: Callable[[Space], xr.Dataset]) -> xr.D
     return stacked.transpose("structure", "hemisphere", ...)
 
 
-def with_hemisphere(space: Space, side: Any) -> Space:
+def with_hemisphere(space: Space, side: Hemisphere) -> Space:
     """Space of one hemisphere."""
     return space.with_volume(space.volume.hemisphere(side), space.template)
 
