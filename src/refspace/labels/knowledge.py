@@ -8,6 +8,7 @@ in a block is known, how much of it is not. Of any other array the blocks are *u
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import methodcaller
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -21,38 +22,54 @@ Box = tuple[slice, ...]
 
 
 class Once(Generic[_T]):
-    """A value that is made when it is first asked for: an index is read only where it is needed.
+    """Something that may be known, made when it is first asked for: an index is read when needed.
 
     Parameters
     ----------
     make
-        Makes the value. Other processes get this function, and make the value again.
+        Makes the value; None where nothing is known. Other processes get this function, and make
+        the value again.
 
     Examples
     --------
-    >>> Once(functools.partial(int, "25"))()
-    25
+    >>> known = Once(functools.partial(int, "25"))
+    >>> known(), known.then(float)(), Once.from_value(None).then(float)()
+    (25, 25.0, None)
     """
 
-    def __init__(self, make: Callable[[], _T]) -> None:
+    def __init__(self, make: Callable[[], _T | None]) -> None:
         self._make = make
-        self._made: list[_T] = []
+        self._made: list[_T | None] = []
 
-    def __call__(self) -> _T:
-        """The value."""
+    @classmethod
+    def from_value(cls, value: _T | None) -> "Once[_T]":
+        """Something that is at hand."""
+        return cls(functools.partial(_itself, value))
+
+    def __call__(self) -> _T | None:
+        """The value; None where nothing is known."""
         if not self._made:
             self._made.append(self._make())
         return self._made[0]
+
+    def then(self, function: Callable[[_T], Any]) -> "Once[Any]":
+        """What a function makes of the value; None where nothing is known."""
+        return Once(functools.partial(_apply, function, self))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._make,)
 
 
-def _nothing() -> None:
-    return None
+def _itself(value: _T) -> _T:
+    return value
 
 
-_UNKNOWN: Once[None] = Once(_nothing)
+def _apply(function: Callable[[_T], Any], known: Once[_T]) -> Any:
+    value = known()
+    return None if value is None else function(value)
+
+
+_NOTHING: Once[Any] = Once.from_value(None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,50 +79,48 @@ class BlockKnowledge:
     Parameters
     ----------
     index
-        Gives the label index of the volume; None if there is none.
+        Label index of the volume.
     block_labels
-        Gives the labels that may occur in each block; None if they are not known.
+        Labels that may occur in each block.
     stored_bytes
-        Gives the bytes that each block takes where it is stored, in the shape of the block grid;
-        None if they are not known.
+        Bytes that each block takes where it is stored, in the shape of the block grid.
 
     Examples
     --------
     >>> labels = BlockLabels(((2, 2),), np.array([0, 1, 2]), np.array([7, 9]))
-    >>> BlockKnowledge.bounded(labels).crop((slice(2, 4),), ((2, 2),)).block_labels().labels
+    >>> part = BlockKnowledge.bounded(labels).crop((slice(2, 4),), ((2, 2),))
+    >>> part.block_labels().labels
     array([9], dtype=uint32)
     """
 
-    index: Once[Any] = _UNKNOWN
-    block_labels: Once[Any] = _UNKNOWN
-    stored_bytes: Once[Any] = _UNKNOWN
+    index: Once[LabelIndex] = _NOTHING
+    block_labels: Once[BlockLabels] = _NOTHING
+    stored_bytes: Once[NDArray[Any]] = _NOTHING
 
     @classmethod
     def indexed(
         cls,
-        index: Callable[[], LabelIndex | None],
+        index: Once[LabelIndex],
         chunks: Chunks,
-        stored_bytes: Callable[[], NDArray[Any] | None] = _UNKNOWN,
+        stored_bytes: Once[NDArray[Any]] = _NOTHING,
     ) -> "BlockKnowledge":
-        """Knowledge from a label index, whose chunks are those of the volume or parts of them.
+        """Knowledge from a label index.
 
         Parameters
         ----------
         index
-            Gives the index; None where there is none after all.
+            The index, whose chunks are those of the volume or parts of them.
         chunks
             Chunks of the volume.
         stored_bytes
             As for the class.
         """
-        known = Once(index)
-        labels = functools.partial(_coarsened_labels, known, chunks)
-        return cls(known, Once(labels), Once(stored_bytes))
+        return cls(index, index.then(functools.partial(_labels_in, chunks=chunks)), stored_bytes)
 
     @classmethod
     def bounded(cls, block_labels: BlockLabels) -> "BlockKnowledge":
         """Knowledge of the labels that may occur in each block."""
-        return cls(block_labels=Once(functools.partial(_identity, block_labels)))
+        return cls(block_labels=Once.from_value(block_labels))
 
     def crop(self, box: Box, chunks: Chunks) -> "BlockKnowledge":
         """Knowledge of a part: what may be in a block may be in a part of it.
@@ -117,55 +132,32 @@ class BlockKnowledge:
         chunks
             Chunks of the whole.
         """
+        cut = functools.partial(_blocks_met, chunks=chunks, box=box)
         return BlockKnowledge(
-            block_labels=_after(_crop_labels, self.block_labels, box),
-            stored_bytes=_after(_crop_blocks, self.stored_bytes, chunks, box),
+            block_labels=self.block_labels.then(methodcaller("crop", box)),
+            stored_bytes=self.stored_bytes.then(cut),
         )
 
     def reorient(self, reorientation: Reorientation) -> "BlockKnowledge":
         """Knowledge of the volume with its axes in another order and other directions."""
+        turn = methodcaller("reorient", reorientation)
         return BlockKnowledge(
-            _after(_reorient_labels, self.index, reorientation),
-            _after(_reorient_labels, self.block_labels, reorientation),
-            _after(_reorient_blocks, self.stored_bytes, reorientation),
+            self.index.then(turn),
+            self.block_labels.then(turn),
+            self.stored_bytes.then(reorientation.apply),
         )
 
 
 UNKNOWN = BlockKnowledge()
 
 
-def _after(function: Callable[..., Any], known: Once[Any], *arguments: Any) -> Once[Any]:
-    """What a function makes of something that is known; None where it is not."""
-    return (
-        known if known is _UNKNOWN else Once(functools.partial(_call, function, known, arguments))
-    )
-
-
-def _call(function: Callable[..., Any], known: Once[Any], arguments: tuple[Any, ...]) -> Any:
-    value = known()
-    return None if value is None else function(value, *arguments)
-
-
-def _identity(value: _T) -> _T:
-    return value
-
-
-def _coarsened_labels(index: Once[LabelIndex | None], chunks: Chunks) -> BlockLabels | None:
-    known = index()
+def _labels_in(index: LabelIndex, chunks: Chunks) -> BlockLabels:
     # The index is that of cells, several of which may make up a block.
-    return None if known is None else known.coarsen(chunks).block_labels
+    return index.coarsen(chunks).block_labels
 
 
-def _crop_labels(labels: BlockLabels, box: Box) -> BlockLabels:
-    return labels.crop(box)
-
-
-def _reorient_labels(labels: Any, reorientation: Reorientation) -> Any:
-    return labels.reorient(reorientation)
-
-
-def _crop_blocks(stored: NDArray[Any], chunks: Sequence[Sequence[int]], box: Box) -> NDArray[Any]:
-    """Numbers of blocks, of those that a part of the array meets."""
+def _blocks_met(stored: NDArray[Any], chunks: Sequence[Sequence[int]], box: Box) -> NDArray[Any]:
+    """Of a number for each block, those of the blocks that a part of the array meets."""
     blocks = []
     for sizes, part in zip(chunks, box, strict=True):
         ends = np.cumsum(sizes)
@@ -173,7 +165,3 @@ def _crop_blocks(stored: NDArray[Any], chunks: Sequence[Sequence[int]], box: Box
         first = np.searchsorted(ends, start, side="right")
         blocks.append(slice(int(first), int(np.searchsorted(ends, stop)) + 1))
     return stored[tuple(blocks)]
-
-
-def _reorient_blocks(stored: NDArray[Any], reorientation: Reorientation) -> NDArray[Any]:
-    return reorientation.apply(stored)

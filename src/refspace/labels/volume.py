@@ -26,7 +26,7 @@ from refspace.labels.hemispheres import (
     resolve_midline,
     with_hemispheres,
 )
-from refspace.labels.knowledge import UNKNOWN, BlockKnowledge, Box
+from refspace.labels.knowledge import UNKNOWN, BlockKnowledge, Box, Once
 from refspace.labels.measuring import measure_labels
 from refspace.labels.reorienting import reorient
 from refspace.labels.resampling import Method, downsample
@@ -130,7 +130,7 @@ class LabelVolume:
     @functools.cached_property
     def index(self) -> LabelIndex | None:
         """Label index of `data` that came with the volume; None where there is none."""
-        index: LabelIndex | None = self.blocks.index()
+        index = self.blocks.index()
         if index is None or self.hemispheres.side is None:
             return index
         # Of hemispheres that no plane separates, or whose midline is another, it says nothing.
@@ -191,7 +191,7 @@ class LabelVolume:
     @functools.cached_property
     def stored_bytes(self) -> NDArray[Any] | None:
         """Bytes of the store that each block of `data` is read from; None where not known."""
-        stored: NDArray[Any] | None = self.blocks.stored_bytes()
+        stored = self.blocks.stored_bytes()
         if stored is None or self.chunks == self._chunks_of_both:
             return stored
         # A block that the midline cuts is read for each of its parts.
@@ -276,10 +276,11 @@ class LabelVolume:
         whole = replace(self, hemispheres=replace(self.hemispheres, side=None))
         if whole.index is not None:
             return self
-        known = BlockKnowledge.indexed(
-            functools.partial(_itself, whole.label_index), self._chunks_of_both
+        index = Once.from_value(whole.label_index)
+        stored_bytes = self.blocks.stored_bytes
+        return self.with_knowledge(
+            BlockKnowledge.indexed(index, self._chunks_of_both, stored_bytes)
         )
-        return self.with_knowledge(replace(known, stored_bytes=self.blocks.stored_bytes))
 
     # ----- hemispheres
 
@@ -328,14 +329,9 @@ class LabelVolume:
     @property
     def _labels_of_both(self) -> BlockLabels | None:
         """Labels that may occur in each block of `labels`."""
-        labels: BlockLabels | None = self.blocks.block_labels()
-        return labels
+        return self.blocks.block_labels()
 
     @property
     def _cells(self) -> Chunks:
         """Blocks of `labels`, cut at the midline, so that each is in one hemisphere."""
         return cut_at_midline(self.grid, self._chunks_of_both, self.hemispheres.midline)
-
-
-def _itself(index: LabelIndex) -> LabelIndex:
-    return index

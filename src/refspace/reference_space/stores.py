@@ -10,7 +10,7 @@ from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
 from refspace.labels import LabelVolume, downsample
-from refspace.labels.knowledge import BlockKnowledge
+from refspace.labels.knowledge import BlockKnowledge, Once
 from refspace.pools import make_pool
 from refspace.store import (
     Atlas,
@@ -183,9 +183,9 @@ def from_store(
     if atlas.metadata is not None:
         shape = tuple(map(len, volume.chunks))
         blocks = BlockKnowledge.indexed(
-            functools.partial(atlas.index, level),
+            Once(functools.partial(atlas.index, level)),
             volume.chunks,
-            functools.partial(_stored_bytes, atlas, level, shape),
+            Once(functools.partial(_stored_bytes, atlas, level, shape)),
         )
         volume = volume.with_knowledge(blocks)
     template = atlas.volume(level, "template") if atlas.template else None
