@@ -17,8 +17,9 @@ this module                                            11.2 s     276 MB
 the same with ``write_empty_chunks``                   20.6 s     255 MB
 =====================================================  =========  ======
 
-The first compares every absent mask with 0; the others read, index and copy the shard anew for each
-mask, in zarr's one event loop, where threads wait for each other.
+The first of zarr's ways compares every absent mask with 0. The others read, index and copy the
+shard anew for each mask, in zarr's one event loop, where threads wait for each other; the last one
+takes 1.5 to 1.8 times as long as this module, on a quiet machine and on a busy one.
 """
 
 from collections.abc import Mapping

@@ -158,11 +158,12 @@ class AtlasProof:
     def _check_volumes(self) -> int:
         """Prove the voxels, and return the number of blocks."""
         self._check_grids()
-        proofs = [
-            self._begin_level(name, level, stored)
+        volumes = [
+            [self._begin_level(name, level, stored) for level, stored in enumerate(levels)]
             for name, levels in self._volumes.items()
-            for level, stored in enumerate(levels)
         ]
+        # The coarsest first: it is read in no time, so that the first faults come early.
+        proofs = [proof for levels in volumes for proof in reversed(levels)]
         total = sum(len(proof.blocks.array.boxes) for proof in proofs)
         self._done = 0
         for proof in proofs:
