@@ -35,7 +35,7 @@ INTENDED = (
     "structure_set_ids: AllenSDK's order is that of a Python set; sorted",
     "clean_structures, collect_sets: AllenSDK edits the records it is given",
     "NRRD headers: with geometry",
-    "remove_unassigned: AllenSDK keeps the counts of the old tree; those of the structures that remain",
+    "remove_unassigned: AllenSDK keeps the counts of the old tree; counts are of the new one",
     "label 0: outside in masks too; the CCF has no structure whose id is 0",
     "files: a path goes to refspace.open, not to the constructor",
 )
