@@ -139,7 +139,7 @@ def query(name: str, store: str, seconds: str) -> dict[str, float]:
 
 @contextmanager
 def counted_reads() -> Iterator[list[tuple[StoredArray, Sequence[int]]]]:
-    """Note which blocks of which arrays are read; their sizes are asked for off the clock."""
+    """Note which blocks of which arrays are read; their sizes are looked up off the clock."""
     reads: list[tuple[StoredArray, Sequence[int]]] = []
     read = StoredArray.block
 
