@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[1] / "scripts"))
 
 import allensdk_env
-from bench_store import Figures, measured, told, workplace
+from bench_store import Figures, measured, show, workplace
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def comparison(theirs: Figures, ours: Figures | None) -> tuple[str, dict[str, bo
 
 
 def compared(options: argparse.Namespace, work: Path) -> Iterator[tuple[str, dict[str, bool]]]:
-    """Make the volumes, and measure; yield what is to be told, as it comes."""
+    """Make the volumes, and measure; yield lines with what is wanted, as they come."""
     found: dict[str, Figures] = {}
     made: set[int] = set()
     yield HEADER, {}
@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> None:
     passed = True
     with workplace(options.work) as work:
         for line, wanted in compared(options, work):
-            passed &= told(line, wanted if options.data else {})
+            passed &= show(line, wanted if options.data else {})
     if not passed:
         raise SystemExit("FAIL: some of the figures are not as wanted")
 

@@ -26,8 +26,8 @@ def open_space(options: argparse.Namespace) -> refspace.ReferenceSpace:
     """Return the real annotation where a folder is given, else the phantom."""
     if options.data is None:
         return refspace.phantom(resolution=options.resolution)
-    tree = refspace.read_structures(options.data / "structures_1.json")
-    return refspace.ReferenceSpace(tree, options.data / "annotation_25.nrrd", 25)
+    structures = options.data / "structures_1.json"
+    return refspace.open(options.data / "annotation_25.nrrd", structures=structures, resolution=25)
 
 
 def compared(space: refspace.ReferenceSpace) -> dict[str, tuple[Kernel, Kernel]]:
@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     space = open_space(options)
     print(f"{space.annotation.size:,} voxels, best of {options.repeat}; NumPy once")
-    print(f"{'':31}{'NumPy s':>9}{'runs s':>9}{'faster ×':>10}")
+    print(f"{'':31}{'NumPy s':>9}{'kernel s':>9}{'faster ×':>10}")
     for name, (plain, kernel) in compared(space).items():
         slow, expected = measured(plain, 1)
         fast, result = measured(kernel, options.repeat)

@@ -29,7 +29,7 @@ Figures = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked of the store, and how long the answer may take."""
+    """A query on the store, and how long it may take."""
 
     name: str
     label: str
@@ -76,11 +76,11 @@ def measured(script: str, *arguments: object, python: str | Path = sys.executabl
 def allensdk(options: argparse.Namespace, work: Path) -> Figures:
     """AllenSDK's figures on the same file; none where it is not to be measured, or cannot be."""
     needed = ALLENSDK_GIGABYTES * (10 / options.resolution) ** 3
-    found = available_gigabytes()
+    available = available_gigabytes()
     if options.skip_allensdk or not options.data:
-        reason = "not asked for" if options.skip_allensdk else "it has no phantom"
-    elif found < needed:
-        reason = f"it needs {needed:.0f} GB of memory, {found:.0f} GB are available"
+        reason = "left out by an option" if options.skip_allensdk else "it has no phantom"
+    elif available < needed:
+        reason = f"it needs {needed:.0f} GB of memory, {available:.0f} GB are available"
     else:
         python = allensdk_env.allensdk_python(options)
         return measured(
@@ -91,7 +91,7 @@ def allensdk(options: argparse.Namespace, work: Path) -> Figures:
 
 
 def available_gigabytes() -> float:
-    """Memory that may be taken; all that the machine has where the system tells no more."""
+    """Memory that may be taken; all that the machine has where the system says no more."""
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         lines = dict(line.split(":") for line in meminfo.read_text().splitlines())
@@ -135,7 +135,7 @@ def row(query: Query, ours: Figures, theirs: float | None) -> tuple[str, dict[st
     return line, wanted
 
 
-def told(line: str, wanted: Mapping[str, bool]) -> bool:
+def show(line: str, wanted: Mapping[str, bool]) -> bool:
     """Print a line with a word for each thing wanted; say whether all of them are there."""
     words = [f"{'pass' if met else 'FAIL'} ({text})" for text, met in wanted.items()]
     print(f"{line}  {', '.join(words)}".rstrip(), flush=True)
@@ -157,7 +157,7 @@ def workplace(folder: Path | None) -> Iterator[Path]:
 
 
 def compared(options: argparse.Namespace, work: Path) -> Iterator[tuple[str, dict[str, bool]]]:
-    """Make the volume and the store, and measure; yield what is to be told, as it comes."""
+    """Make the volume and the store, and measure; yield lines with what is wanted, as they come."""
     resolution = f"{options.resolution:g}"
     annotation, store = (work / f"annotation_{resolution}.{kind}" for kind in ("nrrd", "zarr"))
     measured("measure_store.py", "make", options.data or "", resolution, work)
@@ -193,7 +193,7 @@ def main(arguments: list[str] | None = None) -> None:
     passed = True
     with workplace(options.work) as work:
         for line, wanted in compared(options, work):
-            passed &= told(line, wanted if options.data else {})
+            passed &= show(line, wanted if options.data else {})
     if not passed:
         raise SystemExit("FAIL: some of the figures are not as wanted")
 

@@ -44,6 +44,12 @@ def new_space(library: str, data: Path, annotation: Any, resolution: float = 25)
     return reference_space(tree, annotation, [resolution] * 3)
 
 
+def opened_space(data: Path) -> Any:
+    """Return refspace's lazy space of the file."""
+    opener, structures = import_module("refspace").open, data / "structures_1.json"
+    return opener(data / ANNOTATION, structures=structures, resolution=25)
+
+
 def loaded_space(library: str, data: Path) -> Any:
     """Return a space around the decoded voxels, the same array in memory for both libraries."""
     return new_space(library, data, nrrd.read(str(data / ANNOTATION))[0])
@@ -92,7 +98,7 @@ def prepared(library: str, measure: str, data: Path) -> Timed:
         return lambda: VERBS[measure](space)
     classes(library)  # imports are not timed
     if library == "refspace":
-        return lambda: mask(new_space(library, data, data / ANNOTATION))
+        return lambda: mask(opened_space(data))
     return lambda: mask(loaded_space(library, data))
 
 

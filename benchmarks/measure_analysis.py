@@ -71,10 +71,10 @@ def voxels(work: Path) -> tuple[Any, Any]:
 # ----- statistics per structure: of 1327 structures here, of labels that occur there
 
 
-def ours(work: Path, statistics: Any, **asked: Any) -> Timed:
+def ours(work: Path, statistics: Any, **options: Any) -> Timed:
     """Statistics of every structure with its descendants, image in memory, labels in the store."""
     space, image = refspace.open(work / "atlas.zarr"), np.load(work / "image.npy")
-    return lambda: space.aggregate(image, statistics=statistics, **asked).compute()
+    return lambda: space.aggregate(image, statistics=statistics, **options).compute()
 
 
 def ours_in_memory(work: Path) -> Timed:
@@ -136,11 +136,11 @@ def nilearn(work: Path) -> Timed:
     labels, image = voxels(work)
     dense = np.unique(labels, return_inverse=True)[1]
     affine = np.diag([0.025, 0.025, 0.025, 1])
-    image_of: Any = Nifti1Image
-    relabelled = image_of(dense.reshape(labels.shape).astype("i2"), affine)
-    of_values = image_of(image[..., np.newaxis], affine)
+    nifti: Any = Nifti1Image
+    relabelled = nifti(dense.reshape(labels.shape).astype("i2"), affine)
+    values = nifti(image[..., np.newaxis], affine)
     masker = NiftiLabelsMasker(relabelled, standardize=None, resampling_target=None)
-    return lambda: masker.fit_transform(of_values)
+    return lambda: masker.fit_transform(values)
 
 
 def out_of_core(atlas: Path, image: Path) -> Timed:
@@ -152,7 +152,7 @@ def out_of_core(atlas: Path, image: Path) -> Timed:
 # ----- points
 
 
-def points_of(work: Path, count: int) -> tuple[refspace.ReferenceSpace, Any]:
+def random_points(work: Path, count: int) -> tuple[refspace.ReferenceSpace, Any]:
     """Random points within the volume."""
     space = refspace.open(work / "atlas.zarr")
     return space, np.random.default_rng(0).random((count, 3)) * space.grid.extent
@@ -160,19 +160,19 @@ def points_of(work: Path, count: int) -> tuple[refspace.ReferenceSpace, Any]:
 
 def structure_at(work: Path) -> Timed:
     """Structures of all points."""
-    space, points = points_of(work, POINTS)
+    space, points = random_points(work, POINTS)
     return lambda: space.structure_at(points).compute()
 
 
 def count_points(work: Path) -> Timed:
     """Points of every structure with its descendants, and their densities."""
-    space, points = points_of(work, POINTS)
+    space, points = random_points(work, POINTS)
     return lambda: space.count_points(points).compute()
 
 
 def numpy_indexing(work: Path) -> Timed:
     """Structures of all points, by indexing the volume in memory."""
-    space, points = points_of(work, POINTS)
+    space, points = random_points(work, POINTS)
     labels = np.load(work / "annotation.npy")
 
     def run() -> object:
@@ -183,7 +183,7 @@ def numpy_indexing(work: Path) -> Timed:
 
 def one_by_one(work: Path) -> Timed:
     """Structures of 1/100 of the points, each looked up in the volume in memory by itself."""
-    space, points = points_of(work, ONE_BY_ONE)
+    space, points = random_points(work, ONE_BY_ONE)
     labels, resolution = np.load(work / "annotation.npy"), space.resolution
 
     def look_up(point: Any) -> int:

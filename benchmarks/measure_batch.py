@@ -56,8 +56,8 @@ def masks(work: str, factor: str, structures: str, workers: str) -> dict[str, fl
     space = refspace.open(store(work, int(factor)))
     ids = spread(occurring(space), int(structures))
     target, totals = Path(work, "masks.zarr"), [0]
-    with client_of(int(workers)) as client:
-        before = of_processes(client, read_megabytes)
+    with local_client(int(workers)) as client:
+        before = each_process(client, read_megabytes)
         start = time.perf_counter()
         refspace.write_masks(
             store(work, int(factor)),
@@ -71,9 +71,9 @@ def masks(work: str, factor: str, structures: str, workers: str) -> dict[str, fl
         figures = {
             "seconds": seconds,
             "structures": len(ids),
-            "worker": max(of_processes(client, peak_megabytes)),
+            "worker": max(each_process(client, peak_megabytes)),
             "tasks": totals[-1],
-            "read": sum(of_processes(client, read_megabytes)) - sum(before),
+            "read": sum(each_process(client, read_megabytes)) - sum(before),
             "written": sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
             / 1e6,
         }
@@ -94,8 +94,8 @@ def spread(ids: Sequence[int], count: int) -> list[int]:
 
 
 @contextmanager
-def client_of(workers: int) -> Iterator[Any]:
-    """Client of as many processes, which have imported what they need; None of none."""
+def local_client(workers: int) -> Iterator[Any]:
+    """Client of so many worker processes, which have imported what they need; None for threads."""
     from refspace.pools import local_cluster
 
     if not workers:
@@ -112,7 +112,7 @@ def imported() -> None:
     import refspace.batch  # noqa: F401
 
 
-def of_processes(client: Any, figure: Any) -> list[float]:
+def each_process(client: Any, figure: Any) -> list[float]:
     """A figure of each process that does the work."""
     return [figure()] if client is None else list(client.run(figure).values())
 

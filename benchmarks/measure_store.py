@@ -139,13 +139,13 @@ def query(name: str, store: str, seconds: str) -> dict[str, float]:
 
 @contextmanager
 def counted_reads() -> Iterator[list[tuple[StoredArray, Sequence[int]]]]:
-    """Note which blocks of which arrays are read; their sizes are asked for off the clock."""
+    """Note which blocks of which arrays are read; their sizes are looked up off the clock."""
     reads: list[tuple[StoredArray, Sequence[int]]] = []
     read = StoredArray.block
 
-    def noted(array: StoredArray, number: Sequence[int]) -> NDArray[Any]:
-        reads.append((array, number))
-        return read(array, number)
+    def noted(array: StoredArray, block_id: Sequence[int]) -> NDArray[Any]:
+        reads.append((array, block_id))
+        return read(array, block_id)
 
     StoredArray.block = noted  # type: ignore[assignment, method-assign]
     try:
@@ -157,7 +157,7 @@ def counted_reads() -> Iterator[list[tuple[StoredArray, Sequence[int]]]]:
 def summary(reads: list[tuple[StoredArray, Sequence[int]]]) -> dict[str, float]:
     """Blocks of the annotation that were read, and MB of all that was, as stored."""
     blocks = sum(array.array.basename == "annotation" for array, _ in reads)
-    stored = sum(array.location.size(array.key(number)) for array, number in reads)
+    stored = sum(array.location.size(array.key(block_id)) for array, block_id in reads)
     return {"blocks": blocks, "read": stored / 1e6}
 
 
@@ -178,8 +178,8 @@ def make(data: str, resolution: str, work: str) -> dict[str, float]:
         refspace.write_structures(structures, space.structure_tree)
     else:
         shutil.copyfile(Path(data, structures.name), structures)
-        tree = refspace.read_structures(structures)
-        space = refspace.ReferenceSpace(tree, Path(data, "annotation_25.nrrd"), 25)
+        path = Path(data, "annotation_25.nrrd")
+        space = refspace.open(path, structures=structures, resolution=25)
         space = space.downsample(float(resolution))
     if not annotation.exists():
         refspace.write_nrrd(annotation, space.annotation)

@@ -22,7 +22,8 @@ import allensdk_side
 import numpy as np
 from numpy.typing import NDArray
 
-from refspace import ReferenceSpace, StructureTree, read_structures
+import refspace
+from refspace import ReferenceSpace, StructureTree
 
 INTENDED = (
     "downsample: compared with method='allensdk'; the default keeps voxel centres in place",
@@ -34,6 +35,9 @@ INTENDED = (
     "structure_set_ids: AllenSDK's order is that of a Python set; sorted",
     "clean_structures, collect_sets: AllenSDK edits the records it is given",
     "NRRD headers: with geometry",
+    "remove_unassigned: AllenSDK keeps the counts of the old tree; counts are of the new one",
+    "label 0: outside in masks too; the CCF has no structure whose id is 0",
+    "files: a path goes to refspace.open, not to the constructor",
 )
 
 
@@ -87,16 +91,17 @@ def compare(
 
 
 def compare_all(data: Path, answers: Path, quick: bool) -> int:
-    """Compare a space made as with AllenSDK, and one that refspace reads by itself."""
+    """Compare a space constructed as with AllenSDK, and one that refspace opens by itself."""
     annotation = data / allensdk_side.ANNOTATION
     questions = allensdk_side.questions(data, quick)
     nodes = StructureTree.clean_structures(allensdk_side.records(data))
-    space = AllenSpace(StructureTree(nodes), annotation, allensdk_side.RESOLUTION)
+    voxels = refspace.read_nrrd(annotation)
+    space = AllenSpace(StructureTree(nodes), voxels, allensdk_side.RESOLUTION)
     differences = compare(space, questions, answers)
     if (data / GRAPH).is_file():
         print(f"The same, of the nested {GRAPH} and the resolution that the volume states:")
         chosen = {name: questions[name] for name in GRAPH_QUESTIONS}
-        nested = ReferenceSpace(read_structures(data / GRAPH), annotation)
+        nested = refspace.open(annotation, structures=data / GRAPH)
         differences += compare(nested, chosen, answers)
     return differences
 

@@ -91,7 +91,7 @@ def test_every_query_has_a_row(bench_store: ModuleType, measure_store: ModuleTyp
 
 
 VOXELS = 66 * 40 * 57
-# Bytes of the output in memory, and blocks read, of eight; None where it is not told.
+# Bytes of the output in memory, and blocks read, of eight; None where it is not checked.
 EXPECTED = {
     "open": (0, 0),
     "counts": (0, 0),

@@ -76,7 +76,7 @@ def voxel_counts(space: Space, *, by_hemisphere: bool = False) -> xr.Dataset:
     if by_hemisphere:
         return stack_hemispheres(space, voxel_counts).assign_attrs(attrs)
     tree, nodes = space.structure_tree, space.structure_tree.nodes()
-    direct = np.array([*space.direct_voxel_map.values()], np.int64)
+    direct = np.array([space.direct_voxel_map[i] for i in tree.node_ids()], np.int64)
     total = tree.total(direct)
     volume_attrs = {"units": "mm3", "long_name": "volume of the subtree"}
     return xr.Dataset(

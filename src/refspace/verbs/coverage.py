@@ -1,12 +1,13 @@
 """What structures cover of a domain: the checks of a set of structures."""
 
-from collections.abc import Iterator
-from typing import Any, Literal, overload
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, Protocol, overload
 
 import numpy as np
 import xarray as xr
 
 from refspace.ops.relabel import coverage
+from refspace.structure_tree import StructureTree
 from refspace.types import ArrayLike, StructuresLike
 from refspace.verbs.images import aggregate
 from refspace.verbs.masks import make_structure_mask
@@ -93,8 +94,22 @@ def _coverage_table(space: Space, compared: xr.DataArray) -> xr.Dataset:
     return xr.Dataset({name: v.assign_attrs(units="voxels") for name, v in variables.items()})
 
 
+class ChecksCoverage(Protocol):
+    """A space with a method that checks coverage, which a subclass may have replaced."""
+
+    @property
+    def structure_tree(self) -> StructureTree:
+        """The structures."""
+        ...
+
+    @property
+    def check_coverage(self) -> Callable[..., xr.DataArray | xr.Dataset]:
+        """What `check_coverage` does."""
+        ...
+
+
 def validate_structures(
-    space: Space,
+    space: ChecksCoverage,
     structure_ids: StructuresLike,
     domain_mask: ArrayLike,
     *,
@@ -124,5 +139,7 @@ def validate_structures(
     if isinstance(structure_ids, Iterator):
         structure_ids = list(structure_ids)  # asked twice
     overlaps = space.structure_tree.has_overlaps(structure_ids)
-    compared = check_coverage(space, structure_ids, domain_mask, per_structure=per_structure)  # type: ignore[call-overload]
-    return [overlaps, compared]
+    # The method and not the function of this module, with AllenSDK's arguments alone unless more is
+    # wanted: one that a subclass wrote for AllenSDK knows no others.
+    options = {"per_structure": True} if per_structure else {}
+    return [overlaps, space.check_coverage(structure_ids, domain_mask, **options)]

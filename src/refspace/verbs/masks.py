@@ -6,13 +6,14 @@ import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
 
 from refspace.formats.nrrd import write_nrrd
 from refspace.ops.relabel import mask
+from refspace.structure_tree import StructureTree
 from refspace.types import PathLike, StructuresLike
 from refspace.verbs.grids import crop as crop_to
 from refspace.verbs.places import subtree_labels
@@ -66,8 +67,23 @@ def make_structure_mask(
     return inside.assign_attrs(structure_ids=ids, **space.volume.hemispheres.attrs)
 
 
+class MakesMasks(Protocol):
+    """A space with a method that makes masks, which a subclass may have replaced."""
+
+    @property
+    def structure_tree(self) -> StructureTree:
+        """The structures."""
+        ...
+
+    def make_structure_mask(
+        self, structure_ids: StructuresLike, direct_only: bool = False
+    ) -> xr.DataArray:
+        """Mask of the union of some structures."""
+        ...
+
+
 def many_structure_masks(
-    space: Space,
+    space: MakesMasks,
     structure_ids: StructuresLike,
     output_cb: Callable[[int, Callable[[], xr.DataArray]], Any] | None = None,
     direct_only: bool = False,
@@ -98,7 +114,9 @@ def many_structure_masks(
     """
     callback = return_mask_cb if output_cb is None else output_cb
     for i in space.structure_tree.resolve(structure_ids):
-        yield callback(i, functools.partial(make_structure_mask, space, [i], direct_only))
+        # The method and not the function of this module, as in AllenSDK: a subclass that makes
+        # masks in its own way makes these so too.
+        yield callback(i, functools.partial(space.make_structure_mask, [i], direct_only))
 
 
 def return_mask_cb(structure_id: int, fn: Callable[[], xr.DataArray]) -> tuple[int, xr.DataArray]:

@@ -287,7 +287,8 @@ class Space:
     def direct_voxel_map(self) -> dict[int, int]:
         """Number of voxels that hold each structure's own id.
 
-        From the label index of a store; of anything else the first call reads the volume.
+        From the label index of a store; of anything else the first call reads the volume. Counts
+        that are known already may be assigned, as AllenSDK has it; totals are then made of them.
 
         Examples
         --------
@@ -298,11 +299,18 @@ class Space:
         """
         return self._maps.direct
 
+    @direct_voxel_map.setter
+    def direct_voxel_map(self, voxels: dict[int, int]) -> None:
+        # AllenSDK lets users set the maps. Totals are those of what was set.
+        self._voxel_maps = _VoxelMaps(self._structure_tree, self._volume)
+        self._voxel_maps.direct = voxels
+
     @property
     def total_voxel_map(self) -> dict[int, int]:
         """Number of voxels of each structure's subtree.
 
-        From the label index of a store; of anything else the first call reads the volume.
+        From the label index of a store; of anything else the first call reads the volume. Counts
+        that are known already may be assigned.
 
         Examples
         --------
@@ -312,6 +320,10 @@ class Space:
         True
         """
         return self._maps.total
+
+    @total_voxel_map.setter
+    def total_voxel_map(self, voxels: dict[int, int]) -> None:
+        self._maps.total = voxels
 
     @property
     def _maps(self) -> "_VoxelMaps":
@@ -356,8 +368,10 @@ class _VoxelMaps:
 
     @functools.cached_property
     def total(self) -> dict[int, int]:
-        totals = self._tree.total([*self.direct.values()])
-        return dict(zip(self.direct, totals.tolist(), strict=True))
+        # By the order of the tree: counts that were assigned may have another.
+        ids = self._tree.node_ids()
+        totals = self._tree.total([self.direct[i] for i in ids])
+        return dict(zip(ids, totals.tolist(), strict=True))
 
 
 def _on_grid(template: xr.DataArray, grid: Grid) -> xr.DataArray:
