@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,9 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from click.testing import CliRunner
-from helpers.clusters import ended, start, started_cluster
-from helpers.servers import seaweed
+from helpers.clusters import Job, ended, started_cluster
+from helpers.commands import run
 from helpers.serving import Server
 
 import refspace
@@ -30,7 +28,6 @@ from refspace.batch import (
 )
 from refspace.batch.images import image_identity, is_image_file
 from refspace.batch.statistics import Image, StatisticsRequest, compute_all, compute_rows
-from refspace.cli import main as command
 from refspace.errors import (
     AnnotationError,
     FormatError,
@@ -44,6 +41,7 @@ from refspace.remote import retry
 
 STRUCTURES = ["VISp", "TH", "FRP6b"]
 KILLS = 5
+WHERE = ["threads", pytest.param("cluster", marks=pytest.mark.cluster)]
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +67,6 @@ def folder(space, values, tmp_path_factory):
     refspace.write_nifti(folder / "b.nii.gz", 2 * values.assign_attrs(values.attrs))
     (3 * values).rename("energy").to_dataset().to_zarr(folder / "c.zarr", zarr_format=2)
     return folder
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    with seaweed(tmp_path_factory.mktemp("weed")) as server:
-        yield server
 
 
 FACTORS = {"a.nrrd": 1, "b.nii.gz": 2, "c.zarr": 3}
@@ -107,7 +99,7 @@ def parts(table):
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
-@pytest.mark.parametrize("where", ["threads", "cluster"])
+@pytest.mark.parametrize("where", WHERE)
 def test_the_verb_says_the_same(space, values, folder, tmp_path, request, ending, where):
     how = {"client": request.getfixturevalue("cluster")} if where == "cluster" else {"threads": 2}
     out, told = tmp_path / f"table{ending}", []
@@ -295,7 +287,7 @@ def test_overwriting_goes_on_with_the_same_job(space, values, folder, tmp_path, 
     assert {*read(out)["image"]} == {str(lost)}
 
 
-@pytest.mark.parametrize("where", ["threads", "cluster"])
+@pytest.mark.parametrize("where", WHERE)
 def test_an_atlas_that_has_changed(space, values, folder, tmp_path, request, where):
     """Processes keep the atlas open, and look whether it is that of the job."""
     how = {"client": request.getfixturevalue("cluster")} if where == "cluster" else {}
@@ -531,7 +523,7 @@ def test_a_kill_while_the_table_is_written(folder, tmp_path, moment):
             out.unlink()
             aggregate_images(atlas, more[:1], out, STRUCTURES)
             old = out.read_bytes()
-        process = start(__file__, "", atlas, folder, out, moment)
+        process = Job(main, "", atlas, folder, out, moment)
         assert process.wait(120) == -signal.SIGKILL
         there = out.read_bytes() if out.exists() else b""
         assert there == (whole.read_bytes() if moment == "after the table" else old)
@@ -600,7 +592,7 @@ def test_what_cannot_be_sent(space, folder, tmp_path):
 # ----- what fails
 
 
-@pytest.mark.parametrize("where", ["threads", "cluster"])
+@pytest.mark.parametrize("where", WHERE)
 def test_images_that_fail(space, values, folder, tmp_path, request, where):
     how = {"client": request.getfixturevalue("cluster")} if where == "cluster" else {}
     bad = {name: tmp_path / name for name in ("missing.nrrd", "damaged.nrrd", "far.nrrd", "empty")}
@@ -710,6 +702,8 @@ def test_names_of_files():
 # ----- kills
 
 
+@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
 def test_clients_that_are_killed(folder, tmp_path, values, ending):
     draw, kills = random.Random(0), 0
@@ -725,7 +719,7 @@ def test_clients_that_are_killed(folder, tmp_path, values, ending):
             out, before = tmp_path / f"{number}{ending}", {}
             kept = out.with_suffix(".kept")
             while True:
-                process = start(__file__, scheduler.address, folder / "atlas.zarr", source, out)
+                process = Job(main, scheduler.address, folder / "atlas.zarr", source, out)
                 # When so many images are done: a slow machine is killed at work too.
                 enough = len(before) + draw.randrange(15)
                 while kills < KILLS and not ended(process, draw.uniform(0, 0.05)):
@@ -756,10 +750,7 @@ def noted(out):
 # ----- the command
 
 
-def run(*words):
-    return CliRunner().invoke(command, list(map(str, words)))
-
-
+@pytest.mark.cluster
 def test_command(space, values, folder, tmp_path):
     out = tmp_path / "t.parquet"
     words = ["aggregate", folder / "atlas.zarr", *images(folder), "-s", ",".join(STRUCTURES)]
@@ -818,7 +809,3 @@ def kill_at(out, moment):
             os.kill(os.getpid(), signal.SIGKILL)
 
     Path.replace = replace_and_die
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
