@@ -123,22 +123,26 @@ def test_the_verb_says_the_same(space, values, folder, tmp_path, request, ending
 
 
 @pytest.mark.parametrize(
-    "how",
+    ("chosen", "how"),
     [
-        {"quantiles": [0.25, 0.5], "statistics": ["sum", "var"]},
-        {"hemisphere": "left"},
-        {"direct_only": True},
-        {"level": 5},
-        {"level": "leaf", "statistics": "mean"},
-        {"structure_set": 167587189},
+        ({"structures": STRUCTURES}, {"quantiles": [0.25, 0.5], "statistics": ["sum", "var"]}),
+        ({"structures": STRUCTURES}, {"hemisphere": "left"}),
+        ({"structures": STRUCTURES, "direct_only": True}, {}),
+        ({"depth": 5}, {}),
+        ({"structures": "leaves"}, {"statistics": "mean"}),
+        ({"structure_set": 167587189}, {}),
+        ({"structures": {"VIS": "visual", "VISp": "primary", "TH": "other"}}, {}),
     ],
 )
-def test_what_is_asked(space, values, folder, tmp_path, how):
-    out = tmp_path / "t.parquet"
-    named = {} if how.keys() & {"level", "structure_set"} else {"structures": STRUCTURES}
-    aggregate_images(folder / "atlas.zarr", [folder / "a.nrrd"], out, **named, **how)
+def test_what_is_asked(space, values, folder, tmp_path, chosen, how):
+    out, options = tmp_path / "t.parquet", dict(how)
+    side = options.pop("hemisphere", None)
+    regions = space.structure_tree.regions(**chosen)
+    atlas = AtlasReference.from_arguments(folder / "atlas.zarr", hemisphere=side)
+    aggregate_images(atlas, [folder / "a.nrrd"], out, regions, **options)
     table = pd.read_parquet(out)
-    wanted = space.aggregate(values, **{"statistics": ("count", "mean"), **named, **how}).compute()
+    of = space if side is None else space.hemisphere(side)
+    wanted = of.aggregate(values, regions, **{"statistics": ("count", "mean"), **options}).compute()
     assert table["structure"].tolist() == wanted.structure.values.tolist()
     for name in wanted.data_vars:
         if name != "quantiles":
@@ -146,6 +150,20 @@ def test_what_is_asked(space, values, folder, tmp_path, how):
     for share in how.get("quantiles", ()):
         found = wanted.quantiles.sel(quantile=share)
         np.testing.assert_allclose(table[f"q{share}"], found, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv"])
+def test_by_hemisphere(space, values, folder, tmp_path, ending):
+    out = tmp_path / f"t{ending}"
+    aggregate_images(folder / "atlas.zarr", images(folder), out, STRUCTURES, by_hemisphere=True)
+    table = read(out)
+    assert list(table)[:5] == ["image", "structure", "acronym", "name", "hemisphere"]
+    assert len(table) == 3 * len(STRUCTURES) * 2
+    for side in ("left", "right"):
+        one = table[table["hemisphere"] == side]
+        wanted = expected(space.hemisphere(side), values, folder)
+        assert one["count"].tolist() == wanted["count"].tolist()
+        np.testing.assert_allclose(one["mean"], wanted["mean"], rtol=1e-6)
 
 
 def test_paths_relative_to_where_the_command_runs(folder, tmp_path, monkeypatch, cluster):
@@ -254,9 +272,20 @@ def test_another_job(folder, tmp_path, ending):
     out = tmp_path / f"t{ending}"
     aggregate_images(folder / "atlas.zarr", images(folder), out, STRUCTURES)
     before = read(out)
-    for how in ({"hemisphere": "left"}, {"statistics": ["mean"]}, {"quantiles": [0.5]}):
+    left = AtlasReference.from_arguments(folder / "atlas.zarr", hemisphere="left")
+    alone = refspace.open(folder / "atlas.zarr").structure_tree.regions(
+        STRUCTURES, direct_only=True
+    )
+    for how in (
+        {"atlas": left},
+        {"regions": alone},
+        {"by_hemisphere": True},
+        {"statistics": ["mean"]},
+        {"quantiles": [0.5]},
+    ):
+        job = {"atlas": folder / "atlas.zarr", "regions": STRUCTURES} | how
         with pytest.raises(StoreError, match="or options; give another name, or replace"):
-            aggregate_images(folder / "atlas.zarr", images(folder), out, STRUCTURES, **how)
+            aggregate_images(images=images(folder), out=out, **job)
     pd.testing.assert_frame_equal(read(out), before)
     done = aggregate_images(folder / "atlas.zarr", images(folder)[:1], out, ["TH"], overwrite=True)
     assert done.written == 1
@@ -266,7 +295,7 @@ def test_another_job(folder, tmp_path, ending):
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
 def test_overwriting_goes_on_with_the_same_job(space, values, folder, tmp_path, ending):
     out, path = tmp_path / f"t{ending}", tmp_path / "image.nrrd"
-    how = {"structures": STRUCTURES, "overwrite": True}
+    how = {"regions": STRUCTURES, "overwrite": True}
     refspace.write_nrrd(path, values)
     aggregate_images(folder / "atlas.zarr", [path], out, **how)
     assert aggregate_images(folder / "atlas.zarr", [path], out, **how).kept == 1
@@ -489,7 +518,7 @@ def test_overwriting_text_that_is_stopped(space, values, folder, tmp_path):
     aggregate_images(folder / "atlas.zarr", paths, out, STRUCTURES)
     before = out.read_bytes()
     refspace.write_nrrd(image, 5 * values)
-    how = {"structures": STRUCTURES, "overwrite": True}
+    how = {"regions": STRUCTURES, "overwrite": True}
     with pytest.raises(KeyboardInterrupt):
         aggregate_images(folder / "atlas.zarr", paths, out, **how, progress=interrupt_after(2))
     assert out.read_bytes() == before
@@ -585,8 +614,6 @@ def test_what_cannot_be_sent(space, folder, tmp_path):
         aggregate_images(space, images(folder), tmp_path / "t.csv")
     with pytest.raises(SourceError, match=r"cannot be sent to other processes .*; give texts"):
         AtlasReference.from_arguments(folder / "atlas.zarr", storage_options={"session": object()})
-    with pytest.raises(SourceError, match="a mapping of structures cannot be sent"):
-        aggregate_images(folder / "atlas.zarr", images(folder), tmp_path / "t.csv", {"TH": "x"})
 
 
 # ----- what fails
@@ -654,15 +681,24 @@ def test_a_full_disk(folder, tmp_path, monkeypatch, ending, count):
 
 
 def test_tasks_are_small(folder):
-    asked = StatisticsRequest.from_arguments(folder / "atlas.zarr", level="leaf", quantiles=[0.5])
+    asked = StatisticsRequest.from_arguments(
+        folder / "atlas.zarr", regions="leaves", quantiles=[0.5]
+    )
     image = Image.from_path("a.nrrd", image_identity(str(folder / "a.nrrd"), ImageOptions()))
     assert len(cloudpickle.dumps((compute_rows, image, asked))) < 10_000
-    again = StatisticsRequest.from_arguments(folder / "atlas.zarr", level="leaf", quantiles=[0.5])
-    assert asked.digest() == again.digest()
-    assert (
-        asked.digest()
-        != StatisticsRequest.from_arguments(folder / "atlas.zarr", level="leaf").digest()
+    again = StatisticsRequest.from_arguments(
+        folder / "atlas.zarr", regions="leaves", quantiles=[0.5]
     )
+    assert asked.digest() == again.digest()
+    left = AtlasReference.from_arguments(folder / "atlas.zarr", hemisphere="left")
+    for other in (
+        {"regions": "leaves"},
+        {"quantiles": [0.5]},
+        {"regions": "leaves", "quantiles": [0.5], "by_hemisphere": True},
+        {"regions": "leaves", "quantiles": [0.5], "atlas": left},
+    ):
+        request = StatisticsRequest.from_arguments(**({"atlas": folder / "atlas.zarr"} | other))
+        assert request.digest() != asked.digest()
 
 
 def test_names_of_tasks_hold_all_that_goes_into_them(folder, tmp_path):
@@ -676,7 +712,8 @@ def test_names_of_tasks_hold_all_that_goes_into_them(folder, tmp_path):
     kinds = [
         {},
         {"valid": tmp_path / "valid.nrrd"},
-        {"level": "leaf"},
+        {"regions": "leaves"},
+        {"by_hemisphere": True},
         {"statistics": "mean"},
         {"images": ImageOptions(same_grid=True)},
     ]

@@ -119,7 +119,8 @@ def test_any_volume(case, data):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         # Of few masks, several shards.
         patch.setattr(layout, "_SHARD_BYTES", data.draw(st.sampled_from([1, 60, 2**28])))
-        done = refspace.write_masks(space, f"{folder}/m.zarr", ids, direct_only=direct_only)
+        regions = case.tree.regions(ids, direct_only=direct_only)
+        done = refspace.write_masks(space, f"{folder}/m.zarr", regions)
         masks = refspace.open_masks(f"{folder}/m.zarr")
         assert done.structures == tuple(masks.structure.values) == tuple(dict.fromkeys(ids))
         for structure in ids:
@@ -132,24 +133,28 @@ def test_any_volume(case, data):
 
 @pytest.mark.parametrize("hemisphere", [None, "left", "right"])
 @pytest.mark.parametrize(
-    "named", [{"structures": NAMES}, {"level": 5}, {"structure_set": 167587189}, {}]
+    "named", [{"structures": NAMES}, {"depth": 5}, {"structure_set": 167587189}, {}]
 )
 def test_structures_and_hemispheres(store, space, tmp_path, named, hemisphere):
     sets = {i for node in space.structure_tree.nodes() for i in node.get("structure_set_ids") or ()}
     if not {named.get("structure_set", None)} <= {None, *sets}:
         pytest.skip("the phantom has no such set")
-    stored = refspace.open(store)
-    refspace.write_masks(stored, tmp_path / "m.zarr", **named, hemisphere=hemisphere)
+    stored, whole = refspace.open(store), space
+    if hemisphere is not None:
+        stored, space = stored.hemisphere(hemisphere), space.hemisphere(hemisphere)
+    regions = space.structure_tree.regions(**named)
+    refspace.write_masks(stored, tmp_path / "m.zarr", regions if named else None)
     masks = refspace.open_masks(tmp_path / "m.zarr")
-    regions = space.parcellation(**named)
     if named:
-        assert masks.structure.values.tolist() == list(regions.regions)
+        assert masks.structure.values.tolist() == list(regions.labels)
     else:
         some = [i for i, count in space.total_voxel_map.items() if count]
         assert sorted(masks.structure.values) == sorted(some)
     for structure in masks.structure.values[:: max(1, masks.structure.size // 7)]:
-        expected = space.make_structure_mask([structure], hemisphere=hemisphere)
+        expected = space.make_structure_mask([structure])
         np.testing.assert_array_equal(masks.sel(structure=structure), expected)
+        here = np.isin(whole.annotation["hemisphere"], [hemisphere or ("left", "right")])
+        np.testing.assert_array_equal(expected, inside(whole, structure) * here)
 
 
 def test_hemispheres_of_their_own(space, tmp_path):
@@ -158,11 +163,13 @@ def test_hemispheres_of_their_own(space, tmp_path):
     own = ReferenceSpace(
         space.structure_tree, space.annotation.drop_vars("hemisphere"), hemispheres=sides
     )
-    refspace.write_masks(own, tmp_path / "m.zarr", NAMES, hemisphere="left")
+    left = own.hemisphere("left")
+    refspace.write_masks(left, tmp_path / "m.zarr", NAMES)
     masks = refspace.open_masks(tmp_path / "m.zarr")
     for structure in masks.structure.values:
-        expected = own.make_structure_mask([structure], hemisphere="left")
+        expected = left.make_structure_mask([structure])
         np.testing.assert_array_equal(masks.sel(structure=structure), expected)
+        np.testing.assert_array_equal(expected, inside(own, structure) * (sides == 1))
 
 
 def test_a_lazy_selection(store, space, tmp_path):
@@ -270,8 +277,7 @@ def test_what_is_known_is_not_read(tmp_path):
     voxels[:4], voxels[4:, 2:] = 385, 549
     source = CountingSource(voxels)
     tree = refspace.phantom(resolution=400).structure_tree
-    known = ReferenceSpace(tree, source.dask((4, 4, 4)), 25)
-    known.label_index  # noqa: B018  # measured, and remembered
+    known = ReferenceSpace(tree, source.dask((4, 4, 4)), 25).with_index()
     source.reads.clear()
     refspace.write_masks(known, tmp_path / "a.zarr", ["VISp", "TH"])
     assert source.chunk_reads(((4, 4), (4,), (4,))) == {(1, 0, 0): 1}
@@ -351,9 +357,9 @@ def test_two_writers(store, tmp_path):
 @pytest.mark.parametrize(
     ("how", "error", "text"),
     [
-        ({"structures": ["nothing"]}, KeyError, "no structure has acronym, name or id 'nothing'"),
-        ({"structures": []}, OntologyError, "no structures are asked for"),
-        ({"structures": {"VISp": "v"}}, OntologyError, "a mapping has labels of its own"),
+        ({"regions": ["nothing"]}, KeyError, "no structure has acronym, name or id 'nothing'"),
+        ({"regions": []}, OntologyError, "no structures are asked for"),
+        ({"regions": {"VISp": "v"}}, OntologyError, "a mapping has labels of its own"),
         ({"format": "tiff"}, FormatError, "format is 'tiff'; there are nrrd and nifti"),
     ],
 )
@@ -420,7 +426,7 @@ def test_command(store, space, tmp_path, switches):
     assert run(*words).stdout.startswith(f"wrote {out}: 2 masks, ")
     assert run(*words).stdout.endswith(" were there\n")
     mask = refspace.open_masks(str(out)).sel(structure=385)
-    np.testing.assert_array_equal(mask, space.make_structure_mask(385, hemisphere="left"))
+    np.testing.assert_array_equal(mask, space.hemisphere("left").make_structure_mask(385))
     assert run("verify", out).exit_code == 0
     other = run(*words[:3], "TH", *words[4:])
     assert other.exit_code == 1

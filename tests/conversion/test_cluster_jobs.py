@@ -22,13 +22,13 @@ from helpers.clusters import (
     started_cluster,
     worker_pids,
 )
-from refspace.store.blocks import BlockWriter
 
 import refspace
 from refspace import conversion
 from refspace.errors import ClusterError, SourceError
 from refspace.pools import ThreadPool, connected
 from refspace.store import level_grids, open_atlas, verify_store, write
+from refspace.store.block_writer import BlockWriter
 
 KILLS = 20
 # Many small blocks: each kill meets some.
