@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,9 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from click.testing import CliRunner
-from helpers.clusters import ended, start, started_cluster
-from helpers.servers import seaweed
+from helpers.clusters import Job, ended, started_cluster
+from helpers.commands import run
 from helpers.serving import Server
 
 import refspace
@@ -30,7 +28,6 @@ from refspace.batch import (
 )
 from refspace.batch.images import image_identity, is_image_file
 from refspace.batch.statistics import Image, StatisticsRequest, compute_all, compute_rows
-from refspace.cli import main as command
 from refspace.errors import (
     AnnotationError,
     FormatError,
@@ -44,6 +41,7 @@ from refspace.remote import retry
 
 STRUCTURES = ["VISp", "TH", "FRP6b"]
 KILLS = 5
+WHERE = ["threads", pytest.param("cluster", marks=pytest.mark.cluster)]
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +67,6 @@ def folder(space, values, tmp_path_factory):
     refspace.write_nifti(folder / "b.nii.gz", 2 * values.assign_attrs(values.attrs))
     (3 * values).rename("energy").to_dataset().to_zarr(folder / "c.zarr", zarr_format=2)
     return folder
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    with seaweed(tmp_path_factory.mktemp("weed")) as server:
-        yield server
 
 
 FACTORS = {"a.nrrd": 1, "b.nii.gz": 2, "c.zarr": 3}
@@ -107,7 +99,7 @@ def parts(table):
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
-@pytest.mark.parametrize("where", ["threads", "cluster"])
+@pytest.mark.parametrize("where", WHERE)
 def test_the_verb_says_the_same(space, values, folder, tmp_path, request, ending, where):
     how = {"client": request.getfixturevalue("cluster")} if where == "cluster" else {"threads": 2}
     out, told = tmp_path / f"table{ending}", []
@@ -131,22 +123,26 @@ def test_the_verb_says_the_same(space, values, folder, tmp_path, request, ending
 
 
 @pytest.mark.parametrize(
-    "how",
+    ("chosen", "how"),
     [
-        {"quantiles": [0.25, 0.5], "statistics": ["sum", "var"]},
-        {"hemisphere": "left"},
-        {"direct_only": True},
-        {"level": 5},
-        {"level": "leaf", "statistics": "mean"},
-        {"structure_set": 167587189},
+        ({"structures": STRUCTURES}, {"quantiles": [0.25, 0.5], "statistics": ["sum", "var"]}),
+        ({"structures": STRUCTURES}, {"hemisphere": "left"}),
+        ({"structures": STRUCTURES, "direct_only": True}, {}),
+        ({"depth": 5}, {}),
+        ({"structures": "leaves"}, {"statistics": "mean"}),
+        ({"structure_set": 167587189}, {}),
+        ({"structures": {"VIS": "visual", "VISp": "primary", "TH": "other"}}, {}),
     ],
 )
-def test_what_is_asked(space, values, folder, tmp_path, how):
-    out = tmp_path / "t.parquet"
-    named = {} if how.keys() & {"level", "structure_set"} else {"structures": STRUCTURES}
-    aggregate_images(folder / "atlas.zarr", [folder / "a.nrrd"], out, **named, **how)
+def test_what_is_asked(space, values, folder, tmp_path, chosen, how):
+    out, options = tmp_path / "t.parquet", dict(how)
+    side = options.pop("hemisphere", None)
+    regions = space.structure_tree.regions(**chosen)
+    atlas = AtlasReference.from_arguments(folder / "atlas.zarr", hemisphere=side)
+    aggregate_images(atlas, [folder / "a.nrrd"], out, regions, **options)
     table = pd.read_parquet(out)
-    wanted = space.aggregate(values, **{"statistics": ("count", "mean"), **named, **how}).compute()
+    of = space if side is None else space.hemisphere(side)
+    wanted = of.aggregate(values, regions, **{"statistics": ("count", "mean"), **options}).compute()
     assert table["structure"].tolist() == wanted.structure.values.tolist()
     for name in wanted.data_vars:
         if name != "quantiles":
@@ -154,6 +150,20 @@ def test_what_is_asked(space, values, folder, tmp_path, how):
     for share in how.get("quantiles", ()):
         found = wanted.quantiles.sel(quantile=share)
         np.testing.assert_allclose(table[f"q{share}"], found, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv"])
+def test_by_hemisphere(space, values, folder, tmp_path, ending):
+    out = tmp_path / f"t{ending}"
+    aggregate_images(folder / "atlas.zarr", images(folder), out, STRUCTURES, by_hemisphere=True)
+    table = read(out)
+    assert list(table)[:5] == ["image", "structure", "acronym", "name", "hemisphere"]
+    assert len(table) == 3 * len(STRUCTURES) * 2
+    for side in ("left", "right"):
+        one = table[table["hemisphere"] == side]
+        wanted = expected(space.hemisphere(side), values, folder)
+        assert one["count"].tolist() == wanted["count"].tolist()
+        np.testing.assert_allclose(one["mean"], wanted["mean"], rtol=1e-6)
 
 
 def test_paths_relative_to_where_the_command_runs(folder, tmp_path, monkeypatch, cluster):
@@ -262,9 +272,20 @@ def test_another_job(folder, tmp_path, ending):
     out = tmp_path / f"t{ending}"
     aggregate_images(folder / "atlas.zarr", images(folder), out, STRUCTURES)
     before = read(out)
-    for how in ({"hemisphere": "left"}, {"statistics": ["mean"]}, {"quantiles": [0.5]}):
+    left = AtlasReference.from_arguments(folder / "atlas.zarr", hemisphere="left")
+    alone = refspace.open(folder / "atlas.zarr").structure_tree.regions(
+        STRUCTURES, direct_only=True
+    )
+    for how in (
+        {"atlas": left},
+        {"regions": alone},
+        {"by_hemisphere": True},
+        {"statistics": ["mean"]},
+        {"quantiles": [0.5]},
+    ):
+        job = {"atlas": folder / "atlas.zarr", "regions": STRUCTURES} | how
         with pytest.raises(StoreError, match="or options; give another name, or replace"):
-            aggregate_images(folder / "atlas.zarr", images(folder), out, STRUCTURES, **how)
+            aggregate_images(images=images(folder), out=out, **job)
     pd.testing.assert_frame_equal(read(out), before)
     done = aggregate_images(folder / "atlas.zarr", images(folder)[:1], out, ["TH"], overwrite=True)
     assert done.written == 1
@@ -274,7 +295,7 @@ def test_another_job(folder, tmp_path, ending):
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
 def test_overwriting_goes_on_with_the_same_job(space, values, folder, tmp_path, ending):
     out, path = tmp_path / f"t{ending}", tmp_path / "image.nrrd"
-    how = {"structures": STRUCTURES, "overwrite": True}
+    how = {"regions": STRUCTURES, "overwrite": True}
     refspace.write_nrrd(path, values)
     aggregate_images(folder / "atlas.zarr", [path], out, **how)
     assert aggregate_images(folder / "atlas.zarr", [path], out, **how).kept == 1
@@ -295,7 +316,7 @@ def test_overwriting_goes_on_with_the_same_job(space, values, folder, tmp_path, 
     assert {*read(out)["image"]} == {str(lost)}
 
 
-@pytest.mark.parametrize("where", ["threads", "cluster"])
+@pytest.mark.parametrize("where", WHERE)
 def test_an_atlas_that_has_changed(space, values, folder, tmp_path, request, where):
     """Processes keep the atlas open, and look whether it is that of the job."""
     how = {"client": request.getfixturevalue("cluster")} if where == "cluster" else {}
@@ -497,7 +518,7 @@ def test_overwriting_text_that_is_stopped(space, values, folder, tmp_path):
     aggregate_images(folder / "atlas.zarr", paths, out, STRUCTURES)
     before = out.read_bytes()
     refspace.write_nrrd(image, 5 * values)
-    how = {"structures": STRUCTURES, "overwrite": True}
+    how = {"regions": STRUCTURES, "overwrite": True}
     with pytest.raises(KeyboardInterrupt):
         aggregate_images(folder / "atlas.zarr", paths, out, **how, progress=interrupt_after(2))
     assert out.read_bytes() == before
@@ -531,7 +552,7 @@ def test_a_kill_while_the_table_is_written(folder, tmp_path, moment):
             out.unlink()
             aggregate_images(atlas, more[:1], out, STRUCTURES)
             old = out.read_bytes()
-        process = start(__file__, "", atlas, folder, out, moment)
+        process = Job(main, "", atlas, folder, out, moment)
         assert process.wait(120) == -signal.SIGKILL
         there = out.read_bytes() if out.exists() else b""
         assert there == (whole.read_bytes() if moment == "after the table" else old)
@@ -593,14 +614,12 @@ def test_what_cannot_be_sent(space, folder, tmp_path):
         aggregate_images(space, images(folder), tmp_path / "t.csv")
     with pytest.raises(SourceError, match=r"cannot be sent to other processes .*; give texts"):
         AtlasReference.from_arguments(folder / "atlas.zarr", storage_options={"session": object()})
-    with pytest.raises(SourceError, match="a mapping of structures cannot be sent"):
-        aggregate_images(folder / "atlas.zarr", images(folder), tmp_path / "t.csv", {"TH": "x"})
 
 
 # ----- what fails
 
 
-@pytest.mark.parametrize("where", ["threads", "cluster"])
+@pytest.mark.parametrize("where", WHERE)
 def test_images_that_fail(space, values, folder, tmp_path, request, where):
     how = {"client": request.getfixturevalue("cluster")} if where == "cluster" else {}
     bad = {name: tmp_path / name for name in ("missing.nrrd", "damaged.nrrd", "far.nrrd", "empty")}
@@ -662,15 +681,24 @@ def test_a_full_disk(folder, tmp_path, monkeypatch, ending, count):
 
 
 def test_tasks_are_small(folder):
-    asked = StatisticsRequest.from_arguments(folder / "atlas.zarr", level="leaf", quantiles=[0.5])
+    asked = StatisticsRequest.from_arguments(
+        folder / "atlas.zarr", regions="leaves", quantiles=[0.5]
+    )
     image = Image.from_path("a.nrrd", image_identity(str(folder / "a.nrrd"), ImageOptions()))
     assert len(cloudpickle.dumps((compute_rows, image, asked))) < 10_000
-    again = StatisticsRequest.from_arguments(folder / "atlas.zarr", level="leaf", quantiles=[0.5])
-    assert asked.digest() == again.digest()
-    assert (
-        asked.digest()
-        != StatisticsRequest.from_arguments(folder / "atlas.zarr", level="leaf").digest()
+    again = StatisticsRequest.from_arguments(
+        folder / "atlas.zarr", regions="leaves", quantiles=[0.5]
     )
+    assert asked.digest() == again.digest()
+    left = AtlasReference.from_arguments(folder / "atlas.zarr", hemisphere="left")
+    for other in (
+        {"regions": "leaves"},
+        {"quantiles": [0.5]},
+        {"regions": "leaves", "quantiles": [0.5], "by_hemisphere": True},
+        {"regions": "leaves", "quantiles": [0.5], "atlas": left},
+    ):
+        request = StatisticsRequest.from_arguments(**({"atlas": folder / "atlas.zarr"} | other))
+        assert request.digest() != asked.digest()
 
 
 def test_names_of_tasks_hold_all_that_goes_into_them(folder, tmp_path):
@@ -684,7 +712,8 @@ def test_names_of_tasks_hold_all_that_goes_into_them(folder, tmp_path):
     kinds = [
         {},
         {"valid": tmp_path / "valid.nrrd"},
-        {"level": "leaf"},
+        {"regions": "leaves"},
+        {"by_hemisphere": True},
         {"statistics": "mean"},
         {"images": ImageOptions(same_grid=True)},
     ]
@@ -710,6 +739,8 @@ def test_names_of_files():
 # ----- kills
 
 
+@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
 def test_clients_that_are_killed(folder, tmp_path, values, ending):
     draw, kills = random.Random(0), 0
@@ -725,7 +756,7 @@ def test_clients_that_are_killed(folder, tmp_path, values, ending):
             out, before = tmp_path / f"{number}{ending}", {}
             kept = out.with_suffix(".kept")
             while True:
-                process = start(__file__, scheduler.address, folder / "atlas.zarr", source, out)
+                process = Job(main, scheduler.address, folder / "atlas.zarr", source, out)
                 # When so many images are done: a slow machine is killed at work too.
                 enough = len(before) + draw.randrange(15)
                 while kills < KILLS and not ended(process, draw.uniform(0, 0.05)):
@@ -756,10 +787,7 @@ def noted(out):
 # ----- the command
 
 
-def run(*words):
-    return CliRunner().invoke(command, list(map(str, words)))
-
-
+@pytest.mark.cluster
 def test_command(space, values, folder, tmp_path):
     out = tmp_path / "t.parquet"
     words = ["aggregate", folder / "atlas.zarr", *images(folder), "-s", ",".join(STRUCTURES)]
@@ -818,7 +846,3 @@ def kill_at(out, moment):
             os.kill(os.getpid(), signal.SIGKILL)
 
     Path.replace = replace_and_die
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

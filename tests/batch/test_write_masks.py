@@ -8,7 +8,6 @@ import json
 import os
 import random
 import signal
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -28,17 +27,17 @@ import tensorstore
 import xarray as xr
 import yaozarrs
 import zarr
-from click.testing import CliRunner
-from helpers.clusters import cluster_of, killing_workers, start, started_cluster, worker_pids
-from helpers.servers import seaweed
+from helpers.clusters import Job, killing_workers, local_workers, started_cluster, worker_pids
+from helpers.commands import run
+from helpers.files import contents
+from helpers.profiles import examples
 from helpers.volumes import CountingSource, cases, in_memory_order
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import refspace
 from refspace import ReferenceSpace, kernels
 from refspace.batch.mask_store import MaskRequest
-from refspace.cli import main as command
 from refspace.errors import (
     ClusterError,
     FormatError,
@@ -77,12 +76,6 @@ def digest(store, tmp_path_factory):
     return digest_of(url)
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    with seaweed(tmp_path_factory.mktemp("weed")) as server:
-        yield server
-
-
 def digest_of(url, options=None):
     return open_stored_masks(str(url), options).metadata["digest"]
 
@@ -91,12 +84,6 @@ def inside(space, structure, direct_only=False):
     """Mask by plain NumPy."""
     ids = [structure] if direct_only else space.structure_tree.descendant_ids([structure])[0]
     return np.isin(space.annotation.values, ids).astype("u1")
-
-
-def tree_of(folder):
-    """Content of all files below a folder."""
-    files = (path for path in Path(folder).rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def written_at(folder, keys):
@@ -123,7 +110,7 @@ def test_kernel(data):
         assert mask.dtype == np.uint8
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(cases(), st.data())
 def test_any_volume(case, data):
     ids = data.draw(st.lists(st.sampled_from(case.tree.node_ids()), min_size=1, max_size=5))
@@ -132,7 +119,8 @@ def test_any_volume(case, data):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         # Of few masks, several shards.
         patch.setattr(layout, "_SHARD_BYTES", data.draw(st.sampled_from([1, 60, 2**28])))
-        done = refspace.write_masks(space, f"{folder}/m.zarr", ids, direct_only=direct_only)
+        regions = case.tree.regions(ids, direct_only=direct_only)
+        done = refspace.write_masks(space, f"{folder}/m.zarr", regions)
         masks = refspace.open_masks(f"{folder}/m.zarr")
         assert done.structures == tuple(masks.structure.values) == tuple(dict.fromkeys(ids))
         for structure in ids:
@@ -145,24 +133,28 @@ def test_any_volume(case, data):
 
 @pytest.mark.parametrize("hemisphere", [None, "left", "right"])
 @pytest.mark.parametrize(
-    "named", [{"structures": NAMES}, {"level": 5}, {"structure_set": 167587189}, {}]
+    "named", [{"structures": NAMES}, {"depth": 5}, {"structure_set": 167587189}, {}]
 )
 def test_structures_and_hemispheres(store, space, tmp_path, named, hemisphere):
     sets = {i for node in space.structure_tree.nodes() for i in node.get("structure_set_ids") or ()}
     if not {named.get("structure_set", None)} <= {None, *sets}:
         pytest.skip("the phantom has no such set")
-    stored = refspace.open(store)
-    refspace.write_masks(stored, tmp_path / "m.zarr", **named, hemisphere=hemisphere)
+    stored, whole = refspace.open(store), space
+    if hemisphere is not None:
+        stored, space = stored.hemisphere(hemisphere), space.hemisphere(hemisphere)
+    regions = space.structure_tree.regions(**named)
+    refspace.write_masks(stored, tmp_path / "m.zarr", regions if named else None)
     masks = refspace.open_masks(tmp_path / "m.zarr")
-    regions = space.parcellation(**named)
     if named:
-        assert masks.structure.values.tolist() == list(regions.regions)
+        assert masks.structure.values.tolist() == list(regions.labels)
     else:
         some = [i for i, count in space.total_voxel_map.items() if count]
         assert sorted(masks.structure.values) == sorted(some)
     for structure in masks.structure.values[:: max(1, masks.structure.size // 7)]:
-        expected = space.make_structure_mask([structure], hemisphere=hemisphere)
+        expected = space.make_structure_mask([structure])
         np.testing.assert_array_equal(masks.sel(structure=structure), expected)
+        here = np.isin(whole.annotation["hemisphere"], [hemisphere or ("left", "right")])
+        np.testing.assert_array_equal(expected, inside(whole, structure) * here)
 
 
 def test_hemispheres_of_their_own(space, tmp_path):
@@ -171,11 +163,13 @@ def test_hemispheres_of_their_own(space, tmp_path):
     own = ReferenceSpace(
         space.structure_tree, space.annotation.drop_vars("hemisphere"), hemispheres=sides
     )
-    refspace.write_masks(own, tmp_path / "m.zarr", NAMES, hemisphere="left")
+    left = own.hemisphere("left")
+    refspace.write_masks(left, tmp_path / "m.zarr", NAMES)
     masks = refspace.open_masks(tmp_path / "m.zarr")
     for structure in masks.structure.values:
-        expected = own.make_structure_mask([structure], hemisphere="left")
+        expected = left.make_structure_mask([structure])
         np.testing.assert_array_equal(masks.sel(structure=structure), expected)
+        np.testing.assert_array_equal(expected, inside(own, structure) * (sides == 1))
 
 
 def test_a_lazy_selection(store, space, tmp_path):
@@ -283,8 +277,7 @@ def test_what_is_known_is_not_read(tmp_path):
     voxels[:4], voxels[4:, 2:] = 385, 549
     source = CountingSource(voxels)
     tree = refspace.phantom(resolution=400).structure_tree
-    known = ReferenceSpace(tree, source.dask((4, 4, 4)), 25)
-    known.label_index  # noqa: B018  # measured, and remembered
+    known = ReferenceSpace(tree, source.dask((4, 4, 4)), 25).with_index()
     source.reads.clear()
     refspace.write_masks(known, tmp_path / "a.zarr", ["VISp", "TH"])
     assert source.chunk_reads(((4, 4), (4,), (4,))) == {(1, 0, 0): 1}
@@ -322,13 +315,13 @@ def refuse(*args, **kwargs):
 def test_the_same_again(store, tmp_path):
     url = tmp_path / "m.zarr"
     first = refspace.write_masks(store, url, NAMES)
-    before = tree_of(tmp_path)
+    before = contents(tmp_path)
     again = refspace.write_masks(store, url, NAMES)
     assert (again.written, again.kept) == (0, first.written)
-    assert tree_of(tmp_path) == before
+    assert contents(tmp_path) == before
     with pytest.raises(StoreError, match="exists; give another name, or replace it"):
         refspace.write_masks(store, url, NAMES[:1])
-    assert tree_of(tmp_path) == before
+    assert contents(tmp_path) == before
     refspace.write_masks(store, url, NAMES[:1], overwrite=True)
     assert refspace.open_masks(url).sizes["structure"] == 1
 
@@ -351,6 +344,7 @@ def test_a_damaged_store_is_not_taken_for_whole(store, tmp_path, damage):
     refspace.write_masks(store, url, NAMES, overwrite=True)
 
 
+@pytest.mark.slow
 def test_two_writers(store, tmp_path):
     def again(done, total):
         with pytest.raises(LockedError, match=r"(is being written|another process writes)"):
@@ -363,9 +357,9 @@ def test_two_writers(store, tmp_path):
 @pytest.mark.parametrize(
     ("how", "error", "text"),
     [
-        ({"structures": ["nothing"]}, KeyError, "no structure has acronym, name or id 'nothing'"),
-        ({"structures": []}, OntologyError, "no structures are asked for"),
-        ({"structures": {"VISp": "v"}}, OntologyError, "a mapping has labels of its own"),
+        ({"regions": ["nothing"]}, KeyError, "no structure has acronym, name or id 'nothing'"),
+        ({"regions": []}, OntologyError, "no structures are asked for"),
+        ({"regions": {"VISp": "v"}}, OntologyError, "a mapping has labels of its own"),
         ({"format": "tiff"}, FormatError, "format is 'tiff'; there are nrrd and nifti"),
     ],
 )
@@ -414,26 +408,25 @@ def test_progress_and_places_of_files(store, tmp_path):
 def test_files_of_programs_that_write_no_geometry(store, space, tmp_path):
     for i in space.structure_tree.resolve(NAMES):
         nrrd.write(str(tmp_path / f"structure_{i}.nrrd"), inside(space, i))
-    before = tree_of(tmp_path)
+    before = contents(tmp_path)
     refspace.write_masks(store, tmp_path, NAMES)
-    assert {k: v for k, v in tree_of(tmp_path).items() if ".refspace" not in k} == before
+    assert {k: v for k, v in contents(tmp_path).items() if ".refspace" not in k} == before
 
 
 # ----- the command
 
 
-def run(*words):
-    return CliRunner().invoke(command, list(map(str, words)))
-
-
-@pytest.mark.parametrize("switches", [[], ["--threads", "1"], ["--workers", "1"]])
+@pytest.mark.parametrize(
+    "switches",
+    [[], ["--threads", "1"], pytest.param(["--workers", "1"], marks=pytest.mark.cluster)],
+)
 def test_command(store, space, tmp_path, switches):
     out = tmp_path / "m.zarr"
     words = ["masks", store, "-s", "VISp,TH", "--hemisphere", "left", "--out", out, *switches]
     assert run(*words).stdout.startswith(f"wrote {out}: 2 masks, ")
     assert run(*words).stdout.endswith(" were there\n")
     mask = refspace.open_masks(str(out)).sel(structure=385)
-    np.testing.assert_array_equal(mask, space.make_structure_mask(385, hemisphere="left"))
+    np.testing.assert_array_equal(mask, space.hemisphere("left").make_structure_mask(385))
     assert run("verify", out).exit_code == 0
     other = run(*words[:3], "TH", *words[4:])
     assert other.exit_code == 1
@@ -484,9 +477,9 @@ def test_files_are_those_of_check_and_write(store, space, tmp_path):
         one, two = (refspace.read_nrrd(tmp_path / name / f"structure_{i}.nrrd") for name in "ab")
         xr.testing.assert_identical(one, two)
     # Those are right, and stay.
-    before = tree_of(tmp_path / "a")
+    before = contents(tmp_path / "a")
     done = refspace.write_masks(store, tmp_path / "a", NAMES)
-    after = {key: data for key, data in tree_of(tmp_path / "a").items() if ".refspace" not in key}
+    after = {key: data for key, data in contents(tmp_path / "a").items() if ".refspace" not in key}
     assert after == before
     assert done.written == 4
 
@@ -585,7 +578,7 @@ def test_a_cluster_writes_the_same(store, tmp_path, cluster, target):
         (tmp_path / name).mkdir()
         done = refspace.write_masks(store, tmp_path / name / target, NAMES, **how)
         assert done.written > 3
-    one, two = (tree_of(tmp_path / name) for name in ("threads", "cluster"))
+    one, two = (contents(tmp_path / name) for name in ("threads", "cluster"))
     assert one.keys() == two.keys()
     assert [key for key in one if one[key] != two[key]] == []
 
@@ -625,8 +618,13 @@ def test_masks_on_s3(store, space, tmp_path, cluster, s3, target):
         np.testing.assert_array_equal(refspace.read_nrrd(tmp_path / "a.nrrd"), inside(space, 385))
 
 
+@pytest.mark.slow
+@pytest.mark.cluster
 def test_workers_that_are_killed(store, tmp_path, digest):
-    with cluster_of(2) as client, killing_workers(lambda: worker_pids(client), every=2) as killed:
+    with (
+        local_workers(2) as client,
+        killing_workers(lambda: worker_pids(client), every=2) as killed,
+    ):
         for number in itertools.count():
             refspace.write_masks(store, tmp_path / f"{number}.zarr", client=client)
             assert digest_of(tmp_path / f"{number}.zarr") == digest
@@ -634,6 +632,8 @@ def test_workers_that_are_killed(store, tmp_path, digest):
                 break
 
 
+@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_scheduler_that_is_killed(store, tmp_path, digest):
     target, partial = tmp_path / "m.zarr", tmp_path / ".m.zarr.partial"
     with started_cluster(tmp_path) as (scheduler, _), connected(scheduler.address) as client:
@@ -669,6 +669,8 @@ def shards_in(records):
     return keys
 
 
+@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.parametrize("target", ["m.zarr", "files"])
 def test_clients_that_are_killed(store, tmp_path, digest, target):
     """Killed at random moments, six for each kind of target."""
@@ -679,7 +681,7 @@ def test_clients_that_are_killed(store, tmp_path, digest, target):
             folder.mkdir()
             before = {}
             while True:
-                process = start(__file__, scheduler.address, store, folder / target)
+                process = Job(main, scheduler.address, store, folder / target)
                 more = len(before) + draw.randint(0, 40)
                 if kills < KILLS // 2 and not ended(process, folder, target, more):
                     process.kill()
@@ -702,12 +704,14 @@ def test_clients_that_are_killed(store, tmp_path, digest, target):
     assert kept > KILLS // 4
 
 
+@pytest.mark.slow
+@pytest.mark.cluster
 def test_clients_that_are_killed_on_s3(store, tmp_path, digest, s3):
     url, before = "s3://atlases/killed.zarr", {}
     place = Location(url, s3.writer)
     with started_cluster(tmp_path) as (scheduler, _):
         for more in (0, 10, 1000):
-            process = start(__file__, scheduler.address, store, url, json.dumps(s3.writer))
+            process = Job(main, scheduler.address, store, url, json.dumps(s3.writer))
             while process.poll() is None:
                 if len(noted(place)) > len(before) + more:
                     process.kill()
@@ -716,7 +720,7 @@ def test_clients_that_are_killed_on_s3(store, tmp_path, digest, s3):
             # What was noted is as it was, as long as there are notes.
             assert not now or before.items() <= now.items()
             before = now
-    assert process.returncode == 0
+    assert process.poll() == 0
     assert digest_of(url, s3.reader) == digest
 
 
@@ -785,7 +789,3 @@ def test_all_structures_of_the_ccf(ccf_store, tmp_path, reads):
         )
         < 20_000
     )
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

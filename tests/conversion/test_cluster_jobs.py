@@ -7,7 +7,6 @@ import itertools
 import pickle
 import random
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -16,21 +15,20 @@ import pytest
 import xarray as xr
 from distributed import Client, SchedulerPlugin
 from helpers.clusters import (
-    cluster_of,
+    Job,
     ended,
     killing_workers,
-    start,
+    local_workers,
     started_cluster,
     worker_pids,
 )
-from helpers.servers import seaweed
-from refspace.store.blocks import BlockWriter
 
 import refspace
 from refspace import conversion
 from refspace.errors import ClusterError, SourceError
 from refspace.pools import ThreadPool, connected
 from refspace.store import level_grids, open_atlas, verify_store, write
+from refspace.store.block_writer import BlockWriter
 
 KILLS = 20
 # Many small blocks: each kill meets some.
@@ -60,12 +58,6 @@ def digest(space, tmp_path_factory):
     return digest_of(url)
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    with seaweed(tmp_path_factory.mktemp("weed")) as server:
-        yield server
-
-
 def digest_of(url, **options):
     return open_atlas(str(url), **options).metadata["digest"]
 
@@ -92,6 +84,7 @@ def test_conversion(sources, tmp_path, cluster, digest, kind):
     assert [path.name for path in tmp_path.iterdir()] == ["atlas.zarr"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["zarr", "stream"])
 def test_what_tasks_do(sources, tmp_path, monkeypatch, digest, kind):
     """As on a cluster, but in this process."""
@@ -300,8 +293,13 @@ def test_tasks_are_small_and_named_alike(sources, tmp_path, cluster):
 # ----- what dies
 
 
+@pytest.mark.slow
+@pytest.mark.cluster
 def test_workers_that_are_killed(sources, tmp_path, digest):
-    with cluster_of(2) as client, killing_workers(lambda: worker_pids(client), every=2) as killed:
+    with (
+        local_workers(2) as client,
+        killing_workers(lambda: worker_pids(client), every=2) as killed,
+    ):
         for number in itertools.count():
             target = tmp_path / f"{number}.zarr"
             convert(sources, "zarr", target, client=client)
@@ -311,6 +309,8 @@ def test_workers_that_are_killed(sources, tmp_path, digest):
     assert verify_store(target).faults == ()
 
 
+@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_scheduler_that_is_killed(sources, tmp_path, digest):
     target, partial = tmp_path / "atlas.zarr", tmp_path / ".atlas.zarr.partial"
     with started_cluster(tmp_path) as (scheduler, _), connected(scheduler.address) as client:
@@ -348,6 +348,8 @@ def files(folder, keys):
     return {key: (status.st_ino, status.st_mtime_ns) for key, status in found.items()}
 
 
+@pytest.mark.slow
+@pytest.mark.cluster
 def test_clients_that_are_killed(sources, tmp_path, digest):
     draw, kills, kept = random.Random(0), 0, 0
     with started_cluster(tmp_path) as (scheduler, _):
@@ -355,8 +357,8 @@ def test_clients_that_are_killed(sources, tmp_path, digest):
             target = tmp_path / f"{number}.zarr"
             partial, before = tmp_path / f".{number}.zarr.partial", {}
             while not target.exists():
-                process = start(__file__, scheduler.address, sources, target)
-                if kills < KILLS and not ended(process, draw.uniform(1, 6)):
+                process = Job(main, scheduler.address, sources, target)
+                if kills < KILLS and not ended(process, draw.uniform(0, 3)):
                     process.kill()
                     kills += 1
                 assert process.wait(300) in (0, -signal.SIGKILL)
@@ -376,7 +378,3 @@ def main(address, sources, target):
     write.StoreWriter = functools.partial(write.StoreWriter, record_seconds=0.05)
     with connected(address) as client:
         convert(Path(sources), "zarr", target, client=client)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
