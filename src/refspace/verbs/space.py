@@ -294,6 +294,12 @@ class Space:
         """
         return self._maps.direct
 
+    @direct_voxel_map.setter
+    def direct_voxel_map(self, voxels: dict[int, int]) -> None:
+        # AllenSDK lets users set the maps. Totals are those of what was set.
+        self._voxel_maps = _VoxelMaps(self._structure_tree, self._volume)
+        self._voxel_maps.direct = voxels
+
     @property
     def total_voxel_map(self) -> dict[int, int]:
         """Number of voxels of each structure's subtree.
@@ -308,6 +314,10 @@ class Space:
         True
         """
         return self._maps.total
+
+    @total_voxel_map.setter
+    def total_voxel_map(self, voxels: dict[int, int]) -> None:
+        self._maps.total = voxels
 
     @property
     def _maps(self) -> "_VoxelMaps":
