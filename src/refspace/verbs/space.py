@@ -362,8 +362,10 @@ class _VoxelMaps:
 
     @functools.cached_property
     def total(self) -> dict[int, int]:
-        totals = self._tree.total([*self.direct.values()])
-        return dict(zip(self.direct, totals.tolist(), strict=True))
+        # A map that was set may be in another order.
+        ids = self._tree.node_ids()
+        totals = self._tree.total([self.direct[i] for i in ids])
+        return dict(zip(ids, totals.tolist(), strict=True))
 
 
 def _on_grid(template: xr.DataArray, grid: Grid) -> xr.DataArray:
