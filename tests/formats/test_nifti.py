@@ -534,14 +534,14 @@ def test_a_nifti_atlas_opens_through_every_door(atlas):
     opened = refspace.open(path, structures=labels)
     stored = refspace.convert(path, labels, atlas / "atlas.zarr")
     in_memory = ReferenceSpace(tree, read_nifti(path))
-    for space in (opened, stored, ReferenceSpace(tree, str(path)), in_memory):
+    with_tree = refspace.open(str(path), structures=tree)
+    for space in (opened, stored, with_tree, in_memory):
         assert space.midline == 0
         assert space.grid == Grid(SHAPE, (1000,) * 3, (-2000, -500, -500), "LAS")
         np.testing.assert_array_equal(space.annotation.values, VOXELS)
         # The first index is x = 1.5 mm: right.
-        right = space.direct_voxel_counts(hemisphere="right")
-        assert right[1] == 1
-        assert space.direct_voxel_counts(hemisphere="left")[1] == 0
+        assert space.hemisphere("right").direct_voxel_counts()[1] == 1
+        assert space.hemisphere("left").direct_voxel_counts()[1] == 0
     with pytest.raises(FormatError, match=r"atlas\.nii\.gz names no structures; give structures="):
         refspace.open(path)
 

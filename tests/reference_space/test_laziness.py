@@ -1,8 +1,11 @@
 """Nothing is read before values are asked for, and then no chunk more often than needed."""
 
 import ast
+import functools
+import gc
 import inspect
 import itertools
+import weakref
 from collections import Counter
 from fractions import Fraction
 
@@ -10,10 +13,14 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+import xarray as xr
 from helpers.volumes import CountingSource, allensdk, nearest, raising
 
 from refspace import ReferenceSpace, StructureTree
-from refspace.ops import relabel, resample
+from refspace.blockwise import hemisphere
+from refspace.blockwise import relabel as relabel_blocks
+from refspace.labels import labelled, resampling, volume
+from refspace.ops import relabel
 
 VOXELS = np.random.default_rng(7).integers(0, 9, (13, 12, 8)).astype("u4")
 CHUNKS = ((4, 4, 5), (5, 7), (8,))
@@ -196,6 +203,243 @@ def test_writing_reads_each_chunk_once(tmp_path):
     assert source.chunk_reads(CHUNKS) == everything()
 
 
+# ----- lazy, whatever was called before
+
+POINTS = np.random.default_rng(3).random((40, 3)) * 130
+IMAGE = np.random.default_rng(4).random(VOXELS.shape)
+VALUES = {2: 1.5, 3: 2.5}
+SIDES = np.random.default_rng(5).integers(0, 3, VOXELS.shape)
+VALUED = {
+    "hemispheres": lambda s: s.hemispheres,
+    "mask": lambda s: s.make_structure_mask([2, 3]),
+    "mask of many": lambda s: next(s.many_structure_masks([2]))[1],
+    "coverage": lambda s: s.check_coverage([2, 3], DOMAIN),
+    "coverage of each": lambda s: s.check_coverage([2, 3], DOMAIN, per_structure=True),
+    "validate structures": lambda s: s.validate_structures([2, 3], DOMAIN)[1],
+    "relabel": lambda s: s.relabel([2, 3]),
+    "relabel to regions": lambda s: s.relabel({2: "a", 3: "b"}),
+    "paint": lambda s: s.paint(VALUES),
+    "boundaries": lambda s: s.boundaries(),
+    "boundaries of regions": lambda s: s.boundaries([2, 3], axis="ap", position=45),
+    "aggregate": lambda s: s.aggregate(IMAGE, [2, 3]),
+    "aggregate by hemisphere": lambda s: s.aggregate(IMAGE, [2, 3], by_hemisphere=True),
+    "structure at": lambda s: s.structure_at(da.from_array(POINTS, chunks=-1)),
+    "count points": lambda s: s.count_points(POINTS, [2, 3]),
+    "count points by hemisphere": lambda s: s.count_points(POINTS, [2, 3], by_hemisphere=True),
+    "region properties": lambda s: s.region_properties([2, 3]),
+    "properties by hemisphere": lambda s: s.region_properties(by_hemisphere=True),
+    "surface area": lambda s: s.surface_area([2, 3]),
+    "slice": lambda s: s.get_slice_image("ml", 33),
+    "itksnap": lambda s: s.export_itksnap_labels("u2")[0],
+    "downsample": lambda s: s.downsample(20, "mode").annotation,
+    "reorient": lambda s: s.reorient("RAS").make_structure_mask([2]),
+    "datatree": lambda s: s.to_datatree()["s0/annotation"],
+}
+# The nodes of xarray's DataTree hold their parents and children: only the collector frees them.
+CYCLES = {"datatree"}
+HISTORY = {
+    "label index": lambda s: s.label_index,
+    "maps": lambda s: s.total_voxel_map,
+    "adjacency": lambda s: s.adjacency(),
+    "validate": lambda s: s.validate(),
+    "bounds and crop": lambda s: (s.bounds([2]), s.crop([2]), s.centroid([2])),
+    "with index": lambda s: s.with_index(),
+    "both hemispheres": lambda s: [
+        (s.hemisphere(side).label_index, s.hemisphere(side).total_voxel_map)
+        for side in ("left", "right")
+    ],
+}
+
+
+def own_sides():
+    return labelled(da.from_array(SIDES, chunks=CHUNKS, name="sides"), eager_space().grid)
+
+
+SPACES = {
+    "both": lambda data: ReferenceSpace(TREE, data, 10),
+    "left": lambda data: ReferenceSpace(TREE, data, 10, midline=30).hemisphere("left"),
+    "left of a volume": lambda data: ReferenceSpace(
+        TREE, data, 10, hemispheres=own_sides()
+    ).hemisphere("left"),
+}
+
+
+def lazy_arrays(result):
+    """Arrays of a result, by the names of its variables; all of them lazy."""
+    variables = result.variables.values() if hasattr(result, "data_vars") else [result]
+    named = [v for v in variables if dask.is_dask_collection(v)]
+    if hasattr(result, "data_vars"):
+        assert all(dask.is_dask_collection(v) for v in result.data_vars.values())
+    assert named
+    return [v.data for v in named]
+
+
+def reads_of(source, result):
+    source.reads.clear()
+    result.compute()
+    return source.chunk_reads(CHUNKS)
+
+
+@pytest.fixture(scope="module", params=SPACES)
+def with_history(request):
+    """A source, what makes a space of it, and a space of it that was asked for everything."""
+    source = CountingSource(VOXELS)
+    make = functools.partial(SPACES[request.param], source.dask(CHUNKS))
+    space = make()
+    for before in HISTORY.values():
+        before(space)
+    return source, make, space
+
+
+@pytest.mark.parametrize("verb", VALUED.values(), ids=VALUED)
+def test_no_history_makes_a_verb_eager_or_another(verb, with_history):
+    source, make, space = with_history
+    source.reads.clear()
+    fresh = verb(make())
+    assert source.reads == []
+    expected, reads = [(a.name, {*a.dask}) for a in lazy_arrays(fresh)], reads_of(source, fresh)
+    source.reads.clear()
+    with dask.config.set(scheduler=raising):
+        result = verb(space)
+        assert [(a.name, {*a.dask}) for a in lazy_arrays(result)] == expected
+    assert source.reads == []
+    assert reads_of(source, result) == reads
+    assert set(reads.values()) <= {1}
+
+
+@pytest.mark.parametrize("history", HISTORY.values(), ids=HISTORY)
+def test_what_is_measured_is_measured_in_one_pass(history):
+    source, space = lazy_space()
+    history(space)
+    reads = Counter(source.chunk_reads(CHUNKS))
+    # One chunk spans both hemispheres, so each of them reads all, once for the index and the maps.
+    most = 4 if history is HISTORY["both hemispheres"] else 1
+    assert set(reads.values()) <= set(range(1, most + 1))
+
+
+def test_a_space_with_an_index_reads_less_and_only_that_one():
+    voxels = VOXELS.copy()
+    voxels[:4] = 5
+    source = CountingSource(voxels)
+    space = ReferenceSpace(TREE, source.dask(CHUNKS), 10)
+    indexed = space.with_index()
+    assert source.chunk_reads(CHUNKS) == everything()
+    source.reads.clear()
+    assert indexed.total_voxel_map == ReferenceSpace(TREE, voxels, 10).total_voxel_map
+    indexed.region_properties().compute()
+    assert source.reads == []
+    mask = indexed.make_structure_mask([2]).compute()
+    np.testing.assert_array_equal(mask, voxels == 2)
+    assert {block[0] for block in source.chunk_reads(CHUNKS)} == {1, 2}
+    source.reads.clear()
+    space.make_structure_mask([2]).compute()
+    assert source.chunk_reads(CHUNKS) == everything()
+
+
+# ----- one tree
+
+
+@pytest.mark.parametrize("make", SPACES.values(), ids=SPACES)
+def test_after_removal_everything_is_of_one_tree(make):
+    source = CountingSource(np.where(np.isin(VOXELS, [3, 5]), 2, VOXELS))
+    space = make(source.dask(CHUNKS))
+    before = space.direct_voxel_map, space.total_voxel_map, space.voxel_counts()
+    sides = {side: space.hemisphere(side) for side in ("left", "right")}
+    assert 3 in before[0]
+    assert all(3 in side.total_voxel_map for side in sides.values())
+    space.remove_unassigned()
+    ids = [1, 2, 7]
+    assert space.structure_tree.node_ids() == ids
+    for result in (space, *map(space.hemisphere, ("left", "right"))):
+        assert [*result.direct_voxel_map] == [*result.total_voxel_map] == ids
+        assert [*result.direct_voxel_counts()] == [*result.total_voxel_counts()] == ids
+        assert result.voxel_counts().structure.values.tolist() == ids
+        assert result.region_properties().structure.values.tolist() == ids
+    assert space.voxel_counts(by_hemisphere=True).structure.values.tolist() == ids
+    assert space.total_voxel_map == {i: before[1][i] for i in ids}
+    assert set(space.adjacency().nodes) <= set(ids)
+    assert space.validate().structure_count == 3
+    assert space.make_structure_mask([1]).sum() == before[1][1]
+    # Spaces that were made of it before keep their tree.
+    assert all(3 in side.total_voxel_map for side in sides.values())
+
+
+# ----- nothing outlives its last reference
+
+USES = {name: verb for name, verb in VALUED.items() if name not in CYCLES} | {
+    "label index": lambda s: s.label_index,
+    "block labels": lambda s: s.block_labels,
+    "maps": lambda s: (s.direct_voxel_map, s.total_voxel_map, s.voxel_counts()),
+    "counts by hemisphere": lambda s: s.voxel_counts(by_hemisphere=True),
+    "remove unassigned": lambda s: s.remove_unassigned(),
+    "bounds": lambda s: (s.bounds([2]), s.centroid([2])),
+    "hemisphere": lambda s: s.hemisphere("right").total_voxel_map,
+    "crop": lambda s: s.crop([2], pad=10).annotation,
+    "mask of the box": lambda s: s.make_structure_mask([2], crop=True),
+    "coarser": lambda s: s.downsample(20).total_voxel_map,
+    "turned": lambda s: s.reorient("LPS").total_voxel_map,
+    "with index": lambda s: s.with_index().total_voxel_map,
+    "plan": lambda s: s.plan([2]),
+    "adjacency": lambda s: s.adjacency(),
+    "distance": lambda s: s.distance([2]),
+    "compare": lambda s: str(s.compare(s.reorient("PIR"))),
+    "validate": lambda s: str(s.validate(connectivity=True)),
+    "aggregate all": lambda s: s.aggregate(IMAGE, quantiles=0.5),
+    "shown": lambda s: (repr(s), s._repr_html_()),
+    "a fault": lambda s: pytest.raises(KeyError, s.make_structure_mask, "none at all").type,
+}
+
+
+@pytest.fixture
+def _no_collector():
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def use_and_drop(use, make, tmp_path):
+    """Weak references to a volume and its space, after a use of them and with none left."""
+    voxels = np.array(VOXELS)
+    space = make(voxels)
+    kept = weakref.ref(voxels), weakref.ref(space), weakref.ref(space.volume)
+    result = use(space)
+    if dask.is_dask_collection(result):
+        result.compute()
+    return kept
+
+
+@pytest.mark.usefixtures("_no_collector")
+@pytest.mark.parametrize("make", SPACES.values(), ids=SPACES)
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_a_volume_is_freed_with_its_last_reference(use, make, tmp_path):
+    pytest.importorskip("scipy")
+    assert [ref() for ref in use_and_drop(use, make, tmp_path)] == [None] * 3
+
+
+@pytest.mark.usefixtures("_no_collector")
+def test_a_data_tree_lives_until_the_collector_comes(tmp_path):
+    def use(space):
+        tree = space.to_datatree()
+        assert ReferenceSpace.from_datatree(tree).total_voxel_map == space.total_voxel_map
+
+    voxels, *others = use_and_drop(use, SPACES["both"], tmp_path)
+    # What holds the volume is the tree: a plain one is as hard to free.
+    assert [ref() for ref in others] == [None, None]
+    plain = xr.DataTree.from_dict({"a": xr.Dataset()})
+    child = weakref.ref(plain["a"])
+    del plain
+    assert child() is not None
+    gc.collect()
+    assert voxels() is child() is None
+
+
+@pytest.mark.usefixtures("_no_collector")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_volume_is_freed_after_it_is_written(threads, tmp_path):
+    write = functools.partial(ReferenceSpace.to_zarr, url=tmp_path / "a.zarr", threads=threads)
+    assert [ref() for ref in use_and_drop(write, SPACES["both"], tmp_path)] == [None] * 3
+
+
 # ----- eager calls that a scheduler would not notice
 
 EAGER_METHODS = ("compute", "load", "persist", "item", "tolist", "to_numpy")
@@ -218,7 +462,7 @@ def eager_calls(tree):
             yield node.lineno, ast.unparse(node)
 
 
-@pytest.mark.parametrize("module", [relabel, resample])
+@pytest.mark.parametrize("module", [relabel, relabel_blocks, hemisphere, resampling, volume])
 def test_lazy_modules_make_no_eager_call(module):
     assert list(eager_calls(ast.parse(inspect.getsource(module)))) == []
 

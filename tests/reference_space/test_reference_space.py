@@ -1,17 +1,20 @@
 import functools
+import re
+from pathlib import Path
 from types import GeneratorType
 
 import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
-import refspace.reference_space.picturing
 import xarray as xr
 from helpers.strategies import few
 from helpers.volumes import IDS, RATIOS, allensdk, cases, exact_ratios, mode, nearest, subtree
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+import refspace
+import refspace.verbs.itksnap
 from refspace import ReferenceSpace, StructureTree, read_nrrd, write_nrrd
 from refspace.errors import (
     AnnotationError,
@@ -82,13 +85,14 @@ def test_a_space_of_a_file(space, tmp_path):
     path = tmp_path / "annotation.nrrd"
     write_nrrd(path, space.annotation)
     for given_path in (path, str(path)):
-        again = ReferenceSpace(space.structure_tree, given_path)
+        again = refspace.open(given_path, structures=space.structure_tree)
         np.testing.assert_array_equal(again.annotation, VOXELS)
         assert again.grid == space.grid
+        assert again.structure_tree is space.structure_tree
     with pytest.raises(GridError, match=r"contradict|agree|states"):
-        ReferenceSpace(space.structure_tree, path, 10)
+        refspace.open(path, structures=space.structure_tree, resolution=10)
     with pytest.raises(OSError, match=r"missing.nrrd"):
-        ReferenceSpace(space.structure_tree, tmp_path / "missing.nrrd")
+        refspace.open(tmp_path / "missing.nrrd", structures=space.structure_tree)
 
 
 def test_a_space_with_an_orientation():
@@ -158,6 +162,17 @@ def test_voxel_maps_can_be_set(space):
     assert space.total_voxel_map == {997: 15, 8: 10, 70000: 5, 5: 4, 12997: 2}
     space.total_voxel_map = 3
     assert space.total_voxel_counts() == 3
+    # Maps that are set are of their tree: of another, voxels are counted.
+    space.structure_tree = StructureTree(nodes({8: [8], 70000: [8, 70000]}))
+    assert space.direct_voxel_map == {8: 3, 70000: 2}
+    assert space.total_voxel_map == {8: 5, 70000: 2}
+
+
+def test_totals_follow_direct_counts_that_are_set(space):
+    assert space.total_voxel_map[8] == 5
+    space.direct_voxel_map = {997: 1, 12997: 2, 8: 3, 5: 4, 70000: 5}
+    assert space.total_voxel_map == {997: 15, 8: 10, 70000: 5, 5: 4, 12997: 2}
+    assert space.hemisphere("left").direct_voxel_map[8] == 1
 
 
 # ----- structures without voxels
@@ -165,13 +180,16 @@ def test_voxel_maps_can_be_set(space):
 
 def test_unassigned_structures_are_removed(space):
     assert space.total_voxel_map[12997] == 0
-    before = space.total_voxel_map
+    direct, total = space.direct_voxel_map, space.total_voxel_map
     removed = space.remove_unassigned()
     assert [node["id"] for node in removed] == [997, 8, 70000, 5]
     assert space.structure_tree.node_ids() == [997, 8, 70000, 5]
-    # As in AllenSDK, the maps that were made keep all structures.
-    assert space.total_voxel_map is before
-    assert space.direct_voxel_map[12997] == 0
+    # Every map is of the new tree, those that were made before it too.
+    assert space.direct_voxel_map == {i: direct[i] for i in (997, 8, 70000, 5)}
+    assert space.total_voxel_map == {i: total[i] for i in (997, 8, 70000, 5)}
+    assert [*space.total_voxel_map] == [*space.direct_voxel_map] == [997, 8, 70000, 5]
+    # The maps that were handed out stay as they were.
+    assert direct[12997] == total[12997] == 0
     assert space.voxel_counts().structure.values.tolist() == [997, 8, 70000, 5]
 
 
@@ -588,7 +606,7 @@ def test_itksnap_files_that_fail_leave_the_old_ones(failing, exists, tmp_path, m
         def fail(*_args, **_kwargs):
             raise OSError("disk full")
 
-        monkeypatch.setattr(refspace.reference_space.picturing, "write_label_description", fail)
+        monkeypatch.setattr(refspace.verbs.itksnap, "write_label_description", fail)
     space = ReferenceSpace(StructureTree(nodes()), data, 25)
     with pytest.raises((AnnotationError, OSError), match=r"NaN|disk full"):
         space.write_itksnap_labels(volume, labels)
@@ -688,6 +706,11 @@ def test_open_takes_a_file(tmp_path):
         refspace.open(tmp_path / "a.nrrd")
 
 
-def test_a_store_is_no_file(tmp_path):
-    with pytest.raises(AnnotationError, match=r"is a folder; open a zarr store with refspace.open"):
-        ReferenceSpace(StructureTree(nodes()), tmp_path)
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_path_is_no_annotation(kind, tmp_path):
+    expected = re.escape(
+        f"annotation is the path {tmp_path}; open files and stores with "
+        "refspace.open(path, structures=…), or give an array"
+    )
+    with pytest.raises(AnnotationError, match=f"^{expected}$"):
+        ReferenceSpace(StructureTree(nodes()), kind(tmp_path))

@@ -273,7 +273,11 @@ class LabelVolume:
         """The same volume with a label index; one that has none is read once, now."""
         if self.index is not None:
             return self
-        whole = replace(self, hemispheres=replace(self.hemispheres, side=None))
+        # Of both hemispheres: what was measured of the volume before is not measured again.
+        is_whole = self.hemispheres.side is None
+        whole = (
+            self if is_whole else replace(self, hemispheres=replace(self.hemispheres, side=None))
+        )
         if whole.index is not None:
             return self
         index = Once.from_value(whole.label_index)
