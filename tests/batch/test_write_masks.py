@@ -434,6 +434,20 @@ def test_command(store, space, tmp_path, switches):
     assert run(*words[:3], "TH", *words[4:], "--overwrite").exit_code == 0
 
 
+@pytest.mark.parametrize("switches", [[], ["--direct-only"], ["--depth", "leaves"]])
+def test_command_of_all_structures(store, space, tmp_path, switches):
+    out, tree = tmp_path / "m.zarr", space.structure_tree
+    assert run("masks", store, "--out", out, *switches).exit_code == 0
+    masks = refspace.open_masks(str(out))
+    ids = [i for i, count in space.total_voxel_map.items() if count]
+    if "--depth" in switches:
+        ids = [*tree.regions("leaves").labels]
+    assert sorted(masks.structure.values) == sorted(ids)
+    for structure in masks.structure.values[::29]:
+        expected = inside(space, structure, direct_only="--direct-only" in switches)
+        np.testing.assert_array_equal(masks.sel(structure=structure), expected)
+
+
 def test_command_lists_what_fails(store, tmp_path):
     out = tmp_path / "masks"
     words = ["masks", store, "-s", "VISp,TH", "--out", out, "--format", "nifti"]

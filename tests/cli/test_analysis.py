@@ -79,24 +79,54 @@ def rows(result: Result) -> dict[int, list[str]]:
 
 
 def test_counts_of_regions(folder: Path, space: refspace.ReferenceSpace) -> None:
-    run("counts", folder / "atlas.zarr", "--level", 3, "-o", "a.parquet")
+    tree = space.structure_tree
+    run("counts", folder / "atlas.zarr", "--depth", 3, "-o", "a.parquet")
     table = pd.read_parquet("a.parquet").set_index("structure")
-    assert table.index.tolist() == [*space.parcellation(level=3).labels]
+    assert table.index.tolist() == [*tree.regions(depth=3).labels]
     assert table["total"].to_dict() == {i: space.total_voxel_map[i] for i in table.index}
-    shown = rows(run("counts", folder / "atlas.zarr", "--level", 3))
+    shown = rows(run("counts", folder / "atlas.zarr", "--depth", 3))
     assert [*shown] == table.index[table["total"] > 0].tolist()
     summary = 167587189
     run("counts", folder / "atlas.zarr", "--structure-set", summary, "-o", "b.tsv")
-    chosen = space.parcellation(structure_set=summary).labels
+    chosen = tree.regions(structure_set=summary).labels
     assert pd.read_csv("b.tsv", sep="\t")["structure"].tolist() == [*chosen]
+    run("counts", folder / "atlas.zarr", "--depth", "leaves", "-o", "c.csv")
+    leaves = tree.regions("leaves").labels
+    assert pd.read_csv("c.csv")["structure"].tolist() == [*leaves]
+
+
+def test_counts_of_hemispheres(folder: Path, space: refspace.ReferenceSpace) -> None:
+    words = ["counts", folder / "atlas.zarr", "-s", "TH,VISp,FRP6b"]
+    run(*words, "--by-hemisphere", "-o", "both.csv")
+    both = pd.read_csv("both.csv")
+    assert list(both)[:4] == ["structure", "acronym", "name", "hemisphere"]
+    assert both["hemisphere"].tolist() == ["left", "right"] * 3
+    for side in ("left", "right"):
+        run(*words, "--hemisphere", side, "-o", f"{side}.csv")
+        one = pd.read_csv(f"{side}.csv")
+        counts = space.hemisphere(side).total_voxel_map
+        assert one["structure"].tolist() == [549, 385, 526322264]
+        assert one["total"].tolist() == [counts[i] for i in (549, 385, 526322264)]
+        rest = both[both["hemisphere"] == side].drop(columns="hemisphere")
+        pd.testing.assert_frame_equal(rest.reset_index(drop=True), one)
+    printed = run(*words[:2], "--by-hemisphere").stdout.splitlines()
+    assert printed[0].split()[:4] == ["structure", "acronym", "name", "hemisphere"]
+    assert {side for line in printed[1:] for side in ("left", "right") if f" {side} " in line} == {
+        "left",
+        "right",
+    }
 
 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("--level", "x"), 2, "'x' is no depth like 5, nor 'leaf'"),
-        (("--level", "77"), 1, "level is 77; give a depth from 0"),
-        (("--level", "2", "-s", "TH"), 1, "regions are named by structures and level; give one"),
+        (("--depth", "x"), 2, "'x' is no depth like 5, nor 'leaves'"),
+        (("--depth", "leaf"), 2, "'leaf' is no depth like 5, nor 'leaves'"),
+        (("--depth", "77"), 1, "depth is 77; give a depth from 0"),
+        (("--depth", "2", "-s", "TH"), 2, "give one of --structures, --depth and --structure-set"),
+        (("--depth", "leaves", "-s", "TH"), 2, "give one of --structures, --depth and --struct"),
+        (("--depth", "0", "--structure-set", "1"), 2, "give one of --structures, --depth and --s"),
+        (("-s", "leaves"), 1, "no structure has acronym, name or id 'leaves'"),
         (("--structure-set", "1"), 1, "no structure is in set 1"),
         (("-o", "a.csv.gz"), 1, "a.csv.gz does not end in .csv, .tsv or .parquet"),
         (("-o", "no/a.csv"), 1, "no does not exist; make it, then try again"),
@@ -168,7 +198,40 @@ def test_aggregate_of_a_part(
     words = ["--hemisphere", "left", "--direct-only", "--valid", "valid.nrrd"]
     run("aggregate", folder / "atlas.zarr", folder / "image.nrrd", *words, "-o", "a.tsv")
     table = pd.read_csv("a.tsv", sep="\t")
-    expected = space.aggregate(image, hemisphere="left", direct_only=True, valid=valid).compute()
+    regions = space.structure_tree.regions(direct_only=True)
+    expected = space.hemisphere("left").aggregate(image, regions, valid=valid).compute()
+    np.testing.assert_array_equal(table["count"], expected["count"])
+    np.testing.assert_allclose(table["mean"], expected["mean"])
+
+
+def test_aggregate_by_hemisphere(
+    folder: Path, space: refspace.ReferenceSpace, image: xr.DataArray
+) -> None:
+    words = ["aggregate", folder / "atlas.zarr", folder / "image.nrrd", "--by-hemisphere"]
+    run(*words, "--depth", 3, "-o", "a.csv")
+    table = pd.read_csv("a.csv")
+    assert list(table)[:5] == ["image", "structure", "acronym", "name", "hemisphere"]
+    regions = space.structure_tree.regions(depth=3)
+    expected = space.aggregate(image, regions, by_hemisphere=True).compute()
+    assert table["structure"].tolist() == np.repeat(expected.structure.values, 2).tolist()
+    assert table["hemisphere"].tolist() == ["left", "right"] * len(regions)
+    np.testing.assert_array_equal(table["count"], expected["count"].values.ravel())
+    np.testing.assert_allclose(table["mean"], expected["mean"].values.ravel())
+    printed = run(*words, "-s", "TH").stdout.splitlines()
+    assert [line.split()[0] for line in printed] == ["structure", "549", "549"]
+    assert ["left" in printed[1].split(), "right" in printed[2].split()] == [True, True]
+
+
+@pytest.mark.parametrize("choice", [["--depth", "leaves"], ["--depth", 3, "--direct-only"]])
+def test_aggregate_of_regions(
+    folder: Path, space: refspace.ReferenceSpace, image: xr.DataArray, choice: list[object]
+) -> None:
+    run("aggregate", folder / "atlas.zarr", folder / "image.nrrd", *choice, "-o", "a.csv")
+    tree = space.structure_tree
+    regions = tree.regions(depth=3, direct_only=True) if 3 in choice else tree.regions("leaves")
+    expected = space.aggregate(image, regions).compute()
+    table = pd.read_csv("a.csv")
+    assert table["structure"].tolist() == expected.structure.values.tolist()
     np.testing.assert_array_equal(table["count"], expected["count"])
     np.testing.assert_allclose(table["mean"], expected["mean"])
 
@@ -282,6 +345,7 @@ def test_an_ome_image_of_several_channels(
     words = ["aggregate", folder / "atlas.zarr", "image.zarr"]
     said = failure(*words)
     assert said.startswith("Error: image.zarr: the axes do not state in which directions they run")
+    assert "give --image-orientation, " in said
     assert "--image-resolution and --image-orientation say of an image what it does not" in said
     run(*words, "--image-orientation", "PIR", "-o", "a.csv")
     run(*words, "--same-grid", "-o", "b.csv")
@@ -377,12 +441,13 @@ def test_points(folder: Path, space: refspace.ReferenceSpace) -> None:
 
 
 def test_points_by_hemisphere(folder: Path, space: refspace.ReferenceSpace) -> None:
-    words = [folder / "atlas.zarr", folder / "cells.csv", "--by-hemisphere", "--level", 5]
+    words = [folder / "atlas.zarr", folder / "cells.csv", "--by-hemisphere", "--depth", 5]
     run("points", *words, "-o", "a.parquet")
     table = pd.read_parquet("a.parquet")
     assert list(table)[:4] == ["structure", "acronym", "name", "hemisphere"]
     points = cells(space.grid, 300)
-    expected = space.count_points(points, level=5, by_hemisphere=True).points.compute()
+    regions = space.structure_tree.regions(depth=5)
+    expected = space.count_points(points, regions, by_hemisphere=True).points.compute()
     np.testing.assert_array_equal(table["points"], expected.values.ravel())
 
 
@@ -496,6 +561,11 @@ def test_compare(folder: Path, space: refspace.ReferenceSpace) -> None:
     assert pd.read_parquet("b.parquet").equals(found.confusion)
     shown = rows(run(*words, "-s", "VISp,TH"))
     assert [*shown][-2:] == [385, 549]
+    run(*words, "--depth", "leaves", "-o", "c.csv")
+    leaves = found.at(space.structure_tree.regions("leaves"))
+    of_leaves = pd.read_csv("c.csv")
+    assert of_leaves["structure"].tolist() == leaves.structure.values.tolist()
+    np.testing.assert_array_equal(of_leaves["common"], leaves.common)
 
 
 def test_compare_with_other_structures(folder: Path, space: refspace.ReferenceSpace) -> None:
@@ -568,8 +638,9 @@ def test_validate(folder: Path, space: refspace.ReferenceSpace) -> None:
     assert table["left"].tolist() == found.asymmetric["left"].tolist()
     assert pd.read_csv("found/unassigned.csv")["structure"].tolist() == [*found.unassigned]
     assert pd.read_csv("found/unknown.csv").empty
-    again = run("validate", folder / "atlas.zarr", "--tolerance", 0.5, "--level", 3)
-    assert again.stdout == f"{space.validate(level=3, tolerance=0.5)}\n"
+    again = run("validate", folder / "atlas.zarr", "--tolerance", 0.5, "--depth", 3)
+    regions = space.structure_tree.regions(depth=3)
+    assert again.stdout == f"{space.validate(regions, tolerance=0.5)}\n"
 
 
 def test_validate_finds_unknown_ids(folder: Path) -> None:

@@ -137,6 +137,22 @@ def test_mask_of_a_union(atlas: list[str], space: refspace.ReferenceSpace, tmp_p
     np.testing.assert_array_equal(refspace.read_nrrd(path), expected)
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("switches", [[], ["--crop"]])
+def test_mask_of_a_hemisphere(
+    store: Path, space: refspace.ReferenceSpace, tmp_path: Path, side: str, switches: list[str]
+) -> None:
+    path = tmp_path / "m.nrrd"
+    words = ["-s", "CP", "--hemisphere", side, "-o", path, *switches]
+    assert run("mask", store, *words).exit_code == 0
+    mask = refspace.read_nrrd(path)
+    expected = space.hemisphere(side).make_structure_mask("CP", crop=bool(switches))
+    np.testing.assert_array_equal(mask, expected)
+    np.testing.assert_array_equal(mask.ml, expected.ml)
+    here = space.annotation["hemisphere"] == side
+    assert mask.values.sum() == (space.make_structure_mask("CP") * here).values.sum()
+
+
 @pytest.mark.parametrize("method", ["nearest", "mode", "allensdk"])
 def test_downsample(
     atlas: list[str], space: refspace.ReferenceSpace, tmp_path: Path, method: str
@@ -639,9 +655,9 @@ def test_verify(store: Path, tmp_path: Path) -> None:
     result = run("verify", damaged)
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
-    assert lines[0].startswith("s1/annotation/c/0/0/0: cannot be decoded: ")
-    assert lines[1:] == [
-        "s0/annotation/c/0/0/0: is missing",
+    assert lines[0] == "s0/annotation/c/0/0/0: is missing"
+    assert lines[1].startswith("s1/annotation/c/0/0/0: cannot be decoded: ")
+    assert lines[2:] == [
         "extra: belongs to nothing in the store; remove it",
         f"{damaged} has 3 faults",
     ]
@@ -668,6 +684,15 @@ def test_notes_of_errors_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     result = run("info", "x.zarr")
     assert result.exit_code == 1
     assert result.stderr == "Error: it failed; it was noted that X\n"
+
+
+def test_errors_name_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = StoreError("give resolution=, and orientation='PIR' (Python: overwrite=True)")
+    monkeypatch.setattr(stores.info, "callback", failing(error))
+    said = last_line(run("info", "x.zarr"))
+    assert said.startswith(
+        "Error: give --resolution, and --orientation 'PIR' (Python: overwrite=True); it was noted"
+    )
 
 
 def test_an_interruption_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ class StatisticsRequest:
         Regions of its structures.
     arguments
         JSON of the arguments of `ReferenceSpace.aggregate` beside image and regions.
-    images
+    image_options
         How images are opened.
     valid
         Image that is 0 where voxels do not count; None if all do.
@@ -84,7 +84,7 @@ class StatisticsRequest:
     atlas: AtlasReference
     regions: Regions
     arguments: str
-    images: ImageOptions
+    image_options: ImageOptions
     valid: Image | None = None
     scheduler: str = "synchronous"
     threads: int | None = None
@@ -99,16 +99,14 @@ class StatisticsRequest:
         statistics: str | Sequence[str] = DEFAULT_STATISTICS,
         quantiles: float | Sequence[float] = (),
         valid: PathLike | None = None,
-        images: ImageOptions | None = None,
+        image_options: ImageOptions | None = None,
     ) -> "StatisticsRequest":
         """Request with the arguments of `aggregate_images`, checked before any image is opened.
 
         Parameters
         ----------
-        atlas, regions, by_hemisphere, statistics, quantiles, valid
+        atlas, regions, by_hemisphere, statistics, quantiles, valid, image_options
             As for `aggregate_images`.
-        images
-            How images are opened.
         """
         if not isinstance(atlas, AtlasReference):
             atlas = AtlasReference.from_arguments(atlas)
@@ -123,15 +121,15 @@ class StatisticsRequest:
             "quantiles": _as_list(quantiles),
             "by_hemisphere": by_hemisphere,
         }
-        images = images or ImageOptions()
-        counted = None if valid is None else _identified(os.fspath(valid), images)
+        image_options = image_options or ImageOptions()
+        counted = None if valid is None else _identified(os.fspath(valid), image_options)
         chosen = atlas.open().structure_tree.regions(regions)
-        return cls(atlas, chosen, json.dumps(arguments, default=float), images, counted)
+        return cls(atlas, chosen, json.dumps(arguments, default=float), image_options, counted)
 
     def compute_rows(self, url: str) -> pd.DataFrame:
-        """Compute the rows of an image: by region, and by any leading dims of the image."""
+        """Compute the rows of an image: by region, hemisphere and leading dims of the image."""
         space, arguments = self.atlas.open(), json.loads(self.arguments)
-        opened = opened_image(url, space.grid, self.images)
+        opened = opened_image(url, space.grid, self.image_options)
         with opened as values, self._opened_valid(space.grid) as valid:
             dataset = space.aggregate(values, self.regions, valid=valid, **arguments)
             dataset = dataset.compute(scheduler=self.scheduler, num_workers=self.threads)
@@ -141,12 +139,13 @@ class StatisticsRequest:
         """Open the image of the voxels that count, as other images but for a variable's name."""
         if self.valid is None:
             return nullcontext()
-        return opened_image(self.valid.url, grid, replace(self.images, variable=None))
+        return opened_image(self.valid.url, grid, replace(self.image_options, variable=None))
 
     def digest(self) -> str:
         """Digest of what all rows have in common: voxels, regions, statistics and options."""
         space, arguments = self.atlas.open(), json.loads(self.arguments)
-        options = [self.images.variable, self.images.same_grid, self.images.geometry]
+        images = self.image_options
+        options = [images.variable, images.same_grid, images.geometry]
         voxels = str(tokenize(space.annotation.data))
         return str(tokenize(voxels, self.regions, sorted(arguments.items()), options, self.valid))
 
@@ -160,7 +159,7 @@ def _identified(path: str, options: ImageOptions) -> Image:
 
 
 def compute_rows(image: Image, request: StatisticsRequest) -> pd.DataFrame:
-    """Compute the rows of an image, the first column of which is its name: the work of a task."""
+    """Compute the rows of an image, whose path is their first column: the work of a task."""
     rows = request.compute_rows(image.url)
     rows.insert(0, "image", image.path)
     return rows
@@ -169,19 +168,35 @@ def compute_rows(image: Image, request: StatisticsRequest) -> pd.DataFrame:
 def compute_all(
     request: StatisticsRequest, images: Sequence[Image], pool: Pool, threads: int | None = None
 ) -> Iterator[Outcome[Image, pd.DataFrame]]:
-    """Compute the rows of each image, and yield them as they come."""
+    """Compute the rows of each image, with the names of regions, and yield them as they come."""
     if pool.is_local:
         # One image after the other, each by all threads: of large ones few blocks are in memory.
         pool = ThreadPool(1)
         # Errors name images as the caller does.
         images = [replace(image, url=image.path) for image in images]
         request = replace(request, scheduler="threads", threads=threads)
-    return pool.outcomes(
-        functools.partial(compute_rows, request=request),
+    # Names are most of what regions weigh, and tasks are to be small.
+    task_request = replace(request, regions=request.regions.without_names())
+    outcomes = pool.outcomes(
+        functools.partial(compute_rows, request=task_request),
         images,
         name="aggregate",
-        token=lambda image: str(tokenize(request, image)),
+        token=lambda image: str(tokenize(task_request, image)),
     )
+    return map(functools.partial(_with_names, regions=request.regions), outcomes)
+
+
+def _with_names(
+    outcome: Outcome[Image, pd.DataFrame], regions: Regions
+) -> Outcome[Image, pd.DataFrame]:
+    """Outcome whose rows have the acronym and name of their structure, where regions have any."""
+    if outcome.result is None:
+        return outcome
+    rows = outcome.result.copy()
+    columns = pd.DataFrame(regions.columns()).set_index("structure")
+    for position, (name, column) in enumerate(columns.items(), [*rows].index("structure") + 1):
+        rows.insert(position, name, rows["structure"].map(column))
+    return replace(outcome, result=rows)
 
 
 @dataclass(frozen=True)
@@ -298,14 +313,14 @@ def aggregate_images(
         statistics=statistics,
         quantiles=quantiles,
         valid=valid,
-        images=image_options,
+        image_options=image_options,
     )
     target, names = os.fspath(out), [*dict.fromkeys(os.fspath(image) for image in images)]
     failures: dict[str, str] = {}
     with open_image_table(
         target, request.digest(), overwrite=overwrite, storage_options=storage_options
     ) as table:
-        current = _identify(names, request.images, failures)
+        current = _identify(names, request.image_options, failures)
         if overwrite:
             _remove_outdated(table, current, failures)
         missing = [image for image in current.values() if not _has(table, image)]

@@ -10,26 +10,28 @@ from refspace.cli.options import (
     Resolution,
     access_options,
     annotation_argument,
-    are_listed,
-    by_hemisphere_option,
-    choose_regions,
     commas,
     existing,
     existing_image,
     existing_inputs,
     given_access,
-    hemisphere_option,
+    in_options,
     is_named,
     is_store,
     open_annotation,
     open_space,
     refuse_overwriting,
-    region_options,
     shares,
     table_option,
     takes_pool,
-    takes_regions,
     takes_space,
+)
+from refspace.cli.regions import (
+    RegionChoice,
+    by_hemisphere_option,
+    direct_only_option,
+    hemisphere_option,
+    takes_choice,
 )
 
 if TYPE_CHECKING:
@@ -39,9 +41,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from refspace.batch import AtlasReference
+    from refspace.grid import Hemisphere
     from refspace.reference_space import ReferenceSpace
-    from refspace.structure_tree import Regions, StructureTree
-    from refspace.verbs.comparison import Comparison
+    from refspace.structure_tree import StructureTree
 
 _MICROMETRES = {"um": 1.0, "mm": 1000.0}
 _STATED_HINT = "--image-resolution and --image-orientation say of an image what it does not"
@@ -63,8 +65,8 @@ _COMPARED = {
     "inputs", nargs=-1, required=True, metavar="[STRUCTURES] IMAGES...", callback=existing_inputs
 )
 @access_options
-@region_options
-@click.option("--direct-only", is_flag=True, help="Leave out the structures' descendants.")
+@takes_choice
+@direct_only_option
 @hemisphere_option
 @by_hemisphere_option
 @click.option(
@@ -109,12 +111,9 @@ def aggregate(
     resolution: Any,
     orientation: Any,
     access: dict[str, Any],
-    structures: tuple[str, ...],
-    depth: Any,
-    structure_set: tuple[int, ...],
+    choice: RegionChoice,
     direct_only: bool,
-    hemisphere: Any,
-    statistics: tuple[str, ...],
+    hemisphere: "Hemisphere | None",
     output: str | None,
     variable: str | None,
     same_grid: bool,
@@ -135,18 +134,18 @@ def aggregate(
     """
     from refspace.batch import ImageOptions, aggregate_images
     from refspace.cli.progress import BlockProgress
-    from refspace.errors import GridError, JobError
+    from refspace.errors import GridError
 
     structures_file, images = _split(annotation, inputs)
-    access_to_side = access | {"hemisphere": hemisphere}
-    atlas, tree = _atlas(annotation, structures_file, resolution, orientation, access_to_side)
+    atlas, tree = _atlas(annotation, structures_file, resolution, orientation, hemisphere, access)
+    regions = choice.regions(tree, direct_only=direct_only)
+    if regions is None:
+        regions = tree.regions(direct_only=direct_only)
     opened = ImageOptions(variable, same_grid, image_orientation, image_resolution, access)
-    regions = choose_regions(tree, structures, depth, structure_set, direct_only=direct_only)
-    asked = {"regions": regions, "image_options": opened, **options}
-    hints = [_STATED_HINT, *([] if same_grid else [_PLACE_HINT])]
+    options |= {"regions": regions, "image_options": opened}
     try:
         if output is None:
-            _print_statistics(atlas, images, statistics, asked, pool)
+            _print_statistics(atlas, images, pool, options, with_empty=bool(choice.structures))
             return
         refuse_overwriting([output])
         with BlockProgress("aggregating", unit="images") as progress:
@@ -154,17 +153,17 @@ def aggregate(
                 atlas,
                 images,
                 output,
-                statistics=statistics,
                 overwrite=overwrite,
                 storage_options=access.get("storage_options"),
                 progress=progress,
-                **asked,
+                **options,
                 **pool,
             )
-    except (GridError, JobError) as error:
-        for hint in hints if isinstance(error, GridError) else ():
-            error.add_note(hint)
-        raise
+    except GridError as error:
+        # It is of an image: the annotation is open by now.
+        hints = [_STATED_HINT, *([] if same_grid else [_PLACE_HINT])]
+        text = in_options(str(error), "image-")
+        raise click.ClickException("; ".join([text, *hints])) from error
     kept = f", {done.kept} were there" if done.kept else ""
     click.echo(f"wrote {output}: {done.written} images{kept}")
 
@@ -183,12 +182,12 @@ def _atlas(
     structures_file: str | None,
     resolution: Any,
     orientation: Any,
+    hemisphere: "Hemisphere | None",
     access: dict[str, Any],
 ) -> "tuple[AtlasReference, StructureTree]":
     """Reference to an atlas for other processes, and its structures."""
     from refspace.batch import AtlasReference
 
-    hemisphere = access.pop("hemisphere")
     space = open_space(annotation, structures_file, resolution, orientation, **access)
     url = annotation
     if is_named(annotation):
@@ -211,11 +210,22 @@ def _atlas(
 def _print_statistics(
     atlas: "AtlasReference",
     images: Sequence[str],
-    statistics: Sequence[str],
-    asked: dict[str, Any],
     pool: dict[str, Any],
+    options: dict[str, Any],
+    *,
+    with_empty: bool,
 ) -> None:
-    """Print the rows of images, with their names where there are several."""
+    """Print the rows of images, with their names where there are several.
+
+    Parameters
+    ----------
+    atlas, images
+        The atlas and the images.
+    pool, options
+        Other arguments of `aggregate_images`.
+    with_empty
+        Whether to print structures without voxels too.
+    """
     import pandas as pd
 
     from refspace.batch.statistics import Image, StatisticsRequest, compute_all
@@ -223,11 +233,10 @@ def _print_statistics(
     from refspace.cli.tables import write_or_print
     from refspace.pools import make_pool
 
-    # With how many there are, by which the rows are known that have any.
+    # With the count, which says whether there are any voxels.
+    statistics = options["statistics"]
     names = [*dict.fromkeys((*statistics, "count"))]
-    wanted = StatisticsRequest.from_arguments(
-        atlas, statistics=names, images=asked.pop("image_options"), **asked
-    )
+    wanted = StatisticsRequest.from_arguments(atlas, **(options | {"statistics": names}))
     rows: dict[str, pd.DataFrame] = {}
     with BlockProgress("statistics of the images", unit="images") as progress:
         parts = [Image.from_path(path) for path in dict.fromkeys(images)]
@@ -237,7 +246,7 @@ def _print_statistics(
             rows[outcome.item.path] = outcome.result
             progress(len(rows), len(parts))
     table = pd.concat([rows[part.path] for part in parts]).set_index("structure")
-    if not are_listed():
+    if not with_empty:
         table = table[table["count"] > 0]
     hidden = ["image"] * (len(parts) == 1) + ["count"] * ("count" not in statistics)
     write_or_print(table.drop(columns=hidden), None, "{:.5g}")
@@ -249,7 +258,7 @@ def _print_statistics(
 @click.command()
 @takes_space
 @click.argument("points_file", metavar="POINTS", type=click.Path(exists=True, dir_okay=False))
-@takes_regions
+@takes_choice
 @click.option(
     "--columns",
     metavar="X,Y,Z",
@@ -270,7 +279,7 @@ def _print_statistics(
 @table_option("--output", "-o", help="CSV, TSV or Parquet file to write.")
 def points(
     space: "ReferenceSpace",
-    regions: "Regions | None",
+    choice: RegionChoice,
     points_file: str,
     columns: tuple[str, ...] | None,
     unit: str,
@@ -288,6 +297,7 @@ def points(
     from refspace.formats.tables import read_table
     from refspace.verbs.tables import long_table
 
+    regions = choice.regions(space.structure_tree)
     names = list(columns or space.grid.dims)
     if len(names) != len(space.grid.dims):
         raise click.UsageError(f"--columns names {len(names)} columns; a position has three")
@@ -305,7 +315,7 @@ def points(
     if each is not None and codes is not None:
         _write_each(each, points_file, space, codes.to_numpy(), regions is not None)
     counted = long_table(dataset, _POINTS)
-    if output is None and not are_listed():
+    if output is None and not choice.structures:
         counted = counted[counted["points"] > 0]
     write_or_print(counted, output)
 
@@ -369,12 +379,12 @@ def _write_each(
     type=click.Path(exists=True, dir_okay=False),
     help="Structures of the other annotation, where they are not the same.",
 )
-@takes_regions
+@takes_choice
 @table_option("--confusion", help="CSV, TSV or Parquet file to write: which ids are at one place.")
 @table_option("--output", "-o", help="CSV, TSV or Parquet file to write.")
 def compare(
     space: "ReferenceSpace",
-    regions: "Regions | None",
+    choice: RegionChoice,
     other: str,
     other_structures: str | None,
     confusion: str | None,
@@ -390,6 +400,7 @@ def compare(
     from refspace.formats.tables import write_table
     from refspace.verbs.tables import long_table
 
+    regions = choice.regions(space.structure_tree)
     compared = space.compare(_open_other(space, other, other_structures))
     with Progress("comparing"):
         pairs = compared.confusion
@@ -398,16 +409,12 @@ def compare(
         write_table(confusion, [pairs])
         click.echo(f"wrote {confusion}")
     if output is not None or regions is not None:
-        write_or_print(long_table(_compare_regions(compared, regions), _COMPARED), output)
-
-
-def _compare_regions(compared: "Comparison", regions: "Regions | None") -> "xr.Dataset":
-    """Table of the regions that are asked for, each as its own tree has it."""
-    if regions is None or are_listed():
-        return compared.at(None if regions is None else regions.voxel_labels)
-    given = click.get_current_context().params
-    other = choose_regions(compared.other_tree, (), given["depth"], given["structure_set"])
-    return compared.at(regions, other)
+        if choice.structures and regions is not None:
+            # By their ids, of which each tree has its own subtrees.
+            table = compared.at(regions.voxel_labels)
+        else:
+            table = compared.at(regions, choice.regions(compared.other_tree))
+        write_or_print(long_table(table, _COMPARED), output)
 
 
 def _open_other(space: "ReferenceSpace", other: str, structures: str | None) -> Any:
@@ -430,7 +437,7 @@ def _open_other(space: "ReferenceSpace", other: str, structures: str | None) -> 
 
 @click.command()
 @takes_space
-@takes_regions
+@takes_choice
 @click.option(
     "--connectivity", is_flag=True, help="Look for structures in several pieces too; needs scipy."
 )
@@ -458,7 +465,7 @@ def _open_other(space: "ReferenceSpace", other: str, structures: str | None) -> 
 def validate(
     ctx: click.Context,
     space: "ReferenceSpace",
-    regions: "Regions | None",
+    choice: RegionChoice,
     connectivity: bool,
     volumes: str | None,
     tolerance: float,
@@ -472,6 +479,7 @@ def validate(
     from refspace.cli.tables import validation_tables
     from refspace.formats.tables import write_table
 
+    regions = choice.regions(space.structure_tree)
     published = None if volumes is None else _published(volumes)
     with Progress("validating"):
         found = space.validate(

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from refspace.cli.options import Resolution, key_values, resolve
+from refspace.cli.options import Resolution, key_values
+from refspace.cli.regions import resolve
 
 if TYPE_CHECKING:
     from refspace.sources.source import Request

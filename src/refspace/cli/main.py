@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from refspace.cli import analysis, fetch, masks, spaces, stores
-from refspace.cli.options import Resolution
+from refspace.cli.options import Resolution, in_options
 from refspace.errors import JobError, RefspaceError
 from refspace.version import __version__
 
@@ -31,10 +31,12 @@ class _Commands(click.Group):
                 ctx.exit(_INTERRUPTED)
             except JobError as error:
                 for part, cause in error.failures.items():
-                    click.echo(f"{part}: {cause}", err=True)
+                    # Of the parts of jobs, images alone are read by options.
+                    click.echo(f"{part}: {in_options(cause, 'image-')}", err=True)
                 raise click.ClickException("; ".join([error.summary, *_notes(error)])) from error
             except (RefspaceError, OSError) as error:
-                raise click.ClickException("; ".join([str(error), *_notes(error)])) from error
+                message = in_options(str(error))
+                raise click.ClickException("; ".join([message, *_notes(error)])) from error
 
 
 def _notes(error: BaseException) -> list[str]:

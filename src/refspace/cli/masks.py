@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from refspace.cli.options import (
-    choose_regions,
-    region_options,
+from refspace.cli.options import takes_pool, takes_space
+from refspace.cli.regions import (
+    RegionChoice,
+    direct_only_option,
+    takes_choice,
     takes_hemisphere,
-    takes_pool,
-    takes_space,
 )
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 @click.command()
 @takes_space
 @takes_hemisphere
-@region_options
-@click.option("--direct-only", is_flag=True, help="Leave out the structures' descendants.")
+@takes_choice
+@direct_only_option
 @click.option(
     "--output",
     "--out",
@@ -40,9 +40,7 @@ if TYPE_CHECKING:
 @takes_pool
 def masks(
     space: "ReferenceSpace",
-    structures: tuple[str, ...],
-    depth: Any,
-    structure_set: tuple[int, ...],
+    choice: RegionChoice,
     direct_only: bool,
     output: str,
     pool: dict[str, Any],
@@ -60,9 +58,10 @@ def masks(
     # What reads a store on another machine writes to one too.
     access = given_access().get("storage_options")
     tree = space.structure_tree
-    regions = choose_regions(tree, structures, depth, structure_set, direct_only=direct_only)
-    if regions is not None and not (structures or structure_set or depth is not None):
-        regions = regions.select([i for i, count in space.total_voxel_map.items() if count])
+    regions = choice.regions(tree, direct_only=direct_only)
+    if regions is None and direct_only:
+        having_voxels = [i for i, count in space.total_voxel_map.items() if count]
+        regions = tree.regions(having_voxels, direct_only=True)
     with BlockProgress("masking") as progress:
         done = write_masks(
             space, output, regions, **options, **pool, storage_options=access, progress=progress

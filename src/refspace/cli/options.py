@@ -1,9 +1,9 @@
 """Arguments that commands share."""
 
-import contextlib
 import functools
 import json
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     _ParamType = click.ParamType[Any]
-    from refspace.grid import Hemisphere
     from refspace.reference_space import ReferenceSpace
-    from refspace.structure_tree import Regions, StructureTree
 else:
     # Generic from click 8.4 on.
     _ParamType = click.ParamType
@@ -387,120 +385,32 @@ def takes_pool(command: Callable[..., None]) -> Callable[..., None]:
     return with_pool
 
 
-# ----- structures
+# ----- what errors say
 
-structures_option = functools.partial(
-    click.option,
-    "--structures",
-    "-s",
-    multiple=True,
-    help="Ids, acronyms or names, with commas or one option each.",
-)
+# Arguments that messages name as Python has them, and options do too.
+_PYTHON_ARGUMENT = re.compile(r"\b(orientation|resolution|variable)=('[^']*')?")
 
 
-structure_set_option = click.option(
-    "--structure-set",
-    type=int,
-    multiple=True,
-    metavar="ID",
-    help="Structures of a set, instead; any number of times.",
-)
-depth_option = click.option(
-    "--depth",
-    type=Depth(),
-    metavar="DEPTH",
-    help="Structures of that depth in the tree, like 5, instead; or 'leaves'.",
-)
-hemisphere_option = click.option(
-    "--hemisphere", type=click.Choice(["left", "right"]), help="That hemisphere alone."
-)
-by_hemisphere_option = click.option(
-    "--by-hemisphere", is_flag=True, help="Keep the hemispheres apart."
-)
+def in_options(message: str, prefix: str = "") -> str:
+    """Message that names options, where it named arguments of Python.
 
+    Parameters
+    ----------
+    message
+        The message.
+    prefix
+        Beginning of the names of these options, like ``image-``.
 
-def takes_hemisphere(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command that has a space the space of one hemisphere, where one is asked for."""
+    Examples
+    --------
+    >>> in_options("give orientation='PIR', or resolution=")
+    "give --orientation 'PIR', or --resolution"
+    """
 
-    @functools.wraps(command)
-    def with_hemisphere(
-        space: "ReferenceSpace", hemisphere: "Hemisphere | None", **options: Any
-    ) -> None:
-        command(space if hemisphere is None else space.hemisphere(hemisphere), **options)
+    def option(match: "re.Match[str]") -> str:
+        name, value = match.groups()
+        prefixed = name if name == "variable" else f"{prefix}{name}"
+        return f"--{prefixed} {value}" if value else f"--{prefixed}"
 
-    return hemisphere_option(with_hemisphere)
-
-
-def takes_regions(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command that has a space the regions that are asked for, as its verbs take them."""
-
-    @functools.wraps(command)
-    def with_regions(
-        space: "ReferenceSpace",
-        structures: tuple[str, ...],
-        depth: Any,
-        structure_set: tuple[int, ...],
-        **options: Any,
-    ) -> None:
-        regions = choose_regions(space.structure_tree, structures, depth, structure_set)
-        command(space, regions=regions, **options)
-
-    return region_options(with_regions)
-
-
-def region_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options by which regions are chosen."""
-    for decorate in (structure_set_option, depth_option, structures_option()):
-        command = decorate(command)
-    return command
-
-
-def choose_regions(
-    tree: "StructureTree",
-    structures: Sequence[str],
-    depth: Any,
-    structure_set: Sequence[int],
-    *,
-    direct_only: bool = False,
-) -> "Regions | None":
-    """Regions that the options choose; None where they choose none, which means all structures."""
-    leaves = "leaves" if depth == "leaves" else None
-    if leaves and structures:
-        raise click.UsageError("give one of --structures, --depth and --structure-set")
-    named = leaves or resolve(tree, structures) or None
-    if not (named or structure_set or direct_only) and depth is None:
-        return None
-    return tree.regions(
-        named,
-        depth=None if leaves else depth,
-        structure_set=list(structure_set) or None,
-        direct_only=direct_only,
-    )
-
-
-def are_listed() -> bool:
-    """Whether the command was given structures one by one, of which all are shown."""
-    return bool(click.get_current_context().params.get("structures"))
-
-
-def resolve(tree: "StructureTree", texts: Sequence[str]) -> list[int]:
-    """Turn texts, each a structure or several with commas between them, into ids."""
-    ids: list[int] = []
-    for text in texts:
-        parts = text.split(",")
-        while parts:
-            taken = _longest_structure(tree, parts)
-            ids += tree.resolve(",".join(parts[:taken]).strip())
-            parts = parts[taken:]
-    return ids
-
-
-def _longest_structure(tree: "StructureTree", parts: Sequence[str]) -> int:
-    """How many parts make a structure: names hold commas too, as "Visual areas, layer 4" does."""
-    from refspace.errors import StructureNotFoundError
-
-    for count in range(len(parts), 1, -1):
-        with contextlib.suppress(StructureNotFoundError):
-            tree.resolve(",".join(parts[:count]).strip())
-            return count
-    return 1
+    message = message.replace("storage_options={'anon': True}", "--storage-option anon=true")
+    return _PYTHON_ARGUMENT.sub(option, message)

@@ -8,26 +8,28 @@ import click
 from refspace.cli.options import (
     Resolution,
     annotation_argument,
-    are_listed,
-    by_hemisphere_option,
     open_annotation,
     open_space,
     refuse_overwriting,
-    resolve,
     structures_argument,
-    structures_option,
     table_option,
-    takes_hemisphere,
     takes_pool,
-    takes_regions,
     takes_space,
+)
+from refspace.cli.regions import (
+    RegionChoice,
+    by_hemisphere_option,
+    direct_only_option,
+    resolve,
+    structures_option,
+    takes_choice,
+    takes_hemisphere,
 )
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from refspace.reference_space import ReferenceSpace
-    from refspace.structure_tree import Regions
 
 # A name that ends so is meant as a file, not as a folder, even where it cannot be written.
 _VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".gz", ".zarr")
@@ -72,21 +74,22 @@ def slice_(
 @click.command()
 @takes_space
 @takes_hemisphere
-@takes_regions
+@takes_choice
 @by_hemisphere_option
 @table_option("--output", "-o", help="CSV, TSV or Parquet file to write.")
 def counts(
-    space: "ReferenceSpace", regions: "Regions | None", by_hemisphere: bool, output: str | None
+    space: "ReferenceSpace", choice: RegionChoice, by_hemisphere: bool, output: str | None
 ) -> None:
     """Print the voxels and volume of structures: those named, or all that have any."""
     from refspace.cli.progress import Progress
     from refspace.cli.tables import counts_table, warn_unknown_ids, write_or_print
 
+    regions = choice.regions(space.structure_tree)
     with Progress("counting voxels"):
         dataset = space.voxel_counts(by_hemisphere=by_hemisphere)
     warn_unknown_ids(dataset)
     table = counts_table(dataset, () if regions is None else regions.voxel_labels)
-    if output is None and not are_listed():
+    if output is None and not choice.structures:
         table = table[table["total"] > 0]
     write_or_print(table, output)
 
@@ -95,7 +98,7 @@ def counts(
 @takes_space
 @takes_hemisphere
 @structures_option(required=True)
-@click.option("--direct-only", is_flag=True, help="Leave out the structures' descendants.")
+@direct_only_option
 @click.option("--crop", is_flag=True, help="Write the bounding box of each mask alone.")
 @click.option("--dry-run", is_flag=True, help="Print how much would be read, and write nothing.")
 @click.option(

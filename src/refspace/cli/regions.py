@@ -1,0 +1,143 @@
+"""Arguments by which commands choose structures, regions and hemispheres."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from refspace.cli.options import Depth
+
+if TYPE_CHECKING:
+    from refspace.grid import Hemisphere
+    from refspace.reference_space import ReferenceSpace
+    from refspace.structure_tree import Regions, StructureTree
+
+structures_option = functools.partial(
+    click.option,
+    "--structures",
+    "-s",
+    multiple=True,
+    help="Ids, acronyms or names, with commas or one option each.",
+)
+direct_only_option = click.option(
+    "--direct-only", is_flag=True, help="Leave out the structures' descendants."
+)
+hemisphere_option = click.option(
+    "--hemisphere", type=click.Choice(["left", "right"]), help="That hemisphere alone."
+)
+by_hemisphere_option = click.option(
+    "--by-hemisphere", is_flag=True, help="Keep the hemispheres apart."
+)
+
+
+# ----- regions
+
+
+@dataclass(frozen=True)
+class RegionChoice:
+    """Regions that a command was asked for, before there is a tree to find them in.
+
+    Parameters
+    ----------
+    structures
+        Structures, as they were typed.
+    depth
+        Depth in the tree, or its leaves.
+    structure_set
+        Ids of structure sets.
+    """
+
+    structures: tuple[str, ...] = ()
+    depth: int | Literal["leaves"] | None = None
+    structure_set: tuple[int, ...] = ()
+
+    def regions(self, tree: "StructureTree", *, direct_only: bool = False) -> "Regions | None":
+        """Regions of a tree; None where none are chosen, which means all structures."""
+        if self.structures:
+            return tree.regions(resolve(tree, self.structures), direct_only=direct_only)
+        if self.structure_set:
+            return tree.regions(structure_set=self.structure_set, direct_only=direct_only)
+        if self.depth == "leaves":
+            return tree.regions("leaves", direct_only=direct_only)
+        if self.depth is not None:
+            return tree.regions(depth=self.depth, direct_only=direct_only)
+        return None
+
+
+def takes_choice(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the regions that it is asked for, as ``choice``."""
+
+    @functools.wraps(command)
+    def with_choice(
+        *args: Any,
+        structures: tuple[str, ...],
+        depth: Any,
+        structure_set: tuple[int, ...],
+        **options: Any,
+    ) -> None:
+        if sum((bool(structures), depth is not None, bool(structure_set))) > 1:
+            raise click.UsageError("give one of --structures, --depth and --structure-set")
+        command(*args, choice=RegionChoice(structures, depth, structure_set), **options)
+
+    for decorate in (
+        click.option(
+            "--structure-set",
+            type=int,
+            multiple=True,
+            metavar="ID",
+            help="Structures of a set, instead; any number of times.",
+        ),
+        click.option(
+            "--depth",
+            type=Depth(),
+            metavar="DEPTH",
+            help="Structures of that depth in the tree, like 5, instead; or 'leaves'.",
+        ),
+        structures_option(),
+    ):
+        with_choice = decorate(with_choice)
+    return with_choice
+
+
+# ----- hemispheres
+
+
+def takes_hemisphere(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that has a space the space of one hemisphere, where one is asked for."""
+
+    @functools.wraps(command)
+    def with_hemisphere(
+        space: "ReferenceSpace", hemisphere: "Hemisphere | None", **options: Any
+    ) -> None:
+        command(space if hemisphere is None else space.hemisphere(hemisphere), **options)
+
+    return hemisphere_option(with_hemisphere)
+
+
+# ----- structures
+
+
+def resolve(tree: "StructureTree", texts: Sequence[str]) -> list[int]:
+    """Turn texts, each a structure or several with commas between them, into ids."""
+    ids: list[int] = []
+    for text in texts:
+        parts = text.split(",")
+        while parts:
+            taken = _longest_structure(tree, parts)
+            ids += tree.resolve(",".join(parts[:taken]).strip())
+            parts = parts[taken:]
+    return ids
+
+
+def _longest_structure(tree: "StructureTree", parts: Sequence[str]) -> int:
+    """How many parts make a structure: names hold commas too, as "Visual areas, layer 4" does."""
+    from refspace.errors import StructureNotFoundError
+
+    for count in range(len(parts), 1, -1):
+        with contextlib.suppress(StructureNotFoundError):
+            tree.resolve(",".join(parts[:count]).strip())
+            return count
+    return 1
