@@ -275,7 +275,9 @@ class LabelVolume:
             return self
         # Of both hemispheres: what was measured of the volume before is not measured again.
         is_whole = self.hemispheres.side is None
-        whole = self if is_whole else replace(self, hemispheres=replace(self.hemispheres, side=None))
+        whole = (
+            self if is_whole else replace(self, hemispheres=replace(self.hemispheres, side=None))
+        )
         if whole.index is not None:
             return self
         known = BlockKnowledge.indexed(
