@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import every_op
+from helpers import every_op, every_verb
 
 import refspace.ops
+from refspace import ReferenceSpace
 
 TESTS = Path(__file__).parent.parent
 
@@ -57,6 +58,90 @@ def test_every_module_of_ops_takes_part():
     # `point_voxels` is used by `point_labels`.
     assert modules - used <= {"point_voxels", "sides"}
 
+
+# ----- verbs
+
+# What fails with expressions and not without them: nothing. What would have to be listed here is
+# the verb, and why it cannot be mended inside `blockwise` or `store`.
+FAILING = {}
+
+
+@pytest.fixture(scope="module")
+def verbs_with_expressions(tmp_path_factory):
+    """What every verb gives in a process in which arrays are expressions."""
+    folder = tmp_path_factory.mktemp("verbs")
+    child = run(["-m", "helpers.every_verb", "results.pickle"], folder)
+    assert child.returncode == 0, child.stderr
+    enabled, results = pickle.loads((folder / "results.pickle").read_bytes())
+    assert enabled
+    return results
+
+
+@pytest.mark.slow
+def test_verbs_give_the_same(verbs_with_expressions):
+    results = every_verb.results()
+    assert list(results) == list(verbs_with_expressions)
+    for name, result in results.items():
+        if name not in FAILING:
+            np.testing.assert_equal(verbs_with_expressions[name], result, err_msg=name)
+    # Without expressions, verbs refuse only what is of another shape or place than a part of it.
+    refused = [name for name, r in results.items() if isinstance(r, every_verb.Refused)]
+    assert refused
+    assert all(name.endswith(" (turned)") for name in refused)
+
+
+def test_every_verb_takes_part():
+    public = {n for n in vars(ReferenceSpace) if not n.startswith("_")}
+    verbs = {n for n in public if not isinstance(vars(ReferenceSpace)[n], property)}
+    used = {name.partition(",")[0] for name in every_verb.VERBS}
+    assert verbs - used == {*every_verb.COVERED}
+    assert {"downsample", "to_zarr", "aggregate"} < used
+
+
+SIDES = """
+import dask
+import dask.array as da
+import numpy as np
+from helpers.every_verb import HEMISPHERES, GRID, TREE, VOXELS
+from helpers.volumes import CountingSource, raising
+
+from refspace import ReferenceSpace
+from refspace.labels import labelled
+
+CHUNKS = ((4, 3), (2, 4), (2, 1, 2))
+source = CountingSource(VOXELS)
+with dask.config.set(scheduler=raising):
+    space = ReferenceSpace(TREE, labelled(source.dask(CHUNKS), GRID), midline=60)
+    left = space.hemisphere("left")
+    mask = left.make_structure_mask([2])
+    table = left.region_properties([2, 3])
+    sides = space.hemispheres
+assert not source.reads
+np.testing.assert_array_equal(mask.compute(), (VOXELS == 2) & (np.arange(5) < 2))
+assert set(source.chunk_reads(CHUNKS).values()) == {1}
+assert {block[2] for block in source.chunk_reads(CHUNKS)} == {0}
+del source.reads[:]
+assert table.compute().voxels.values.tolist() == [
+    (VOXELS[..., :2] == i).sum() for i in (2, 3)
+]
+assert {block[2] for block in source.chunk_reads(CHUNKS)} == {0}
+assert set(source.chunk_reads(CHUNKS).values()) == {1}
+del source.reads[:]
+assert (sides.compute().values == np.array([1, 1, 2, 2, 2])).all()
+assert not source.reads
+"""
+
+
+def test_a_hemisphere_reads_its_blocks_alone(tmp_path):
+    child = run(["-c", SIDES], tmp_path)
+    assert child.returncode == 0, child.stderr
+
+
+def test_the_same_hemisphere_without_expressions():
+    exec(SIDES, {})
+
+
+# ----- graphs
 
 CHAIN = """
 import dask

@@ -117,6 +117,17 @@ def hemispheres_of_line(
     array([[1, 2],
            [1, 2]], dtype=uint8)
     """
-    cut = dask.array.from_array(line, chunks=(chunks[axis],))
-    beside = tuple(slice(None) if a == axis else None for a in range(len(chunks)))
-    return dask.array.broadcast_to(cut[beside], tuple(map(sum, chunks)), chunks)
+    # Array expressions have no `dask.array.broadcast_to`.
+    name = name_from_inputs("hemispheres", line, axis, chunks)
+    line_name = name_from_inputs("line", name)
+    ends = np.cumsum(chunks[axis])
+    tasks: Tasks = {(line_name, i): part for i, part in enumerate(np.split(line, ends[:-1]))}
+    for block_id in np.ndindex(*map(len, chunks)):
+        part, shape = (line_name, block_id[axis]), block_shape(chunks, block_id)
+        tasks[name, *block_id] = (_spread, part, axis, shape)
+    return array_from_tasks(name, tasks, [], chunks, line.dtype)
+
+
+def _spread(line: NDArray[Any], axis: int, shape: tuple[int, ...]) -> NDArray[Any]:
+    """View of a line, repeated along all other axes."""
+    return np.broadcast_to(np.expand_dims(line, [a for a in range(len(shape)) if a != axis]), shape)

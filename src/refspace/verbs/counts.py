@@ -86,7 +86,7 @@ def voxel_counts(space: Space, *, by_hemisphere: bool = False) -> xr.Dataset:
             "volume": ("structure", total * space.grid.voxel_volume, volume_attrs),
         },
         coords={
-            "structure": np.array(ids, np.int64),
+            "structure": np.array(tree.node_ids(), np.int64),
             "acronym": ("structure", _column(nodes, "acronym")),
             "name": ("structure", _column(nodes, "name")),
         },

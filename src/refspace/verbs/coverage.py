@@ -12,6 +12,7 @@ from refspace.types import ArrayLike, StructuresLike
 from refspace.verbs.images import aggregate
 from refspace.verbs.masks import make_structure_mask
 from refspace.verbs.space import Space
+from refspace.verbs.tables import stack_arrays
 
 
 @overload
@@ -85,11 +86,13 @@ def check_coverage(
 
 def _coverage_table(space: Space, compared: xr.DataArray) -> xr.Dataset:
     """How much of each structure is missing, and how much is in excess."""
-    kinds = xr.concat([compared == 1, compared == -1], "kind")
+    kinds = stack_arrays([compared == 1, compared == -1], "kind")
     sums = aggregate(space, kinds, statistics="sum")["sum"].astype(np.int64)
     missing, excess = sums.isel(kind=0), sums.isel(kind=1)
     roots = [i for i, path in space.structure_tree.get_ancestor_id_map().items() if len(path) == 1]
-    unassigned = (compared == 1).sum() - missing.sel(structure=roots).sum()
+    # Array expressions have neither xarray's sums nor selections by a list.
+    in_roots = (missing.data * np.isin(missing["structure"], roots)).sum()
+    unassigned = xr.DataArray((compared.data == 1).sum() - in_roots)
     variables = {"missing": missing, "excess": excess, "missing_unassigned": unassigned}
     return xr.Dataset({name: v.assign_attrs(units="voxels") for name, v in variables.items()})
 

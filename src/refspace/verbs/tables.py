@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import dask.array
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -43,9 +45,35 @@ def stack_hemispheres(space: Space, verb: Callable[[Space], xr.Dataset]) -> xr.D
     verb
         Makes a table of the space of one.
     """
-    tables = [verb(with_hemisphere(space, side)).drop_attrs(deep=False) for side in HEMISPHERES]
-    stacked = xr.concat(tables, pd.Index([*HEMISPHERES], name="hemisphere"), coords="minimal")
+    tables = [verb(with_hemisphere(space, side)) for side in HEMISPHERES]
+    variables = {
+        name: stack_arrays([table[name] for table in tables], "hemisphere") for name in tables[0]
+    }
+    stacked = xr.Dataset(variables).assign_coords(hemisphere=pd.Index([*HEMISPHERES]))
     return stacked.transpose("structure", "hemisphere", ...)
+
+
+def stack_arrays(arrays: Sequence[xr.DataArray], dim: str) -> xr.DataArray:
+    """Arrays of the same dims and coordinates, one beside the other along a new first dim.
+
+    Parameters
+    ----------
+    arrays
+        The arrays, all lazy or all in memory. Coordinates and attributes are those of the first.
+    dim
+        Name of the new dim.
+
+    Examples
+    --------
+    >>> line = xr.DataArray([1, 2], dims="ml")
+    >>> stack_arrays([line, line + 2], "hemisphere").values.tolist()
+    [[1, 2], [3, 4]]
+    """
+    # `xarray.concat` looks for a common type in a way that dask's array expressions do not have.
+    first = arrays[0]
+    stack = np.stack if first.chunks is None else dask.array.stack
+    data = stack([array.data for array in arrays])
+    return xr.DataArray(data, first.coords, (dim, *first.dims), first.name, first.attrs)
 
 
 def with_hemisphere(space: Space, side: Hemisphere) -> Space:
