@@ -76,7 +76,8 @@ def voxel_counts(space: Space, *, by_hemisphere: bool = False) -> xr.Dataset:
     if by_hemisphere:
         return stack_hemispheres(space, voxel_counts).assign_attrs(attrs)
     tree, nodes = space.structure_tree, space.structure_tree.nodes()
-    direct = np.array([space.direct_voxel_map[i] for i in tree.node_ids()], np.int64)
+    ids, counted = tree.node_ids(), space.direct_voxel_map
+    direct = np.array([counted[i] for i in ids], np.int64)
     total = tree.total(direct)
     volume_attrs = {"units": "mm3", "long_name": "volume of the subtree"}
     return xr.Dataset(
@@ -86,7 +87,7 @@ def voxel_counts(space: Space, *, by_hemisphere: bool = False) -> xr.Dataset:
             "volume": ("structure", total * space.grid.voxel_volume, volume_attrs),
         },
         coords={
-            "structure": np.array(tree.node_ids(), np.int64),
+            "structure": np.array(ids, np.int64),
             "acronym": ("structure", _column(nodes, "acronym")),
             "name": ("structure", _column(nodes, "name")),
         },

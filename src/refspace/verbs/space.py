@@ -368,7 +368,7 @@ class _VoxelMaps:
 
     @functools.cached_property
     def total(self) -> dict[int, int]:
-        # By the order of the tree: counts that were assigned may have another.
+        # A map that was set may be in another order.
         ids = self._tree.node_ids()
         totals = self._tree.total([self.direct[i] for i in ids])
         return dict(zip(ids, totals.tolist(), strict=True))
