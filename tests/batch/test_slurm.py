@@ -116,7 +116,7 @@ def output_of(script: str, folder: Path) -> str:
 
 @pytest.mark.cluster
 def test_the_script_runs(script: str, slurm: Path) -> None:
-    script = script.replace("--level leaf", f"--structures {','.join(STRUCTURES)}")
+    script = script.replace("--depth leaves", f"--structures {','.join(STRUCTURES)}")
     for _ in range(2):  # submitted again, it finds all of it done
         assert "masks.zarr" in output_of(script, slurm)
     check_masks(slurm)
@@ -154,7 +154,7 @@ def test_the_cluster_does_the_work(code: str, slurm: Path) -> None:
     for given, small in (
         ("cores=8, processes=8", "cores=1, processes=1"),
         ("jobs=4", "jobs=1"),
-        ('level="leaf"', f"structures={list(STRUCTURES)}"),
+        ('"leaves"', str(list(STRUCTURES))),
     ):
         assert given in code
         code = code.replace(given, small)
