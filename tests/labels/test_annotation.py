@@ -107,7 +107,7 @@ def test_arrays_that_are_no_volume(shape, make):
 
 @pytest.mark.parametrize("annotation", [LABELS.tolist(), None, 7, xr.Dataset()])
 def test_things_that_are_no_array(annotation):
-    text = rf"^annotation is a {type(annotation).__name__}; give a NumPy array, a dask array, a Dat"
+    text = rf"^annotation is a {type(annotation).__name__}; give a NumPy array, a dask array or a"
     with pytest.raises(AnnotationError, match=text):
         as_annotation(annotation, 25)
 

@@ -536,11 +536,6 @@ def test_equal_work_has_equal_names():
         ({"image": np.zeros((0, 9, 8, 7))}, GridError, "no values along dim_0; give at least one"),
         ({"ddof": "x"}, AnnotationError, "ddof is 'x'; give 0, or 1 for the variance of a sample"),
         ({"ddof": -1}, AnnotationError, "ddof is -1"),
-        (
-            {"regions": {"structure_set": "x"}},
-            OntologyError,
-            "structure_set is 'x'; give ids of sets",
-        ),
         ({"regions": {1: 1, "s1": 2}}, OntologyError, "structure 1 is mapped to 1 and to 2"),
         ({"regions": {1: 1, 2: "b"}}, OntologyError, "labelled by integers and texts"),
         (
@@ -560,21 +555,6 @@ def test_equal_work_has_equal_names():
             "called hemisphere, as the table has",
         ),
         ({"regions": ["s9"]}, StructureNotFoundError, "no structure has acronym, name or id"),
-        (
-            {"regions": {"depth": 9}},
-            OntologyError,
-            "depth is 9; give a depth from 0, .* to 2, or 'leaves'",
-        ),
-        (
-            {"regions": {"structure_set": 7}},
-            OntologyError,
-            "no structure is in set 7; the sets of this tree",
-        ),
-        (
-            {"regions": {"depth": 1, "structure_set": 50}},
-            OntologyError,
-            "named by depth and structure_set",
-        ),
     ],
 )
 def test_bad_input(asked, error, message):

@@ -126,19 +126,16 @@ def write_mask_files(
 
 def mask_files(request: MaskRequest, ending: str) -> list[MaskFile]:
     """Files for some masks, each with its name and its digest."""
-    bounds = zip(
-        request.regions.indptr[:-1].tolist(), request.regions.indptr[1:].tolist(), strict=True
-    )
+    grid = request.layout.grid
     files = []
-    for structure, (start, stop) in zip(request.ids, bounds, strict=True):
-        members = request.regions.members[start:stop].tolist()
+    for region_index, structure in enumerate(request.ids):
         identity = {
-            "spacing": request.layout.grid.spacing,
-            "origin": request.layout.grid.origin,
-            "orientation": request.layout.grid.orientation,
-            "shape": request.layout.grid.shape,
+            "spacing": grid.spacing,
+            "origin": grid.origin,
+            "orientation": grid.orientation,
+            "shape": grid.shape,
             "voxels": request.identity["voxels"],
-            "members": members,
+            "members": request.regions.structures_in(region_index).tolist(),
         }
         files.append(MaskFile(structure, f"structure_{structure}{ending}", job_digest(identity)))
     return files

@@ -122,9 +122,10 @@ class StatisticsRequest:
             "by_hemisphere": by_hemisphere,
         }
         image_options = image_options or ImageOptions()
-        counted = None if valid is None else _identified(os.fspath(valid), image_options)
+        valid_image = None if valid is None else _identified(os.fspath(valid), image_options)
         chosen = atlas.open().structure_tree.regions(regions)
-        return cls(atlas, chosen, json.dumps(arguments, default=float), image_options, counted)
+        text = json.dumps(arguments, default=float)
+        return cls(atlas, chosen, text, image_options, valid_image)
 
     def compute_rows(self, url: str) -> pd.DataFrame:
         """Compute the rows of an image: by region, hemisphere and leading dims of the image."""

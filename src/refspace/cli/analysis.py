@@ -1,36 +1,26 @@
-"""Commands that bring images, points and other volumes to a reference space."""
+"""Commands that bring points and other volumes to a reference space, and validate one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from refspace.cli.options import (
-    Resolution,
-    access_options,
-    annotation_argument,
     commas,
     existing,
-    existing_image,
-    existing_inputs,
     given_access,
-    in_options,
     is_named,
     is_store,
     open_annotation,
     open_space,
     refuse_overwriting,
-    shares,
     table_option,
-    takes_pool,
     takes_space,
 )
 from refspace.cli.regions import (
     RegionChoice,
     by_hemisphere_option,
-    direct_only_option,
-    hemisphere_option,
     takes_choice,
 )
 
@@ -40,216 +30,15 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from refspace.batch import AtlasReference
-    from refspace.grid import Hemisphere
     from refspace.reference_space import ReferenceSpace
-    from refspace.structure_tree import StructureTree
 
 _MICROMETRES = {"um": 1.0, "mm": 1000.0}
-_STATED_HINT = "--image-resolution and --image-orientation say of an image what it does not"
-_PLACE_HINT = "--same-grid takes voxel i of an image for voxel i of the annotation"
 # Columns, in their units.
 _POINTS = {"points": "points", "density": "density_per_mm3"}
 _COMPARED = {
     **{name: name for name in ("voxels", "other_voxels", "common", "dice", "jaccard")},
     **{"volume": "volume_mm3", "other_volume": "other_volume_mm3", "change": "change"},
 }
-
-
-# ----- images
-
-
-@click.command()
-@annotation_argument
-@click.argument(
-    "inputs", nargs=-1, required=True, metavar="[STRUCTURES] IMAGES...", callback=existing_inputs
-)
-@access_options
-@takes_choice
-@direct_only_option
-@hemisphere_option
-@by_hemisphere_option
-@click.option(
-    "--statistics",
-    default="count,mean,std,min,max",
-    show_default=True,
-    callback=commas,
-    help="Any of count, sum, mean, std, var, min and max.",
-)
-@click.option("--quantiles", callback=shares, help="Shares, like 0.05,0.5,0.95.")
-@click.option(
-    "--valid",
-    metavar="IMAGE",
-    callback=existing_image,
-    help="Which voxels of the images count: where this one is not 0.",
-)
-@click.option("--variable", metavar="NAME", help="Variable, where a zarr group has several.")
-@click.option(
-    "--same-grid",
-    is_flag=True,
-    help="Voxel i of an image is voxel i of the annotation, wherever it says that it lies.",
-)
-@click.option("--image-orientation", help="Directions of the images' axes, if not stated.")
-@click.option(
-    "--image-resolution",
-    type=Resolution(),
-    help="µm per voxel of the images, if not stated; of a pyramid, the level to take.",
-)
-@click.option(
-    "--output",
-    "--out",
-    "-o",
-    help="Table to write: a .csv or .tsv file, or a .parquet folder, which may be a URL.",
-)
-@click.option(
-    "--overwrite", is_flag=True, help="Replace a table that is there and is something else."
-)
-@takes_pool
-def aggregate(
-    annotation: str,
-    inputs: tuple[str, ...],
-    resolution: Any,
-    orientation: Any,
-    access: dict[str, Any],
-    choice: RegionChoice,
-    direct_only: bool,
-    hemisphere: "Hemisphere | None",
-    output: str | None,
-    variable: str | None,
-    same_grid: bool,
-    image_orientation: str | None,
-    image_resolution: Any,
-    overwrite: bool,
-    pool: dict[str, Any],
-    **options: Any,
-) -> None:
-    """Print statistics of images in structures: those named, or all in which there are voxels.
-
-    IMAGES are NRRD or NIfTI files, or images in zarr: a store, whose template it is, an OME-Zarr
-    image, or a group that xarray writes, over ap, dv and ml in µm; paths or URLs. They may be
-    coarser or finer than the annotation, and turned in any way; what is NaN does not count.
-
-    With --out, the rows go into a table. The same command goes on with a run that was stopped,
-    leaves what is in the table, and adds the rows of other images.
-    """
-    from refspace.batch import ImageOptions, aggregate_images
-    from refspace.cli.progress import BlockProgress
-    from refspace.errors import GridError
-
-    structures_file, images = _split(annotation, inputs)
-    atlas, tree = _atlas(annotation, structures_file, resolution, orientation, hemisphere, access)
-    regions = choice.regions(tree, direct_only=direct_only)
-    if regions is None:
-        regions = tree.regions(direct_only=direct_only)
-    opened = ImageOptions(variable, same_grid, image_orientation, image_resolution, access)
-    options |= {"regions": regions, "image_options": opened}
-    try:
-        if output is None:
-            _print_statistics(atlas, images, pool, options, with_empty=bool(choice.structures))
-            return
-        refuse_overwriting([output])
-        with BlockProgress("aggregating", unit="images") as progress:
-            done = aggregate_images(
-                atlas,
-                images,
-                output,
-                overwrite=overwrite,
-                storage_options=access.get("storage_options"),
-                progress=progress,
-                **options,
-                **pool,
-            )
-    except GridError as error:
-        # It is of an image: the annotation is open by now.
-        hints = [_STATED_HINT, *([] if same_grid else [_PLACE_HINT])]
-        text = in_options(str(error), "image-")
-        raise click.ClickException("; ".join([text, *hints])) from error
-    kept = f", {done.kept} were there" if done.kept else ""
-    click.echo(f"wrote {output}: {done.written} images{kept}")
-
-
-def _split(annotation: str, inputs: Sequence[str]) -> tuple[str | None, Sequence[str]]:
-    """Structures file and images: the first is one where it is no image by its name."""
-    from refspace.batch.images import is_image_file
-
-    if len(inputs) == 1 or is_store(inputs[0]) or is_image_file(inputs[0]):
-        return None, inputs
-    return inputs[0], inputs[1:]
-
-
-def _atlas(
-    annotation: str,
-    structures_file: str | None,
-    resolution: Any,
-    orientation: Any,
-    hemisphere: "Hemisphere | None",
-    access: dict[str, Any],
-) -> "tuple[AtlasReference, StructureTree]":
-    """Reference to an atlas for other processes, and its structures."""
-    from refspace.batch import AtlasReference
-
-    space = open_space(annotation, structures_file, resolution, orientation, **access)
-    url = annotation
-    if is_named(annotation):
-        if space.url is None:
-            raise click.UsageError(f"bring it here first: refspace fetch {annotation}")
-        url = space.url
-    return (
-        AtlasReference.from_arguments(
-            url,
-            structures=structures_file,
-            resolution=resolution,
-            orientation=orientation,
-            hemisphere=hemisphere,
-            **access,
-        ),
-        space.structure_tree,
-    )
-
-
-def _print_statistics(
-    atlas: "AtlasReference",
-    images: Sequence[str],
-    pool: dict[str, Any],
-    options: dict[str, Any],
-    *,
-    with_empty: bool,
-) -> None:
-    """Print the rows of images, with their names where there are several.
-
-    Parameters
-    ----------
-    atlas, images
-        The atlas and the images.
-    pool, options
-        Other arguments of `aggregate_images`.
-    with_empty
-        Whether to print structures without voxels too.
-    """
-    import pandas as pd
-
-    from refspace.batch.statistics import Image, StatisticsRequest, compute_all
-    from refspace.cli.progress import BlockProgress
-    from refspace.cli.tables import write_or_print
-    from refspace.pools import make_pool
-
-    # With the count, which says whether there are any voxels.
-    statistics = options["statistics"]
-    names = [*dict.fromkeys((*statistics, "count"))]
-    wanted = StatisticsRequest.from_arguments(atlas, **(options | {"statistics": names}))
-    rows: dict[str, pd.DataFrame] = {}
-    with BlockProgress("statistics of the images", unit="images") as progress:
-        parts = [Image.from_path(path) for path in dict.fromkeys(images)]
-        for outcome in compute_all(wanted, parts, make_pool(**pool), pool["threads"]):
-            if outcome.error is not None or outcome.result is None:
-                raise outcome.error or RuntimeError(outcome.item.path)
-            rows[outcome.item.path] = outcome.result
-            progress(len(rows), len(parts))
-    table = pd.concat([rows[part.path] for part in parts]).set_index("structure")
-    if not with_empty:
-        table = table[table["count"] > 0]
-    hidden = ["image"] * (len(parts) == 1) + ["count"] * ("count" not in statistics)
-    write_or_print(table.drop(columns=hidden), None, "{:.5g}")
 
 
 # ----- points
@@ -311,7 +100,7 @@ def points(
             table, regions, by_hemisphere=by_hemisphere, columns=names
         ).compute()
         codes = None if each is None else space.structure_at(table, regions, columns=names)
-    _tell_others(dataset, len(table))
+    _print_others(dataset, len(table))
     if each is not None and codes is not None:
         _write_each(each, points_file, space, codes.to_numpy(), regions is not None)
     counted = long_table(dataset, _POINTS)
@@ -332,13 +121,13 @@ def _refuse_taken(points_file: str) -> None:
         )
 
 
-def _tell_others(counts: "xr.Dataset", total: int) -> None:
+def _print_others(counts: "xr.Dataset", total: int) -> None:
     """Say on standard error how many points are in no structure, and why."""
     others = {name: int(v) for name, v in counts.data_vars.items() if not v.dims and int(v)}
     if others:
         where = {name: counts[name].attrs["long_name"].removeprefix("points ") for name in others}
-        told = "; ".join(f"{number} {where[name]}" for name, number in others.items())
-        click.echo(f"of {total} points: {told}", err=True)
+        parts = "; ".join(f"{number} {where[name]}" for name, number in others.items())
+        click.echo(f"of {total} points: {parts}", err=True)
 
 
 def _write_each(
@@ -346,14 +135,15 @@ def _write_each(
     points_file: str,
     space: "ReferenceSpace",
     codes: "NDArray[np.int64]",
-    asked: bool,
+    in_regions: bool,
 ) -> None:
-    """Write the table of points, and the structure of each."""
+    """Write the table of points, and the structure or region of each."""
     from refspace.cli.progress import Progress
     from refspace.cli.tables import point_columns
     from refspace.formats.tables import read_parts, table_ending, write_table
 
-    nothing = "unassigned" if asked else "background"
+    # Outside some regions there are structures too; outside all structures there is background.
+    nothing = "unassigned" if in_regions else "background"
 
     def parts() -> Iterator["pd.DataFrame"]:
         start = 0
@@ -505,4 +295,4 @@ def _published(path: str) -> dict[str, float]:
     return dict(zip(table["structure"].fillna(""), table["volume"], strict=True))
 
 
-COMMANDS = (aggregate, points, compare, validate)
+COMMANDS = (points, compare, validate)

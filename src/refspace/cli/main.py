@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from refspace.cli import analysis, fetch, masks, spaces, stores
+from refspace.cli import analysis, fetch, images, masks, spaces, stores
 from refspace.cli.options import Resolution, in_options
 from refspace.errors import JobError, RefspaceError
 from refspace.version import __version__
@@ -83,6 +83,7 @@ def demo(folder: Path, resolution: Any) -> None:
 for command in (
     *spaces.COMMANDS,
     *masks.COMMANDS,
+    *images.COMMANDS,
     *analysis.COMMANDS,
     *stores.COMMANDS,
     *fetch.COMMANDS,

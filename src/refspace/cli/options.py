@@ -118,7 +118,7 @@ def is_named(text: str) -> bool:
 
 
 def existing(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """Refuse what is neither a file nor a store; whether a store is there, opening it will tell."""
+    """Refuse what is neither a file nor a store; opening a store shows whether it exists."""
     if is_store(value) or Path(value).is_file() or is_named(value):
         return value
     raise click.BadParameter(
@@ -140,7 +140,7 @@ def existing_image(ctx: click.Context, param: click.Parameter, value: str | None
 def existing_inputs(
     ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Refuse an only image that is none; of several, the job tells which could not be read."""
+    """Refuse a single image that does not exist; of several, the job lists those that fail."""
     if len(value) == 1:
         existing_image(ctx, param, value[0])
     return value
@@ -211,7 +211,7 @@ def given_access() -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """What a text means as JSON; itself where it is none."""
+    """Value of a text in JSON, or else the text itself."""
     try:
         return json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Commands that ask something of a reference space."""
+"""Commands on one reference space: slices, counts, masks, other resolutions and formats."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

@@ -1,0 +1,281 @@
+"""The command ``aggregate``: statistics of images in structures."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from refspace.cli.options import (
+    Resolution,
+    access_options,
+    annotation_argument,
+    commas,
+    existing_image,
+    existing_inputs,
+    in_options,
+    is_named,
+    is_store,
+    open_space,
+    refuse_overwriting,
+    shares,
+    takes_pool,
+)
+from refspace.cli.regions import (
+    RegionChoice,
+    by_hemisphere_option,
+    direct_only_option,
+    hemisphere_option,
+    takes_choice,
+)
+
+if TYPE_CHECKING:
+    from refspace.batch import AtlasReference, ImageOptions
+    from refspace.grid import Hemisphere
+    from refspace.structure_tree import StructureTree
+
+_STATED_HINT = "--image-resolution and --image-orientation say of an image what it does not"
+_PLACE_HINT = "--same-grid takes voxel i of an image for voxel i of the annotation"
+
+
+def _takes_atlas(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an atlas that other processes can open, its structures, and images."""
+
+    @functools.wraps(command)
+    def with_atlas(
+        annotation: str,
+        inputs: tuple[str, ...],
+        resolution: Any,
+        orientation: str | None,
+        hemisphere: "Hemisphere | None",
+        access: dict[str, Any],
+        **options: Any,
+    ) -> None:
+        file, images = _split(annotation, inputs)
+        atlas, tree = _atlas(annotation, file, resolution, orientation, hemisphere, access)
+        command(atlas, tree, images, access=access, **options)
+
+    images_argument = click.argument(
+        "inputs",
+        nargs=-1,
+        required=True,
+        metavar="[STRUCTURES] IMAGES...",
+        callback=existing_inputs,
+    )
+    return annotation_argument(images_argument(access_options(hemisphere_option(with_atlas))))
+
+
+def _split(annotation: str, inputs: Sequence[str]) -> tuple[str | None, Sequence[str]]:
+    """Structures file and images: the first is one where it is no image by its name."""
+    from refspace.batch.images import is_image_file
+
+    if len(inputs) == 1 or is_store(inputs[0]) or is_image_file(inputs[0]):
+        return None, inputs
+    return inputs[0], inputs[1:]
+
+
+def _atlas(
+    annotation: str,
+    structures_file: str | None,
+    resolution: Any,
+    orientation: Any,
+    hemisphere: "Hemisphere | None",
+    access: dict[str, Any],
+) -> "tuple[AtlasReference, StructureTree]":
+    """Reference to an atlas for other processes, and its structures."""
+    from refspace.batch import AtlasReference
+
+    space = open_space(annotation, structures_file, resolution, orientation, **access)
+    url = annotation
+    if is_named(annotation):
+        if space.url is None:
+            raise click.UsageError(f"bring it here first: refspace fetch {annotation}")
+        url = space.url
+    return (
+        AtlasReference.from_arguments(
+            url,
+            structures=structures_file,
+            resolution=resolution,
+            orientation=orientation,
+            hemisphere=hemisphere,
+            **access,
+        ),
+        space.structure_tree,
+    )
+
+
+def _takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command what images do not state themselves, as ``image_options``."""
+
+    @functools.wraps(command)
+    def with_image_options(
+        *args: Any,
+        variable: str | None,
+        same_grid: bool,
+        image_orientation: str | None,
+        image_resolution: Any,
+        access: dict[str, Any],
+        **options: Any,
+    ) -> None:
+        from refspace.batch import ImageOptions
+
+        opened = ImageOptions(variable, same_grid, image_orientation, image_resolution, access)
+        command(*args, image_options=opened, **options)
+
+    for decorate in (
+        click.option(
+            "--image-resolution",
+            type=Resolution(),
+            help="µm per voxel of the images, if not stated; of a pyramid, the level to take.",
+        ),
+        click.option("--image-orientation", help="Directions of the images' axes, if not stated."),
+        click.option(
+            "--same-grid",
+            is_flag=True,
+            help="Voxel i of an image is voxel i of the annotation, wherever it says that it lies.",
+        ),
+        click.option(
+            "--variable", metavar="NAME", help="Variable, where a zarr group has several."
+        ),
+    ):
+        with_image_options = decorate(with_image_options)
+    return with_image_options
+
+
+@click.command()
+@_takes_atlas
+@takes_choice
+@direct_only_option
+@by_hemisphere_option
+@click.option(
+    "--statistics",
+    default="count,mean,std,min,max",
+    show_default=True,
+    callback=commas,
+    help="Any of count, sum, mean, std, var, min and max.",
+)
+@click.option("--quantiles", callback=shares, help="Shares, like 0.05,0.5,0.95.")
+@click.option(
+    "--valid",
+    metavar="IMAGE",
+    callback=existing_image,
+    help="Which voxels of the images count: where this one is not 0.",
+)
+@_takes_image_options
+@click.option(
+    "--output",
+    "--out",
+    "-o",
+    help="Table to write: a .csv or .tsv file, or a .parquet folder, which may be a URL.",
+)
+@click.option(
+    "--overwrite", is_flag=True, help="Replace a table that is there and is something else."
+)
+@takes_pool
+def aggregate(
+    atlas: "AtlasReference",
+    tree: "StructureTree",
+    images: Sequence[str],
+    choice: RegionChoice,
+    direct_only: bool,
+    image_options: "ImageOptions",
+    output: str | None,
+    overwrite: bool,
+    pool: dict[str, Any],
+    **options: Any,
+) -> None:
+    """Print statistics of images in structures: those named, or all in which there are voxels.
+
+    IMAGES are NRRD or NIfTI files, or images in zarr: a store, whose template it is, an OME-Zarr
+    image, or a group that xarray writes, over ap, dv and ml in µm; paths or URLs. They may be
+    coarser or finer than the annotation, and turned in any way; what is NaN does not count.
+
+    With --out, the rows go into a table. The same command goes on with a run that was stopped,
+    leaves what is in the table, and adds the rows of other images.
+    """
+    from refspace.errors import GridError
+
+    regions = choice.regions(tree, direct_only=direct_only)
+    if regions is None:
+        regions = tree.regions(direct_only=direct_only)
+    options |= {"regions": regions, "image_options": image_options}
+    try:
+        if output is None:
+            _print_statistics(atlas, images, pool, options, with_empty=bool(choice.structures))
+        else:
+            _write_statistics(atlas, images, output, pool, options | {"overwrite": overwrite})
+    except GridError as error:
+        # It is of an image: the annotation is open by now.
+        hints = [_STATED_HINT, *([] if image_options.same_grid else [_PLACE_HINT])]
+        text = in_options(str(error), "image-")
+        raise click.ClickException("; ".join([text, *hints])) from error
+
+
+def _write_statistics(
+    atlas: "AtlasReference",
+    images: Sequence[str],
+    output: str,
+    pool: dict[str, Any],
+    options: dict[str, Any],
+) -> None:
+    """Write the rows of images to a table, where they are not there yet."""
+    from refspace.batch import aggregate_images
+    from refspace.cli.progress import BlockProgress
+
+    refuse_overwriting([output])
+    # What reads images on another machine writes to one too.
+    access = options["image_options"].storage_options
+    with BlockProgress("aggregating", unit="images") as progress:
+        done = aggregate_images(
+            atlas, images, output, storage_options=access, progress=progress, **options, **pool
+        )
+    kept = f", {done.kept} were there" if done.kept else ""
+    click.echo(f"wrote {output}: {done.written} images{kept}")
+
+
+def _print_statistics(
+    atlas: "AtlasReference",
+    images: Sequence[str],
+    pool: dict[str, Any],
+    options: dict[str, Any],
+    *,
+    with_empty: bool,
+) -> None:
+    """Print the rows of images, with their names where there are several.
+
+    Parameters
+    ----------
+    atlas, images
+        The atlas and the images.
+    pool, options
+        Other arguments of `aggregate_images`.
+    with_empty
+        Whether to print structures without voxels too.
+    """
+    import pandas as pd
+
+    from refspace.batch.statistics import Image, StatisticsRequest, compute_all
+    from refspace.cli.progress import BlockProgress
+    from refspace.cli.tables import write_or_print
+    from refspace.pools import make_pool
+
+    # With the count, which says whether there are any voxels.
+    statistics = options["statistics"]
+    names = [*dict.fromkeys((*statistics, "count"))]
+    wanted = StatisticsRequest.from_arguments(atlas, **(options | {"statistics": names}))
+    rows: dict[str, pd.DataFrame] = {}
+    with BlockProgress("statistics of the images", unit="images") as progress:
+        parts = [Image.from_path(path) for path in dict.fromkeys(images)]
+        for outcome in compute_all(wanted, parts, make_pool(**pool), pool["threads"]):
+            if outcome.error is not None or outcome.result is None:
+                raise outcome.error or RuntimeError(outcome.item.path)
+            rows[outcome.item.path] = outcome.result
+            progress(len(rows), len(parts))
+    table = pd.concat([rows[part.path] for part in parts]).set_index("structure")
+    if not with_empty:
+        table = table[table["count"] > 0]
+    hidden = ["image"] * (len(parts) == 1) + ["count"] * ("count" not in statistics)
+    write_or_print(table.drop(columns=hidden), None, "{:.5g}")
+
+
+COMMANDS = (aggregate,)
