@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from refspace.batch import AtlasReference
+    from refspace.grid import Hemisphere
     from refspace.reference_space import ReferenceSpace
     from refspace.structure_tree import Regions, StructureTree
     from refspace.verbs.comparison import Comparison
@@ -106,20 +107,20 @@ _COMPARED = {
 def aggregate(
     annotation: str,
     inputs: tuple[str, ...],
-    resolution: Any,
-    orientation: Any,
+    resolution: float | Sequence[float] | None,
+    orientation: str | None,
     access: dict[str, Any],
     structures: tuple[str, ...],
-    depth: Any,
+    depth: int | Literal["leaves"] | None,
     structure_set: tuple[int, ...],
     direct_only: bool,
-    hemisphere: Any,
+    hemisphere: "Hemisphere | None",
     statistics: tuple[str, ...],
     output: str | None,
     variable: str | None,
     same_grid: bool,
     image_orientation: str | None,
-    image_resolution: Any,
+    image_resolution: float | Sequence[float] | None,
     overwrite: bool,
     pool: dict[str, Any],
     **options: Any,
@@ -181,8 +182,8 @@ def _split(annotation: str, inputs: Sequence[str]) -> tuple[str | None, Sequence
 def _atlas(
     annotation: str,
     structures_file: str | None,
-    resolution: Any,
-    orientation: Any,
+    resolution: float | Sequence[float] | None,
+    orientation: str | None,
     access: dict[str, Any],
 ) -> "tuple[AtlasReference, StructureTree]":
     """Reference to an atlas for other processes, and its structures."""

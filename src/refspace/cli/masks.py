@@ -1,6 +1,6 @@
 """The command ``masks``: masks of many structures in one pass."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 def masks(
     space: "ReferenceSpace",
     structures: tuple[str, ...],
-    depth: Any,
+    depth: int | Literal["leaves"] | None,
     structure_set: tuple[int, ...],
     direct_only: bool,
     output: str,

@@ -5,7 +5,7 @@ import functools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -33,7 +33,9 @@ class _OneOrThree(_ParamType):
     number: type[float] = float
     hint = ""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | list[float]:
         """Turn the text into a number or three."""
         try:
             numbers = [self.number(part) for part in str(value).split(",")]
@@ -64,7 +66,9 @@ class Depth(_ParamType):
 
     name = "depth"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
         """Turn the text into an integer, or leave it where it is ``leaves``."""
         try:
             return value if value == "leaves" else int(value)
@@ -239,8 +243,8 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
     def with_space(
         annotation: str,
         structures_file: str | None,
-        resolution: Any,
-        orientation: Any,
+        resolution: float | Sequence[float] | None,
+        orientation: str | None,
         access: dict[str, Any],
         **options: Any,
     ) -> None:
@@ -255,7 +259,7 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
 def open_space(
     annotation: str,
     structures_file: str | None,
-    resolution: Any,
+    resolution: float | Sequence[float] | None,
     orientation: str | None,
     **access: Any,
 ) -> "ReferenceSpace":
@@ -281,7 +285,10 @@ def open_space(
 
 
 def open_annotation(
-    annotation: str, resolution: Any, orientation: str | None, **access: Any
+    annotation: str,
+    resolution: float | Sequence[float] | None,
+    orientation: str | None,
+    **access: Any,
 ) -> "xr.DataArray":
     """Open the annotation of a store, or of a file."""
     from refspace.formats.volumes import read_volume
@@ -438,7 +445,7 @@ def takes_regions(command: Callable[..., None]) -> Callable[..., None]:
     def with_regions(
         space: "ReferenceSpace",
         structures: tuple[str, ...],
-        depth: Any,
+        depth: int | Literal["leaves"] | None,
         structure_set: tuple[int, ...],
         **options: Any,
     ) -> None:
@@ -458,7 +465,7 @@ def region_options(command: Callable[..., None]) -> Callable[..., None]:
 def choose_regions(
     tree: "StructureTree",
     structures: Sequence[str],
-    depth: Any,
+    depth: int | Literal["leaves"] | None,
     structure_set: Sequence[int],
     *,
     direct_only: bool = False,
@@ -472,7 +479,7 @@ def choose_regions(
         return None
     return tree.regions(
         named,
-        depth=None if leaves else depth,
+        depth=None if depth == "leaves" else depth,
         structure_set=list(structure_set) or None,
         direct_only=direct_only,
     )
