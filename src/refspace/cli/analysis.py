@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from refspace.batch import AtlasReference
-    from refspace.grid import Hemisphere
     from refspace.reference_space import ReferenceSpace
     from refspace.structure_tree import Regions, StructureTree
     from refspace.verbs.comparison import Comparison
@@ -107,20 +106,20 @@ _COMPARED = {
 def aggregate(
     annotation: str,
     inputs: tuple[str, ...],
-    resolution: float | Sequence[float] | None,
-    orientation: str | None,
+    resolution: Any,
+    orientation: Any,
     access: dict[str, Any],
     structures: tuple[str, ...],
-    depth: int | Literal["leaves"] | None,
+    depth: Any,
     structure_set: tuple[int, ...],
     direct_only: bool,
-    hemisphere: "Hemisphere | None",
+    hemisphere: Any,
     statistics: tuple[str, ...],
     output: str | None,
     variable: str | None,
     same_grid: bool,
     image_orientation: str | None,
-    image_resolution: float | Sequence[float] | None,
+    image_resolution: Any,
     overwrite: bool,
     pool: dict[str, Any],
     **options: Any,
@@ -182,8 +181,8 @@ def _split(annotation: str, inputs: Sequence[str]) -> tuple[str | None, Sequence
 def _atlas(
     annotation: str,
     structures_file: str | None,
-    resolution: float | Sequence[float] | None,
-    orientation: str | None,
+    resolution: Any,
+    orientation: Any,
     access: dict[str, Any],
 ) -> "tuple[AtlasReference, StructureTree]":
     """Reference to an atlas for other processes, and its structures."""

@@ -1,6 +1,6 @@
 """The command ``masks``: masks of many structures in one pass."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 def masks(
     space: "ReferenceSpace",
     structures: tuple[str, ...],
-    depth: int | Literal["leaves"] | None,
+    depth: Any,
     structure_set: tuple[int, ...],
     direct_only: bool,
     output: str,

@@ -5,7 +5,7 @@ import functools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -33,9 +33,7 @@ class _OneOrThree(_ParamType):
     number: type[float] = float
     hint = ""
 
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float | list[float]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Turn the text into a number or three."""
         try:
             numbers = [self.number(part) for part in str(value).split(",")]
@@ -66,9 +64,7 @@ class Depth(_ParamType):
 
     name = "depth"
 
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Turn the text into an integer, or leave it where it is ``leaves``."""
         try:
             return value if value == "leaves" else int(value)
@@ -243,8 +239,8 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
     def with_space(
         annotation: str,
         structures_file: str | None,
-        resolution: float | Sequence[float] | None,
-        orientation: str | None,
+        resolution: Any,
+        orientation: Any,
         access: dict[str, Any],
         **options: Any,
     ) -> None:
@@ -259,7 +255,7 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
 def open_space(
     annotation: str,
     structures_file: str | None,
-    resolution: float | Sequence[float] | None,
+    resolution: Any,
     orientation: str | None,
     **access: Any,
 ) -> "ReferenceSpace":
@@ -285,10 +281,7 @@ def open_space(
 
 
 def open_annotation(
-    annotation: str,
-    resolution: float | Sequence[float] | None,
-    orientation: str | None,
-    **access: Any,
+    annotation: str, resolution: Any, orientation: str | None, **access: Any
 ) -> "xr.DataArray":
     """Open the annotation of a store, or of a file."""
     from refspace.formats.volumes import read_volume
@@ -445,7 +438,7 @@ def takes_regions(command: Callable[..., None]) -> Callable[..., None]:
     def with_regions(
         space: "ReferenceSpace",
         structures: tuple[str, ...],
-        depth: int | Literal["leaves"] | None,
+        depth: Any,
         structure_set: tuple[int, ...],
         **options: Any,
     ) -> None:
@@ -465,7 +458,7 @@ def region_options(command: Callable[..., None]) -> Callable[..., None]:
 def choose_regions(
     tree: "StructureTree",
     structures: Sequence[str],
-    depth: int | Literal["leaves"] | None,
+    depth: Any,
     structure_set: Sequence[int],
     *,
     direct_only: bool = False,
@@ -479,7 +472,7 @@ def choose_regions(
         return None
     return tree.regions(
         named,
-        depth=None if depth == "leaves" else depth,
+        depth=None if leaves else depth,
         structure_set=list(structure_set) or None,
         direct_only=direct_only,
     )

@@ -1,6 +1,5 @@
 """Commands that ask something of a reference space."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,6 @@ from refspace.cli.options import (
 if TYPE_CHECKING:
     import xarray as xr
 
-    from refspace.labels import Method
     from refspace.reference_space import ReferenceSpace
     from refspace.structure_tree import Regions
 
@@ -170,10 +168,10 @@ def mask(
 def downsample(
     annotation: str,
     structures_file: str | None,
-    resolution: float | Sequence[float] | None,
-    orientation: str | None,
-    target: float | Sequence[float],
-    method: "Method",
+    resolution: Any,
+    orientation: Any,
+    target: Any,
+    method: Any,
     output: str,
     overwrite: bool,
     pool: dict[str, Any],
@@ -201,13 +199,7 @@ def downsample(
 
 
 def _write_downsampled(
-    volume: "xr.DataArray",
-    target: float | Sequence[float],
-    method: "Method",
-    output: str,
-    *,
-    threads: Any,
-    client: Any,
+    volume: "xr.DataArray", target: Any, method: Any, output: str, *, threads: Any, client: Any
 ) -> None:
     """Write a volume at another resolution, a slab of which is computed at a time."""
     import dask
