@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refspace import kernels
+from refspace.blockwise.hemisphere import keep_slab
 from refspace.errors import AnnotationError, GridError
 from refspace.label_index import (
     FIELDS,
@@ -406,3 +407,129 @@ def test_crops_that_are_none():
 def test_blocks_without_labels(indptr):
     with pytest.raises(AnnotationError, match="does not deal 2 labels out to 2 blocks; give"):
         BlockLabels(((1, 1),), np.array(indptr), np.array([7, 9]))
+
+
+# ----- a slab
+
+
+@st.composite
+def slabs(draw, chunks):
+    """An axis, and a range along it: of whole chunks, or of any voxels."""
+    axis = draw(st.integers(0, len(chunks) - 1))
+    ends = np.cumsum([0, *chunks[axis]]).tolist()
+    if draw(st.booleans()):
+        ends = range(ends[-1] + 1)
+    start, stop = sorted(draw(st.tuples(st.sampled_from(ends), st.sampled_from(ends))))
+    return axis, slice(start, stop)
+
+
+def outside_is_0(voxels, axis, kept):
+    """The voxels, 0 outside of a slab."""
+    result = np.zeros_like(voxels)
+    inside = (slice(None),) * axis + (kept,)
+    result[inside] = voxels[inside]
+    return result
+
+
+def cut_chunks(chunks, axis, kept):
+    """The chunks, cut at the ends of a slab."""
+    ends = {*np.cumsum([0, *chunks[axis]]).tolist(), kept.start, kept.stop}
+    return (*chunks[:axis], tuple(np.diff(sorted(ends)).tolist()), *chunks[axis + 1 :])
+
+
+@given(chunked_volumes(), st.data())
+def test_an_index_of_a_slab_is_that_of_its_voxels(case, data):
+    voxels, chunks = case
+    axis, kept = data.draw(slabs(chunks))
+    cells = cut_chunks(chunks, axis, kept)
+    index = index_of(voxels, cells)
+    slab = index.keep_slab(axis, kept)
+    assert slab == index_of(outside_is_0(voxels, axis, kept), cells)
+    # What was indexed stays as it was.
+    assert index == index_of(voxels, cells)
+
+
+@given(chunked_volumes(), st.data())
+def test_an_index_of_a_slab_cuts_no_chunk(case, data):
+    voxels, chunks = case
+    axis, kept = data.draw(slabs(chunks))
+    if kept.start == kept.stop or cut_chunks(chunks, axis, kept) == chunks:
+        index_of(voxels, chunks).keep_slab(axis, kept)
+        return
+    with pytest.raises(GridError, match="is no union of whole chunks"):
+        index_of(voxels, chunks).keep_slab(axis, kept)
+
+
+def test_an_index_of_a_slab_of_nothing_holds_0_alone():
+    for kept in (slice(0, 0), slice(4, 4), slice(7, 9)):
+        slab = index_of(VOXELS, CHUNKS).keep_slab(0, kept)
+        assert slab.counts() == {0: VOXELS.size}
+        assert slab.chunks == CHUNKS
+    whole = index_of(VOXELS, CHUNKS)
+    assert whole.keep_slab(1, slice(None)) == whole
+
+
+@given(chunked_volumes(), st.data())
+def test_labels_of_a_slab_are_those_of_its_array(case, data):
+    voxels, chunks = case
+    axis, kept = data.draw(slabs(chunks))
+    lazy = keep_slab(da.from_array(voxels, chunks=chunks), axis, kept)
+    blocks = index_of(voxels, chunks).block_labels.keep_slab(axis, kept)
+    assert blocks.chunks == lazy.chunks == cut_chunks(chunks, axis, kept)
+    expected = outside_is_0(voxels, axis, kept)
+    np.testing.assert_array_equal(lazy.compute(scheduler="sync"), expected)
+    exact = index_of(expected, blocks.chunks).block_labels
+    whole = index_of(voxels, chunks).block_labels
+    starts = np.cumsum([0, *blocks.chunks[axis]])[:-1]
+    for block in np.ndindex(blocks.shape):
+        labels = blocks.in_block(block)
+        assert {*exact.in_block(block)} <= {*labels}
+        if kept.start <= starts[block[axis]] < kept.stop:
+            # What may be in a part is what is in the block.
+            old = np.searchsorted(np.cumsum(chunks[axis]), starts[block[axis]], side="right")
+            of = whole.in_block((*block[:axis], int(old), *block[axis + 1 :]))
+            np.testing.assert_array_equal(labels, of)
+        else:
+            assert labels.tolist() == [0]
+
+
+# ----- other blocks
+
+
+@given(chunked_volumes(), st.data())
+def test_other_blocks_may_hold_what_those_that_they_meet_hold(case, data):
+    voxels, chunks = case
+    other = data.draw(chunkings(voxels.shape))
+    blocks = index_of(voxels, chunks).block_labels
+    found = blocks.coarsen(other)
+    assert found.chunks == other
+    parts = da.core.slices_from_chunks(other)
+    for block, part in zip(np.ndindex(found.shape), parts, strict=True):
+        expected = np.unique(blocks.crop(part).labels)
+        np.testing.assert_array_equal(found.in_block(block), expected)
+        assert {*np.unique(voxels[part])} <= {*expected}
+
+
+@given(chunked_volumes(), st.data())
+def test_unions_of_blocks_hold_exactly_their_labels(case, data):
+    voxels, chunks = case
+    larger = data.draw(coarser(chunks))
+    found = index_of(voxels, chunks).block_labels.coarsen(larger)
+    assert found == index_of(voxels, larger).block_labels
+
+
+def test_the_same_blocks_are_not_made_again():
+    blocks = index_of(VOXELS, CHUNKS).block_labels
+    assert blocks.coarsen(CHUNKS) is blocks
+    assert blocks.coarsen([list(sizes) for sizes in CHUNKS]) is blocks
+
+
+@given(chunked_volumes(), st.sampled_from([0, *IDS]))
+def test_a_label_more_in_every_block(case, label):
+    voxels, chunks = case
+    blocks = index_of(voxels, chunks).block_labels
+    more = blocks.with_label(label)
+    assert more.chunks == blocks.chunks
+    for block in np.ndindex(blocks.shape):
+        expected = np.union1d(blocks.in_block(block), [label])
+        np.testing.assert_array_equal(more.in_block(block), expected)

@@ -914,3 +914,43 @@ def test_junk_is_a_tree_or_a_clear_error(records):
         tree = StructureTree(records)
         assert Tags(tree._repr_html_()).open == []
         assert str(tree).count("\n") <= len(tree)
+
+
+# ----- some of many regions
+
+
+@given(families(8), st.data())
+def test_selected_regions_have_their_structures(family, data):
+    tree = family.tree()
+    regions = tree.regions()
+    labels = data.draw(st.lists(st.sampled_from(regions.labels), unique=True))
+    chosen = regions.select(labels)
+    assert chosen.labels == tuple(labels)
+    assert len(chosen) == len(labels)
+    assert chosen.indptr.dtype == chosen.members.dtype == np.int64
+    for region, label in enumerate(labels):
+        expected = regions.structures_in(regions.labels.index(label))
+        np.testing.assert_array_equal(chosen.structures_in(region), expected)
+    # Of all regions together nothing is said any more.
+    assert chosen.nearest_region == {}
+    assert chosen.overlapping == chosen.uncovered == ()
+    # Values of some are those that all of them have.
+    ids = np.array(sorted(tree.node_ids()))
+    values = np.arange(ids.size) + 1.0
+    every = dict(zip(regions.labels, regions.reduce(ids, values).tolist(), strict=True))
+    assert chosen.reduce(ids, values).tolist() == [every[label] for label in labels]
+
+
+def test_selected_regions_keep_their_names():
+    records = [structure((1,), "a", "one"), structure((1, 2), "b", "two")]
+    regions = StructureTree(records).regions()
+    chosen = regions.select([2])
+    assert (chosen.acronyms, chosen.names) == (("b",), ("two",))
+    named = StructureTree(records).regions({"b": "mine", "a": "yours"})
+    chosen = named.select(["yours"])
+    assert (chosen.labels, chosen.acronyms, chosen.names) == (("yours",), (), ())
+    assert chosen.structures_in(0).tolist() == named.structures_in(1).tolist()
+    assert len(regions.select([])) == 0
+    assert regions.select([]).columns()["structure"].dtype == np.int64
+    with pytest.raises(KeyError):
+        regions.select([3])

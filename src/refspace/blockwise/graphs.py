@@ -108,7 +108,7 @@ def value_from_tasks(
     return Delayed(name, graph)
 
 
-def shared_value(prefix: str, value: Any) -> Delayed:
+def shared_value(prefix: str, value: object) -> Delayed:
     """Value that is sent to workers once, on which many tasks depend.
 
     Dask does not look into it: arrays within are those of the value, not part of the graph.

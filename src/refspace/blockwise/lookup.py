@@ -54,7 +54,7 @@ def look_up_points(
     arrays: Sequence[dask.array.Array],
     sole: NDArray[np.int64],
     function: Callable[..., NDArray[np.int64]],
-    shared: Any,
+    shared: object,
     elsewhere: tuple[int, int],
 ) -> dask.array.Array:
     """Value at each of some points in memory; lazy, one block.

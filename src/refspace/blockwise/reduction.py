@@ -97,7 +97,7 @@ def reduce_images(
     measure: Callable[..., Any],
     merge: Callable[[list[Any]], Any],
     finish: Callable[..., Any],
-    shared: Any,
+    shared: object,
 ) -> dask.array.Array:
     """Reduce labelled images over the three axes of space; lazy.
 

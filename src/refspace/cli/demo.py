@@ -3,9 +3,8 @@
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -30,7 +29,7 @@ _FINEST = 10
 _SLICES = {"ap": 8000.0, "dv": 1500.0, "ml": 3800.0}
 
 
-def run_demo(folder: Path, resolution: Any) -> None:
+def run_demo(folder: Path, resolution: float | Sequence[float]) -> None:
     """Make the sample atlas, ask it what people ask an atlas, and write the answers.
 
     Parameters

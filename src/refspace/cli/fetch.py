@@ -1,6 +1,6 @@
 """Command that brings atlases to this machine."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,7 @@ _TEMPLATES = ("average_template", "ara_nissl")
 def fetch(
     source: str,
     atlas: str | None,
-    resolution: Any,
+    resolution: float | Sequence[float] | None,
     masks: tuple[str, ...],
     meshes: tuple[str, ...],
     refresh: bool,

@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def main() -> None:
     show_default=True,
     help="µm per voxel of the sample brain, 10 or more.",
 )
-def demo(folder: Path, resolution: Any) -> None:
+def demo(folder: Path, resolution: float | Sequence[float]) -> None:
     """Show the main job on a synthetic brain, and write what comes out into FOLDER."""
     from refspace.cli.demo import run_demo
 

@@ -18,6 +18,8 @@ _INPUTS = (
 if TYPE_CHECKING:
     import xarray as xr
 
+    from refspace import types
+
     _ParamType = click.ParamType[Any]
     from refspace.reference_space import ReferenceSpace
 else:
@@ -31,7 +33,7 @@ class _OneOrThree(_ParamType):
     number: type[float] = float
     hint = ""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Turn the text into a number or three."""
         try:
             numbers = [self.number(part) for part in str(value).split(",")]
@@ -62,7 +64,7 @@ class Depth(_ParamType):
 
     name = "depth"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Turn the text into an integer, or leave it where it is ``leaves``."""
         try:
             return value if value == "leaves" else int(value)
@@ -237,8 +239,8 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
     def with_space(
         annotation: str,
         structures_file: str | None,
-        resolution: Any,
-        orientation: Any,
+        resolution: "types.Resolution | None",
+        orientation: str | None,
         access: dict[str, Any],
         **options: Any,
     ) -> None:
@@ -253,7 +255,7 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
 def open_space(
     annotation: str,
     structures_file: str | None,
-    resolution: Any,
+    resolution: "types.Resolution | None",
     orientation: str | None,
     **access: Any,
 ) -> "ReferenceSpace":
@@ -279,7 +281,10 @@ def open_space(
 
 
 def open_annotation(
-    annotation: str, resolution: Any, orientation: str | None, **access: Any
+    annotation: str,
+    resolution: "types.Resolution | None",
+    orientation: str | None,
+    **access: Any,
 ) -> "xr.DataArray":
     """Open the annotation of a store, or of a file."""
     from refspace.formats.volumes import read_volume

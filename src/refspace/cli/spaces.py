@@ -1,5 +1,6 @@
 """Commands on one reference space: slices, counts, masks, other resolutions and formats."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from refspace.cli.regions import (
 if TYPE_CHECKING:
     import xarray as xr
 
+    from refspace.labels import Method
     from refspace.reference_space import ReferenceSpace
 
 # A name that ends so is meant as a file, not as a folder, even where it cannot be written.
@@ -171,10 +173,10 @@ def mask(
 def downsample(
     annotation: str,
     structures_file: str | None,
-    resolution: Any,
-    orientation: Any,
-    target: Any,
-    method: Any,
+    resolution: float | Sequence[float] | None,
+    orientation: str | None,
+    target: float | Sequence[float],
+    method: "Method",
     output: str,
     overwrite: bool,
     pool: dict[str, Any],
@@ -202,7 +204,13 @@ def downsample(
 
 
 def _write_downsampled(
-    volume: "xr.DataArray", target: Any, method: Any, output: str, *, threads: Any, client: Any
+    volume: "xr.DataArray",
+    target: float | Sequence[float],
+    method: "Method",
+    output: str,
+    *,
+    threads: Any,
+    client: Any,
 ) -> None:
     """Write a volume at another resolution, a slab of which is computed at a time."""
     import dask

@@ -1,6 +1,7 @@
 """The commands ``convert``, ``info`` and ``verify``: making stores, and looking at them."""
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -90,7 +91,11 @@ def _summary(target: str, space: "ReferenceSpace") -> str:
 @access_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(
-    url: str, resolution: Any, orientation: str | None, as_json: bool, access: dict[str, Any]
+    url: str,
+    resolution: float | Sequence[float] | None,
+    orientation: str | None,
+    as_json: bool,
+    access: dict[str, Any],
 ) -> None:
     """Describe the store at a path or URL, without reading a voxel."""
     from refspace.cli.describe import describe, format_description
@@ -109,7 +114,7 @@ def info(
 def verify(
     ctx: click.Context,
     url: str,
-    resolution: Any,
+    resolution: float | Sequence[float] | None,
     orientation: str | None,
     pool: dict[str, Any],
 ) -> None:

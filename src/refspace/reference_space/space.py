@@ -1,7 +1,8 @@
 """The reference space: a table of contents of the verbs."""
 
 import os
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 import xarray as xr
 
@@ -171,6 +172,38 @@ class ReferenceSpace(Space):
     # Stores.
     to_zarr = stores.to_zarr
     to_datatree = stores.to_datatree
+
+    # Of a class, not of a space: help shows them with the rest.
+    @classmethod
+    def from_volume(
+        cls,
+        structure_tree: StructureTree,
+        volume: LabelVolume,
+        *,
+        template: xr.DataArray | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        url: str | None = None,
+    ) -> Self:
+        """Space of a label volume, as stores and sources make them.
+
+        Parameters
+        ----------
+        structure_tree, volume, template, provenance, url
+            The structures; labels, with their grid and hemispheres, and what is known of their
+            blocks; intensities on the same grid; where the atlas comes from; and the path or URL of
+            its store.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=400)
+        >>> again = refspace.ReferenceSpace.from_volume(space.structure_tree, space.volume)
+        >>> again.grid == space.grid
+        True
+        """
+        return super().from_volume(
+            structure_tree, volume, template=template, provenance=provenance, url=url
+        )
 
     @classmethod
     def from_datatree(cls, tree: xr.DataTree, *, resolution: Resolution | None = None) -> Self:

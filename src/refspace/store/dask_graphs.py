@@ -89,12 +89,12 @@ class ReadLayer(Layer):  # type: ignore[misc]  # dask is annotated in part
         inside = zip(block_id, self._numblocks, strict=False)
         return len(block_id) == len(self._numblocks) and all(0 <= i < n for i, n in inside)
 
-    def __getitem__(self, key: Any) -> Any:
-        if key not in self:
+    def __getitem__(self, key: object) -> Any:
+        if not (isinstance(key, tuple) and key in self):
             raise KeyError(key)
         return (read_block, list(key[1:]), self.array)
 
-    def get_dependencies(self, key: Any, all_hlg_keys: Collection[Any]) -> set[Any]:
+    def get_dependencies(self, key: object, all_hlg_keys: Collection[Any]) -> set[Any]:
         """Nothing comes before reading."""
         return set()
 

@@ -120,7 +120,13 @@ def many_structure_masks(
 
 
 def return_mask_cb(structure_id: int, fn: Callable[[], xr.DataArray]) -> tuple[int, xr.DataArray]:
-    """Pair of a structure's id and its mask, for `many_structure_masks`."""
+    """Pair of a structure's id and its mask, for `many_structure_masks`.
+
+    Examples
+    --------
+    >>> return_mask_cb(385, lambda: xr.DataArray([0, 1]))[1].values
+    array([0, 1])
+    """
     return structure_id, fn()
 
 

@@ -77,21 +77,7 @@ class Space:
         provenance: Mapping[str, Any] | None = None,
         url: str | None = None,
     ) -> Self:
-        """Space of a label volume, as stores and sources make them.
-
-        Parameters
-        ----------
-        structure_tree, volume, template, provenance, url
-            As for `Space`.
-
-        Examples
-        --------
-        >>> import refspace
-        >>> space = refspace.phantom(resolution=400)
-        >>> again = refspace.ReferenceSpace.from_volume(space.structure_tree, space.volume)
-        >>> again.grid == space.grid
-        True
-        """
+        """Space of a label volume: what `ReferenceSpace.from_volume` does."""
         space = cls.__new__(cls)
         Space.__init__(
             space, structure_tree, volume, template=template, provenance=provenance, url=url
