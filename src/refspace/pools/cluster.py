@@ -130,7 +130,7 @@ class ClusterPool(Pool):
 
     def count_threads(self) -> int:
         """Count the threads of all workers."""
-        self._look()
+        self.check_connection()
         try:
             return sum(self.client.nthreads().values())
         except Exception as error:  # whatever a lost connection raises
@@ -142,9 +142,9 @@ class ClusterPool(Pool):
             try:
                 return ended.get(timeout=_LOOK_SECONDS)
             except queue.Empty:
-                self._look()
+                self.check_connection()
 
-    def _look(self) -> None:
+    def check_connection(self) -> None:
         """Raise if the scheduler is gone; a client that is not connected would wait for it."""
         if self.client.status != "running":
             raise self._gone()
@@ -195,7 +195,7 @@ class _Room:
 
     def count(self) -> int:
         """Count the tasks, from a recent number of threads."""
-        self._pool._look()
+        self._pool.check_connection()
         if time.monotonic() - self._counted_at >= _RECOUNT_SECONDS:
             # Some without workers too: for them an adaptive cluster starts its first worker.
             self._count = max(4, 2 * self._pool.count_threads())
