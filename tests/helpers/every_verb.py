@@ -93,6 +93,7 @@ COVERED = {
     "total_voxel_counts": "maps",
     "return_mask_cb": "many_structure_masks",
     "check_and_write": "takes no space",
+    "from_volume": "hemisphere",
     "with_volume": "hemisphere",
 }
 
