@@ -48,8 +48,8 @@ def exclusive_lock(
     try:
         yield
     finally:
-        # filelock leaves its file. It goes while it is held: whoever has opened it already will
-        # find that it has no name, and try again.
+        # filelock leaves its file. It is removed while it is held: a process that has opened
+        # it already will find that it has no name, and try again.
         with suppress(OSError):
             path.unlink()
         lock.release()

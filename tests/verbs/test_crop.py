@@ -89,7 +89,7 @@ def space():
 def test_bounds(case):
     box = case.box
     if box is None:
-        with pytest.raises(AnnotationError, match=r"has no voxels here; total_voxel_map tells"):
+        with pytest.raises(AnnotationError, match=r"has no voxels here; total_voxel_map says"):
             case.space.bounds(case.structures, case.direct_only)
         return
     bounds = case.space.bounds(case.structures, case.direct_only)
@@ -128,7 +128,7 @@ def test_bounds_are_what_isel_takes(space):
 @pytest.mark.parametrize(
     ("structures", "text"),
     [
-        (3, r"^3 has no voxels here; total_voxel_map tells which have$"),
+        (3, r"^3 has no voxels here; total_voxel_map says which have$"),
         ("s3", r"^3 has no voxels here"),
         (("s3", 3), r"^3, 3 has no voxels here"),
         ([], r"^an empty list has no voxels here"),

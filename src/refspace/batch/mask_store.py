@@ -123,21 +123,21 @@ class MaskRequest:
     @functools.cached_property
     def _members(self) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int32]]:
         """Labels in any mask, sorted; bounds of each label's masks; these masks, label by label."""
-        owner = np.repeat(np.arange(len(self.regions)), np.diff(self.regions.indptr))
+        mask = np.repeat(np.arange(len(self.regions)), np.diff(self.regions.indptr))
         order = np.argsort(self.regions.members, kind="stable")
         labels, first = np.unique(self.regions.members[order], return_index=True)
-        return labels.astype(np.uint32), np.append(first, order.size), owner[order].astype(np.int32)
+        return labels.astype(np.uint32), np.append(first, order.size), mask[order].astype(np.int32)
 
     def block(self, block_id: BlockId) -> MaskBlock | None:
         """Work to do for a block; None if it holds no voxel of the structures."""
         data = self.annotation.data
-        labels, first, owners = self._members
+        labels, first, masks_of = self._members
         present = labels if self.block_labels is None else self.block_labels.in_block(block_id)
         positions = np.flatnonzero(np.isin(labels, present))
         counts = first[positions + 1] - first[positions]
         bounds = zip(first[positions], first[positions + 1], strict=True)
-        owned = np.concatenate([owners[start:stop] for start, stop in bounds] or [owners[:0]])
-        masks, members = np.unique(owned, return_inverse=True)
+        chosen = np.concatenate([masks_of[start:stop] for start, stop in bounds] or [masks_of[:0]])
+        masks, members = np.unique(chosen, return_inverse=True)
         if not masks.size:
             return None
         # Then every mask has every label in the block, which need not be read.

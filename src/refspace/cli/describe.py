@@ -9,12 +9,12 @@ from refspace.store import StoredAtlas
 
 def describe(atlas: StoredAtlas) -> dict[str, Any]:
     """Facts about a store as JSON values; no voxel is read."""
-    grid, facts = atlas.levels[0].grid, atlas.metadata or {}
+    grid, details = atlas.levels[0].grid, atlas.metadata or {}
     nodes = None if atlas.nodes is None else len(atlas.nodes)
     return {
         "url": atlas.location.url,
         "kind": "foreign" if atlas.metadata is None else "refspace",
-        "format": facts.get("format"),
+        "format": details.get("format"),
         "ome_zarr": atlas.version,
         "levels": _levels(atlas),
         "extent_mm": [length / 1000 for length in grid.extent],
@@ -25,7 +25,7 @@ def describe(atlas: StoredAtlas) -> dict[str, Any]:
         "structures_with_voxels": _with_voxels(atlas),
         "template": bool(atlas.template),
         "provenance": atlas.provenance,
-        "digest": facts.get("digest"),
+        "digest": details.get("digest"),
         "stored_bytes": stored_bytes(atlas),
     }
 
@@ -70,37 +70,37 @@ def stored_bytes(atlas: StoredAtlas) -> int | None:
 # ----- in words
 
 
-def format_description(facts: dict[str, Any]) -> str:
+def format_description(details: dict[str, Any]) -> str:
     """Facts, as `describe` gives them, as text."""
-    directions = [f"{dim} grows to {end}" for dim, end in facts["directions"].items()]
+    directions = [f"{dim} grows to {end}" for dim, end in details["directions"].items()]
     rows = {
-        "extent": f"{_times(f'{length:g}' for length in facts['extent_mm'])} mm",
-        "orientation": f"{facts['orientation']}: {', '.join(directions)}",
-        "structures": _structures(facts),
-        "template": "yes" if facts["template"] else "none",
-        **{f"provenance, {key}": str(value) for key, value in facts["provenance"].items()},
-        "digest": facts["digest"] or "none",
-        "stored": size_text(facts["stored_bytes"]),
+        "extent": f"{_times(f'{length:g}' for length in details['extent_mm'])} mm",
+        "orientation": f"{details['orientation']}: {', '.join(directions)}",
+        "structures": _structures(details),
+        "template": "yes" if details["template"] else "none",
+        **{f"provenance, {key}": str(value) for key, value in details["provenance"].items()},
+        "digest": details["digest"] or "none",
+        "stored": size_text(details["stored_bytes"]),
     }
     width = max(map(len, rows))
     lines = [f"{name:{width}}  {value}" for name, value in rows.items()]
-    return "\n".join([_title(facts), "", *_table(facts["levels"]), "", *lines])
+    return "\n".join([_title(details), "", *_table(details["levels"]), "", *lines])
 
 
-def _title(facts: dict[str, Any]) -> str:
-    if facts["kind"] == "refspace":
-        return f"{facts['url']}: store of refspace, format {facts['format']} (OME-Zarr 0.5)"
-    if facts["ome_zarr"].startswith("none"):
-        return f"{facts['url']}: array without metadata of OME-Zarr ({facts['ome_zarr'][6:]})"
-    return f"{facts['url']}: label image of OME-Zarr {facts['ome_zarr']}, not of refspace"
+def _title(details: dict[str, Any]) -> str:
+    if details["kind"] == "refspace":
+        return f"{details['url']}: store of refspace, format {details['format']} (OME-Zarr 0.5)"
+    if details["ome_zarr"].startswith("none"):
+        return f"{details['url']}: array without metadata of OME-Zarr ({details['ome_zarr'][6:]})"
+    return f"{details['url']}: label image of OME-Zarr {details['ome_zarr']}, not of refspace"
 
 
-def _structures(facts: dict[str, Any]) -> str:
-    if facts["structures"] is None:
+def _structures(details: dict[str, Any]) -> str:
+    if details["structures"] is None:
         return "none stated; commands need a STRUCTURES file"
-    if facts["structures_with_voxels"] is None:
-        return str(facts["structures"])
-    return f"{facts['structures']}, {facts['structures_with_voxels']} of them with voxels"
+    if details["structures_with_voxels"] is None:
+        return str(details["structures"])
+    return f"{details['structures']}, {details['structures_with_voxels']} of them with voxels"
 
 
 def _table(levels: Sequence[dict[str, Any]]) -> list[str]:

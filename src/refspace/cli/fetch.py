@@ -108,12 +108,12 @@ def _is_cached(request: "Request", url: str) -> bool:
 def _report(path: Path, seconds: float | None, was_there: bool) -> None:
     """Say where something is, how large it is, and how long it took."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    facts = [_size(sum(file.stat().st_size for file in files))]
+    details = [_size(sum(file.stat().st_size for file in files))]
     if was_there:
-        facts.append("was there already")
+        details.append("was there already")
     elif seconds is not None:
-        facts.append(f"{seconds:.1f} s")
-    click.echo(f"{path}: {', '.join(facts)}")
+        details.append(f"{seconds:.1f} s")
+    click.echo(f"{path}: {', '.join(details)}")
 
 
 def _size(count: int) -> str:

@@ -46,7 +46,7 @@ def _notes(error: BaseException) -> list[str]:
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:
-    """Show a warning without the line of code that it comes from, which is none of a user's."""
+    """Show a warning without the line of code that it comes from, which is of no use to users."""
     # In the place of a progress line, where there is one.
     start = "\r\033[K" if sys.stderr.isatty() else ""
     click.echo(f"{start}Warning: {' '.join(str(message).split())}", err=True)

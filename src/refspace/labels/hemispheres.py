@@ -124,7 +124,7 @@ def check_hemisphere(hemisphere: object) -> Hemisphere:
     Raises
     ------
     GridError
-        If it is none.
+        If there is no such hemisphere.
 
     Examples
     --------

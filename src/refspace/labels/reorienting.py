@@ -25,7 +25,7 @@ def reorient(volume: xr.DataArray, orientation: str) -> xr.DataArray:
     Raises
     ------
     GridError
-        If the orientation is none, or the volume has no coordinates.
+        If there is no such orientation, or the volume has no coordinates.
 
     Examples
     --------

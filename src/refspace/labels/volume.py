@@ -119,7 +119,7 @@ class LabelVolume:
             return labels
         if self.hemispheres.volume is not None:
             return labels.with_label(BACKGROUND)
-        # The index tells the parts of a block apart that the midline cuts.
+        # The index has rows for each part of a block that the midline cuts.
         index = self.index
         return (
             labels.keep_slab(*self._slab)

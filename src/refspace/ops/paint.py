@@ -123,7 +123,7 @@ def paint(values: xr.DataArray, codes: xr.DataArray) -> xr.DataArray:
         meta=np.empty((0,) * (len(lead) + len(space)), table.dtype),
         concatenate=True,
     )
-    # Values of one hemisphere say so by a coordinate; that of the volume tells its voxels apart.
+    # Values of one hemisphere say so by a coordinate; that of the volume is of each voxel.
     own = {
         coord: c
         for coord, c in values.coords.items()

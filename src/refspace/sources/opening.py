@@ -87,7 +87,7 @@ def open(
     Raises
     ------
     SourceError
-        If a source has no such atlas, or an option is none of it.
+        If a source has no such atlas, or no such option.
     RemoteError
         If a host cannot be reached, or does not send what it should.
     StoreError

@@ -267,7 +267,7 @@ def partition(
     Raises
     ------
     OntologyError
-        If a structure has two labels, or a label is none.
+        If a structure has two labels, or a label is neither a text nor an integer.
     """
     label_of_id = _resolved_labels(tree, labels)
     regions = tuple(dict.fromkeys(label_of_id.values()))

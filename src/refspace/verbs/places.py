@@ -119,7 +119,7 @@ def bounding_box(
         listed = ", ".join(map(str, ids)) or "an empty list"
         side = space.volume.hemispheres.side
         where = f"in the {side} hemisphere" if side else "here"
-        raise AnnotationError(f"{listed} has no voxels {where}; total_voxel_map tells which have")
+        raise AnnotationError(f"{listed} has no voxels {where}; total_voxel_map says which have")
     return box
 
 

@@ -187,7 +187,7 @@ def _look_up_table(
     """Codes of the points of a table, as a Series."""
     if not is_dask_collection(points):
         return look_up_table(points, lookup, columns, attrs)
-    positions_along_axes(points, lookup.grid.dims, columns)  # raises where they are none
+    positions_along_axes(points, lookup.grid.dims, columns)  # raises where they are no positions
     meta = pd.Series([], dtype=np.int64, name="structure")
     return points.map_partitions(
         look_up_table, lookup.shared, columns, attrs, "synchronous", meta=meta

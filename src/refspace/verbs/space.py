@@ -212,7 +212,7 @@ class Space:
     def label_index(self) -> LabelIndex:
         """Voxels, bounding boxes and coordinate sums of each label in each chunk.
 
-        Chunks that the midline cuts count as two, so that each lies in one hemisphere. The index is
+        Chunks that the midline cuts count as two, so that each is in one hemisphere. The index is
         that of the store where there is one; otherwise the first call reads the volume once.
 
         Examples

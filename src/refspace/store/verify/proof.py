@@ -256,7 +256,7 @@ class AtlasProof:
         cell_rows = np.split(table, np.searchsorted(table[0], np.arange(1, count)), axis=1)
         wrong = []
         for block_id, rows in sorted(proof.rows.items()):
-            # Every chunk of the index that lies in the block has rows, if it is true.
+            # Every chunk of the index within the block has rows, if the index is true.
             recorded = [cell_rows[cell] for cell in np.unique(rows[0])]
             if not np.array_equal(np.concatenate(recorded, axis=1), rows):
                 wrong.append(proof.blocks.array.key(block_id))
