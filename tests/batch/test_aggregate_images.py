@@ -691,7 +691,10 @@ def test_tasks_are_small(folder):
         outcomes=lambda work, items, **_: sizes.append(len(cloudpickle.dumps((work, items)))) or (),
     )
     compute_all(asked, [image], pool)
+    compute_all(StatisticsRequest.from_arguments(folder / "atlas.zarr"), [image], pool)
+    # Of all structures, each with its subtree, the ids of its descendants are most of it.
     assert sizes[0] < 10_000
+    assert sizes[1] < 50_000
     again = StatisticsRequest.from_arguments(
         folder / "atlas.zarr", regions="leaves", quantiles=[0.5]
     )

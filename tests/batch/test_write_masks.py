@@ -289,6 +289,24 @@ def test_what_is_known_is_not_read(tmp_path):
     np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_hemisphere_of_one_label(tmp_path, side):
+    """A block that the midline cuts is not all of one label in a hemisphere."""
+    source = CountingSource(np.full((4, 4, 12), 385, "u4"))
+    tree = refspace.phantom(resolution=400).structure_tree
+    space = ReferenceSpace(tree, source.dask((4, 4, 4)), 25).with_index()
+    source.reads.clear()
+    half = space.hemisphere(side)
+    refspace.write_masks(half, tmp_path / "m.zarr", ["VISp"])
+    # The other two are known to be all inside, or all outside.
+    assert source.chunk_reads(((4,), (4,), (4, 4, 4))) == {(0, 0, 1): 1}
+    expected = np.zeros((4, 4, 12), "u1")
+    expected[..., np.s_[:6] if side == "left" else np.s_[6:]] = 1
+    (mask,) = refspace.open_masks(tmp_path / "m.zarr")
+    np.testing.assert_array_equal(mask, expected)
+    np.testing.assert_array_equal(half.make_structure_mask("VISp"), expected)
+
+
 def test_tasks_are_small(store, space):
     for of in (refspace.open(store), refspace.open(store, resolution=200)):
         sizes = [
@@ -607,7 +625,7 @@ def test_paths_relative_to_where_the_command_runs(store, tmp_path, monkeypatch, 
 
 def test_of_files_and_arrays(space, tmp_path, cluster):
     refspace.write_nrrd(tmp_path / "a.nrrd", space.annotation)
-    of_file = ReferenceSpace(space.structure_tree, str(tmp_path / "a.nrrd"))
+    of_file = refspace.open(tmp_path / "a.nrrd", structures=space.structure_tree)
     for number, of in enumerate((of_file, refspace.phantom(resolution=200))):
         refspace.write_masks(of, tmp_path / f"{number}.zarr", NAMES, client=cluster)
         masks = refspace.open_masks(tmp_path / f"{number}.zarr")
