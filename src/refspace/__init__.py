@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from refspace.sources import fetch as fetch
     from refspace.sources import open as open
     from refspace.store.masks import open_masks as open_masks
+    from refspace.store.verify import verify_store as verify_store
     from refspace.structure_tree import StructureTree as StructureTree
 
 _ROOMS = {
@@ -44,6 +45,7 @@ _ROOMS = {
     "read_nifti": "refspace.formats.nifti",
     "read_nrrd": "refspace.formats.nrrd",
     "read_structures": "refspace.formats.structures",
+    "verify_store": "refspace.store.verify",
     "write_masks": "refspace.batch",
     "write_nifti": "refspace.formats.nifti",
     "write_nrrd": "refspace.formats.nrrd",

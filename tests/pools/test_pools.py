@@ -1,6 +1,8 @@
 """Pools: threads and the workers of a cluster do the same, and what is lost costs only itself."""
 
+import asyncio
 import itertools
+import math
 import os
 import signal
 import socket
@@ -12,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import dask
 import psutil
@@ -249,6 +252,29 @@ def test_both_are_an_error(cluster: Client) -> None:
         f"threads is 2 and client is {cluster}, and a job uses one of them; give threads for "
         "threads of this process, or client for the workers of a dask cluster"
     )
+
+
+@pytest.mark.parametrize("threads", [0, -1, 2.5, "two", math.nan])
+def test_numbers_that_are_none_of_threads(threads: Any) -> None:
+    with pytest.raises(SourceError) as caught:
+        make_pool(threads=threads)
+    assert str(caught.value) == f"threads is {threads!r}; give a number of threads, 1 or more"
+
+
+@pytest.mark.parametrize("client", ["tcp://127.0.0.1:8786", 3, Client])
+def test_clients_that_cannot_be_used(client: Any) -> None:
+    with pytest.raises(SourceError, match=r"; give a distributed\.Client$"):
+        make_pool(client=client)
+
+
+def test_an_asynchronous_client() -> None:
+    async def refused() -> None:
+        async with Client(processes=False, asynchronous=True, dashboard_address=":0") as client:
+            assert isinstance(make_pool(), ThreadPool)
+            with pytest.raises(SourceError, match="asynchronous, and a job waits"):
+                make_pool(client=client)
+
+    asyncio.run(refused())
 
 
 def test_looking_for_a_client_imports_nothing() -> None:

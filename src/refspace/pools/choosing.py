@@ -1,7 +1,8 @@
 """Which pool a job uses: threads of this process, or the workers of a dask cluster."""
 
+import operator
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex
 
 import dask
 
@@ -35,7 +36,8 @@ def make_pool(threads: int | None = None, client: "Client | None" = None) -> Poo
     Raises
     ------
     SourceError
-        If both are given.
+        If both are given, the number is no number of threads, or the client is none whose tasks
+        can be waited for.
 
     Examples
     --------
@@ -48,10 +50,30 @@ def make_pool(threads: int | None = None, client: "Client | None" = None) -> Poo
             "threads for threads of this process, or client for the workers of a dask cluster"
         )
     if threads is not None:
-        return ThreadPool(threads)
-    if client is None:
-        client = _active_client()
+        return ThreadPool(_thread_count(threads))
+    if client is not None:
+        return ClusterPool(_usable_client(client))
+    client = _active_client()
     return ThreadPool() if client is None else ClusterPool(client)
+
+
+def _thread_count(threads: object) -> int:
+    if not isinstance(threads, SupportsIndex) or operator.index(threads) < 1:
+        raise SourceError(f"threads is {threads!r}; give a number of threads, 1 or more")
+    return operator.index(threads)
+
+
+def _usable_client(client: "Client") -> "Client":
+    """Client that was given, if a job can use it: anything may be given."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None or not isinstance(client, distributed.Client):
+        raise SourceError(f"client is {client!r}; give a distributed.Client")
+    if client.asynchronous:
+        raise SourceError(
+            f"client is {client!r}, which is asynchronous, and a job waits for its tasks; give a "
+            "distributed.Client without asynchronous=True"
+        )
+    return client
 
 
 def _active_client() -> "Client | None":
