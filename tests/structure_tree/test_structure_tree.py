@@ -932,8 +932,10 @@ def test_selected_regions_have_their_structures(family, data):
         expected = regions.structures_in(regions.labels.index(label))
         np.testing.assert_array_equal(chosen.structures_in(region), expected)
     # Of all regions together nothing is said any more.
-    assert chosen.nearest_region == {}
+    with pytest.raises(OntologyError, match="; give regions as StructureTree.regions makes them"):
+        _ = chosen.nearest_region
     assert chosen.overlapping == chosen.uncovered == ()
+    assert repr(chosen) in (f"<Regions: {len(chosen)} regions>", "<Regions: 1 region>")
     # Values of some are those that all of them have.
     ids = np.array(sorted(tree.node_ids()))
     values = np.arange(ids.size) + 1.0
@@ -952,5 +954,5 @@ def test_selected_regions_keep_their_names():
     assert chosen.structures_in(0).tolist() == named.structures_in(1).tolist()
     assert len(regions.select([])) == 0
     assert regions.select([]).columns()["structure"].dtype == np.int64
-    with pytest.raises(KeyError):
-        regions.select([3])
+    with pytest.raises(OntologyError, match="^no region is labelled 3, x; the labels are 1, 2$"):
+        regions.select([2, 3, "x"])

@@ -36,8 +36,9 @@ class Regions:
     members
         Ids of the structures whose own voxels are in each region, sorted within each; without 0,
         which is outside.
-    nearest_region
-        Index of the region of each structure that is in one: the nearest of several.
+    nearest
+        Index of the region of each structure that is in one: the nearest of several. None of
+        regions that were made of others, of whose tree nothing is said any more.
     overlapping
         Ids of the structures whose voxels are in several regions.
     uncovered
@@ -59,25 +60,49 @@ class Regions:
     labels: tuple[RegionLabel, ...]
     indptr: NDArray[np.int64]
     members: NDArray[np.int64]
-    nearest_region: Mapping[int, int]
+    nearest: Mapping[int, int] | None
     overlapping: tuple[int, ...]
     uncovered: tuple[int, ...]
     acronyms: tuple[str, ...]
     names: tuple[str, ...]
 
     def __repr__(self) -> str:
+        if self.nearest is None:
+            return f"<Regions: {self._count_text}>"
         return (
-            f"<Regions: {len(self)} regions; {len(self.overlapping)} structures are in several, "
+            f"<Regions: {self._count_text}; {len(self.overlapping)} structures are in several, "
             f"{len(self.uncovered)} in none>"
         )
 
     def __str__(self) -> str:
         """Report of what is in several regions, or in none."""
-        lines = [f"{len(self)} regions"]
+        lines = [self._count_text]
+        if self.nearest is None:
+            return lines[0]
         for text, ids in (("several", self.overlapping), ("no", self.uncovered)):
             line = f"{len(ids)} structures are in {text} region{'s' * (text == 'several')}"
             lines.append(f"{line}: {listing(ids)}" if ids else line)
         return "\n".join(lines)
+
+    @property
+    def _count_text(self) -> str:
+        return f"{len(self)} region{'' if len(self) == 1 else 's'}"
+
+    @property
+    def nearest_region(self) -> Mapping[int, int]:
+        """Index of the region of each structure that is in one: the nearest of several.
+
+        Raises
+        ------
+        OntologyError
+            If the regions are those of `select` or `without_names`.
+        """
+        if self.nearest is None:
+            raise OntologyError(
+                "of regions that were selected from others the nearest of a structure is not "
+                "known; give regions as StructureTree.regions makes them"
+            )
+        return self.nearest
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -158,8 +183,29 @@ class Regions:
 
         What is said of all regions together is left out: the nearest region of each structure, and
         which structures are in several regions or in none.
+
+        Parameters
+        ----------
+        labels
+            Labels of regions.
+
+        Raises
+        ------
+        OntologyError
+            If no region has a label.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> leaves = refspace.phantom(resolution=400).structure_tree.regions("leaves")
+        >>> leaves.select([68, 667])
+        <Regions: 2 regions>
         """
         index = {label: region for region, label in enumerate(self.labels)}
+        if missing := [label for label in labels if label not in index]:
+            raise OntologyError(
+                f"no region is labelled {listing(missing)}; the labels are {listing(self.labels)}"
+            )
         chosen = [index[label] for label in labels]
         parts = [self.structures_in(region) for region in chosen]
         return replace(
@@ -175,7 +221,7 @@ class Regions:
 
     def without_names(self) -> "Regions":
         """What `reduce` needs, as tasks carry it: neither names nor nearest regions."""
-        return replace(self, nearest_region={}, overlapping=(), uncovered=(), acronyms=(), names=())
+        return replace(self, nearest=None, overlapping=(), uncovered=(), acronyms=(), names=())
 
     def reduce(
         self,
