@@ -932,7 +932,7 @@ def test_selected_regions_have_their_structures(family, data):
         expected = regions.structures_in(regions.labels.index(label))
         np.testing.assert_array_equal(chosen.structures_in(region), expected)
     # Of all regions together nothing is said any more.
-    with pytest.raises(OntologyError, match="; give regions as StructureTree.regions makes them"):
+    with pytest.raises(OntologyError, match=r"; give regions as StructureTree\.regions makes them"):
         _ = chosen.nearest_region
     assert chosen.overlapping == chosen.uncovered == ()
     assert repr(chosen) in (f"<Regions: {len(chosen)} regions>", "<Regions: 1 region>")
@@ -954,5 +954,5 @@ def test_selected_regions_keep_their_names():
     assert chosen.structures_in(0).tolist() == named.structures_in(1).tolist()
     assert len(regions.select([])) == 0
     assert regions.select([]).columns()["structure"].dtype == np.int64
-    with pytest.raises(OntologyError, match="^no region is labelled 3, x; the labels are 1, 2$"):
+    with pytest.raises(OntologyError, match=r"^no region is labelled 3, x; the labels are 1, 2$"):
         regions.select([2, 3, "x"])
