@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from refspace import ReferenceSpace, read_structures
+import refspace
 
 pytestmark = pytest.mark.ccf
 
@@ -13,8 +13,7 @@ AUDD, VISP, ISOCORTEX, ROOT, EMPTY = 1011, 385, 315, 997, 12997
 
 @pytest.fixture(scope="module")
 def space(ccf_data):
-    tree = read_structures(ccf_data / "structures_1.json")
-    return ReferenceSpace(tree, ccf_data / "annotation_25.nrrd")
+    return refspace.open(ccf_data / "annotation_25.nrrd", structures=ccf_data / "structures_1.json")
 
 
 def test_geometry(space):

@@ -196,8 +196,8 @@ def url(phantom, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ccf(ccf_data, ccf_store):
-    tree = refspace.read_structures(ccf_data / "structures_1.json")
-    return str(ccf_store), ReferenceSpace(tree, ccf_data / "annotation_25.nrrd")
+    structures = ccf_data / "structures_1.json"
+    return str(ccf_store), refspace.open(ccf_data / "annotation_25.nrrd", structures=structures)
 
 
 def test_the_files(url):
