@@ -180,8 +180,34 @@ def test_nodes_by_property_where_it_fails(tree):
     with pytest.raises(MissingFieldError, match="nodes have no weight: 997, 8, 1009, 567, 385 and"):
         tree.nodes_by_property("weight", [5])
     twice = StructureTree([structure([1], "a", "same"), structure([2], "b", "same")])
-    with pytest.raises(NotUniqueError, match="'same' belongs to more than one node"):
+    with pytest.raises(NotUniqueError, match=r"^name 'same' belongs to several structures, 1, 2;"):
         twice.nodes_by_property("name", ["same"])
+
+
+def test_what_several_structures_share_disturbs_only_who_asks_for_it():
+    records = [
+        structure([1], "root", "root"),
+        structure([1, 2], "CA1", "left"),
+        structure([1, 3], "CA1", "right"),
+    ]
+    tree = StructureTree(records)
+    assert tree.get_structures_by_acronym(["root"])[0]["id"] == 1
+    assert tree.nodes_by_property("acronym", ["root"])[0]["id"] == 1
+    assert [node["id"] for node in tree.get_structures_by_name(["right", "left"])] == [3, 2]
+    with pytest.raises(NotUniqueError, match=r"^acronym 'CA1' belongs to several structures, 2, 3"):
+        tree.get_structures_by_acronym(["root", "CA1"])
+    with pytest.raises(StructureNotFoundError, match="'CA1' names several structures, 2, 3; give"):
+        tree.resolve("CA1")
+
+
+def test_blanks_around_acronyms_and_names():
+    tree = StructureTree([structure([1], " root", "root\t"), structure([1, 2], "A ", " L  area ")])
+    for text in ("A", "A ", " A", "L  area", " L  area"):
+        assert tree.resolve(text) == [2]
+    assert tree.get_structures_by_acronym(["A", "root "])[1] == tree.nodes([1])[0]
+    assert tree.get_structures_by_name("L  area")[0]["name"] == " L  area "
+    with pytest.raises(StructureNotFoundError, match="did you mean L  area"):
+        tree.resolve("L area")
 
 
 def test_structures_by_name_and_acronym(tree):
@@ -226,7 +252,7 @@ def test_a_map_says_which_structures_lack_its_field(method, field):
 
 @pytest.mark.parametrize("method", ["get_structures_by_name", "get_structures_by_acronym"])
 def test_look_ups_without_the_field(method):
-    with pytest.raises(MissingFieldError, match=r"nodes have no \w+: 1"):
+    with pytest.raises(MissingFieldError, match=r"^structures have no \w+: 1; add it"):
         getattr(StructureTree([{"id": 1}]), method)(["x"])
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 import operator
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any, TypeVar
 
@@ -280,7 +280,7 @@ class SimpleTree:
         Parameters
         ----------
         key
-            Name of the property, unique to each node, or a function that returns it.
+            Name of the property, or a function that returns it.
         values
             Values to look for.
         to_fn
@@ -291,20 +291,16 @@ class SimpleTree:
         MissingFieldError
             If nodes do not have the property.
         NotUniqueError
-            If nodes share the property.
+            If several nodes have one of the values.
         StructureNotFoundError
             If no node has a value.
         """
         from_fn = key if callable(key) else self._getter(key)
-        records = self.value_map(from_fn, lambda record: record)
-        wanted = as_list(values)
-        for value in wanted:
-            if value not in records:
-                name = getattr(key, "__name__", key)
-                raise StructureNotFoundError(
-                    f"no structure has {name} {value!r}{did_you_mean(value, records)}"
-                )
-        matches = [records[value] for value in wanted]
+        ids: dict[Any, list[int]] = {}
+        for node_id, record in zip(self.node_ids(), self.nodes(), strict=True):
+            ids.setdefault(from_fn(record), []).append(node_id)
+        name = str(getattr(key, "__name__", key))
+        matches = self.nodes([sole_match(ids, value, name) for value in as_list(values)])
         return matches if to_fn is None else [to_fn(record) for record in matches]
 
     def _getter(self, field: str) -> Callable[[Record], Any]:
@@ -312,6 +308,35 @@ class SimpleTree:
         if lacking:
             raise MissingFieldError(f"nodes have no {field}: {listing(lacking)}")
         return operator.itemgetter(field)
+
+
+def sole_match(ids: Mapping[Any, Sequence[int]], value: object, name: str) -> int:
+    """Id of the one node that has a value of a property.
+
+    Parameters
+    ----------
+    ids
+        Ids of the nodes that have each value.
+    value
+        The value.
+    name
+        What the property is called.
+
+    Raises
+    ------
+    StructureNotFoundError
+        If no node has the value.
+    NotUniqueError
+        If several have.
+    """
+    matches = ids.get(value, ())
+    if not matches:
+        raise StructureNotFoundError(f"no structure has {name} {value!r}{did_you_mean(value, ids)}")
+    if len(matches) > 1:
+        raise NotUniqueError(
+            f"{name} {value!r} belongs to several structures, {listing(matches)}; give one id"
+        )
+    return matches[0]
 
 
 def as_list(values: object) -> list[Any]:

@@ -15,7 +15,7 @@ from refspace.structure_tree import drawing
 from refspace.structure_tree import records as rec
 from refspace.structure_tree.records import Record
 from refspace.structure_tree.regions import Regions, RegionsLike, partition, subtree_regions
-from refspace.structure_tree.simple_tree import SimpleTree, as_list, did_you_mean
+from refspace.structure_tree.simple_tree import SimpleTree, as_list, did_you_mean, sole_match
 from refspace.types import StructureLike, StructuresLike
 
 
@@ -84,7 +84,7 @@ class StructureTree(SimpleTree):
             if not isinstance(value, Hashable):
                 raise OntologyError(f"the {field} of structure {node_id} is no text")
             if value is not None:
-                ids.setdefault(value, []).append(node_id)
+                ids.setdefault(_without_blanks(value), []).append(node_id)
         return ids
 
     # ----- finding structures
@@ -92,7 +92,8 @@ class StructureTree(SimpleTree):
     def resolve(self, structures: StructuresLike) -> list[int]:
         """Turn ids, acronyms and names into ids.
 
-        A text is looked up as an acronym, then as a name, then as the digits of an id.
+        A text is looked up as an acronym, then as a name, then as the digits of an id; blanks around
+        it do not count, nor do those around acronyms and names.
 
         Parameters
         ----------
@@ -130,7 +131,8 @@ class StructureTree(SimpleTree):
         if isinstance(value, str):
             # Acronyms first: a table of labels may call structures by digits that are ids of
             # others.
-            matches = self._by_acronym.get(value) or self._by_name.get(value) or []
+            text = _without_blanks(value)
+            matches = self._by_acronym.get(text) or self._by_name.get(text) or []
             if len(matches) > 1:
                 raise StructureNotFoundError(
                     f"{value!r} names several structures, {rec.listing(matches)}; give one id"
@@ -162,6 +164,8 @@ class StructureTree(SimpleTree):
         ------
         StructureNotFoundError
             If no structure has a name.
+        NotUniqueError
+            If several have it.
 
         Examples
         --------
@@ -170,7 +174,7 @@ class StructureTree(SimpleTree):
         >>> tree.get_structures_by_name(["Dorsal auditory area"])[0]["acronym"]
         'AUDd'
         """
-        return self.nodes_by_property("name", as_list(names))
+        return self._called("name", self._by_name, names)
 
     def get_structures_by_acronym(self, acronyms: str | Iterable[str]) -> list[Record]:
         """Structures of some acronyms.
@@ -179,6 +183,8 @@ class StructureTree(SimpleTree):
         ------
         StructureNotFoundError
             If no structure has an acronym.
+        NotUniqueError
+            If several have it.
 
         Examples
         --------
@@ -187,7 +193,16 @@ class StructureTree(SimpleTree):
         >>> tree.get_structures_by_acronym(["AUDd", "VISp"])[1]["id"]
         385
         """
-        return self.nodes_by_property("acronym", as_list(acronyms))
+        return self._called("acronym", self._by_acronym, acronyms)
+
+    def _called(
+        self, field: str, ids: Mapping[Hashable, Sequence[int]], values: str | Iterable[str]
+    ) -> list[Record]:
+        """Structures by acronym or name, blanks around them aside."""
+        if not ids:
+            self._require(field)
+        texts = map(_without_blanks, as_list(values))
+        return self.nodes([sole_match(ids, text, field) for text in texts])
 
     def get_structures_by_set_id(self, structure_set_ids: int | Iterable[int]) -> list[Record]:
         """Structures that are in at least one of some sets.
@@ -564,3 +579,8 @@ class StructureTree(SimpleTree):
 
     def _repr_html_(self) -> str:
         return drawing.draw_html(self)
+
+
+def _without_blanks(value: Hashable) -> Hashable:
+    """Acronym or name without the blanks around it, as files may have them."""
+    return value.strip() if isinstance(value, str) else value
