@@ -541,6 +541,7 @@ def test_a_failed_overwriting_leaves_the_table(folder, tmp_path):
     assert out.read_text() == "mine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before the record", "before the table", "after the table"])
 def test_a_kill_while_the_table_is_written(folder, tmp_path, moment):
     out, whole = tmp_path / "t.csv", tmp_path / "whole.csv"

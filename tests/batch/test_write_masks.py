@@ -133,7 +133,14 @@ def test_any_volume(case, data):
 
 @pytest.mark.parametrize("hemisphere", [None, "left", "right"])
 @pytest.mark.parametrize(
-    "named", [{"structures": NAMES}, {"depth": 5}, {"structure_set": 167587189}, {}]
+    "named",
+    [
+        {"structures": NAMES},
+        *(
+            pytest.param(named, marks=pytest.mark.slow)
+            for named in ({"depth": 5}, {"structure_set": 167587189}, {})
+        ),
+    ],
 )
 def test_structures_and_hemispheres(store, space, tmp_path, named, hemisphere):
     sets = {i for node in space.structure_tree.nodes() for i in node.get("structure_set_ids") or ()}
@@ -452,6 +459,7 @@ def test_command(store, space, tmp_path, switches):
     assert run(*words[:3], "TH", *words[4:], "--overwrite").exit_code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("switches", [[], ["--direct-only"], ["--depth", "leaves"]])
 def test_command_of_all_structures(store, space, tmp_path, switches):
     out, tree = tmp_path / "m.zarr", space.structure_tree

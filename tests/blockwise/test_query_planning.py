@@ -41,6 +41,7 @@ def with_expressions(tmp_path_factory):
     return results
 
 
+@pytest.mark.slow
 def test_results_are_the_same(with_expressions):
     results = every_op.results()
     assert list(results) == list(with_expressions)

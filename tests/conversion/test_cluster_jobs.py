@@ -160,7 +160,7 @@ def test_stores_on_s3(sources, cluster, s3, digest):
     assert verify_store(url, client=cluster, storage_options=s3.reader).faults == ()
 
 
-@pytest.mark.parametrize("where", ["threads", "cluster"])
+@pytest.mark.parametrize("where", ["threads", pytest.param("cluster", marks=pytest.mark.cluster)])
 def test_nothing_is_left_of_a_job_that_fails(space, tmp_path, monkeypatch, request, where):
     """While it is removed, nothing writes to it."""
     how = {"client": request.getfixturevalue("cluster")} if where == "cluster" else {"threads": 2}

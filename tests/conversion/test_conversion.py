@@ -561,6 +561,7 @@ def test_truncated_files_and_garbage(tmp_path, encoding, members):
         refused(tmp_path, source, FormatError, r"a\.nrrd")
 
 
+@pytest.mark.slow
 def test_flipped_bits(tmp_path, plain):
     whole = nrrd(tmp_path / "a.nrrd", VOXELS).read_bytes()
     start = whole.index(b"\n\n") + 2

@@ -9,7 +9,7 @@ settings.register_profile(
     "thorough", max_examples=100, deadline=None, derandomize="CI" in os.environ
 )
 # What one runs again and again: every property is tried, with fewer examples.
-settings.register_profile("quick", settings.get_profile("thorough"), max_examples=20)
+settings.register_profile("quick", settings.get_profile("thorough"), max_examples=10)
 
 
 def examples(count: int, **others) -> settings:

@@ -46,6 +46,7 @@ def test_the_same_inputs_make_the_same_names():
     assert sum(name is not None for name in names.values()) > 200
 
 
+@pytest.mark.slow
 def test_all_lazy_results_can_be_sent_to_workers():
     results = every_op.results()
     for name, result in every_op.lazy_results().items():

@@ -533,6 +533,7 @@ def survives(url, expected):
     return True
 
 
+@pytest.mark.slow
 def test_flipped_bits_never_change_what_is_said(store):
     expected = everything(store)
     draw = random.Random(7)
