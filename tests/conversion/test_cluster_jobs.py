@@ -31,6 +31,7 @@ from refspace.store import level_grids, open_atlas, verify_store, write
 from refspace.store.block_writer import BlockWriter
 
 KILLS = 20
+WORKERS = 2
 # Many small blocks: each kill meets some.
 CHUNKS = 24
 
@@ -348,7 +349,7 @@ def files(folder, keys):
 @pytest.mark.cluster
 def test_clients_that_are_killed(sources, tmp_path, digest):
     draw, kills, kept = random.Random(0), 0, 0
-    with started_cluster(tmp_path) as (scheduler, _):
+    with started_cluster(tmp_path, WORKERS) as (scheduler, _):
         for number in itertools.count():
             target = tmp_path / f"{number}.zarr"
             partial, before = tmp_path / f".{number}.zarr.partial", {}
@@ -359,8 +360,11 @@ def test_clients_that_are_killed(sources, tmp_path, digest):
                     kills += 1
                 assert process.wait(300) in (0, -signal.SIGKILL)
                 place = target if target.exists() else partial
-                # What the journal had is as it was.
-                assert files(place, before) == before
+                # What the journal had is as it was. Tasks that were in flight when their client was
+                # killed still end, one for each worker: such a block is written twice, if the
+                # next client has it done before them.
+                after = files(place, before)
+                assert sum(after[key] != before[key] for key in before) <= WORKERS
                 before = recorded(partial) if partial.exists() else before
                 kept += bool(before)
             assert digest_of(target) == digest
