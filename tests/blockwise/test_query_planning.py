@@ -30,15 +30,19 @@ def run(code, tmp_path):
     )
 
 
-@pytest.fixture(scope="module")
-def with_expressions(tmp_path_factory):
-    """Results of a process in which arrays are expressions."""
-    folder = tmp_path_factory.mktemp("expressions")
-    child = run(["-m", "helpers.every_op", "results.pickle"], folder)
+def results_with_expressions(module, folder):
+    """What a module of the helpers computes in a process in which arrays are expressions."""
+    child = run(["-m", module, "results.pickle"], folder)
     assert child.returncode == 0, child.stderr
     enabled, results = pickle.loads((folder / "results.pickle").read_bytes())
     assert enabled
     return results
+
+
+@pytest.fixture(scope="module")
+def with_expressions(tmp_path_factory):
+    """Results of a process in which arrays are expressions."""
+    return results_with_expressions("helpers.every_op", tmp_path_factory.mktemp("expressions"))
 
 
 @pytest.mark.slow
@@ -70,12 +74,7 @@ FAILING = {}
 @pytest.fixture(scope="module")
 def verbs_with_expressions(tmp_path_factory):
     """What every verb gives in a process in which arrays are expressions."""
-    folder = tmp_path_factory.mktemp("verbs")
-    child = run(["-m", "helpers.every_verb", "results.pickle"], folder)
-    assert child.returncode == 0, child.stderr
-    enabled, results = pickle.loads((folder / "results.pickle").read_bytes())
-    assert enabled
-    return results
+    return results_with_expressions("helpers.every_verb", tmp_path_factory.mktemp("verbs"))
 
 
 @pytest.mark.slow

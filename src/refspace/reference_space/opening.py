@@ -58,7 +58,7 @@ def open(
     )
     if tree is None:
         tree = StructureTree(atlas.nodes) if atlas.nodes else _lacking(url)
-    return from_store(ReferenceSpace, atlas, tree, atlas.level(resolution))
+    return from_store(ReferenceSpace.from_volume, atlas, tree, atlas.level(resolution))
 
 
 def _tree(structures: StructureTree | PathLike | None) -> StructureTree | None:

@@ -201,9 +201,11 @@ class ReferenceSpace(Space):
         >>> again.grid == space.grid
         True
         """
-        return super().from_volume(
-            structure_tree, volume, template=template, provenance=provenance, url=url
+        space = cls.__new__(cls)  # without an array to make a volume of
+        Space.__init__(
+            space, structure_tree, volume, template=template, provenance=provenance, url=url
         )
+        return space
 
     @classmethod
     def from_datatree(cls, tree: xr.DataTree, *, resolution: Resolution | None = None) -> Self:
@@ -230,6 +232,6 @@ class ReferenceSpace(Space):
         >>> refspace.ReferenceSpace.from_datatree(space.to_datatree()).grid == space.grid
         True
         """
-        return stores.from_datatree(cls, tree, resolution=resolution)
+        return stores.from_datatree(cls.from_volume, tree, resolution=resolution)
 
     __repr__ = Space.__repr__

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -149,25 +149,27 @@ def to_datatree(space: Space) -> xr.DataTree:
 
 
 def from_datatree(
-    cls: type[AnySpace], tree: xr.DataTree, *, resolution: Resolution | None = None
+    from_volume: Callable[..., AnySpace], tree: xr.DataTree, *, resolution: Resolution | None = None
 ) -> AnySpace:
     """Space of a DataTree: what `ReferenceSpace.from_datatree` does."""
     level = TreeLevel.from_datatree(tree, resolution)
     volume = LabelVolume.from_array(
         level.annotation, hemispheres=level.hemispheres, midline=level.midline
     )
-    return cls.from_volume(
+    return from_volume(
         StructureTree(level.nodes), volume, template=level.template, provenance=level.provenance
     )
 
 
 def from_store(
-    cls: type[AnySpace], atlas: StoredAtlas, tree: StructureTree, level: int
+    from_volume: Callable[..., AnySpace], atlas: StoredAtlas, tree: StructureTree, level: int
 ) -> AnySpace:
     """Space of a level of a store that was opened.
 
     Parameters
     ----------
+    from_volume
+        Makes the space, as `ReferenceSpace.from_volume` does.
     atlas
         The store.
     tree
@@ -189,7 +191,7 @@ def from_store(
         )
         volume = volume.with_knowledge(blocks)
     template = atlas.volume(level, "template") if atlas.template else None
-    return cls.from_volume(
+    return from_volume(
         tree,
         volume,
         template=template,

@@ -67,23 +67,6 @@ class Space:
         self._voxel_maps: _VoxelMaps | None = None
         self._contacts: Contacts | None = None
 
-    @classmethod
-    def from_volume(
-        cls,
-        structure_tree: StructureTree,
-        volume: LabelVolume,
-        *,
-        template: xr.DataArray | None = None,
-        provenance: Mapping[str, Any] | None = None,
-        url: str | None = None,
-    ) -> Self:
-        """Space of a label volume: what `ReferenceSpace.from_volume` does."""
-        space = cls.__new__(cls)
-        Space.__init__(
-            space, structure_tree, volume, template=template, provenance=provenance, url=url
-        )
-        return space
-
     def with_volume(self, volume: LabelVolume, template: xr.DataArray | None = None) -> Self:
         """Space of the same structures over another volume.
 
