@@ -112,6 +112,7 @@ class Server:
         self.requests: list[Request] = []
         self._port = 0
         self._lock = threading.Lock()
+        self._noted = threading.Condition(self._lock)
         self._connections: set[socket.socket] = set()
         self.faults = faults
 
@@ -162,6 +163,19 @@ class Server:
         """Paths that were asked for, in order, percent-encoding undone."""
         return [unquote(request.path) for request in self.requests if request.method == method]
 
+    def ended(self) -> list[Request]:
+        """Requests, once the answers to all of them have ended.
+
+        A client has its answer a moment before the server has noted what it sent, and when.
+        """
+        with self._noted:
+            if not self._noted.wait_for(self._all_ended, timeout=60):
+                raise TimeoutError("an answer does not end")
+            return list(self.requests)
+
+    def _all_ended(self) -> bool:
+        return all(request.ended is not None for request in self.requests)
+
     # ----- for the handler
 
     def log(self, request: Request) -> Fault:
@@ -169,6 +183,12 @@ class Server:
         with self._lock:
             self.requests.append(request)
             return self._faults(request) or Fault()
+
+    def note_end(self, request: Request) -> None:
+        """Note that the answer to a request has ended."""
+        with self._noted:
+            request.ended = time.monotonic()
+            self._noted.notify_all()
 
     def content(self, path: str) -> bytes | None:
         """Content of a file; None if there is none."""
@@ -238,7 +258,7 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
         finally:
-            request.ended = time.monotonic()
+            self.site.note_end(request)
 
     def _send(self, request: Request, fault: Fault) -> None:
         status, headers, body = self._plain(request, fault)

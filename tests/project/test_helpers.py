@@ -85,4 +85,4 @@ def test_resets(server):
     server.faults = lambda request: Fault(reset=True, truncate=4)
     with pytest.raises(ConnectionResetError):
         ask(server)
-    assert server.requests[-1].sent == 4
+    assert server.ended()[-1].sent == 4

@@ -652,7 +652,7 @@ def test_killed_downloads_go_on(server, tmp_path, seed, known):
     assert run(KILLED, url_of(server), target, 10**9, sha256) == 0
     assert target.read_bytes() == CONTENT
     assert ranges(server)[-1] == f"bytes={safe}-"
-    assert server.requests[-1].sent == len(CONTENT) - safe
+    assert server.ended()[-1].sent == len(CONTENT) - safe
     assert names(tmp_path) == [f".{NAME}.json", NAME]
 
 

@@ -139,19 +139,19 @@ def test_requests_are_few_and_together(store, at_nginx, engine):
     """The latency of 50 ms passes twice for opening, once for all counts, once for a mask."""
     with Proxy(at_nginx, lambda request: Fault(seconds=0.05)) as server:
         opened = refspace.open(server.url, engine=engine)
-        opening = list(server.requests)
+        opening = server.ended()
         assert len(opening) <= 5
         assert chain(opening) <= 2 * 2
         server.requests.clear()
         assert opened.voxel_counts().total.sel(structure=AUDD) > 0
         assert len(server.requests) <= 2
-        assert chain(server.requests) <= 2
+        assert chain(server.ended()) <= 2
         server.requests.clear()
         mask = opened.make_structure_mask("AUDd", crop=True)
         assert server.requests == []
         mask.compute()
         assert 0 < len(server.requests) <= 6
-        assert chain(server.requests) <= 2
+        assert chain(server.ended()) <= 2
         asked = {path.lstrip("/") for path in server.paths()}
     numbers = refspace.open(store).plan("AUDd").blocks
     assert asked == {CHUNK + "/".join(map(str, number)) for number in numbers}
@@ -163,7 +163,7 @@ def test_bytes_are_those_of_the_chunks(store, at_nginx):
     with Proxy(at_nginx) as server:
         space = refspace.open(server.url)
         space.make_structure_mask("AUDd").compute()  # the index too
-        sent = [r.sent for r in server.requests if CHUNK in r.path]
+        sent = [r.sent for r in server.ended() if CHUNK in r.path]
     assert sum(sent) == plan.stored_bytes
 
 
