@@ -22,6 +22,7 @@ from refspace.formats.voxel_files import VoxelStream
 from refspace.grid import Grid
 from refspace.kernels import count_labels, relabel
 from refspace.labels import (
+    along_frame,
     as_annotation,
     check_hemispheres_dtype,
     hemisphere_flags,
@@ -363,16 +364,30 @@ def _streamed(
             )
 
         def slabs(is_done: IsDone) -> Iterator[tuple[Box, NDArray[Any]]]:
-            ap, dv, _ = (slice(0, count) for count in stream.header.shape)
-            for layers, slab in stream.slabs(thickness, lambda cut: is_done((ap, dv, cut))):
-                yield (ap, dv, layers), values(slab)
+            wanted = stream.slabs(thickness, lambda cut: is_done(box(cut)), from_end=falling[2])
+            for layers, slab in wanted:
+                yield box(layers), values(slab[turned])
 
         return BlockSource(slabs, is_lazy=False)
 
-    return _Source(stream.grid, dtype, stream.identity, block_source, {}, stream.midline)
+    # A store is along the frame: axes that the file has against it are turned, slab by slab.
+    grid = stream.grid
+    falling = [grid.is_falling(dim) for dim in grid.dims]
+    turned = tuple(slice(None, None, -1 if falls else 1) for falls in falling)
+
+    def box(layers: slice) -> Box:
+        """Where layers of the file are in the store."""
+        first, second, count = grid.shape
+        cut = slice(count - layers.stop, count - layers.start) if falling[2] else layers
+        return slice(0, first), slice(0, second), cut
+
+    along = grid.reorient(grid.orientation_along_frame)
+    return _Source(along, dtype, stream.identity, block_source, {}, stream.midline)
 
 
 def _computed(volume: xr.DataArray) -> _Source:
+    volume = along_frame(volume)
+
     def block_source(layout: Layout, memory: int) -> BlockSource:
         return BlockSource.from_array(
             volume.data, layout.block_shape, int(memory * _SHARE_OF_ARRAY)

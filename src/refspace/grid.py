@@ -1,18 +1,22 @@
-"""Geometry of a volume: shape, spacing, origin and orientation of its voxels, as a frozen value.
+"""Geometry of a volume: shape, spacing, origin, orientation and frame, as a frozen value.
 
 A `Grid` maps indices of voxels to positions and back, without an array or I/O. Its axes are
-anatomical: ``ap`` (anterior to posterior), ``dv`` (dorsal to ventral) and ``ml`` (medial-lateral:
-left and right). All positions are in micrometres, and a position belongs to the voxel that contains
-it.
+anatomical: ``ap`` (anterior and posterior), ``dv`` (superior and inferior) and ``ml``
+(medial-lateral: left and right). All positions are in micrometres, and a position belongs to the
+voxel that contains it.
+
+A coordinate is a fact about the brain, not about how its voxels are stored: the *frame* says in
+which direction coordinates grow, the *orientation* in which direction the index does. Along an axis
+that is stored against the frame, coordinates fall with the index.
 """
 
 import math
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +35,12 @@ DIRECTIONS = {
     "R": "right",
 }
 
+OPPOSITE = dict(zip("LRPASI", "RLAPIS", strict=True))
+_GROWS = {"orientation": "an index grows", "frame": "coordinates grow"}
+# Digits of a voxel to which positions are rounded: neither 3 * 16.1 nor 48.3 must miss the edge of
+# a voxel.
+_DIGITS = 9
+
 # Largest numerator of a resampling ratio. Cell weights are products of three overlaps, each at
 # most the numerator, and the weights of one cell sum to at most its cube: 2**60 fits an int64.
 _MAX_NUMERATOR = 2**20
@@ -43,6 +53,7 @@ _ON_MIDLINE = 1e-3
 
 Triple = tuple[float, float, float]
 Hemisphere = Literal["left", "right"]
+Distance = TypeVar("Distance", float, NDArray[np.float64])
 
 
 @dataclass(frozen=True)
@@ -94,10 +105,14 @@ class Grid:
     spacing
         Distance between voxel centres along each axis, in µm.
     origin
-        Position of the outer corner of the first voxel, in µm.
+        Lowest coordinate of the volume along each axis, in µm: its outer corner.
     orientation
         Three letters, one per axis: the direction in which its index grows. ``"PIR"`` (posterior,
         inferior, right) is the Allen CCF. Convention of nibabel's ``aff2axcodes``.
+    frame
+        Three letters, for the axes x, y and z: the direction in which coordinates grow. ``"RAS"``
+        is the world of NIfTI. If not given the orientation, so that coordinates grow with the
+        index.
 
     Raises
     ------
@@ -113,12 +128,18 @@ class Grid:
     array([12.5, 37.5])
     >>> grid.index("dv", 5000)
     200
+
+    Stored from right to left, in a world whose coordinates grow to the right:
+
+    >>> Grid((2, 2, 3), (10, 10, 10), orientation="ASL", frame="RAS").coordinates("ml")
+    array([25., 15.,  5.])
     """
 
     shape: tuple[int, int, int]
     spacing: Triple
     origin: Triple = (0.0, 0.0, 0.0)
     orientation: str = "PIR"
+    frame: str = ""
 
     def __post_init__(self) -> None:
         # Normalised, so that grids are equal and hash alike whether made from lists, arrays or
@@ -134,19 +155,43 @@ class Grid:
         object.__setattr__(self, "spacing", parse_spacing(self.spacing))
         object.__setattr__(self, "origin", origin)
         object.__setattr__(self, "orientation", parse_orientation(self.orientation))
+        frame = parse_orientation(self.frame, "frame") if self.frame else self.orientation
+        object.__setattr__(self, "frame", frame)
         if min(self.shape) < 1:
             raise GridError(f"shape {self.shape} has an axis without voxels; give at least 1 each")
         if not all(map(math.isfinite, self.origin)):
             raise GridError(f"origin {self.origin} is not finite; give a corner in µm")
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
-        return (type(self).__name__, self.shape, self.spacing, self.origin, self.orientation)
+        geometry = (self.shape, self.spacing, self.origin, self.orientation, self.frame)
+        return (type(self).__name__, *geometry)
 
     @property
     def dims(self) -> tuple[str, str, str]:
         """Names of the axes in their order, from ``ap``, ``dv`` and ``ml``."""
-        a, b, c = (_DIM_OF_LETTER[letter] for letter in self.orientation)
-        return a, b, c
+        return _dims(self.orientation)
+
+    @property
+    def frame_dims(self) -> tuple[str, str, str]:
+        """Names of the axes in the order of the frame: its x, y and z.
+
+        Examples
+        --------
+        >>> Grid((2, 2, 2), (10, 10, 10), orientation="PIR", frame="RAS").frame_dims
+        ('ml', 'ap', 'dv')
+        """
+        return _dims(self.frame)
+
+    @property
+    def orientation_along_frame(self) -> str:
+        """Orientation of the same axes in the same order, if all were stored along the frame.
+
+        Examples
+        --------
+        >>> Grid((2, 2, 2), (10, 10, 10), orientation="PIR", frame="RAS").orientation_along_frame
+        'ASR'
+        """
+        return "".join(self.frame[self.frame_dims.index(dim)] for dim in self.dims)
 
     @property
     def extent(self) -> Triple:
@@ -161,6 +206,14 @@ class Grid:
     def direction(self, dim: str) -> str:
         """Direction in which the index of an axis grows, for example ``"posterior"``."""
         return DIRECTIONS[self.orientation[self.axis(dim)]]
+
+    def frame_direction(self, dim: str) -> str:
+        """Direction in which the coordinates of an axis grow, for example ``"right"``."""
+        return DIRECTIONS[self.orientation_along_frame[self.axis(dim)]]
+
+    def is_falling(self, dim: str) -> bool:
+        """Whether coordinates fall with the index: an axis that is stored against the frame."""
+        return self.direction(dim) != self.frame_direction(dim)
 
     def axis(self, dim: str) -> int:
         """Position of an axis in `dims`.
@@ -183,14 +236,52 @@ class Grid:
         array([110., 130., 150.])
         """
         axis = self.axis(dim)
-        centres = np.arange(self.shape[axis], dtype=np.float64) + 0.5
-        return self.origin[axis] + centres * self.spacing[axis]
+        steps = np.arange(self.shape[axis], dtype=np.float64) + 0.5
+        # From the lowest one in any order of storage, so that they are equal to the last digit.
+        centres: NDArray[np.float64] = self.origin[axis] + steps * self.spacing[axis]
+        return centres[::-1] if self.is_falling(dim) else centres
+
+    def position(self, dim: str, edge: Distance) -> Distance:
+        """Position in µm at a distance in voxels from the outer edge of the first one.
+
+        Examples
+        --------
+        >>> Grid((2, 2, 3), (10, 10, 10), orientation="ASL", frame="RAS").position("ml", 1)
+        20.0
+        """
+        axis = self.axis(dim)
+        steps = self.shape[axis] - edge if self.is_falling(dim) else edge
+        return steps * self.spacing[axis] + self.origin[axis]
+
+    def edges(self, dim: str) -> tuple[float, float]:
+        """Lowest and highest position of the volume along an axis, in µm."""
+        axis = self.axis(dim)
+        return self.origin[axis], self.origin[axis] + self.extent[axis]
+
+    def voxels(self, dim: str, positions: NDArray[Any]) -> NDArray[np.float64]:
+        """Index of the voxel that contains each position, as whole float64; NaN if outside.
+
+        The voxels are those of `index`.
+
+        Examples
+        --------
+        >>> grid = Grid((2, 2, 3), (10, 10, 10), orientation="ASL", frame="RAS")
+        >>> grid.voxels("ml", np.array([0.0, 29.0, 30.0]))
+        array([ 2.,  0., nan])
+        """
+        axis = self.axis(dim)
+        count = self.shape[axis]
+        with np.errstate(over="ignore", invalid="ignore"):
+            steps = (np.asarray(positions, np.float64) - self.origin[axis]) / self.spacing[axis]
+            number = np.floor(np.round(steps, _DIGITS))
+        number = np.where((number >= 0) & (number < count), number, np.nan)
+        return count - 1 - number if self.is_falling(dim) else number
 
     def index(self, dim: str, position: float) -> int:
         """Index of the voxel that contains a position.
 
-        A voxel contains its lower edge and not its upper one; a position within a billionth of a
-        voxel from an edge is on the edge.
+        A voxel contains the edge where its coordinates are lowest and not the other one; a position
+        within a billionth of a voxel from an edge is on the edge.
 
         Parameters
         ----------
@@ -214,16 +305,14 @@ class Grid:
         ...
         refspace.errors.PositionError: ap position -30 µm is outside the volume; ap runs from 0 µm up to (not including) 100 µm
         """  # noqa: E501
-        axis = self.axis(dim)
-        origin, spacing, count = self.origin[axis], self.spacing[axis], self.shape[axis]
-        # To a billionth of a voxel: neither 3 * 16.1 nor 48.3 must miss the edge by a rounding.
-        voxels = round((position - origin) / spacing, 9)
-        if not 0 <= voxels < count:
+        voxel = self.voxels(dim, np.float64(position)).item()
+        if math.isnan(voxel):
+            lowest, highest = self.edges(dim)
             raise PositionError(
                 f"{dim} position {position:g} µm is outside the volume; {dim} runs from "
-                f"{origin:g} µm up to (not including) {origin + count * spacing:g} µm"
+                f"{lowest:g} µm up to (not including) {highest:g} µm"
             )
-        return math.floor(voxels)
+        return int(voxel)
 
     def crop(self, start: Sequence[int], stop: Sequence[int]) -> "Grid":
         """Part of the grid between two corners, in indices; voxels keep their positions.
@@ -242,7 +331,8 @@ class Grid:
         if not all(0 <= a < b <= n for a, b, n in box):
             raise GridError(f"box from {start} to {stop} is not within a grid of {self.shape}")
         origin = _floats(
-            o + i * s for o, i, s in zip(self.origin, start, self.spacing, strict=True)
+            self.position(dim, b if self.is_falling(dim) else a)
+            for dim, (a, b, _) in zip(self.dims, box, strict=True)
         )
         return replace(self, shape=_ints(b - a for a, b, _ in box), origin=origin)
 
@@ -259,7 +349,7 @@ class Grid:
         return a, b, c
 
     def resample(self, target_resolution: Resolution) -> "Grid":
-        """Grid of another resolution from the same corner; each length is rounded half to even.
+        """Grid of another resolution from the same origin; each length is rounded half to even.
 
         Parameters
         ----------
@@ -288,24 +378,45 @@ class Grid:
         return replace(self, shape=shape, spacing=target)
 
     def reorient(self, orientation: str) -> "Grid":
-        """Grid of the same voxels with other axis order and directions.
-
-        Coordinates along a flipped axis change sign, so that they still grow with the index.
+        """Grid of the same voxels with other axis order and directions; no coordinate changes.
 
         Examples
         --------
         >>> grid = Grid((4, 2, 3), (10, 10, 10)).reorient("RAS")
-        >>> grid.shape, grid.origin
-        ((3, 4, 2), (0.0, -40.0, -20.0))
+        >>> grid.shape, grid.origin, grid.frame
+        ((3, 4, 2), (0.0, 0.0, 0.0), 'PIR')
+        >>> grid.coordinates("dv")
+        array([15.,  5.])
         """
-        reorientation = self.reorientation_to(orientation)
+        axes = self.reorientation_to(orientation).axes
+        return Grid(
+            _ints(self.shape[a] for a in axes),
+            _floats(self.spacing[a] for a in axes),
+            _floats(self.origin[a] for a in axes),
+            orientation,
+            self.frame,
+        )
+
+    def in_frame(self, frame: str) -> "Grid":
+        """Grid of the same voxels whose coordinates are those of another frame.
+
+        Both frames are 0 at the same place: coordinates that grow the other way are negated.
+
+        Examples
+        --------
+        >>> grid = Grid((4, 2, 3), (10, 10, 10)).in_frame("RAS")
+        >>> grid.orientation, grid.origin, grid.coordinates("dv")
+        ('PIR', (-40.0, -20.0, 0.0), array([ -5., -15.]))
+        """
+        code = parse_orientation(frame, "frame")
+        # Rounded to a picometre: halves of decimal spacings leave noise in the last digit.
         origin = [
-            -(self.origin[a] + self.extent[a]) if flip else self.origin[a]
-            for a, flip in zip(reorientation.axes, reorientation.flipped, strict=True)
+            low if letter in code else round(-(low + extent), 6)
+            for low, extent, letter in zip(
+                self.origin, self.extent, self.orientation_along_frame, strict=True
+            )
         ]
-        shape = _ints(self.shape[a] for a in reorientation.axes)
-        spacing = _floats(self.spacing[a] for a in reorientation.axes)
-        return Grid(shape, spacing, _floats(origin), orientation)
+        return replace(self, origin=_floats(origin), frame=code)
 
     def reorientation_to(self, orientation: str) -> Reorientation:
         """Change of axes that leads to another orientation.
@@ -349,7 +460,7 @@ class Grid:
         >>> grid = Grid((1, 1, 5), (10, 10, 10))
         >>> grid.hemisphere_slice("left", 25), grid.hemisphere_slice("right", 25)
         (slice(0, 3, None), slice(3, 5, None))
-        >>> grid.reorient("PIL").hemisphere_slice("left", -25)
+        >>> grid.reorient("PIL").hemisphere_slice("left", 25)
         slice(2, 5, None)
         """
         cut = self.midline_cut(midline)
@@ -359,19 +470,23 @@ class Grid:
     def midline_cut(self, midline: float) -> int:
         """Number of voxels along ``ml`` before the midline, in the order of the index."""
         axis = self.axis("ml")
+        count = self.shape[axis]
         centres = (midline - self.origin[axis]) / self.spacing[axis] - 0.5
-        if self.direction("ml") == "right":
-            cut = math.floor(centres + _ON_MIDLINE) + 1
+        # Voxels whose coordinates are lower than the midline, and those on it if these are left.
+        if self.frame_direction("ml") == "right":
+            lower = math.floor(centres + _ON_MIDLINE) + 1
         else:
-            cut = math.ceil(centres - _ON_MIDLINE)
-        return min(max(cut, 0), self.shape[axis])
+            lower = math.ceil(centres - _ON_MIDLINE)
+        lower = min(max(lower, 0), count)
+        return count - lower if self.is_falling("ml") else lower
 
     @classmethod
     def from_coordinates(
         cls,
         centres: Mapping[str, NDArray[np.float64]],
-        directions: Mapping[str, str],
+        frame: str,
         spacing: Mapping[str, float] = MappingProxyType({}),
+        falling: Collection[str] = (),
     ) -> "Grid":
         """Grid from voxel centres, as the coordinates of an array are.
 
@@ -379,52 +494,78 @@ class Grid:
         ----------
         centres
             Voxel centres in µm of each axis, in the order of the axes.
-        directions
-            Direction in which each axis grows, like ``"posterior"``.
+        frame
+            Directions in which coordinates grow.
         spacing
             µm per voxel where it is known. An axis of a single voxel needs it; along others it
             keeps the spacing exact, of which differences of centres are off in the last digits.
+        falling
+            Axes of a single voxel that are stored against the frame; of others the centres tell.
 
         Raises
         ------
         GridError
-            If centres are not evenly spaced and increasing, or a direction does not fit its axis.
+            If centres are not evenly spaced, or the frame has no such axis.
 
         Examples
         --------
         >>> centres = {"ap": np.array([5.0, 15.0]), "dv": np.array([5.0]), "ml": np.array([5.0])}
-        >>> directions = {"ap": "posterior", "dv": "inferior", "ml": "right"}
-        >>> Grid.from_coordinates(centres, directions, {"dv": 10, "ml": 10}).shape
-        (2, 1, 1)
+        >>> grid = Grid.from_coordinates(centres, "PIR", {"dv": 10, "ml": 10})
+        >>> grid.shape, grid.origin
+        ((2, 1, 1), (0.0, 0.0, 0.0))
         """
+        code = parse_orientation(frame, "frame")
+        letters = dict(zip(_dims(code), code, strict=True))
         steps = [_step(dim, values, spacing.get(dim)) for dim, values in centres.items()]
-        letters = [_letter(dim, directions[dim]) for dim in centres]
+        against = {d for d, v in centres.items() if (v[0] > v[-1] if len(v) > 1 else d in falling)}
+        orientation = [OPPOSITE[letters[d]] if d in against else letters[d] for d in centres]
         # Rounded to a picometre: halves of decimal spacings leave noise in the last digit.
         origin = [
-            round(float(v[0]) - s / 2, 6) for v, s in zip(centres.values(), steps, strict=True)
+            round(min(float(v[0]), float(v[-1])) - s / 2, 6)
+            for v, s in zip(centres.values(), steps, strict=True)
         ]
         shape = [len(values) for values in centres.values()]
-        return cls(_ints(shape), _floats(steps), _floats(origin), "".join(letters))
+        return cls(_ints(shape), _floats(steps), _floats(origin), "".join(orientation), code)
 
 
-def parse_orientation(code: str) -> str:
-    """Check an orientation code and return it in capitals.
+def parse_orientation(code: str, name: str = "orientation") -> str:
+    """Check the code of an orientation or of a frame.
+
+    Parameters
+    ----------
+    code
+        Three capital letters.
+    name
+        What the code is called in errors.
 
     Raises
     ------
     GridError
-        If it does not name each anatomical axis once.
+        If it does not name each anatomical axis once; or is in lower case, as codes are that name
+        the corner where the indices start, the opposite directions.
 
     Examples
     --------
-    >>> parse_orientation("pir")
+    >>> parse_orientation("PIR")
     'PIR'
-    """
-    letters = str(code).upper()
+    >>> parse_orientation("asr")
+    Traceback (most recent call last):
+    ...
+    refspace.errors.GridError: orientation 'asr' is in lower case, as BrainGlobe names the corner where the indices start: that is 'PIL' here, the directions in which they grow; give 'PIL', or 'ASR' if these are the directions
+    """  # noqa: E501
+    text = str(code)
+    letters = text.upper()
     if sorted(_DIM_OF_LETTER.get(letter, "?") for letter in letters) != ["ap", "dv", "ml"]:
         raise GridError(
-            f"orientation {code!r} is not a code of three letters, one of A/P, one of S/I and one "
-            "of L/R, each the direction in which an index grows; the Allen CCF is 'PIR'"
+            f"{name} {code!r} is not a code of three letters, one of A/P, one of S/I and one "
+            f"of L/R, each the direction in which {_GROWS[name]}; the Allen CCF is 'PIR'"
+        )
+    if text != letters:
+        grows = "".join(OPPOSITE[letter] for letter in letters)
+        raise GridError(
+            f"{name} {code!r} is in lower case, as BrainGlobe names the corner where the indices "
+            f"start: that is {grows!r} here, the directions in which they grow; give {grows!r}, or "
+            f"{letters!r} if these are the directions"
         )
     return letters
 
@@ -474,23 +615,40 @@ def _bounded(ratio: Fraction) -> Fraction:
     return ratio if excess == 1 else ratio.limit_denominator(max(1, ratio.denominator // excess))
 
 
+def _dims(code: str) -> tuple[str, str, str]:
+    """Axes of the letters of a code, in their order."""
+    a, b, c = (_DIM_OF_LETTER[letter] for letter in code)
+    return a, b, c
+
+
 def _step(dim: str, centres: NDArray[np.float64], known: float | None) -> float:
-    """Spacing of evenly spaced centres; the known spacing where it agrees with them."""
+    """Distance of evenly spaced centres; the known spacing where it agrees with them."""
     if len(centres) < 2:
         if known is None:
             raise GridError(f"{dim} has one voxel and no 'spacing' attribute; give a resolution")
         return float(known)
     measured = float(centres[-1] - centres[0]) / (len(centres) - 1)
-    even = measured > 0 and np.allclose(np.diff(centres), measured, rtol=1e-6, atol=1e-6)
+    even = measured != 0 and np.allclose(np.diff(centres), measured, rtol=1e-6, atol=1e-6)
     if not even:
-        raise GridError(
-            f"{dim} coordinates are not evenly spaced and increasing; flip or resample first"
-        )
+        raise GridError(f"{dim} coordinates are not evenly spaced; resample first")
+    measured = abs(measured)
     agrees = known is not None and math.isclose(measured, known, rel_tol=1e-9)
     return float(known) if known is not None and agrees else measured
 
 
-def _letter(dim: str, direction: str) -> str:
+def direction_letter(dim: str, direction: object) -> str:
+    """Letter of a direction along an axis, like ``"P"`` of ``"posterior"``.
+
+    Raises
+    ------
+    GridError
+        If the axis has no such direction.
+
+    Examples
+    --------
+    >>> direction_letter("ap", "posterior")
+    'P'
+    """
     for letter, name in DIRECTIONS.items():
         if name == direction and _DIM_OF_LETTER[letter] == dim:
             return letter

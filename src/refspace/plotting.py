@@ -124,8 +124,8 @@ def save_slice(
 
 def _edges(grid: Grid, dim: str) -> NDArray[np.float64]:
     """Edges of the voxels along an axis, in mm."""
-    axis = grid.axis(dim)
-    return (grid.origin[axis] + np.arange(grid.shape[axis] + 1) * grid.spacing[axis]) / 1000
+    numbers = np.arange(grid.shape[grid.axis(dim)] + 1, dtype=np.float64)
+    return grid.position(dim, numbers) / 1000
 
 
 def _borders(

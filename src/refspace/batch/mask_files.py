@@ -133,6 +133,7 @@ def mask_files(request: MaskRequest, ending: str) -> list[MaskFile]:
             "spacing": grid.spacing,
             "origin": grid.origin,
             "orientation": grid.orientation,
+            "frame": grid.frame,
             "shape": grid.shape,
             "voxels": request.identity["voxels"],
             "members": request.regions.structures_in(region_index).tolist(),

@@ -13,6 +13,7 @@ from refspace.reference_space import open as open_space
 from refspace.store import Progress
 from refspace.structure_tree import RegionsLike
 from refspace.types import PathLike
+from refspace.verbs.grids import along_frame
 
 if TYPE_CHECKING:
     from refspace.pools.choosing import Client
@@ -96,6 +97,10 @@ def write_masks(
         space = open_space(space)
     if format not in ENDINGS:
         raise FormatError(f"format is {format!r}; there are {' and '.join(ENDINGS)}")
+    target = os.fspath(out).rstrip("/")
+    is_store = target.lower().endswith(".zarr")
+    if is_store:
+        space = along_frame(space)
     request = MaskRequest.from_space(space, regions)
     options: dict[str, Any] = {
         "pool": pool,
@@ -103,8 +108,7 @@ def write_masks(
         "storage_options": storage_options,
         "progress": progress,
     }
-    target = os.fspath(out).rstrip("/")
-    if target.lower().endswith(".zarr"):
+    if is_store:
         return write_mask_store(request, target, **options)
     files = mask_files(request, ENDINGS[format])
     return write_mask_files(

@@ -65,8 +65,7 @@ def slice_(
 
     dim = _DIMS.get(axis, axis)
     if position is None:
-        number = space.grid.axis(dim)
-        position = space.grid.origin[number] + space.grid.extent[number] / 2
+        position = sum(space.grid.edges(dim)) / 2
     ids = resolve(space.structure_tree, outline)
     with Progress("drawing the slice"):
         save_slice(output, space, dim, position, outline=ids)

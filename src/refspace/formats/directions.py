@@ -2,8 +2,8 @@
 
 A header states a vector in the world for each axis of the array, and the position of the centre of
 the first voxel. World coordinates grow to the left or right, posterior or anterior, superior. A
-`Grid` has axes along those of the world, letters for their directions, and the outer corner of the
-first voxel.
+`Grid` has axes along those of the world, letters for their directions, and its frame is the world
+RAS+, whose coordinates grow to the right, anterior and superior.
 """
 
 import math
@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError, GridError
-from refspace.grid import Grid, Triple, parse_spacing
+from refspace.grid import OPPOSITE, Grid, Triple, parse_spacing
 from refspace.types import Resolution
 
-OPPOSITE = dict(zip("LRPASI", "RLAPIS", strict=True))
+# The world of NIfTI, and of NRRD files that state an anatomical space.
+WORLD = "RAS"
 # A thousand metres. Larger lengths in a damaged header would overflow what is computed from them.
 _MAX_MICROMETRES = 1e9
 # Vectors that programs compute from rotations are off their axes by rounding, to this relative
@@ -75,24 +76,39 @@ def orientation_from_steps(steps: Sequence[float], world: Sequence[int], space: 
     )
 
 
-def corner_from_centre(
-    steps: Sequence[float], world: Sequence[int], centre: Sequence[float]
+def origin_from_centre(
+    steps: Sequence[float],
+    world: Sequence[int],
+    centre: Sequence[float],
+    shape: Sequence[int],
+    space: str,
 ) -> Triple:
-    """Outer corner of the first voxel along each axis of the array, from its centre in the world.
+    """Lowest RAS+ coordinate along each axis of the array, from the centre of the first voxel.
 
-    Positions grow with the index. Along an axis that runs against its world coordinate they are the
-    negative of it, as `Grid.reorient` has them.
+    Parameters
+    ----------
+    steps, world
+        As of `signed_steps`, in µm.
+    centre
+        Centre of the first voxel in the space, in µm.
+    shape
+        Number of voxels along each axis of the array.
+    space
+        Directions in which the space's own coordinates grow.
 
     Examples
     --------
-    >>> corner_from_centre([-25.0, 10.0, 25.0], [1, 2, 0], [100.0, 0.0, 5.0])
-    (-12.5, 0.0, 87.5)
+    >>> steps, centre = [-25.0, 10.0, 25.0], [100.0, 0.0, 5.0]
+    >>> origin_from_centre(steps, [1, 2, 0], centre, (2, 2, 2), "RAS")
+    (-37.5, 0.0, 87.5)
     """
-    # Rounded to a picometre: halves of decimal spacings leave noise in the last digit.
-    return triple(
-        round(math.copysign(1, step) * centre[axis] - abs(step) / 2, 6) + 0.0
-        for step, axis in zip(steps, world, strict=True)
-    )
+    origin = []
+    for step, axis, count in zip(steps, world, shape, strict=True):
+        sign = 1 if space[axis] in WORLD else -1
+        first, last = centre[axis], centre[axis] + (count - 1) * step
+        # Rounded to a picometre: halves of decimal spacings leave noise in the last digit.
+        origin.append(round(min(sign * first, sign * last) - abs(step) / 2, 6) + 0.0)
+    return triple(origin)
 
 
 def world_vectors(grid: Grid, space: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -105,13 +121,12 @@ def world_vectors(grid: Grid, space: str) -> tuple[NDArray[np.float64], NDArray[
     ([[0.0, -10.0, 0.0], [0.0, 0.0, -20.0], [30.0, 0.0, 0.0]], [15.0, -5.0, -10.0])
     """
     vectors, centre = np.zeros((3, 3)), np.zeros(3)
-    for axis, letter in enumerate(grid.orientation):
-        along = letter in space
-        world = space.index(letter if along else OPPOSITE[letter])
-        sign = 1 if along else -1
-        vectors[axis, world] = sign * grid.spacing[axis]
+    grid = grid.in_frame(space)
+    for axis, dim in enumerate(grid.dims):
+        world = grid.frame_dims.index(dim)
+        vectors[axis, world] = -grid.spacing[axis] if grid.is_falling(dim) else grid.spacing[axis]
         # + 0.0 makes -0.0 positive.
-        centre[world] = sign * (grid.origin[axis] + grid.spacing[axis] / 2) + 0.0
+        centre[world] = grid.position(dim, 0.5) + 0.0
     return vectors, centre
 
 

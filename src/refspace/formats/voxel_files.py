@@ -7,6 +7,7 @@ the file damaged, hostile, or another one since its header was read.
 import functools
 import gzip
 import io
+import itertools
 import math
 import os
 import threading
@@ -249,7 +250,11 @@ class VoxelStream:
         return self.header.nbytes * min(thickness, self.header.shape[2]) // self.header.shape[2]
 
     def slabs(
-        self, thickness: int, is_done: Callable[[slice], bool] = lambda _: False
+        self,
+        thickness: int,
+        is_done: Callable[[slice], bool] = lambda _: False,
+        *,
+        from_end: bool = False,
     ) -> Iterator[tuple[slice, NDArray[Any]]]:
         """Read the file from its first layer to its last.
 
@@ -261,6 +266,8 @@ class VoxelStream:
             Layers of each slab.
         is_done
             Whether layers are not wanted any more; they are read, and left out.
+        from_end
+            Whether the file is cut from its end, so that the first slab may be a thinner one.
 
         Yields
         ------
@@ -270,7 +277,9 @@ class VoxelStream:
             Its voxels, in Fortran order. Its memory is used again for the next slab.
         """
         layers = self.header.shape[2]
-        cuts = [slice(a, min(a + thickness, layers)) for a in range(0, layers, thickness)]
+        first = layers % thickness if from_end else 0
+        bounds = [*([0] if first else []), *range(first, layers, thickness), layers]
+        cuts = [slice(a, b) for a, b in itertools.pairwise(bounds)]
         wanted = [not is_done(cut) for cut in cuts]
         if not any(wanted):
             return

@@ -19,7 +19,7 @@ from refspace.labels.hemispheres import (
     stated_midline,
     with_hemispheres,
 )
-from refspace.labels.reorienting import reorient
+from refspace.labels.reorienting import along_frame, in_frame, reorient
 from refspace.labels.resampling import Method, downsample
 from refspace.labels.volume import LabelVolume
 
@@ -28,6 +28,7 @@ __all__ = [
     "HEMISPHERES_ATTRS",
     "LabelVolume",
     "Method",
+    "along_frame",
     "as_annotation",
     "as_hemispheres",
     "axis_attrs",
@@ -35,6 +36,7 @@ __all__ = [
     "check_hemispheres_dtype",
     "downsample",
     "hemisphere_flags",
+    "in_frame",
     "infer_grid",
     "is_masked",
     "labelled",

@@ -1,7 +1,9 @@
-"""Axes of a volume in another order and other directions."""
+"""Axes of a volume in another order and other directions, and its coordinates in another frame."""
 
+import numpy as np
 import xarray as xr
 
+from refspace.grid import Grid
 from refspace.labels.annotation import axis_attrs, infer_grid
 from refspace.labels.hemispheres import stated_midline, with_hemispheres
 
@@ -19,8 +21,8 @@ def reorient(volume: xr.DataArray, orientation: str) -> xr.DataArray:
     Returns
     -------
     xarray.DataArray
-        A transposed and flipped view. Coordinates along a flipped axis change sign, so that they
-        still grow with the index.
+        A transposed and flipped view. No coordinate changes: along a flipped axis they run the
+        other way.
 
     Raises
     ------
@@ -29,29 +31,88 @@ def reorient(volume: xr.DataArray, orientation: str) -> xr.DataArray:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from refspace.grid import Grid
     >>> from refspace.labels import labelled
     >>> grid = Grid((1, 2, 3), (10, 10, 10))
     >>> volume = labelled(np.arange(6, dtype="u4").reshape(grid.shape), grid)
     >>> turned = reorient(volume, "LPS")
     >>> turned.dims, turned.ml.values.tolist()
-    (('ml', 'ap', 'dv'), [-25.0, -15.0, -5.0])
-    >>> turned.sel(ml=-25, dv=-5).item() == volume.sel(ml=25, dv=5).item()
+    (('ml', 'ap', 'dv'), [25.0, 15.0, 5.0])
+    >>> turned.sel(ml=25, dv=5).item() == volume.sel(ml=25, dv=5).item()
     True
     """
     grid = infer_grid(volume)
     turned, target = grid.reorientation_to(orientation), grid.reorient(orientation)
     flips = [dim for dim, flip in zip(target.dims, turned.flipped, strict=True) if flip]
     result = volume.transpose(*target.dims).isel({dim: slice(None, None, -1) for dim in flips})
-    # The given centres to the last digit, so that there and back is where it was.
+    # The given centres to the last digit, so that arrays of any order align.
+    return result.assign_coords(
+        {dim: (dim, result[dim].values, axis_attrs(target, dim)) for dim in target.dims}
+    )
+
+
+def along_frame(volume: xr.DataArray) -> xr.DataArray:
+    """Turn the axes of a volume that are stored against its frame; lazy.
+
+    Examples
+    --------
+    >>> from refspace.labels import labelled
+    >>> grid = Grid((1, 1, 2), (10, 10, 10), orientation="ASL", frame="RAS")
+    >>> volume = labelled(np.array([[[7, 9]]], "u4"), grid)
+    >>> along_frame(volume).values.tolist()
+    [[[9, 7]]]
+    """
+    grid = infer_grid(volume)
+    orientation = grid.orientation_along_frame
+    return volume if orientation == grid.orientation else reorient(volume, orientation)
+
+
+def in_frame(volume: xr.DataArray, frame: str) -> xr.DataArray:
+    """Express the coordinates of a volume in another frame; its voxels stay in their order.
+
+    Parameters
+    ----------
+    volume
+        Volume with coordinates, as `labelled` gives them.
+    frame
+        Three letters, for x, y and z: the direction in which coordinates grow. ``"RAS"`` is the
+        world of NIfTI, ``"PIR"`` that of the Allen CCF.
+
+    Returns
+    -------
+    xarray.DataArray
+        The same array. Coordinates that grow the other way are negated: both frames are 0 at the
+        same place.
+
+    Raises
+    ------
+    GridError
+        If there is no such frame, or the volume has no coordinates.
+
+    Examples
+    --------
+    >>> from refspace.labels import labelled
+    >>> volume = labelled(np.zeros((1, 2, 3), "u4"), Grid((1, 2, 3), (10, 10, 10)))
+    >>> in_frame(volume, "RAS").dv.values.tolist()
+    [-5.0, -15.0]
+    """
+    grid = infer_grid(volume)
+    target = grid.in_frame(frame)
     centres = {
-        dim: 0.0 - result[dim].values if dim in flips else result[dim].values for dim in target.dims
+        dim: volume[dim].values
+        if grid.frame_direction(dim) == target.frame_direction(dim)
+        else 0.0 - volume[dim].values
+        for dim in grid.dims
     }
-    result = result.assign_coords(
+    result = volume.assign_coords(
         {dim: (dim, values, axis_attrs(target, dim)) for dim, values in centres.items()}
     )
     midline = stated_midline(volume)
     if midline is None:
         return result
-    return with_hemispheres(result, 0.0 - midline if "ml" in flips else midline)
+    return with_hemispheres(result, frame_midline(midline, grid, target))
+
+
+def frame_midline(midline: float, grid: Grid, target: Grid) -> float:
+    """Midline of a grid, as a coordinate of the same grid in another frame."""
+    same = grid.frame_direction("ml") == target.frame_direction("ml")
+    return midline if same else 0.0 - midline

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from refspace import kernels
 from refspace.errors import GridError
 from refspace.labels.annotation import infer_grid, labelled
+from refspace.labels.reorienting import along_frame, reorient
 from refspace.types import Resolution
 
 Method = Literal["nearest", "mode", "allensdk"]
@@ -40,7 +41,8 @@ def downsample(
     Returns
     -------
     xarray.DataArray
-        Lazy, from the same corner, ``round(n * resolution / target)`` voxels along each axis.
+        Lazy, from where coordinates are lowest, in any order of storage;
+        ``round(n * resolution / target)`` voxels along each axis.
 
     Raises
     ------
@@ -58,6 +60,9 @@ def downsample(
     if method not in get_args(Method):
         raise GridError(f"there is no method {method!r}; choose {', '.join(get_args(Method))}")
     grid = infer_grid(annotation)
+    if grid.orientation != grid.orientation_along_frame:
+        along = downsample(along_frame(annotation), target_resolution, method)
+        return reorient(along, grid.orientation)
     target = grid.resample(target_resolution)
     ratios = grid.ratios(target_resolution)
     if method == "mode":

@@ -28,7 +28,7 @@ from refspace.labels.hemispheres import (
 )
 from refspace.labels.knowledge import UNKNOWN, BlockKnowledge, Box, Once
 from refspace.labels.measuring import measure_labels
-from refspace.labels.reorienting import reorient
+from refspace.labels.reorienting import frame_midline, in_frame, reorient
 from refspace.labels.resampling import Method, downsample
 from refspace.types import BACKGROUND, ArrayLike, Resolution
 
@@ -217,16 +217,22 @@ class LabelVolume:
 
     def reorient(self, orientation: str) -> "LabelVolume":
         """Volume with its axes in another order and other directions."""
-        reorientation = self.grid.reorientation_to(orientation)
-        is_flipped = reorientation.flipped[reorientation.axes.index(self.grid.axis("ml"))]
-        midline = self.hemispheres.midline
         labels = reorient(self.labels, orientation)
-        hemispheres = self.hemispheres.map_volume(lambda volume: reorient(volume, orientation))
         return LabelVolume(
             labels,
             infer_grid(labels),
-            replace(hemispheres, midline=0.0 - midline if is_flipped else midline),
-            self.blocks.reorient(reorientation),
+            self.hemispheres.map_volume(lambda volume: reorient(volume, orientation)),
+            self.blocks.reorient(self.grid.reorientation_to(orientation)),
+        )
+
+    def in_frame(self, frame: str) -> "LabelVolume":
+        """Volume whose coordinates are those of another frame."""
+        labels = in_frame(self.labels, frame)
+        grid = infer_grid(labels)
+        hemispheres = self.hemispheres.map_volume(lambda volume: in_frame(volume, frame))
+        midline = frame_midline(self.hemispheres.midline, self.grid, grid)
+        return replace(
+            self, labels=labels, grid=grid, hemispheres=replace(hemispheres, midline=midline)
         )
 
     def downsample(

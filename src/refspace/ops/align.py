@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from refspace.blockwise.views import views
 from refspace.errors import AnnotationError, GridError
 from refspace.grid import Grid
-from refspace.labels import infer_grid, is_masked, reorient
+from refspace.labels import in_frame, infer_grid, is_masked, reorient
 from refspace.labels.resampling import take
 from refspace.types import ArrayLike
 
@@ -167,6 +167,7 @@ def same_voxels(one: Grid, other: Grid) -> bool:
     """  # noqa: E501
     return (
         one.orientation == other.orientation
+        and one.orientation_along_frame == other.orientation_along_frame
         and one.shape == other.shape
         and all(
             np.allclose(one.coordinates(dim), other.coordinates(dim), rtol=1e-6) for dim in one.dims
@@ -175,35 +176,32 @@ def same_voxels(one: Grid, other: Grid) -> bool:
 
 
 def _reoriented(image: xr.DataArray, grid: Grid) -> tuple[xr.DataArray, Grid]:
-    """Image with its axes in the order and the directions of a grid, and its own grid."""
+    """Image with the axes, directions and frame of a grid, and where it lies."""
     before = [dim for dim in image.dims if dim not in grid.dims]
     first = image.isel(dict.fromkeys(before, 0), drop=True)
     own = infer_grid(first)
-    if own.orientation == grid.orientation:
+    if (own.orientation, own.frame) == (grid.orientation, grid.frame):
         return image, own
-    reoriented = reorient(first, grid.orientation)
+    turned = reorient(in_frame(first, grid.frame), grid.orientation)
     flipped = zip(grid.dims, own.reorientation_to(grid.orientation).flipped, strict=True)
     flips = {dim: slice(None, None, -1) for dim, flip in flipped if flip}
-    coords = {dim: reoriented[dim] for dim in grid.dims}
+    coords = {dim: turned[dim] for dim in grid.dims}
     image = image.transpose(..., *grid.dims).isel(flips).assign_coords(coords)
-    return image, own.reorient(grid.orientation)
+    return image, infer_grid(turned)
 
 
 def _overlap(grid: Grid, own: Grid, dim: str, name: str) -> tuple[slice, NDArray[np.intp]]:
     """Voxels of an image within the annotation along an axis, and the voxels that hold them."""
-    axis = grid.axis(dim)
-    origin, step = grid.origin[axis], grid.spacing[axis]
-    centres = own.coordinates(dim)
-    # Rounded as `Grid.index` does: a centre on an edge but for the last digit is in one voxel.
-    index = np.floor(np.round((centres - origin) / step, 9)).astype(np.intp)
-    inside = np.flatnonzero((index >= 0) & (index < grid.shape[axis]))
+    index = grid.voxels(dim, own.coordinates(dim))
+    inside = np.flatnonzero(~np.isnan(index))
     if not inside.size:
+        (low, high), (lowest, highest) = own.edges(dim), grid.edges(dim)
         raise GridError(
-            f"the {name} lies elsewhere: its {dim} runs from {centres[0]:g} to {centres[-1]:g} µm, "
-            f"that of the annotation from {origin:g} to {origin + grid.extent[axis]:g}; give its "
-            "coordinates in the same space, or the bare array where it is on the same grid"
+            f"the {name} lies elsewhere: its {dim} runs from {low:g} to {high:g} µm, that of the "
+            f"annotation from {lowest:g} to {highest:g}; give its coordinates in the same space, "
+            "or the bare array where it is on the same grid"
         )
-    return slice(int(inside[0]), int(inside[-1]) + 1), index[inside]
+    return slice(int(inside[0]), int(inside[-1]) + 1), index[inside].astype(np.intp)
 
 
 def _chunked_alike(image: xr.DataArray, labels: xr.DataArray) -> xr.DataArray:

@@ -121,7 +121,7 @@ def look_up_table(
     scheduler
         Dask's scheduler; the usual one if not given.
     """
-    axes = positions_along_axes(points, lookup.grid.dims, columns)
+    axes = positions_along_axes(points, lookup.grid.frame_dims, columns)
     series = pd.Series(
         lookup.look_up(axes).compute(scheduler=scheduler), points.index, name="structure"
     )

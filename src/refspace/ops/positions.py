@@ -14,6 +14,9 @@ from refspace.blockwise.tables import array_from_table
 from refspace.errors import GridError
 from refspace.types import PointsLike
 
+# The axes of the frame, as tables of other programs name them.
+_FRAME_AXES = ("x", "y", "z")
+
 
 def positions_along_axes(
     points: PointsLike, dims: Sequence[str], columns: Sequence[Hashable] | None = None
@@ -25,9 +28,9 @@ def positions_along_axes(
     points
         An array as `with_axes_last` makes it, or a table.
     dims
-        Axes of the volume, in whose order the three are.
+        Axes of the volume in the order of its frame, which is that of the three.
     columns
-        Columns of a table that hold them; those called like the axes if not given.
+        Columns of a table that hold them; if not given those called like the axes, or x, y and z.
 
     Returns
     -------
@@ -81,9 +84,10 @@ def with_axes_last(points: PointsLike, dims: Sequence[str]) -> xr.DataArray:
     ----------
     points
         NumPy or dask array of shape (n, 3); or a DataArray with a dim of length 3, whose labels
-        are the names of the axes in any order, or which has no labels and is in their order.
+        are the names of the axes, or x, y and z, in any order, or which has no labels and is in
+        the order of the frame.
     dims
-        Axes of the volume.
+        Axes of the volume in the order of its frame.
 
     Raises
     ------
@@ -102,7 +106,7 @@ def with_axes_last(points: PointsLike, dims: Sequence[str]) -> xr.DataArray:
         _check_numbers(points.dtype)
         dim = _dim_of_axes(points, dims)
         if dim in points.coords:
-            points = points.sel({dim: list(dims)})
+            points = points.sel({dim: _names(points[dim].values.tolist(), dims)})
         reordered: xr.DataArray = points.transpose(..., dim)
         return reordered
     if isinstance(points, np.ma.MaskedArray):
@@ -135,20 +139,27 @@ def _as_array(points: Any) -> NDArray[Any]:
 def _dim_of_axes(points: xr.DataArray, dims: Sequence[str]) -> Hashable:
     """Dim that has a position along each axis."""
     threes = [dim for dim, count in points.sizes.items() if count == len(dims)]
-    named = [d for d in threes if d in points.coords and {*points[d].values.tolist()} == {*dims}]
+    labels = {dim: {*points[dim].values.tolist()} for dim in threes if dim in points.coords}
+    named = [dim for dim, names in labels.items() if names in ({*dims}, {*_FRAME_AXES})]
     fitting = named or [dim for dim in threes if dim not in points.coords]
     if len(fitting) != 1:
         raise GridError(
             f"points have dims {dict(points.sizes)}; give them one of length 3, which has the "
-            f"labels {', '.join(dims)}"
+            f"labels {', '.join(dims)}, or x, y, z"
         )
     return fitting[0]
 
 
+def _names(present: Sequence[Hashable], dims: Sequence[str]) -> list[Hashable]:
+    """Names of the axes among some names: their own, or else x, y and z of the frame."""
+    own = {*dims} <= {*present} or not {*_FRAME_AXES} <= {*present}
+    return list(dims if own else _FRAME_AXES)
+
+
 def _columns(table: Any, dims: Sequence[str], columns: Sequence[Hashable] | None) -> list[Hashable]:
     """Columns that hold the positions along each axis, checked."""
-    names = list(dims if columns is None else columns)
     present = list(table.columns)
+    names = _names(present, dims) if columns is None else list(columns)
     if len(names) != len(dims) or any(present.count(name) != 1 for name in names):
         raise GridError(
             f"the table has columns {', '.join(map(str, present)) or 'none'}, and points are "

@@ -100,9 +100,9 @@ def region_properties(
     rows = np.full((2 + 3 * len(grid.dims), len(regions)), np.nan)
     rows[0], rows[1] = voxels, voxels * grid.voxel_volume
     present = voxels > 0
-    for axis, (origin, step) in enumerate(zip(grid.origin, grid.spacing, strict=True)):
-        low, high = start[axis, present], stop[axis, present]
-        edge = origin + low * step
-        centre = origin + (sums[axis, present] / voxels[present] + 0.5) * step
-        rows[2 + 3 * axis : 5 + 3 * axis, present] = edge, edge + (high - low) * step, centre
+    for axis, dim in enumerate(grid.dims):
+        mean = sums[axis, present] / voxels[present] + 0.5
+        ends = grid.position(dim, start[axis, present]), grid.position(dim, stop[axis, present])
+        low, high = ends[::-1] if grid.is_falling(dim) else ends
+        rows[2 + 3 * axis : 5 + 3 * axis, present] = low, high, grid.position(dim, mean)
     return rows

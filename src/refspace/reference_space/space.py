@@ -135,6 +135,7 @@ class ReferenceSpace(Space):
     hemisphere = grids.hemisphere
     downsample = grids.downsample
     reorient = grids.reorient
+    in_frame = grids.in_frame
     with_index = grids.with_index
 
     # Masks of structures.

@@ -26,6 +26,7 @@ from refspace.store import (
 )
 from refspace.structure_tree import StructureTree
 from refspace.types import PathLike, Resolution
+from refspace.verbs.grids import along_frame
 from refspace.verbs.space import AnySpace, Space
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ def to_zarr(
 ) -> None:
     """Write the space to a zarr store that xarray, OME-Zarr viewers and `refspace.open` open.
 
-    The store holds the voxels at this resolution and at halves of it, the structures, and an index
-    of the labels of each chunk. It appears whole or not at all.
+    The store holds the voxels at this resolution and at halves of it, along the frame; the
+    structures; and an index of the labels of each chunk. It appears whole or not at all.
 
     Parameters
     ----------
@@ -93,6 +94,7 @@ def to_zarr(
     >>> refspace.open(url)
     <ReferenceSpace of 488 structures, ap 66 × dv 40 × ml 57 voxels of 200 × 200 × 200 µm>
     """
+    space = along_frame(space)
     volumes = _volumes(space)
     dtypes = {name: volume.dtype for name, volume in volumes.items()}
     layout = store_layout(space.grid, dtypes, chunks=chunks, shards=shards, midline=space.midline)
@@ -123,7 +125,7 @@ def _volumes(space: Space) -> dict[str, xr.DataArray]:
 
 
 def to_datatree(space: Space) -> xr.DataTree:
-    """The space as a DataTree, laid out as a store is; lazy.
+    """The space as a DataTree, laid out as a store is, along the frame; lazy.
 
     Returns
     -------
@@ -139,6 +141,7 @@ def to_datatree(space: Space) -> xr.DataTree:
     >>> [level for level in tree.children], tree["s1/annotation"].shape
     (['s0', 's1', 's2', 'structures'], (132, 80, 114))
     """
+    space = along_frame(space)
     levels = [_volumes(space)]
     for grid in level_grids(space.grid, (128, 128, 128))[1:]:
         finer = {name: v for name, v in levels[-1].items() if name != "template"}

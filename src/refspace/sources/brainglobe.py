@@ -16,9 +16,8 @@ from urllib.parse import urlsplit
 import xarray as xr
 
 from refspace.errors import FormatError, GridError, RemoteError, SourceError
-from refspace.formats.directions import OPPOSITE
 from refspace.formats.structures import parse_structures
-from refspace.grid import Grid, parse_orientation, parse_spacing
+from refspace.grid import OPPOSITE, Grid, parse_orientation, parse_spacing
 from refspace.labels import labelled
 from refspace.remote.objects import read_url
 from refspace.sources.source import AtlasParts, Request, base_url

@@ -29,7 +29,7 @@ from refspace.store.zarr_files import ZARR_JSON
 
 Triple = tuple[int, int, int]
 
-FORMAT = 1
+FORMAT = 2
 # Kind of a store of refspace that holds masks; that of an atlas has no name.
 MASKS = "masks"
 # With its checksum, so that a flipped bit raises; without a shuffle, which makes labels larger.
@@ -79,6 +79,7 @@ class Layout:
             "spacing": list(grid.spacing),
             "origin": list(grid.origin),
             "orientation": grid.orientation,
+            "frame": grid.frame,
             "chunks": list(self.chunk_shape),
             "shards": list(self.shard_shape) if self.shard_shape else None,
             "dtypes": {name: dtype.name for name, dtype in self.dtypes.items()},

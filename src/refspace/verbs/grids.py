@@ -8,6 +8,7 @@ import numpy as np
 from refspace.errors import GridError
 from refspace.grid import Hemisphere
 from refspace.labels import Method
+from refspace.labels import in_frame as in_frame_array
 from refspace.labels import reorient as reorient_array
 from refspace.types import Resolution, StructuresLike
 from refspace.verbs.places import bounding_box
@@ -164,9 +165,9 @@ def reorient(space: AnySpace, orientation: str) -> AnySpace:
     Returns
     -------
     ReferenceSpace
-        Lazy: transposed and flipped views, also of the template and the hemispheres. Positions
-        along a flipped axis change sign, that of the midline too; what is known of the blocks stays
-        known.
+        Lazy: transposed and flipped views, also of the template and the hemispheres. No coordinate
+        changes: along an axis that is stored against the frame they fall with the index. What is
+        known of the blocks stays known.
 
     Raises
     ------
@@ -181,11 +182,51 @@ def reorient(space: AnySpace, orientation: str) -> AnySpace:
     >>> turned.annotation.dims, turned.annotation.shape
     (('ml', 'ap', 'dv'), (57, 66, 40))
     >>> {dim: round(x) for dim, x in turned.centroid("VISp").items()}
-    {'ml': 5700, 'ap': -8906, 'dv': -1357}
+    {'ml': 5700, 'ap': 8906, 'dv': 1357}
     """
     template = space.template
     turned = None if template is None else reorient_array(template, orientation)
     return space.with_volume(space.volume.reorient(orientation), turned)
+
+
+def in_frame(space: AnySpace, frame: str) -> AnySpace:
+    """The same space with its coordinates expressed in another frame.
+
+    Parameters
+    ----------
+    frame
+        Three letters, for x, y and z: the direction in which coordinates grow. ``"RAS"`` is the
+        world of NIfTI, ``"PIR"`` that of the Allen CCF.
+
+    Returns
+    -------
+    ReferenceSpace
+        Lazy: voxels stay in their order. Coordinates that grow the other way are negated, that of
+        the midline too: both frames are 0 at the same place.
+
+    Raises
+    ------
+    GridError
+        If there is no such frame.
+
+    Examples
+    --------
+    >>> import refspace
+    >>> space = refspace.phantom(resolution=200).in_frame("RAS")
+    >>> space.annotation.dims, space.grid.frame
+    (('ap', 'dv', 'ml'), 'RAS')
+    >>> {dim: round(x) for dim, x in space.centroid("VISp").items()}
+    {'ap': -8906, 'dv': -1357, 'ml': 5700}
+    """
+    template = space.template
+    expressed = None if template is None else in_frame_array(template, frame)
+    return space.with_volume(space.volume.in_frame(frame), expressed)
+
+
+def along_frame(space: AnySpace) -> AnySpace:
+    """The same space stored along its frame, as stores are: no coordinate falls with the index."""
+    orientation = space.grid.orientation_along_frame
+    return space if orientation == space.grid.orientation else reorient(space, orientation)
 
 
 def with_index(space: AnySpace) -> AnySpace:

@@ -17,7 +17,7 @@ class Bounds:
     voxels
         Range of voxel indices along each axis, as `xarray.DataArray.isel` takes it.
     positions
-        Outer edges of these voxels along each axis, in µm.
+        Lowest and highest position of these voxels along each axis, in µm.
     """
 
     voxels: Mapping[str, slice]
@@ -57,10 +57,9 @@ def bounds(space: Space, structure_ids: StructuresLike, direct_only: bool = Fals
     """
     box = bounding_box(space, structure_ids, direct_only)
     part = space.grid.crop(*box)
-    edges = zip(part.dims, part.origin, part.extent, strict=True)
     return Bounds(
         {dim: slice(*ends) for dim, *ends in zip(space.grid.dims, *box, strict=True)},
-        {dim: (origin, origin + extent) for dim, origin, extent in edges},
+        {dim: part.edges(dim) for dim in part.dims},
     )
 
 
@@ -98,9 +97,10 @@ def centroid(
     bounding_box(space, ids, direct_only)  # raises where there is no voxel
     labels = subtree_labels(space, ids, direct_only)
     count, sums = space.label_index.coordinate_sums(labels)
-    grid = space.grid
-    axes = zip(grid.dims, grid.origin, grid.spacing, sums, strict=True)
-    return {dim: origin + (total / count + 0.5) * step for dim, origin, step, total in axes}
+    return {
+        dim: space.grid.position(dim, total / count + 0.5)
+        for dim, total in zip(space.grid.dims, sums, strict=True)
+    }
 
 
 def bounding_box(

@@ -52,15 +52,15 @@ def structure_at(
     ----------
     points
         Positions in µm, in the coordinates of the annotation. An array of shape (n, 3), NumPy
-        or dask, in the order of its axes. Or a DataArray with a dim of length 3, whose labels
-        are ``ap``, ``dv`` and ``ml`` in any order, or which has none and is in the order of the
-        axes. Or a table, of pandas or dask, with columns of these names.
+        or dask, with x, y and z of its frame: ap, dv, ml of the Allen CCF; ml, ap, dv of a NIfTI
+        file, in whatever order its voxels are stored. Or a DataArray with a dim of length 3, whose
+        labels are ``ap``, ``dv`` and ``ml``, or ``x``, ``y`` and ``z``, in any order, or which has
+        none. Or a table, of pandas or dask, with columns of these names.
     regions
         As for `relabel`, where other regions are asked for than the labels themselves. A point in
         several regions is in the nearest.
     columns
-        Columns of the table that hold the positions along the annotation's axes, in their
-        order.
+        Columns of the table that hold the positions along x, y and z of the frame.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def structure_at(
         attrs |= region_names(chosen)
     if is_table(points):
         return _look_up_table(points, lookup, columns, attrs)
-    points = with_axes_last(points, space.grid.dims)
+    points = with_axes_last(points, space.grid.frame_dims)
     if any(map(math.isnan, points.shape)):
         raise GridError(
             "it is not known how many points there are; call compute_chunk_sizes() of the "
@@ -106,7 +106,7 @@ def structure_at(
         )
     *dims, axis = points.dims
     coords = {name: c for name, c in points.coords.items() if axis not in c.dims}
-    codes = lookup.look_up(positions_along_axes(points, space.grid.dims, columns))
+    codes = lookup.look_up(positions_along_axes(points, space.grid.frame_dims, columns))
     return xr.DataArray(codes, coords, dims, "structure", attrs)
 
 
@@ -160,8 +160,8 @@ def count_points(
     if by_hemisphere:
         lookup = replace(lookup, hemispheres=space.hemispheres.data.rechunk(space.volume.chunks))
     if not is_table(points):
-        points = with_axes_last(points, space.grid.dims)
-    codes = lookup.look_up(positions_along_axes(points, space.grid.dims, columns))
+        points = with_axes_last(points, space.grid.frame_dims)
+    codes = lookup.look_up(positions_along_axes(points, space.grid.frame_dims, columns))
     found, others = point_counts.count_points(
         codes, chosen, [*HEMISPHERES.values()] if by_hemisphere else [0]
     )
@@ -187,7 +187,7 @@ def _look_up_table(
     """Codes of the points of a table, as a Series."""
     if not is_dask_collection(points):
         return look_up_table(points, lookup, columns, attrs)
-    positions_along_axes(points, lookup.grid.dims, columns)  # raises where they are no positions
+    positions_along_axes(points, lookup.grid.frame_dims, columns)  # raises where they are no positions
     meta = pd.Series([], dtype=np.int64, name="structure")
     return points.map_partitions(
         look_up_table, lookup.shared, columns, attrs, "synchronous", meta=meta

@@ -196,7 +196,7 @@ def _corners(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Corners of a box of voxels in µm."""
     crop = space.grid.crop(*box) if box else space.grid
-    return crop.origin, tuple(o + e for o, e in zip(crop.origin, crop.extent, strict=True))
+    return crop.origin, tuple(crop.edges(dim)[1] for dim in crop.dims)
 
 
 def _uncovered(space: Space, regions: Regions | None) -> pd.DataFrame:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from refspace.errors import FormatError, GridError, MissingDependencyError
 from refspace.formats.directions import (
-    corner_from_centre,
+    WORLD,
     micrometres,
     orientation_from_steps,
+    origin_from_centre,
     signed_steps,
     triple,
 )
@@ -24,8 +25,6 @@ from refspace.formats.voxel_files import MAX_DEFLATE_RATIO, VoxelFile, naming
 from refspace.grid import Triple
 from refspace.types import PathLike
 
-# Directions in which the world coordinates of NIfTI grow.
-_SPACE = "RAS"
 _GZIP_MAGIC = b"\x1f\x8b"
 # Magic of headers whose voxels are in another file, .img.
 _PAIRS = (b"ni1\0", b"ni2\0")
@@ -57,7 +56,8 @@ class Form:
     spacing
         µm per voxel along each axis; None for a form that is only compared.
     origin
-        Corner of the first voxel in µm along `orientation`; None for a form that is only compared.
+        Lowest world coordinate of the volume along each axis in µm; None for a form that is only
+        compared.
     """
 
     name: str
@@ -256,7 +256,7 @@ def _geometry(header: Any) -> tuple[Triple, tuple[Form, ...]]:
     for name, get in (("sform", header.get_sform), ("qform", header.get_qform)):
         if int(header[f"{name}_code"]) > 0:
             affine = _affine(get, name)
-            forms.append(_compared_form(affine, name) if forms else _form(affine, name, scale))
+            forms.append(_compared_form(affine, name) if forms else _form(affine, name, scale, _shape(header)))
     pixdim = [_micrometres(abs(n), scale, "pixdim") for n in header["pixdim"][1:4]]
     # The vectors of a qform are computed from pixdim, which itself has no noise of rotations.
     if forms and forms[0].name == "sform" and forms[0].spacing is not None:
@@ -276,16 +276,18 @@ def _affine(get: Any, name: str) -> NDArray[np.float64]:
     return affine
 
 
-def _form(affine: NDArray[np.float64], name: str, scale: float) -> Form:
+def _form(
+    affine: NDArray[np.float64], name: str, scale: float, shape: tuple[int, int, int]
+) -> Form:
     noise = {"noise": _QUATERNION_NOISE} if name == "qform" else {}
     steps, world = signed_steps(affine[:3, :3].T, f"the vectors of the {name},", **noise)
     lengths = [_micrometres(step, scale, name) for step in steps]
     centre = [_micrometres(x, scale, name) for x in affine[:3, 3]]
     return Form(
         name,
-        orientation_from_steps(lengths, world, _SPACE),
+        orientation_from_steps(lengths, world, WORLD),
         _spacing([abs(length) for length in lengths]),
-        corner_from_centre(lengths, world, centre),
+        origin_from_centre(lengths, world, centre, shape, WORLD),
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import xarray as xr
 
 from refspace.errors import GridError
-from refspace.formats.directions import resolve_spacing
+from refspace.formats.directions import WORLD, resolve_spacing
 from refspace.formats.nifti.header import NiftiHeader, read_header
 from refspace.formats.voxel_files import VoxelStream, lazy_voxels, naming
 from refspace.grid import Grid, parse_orientation
@@ -42,10 +42,10 @@ def read_nifti(
     -------
     xarray.DataArray
         Named like the file, its axes in the order of the file, the fastest first; dask-backed, in
-        slabs along the last. Coordinates are those of the header's world in µm: positive to the
-        right, anterior and superior where the axis runs there, and negated where it runs the other
-        way. If the world's 0 is within the volume from left to right, it is the midline. Where
-        `orientation` overrules the header, the volume starts at 0.
+        slabs along the last. Coordinates are those of the header's world in µm, in any order of
+        storage: they grow to the right, anterior and superior. If the world's 0 is within the
+        volume from left to right, it is the midline. Where `orientation` overrules the header,
+        coordinates grow with the index, from 0.
 
     Raises
     ------
@@ -120,10 +120,10 @@ def grid_and_midline(
     # An origin holds only in the orientation that it is stated for.
     if form is None or form.origin is None or form.orientation != used:
         return Grid(header.shape, spacing, orientation=used), None
-    grid = Grid(header.shape, spacing, form.origin, used)
-    centres = grid.coordinates("ml")
+    grid = Grid(header.shape, spacing, form.origin, used, WORLD)
+    low, high = sorted(grid.coordinates("ml")[[0, -1]])
     # Not within the first or last voxel: there 0 is the edge of a volume that starts at 0.
-    return grid, 0.0 if centres[0] < 0 < centres[-1] else None
+    return grid, 0.0 if low < 0 < high else None
 
 
 def _stated_orientation(header: NiftiHeader) -> str:

@@ -13,9 +13,9 @@ import numpy as np
 
 from refspace.errors import FormatError
 from refspace.formats.directions import (
-    corner_from_centre,
     micrometres,
     orientation_from_steps,
+    origin_from_centre,
     signed_steps,
     triple,
 )
@@ -63,6 +63,9 @@ _UNITS = {
     "m": 1e6,
 }
 
+# Key of the frame whose coordinates a volume had: the world of a file is always an anatomical one.
+FRAME_KEY = "refspace frame"
+
 # Real headers have some kB. A line without an end would be read into memory whole.
 _MAX_HEADER_BYTES = 2**20
 
@@ -80,13 +83,16 @@ class NrrdHeader(VoxelFile):
     orientation
         Direction in which the index of each axis grows; None if not stated.
     origin
-        Corner of the first voxel in µm along `orientation`; None if not stated.
+        Lowest coordinate in RAS+ of the volume along each axis in µm; None if not stated.
+    frame
+        Frame that the volume was written from; None if not stated.
     """
 
     spacing: Triple | None = None
     space: str | None = None
     orientation: str | None = None
     origin: Triple | None = None
+    frame: str | None = None
 
 
 def read_header(path: PathLike) -> NrrdHeader:
@@ -120,6 +126,7 @@ def read_header(path: PathLike) -> NrrdHeader:
             space=space,
             orientation=orientation,
             origin=origin,
+            frame=fields.get(FRAME_KEY),
         )
 
 
@@ -267,7 +274,7 @@ def _geometry(
     if space is None:
         return stated, None, None, None
     orientation = orientation_from_steps(lengths, world, space)
-    return stated, space, orientation, _corner(fields, scales, lengths, world)
+    return stated, space, orientation, _origin(fields, scales, lengths, world, space)
 
 
 def _spacings(fields: Mapping[str, Any]) -> Triple | None:
@@ -292,10 +299,14 @@ def _directions(rows: Any) -> tuple[list[float], list[int]]:
     return signed_steps(matrix, "space directions")
 
 
-def _corner(
-    fields: Mapping[str, Any], scales: list[float], lengths: list[float], world: list[int]
+def _origin(
+    fields: Mapping[str, Any],
+    scales: list[float],
+    lengths: list[float],
+    world: list[int],
+    space: str,
 ) -> Triple | None:
-    """Corner of the first voxel, from the origin, which in this format is its centre."""
+    """Lowest RAS+ coordinates, from the origin, which in this format is the first voxel's centre."""
     if "space origin" not in fields:
         return None
     origin = np.ravel(fields["space origin"])
@@ -305,7 +316,7 @@ def _corner(
         micrometres(value, scale, "space origin")
         for value, scale in zip(origin, scales, strict=True)
     ]
-    return corner_from_centre(lengths, world, centre)
+    return origin_from_centre(lengths, world, centre, _shape(fields), space)
 
 
 def _scales(fields: Mapping[str, Any], name: str) -> list[float]:

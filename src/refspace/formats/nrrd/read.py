@@ -5,7 +5,7 @@ from pathlib import Path
 import xarray as xr
 
 from refspace.errors import GridError
-from refspace.formats.directions import resolve_spacing
+from refspace.formats.directions import WORLD, resolve_spacing
 from refspace.formats.nrrd.header import NrrdHeader, read_header
 from refspace.formats.voxel_files import VoxelStream, lazy_voxels, naming
 from refspace.grid import Grid, parse_orientation
@@ -53,8 +53,10 @@ def read_nrrd(
     -------
     xarray.DataArray
         Named like the file, its axes in the order of the file, the fastest first; dask-backed, in
-        slabs along the last. The volume starts at 0 unless the header states an origin in the
-        orientation that is used.
+        slabs along the last. Coordinates are those of the header's world in µm, in any order of
+        storage: they grow to the right, anterior and superior, or as the frame has it from which
+        `write_nrrd` wrote the file. Where the header states no anatomical space, or another
+        orientation is used, they grow with the index, from 0.
 
     Raises
     ------
@@ -125,9 +127,11 @@ def grid_for(header: NrrdHeader, resolution: Resolution | None, orientation: str
     """Grid of a file, from its header and the arguments of the caller."""
     spacing = resolve_spacing(header.spacing, resolution)
     used = parse_orientation(orientation or _stated_orientation(header))
-    # An origin holds only in the orientation that it is stated for.
-    origin = header.origin if used == header.orientation else None
-    return Grid(header.shape, spacing, origin or (0.0, 0.0, 0.0), used)
+    # World and origin hold only in the orientation that they are stated for.
+    if used != header.orientation:
+        return Grid(header.shape, spacing, orientation=used)
+    grid = Grid(header.shape, spacing, header.origin or (0.0, 0.0, 0.0), used, WORLD)
+    return grid if header.frame is None else grid.in_frame(header.frame)
 
 
 def _stated_orientation(header: NrrdHeader) -> str:

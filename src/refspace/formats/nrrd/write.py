@@ -13,6 +13,7 @@ from refspace.errors import FormatError
 from refspace.files import atomic_write
 from refspace.formats.directions import world_vectors
 from refspace.formats.voxel_output import COMPRESSION_LEVEL, check_output, write_gzip
+from refspace.formats.nrrd.header import FRAME_KEY
 from refspace.grid import Grid
 from refspace.labels import infer_grid
 from refspace.types import PathLike
@@ -69,14 +70,19 @@ def write_nrrd(
         raise FormatError(f"{target} does not end in .nrrd; give a name that does")
     data = array.data if isinstance(array, xr.DataArray) else array
     check_output(data.shape, data.dtype, compression_level, "NRRD", _TYPES)
-    geometry = _geometry(infer_grid(array)) if isinstance(array, xr.DataArray) else {}
-    header = _header(data.shape, data.dtype, geometry)
+    geometry, pairs = {}, {}
+    if isinstance(array, xr.DataArray):
+        grid = infer_grid(array)
+        geometry, pairs = _geometry(grid), {FRAME_KEY: grid.frame}
+    header = _header(data.shape, data.dtype, geometry, pairs)
     with atomic_write(target) as temporary, temporary.open("wb") as file:
         file.write(header)
         write_gzip(file, b"", data, compression_level, scheduler)
 
 
-def _header(shape: tuple[int, ...], dtype: np.dtype[Any], geometry: dict[str, str]) -> bytes:
+def _header(
+    shape: tuple[int, ...], dtype: np.dtype[Any], geometry: dict[str, str], pairs: dict[str, str]
+) -> bytes:
     fields = {"type": _TYPES[dtype.name], "dimension": "3"}
     if "space" in geometry:  # the format wants it before the other fields of the space
         fields["space"] = geometry["space"]
@@ -85,6 +91,7 @@ def _header(shape: tuple[int, ...], dtype: np.dtype[Any], geometry: dict[str, st
         fields["endian"] = "little"
     fields |= {"kinds": "domain domain domain", "encoding": "gzip"}
     lines = [f"{name}: {value}\n" for name, value in fields.items()]
+    lines += [f"{key}:={value}\n" for key, value in pairs.items()]
     return "".join(["NRRD0005\n", *lines, "\n"]).encode("ascii")
 
 

@@ -57,6 +57,7 @@ class MaskLayout:
             "spacing": list(self.grid.spacing),
             "origin": list(self.grid.origin),
             "orientation": self.grid.orientation,
+            "frame": self.grid.frame,
             "chunks": list(self.chunk_shape),
             "per_shard": self.per_shard,
         }

@@ -55,8 +55,11 @@ def dataset_grid(
     *,
     orientation: str | None = None,
     resolution: float | Sequence[float] | None = None,
+    frame: str | None = None,
 ) -> tuple[Grid, tuple[int, ...]]:
     """Grid of a level of an image, over its axes of space in the order of the array.
+
+    Its coordinates grow with the index, as those of OME-Zarr do.
 
     A translation is taken as the centre of the first voxel, as OME-Zarr says from version 0.6 on
     (https://ngff.openmicroscopy.org/rfc/5) and leaves open before. A grid's origin is its corner.
@@ -75,6 +78,9 @@ def dataset_grid(
     resolution
         µm per voxel of the image's finest level along each axis of space, where the axes state no
         unit.
+    frame
+        The frame, where it is known. If not given, its axes x, y and z are those of the image that
+        are called so, or else ap, dv and ml.
 
     Returns
     -------
@@ -108,7 +114,8 @@ def dataset_grid(
     # Rounded to a picometre: halves of decimal spacings leave noise in the last digit.
     a, b, c = (round(x - s / 2, 6) for x, s in zip(centre, spacing, strict=True))
     i, j, k = (shape[n] for n in space_axes)
-    return Grid((i, j, k), parse_spacing(spacing), (a, b, c), code), space_axes
+    frame = frame or _frame([multiscale.axes[n].name for n in space_axes], code)
+    return Grid((i, j, k), parse_spacing(spacing), (a, b, c), code, frame), space_axes
 
 
 def _axes_of_space(axes: Sequence[Axis], shape: Sequence[int]) -> tuple[int, ...]:
@@ -150,6 +157,14 @@ def _orientation_code(axes: Sequence[Axis], orientation: str | None) -> str:
             "orientation out or correct the metadata"
         )
     return code
+
+
+def _frame(names: Sequence[str], code: str) -> str:
+    """Frame of an image whose axes run along a code."""
+    by_name = dict(zip((name.lower() for name in names), code, strict=True))
+    if sorted(by_name) == ["x", "y", "z"]:
+        return by_name["x"] + by_name["y"] + by_name["z"]
+    return "".join(letter for ends in ("AP", "SI", "LR") for letter in code if letter in ends)
 
 
 def _units(

@@ -103,6 +103,7 @@ def _image(
 
 def axes_metadata(grid: Grid) -> list[dict[str, Any]]:
     """Axes of space of an image on a grid."""
+    grid = _as_stored(grid)
     return [
         {
             "name": dim,
@@ -116,12 +117,18 @@ def axes_metadata(grid: Grid) -> list[dict[str, Any]]:
 
 def transformations(grid: Grid) -> list[dict[str, Any]]:
     """Where the voxels of a grid are."""
+    grid = _as_stored(grid)
     # Centres as `Grid.coordinates` computes them, to the last digit.
     centre = [o + 0.5 * s for o, s in zip(grid.origin, grid.spacing, strict=True)]
     return [
         {"type": "scale", "scale": list(grid.spacing)},
         {"type": "translation", "translation": centre},
     ]
+
+
+def _as_stored(grid: Grid) -> Grid:
+    """Grid in the frame of its orientation: positions in OME-Zarr grow with the index."""
+    return grid.in_frame(grid.orientation)
 
 
 def _color(node: Mapping[str, Any]) -> dict[str, Any]:
