@@ -396,9 +396,11 @@ def test_directions_say_where_the_axes_run(tmp_path):
         space_units='"mm" "mm" "mm"',
         space_origin="(-5.69,0,0.1)",
     )
-    assert infer_grid(read_nrrd(path)) == Grid(SHAPE, (25, 10, 20), (-12.5, -105, -5700), "PIR")
+    assert infer_grid(read_nrrd(path)) == Grid(
+        SHAPE, (25, 10, 20), (-87.5, 75, -5700), "PIR", "RAS"
+    )
     # The caller wins; the origin belongs to the orientation that is not used.
-    assert infer_grid(read_nrrd(path, orientation="asr")) == Grid(
+    assert infer_grid(read_nrrd(path, orientation="ASR")) == Grid(
         SHAPE, (25, 10, 20), orientation="ASR"
     )
 
@@ -417,7 +419,7 @@ def test_pynrrd_may_be_set_to_parse_directions_as_vectors(tmp_path, monkeypatch)
 def test_a_volume_without_origin_starts_at_0(tmp_path):
     directions = {"space directions": "(-25,0,0) (0,25,0) (0,0,25)", "space origin": None}
     array = read_nrrd(make(tmp_path, **(ALLEN | directions)))
-    assert infer_grid(array) == Grid(SHAPE, (25, 25, 25), orientation="RPS")
+    assert infer_grid(array) == Grid(SHAPE, (25, 25, 25), orientation="RPS", frame="RAS")
 
 
 def test_a_space_without_anatomy_is_pir(tmp_path):
@@ -439,7 +441,7 @@ def test_the_header_of_allen_files_is_not_believed(tmp_path):
     path = make(tmp_path, data, **changes)
     assert infer_grid(read_nrrd(path)) == Grid(shape, (100, 100, 100))
     trusted = infer_grid(read_nrrd(path, orientation="LPS"))
-    assert trusted == Grid(shape, (100, 100, 100), (-50, -50, -50), "LPS")
+    assert trusted == Grid(shape, (100, 100, 100), (50 - 13200, 50 - 8000, -50), "LPS", "RAS")
 
 
 def test_an_orientation_that_nobody_can_know_is_asked_for(tmp_path):

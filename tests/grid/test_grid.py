@@ -13,11 +13,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from refspace.errors import GridError, PositionError
-from refspace.grid import Grid, parse_orientation, parse_spacing
+from refspace.grid import Grid, direction_letter, parse_orientation, parse_spacing
 
 CCF = Grid((528, 320, 456), (25, 25, 25))
 ORIENTATIONS = ["PIR", "RAS", "LPS", "ASL", "SRA", "IRP"]
-# Letter towards which an index grows → axis, and its sign in a frame that grows to P, I and R.
+# Letter towards which a coordinate grows → axis, and its sign in a frame that grows to P, I and R.
 WORLD = {"P": ("ap", 1), "A": ("ap", -1), "I": ("dv", 1), "S": ("dv", -1), "R": ("ml", 1)}
 WORLD["L"] = ("ml", -1)
 
@@ -25,10 +25,9 @@ WORLD["L"] = ("ml", -1)
 def world(grid, index):
     """Place of a voxel's centre along ap, dv and ml, growing to posterior, inferior and right."""
     place = {}
-    for dim, letter, i in zip(grid.dims, grid.orientation, index, strict=True):
-        axis, sign = WORLD[letter]
-        assert axis == dim
-        place[axis] = sign * grid.coordinates(dim)[i]
+    for dim, i in zip(grid.dims, index, strict=True):
+        (sign,) = (WORLD[letter][1] for letter in grid.frame if WORLD[letter][0] == dim)
+        place[dim] = sign * grid.coordinates(dim)[i]
     return [place[dim] for dim in ("ap", "dv", "ml")]
 
 
@@ -53,6 +52,8 @@ def test_a_position_lies_between_the_edges_of_its_voxel(grid, data):
     assume(position < low + grid.shape[axis] * spacing - near)
     index = grid.index(dim, position)
     assert 0 <= index < grid.shape[axis]
+    if grid.coordinates(dim)[-1] < grid.coordinates(dim)[0]:
+        index = grid.shape[axis] - 1 - index  # from where coordinates are lowest
     assert low + index * spacing - near <= position < low + (index + 1) * spacing
 
 
@@ -67,8 +68,10 @@ def test_multiples_of_a_decimal_spacing_are_edges(spacing):
 @given(grids)
 def test_an_edge_belongs_to_the_upper_voxel(grid):
     for axis, dim in enumerate(grid.dims):
-        edges = [grid.origin[axis] + i * grid.spacing[axis] for i in range(grid.shape[axis])]
-        assert [grid.index(dim, edge) for edge in edges] == list(range(grid.shape[axis]))
+        numbers = [*range(grid.shape[axis])]
+        edges = [grid.origin[axis] + i * grid.spacing[axis] for i in numbers]
+        step = -1 if grid.is_falling(dim) else 1
+        assert [grid.index(dim, edge) for edge in edges] == numbers[::step]
         with pytest.raises(PositionError):
             grid.index(dim, grid.origin[axis] + grid.shape[axis] * grid.spacing[axis])
 
@@ -120,7 +123,8 @@ def test_equal_grids_hash_and_tokenize_alike(grid):
         list(map(np.int64, grid.shape)),
         np.array(grid.spacing),
         list(grid.origin),
-        grid.orientation.lower(),
+        grid.orientation,
+        grid.frame,
     )
     assert twin == grid
     assert hash(twin) == hash(grid)
@@ -135,8 +139,9 @@ def test_grids_that_differ_have_other_tokens():
         Grid(CCF.shape, (25, 25, 25.5)),
         Grid(CCF.shape, 25, origin=(0, 0, 1)),
         Grid(CCF.shape, 25, orientation="PIL"),
+        Grid(CCF.shape, 25, orientation="PIL", frame="PIR"),
     ]
-    assert len({tokenize(grid) for grid in others}) == len(set(others)) == 5
+    assert len({tokenize(grid) for grid in others}) == len(set(others)) == 6
 
 
 def test_the_token_is_the_same_in_another_process():
@@ -184,9 +189,19 @@ def test_impossible_orientations(code):
         parse_orientation(code)
 
 
-@pytest.mark.parametrize("code", ["PIR", "pir", "Ras"])
+@pytest.mark.parametrize("code", ORIENTATIONS)
 def test_orientations(code):
-    assert parse_orientation(code) == code.upper()
+    assert parse_orientation(code) == code
+
+
+@pytest.mark.parametrize(
+    ("code", "grows"), [("asr", "PIL"), ("pir", "ASL"), ("Ras", "LPI"), ("las", "RPI")]
+)
+def test_codes_by_the_origin_are_refused_and_translated(code, grows):
+    """As of brainglobe-space, whose codes name the corner where the indices start."""
+    for name, kind in [("orientation", Grid), ("frame", Grid)]:
+        with pytest.raises(GridError, match=rf"^{name} '{code}' is in lower case.*give '{grows}'"):
+            kind((1, 1, 1), 25, **{name: code})
 
 
 @pytest.mark.parametrize("resolution", [25, 25.0, np.float32(25), np.int64(25), [25] * 3])
@@ -300,6 +315,38 @@ def test_reorienting_keeps_every_voxel_in_its_place(grid, orientation):
 
 
 @given(grids, st.sampled_from(ORIENTATIONS))
+def test_reorienting_changes_no_coordinate(grid, orientation):
+    other = grid.reorient(orientation)
+    assert other.frame == grid.frame
+    for dim in grid.dims:
+        there = other.coordinates(dim)
+        assert sorted(there) == sorted(grid.coordinates(dim))
+        for position in there:
+            turned = other.index(dim, position)
+            assert grid.coordinates(dim)[grid.index(dim, position)] == there[turned]
+        assert other.edges(dim) == grid.edges(dim)
+
+
+@given(grids, st.sampled_from(ORIENTATIONS))
+def test_another_frame_keeps_every_voxel_in_its_place(grid, frame):
+    other = grid.in_frame(frame)
+    assert (other.frame, other.orientation) == (frame, grid.orientation)
+    for index in [(0, 0, 0), tuple(n - 1 for n in grid.shape)]:
+        np.testing.assert_allclose(world(other, index), world(grid, index), rtol=0, atol=1e-6)
+
+
+@given(grids, st.data())
+def test_positions_of_edges(grid, data):
+    dim = data.draw(st.sampled_from(grid.dims))
+    centres, step = grid.coordinates(dim), grid.spacing[grid.axis(dim)]
+    sign = -1 if grid.is_falling(dim) else 1
+    found = grid.position(dim, np.arange(len(centres)) + 0.0)
+    np.testing.assert_allclose(found, centres - sign * step / 2, rtol=1e-12, atol=1e-9)
+    low, high = grid.edges(dim)
+    assert low < centres.min() <= centres.max() < high
+
+
+@given(grids, st.sampled_from(ORIENTATIONS))
 def test_reorienting_there_and_back(grid, orientation):
     back = grid.reorient(orientation).reorient(grid.orientation)
     assert (back.shape, back.spacing, back.orientation) == (
@@ -323,8 +370,9 @@ def test_reorienting_the_ccf_there_and_back_is_exact():
 def parts(grid):
     return (
         {dim: grid.coordinates(dim) for dim in grid.dims},
-        {dim: grid.direction(dim) for dim in grid.dims},
+        grid.frame,
         dict(zip(grid.dims, grid.spacing, strict=True)),
+        [dim for dim in grid.dims if grid.is_falling(dim)],
     )
 
 
@@ -351,41 +399,37 @@ def test_origins_are_free_of_noise(spacing):
 @given(grids)
 def test_spacings_may_be_measured(grid):
     assume(min(grid.shape) > 1)
-    centres, directions, _ = parts(grid)
-    again = Grid.from_coordinates(centres, directions)
+    centres, frame, *_ = parts(grid)
+    again = Grid.from_coordinates(centres, frame)
+    assert again.orientation == grid.orientation
     np.testing.assert_allclose(again.spacing, grid.spacing, rtol=1e-9)
     np.testing.assert_allclose(again.origin, grid.origin, rtol=0, atol=2e-6)
 
 
 def test_a_stale_spacing_gives_way_to_the_centres():
-    centres, directions, spacing = parts(CCF)
+    centres, frame, spacing, _ = parts(CCF)
     centres["ap"] = centres["ap"][::2]
-    assert Grid.from_coordinates(centres, directions, spacing).spacing == (50.0, 25.0, 25.0)
+    assert Grid.from_coordinates(centres, frame, spacing).spacing == (50.0, 25.0, 25.0)
 
 
 @pytest.mark.parametrize(
     ("centres", "text"),
     [
-        (
-            [5.0, 15.0, 26.0],
-            "^dv coordinates are not evenly spaced and increasing; flip or",
-        ),
-        ([25.0, 15.0, 5.0], "^dv coordinates are not evenly spaced and increasing"),
-        ([5.0, 5.0, 5.0], "^dv coordinates are not evenly spaced and increasing"),
-        ([5.0, np.nan, 25.0], "^dv coordinates are not evenly spaced and increasing"),
+        ([5.0, 15.0, 26.0], "^dv coordinates are not evenly spaced; resample first$"),
+        ([25.0, 5.0, 15.0], "^dv coordinates are not evenly spaced"),
+        ([5.0, 5.0, 5.0], "^dv coordinates are not evenly spaced"),
+        ([5.0, np.nan, 25.0], "^dv coordinates are not evenly spaced"),
         ([5.0], "^dv has one voxel and no 'spacing' attribute; give a resolution$"),
     ],
 )
 def test_centres_that_are_no_grid(centres, text):
     good = {"ap": np.array([5.0, 15.0]), "dv": np.array(centres), "ml": np.array([5.0, 15.0])}
-    directions = {"ap": "posterior", "dv": "inferior", "ml": "right"}
     with pytest.raises(GridError, match=text):
-        Grid.from_coordinates(good, directions)
+        Grid.from_coordinates(good, "PIR")
 
 
 @pytest.mark.parametrize("direction", ["left", "up", ""])
 def test_directions_that_do_not_fit(direction):
-    centres, directions, spacing = parts(CCF)
     text = f"^ap has direction '{direction}'; allowed are anterior and posterior$"
     with pytest.raises(GridError, match=text):
-        Grid.from_coordinates(centres, directions | {"ap": direction}, spacing)
+        direction_letter("ap", direction)

@@ -105,6 +105,7 @@ grids = st.builds(
     spacing=st.tuples(*[st.sampled_from([*RESOLUTIONS, 1 / 3])] * 3),
     origin=st.tuples(*[st.sampled_from([0.0, -57.5, 100.0, 1 / 3, 1e4])] * 3),
     orientation=st.sampled_from(["PIR", "RAS", "LPS", "ASR", "SRA", "IRP"]),
+    frame=st.sampled_from(["", "RAS", "PIR", "SLA"]),
 )
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 
 from refspace.errors import AnnotationError, GridError
 from refspace.grid import Grid
-from refspace.labels import as_annotation, infer_grid, labelled, unsigned_labels
+from refspace.labels import as_annotation, infer_grid, labelled, reorient, unsigned_labels
 
 SHAPE = (4, 3, 2)
 GRID = Grid(SHAPE, (25, 25, 25))
@@ -126,11 +126,12 @@ def test_a_bare_array_is_the_ccf():
         "long_name": "anterior, posterior",
         "units": "micrometer",
         "direction": "posterior",
+        "axis": "X",
         "spacing": 10.0,
     }
 
 
-@pytest.mark.parametrize("orientation", ["RAS", "asl"])
+@pytest.mark.parametrize("orientation", ["RAS", "ASL"])
 def test_a_bare_array_with_an_orientation(orientation):
     annotation = as_annotation(LABELS, 25, orientation=orientation)
     assert infer_grid(annotation) == Grid(SHAPE, 25, orientation=orientation)
@@ -158,7 +159,7 @@ def test_a_resolution_that_contradicts_the_coordinates():
 
 
 def test_an_orientation_that_contradicts_the_array():
-    assert as_annotation(volume(), None, orientation="pir").shape == SHAPE
+    assert as_annotation(volume(), None, orientation="PIR").shape == SHAPE
     text = "^orientation 'RAS' contradicts the coordinates of the annotation, which are 'PIR'; lea"
     with pytest.raises(GridError, match=text):
         as_annotation(volume(), None, orientation="RAS")
@@ -175,7 +176,7 @@ def test_other_orders_of_the_axes_are_kept():
     assert infer_grid(bare) == Grid(SHAPE, (10, 20, 50), orientation="RPI")
     turned = as_annotation(volume().transpose(*dims), None)
     assert turned.dims == dims
-    assert infer_grid(turned) == Grid((2, 4, 3), 25, orientation="RPI")
+    assert infer_grid(turned) == Grid((2, 4, 3), 25, orientation="RPI", frame="PIR")
     np.testing.assert_array_equal(turned, LABELS.transpose(2, 0, 1))
 
 
@@ -207,12 +208,18 @@ def test_plain_coordinates_are_micrometres_of_the_ccf():
     assert infer_grid(as_annotation(plain, None)) == Grid(SHAPE, (10, 40, 2), (100, 0, -2))
 
 
-@pytest.mark.parametrize("centres", [[5, 15, 26], [25, 15, 5], [0, 0, 0], [5, np.nan, 25]])
+@pytest.mark.parametrize("centres", [[5, 15, 26], [25, 5, 15], [0, 0, 0], [5, np.nan, 25]])
 def test_coordinates_that_are_no_grid(centres):
-    with pytest.raises(
-        GridError, match=r"^dv coordinates are not evenly spaced and increasing; flip or"
-    ):
+    with pytest.raises(GridError, match=r"^dv coordinates are not evenly spaced; resample first$"):
         as_annotation(volume(dv=centres), None)
+
+
+def test_a_volume_that_xarray_has_flipped_is_stored_against_its_frame():
+    flipped = as_annotation(volume().isel(ml=slice(None, None, -1)), None)
+    assert infer_grid(flipped) == Grid(SHAPE, 25, orientation="PIL", frame="PIR")
+    assert flipped.ml.values.tolist() == volume().ml.values.tolist()[::-1]
+    for one in (flipped, reorient(volume(), "PIL")):
+        assert infer_grid(one.isel(ml=slice(0, 1))).orientation == "PIL"
 
 
 def test_an_axis_of_one_voxel():

@@ -31,6 +31,9 @@ from refspace.grid import Grid
 from refspace.labels import labelled
 from refspace.store.metadata import metadata_digest
 
+# Frame of a PIR image whose axes are z, y and x: x is the last of them.
+ZYX = "RIP"
+
 pytestmark = pytest.mark.usefixtures("no_sync")
 
 
@@ -46,11 +49,11 @@ def test_units(tmp_path, version, unit, factor):
     levels = [(VOXELS, 25 * factor), (COARSE, 50 * factor)]
     write(tmp_path / "a", version, levels, unit=unit)
     space = opened(tmp_path / "a")
-    assert space.grid == Grid(SHAPE, (25, 25, 25))
+    assert space.grid == Grid(SHAPE, (25, 25, 25), frame=ZYX)
     np.testing.assert_array_equal(space.annotation.values, VOXELS)
     assert space.annotation.ap.values.tolist() == Grid(SHAPE, (25,) * 3).coordinates("ap").tolist()
     coarse = opened(tmp_path / "a", resolution=50)
-    assert coarse.grid == Grid(COARSE.shape, (50, 50, 50))
+    assert coarse.grid == Grid(COARSE.shape, (50, 50, 50), frame=ZYX)
     np.testing.assert_array_equal(coarse.annotation.values, COARSE)
     with pytest.raises(GridError, match=r"has no level of 33 µm; it has 25, 50 µm: open one of"):
         opened(tmp_path / "a", resolution=33)
@@ -61,7 +64,7 @@ def test_no_unit(tmp_path, version):
     write(tmp_path / "a", version, unit=None)
     with pytest.raises(GridError, match=r"a: the axes z, y, x have no unit; give resolution="):
         opened(tmp_path / "a")
-    assert opened(tmp_path / "a", resolution=10).grid == Grid(SHAPE, (10, 10, 10))
+    assert opened(tmp_path / "a", resolution=10).grid == Grid(SHAPE, (10, 10, 10), frame=ZYX)
 
 
 def test_units_that_are_no_length(tmp_path):
@@ -84,7 +87,7 @@ def test_axes_of_one(tmp_path, version, extra):
     space = opened(tmp_path / "a")
     np.testing.assert_array_equal(space.annotation.values, VOXELS)
     np.testing.assert_array_equal(space.annotation.isel(dv=slice(1, 3)).values, VOXELS[:, 1:3])
-    assert space.grid == Grid(SHAPE, (25, 25, 25))
+    assert space.grid == Grid(SHAPE, (25, 25, 25), frame=ZYX)
 
 
 def test_axes_that_are_long(tmp_path):
@@ -104,7 +107,7 @@ def test_orientation(tmp_path, version):
     )
     with pytest.raises(GridError, match=text):
         refspace.open(tmp_path / "bare", structures=TREE)
-    assert opened(tmp_path / "bare", orientation="ras").grid.orientation == "RAS"
+    assert opened(tmp_path / "bare", orientation="RAS").grid.orientation == "RAS"
     write(tmp_path / "stated", version, orientation=PIR)
     assert refspace.open(tmp_path / "stated", structures=TREE).grid.orientation == "PIR"
     with pytest.raises(GridError, match="orientation 'RAS' contradicts the axes, which state z:"):
@@ -243,7 +246,7 @@ def test_ome_zarr_py(tmp_path, fmt, place):
     space = opened(f"{tmp_path}/a.zarr{place}")
     np.testing.assert_array_equal(space.annotation.values, VOXELS)
     # It puts the centre of the first voxel at 0.
-    assert space.grid == Grid(SHAPE, (25, 25, 25), (-12.5, -12.5, -12.5))
+    assert space.grid == Grid(SHAPE, (25, 25, 25), (-12.5, -12.5, -12.5), frame=ZYX)
     assert space.annotation.ml.values.tolist() == [0, 25, 50, 75]
 
 
@@ -271,7 +274,9 @@ def test_ngff_zarr(tmp_path, version, orientation):
     for resolution, expected in [(25, VOXELS), (50, levels.images[1].data.compute())]:
         space = refspace.open(tmp_path / "a.zarr", structures=TREE, resolution=resolution, **given)
         np.testing.assert_array_equal(space.annotation.values, expected)
-        assert space.grid == Grid(expected.shape, (resolution,) * 3, orientation=code)
+        assert space.grid == Grid(
+            expected.shape, (resolution,) * 3, orientation=code, frame=code[::-1]
+        )
     converted = refspace.convert(tmp_path / "a.zarr", TREE, tmp_path / "b.zarr", **given)
     assert converted.grid.orientation == code
     np.testing.assert_array_equal(converted.annotation.values, VOXELS)
@@ -341,13 +346,13 @@ ROOTS = {
     "complete: 1": (GROUP % '{"refspace": {"complete": 1}}', StoreError, "is not complete"),
     "odd facts": (GROUP % '{"refspace": []}', StoreError, "is not complete"),
     "a later format": (
-        GROUP % '{"refspace": {"complete": true, "format": 2}}',
+        GROUP % '{"refspace": {"complete": true, "format": 3}}',
         FormatError,
-        "has format 2; this refspace reads 1: upgrade refspace, or convert the store again",
+        "has format 3; this refspace reads 2: upgrade refspace, or convert the store again",
     ),
     "no digest": (
-        GROUP % '{"ome": {}, "refspace": {"complete": true, "format": 1, "arrays": {}, '
-        '"provenance": {}}}',
+        GROUP % '{"ome": {}, "refspace": {"complete": true, "format": 2, "arrays": {}, '
+        '"provenance": {}, "frame": "PIR"}}',
         FormatError,
         "has no 'consolidated_metadata'",
     ),

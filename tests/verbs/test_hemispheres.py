@@ -308,7 +308,8 @@ def test_the_midline_stays_where_it_is(phantom, tmp_path):
     assert part.hemisphere("left").total_voxel_counts()[ROOT] == 0
     assert not part.hemisphere("left").make_structure_mask(ROOT).any()
     assert space.downsample(400).midline == 5000
-    assert space.reorient("LAS").midline == -5000
+    assert space.reorient("LAS").midline == 5000
+    assert space.in_frame("LAS").midline == -5000
     space.to_zarr(tmp_path / "a.zarr", chunks=32)
     assert refspace.open(tmp_path / "a.zarr", resolution=400).midline == 5000
     tree = xr.open_datatree(tmp_path / "a.zarr", engine="zarr")

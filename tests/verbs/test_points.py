@@ -37,10 +37,10 @@ def label_at(space, voxels, point):
     if not all(map(math.isfinite, point)):
         return MISSING
     try:
-        index = [space.grid.index(dim, x) for dim, x in zip(space.grid.dims, point, strict=True)]
+        index = {d: space.grid.index(d, x) for d, x in zip(space.grid.frame_dims, point, strict=True)}
     except PositionError:
         return OUTSIDE
-    return int(voxels[tuple(index)])
+    return int(voxels[tuple(index[dim] for dim in space.grid.dims)])
 
 
 def nearest(tree, label, chosen):
@@ -79,7 +79,10 @@ def positions(origin, spacing, count):
 
 @st.composite
 def points_in(draw, grid, dtype="f8"):
-    axes = [positions(*axis) for axis in zip(grid.origin, grid.spacing, grid.shape, strict=True)]
+    axes = [
+        positions(grid.origin[axis], grid.spacing[axis], grid.shape[axis])
+        for axis in map(grid.axis, grid.frame_dims)
+    ]
     rows = draw(st.lists(st.tuples(*axes), max_size=20))
     with np.errstate(over="ignore"):
         return np.array(rows, "f8").reshape(-1, 3).astype(dtype)
@@ -137,7 +140,7 @@ def test_points_relabel_alike(asked):
 @few
 @given(questions(), st.data())
 def test_kinds_of_points_agree(asked, data):
-    space, dims = asked.space, list(asked.space.grid.dims)
+    space, dims = asked.space, list(asked.space.grid.frame_dims)
     expected = space.structure_at(asked.points).values
     lazy = da.from_array(asked.points, chunks=(max(1, len(asked.points) // 2), 2))
     assert isinstance(space.structure_at(lazy).data, da.Array)
@@ -201,7 +204,7 @@ def sides_of_volume(space):
 
 def label_sides(space, points):
     names = space.annotation.hemisphere.values
-    dims = space.grid.dims
+    dims = space.grid.frame_dims
     sides = []
     for point in points:
         try:
@@ -458,7 +461,7 @@ def test_regions_that_overlap_each_have_their_points():
         (xr.Dataset({"ap": ("cell", [1.0])}), r"points are a Dataset; give its to_pandas\(\)"),
         (xr.DataArray(np.zeros((2, 4))), r"points have dims {'dim_0': 2, 'dim_1': 4}; give them"),
         (xr.DataArray(np.zeros((3, 3))), "one of length 3, which has the labels ap, dv, ml"),
-        (xr.DataArray(np.zeros((2, 3)), {"b": [*"xyz"]}, ("a", "b")), "points have dims"),
+        (xr.DataArray(np.zeros((2, 3)), {"b": [*"abc"]}, ("a", "b")), "points have dims"),
         (pd.DataFrame({"ap": [1.0]}), "columns ap, and points are wanted of ap, dv, ml; name"),
         (pd.DataFrame(np.zeros((1, 3)), columns=["ap", "ap", "dv"]), "each of which is there once"),
         (pd.DataFrame({"ap": ["a"], "dv": [1.0], "ml": [1.0]}), "points have dtype"),

@@ -20,7 +20,7 @@ from refspace import ReferenceSpace
 from refspace.errors import GridError, StoreError
 from refspace.grid import Grid
 from refspace.label_index import LabelIndex, cell_rows
-from refspace.labels import infer_grid, labelled, reorient
+from refspace.labels import in_frame, infer_grid, labelled, reorient
 from refspace.store import verify_store
 from refspace.store.stored_array import StoredArray
 
@@ -67,9 +67,28 @@ def test_there_and_back_is_the_same_to_the_last_digit(grid, orientation):
     there = reorient(volume, orientation)
     xr.testing.assert_identical(reorient(there, grid.orientation), volume)
     for dim in grid.dims:
-        centres = grid.reorient(orientation).coordinates(dim)
-        np.testing.assert_allclose(there[dim], centres, rtol=0, atol=1e-6)
-        assert there[dim].attrs["direction"] == grid.reorient(orientation).direction(dim)
+        assert there[dim].values.tolist() == grid.reorient(orientation).coordinates(dim).tolist()
+        assert there[dim].attrs["direction"] == grid.frame_direction(dim)
+
+
+@given(grids, st.sampled_from(ORIENTATIONS))
+def test_xarray_aligns_what_is_stored_in_any_order(grid, orientation):
+    voxels = np.arange(math.prod(grid.shape), dtype="i8").reshape(grid.shape)
+    volume = labelled(voxels, grid)
+    there = labelled(turned(voxels, grid.orientation, orientation), grid.reorient(orientation))
+    assert (there + volume).size == volume.size
+    assert ((there - volume) == 0).all()
+
+
+@given(grids, st.sampled_from(ORIENTATIONS))
+def test_another_frame_and_back_is_the_same_to_the_last_digit(grid, frame):
+    volume = labelled(np.zeros(grid.shape, "u4"), grid)
+    there = in_frame(volume, frame)
+    assert infer_grid(there).frame == frame
+    for dim in grid.dims:
+        same = infer_grid(there).frame_direction(dim) == grid.frame_direction(dim)
+        np.testing.assert_array_equal(there[dim], volume[dim] if same else -volume[dim].values)
+    xr.testing.assert_identical(in_frame(there, grid.frame), volume)
 
 
 def test_every_voxel_keeps_its_value_and_its_place():
@@ -78,7 +97,7 @@ def test_every_voxel_keeps_its_value_and_its_place():
     here = space.annotation
     for index in [(10, 20, 30), (0, 0, 0), (65, 39, 56)]:
         voxel = here[index]
-        place = {"ap": -voxel.ap, "dv": -voxel.dv, "ml": -voxel.ml}
+        place = {"ap": voxel.ap, "dv": voxel.dv, "ml": voxel.ml}
         assert there.sel(place).values == voxel.values
         assert there.sel(place).hemisphere == voxel.hemisphere
 
@@ -105,8 +124,10 @@ def test_arrays_of_xarray_without_dask_stay_where_they_are(tmp_path):
 
 @pytest.mark.parametrize("wrong", ["", "PI", "PIRR", "PPR", "xyz", None, 3])
 def test_what_is_no_orientation(wrong):
-    with pytest.raises(GridError, match="is not a code of three letters"):
-        refspace.phantom(resolution=400).reorient(wrong)
+    space = refspace.phantom(resolution=400)
+    for verb in (space.reorient, space.in_frame):
+        with pytest.raises(GridError, match="is not a code of three letters"):
+            verb(wrong)
 
 
 def test_volumes_without_coordinates_cannot_be_turned():
@@ -206,11 +227,9 @@ def test_answers_of_a_turned_space_are_turned_answers(situation, is_stored):
 
 
 def check_centroids(plain, there, structure, hemisphere):
-    """Equal up to sign, which changes where the direction does."""
     before = half(plain, hemisphere).centroid(structure)
     for dim, position in half(there, hemisphere).centroid(structure).items():
-        same = there.grid.direction(dim) == plain.grid.direction(dim)
-        assert position == pytest.approx(before[dim] if same else -before[dim], abs=1e-5)
+        assert position == pytest.approx(before[dim], abs=1e-5)
 
 
 def test_what_is_known_of_a_part_is_turned_too(phantom_store):
@@ -233,9 +252,10 @@ def test_a_turned_store_is_asked_without_reading(phantom_store, monkeypatch):
     monkeypatch.setattr(StoredArray, "decoded", refuse)
     there = refspace.open(phantom_store).reorient("RAS")
     assert there.total_voxel_map == expected[0]
+    assert there.bounds("VISp").positions == expected[1]
+    assert there.centroid("VISp") == pytest.approx(expected[2])
     low, high = expected[1]["ap"]
-    assert there.bounds("VISp").positions["ap"] == (-high, -low)
-    assert there.centroid("VISp")["dv"] == pytest.approx(-expected[2]["dv"])
+    assert there.in_frame("RAS").bounds("VISp").positions["ap"] == (-high, -low)
     assert there.plan("VISp").stored_bytes == space.plan("VISp").stored_bytes
 
 
@@ -243,9 +263,11 @@ def test_a_turned_space_is_stored_as_any_other(tmp_path):
     there = refspace.phantom(resolution=200).reorient("LPS")
     there.to_zarr(tmp_path / "a.zarr", chunks=32)
     stored = refspace.open(tmp_path / "a.zarr")
-    assert (stored.grid, stored.midline) == (there.grid, there.midline)
+    # Along the frame, its axes in the order of the array.
+    assert (stored.grid, stored.midline) == (there.grid.reorient("RPI"), there.midline)
     assert verify_store(tmp_path / "a.zarr").faults == ()
-    np.testing.assert_array_equal(stored.annotation, there.annotation)
+    np.testing.assert_array_equal(stored.annotation, turned(there.annotation.values, "LPS", "RPI"))
+    assert (stored.annotation == there.annotation).all()
     assert stored.hemisphere("left").total_voxel_counts() == (
         there.hemisphere("left").total_voxel_counts()
     )
