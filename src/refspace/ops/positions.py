@@ -1,7 +1,7 @@
 """What points may be: arrays, DataArrays and tables of positions, as positions along three axes."""
 
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import dask.array
 import numpy as np
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from refspace.blockwise.tables import array_from_table
 from refspace.errors import GridError
-from refspace.types import PointsLike
+from refspace.grid import Grid
+from refspace.labels import warn_of_other_unit
+from refspace.types import LengthUnit, PointsLike
 
 
 def positions_along_axes(
@@ -64,6 +66,73 @@ def _positions_in_table(
     if is_dask_collection(table):
         return array_from_table(table, names)
     return [table[name].to_numpy(np.float64, na_value=np.nan) for name in names]
+
+
+def in_micrometres(
+    axes: Sequence[NDArray[Any]], grid: Grid, unit: LengthUnit
+) -> Sequence[NDArray[Any]]:
+    """Positions along three axes in µm; of those that are, a warning if they seem to be others.
+
+    Parameters
+    ----------
+    axes
+        Positions along each axis of the grid.
+    grid
+        Where the voxels are.
+    unit
+        ``"um"``, ``"mm"`` or ``"voxel"``: a position from i up to i + 1 is in the voxel of index i,
+        whose centre it becomes. So brainglobe-atlasapi looks up what cellfinder writes.
+
+    Examples
+    --------
+    >>> grid = Grid((4, 4, 4), (25, 25, 25))
+    >>> [axis.tolist() for axis in in_micrometres([np.array([2, 2.9])] * 3, grid, "voxel")][0]
+    [62.5, 62.5]
+    """
+    if unit == "um":
+        warn_of_other_unit(axes, grid)
+        return axes
+    if unit == "mm":
+        return [np.asarray(axis, np.float64) * 1000 for axis in axes]
+    return [_voxel_centres(axis, grid, dim) for axis, dim in zip(axes, grid.dims, strict=True)]
+
+
+def position_in_micrometres(position: float, dim: str, grid: Grid, unit: LengthUnit) -> float:
+    """One position along an axis in µm.
+
+    Examples
+    --------
+    >>> position_in_micrometres(2, "dv", Grid((4, 4, 4), (25, 25, 25)), "voxel")
+    62.5
+    """
+    if unit == "um":
+        return position
+    return position * 1000 if unit == "mm" else float(_voxel_centres(np.array(position), grid, dim))
+
+
+def _voxel_centres(indices: NDArray[Any], grid: Grid, dim: str) -> NDArray[np.float64]:
+    """Coordinates of the centres of voxels, also of those that would be outside the volume."""
+    centres, step = grid.coordinates(dim), grid.spacing[grid.axis(dim)]
+    if centres[-1] < centres[0]:
+        step = -step
+    # To a billionth of a voxel, as positions are.
+    voxels = np.floor(np.round(np.asarray(indices, np.float64), 9))
+    positions: NDArray[np.float64] = centres[0] + step * voxels
+    return positions
+
+
+def check_unit(unit: str) -> None:
+    """Refuse a unit that positions cannot have.
+
+    Raises
+    ------
+    GridError
+        If it is none of `LengthUnit`.
+    """
+    if unit not in get_args(LengthUnit):
+        raise GridError(
+            f"unit is {unit!r}; positions are in {', '.join(map(repr, get_args(LengthUnit)))}"
+        )
 
 
 def is_table(points: PointsLike) -> bool:
