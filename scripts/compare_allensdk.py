@@ -54,9 +54,11 @@ GRAPH_QUESTIONS = (
 class AllenSpace(ReferenceSpace):
     """A reference space that downsamples as AllenSDK does."""
 
-    def downsample(self, target_resolution: Any, method: Any = "allensdk") -> Self:
-        """Take the voxels that AllenSDK takes."""
-        return super().downsample(target_resolution, method)
+    def downsample(
+        self, target_resolution: Any, method: Any = "allensdk", *, upsample: bool = True
+    ) -> Self:
+        """Take the voxels that AllenSDK takes, which goes to finer resolutions unasked."""
+        return super().downsample(target_resolution, method, upsample=upsample)
 
 
 def differing(theirs: Any, ours: Any) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from refspace.errors import AnnotationError, GridError
 from refspace.formats.structures import read_structures
-from refspace.formats.volumes import is_volume_file, stream_volume
+from refspace.formats.volumes import is_volume_file, refuse_override, stream_volume
 from refspace.formats.voxel_files import VoxelStream
 from refspace.grid import Grid
 from refspace.kernels import count_labels, relabel
@@ -81,6 +81,7 @@ def convert(
     *,
     resolution: Resolution | None = None,
     orientation: str | None = None,
+    override: bool = False,
     template: Volume | None = None,
     hemispheres: Volume | None = None,
     midline: float | None = None,
@@ -114,6 +115,9 @@ def convert(
         µm per voxel, one number or one for each axis, where the annotation does not state it.
     orientation
         Direction in which the index of each axis grows, where the annotation does not state it.
+    override
+        Whether `resolution` and `orientation` overrule the headers of files, as for `read_nrrd`:
+        that of the annotation, and those of a template and hemispheres that contradict it.
     template
         Intensities on the same grid, in any of these forms; of the same orientation.
     hemispheres
@@ -180,11 +184,11 @@ def convert(
     """
     budget = _bytes(memory)
     tree = structures if isinstance(structures, StructureTree) else read_structures(structures)
-    sources = {"annotation": _annotation(annotation, resolution, orientation)}
+    sources = {"annotation": _annotation(annotation, resolution, orientation, override)}
     if template is not None:
-        sources["template"] = _same_grid("template", template, sources["annotation"].grid)
+        sources["template"] = _same_grid("template", template, sources["annotation"].grid, override)
     if hemispheres is not None:
-        sources["hemispheres"] = _hemispheres(hemispheres, sources["annotation"].grid)
+        sources["hemispheres"] = _hemispheres(hemispheres, sources["annotation"].grid, override)
     if ids is not None:
         sources["annotation"] = _with_structure_ids(sources["annotation"], ids)
     first = sources["annotation"]
@@ -235,24 +239,25 @@ def _is_path(volume: Volume | None) -> TypeGuard[PathLike]:
 
 
 def _stream(
-    volume: Volume, resolution: Resolution | None, orientation: str | None
+    volume: Volume, resolution: Resolution | None, orientation: str | None, override: bool = False
 ) -> VoxelStream | None:
     """Stream of the voxels of a file; None for any other form of volume."""
     if isinstance(volume, VoxelStream):
         return volume
     if not _is_path(volume) or not is_volume_file(volume):
         return None
-    return stream_volume(volume, resolution=resolution, orientation=orientation)
+    return stream_volume(volume, resolution=resolution, orientation=orientation, override=override)
 
 
 def _annotation(
-    annotation: Volume, resolution: Resolution | None, orientation: str | None
+    annotation: Volume, resolution: Resolution | None, orientation: str | None, override: bool
 ) -> _Source:
     """Volume of the annotation, with unsigned ids as voxels."""
-    if (stream := _stream(annotation, resolution, orientation)) is not None:
+    if (stream := _stream(annotation, resolution, orientation, override)) is not None:
         stays = stream.dtype.kind == "u" and stream.dtype.itemsize <= 4
         dtype = stream.dtype if stays else np.dtype(np.uint32)
         return _streamed(stream, dtype, _unchanged if stays else unsigned_labels)
+    refuse_override(annotation if _is_path(annotation) else "the annotation", override)
     if _is_path(annotation):
         atlas = open_atlas(
             os.fspath(annotation),
@@ -265,9 +270,9 @@ def _annotation(
     return replace(_computed(volume), midline=stated_midline(annotation))
 
 
-def _same_grid(name: str, volume: Volume, grid: Grid) -> _Source:
+def _same_grid(name: str, volume: Volume, grid: Grid, override: bool) -> _Source:
     """Volume of numbers on the grid of the annotation; another grid is an error."""
-    if (stream := _stream(volume, grid.spacing, grid.orientation)) is not None:
+    if (stream := _stream(volume, grid.spacing, grid.orientation, override)) is not None:
         source = _streamed(stream, stream.dtype, _unchanged)
     elif _is_path(volume):
         atlas = open_atlas(
@@ -303,9 +308,9 @@ def _check_numbers(name: str, dtype: np.dtype[Any]) -> None:
         )
 
 
-def _hemispheres(hemispheres: Volume, grid: Grid) -> _Source:
+def _hemispheres(hemispheres: Volume, grid: Grid, override: bool) -> _Source:
     """Volume of hemispheres, as uint8."""
-    source = _same_grid("volume of hemispheres", hemispheres, grid)
+    source = _same_grid("volume of hemispheres", hemispheres, grid, override)
     check_hemispheres_dtype(source.dtype)
     return _mapped(source, hemisphere_flags, np.dtype(np.uint8))
 

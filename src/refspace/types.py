@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
 
 if TYPE_CHECKING:
     import dask.array
@@ -37,6 +37,9 @@ ArrayLike: TypeAlias = Union["NDArray[Any]", "dask.array.Array", "xr.DataArray"]
 
 ImageLike: TypeAlias = Union[ArrayLike, PathLike]
 """An array of voxels, or the path of a file of them."""
+
+LengthUnit: TypeAlias = Literal["um", "mm", "voxel"]
+"""Unit of positions; in voxels, i is anywhere in the voxel of index i, in the file's own order."""
 
 PointsLike: TypeAlias = Union[ArrayLike, "pd.DataFrame", Sequence[Sequence[float]]]
 """Positions in µm: an array with an axis of three, or a table with a column for each axis."""

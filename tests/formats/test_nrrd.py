@@ -42,6 +42,7 @@ ALLEN = {
     "space directions": "(25,0,0) (0,25,0) (0,0,25)",
     "space origin": "(0,0,0)",
 }
+MICROMETRES = {"space units": '"um" "um" "um"'}
 
 ORIENTATIONS = ["PIR", "LPS", "RAS", "ASR", "SRA", "IRP", "LAS", "PSL"]
 DTYPES = ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8", ">u4", ">u2"]
@@ -108,8 +109,9 @@ def test_what_is_written_is_read_with_its_grid(tmp_path, grid, dtype, chunks, or
     by_pynrrd, header = nrrd.read(str(path))
     np.testing.assert_array_equal(by_pynrrd, values)
     assert by_pynrrd.dtype.itemsize == values.dtype.itemsize
-    np.testing.assert_array_equal(
-        np.abs(header["space directions"]).max(axis=1), np.float64(grid.spacing)
+    # In mm, each a double of its own: 33.3 µm are 0.0333 mm.
+    np.testing.assert_allclose(
+        np.abs(header["space directions"]).max(axis=1), np.float64(grid.spacing) / 1000, rtol=1e-15
     )
 
 
@@ -138,11 +140,11 @@ def test_geometry_is_that_of_a_left_posterior_superior_space(tmp_path):
     write_nrrd(path, volume(Grid(SHAPE, (25, 25, 25))))
     header = nrrd.read_header(str(path))
     assert header["space"] == "left-posterior-superior"
-    assert header["space units"] == ["um", "um", "um"]
+    assert header["space units"] == ["mm", "mm", "mm"]
     np.testing.assert_array_equal(
-        header["space directions"], [[0, 25, 0], [0, 0, -25], [-25, 0, 0]]
+        header["space directions"], [[0, 0.025, 0], [0, 0, -0.025], [-0.025, 0, 0]]
     )
-    np.testing.assert_array_equal(header["space origin"], [-12.5, 12.5, -12.5])
+    np.testing.assert_array_equal(header["space origin"], [-0.0125, 0.0125, -0.0125])
 
 
 def test_an_lps_grid_is_written_so_that_it_can_be_believed(tmp_path):
@@ -360,7 +362,7 @@ def test_spacings_alone_are_pir_from_0(tmp_path):
 
 
 def test_resolution_must_agree_with_the_header(tmp_path):
-    path = make(tmp_path)
+    path = make(tmp_path, units='"um" "um" "um"')
     assert infer_grid(read_nrrd(path, resolution=25)).spacing == (25, 25, 25)
     with pytest.raises(
         GridError, match=r"made.nrrd: resolution \(10.0, 10.0, 10.0\) contradicts.*25"
@@ -399,8 +401,10 @@ def test_directions_say_where_the_axes_run(tmp_path):
     assert infer_grid(read_nrrd(path)) == Grid(
         SHAPE, (25, 10, 20), (-87.5, 75, -5700), "PIR", "RAS"
     )
-    # The caller wins; the origin belongs to the orientation that is not used.
-    assert infer_grid(read_nrrd(path, orientation="ASR")) == Grid(
+    with pytest.raises(GridError, match="orientation ASR contradicts the header, which states PIR"):
+        read_nrrd(path, orientation="ASR")
+    # The origin belongs to the orientation that is not used.
+    assert infer_grid(read_nrrd(path, orientation="ASR", override=True)) == Grid(
         SHAPE, (25, 10, 20), orientation="ASR"
     )
 
@@ -418,7 +422,7 @@ def test_pynrrd_may_be_set_to_parse_directions_as_vectors(tmp_path, monkeypatch)
 
 def test_a_volume_without_origin_starts_at_0(tmp_path):
     directions = {"space directions": "(-25,0,0) (0,25,0) (0,0,25)", "space origin": None}
-    array = read_nrrd(make(tmp_path, **(ALLEN | directions)))
+    array = read_nrrd(make(tmp_path, **(ALLEN | directions | MICROMETRES)))
     assert infer_grid(array) == Grid(SHAPE, (25, 25, 25), orientation="RPS", frame="RAS")
 
 
@@ -445,7 +449,7 @@ def test_the_header_of_allen_files_is_not_believed(tmp_path):
 
 
 def test_an_orientation_that_nobody_can_know_is_asked_for(tmp_path):
-    path = make(tmp_path, **ALLEN)
+    path = make(tmp_path, **(ALLEN | MICROMETRES))
     with pytest.raises(GridError, match=r"made.nrrd: .*orientation='PIR' for such data, or 'LPS'"):
         read_nrrd(path)
     assert infer_grid(read_nrrd(path, orientation="PIR")) == Grid(SHAPE, (25, 25, 25))
@@ -512,7 +516,7 @@ def test_a_stream_has_the_geometry_of_the_file(tmp_path):
     turned = NrrdStream(path, resolution=(1, 2, 3), orientation="RAS").grid
     assert turned == Grid(SHAPE, (1, 2, 3), orientation="RAS")
     with pytest.raises(GridError, match="contradicts the header"):
-        NrrdStream(make(tmp_path), resolution=10)
+        NrrdStream(make(tmp_path, units='"um" "um" "um"'), resolution=10)
 
 
 def test_a_stream_is_told_from_others(tmp_path):
@@ -639,7 +643,7 @@ HEADERS = [
     (ALLEN | {"space directions": "(25,0,0) none (0,0,25)"}, "three vectors of three numbers"),
     (ALLEN | {"space directions": "(25,0) (0,25)"}, "three vectors of three numbers"),
     (ALLEN | {"space directions": "(25,0,0) (0,25"}, "cannot be parsed"),
-    (ALLEN | {"spacings": "10 10 10"}, r"spacings \(10.0, .* contradict"),
+    (ALLEN | MICROMETRES | {"spacings": "10 10 10"}, r"spacings \(10.0, .* contradict"),
     ({"sizes ": "4 3 2"}, "Duplicate header field"),
     ({"space units": '"um'}, "cannot be parsed"),
 ]

@@ -44,7 +44,7 @@ def test_downsampling_over_chunks(method, data):
     factors = data.draw(st.tuples(*[st.sampled_from(RATIOS)] * 3))
     target = tuple(round(s * f, 6) for s, f in zip(grid.spacing, factors, strict=True))
     assume(all(round(n * s / t) for n, s, t in zip(grid.shape, grid.spacing, target, strict=True)))
-    result = downsample(annotation, target, method)
+    result = downsample(annotation, target, method, upsample=True)
     assert infer_grid(result) == grid.resample(target)
     np.testing.assert_array_equal(result, oracle(annotation.values, grid, target, method))
     assert (result.dtype, result.name) == (annotation.dtype, "annotation")
@@ -58,7 +58,8 @@ def test_downsampling_does_not_depend_on_chunks(method, target):
     expected = oracle(voxels, grid, target, method)
     for chunks in [(9, 7, 6), (2, 2, 1), (5, 4, 3), ((1, 8), (6, 1), (2, 1, 3))]:
         annotation = labelled(da.from_array(voxels, chunks=chunks), grid)
-        np.testing.assert_array_equal(downsample(annotation, target, method), expected)
+        result = downsample(annotation, target, method, upsample=True)
+        np.testing.assert_array_equal(result, expected)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -94,7 +95,7 @@ def test_no_block_of_a_finer_grid_is_huge(monkeypatch):
     monkeypatch.setattr(resample, "_LARGEST_UPSAMPLED", 8)
     voxels = np.random.default_rng(0).integers(0, 3, (6, 5, 4)).astype("u1")
     grid = Grid(voxels.shape, 10)
-    fine = downsample(labelled(da.from_array(voxels), grid), 2.5, "mode")
+    fine = downsample(labelled(da.from_array(voxels), grid), 2.5, "mode", upsample=True)
     assert max(map(max, fine.chunks)) <= 8
     np.testing.assert_array_equal(fine, voxels.repeat(4, 0).repeat(4, 1).repeat(4, 2))
 
@@ -105,3 +106,18 @@ def test_methods_that_do_not_exist(method):
     text = f"^there is no method {method!r}; choose nearest, mode, allensdk$"
     with pytest.raises(GridError, match=text):
         downsample(annotation, 50, method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("target", [20, (25, 25, 10), 0.05])
+def test_finer_voxels_are_asked_for(method, target):
+    annotation = labelled(da.from_array(VOXELS), GRID)
+    with pytest.raises(GridError, match=r"finer than that of the volume, .* or upsample=True"):
+        downsample(annotation, target, method)
+
+
+def test_a_resolution_above_the_volume_is_refused():
+    annotation = labelled(da.from_array(VOXELS[:, :2, :1]), Grid((4, 2, 1), 25))
+    with pytest.raises(GridError, match=r"\(130.0, 60.0, 30.0\) µm is above the extent"):
+        downsample(annotation, (130, 60, 30), "mode")
+    assert downsample(annotation, (50, 30, 30), "mode").shape == (2, 2, 1)

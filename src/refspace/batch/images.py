@@ -10,7 +10,7 @@ from typing import Any
 
 import xarray as xr
 
-from refspace.formats.volumes import is_volume_file, read_volume
+from refspace.formats.volumes import is_volume_file, read_volume, refuse_override
 from refspace.grid import Grid
 from refspace.remote.objects import copy_object, version_stamp
 from refspace.store import Location, reachable
@@ -31,6 +31,8 @@ class ImageOptions:
         Whether voxel i of an image is voxel i of the annotation, whatever position it states.
     orientation, resolution
         Of an image that does not state them; of a pyramid, the level to take.
+    override
+        Whether these overrule the header of a file, as for `read_nrrd`.
     access
         Arguments ``storage_options``, ``engine`` and ``chunk_cache`` of `refspace.open`.
     """
@@ -39,12 +41,18 @@ class ImageOptions:
     same_grid: bool = False
     orientation: str | None = None
     resolution: Resolution | None = None
+    override: bool = False
     access: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def geometry(self) -> dict[str, Any]:
         """Arguments of readers for what an image may not state."""
         return {"orientation": self.orientation, "resolution": self.resolution}
+
+    @property
+    def geometry_of_file(self) -> dict[str, Any]:
+        """Arguments of readers of files, which have headers that can be overruled."""
+        return self.geometry | {"override": self.override}
 
     @property
     def storage_options(self) -> Mapping[str, Any]:
@@ -85,6 +93,7 @@ def opened_image(path: str, grid: Grid, options: ImageOptions) -> Iterator[xr.Da
     """
     with tempfile.TemporaryDirectory() as folder:
         if not is_image_file(path):
+            refuse_override(path, options.override)
             shape = grid.shape if options.same_grid else None
             image = open_image(
                 path, variable=options.variable, shape=shape, **options.geometry, **options.access
@@ -92,9 +101,9 @@ def opened_image(path: str, grid: Grid, options: ImageOptions) -> Iterator[xr.Da
         elif "://" in path:
             copy = Path(folder, path.rpartition("/")[2])
             copy_object(path, copy, options.storage_options)
-            image = read_volume(copy, **options.geometry)
+            image = read_volume(copy, **options.geometry_of_file)
         else:
-            image = read_volume(path, **options.geometry)
+            image = read_volume(path, **options.geometry_of_file)
         # A plain array of zarr has neither names of axes nor a position: its voxels are those of
         # the annotation.
         unplaced = {*image.dims[-3:]}.isdisjoint({*image.coords, *grid.dims})

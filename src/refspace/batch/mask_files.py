@@ -180,7 +180,8 @@ def _is_mask(path: Path, mask: xr.DataArray) -> bool:
     grid = infer_grid(mask)
     try:
         try:
-            there = read_volume(path)
+            # Of files without a unit, which would only be guessed.
+            there = read_volume(path, resolution=grid.spacing)
         except GridError:  # other programs write no geometry
             there = read_volume(path, resolution=grid.spacing, orientation=grid.orientation)
             there = there.assign_coords(mask.coords)

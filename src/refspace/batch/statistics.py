@@ -146,8 +146,9 @@ class StatisticsRequest:
         """Digest of what all rows have in common: voxels, regions, statistics and options."""
         space, arguments = self.atlas.open(), json.loads(self.arguments)
         images = self.image_options
-        options = [images.variable, images.same_grid, images.geometry]
-        voxels = str(tokenize(space.annotation.data))
+        options = [images.variable, images.same_grid, images.geometry_of_file]
+        # The grid too: what overrules the header of a file leaves its voxels as they are.
+        voxels = str(tokenize(space.annotation.data, space.grid))
         return str(tokenize(voxels, self.regions, sorted(arguments.items()), options, self.valid))
 
 

@@ -17,6 +17,7 @@ from refspace.cli.options import (
     refuse_overwriting,
     table_option,
     takes_space,
+    unit_option,
 )
 from refspace.cli.regions import (
     RegionChoice,
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from refspace.reference_space import ReferenceSpace
+    from refspace.types import LengthUnit
 
-_MICROMETRES = {"um": 1.0, "mm": 1000.0}
 # Columns, in their units.
 _POINTS = {"points": "points", "density": "density_per_mm3"}
 _COMPARED = {
@@ -54,13 +55,7 @@ _COMPARED = {
     callback=commas,
     help="Columns of the positions along the annotation's axes; those of their names if not given.",
 )
-@click.option(
-    "--unit",
-    type=click.Choice([*_MICROMETRES]),
-    default="um",
-    show_default=True,
-    help="Of the positions.",
-)
+@unit_option
 @by_hemisphere_option
 @table_option(
     "--each", help="CSV, TSV or Parquet file to write: POINTS, and where each of them is."
@@ -71,7 +66,7 @@ def points(
     choice: RegionChoice,
     points_file: str,
     columns: tuple[str, ...] | None,
-    unit: str,
+    unit: "LengthUnit",
     by_hemisphere: bool,
     each: str | None,
     output: str | None,
@@ -79,7 +74,8 @@ def points(
     """Print how many points are in structures, and per mm³: those named, or all that have any.
 
     POINTS is a CSV, TSV or Parquet file with columns ap, dv and ml: positions in µm, in the
-    coordinates of the annotation.
+    coordinates of the annotation. With --unit voxel they are indices of its voxels, along the axes
+    in the order that the file has them.
     """
     from refspace.cli.progress import Progress
     from refspace.cli.tables import write_or_print
@@ -94,12 +90,13 @@ def points(
         _refuse_taken(points_file)
     with Progress("reading points"):
         table = read_table(points_file, names)
-        table *= _MICROMETRES[unit]
     with Progress("looking points up"):
         dataset = space.count_points(
-            table, regions, by_hemisphere=by_hemisphere, columns=names
+            table, regions, by_hemisphere=by_hemisphere, columns=names, unit=unit
         ).compute()
-        codes = None if each is None else space.structure_at(table, regions, columns=names)
+        codes = (
+            None if each is None else space.structure_at(table, regions, columns=names, unit=unit)
+        )
     _print_others(dataset, len(table))
     if each is not None and codes is not None:
         _write_each(each, points_file, space, codes.to_numpy(), regions is not None)
@@ -211,6 +208,7 @@ def _open_other(space: "ReferenceSpace", other: str, structures: str | None) -> 
     """The other annotation: with structures of its own, or those of the first."""
     given, access = click.get_current_context().params, given_access()
     resolution, orientation = given["resolution"], given["orientation"]
+    override = given["override_header"]
     if is_store(other):
         from refspace.store import open_atlas
 
@@ -221,8 +219,8 @@ def _open_other(space: "ReferenceSpace", other: str, structures: str | None) -> 
     else:
         known = is_named(other)
     if known or structures is not None:
-        return open_space(other, structures, resolution, orientation, **access)
-    return open_annotation(other, resolution, orientation, **access)
+        return open_space(other, structures, resolution, orientation, override, **access)
+    return open_annotation(other, resolution, orientation, override, **access)
 
 
 @click.command()

@@ -13,6 +13,7 @@ from refspace.cli.options import (
     commas,
     existing_image,
     existing_inputs,
+    image_warnings,
     in_options,
     is_named,
     is_store,
@@ -47,12 +48,18 @@ def _takes_atlas(command: Callable[..., None]) -> Callable[..., None]:
         inputs: tuple[str, ...],
         resolution: Any,
         orientation: str | None,
+        override_header: bool,
         hemisphere: "Hemisphere | None",
         access: dict[str, Any],
         **options: Any,
     ) -> None:
         file, images = _split(annotation, inputs)
-        atlas, tree = _atlas(annotation, file, resolution, orientation, hemisphere, access)
+        geometry = {
+            "resolution": resolution,
+            "orientation": orientation,
+            "override": override_header,
+        }
+        atlas, tree = _atlas(annotation, file, geometry, hemisphere, access)
         command(atlas, tree, images, access=access, **options)
 
     images_argument = click.argument(
@@ -77,15 +84,14 @@ def _split(annotation: str, inputs: Sequence[str]) -> tuple[str | None, Sequence
 def _atlas(
     annotation: str,
     structures_file: str | None,
-    resolution: Any,
-    orientation: Any,
+    geometry: dict[str, Any],
     hemisphere: "Hemisphere | None",
     access: dict[str, Any],
 ) -> "tuple[AtlasReference, StructureTree]":
     """Reference to an atlas for other processes, and its structures."""
     from refspace.batch import AtlasReference
 
-    space = open_space(annotation, structures_file, resolution, orientation, **access)
+    space = open_space(annotation, structures_file, **geometry, **access)
     url = annotation
     if is_named(annotation):
         if space.url is None:
@@ -95,9 +101,8 @@ def _atlas(
         AtlasReference.from_arguments(
             url,
             structures=structures_file,
-            resolution=resolution,
-            orientation=orientation,
             hemisphere=hemisphere,
+            **geometry,
             **access,
         ),
         space.structure_tree,
@@ -114,12 +119,15 @@ def _takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
         same_grid: bool,
         image_orientation: str | None,
         image_resolution: Any,
+        image_override_header: bool,
         access: dict[str, Any],
         **options: Any,
     ) -> None:
         from refspace.batch import ImageOptions
 
-        opened = ImageOptions(variable, same_grid, image_orientation, image_resolution, access)
+        opened = ImageOptions(
+            variable, same_grid, image_orientation, image_resolution, image_override_header, access
+        )
         command(*args, image_options=opened, **options)
 
     for decorate in (
@@ -127,6 +135,11 @@ def _takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
             "--image-resolution",
             type=Resolution(),
             help="µm per voxel of the images, if not stated; of a pyramid, the level to take.",
+        ),
+        click.option(
+            "--image-override-header",
+            is_flag=True,
+            help="Let --image-resolution and --image-orientation overrule headers of files.",
         ),
         click.option("--image-orientation", help="Directions of the images' axes, if not stated."),
         click.option(
@@ -200,10 +213,11 @@ def aggregate(
         regions = tree.regions(direct_only=direct_only)
     options |= {"regions": regions, "image_options": image_options}
     try:
-        if output is None:
-            _print_statistics(atlas, images, pool, options, with_empty=bool(choice.structures))
-        else:
-            _write_statistics(atlas, images, output, pool, options | {"overwrite": overwrite})
+        with image_warnings():
+            if output is None:
+                _print_statistics(atlas, images, pool, options, with_empty=bool(choice.structures))
+            else:
+                _write_statistics(atlas, images, output, pool, options | {"overwrite": overwrite})
     except GridError as error:
         # It is of an image: the annotation is open by now.
         hints = [_STATED_HINT, *([] if image_options.same_grid else [_PLACE_HINT])]

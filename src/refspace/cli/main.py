@@ -1,6 +1,5 @@
 """The group of all commands, and what is common to them: errors, warnings, interruptions."""
 
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import click
 
 from refspace.cli import analysis, fetch, images, masks, spaces, stores
-from refspace.cli.options import Resolution, in_options
+from refspace.cli.options import Resolution, in_options, show_warning
 from refspace.errors import JobError, RefspaceError
 from refspace.version import __version__
 
@@ -22,7 +21,7 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning  # type: ignore[assignment]
+            warnings.showwarning = show_warning  # type: ignore[assignment]
             try:
                 return super().invoke(ctx)
             except BrokenPipeError:
@@ -43,13 +42,6 @@ class _Commands(click.Group):
 def _notes(error: BaseException) -> list[str]:
     """What was noted on an error on its way: where unfinished work lies, how to go on with it."""
     return list(getattr(error, "__notes__", ()))
-
-
-def _show_warning(message: Warning | str, *_: Any) -> None:
-    """Show a warning without the line of code that it comes from, which is of no use to users."""
-    # In the place of a progress line, where there is one.
-    start = "\r\033[K" if sys.stderr.isatty() else ""
-    click.echo(f"{start}Warning: {' '.join(str(message).split())}", err=True)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

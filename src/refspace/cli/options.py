@@ -3,13 +3,16 @@
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-_OUTPUTS = ("output", "labels_nrrd", "labels_txt", "each", "confusion")
+_OUTPUTS = ("output", "labels_volume", "labels_txt", "each", "confusion")
 _INPUTS = (
     *("annotation", "structures_file", "template", "image", "valid", "points_file"),
     *("other", "other_structures", "volumes"),
@@ -166,9 +169,17 @@ def geometry_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+override_option = click.option(
+    "--override-header",
+    is_flag=True,
+    help="Let --resolution and --orientation overrule what the header of a file states.",
+)
+
+
 def annotation_argument(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command an annotation volume and its geometry."""
-    return click.argument("annotation", callback=existing)(geometry_options(command))
+    argument = click.argument("annotation", callback=existing)
+    return argument(geometry_options(override_option(command)))
 
 
 def access_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -226,6 +237,14 @@ def _at_most_one(ctx: click.Context, param: click.Parameter, value: tuple[str, .
     return value[0] if value else None
 
 
+unit_option = click.option(
+    "--unit",
+    type=click.Choice(["um", "mm", "voxel"]),
+    default="um",
+    show_default=True,
+    help="Of positions; voxels are the annotation's own, as cellfinder counts them.",
+)
+
 # Any number of them, so that it may be left out before other arguments.
 structures_argument = click.argument(
     "structures_file", nargs=-1, metavar="[STRUCTURES]", callback=_at_most_one
@@ -241,12 +260,15 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
         structures_file: str | None,
         resolution: "types.Resolution | None",
         orientation: str | None,
+        override_header: bool,
         access: dict[str, Any],
         **options: Any,
     ) -> None:
         refuse_overwriting(options[name] for name in _OUTPUTS if options.get(name))
         _refuse_unwritable_tables()
-        space = open_space(annotation, structures_file, resolution, orientation, **access)
+        space = open_space(
+            annotation, structures_file, resolution, orientation, override_header, **access
+        )
         command(space, **options)
 
     return annotation_argument(structures_argument(access_options(with_space)))
@@ -257,6 +279,7 @@ def open_space(
     structures_file: str | None,
     resolution: "types.Resolution | None",
     orientation: str | None,
+    override: bool = False,
     **access: Any,
 ) -> "ReferenceSpace":
     """Open an atlas by name, a store, or a file of a volume and a structures file."""
@@ -268,6 +291,7 @@ def open_space(
             resolution=resolution,
             structures=structures_file,
             orientation=orientation,
+            override=override,
             **access,
         )
     if structures_file is None:
@@ -275,27 +299,53 @@ def open_space(
             f"{annotation} names no structures: give a structures file after it (JSON or CSV), or "
             "a store that 'refspace convert' has made of both"
         )
+    tell_unit(annotation, resolution)
     return reference_space.open(
-        annotation, structures=structures_file, resolution=resolution, orientation=orientation
+        annotation,
+        structures=structures_file,
+        resolution=resolution,
+        orientation=orientation,
+        override=override,
     )
+
+
+def tell_unit(path: str, resolution: "types.Resolution | None") -> None:
+    """Say what the lengths of a file are taken for that states no unit, where that is certain.
+
+    Where it is doubtful, the library warns.
+    """
+    from refspace.formats.volumes import is_volume_file, stated_spacing
+
+    if resolution is None and is_volume_file(path):
+        stated = stated_spacing(path)
+        if stated.is_open and stated.spacing and not stated.is_doubtful:
+            click.echo(
+                f"{path} states no unit: its lengths are taken as {stated.assumed}", err=True
+            )
 
 
 def open_annotation(
     annotation: str,
     resolution: "types.Resolution | None",
     orientation: str | None,
+    override: bool = False,
     **access: Any,
 ) -> "xr.DataArray":
     """Open the annotation of a store, or of a file."""
-    from refspace.formats.volumes import read_volume
+    from refspace.formats.volumes import read_volume, refuse_override
     from refspace.labels import as_annotation
     from refspace.store import open_atlas
 
     if is_named(annotation):
-        return open_space(annotation, None, resolution, orientation, **access).annotation
+        space = open_space(annotation, None, resolution, orientation, override, **access)
+        return space.annotation
     if not is_store(annotation):
-        volume = read_volume(annotation, resolution=resolution, orientation=orientation)
+        tell_unit(annotation, resolution)
+        volume = read_volume(
+            annotation, resolution=resolution, orientation=orientation, override=override
+        )
         return as_annotation(volume, None)
+    refuse_override(annotation, override)
     atlas = open_atlas(annotation, resolution=resolution, orientation=orientation, **access)
     return as_annotation(atlas.volume(atlas.level(resolution)), None)
 
@@ -393,7 +443,7 @@ def takes_pool(command: Callable[..., None]) -> Callable[..., None]:
 # ----- what errors say
 
 # Arguments that messages name as Python has them, and options do too.
-_PYTHON_ARGUMENT = re.compile(r"\b(orientation|resolution|variable)=('[^']*')?")
+_PYTHON_ARGUMENT = re.compile(r"\b(orientation|resolution|unit|variable)=('[^']*')?")
 
 
 def in_options(message: str, prefix: str = "") -> str:
@@ -417,5 +467,32 @@ def in_options(message: str, prefix: str = "") -> str:
         prefixed = name if name == "variable" else f"{prefix}{name}"
         return f"--{prefixed} {value}" if value else f"--{prefixed}"
 
+    for argument, flag in (("override=True", "override-header"), ("upsample=True", "upsample")):
+        message = message.replace(argument, f"--{prefix}{flag}")
     message = message.replace("storage_options={'anon': True}", "--storage-option anon=true")
     return _PYTHON_ARGUMENT.sub(option, message)
+
+
+def show_warning(message: Warning | str, *_: Any, prefix: str = "") -> None:
+    """Show a warning without the line of code that it comes from, which is of no use to users.
+
+    Parameters
+    ----------
+    message
+        The warning.
+    prefix
+        As for `in_options`.
+    """
+    # In the place of a progress line, where there is one.
+    start = "\r\033[K" if sys.stderr.isatty() else ""
+    text = in_options(" ".join(str(message).split()), prefix)
+    click.echo(f"{start}Warning: {text}", err=True)
+
+
+@contextmanager
+def image_warnings() -> Iterator[None]:
+    """Have warnings name the options of images: the annotation is open by now."""
+    with warnings.catch_warnings():
+        show = functools.partial(show_warning, prefix="image-")
+        warnings.showwarning = show
+        yield

@@ -1,5 +1,6 @@
 """Commands on one reference space: slices, counts, masks, other resolutions and formats."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from refspace.cli.options import (
     table_option,
     takes_pool,
     takes_space,
+    unit_option,
 )
 from refspace.cli.regions import (
     RegionChoice,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from refspace.labels import Method
     from refspace.reference_space import ReferenceSpace
+    from refspace.types import LengthUnit
 
 # A name that ends so is meant as a file, not as a folder, even where it cannot be written.
 _VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".gz", ".zarr")
@@ -47,7 +50,8 @@ _DIMS = {"coronal": "ap", "horizontal": "dv", "sagittal": "ml"}
     show_default=True,
     help="Plane of the slice, or the axis that it cuts.",
 )
-@click.option("--position", type=float, help="Where to cut, in µm; the middle if not given.")
+@click.option("--position", type=float, help="Where to cut; the middle if not given.")
+@unit_option
 @click.option("--outline", multiple=True, help="Structures to draw a line around.")
 @click.option(
     "--output", "-o", type=click.Path(dir_okay=False), default="slice.png", show_default=True
@@ -56,6 +60,7 @@ def slice_(
     space: "ReferenceSpace",
     axis: str,
     position: float | None,
+    unit: "LengthUnit",
     outline: tuple[str, ...],
     output: str,
 ) -> None:
@@ -66,10 +71,29 @@ def slice_(
     dim = _DIMS.get(axis, axis)
     if position is None:
         position = sum(space.grid.edges(dim)) / 2
+    else:
+        position = _in_micrometres(space, dim, position, unit)
     ids = resolve(space.structure_tree, outline)
     with Progress("drawing the slice"):
         save_slice(output, space, dim, position, outline=ids)
     click.echo(f"wrote {output}, cut at {dim} = {position:g} µm")
+
+
+def _in_micrometres(
+    space: "ReferenceSpace", dim: str, position: float, unit: "LengthUnit"
+) -> float:
+    """Position of a slice in µm, with a warning where it seems to be in another unit."""
+    from refspace.labels import is_near
+    from refspace.ops.positions import position_in_micrometres
+
+    if unit == "um" and is_near(position, dim, space.grid):
+        length = space.grid.extent[space.grid.axis(dim)]
+        warnings.warn(
+            f"--position {position:g} is near the edge of the volume or near 0, taken as µm of "
+            f"{length:g} along {dim}; is it in voxels or mm? Give --unit voxel or --unit mm",
+            stacklevel=2,
+        )
+    return position_in_micrometres(position, dim, space.grid, unit)
 
 
 @click.command()
@@ -167,6 +191,9 @@ def mask(
     show_default=True,
     help="An .nrrd or .nii.gz file, or a .zarr store, which may be a URL.",
 )
+@click.option(
+    "--upsample", is_flag=True, help="Go to a finer resolution, which adds voxels but no detail."
+)
 @click.option("--overwrite", is_flag=True, help="Replace a store of that name.")
 @takes_pool
 def downsample(
@@ -174,8 +201,10 @@ def downsample(
     structures_file: str | None,
     resolution: float | Sequence[float] | None,
     orientation: str | None,
+    override_header: bool,
     target: float | Sequence[float],
     method: "Method",
+    upsample: bool,
     output: str,
     overwrite: bool,
     pool: dict[str, Any],
@@ -186,41 +215,34 @@ def downsample(
     command goes on with one that was interrupted.
     """
     from refspace.cli.progress import BlockProgress
+    from refspace.labels import downsample as downsample_labels
 
     refuse_overwriting([output])
     if output.rstrip("/").lower().endswith(".zarr"):
-        space = open_space(annotation, structures_file, resolution, orientation)
+        space = open_space(annotation, structures_file, resolution, orientation, override_header)
         with BlockProgress("downsampling") as progress:
-            coarse = space.downsample(target, method)
+            coarse = space.downsample(target, method, upsample=upsample)
             coarse.to_zarr(output, overwrite=overwrite, progress=progress, **pool)
         if progress.first is None:
             click.echo(f"{output} was complete")
             return
     else:
-        volume = open_annotation(annotation, resolution, orientation)
-        _write_downsampled(volume, target, method, output, **pool)
+        volume = open_annotation(annotation, resolution, orientation, override_header)
+        labels = downsample_labels(volume, target, method, upsample=upsample)
+        _write_downsampled(labels, output, **pool)
     click.echo(f"wrote {output}")
 
 
-def _write_downsampled(
-    volume: "xr.DataArray",
-    target: float | Sequence[float],
-    method: "Method",
-    output: str,
-    *,
-    threads: Any,
-    client: Any,
-) -> None:
+def _write_downsampled(volume: "xr.DataArray", output: str, *, threads: Any, client: Any) -> None:
     """Write a volume at another resolution, a slab of which is computed at a time."""
     import dask
 
     from refspace.cli.progress import Progress
     from refspace.formats.volumes import write_volume
-    from refspace.labels import downsample
 
     workers = dask.config.set(num_workers=threads) if client is None else client.as_current()
     with Progress("downsampling"), workers:
-        write_volume(output, downsample(volume, target, method))
+        write_volume(output, volume)
 
 
 @click.group()
@@ -230,21 +252,22 @@ def export() -> None:
 
 @export.command()
 @takes_space
-@click.argument("labels_nrrd", type=click.Path(dir_okay=False))
+@click.argument("labels_volume", type=click.Path(dir_okay=False))
 @click.argument("labels_txt", type=click.Path(dir_okay=False))
 @click.option(
     "--header", is_flag=True, help="Begin with a comment and a clear label, as ITK-SNAP does."
 )
-def itksnap(space: "ReferenceSpace", labels_nrrd: str, labels_txt: str, header: bool) -> None:
+def itksnap(space: "ReferenceSpace", labels_volume: str, labels_txt: str, header: bool) -> None:
     """Write a volume and a label description for ITK-SNAP.
 
+    The volume is NIfTI where its name ends in .nii or .nii.gz, and NRRD where it ends in .nrrd.
     Structures are numbered from 1 where an id is above 65 535.
     """
     from refspace.cli.progress import Progress
 
     with Progress("exporting labels"):
-        space.write_itksnap_labels(labels_nrrd, labels_txt, itksnap_header=header)
-    click.echo(f"wrote {labels_nrrd} and {labels_txt}")
+        space.write_itksnap_labels(labels_volume, labels_txt, itksnap_header=header)
+    click.echo(f"wrote {labels_volume} and {labels_txt}")
 
 
 COMMANDS = (slice_, counts, mask, downsample, export)

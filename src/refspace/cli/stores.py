@@ -13,8 +13,10 @@ from refspace.cli.options import (
     geometry_options,
     is_named,
     key_values,
+    override_option,
     refuse_overwriting,
     takes_pool,
+    tell_unit,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +49,12 @@ if TYPE_CHECKING:
     help="Where the atlas comes from, for the store to keep; any number of times.",
 )
 def convert(
-    annotation: str, structures_file: str, target: str, pool: dict[str, Any], **options: Any
+    annotation: str,
+    structures_file: str,
+    target: str,
+    override_header: bool,
+    pool: dict[str, Any],
+    **options: Any,
 ) -> None:
     """Convert an annotation volume of any size into a zarr store.
 
@@ -61,10 +68,10 @@ def convert(
     if is_named(annotation):
         raise click.UsageError(f"{annotation} becomes a store with 'refspace fetch {annotation}'")
     refuse_overwriting([target])
+    tell_unit(annotation, options["resolution"])
+    options |= {"override": override_header, **pool}
     with BlockProgress("converting") as progress:
-        space = convert_atlas(
-            annotation, structures_file, target, progress=progress, **pool, **options
-        )
+        space = convert_atlas(annotation, structures_file, target, progress=progress, **options)
     # Nothing is done, and so nothing reported, where a store of the same job is there.
     verb = f"{target} was complete" if progress.first is None else f"wrote {target}"
     click.echo(f"{verb}: {_summary(target, space)}, {progress.seconds:.1f} s")
@@ -88,22 +95,32 @@ def _summary(target: str, space: "ReferenceSpace") -> str:
 @click.command()
 @click.argument("url")
 @geometry_options
+@override_option
 @access_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(
     url: str,
     resolution: float | Sequence[float] | None,
     orientation: str | None,
+    override_header: bool,
     as_json: bool,
     access: dict[str, Any],
 ) -> None:
-    """Describe the store at a path or URL, without reading a voxel."""
+    """Describe the store at a path or URL, or a file, without reading a voxel."""
     from refspace.cli.describe import describe, format_description
+    from refspace.cli.describe_file import describe_file, format_file_description
+    from refspace.formats.volumes import is_volume_file, refuse_override
     from refspace.store import open_atlas
 
-    atlas = open_atlas(url, resolution=resolution, orientation=orientation, **access)
-    description = describe(atlas)
-    click.echo(json.dumps(description, indent=2) if as_json else format_description(description))
+    geometry: dict[str, Any] = {"resolution": resolution, "orientation": orientation}
+    if is_volume_file(url):
+        description = describe_file(url, **geometry, override=override_header)
+        text = format_file_description(description)
+    else:
+        refuse_override(url, override_header)
+        description = describe(open_atlas(url, **geometry, **access))
+        text = format_description(description)
+    click.echo(json.dumps(description, indent=2) if as_json else text)
 
 
 @click.command()

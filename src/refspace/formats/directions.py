@@ -8,13 +8,13 @@ RAS+, whose coordinates grow to the right, anterior and superior.
 
 import math
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError, GridError
-from refspace.grid import OPPOSITE, Grid, Triple, parse_spacing
-from refspace.types import Resolution
+from refspace.grid import OPPOSITE, Grid, Triple
 
 # The world of NIfTI, and of NRRD files that state an anatomical space.
 WORLD = "RAS"
@@ -23,6 +23,8 @@ _MAX_MICROMETRES = 1e9
 # Vectors that programs compute from rotations are off their axes by rounding, to this relative
 # size.
 _OBLIQUE = 1e-6
+# Relative error that sums and products of doubles leave.
+_NOISE = 1e-14
 
 
 def signed_steps(
@@ -130,38 +132,6 @@ def world_vectors(grid: Grid, space: str) -> tuple[NDArray[np.float64], NDArray[
     return vectors, centre
 
 
-def resolve_spacing(
-    stated: Triple | None, resolution: Resolution | None, rtol: float = 1e-6
-) -> Triple:
-    """Choose between the spacing that a header states and the resolution of the caller.
-
-    Parameters
-    ----------
-    stated
-        Spacing of the header; None if it states none.
-    resolution
-        Resolution of the caller; None if not known. It must agree with the header.
-    rtol
-        Relative tolerance, as wide as the precision that the header is stored with.
-
-    Raises
-    ------
-    GridError
-        If both are None, or contradict each other.
-    """
-    if resolution is None:
-        if stated is None:
-            raise GridError("the header states no spacing; give resolution=, the µm per voxel")
-        return stated
-    wanted = parse_spacing(resolution)
-    if stated is not None and not np.allclose(wanted, stated, rtol=rtol, atol=0):
-        raise GridError(
-            f"resolution {wanted} contradicts the header, whose voxels are {stated} µm apart; "
-            "leave the resolution out or correct the file"
-        )
-    return stated or wanted
-
-
 def micrometres(value: float, scale: float, name: str) -> float:
     """Convert a number in a header to a length in µm.
 
@@ -170,11 +140,26 @@ def micrometres(value: float, scale: float, name: str) -> float:
     FormatError
         If it is not finite, or too large for a length.
     """
-    # Rounded only where a factor leaves noise: 0.0333 * 1000 is 33.300000000000004.
-    length = float(value) if scale == 1 else round(float(value) * scale, 9)
-    if not abs(length) < _MAX_MICROMETRES:
+    if not abs(float(value) * scale) < _MAX_MICROMETRES:
         raise FormatError(f"{name} holds {value}; that is no length in µm, correct the header")
-    return length
+    if scale == 1:
+        return float(value)
+    # As decimals: 0.0333 * 1000 is 33.300000000000004. Noise that is there already is rounded off.
+    length = float(Decimal(repr(float(value))) * Decimal(repr(scale)))
+    near = round(length, 9)
+    return near if math.isclose(near, length, rel_tol=_NOISE) else length
+
+
+def millimetres(lengths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Lengths of µm in mm, of which `micrometres` makes the same numbers again.
+
+    Examples
+    --------
+    >>> millimetres(np.array([[25.0, 33.3]])).tolist(), 33.3 / 1000
+    ([[0.025, 0.0333]], 0.033299999999999996)
+    """
+    exact = [float(Decimal(repr(length)).scaleb(-3)) for length in lengths.ravel().tolist()]
+    return np.array(exact).reshape(lengths.shape)
 
 
 def triple(values: Iterable[float]) -> Triple:

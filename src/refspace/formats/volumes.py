@@ -5,8 +5,11 @@ from pathlib import Path
 
 import xarray as xr
 
+from refspace.errors import GridError
+from refspace.formats import nifti, nrrd
 from refspace.formats.nifti import NiftiStream, read_nifti, write_nifti
 from refspace.formats.nrrd import NrrdStream, read_nrrd, write_nrrd
+from refspace.formats.spacing import StatedSpacing
 from refspace.formats.voxel_files import VoxelStream
 from refspace.types import PathLike, Resolution
 
@@ -28,6 +31,32 @@ def is_volume_file(path: PathLike) -> bool:
     return name.endswith((*_NRRD_ENDINGS, *_NIFTI_ENDINGS)) and "://" not in name
 
 
+def refuse_override(url: object, override: bool) -> None:
+    """Refuse to overrule the header of what is no file with one.
+
+    Raises
+    ------
+    GridError
+        If it is asked for.
+    """
+    if override:
+        raise GridError(
+            f"override=True is for headers of NRRD and NIfTI files, and {url} is none; leave it out"
+        )
+
+
+def stated_spacing(path: PathLike) -> StatedSpacing:
+    """What the header of a file says of the lengths of its voxels.
+
+    Raises
+    ------
+    FormatError, GridError, OSError
+        As for `read_volume`.
+    """
+    read = nifti.read_header if _is_nifti(path) else nrrd.read_header
+    return read(path).stated
+
+
 def _is_nifti(path: PathLike) -> bool:
     return Path(path).name.lower().endswith(_NIFTI_ENDINGS)
 
@@ -37,16 +66,17 @@ def read_volume(
     *,
     resolution: Resolution | None = None,
     orientation: str | None = None,
+    override: bool = False,
 ) -> xr.DataArray:
     """Open a file as a lazy volume: NIfTI by its ending, anything else as NRRD.
 
     Parameters
     ----------
-    path, resolution, orientation
+    path, resolution, orientation, override
         As for `read_nrrd` and `read_nifti`.
     """
     read = read_nifti if _is_nifti(path) else read_nrrd
-    return read(path, resolution=resolution, orientation=orientation)
+    return read(path, resolution=resolution, orientation=orientation, override=override)
 
 
 def stream_volume(
@@ -54,16 +84,17 @@ def stream_volume(
     *,
     resolution: Resolution | None = None,
     orientation: str | None = None,
+    override: bool = False,
 ) -> VoxelStream:
     """Open a file to be read slab by slab.
 
     Parameters
     ----------
-    path, resolution, orientation
+    path, resolution, orientation, override
         As for `read_nrrd` and `read_nifti`.
     """
     stream = NiftiStream if _is_nifti(path) else NrrdStream
-    return stream(path, resolution=resolution, orientation=orientation)
+    return stream(path, resolution=resolution, orientation=orientation, override=override)
 
 
 def write_volume(path: PathLike, array: xr.DataArray, *, scheduler: str | None = None) -> None:

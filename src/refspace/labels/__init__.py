@@ -19,6 +19,7 @@ from refspace.labels.hemispheres import (
     stated_midline,
     with_hemispheres,
 )
+from refspace.labels.plausible import is_near, warn_of_fine_resolution, warn_of_other_unit
 from refspace.labels.reorienting import along_frame, in_frame, reorient
 from refspace.labels.resampling import Method, downsample
 from refspace.labels.volume import LabelVolume
@@ -39,10 +40,13 @@ __all__ = [
     "in_frame",
     "infer_grid",
     "is_masked",
+    "is_near",
     "labelled",
     "reorient",
     "resolve_midline",
     "stated_midline",
     "unsigned_labels",
+    "warn_of_fine_resolution",
+    "warn_of_other_unit",
     "with_hemispheres",
 ]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from refspace import kernels
 from refspace.errors import GridError
 from refspace.labels.annotation import infer_grid, labelled
+from refspace.labels.plausible import check_target
 from refspace.labels.reorienting import along_frame, reorient
 from refspace.types import Resolution
 
@@ -23,7 +24,11 @@ _LARGEST_UPSAMPLED = 256
 
 
 def downsample(
-    annotation: xr.DataArray, target_resolution: Resolution, method: Method
+    annotation: xr.DataArray,
+    target_resolution: Resolution,
+    method: Method,
+    *,
+    upsample: bool = False,
 ) -> xr.DataArray:
     """Resample labels to another resolution; every label of the result occurs in the volume.
 
@@ -32,11 +37,13 @@ def downsample(
     annotation
         Annotation volume with coordinates, dask-backed.
     target_resolution
-        µm per voxel of the result, one number or one for each axis; finer is possible too.
+        µm per voxel of the result, one number or one for each axis.
     method
         ``"nearest"``: the voxel that contains the centre of the new one. ``"mode"``: the label
         that fills most of the new voxel, the smaller of equal ones. ``"allensdk"``: the voxels that
         AllenSDK 2.16 takes, which pair the first and last voxels of both grids.
+    upsample
+        Whether the result may be finer than the volume, along any axis.
 
     Returns
     -------
@@ -47,7 +54,8 @@ def downsample(
     Raises
     ------
     GridError
-        If the result would have no voxels, or there is no such method.
+        If the result would have no voxels, would be finer and `upsample` does not allow it, or
+        there is no such method.
 
     Examples
     --------
@@ -64,6 +72,7 @@ def downsample(
         along = downsample(along_frame(annotation), target_resolution, method)
         return reorient(along, grid.orientation)
     target = grid.resample(target_resolution)
+    check_target(grid, target_resolution, upsample=upsample)
     ratios = grid.ratios(target_resolution)
     if method == "mode":
         data = _mode(annotation.data, ratios, target.shape)

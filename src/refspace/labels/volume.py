@@ -236,10 +236,12 @@ class LabelVolume:
         )
 
     def downsample(
-        self, target_resolution: Resolution, method: Method = "nearest"
+        self, target_resolution: Resolution, method: Method = "nearest", *, upsample: bool = False
     ) -> "LabelVolume":
         """Volume at another resolution; nothing is known of its blocks."""
-        resample = functools.partial(downsample, target_resolution=target_resolution, method=method)
+        resample = functools.partial(
+            downsample, target_resolution=target_resolution, method=method, upsample=upsample
+        )
         hemispheres = self.hemispheres.map_volume(resample)
         labels = resample(self.labels)
         if hemispheres.volume is None:

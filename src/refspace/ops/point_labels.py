@@ -18,7 +18,8 @@ from refspace.blockwise.sources import UNKNOWN
 from refspace.grid import Grid
 from refspace.label_index import BlockLabels
 from refspace.ops.point_voxels import sort_points
-from refspace.ops.positions import positions_along_axes
+from refspace.ops.positions import in_micrometres, position_dims, positions_along_axes
+from refspace.types import LengthUnit
 
 # Codes of points that no voxel holds.
 OUTSIDE, MISSING = -1, -2
@@ -46,6 +47,8 @@ class VoxelLookup:
         code if not given.
     hemispheres
         Hemisphere of each voxel, where it is to be part of the code; chunked like the labels.
+    unit
+        Unit of the positions of points.
     """
 
     grid: Grid
@@ -53,6 +56,12 @@ class VoxelLookup:
     block_labels: BlockLabels | None = None
     codes: NDArray[np.int64] | None = None
     hemispheres: dask.array.Array | None = None
+    unit: LengthUnit = "um"
+
+    @property
+    def dims(self) -> tuple[str, str, str]:
+        """Axes in the order in which positions without names have them."""
+        return position_dims(self.grid, self.unit)
 
     def look_up(self, points: dask.array.Array | Sequence[NDArray[Any]]) -> dask.array.Array:
         """Codes of points; `OUTSIDE` or `MISSING` where no voxel is.
@@ -71,8 +80,9 @@ class VoxelLookup:
         """
         if isinstance(points, dask.array.Array):
             return look_up_partitions(points, _codes_of_partition, self.shared)
+        positions = in_micrometres(points, self.grid, self.unit)
         return look_up_points(
-            sort_points(points, self.grid, self.data.chunks),
+            sort_points(positions, self.grid, self.data.chunks),
             points[0].shape,
             [self.data] if self.hemispheres is None else [self.data, self.hemispheres],
             self._labels_to_code(),
@@ -121,7 +131,7 @@ def look_up_table(
     scheduler
         Dask's scheduler; the usual one if not given.
     """
-    axes = positions_along_axes(points, lookup.grid.frame_dims, columns)
+    axes = positions_along_axes(points, lookup.dims, columns)
     series = pd.Series(
         lookup.look_up(axes).compute(scheduler=scheduler), points.index, name="structure"
     )

@@ -23,11 +23,11 @@ def sort_points(
     Parameters
     ----------
     axes
-        Positions along x, y and z of the grid's frame, in µm.
+        Positions along each axis of the grid, in µm.
     grid
         Where the voxels are. The voxel that holds a point is that of `Grid.index`.
     chunks
-        Sizes of the blocks along each axis of the grid.
+        Sizes of the blocks along each axis.
 
     Examples
     --------
@@ -37,7 +37,7 @@ def sort_points(
     >>> points.order, points.offsets, points.ends
     (array([1, 3, 0, 2], dtype=uint8), array([0, 1, 1, 0], dtype=uint32), array([2, 3, 4, 4]))
     """
-    flat = [axes[grid.frame_dims.index(dim)].reshape(-1) for dim in grid.dims]
+    flat = [axis.reshape(-1) for axis in axes]
     # Two groups more than blocks: of points outside, and of missing ones.
     count, groups = flat[0].size, math.prod(map(len, chunks)) + 2
     tables = [_voxel_table(sizes) for sizes in chunks]

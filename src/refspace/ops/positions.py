@@ -1,7 +1,7 @@
 """What points may be: arrays, DataArrays and tables of positions, as positions along three axes."""
 
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import dask.array
 import numpy as np
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from refspace.blockwise.tables import array_from_table
 from refspace.errors import GridError
-from refspace.types import PointsLike
+from refspace.grid import Grid
+from refspace.labels import warn_of_other_unit
+from refspace.types import LengthUnit, PointsLike
 
 # The axes of the frame, as tables of other programs name them.
 _FRAME_AXES = ("x", "y", "z")
@@ -28,7 +30,7 @@ def positions_along_axes(
     points
         An array as `with_axes_last` makes it, or a table.
     dims
-        Axes of the volume in the order of its frame, which is that of the three.
+        Axes of the volume, in whose order the three are.
     columns
         Columns of a table that hold them; if not given those called like the axes, or x, y and z.
 
@@ -69,6 +71,89 @@ def _positions_in_table(
     return [table[name].to_numpy(np.float64, na_value=np.nan) for name in names]
 
 
+def in_micrometres(
+    axes: Sequence[NDArray[Any]], grid: Grid, unit: LengthUnit
+) -> Sequence[NDArray[Any]]:
+    """Positions in µm along each axis of a grid; a warning if they seem to be in another unit.
+
+    Parameters
+    ----------
+    axes
+        Positions along each of `position_dims`.
+    grid
+        Where the voxels are.
+    unit
+        ``"um"``, ``"mm"`` or ``"voxel"``: a position from i up to i + 1 is in the voxel of index i,
+        whose centre it becomes. So brainglobe-atlasapi looks up what cellfinder writes.
+
+    Examples
+    --------
+    >>> grid = Grid((4, 4, 4), (25, 25, 25))
+    >>> [axis.tolist() for axis in in_micrometres([np.array([2, 2.9])] * 3, grid, "voxel")][0]
+    [62.5, 62.5]
+    """
+    by_dim = dict(zip(position_dims(grid, unit), axes, strict=True))
+    axes = [by_dim[dim] for dim in grid.dims]
+    if unit == "um":
+        warn_of_other_unit(axes, grid)
+        return axes
+    if unit == "mm":
+        return [np.asarray(axis, np.float64) * 1000 for axis in axes]
+    return [_voxel_centres(axis, grid, dim) for axis, dim in zip(axes, grid.dims, strict=True)]
+
+
+def position_dims(grid: Grid, unit: LengthUnit) -> tuple[str, str, str]:
+    """Axes in the order in which positions without names have them.
+
+    Lengths are along x, y and z of the frame; voxels are counted along the axes of the array.
+
+    Examples
+    --------
+    >>> grid = Grid((4, 4, 4), (25, 25, 25), orientation="PIR", frame="RAS")
+    >>> position_dims(grid, "um"), position_dims(grid, "voxel")
+    (('ml', 'ap', 'dv'), ('ap', 'dv', 'ml'))
+    """
+    return grid.dims if unit == "voxel" else grid.frame_dims
+
+
+def position_in_micrometres(position: float, dim: str, grid: Grid, unit: LengthUnit) -> float:
+    """One position along an axis in µm.
+
+    Examples
+    --------
+    >>> position_in_micrometres(2, "dv", Grid((4, 4, 4), (25, 25, 25)), "voxel")
+    62.5
+    """
+    if unit == "um":
+        return position
+    return position * 1000 if unit == "mm" else float(_voxel_centres(np.array(position), grid, dim))
+
+
+def _voxel_centres(indices: NDArray[Any], grid: Grid, dim: str) -> NDArray[np.float64]:
+    """Coordinates of the centres of voxels, also of those that would be outside the volume."""
+    centres, step = grid.coordinates(dim), grid.spacing[grid.axis(dim)]
+    if centres[-1] < centres[0]:
+        step = -step
+    # To a billionth of a voxel, as positions are.
+    voxels = np.floor(np.round(np.asarray(indices, np.float64), 9))
+    positions: NDArray[np.float64] = centres[0] + step * voxels
+    return positions
+
+
+def check_unit(unit: str) -> None:
+    """Refuse a unit that positions cannot have.
+
+    Raises
+    ------
+    GridError
+        If it is none of `LengthUnit`.
+    """
+    if unit not in get_args(LengthUnit):
+        raise GridError(
+            f"unit is {unit!r}; positions are in {', '.join(map(repr, get_args(LengthUnit)))}"
+        )
+
+
 def is_table(points: PointsLike) -> bool:
     """Whether points are a table of pandas, or of dask, which need not be installed in full."""
     # The type is asked, as a delayed object has any attribute.
@@ -85,9 +170,9 @@ def with_axes_last(points: PointsLike, dims: Sequence[str]) -> xr.DataArray:
     points
         NumPy or dask array of shape (n, 3); or a DataArray with a dim of length 3, whose labels
         are the names of the axes, or x, y and z, in any order, or which has no labels and is in
-        the order of the frame.
+        their order.
     dims
-        Axes of the volume in the order of its frame.
+        Axes of the volume, in whose order positions without names are.
 
     Raises
     ------

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from refspace.errors import FormatError
 from refspace.formats.structures import read_structures
-from refspace.formats.volumes import is_volume_file, read_volume
+from refspace.formats.volumes import is_volume_file, read_volume, refuse_override
 from refspace.reference_space.space import ReferenceSpace
 from refspace.reference_space.stores import from_store
 from refspace.store import open_atlas
@@ -20,6 +20,7 @@ def open(
     resolution: Resolution | None = None,
     structures: StructureTree | PathLike | None = None,
     orientation: str | None = None,
+    override: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     engine: str = "fsspec",
     chunk_cache: PathLike | None = None,
@@ -28,7 +29,7 @@ def open(
 
     Parameters
     ----------
-    url, resolution, structures, orientation, storage_options, engine, chunk_cache
+    url, resolution, structures, orientation, override, storage_options, engine, chunk_cache
         As for `refspace.open`, which opens atlases by name too.
 
     Raises
@@ -46,8 +47,9 @@ def open(
     """
     tree = _tree(structures)
     if is_volume_file(url):
-        voxels = read_volume(url, resolution=resolution, orientation=orientation)
+        voxels = read_volume(url, resolution=resolution, orientation=orientation, override=override)
         return ReferenceSpace(tree or _lacking(url), voxels)
+    refuse_override(url, override)
     atlas = open_atlas(
         os.fspath(url),
         storage_options=storage_options,

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from refspace.errors import FormatError, GridError, SourceError
-from refspace.formats.directions import resolve_spacing
 from refspace.formats.nifti import read_header
+from refspace.formats.spacing import settle_spacing
 from refspace.formats.voxel_files import VoxelStream, naming
 from refspace.grid import Grid, parse_spacing
 from refspace.remote.download import read_record
@@ -127,7 +127,7 @@ def _stream_at_origin(path: Path) -> VoxelStream:
     """
     header = read_header(path)
     with naming(header.path):
-        resolve_spacing(header.spacing, RESOLUTION, _NOISE)
+        settle_spacing(header.stated, RESOLUTION, rtol=_NOISE)
     return VoxelStream(
         header, Grid(header.shape, parse_spacing(RESOLUTION), orientation=ORIENTATION)
     )

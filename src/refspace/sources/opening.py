@@ -11,6 +11,7 @@ import xarray as xr
 from refspace import reference_space
 from refspace.conversion import convert
 from refspace.errors import FormatError, LockedError, OntologyError, SourceError, StoreError
+from refspace.formats.volumes import refuse_override
 from refspace.grid import parse_spacing
 from refspace.labels import LabelVolume
 from refspace.reference_space import ReferenceSpace
@@ -40,6 +41,7 @@ def open(
     resolution: Resolution | None = None,
     structures: StructureTree | PathLike | None = None,
     orientation: str | None = None,
+    override: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     engine: str = "fsspec",
     chunk_cache: PathLike | None = None,
@@ -65,6 +67,8 @@ def open(
     orientation
         Direction in which the index of each axis grows, like ``"PIR"``; needed where the store
         does not state it, and must agree with what it states.
+    override
+        Whether `resolution` and `orientation` overrule the header of a file, as for `read_nrrd`.
     storage_options
         What fsspec needs to reach the URL. Public buckets of the field, like ``s3://brainglobe``,
         are read without an account unless something else is given.
@@ -120,8 +124,14 @@ def open(
             )
         with _naming_sources(url):
             return reference_space.open(
-                url, resolution=resolution, structures=structures, orientation=orientation, **access
+                url,
+                resolution=resolution,
+                structures=structures,
+                orientation=orientation,
+                override=override,
+                **access,
             )
+    refuse_override(url, override)
     if structures is not None:
         raise SourceError(f"{url} has its own structures; leave them out")
     all_options = {**options, "orientation": orientation, **access}

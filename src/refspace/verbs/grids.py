@@ -121,7 +121,11 @@ def hemisphere(space: AnySpace, side: Hemisphere) -> AnySpace:
 
 
 def downsample(
-    space: AnySpace, target_resolution: Resolution, method: Method = "nearest"
+    space: AnySpace,
+    target_resolution: Resolution,
+    method: Method = "nearest",
+    *,
+    upsample: bool = False,
 ) -> AnySpace:
     """The same space at another resolution.
 
@@ -133,6 +137,8 @@ def downsample(
         ``"nearest"``: the voxel that contains the centre of the new one. ``"mode"``: the label that
         fills most of the new voxel, the smaller id of equal ones. ``"allensdk"``: the voxels that
         AllenSDK takes; up to half a voxel of the result off its coordinates.
+    upsample
+        Whether the result may be finer than the space, which adds voxels but no detail.
 
     Returns
     -------
@@ -143,7 +149,8 @@ def downsample(
     Raises
     ------
     GridError
-        If no voxel is left, or there is no such method.
+        If no voxel is left, the result would be finer and `upsample` does not allow it, or there is
+        no such method.
 
     Examples
     --------
@@ -151,7 +158,7 @@ def downsample(
     >>> refspace.phantom(resolution=100).downsample(200, method="mode").annotation.shape
     (66, 40, 57)
     """
-    return space.with_volume(space.volume.downsample(target_resolution, method))
+    return space.with_volume(space.volume.downsample(target_resolution, method, upsample=upsample))
 
 
 def reorient(space: AnySpace, orientation: str) -> AnySpace:

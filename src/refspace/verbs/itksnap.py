@@ -11,7 +11,7 @@ import xarray as xr
 from refspace.errors import AnnotationError
 from refspace.files import atomic_write
 from refspace.formats.itksnap import renumber, write_label_description
-from refspace.formats.nrrd import write_nrrd
+from refspace.formats.volumes import write_volume
 from refspace.ops.relabel import narrow, relabel
 from refspace.types import PathLike
 from refspace.verbs.space import Space
@@ -95,7 +95,8 @@ def write_itksnap_labels(
     Parameters
     ----------
     annotation_path
-        NRRD file to write, slab by slab.
+        File to write, slab by slab: NIfTI where it ends in ``.nii`` or ``.nii.gz``, else NRRD; in
+        mm, as ITK takes lengths.
     label_path
         Label description to write; both files appear only when they are complete.
     id_type, label_description_kwargs
@@ -117,4 +118,4 @@ def write_itksnap_labels(
     annotation, labels = export_itksnap_labels(space, id_type, label_description_kwargs)
     with atomic_write(label_path) as temporary:
         write_label_description(temporary, labels, itksnap_header=itksnap_header)
-        write_nrrd(annotation_path, annotation)
+        write_volume(annotation_path, annotation)

@@ -14,9 +14,9 @@ from refspace.errors import GridError
 from refspace.labels import HEMISPHERES
 from refspace.ops import point_counts
 from refspace.ops.point_labels import MISSING, OUTSIDE, VoxelLookup, look_up_table
-from refspace.ops.positions import is_table, positions_along_axes, with_axes_last
+from refspace.ops.positions import check_unit, is_table, positions_along_axes, with_axes_last
 from refspace.structure_tree import RegionsLike
-from refspace.types import PointsLike
+from refspace.types import LengthUnit, PointsLike
 from refspace.verbs.regions import region_names
 from refspace.verbs.shapes import region_measures
 from refspace.verbs.space import Space
@@ -41,6 +41,7 @@ def structure_at(
     regions: RegionsLike | None = None,
     *,
     columns: Sequence[Hashable] | None = None,
+    unit: LengthUnit = "um",
 ) -> Any:
     """Structure of the voxel that holds each of many points.
 
@@ -60,7 +61,13 @@ def structure_at(
         As for `relabel`, where other regions are asked for than the labels themselves. A point in
         several regions is in the nearest.
     columns
-        Columns of the table that hold the positions along x, y and z of the frame.
+        Columns of the table that hold the positions along x, y and z of the frame; along the axes
+        of the array where the unit is a voxel.
+    unit
+        Unit of the positions: ``"um"``, ``"mm"``, or ``"voxel"``, which counts the annotation's
+        own voxels, as cellfinder does: from i up to i + 1 is in the voxel of index i along the
+        axis, whichever way that runs. Positions in µm that all lie near a corner of the volume,
+        or near 0, are probably in another unit; a warning says so.
 
     Returns
     -------
@@ -75,8 +82,8 @@ def structure_at(
     Raises
     ------
     GridError
-        If the points have another shape, other columns, or are no real numbers; or if it is
-        not known how many there are in a dask array.
+        If the points have another shape, other columns, or are no real numbers; if it is not
+        known how many there are in a dask array; or if there is no such unit.
     OntologyError, StructureNotFoundError
         As for `relabel`.
 
@@ -89,8 +96,10 @@ def structure_at(
     array([577,   0,  -1])
     >>> space.structure_at(points, ["Isocortex", "TH"]).values
     array([315,   0,  -1])
+    >>> space.structure_at([[25, 7, 16], [0, 0, 0]], unit="voxel").values
+    array([577,   0])
     """
-    lookup, attrs = _lookup(space), dict[str, Any](_ATTRS)
+    lookup, attrs = _lookup(space, unit), dict[str, Any](_ATTRS)
     if regions is not None:
         chosen = space.structure_tree.regions(regions)
         table = np.array(sorted(chosen.label_voxels().items()), np.int64).reshape(-1, 2).T
@@ -98,7 +107,7 @@ def structure_at(
         attrs |= region_names(chosen)
     if is_table(points):
         return _look_up_table(points, lookup, columns, attrs)
-    points = with_axes_last(points, space.grid.frame_dims)
+    points = with_axes_last(points, lookup.dims)
     if any(map(math.isnan, points.shape)):
         raise GridError(
             "it is not known how many points there are; call compute_chunk_sizes() of the "
@@ -106,7 +115,7 @@ def structure_at(
         )
     *dims, axis = points.dims
     coords = {name: c for name, c in points.coords.items() if axis not in c.dims}
-    codes = lookup.look_up(positions_along_axes(points, space.grid.frame_dims, columns))
+    codes = lookup.look_up(positions_along_axes(points, lookup.dims, columns))
     return xr.DataArray(codes, coords, dims, "structure", attrs)
 
 
@@ -117,12 +126,13 @@ def count_points(
     *,
     by_hemisphere: bool = False,
     columns: Sequence[Hashable] | None = None,
+    unit: LengthUnit = "um",
 ) -> xr.Dataset:
     """Number and density of points in structures, as a table.
 
     Parameters
     ----------
-    points, columns
+    points, columns, unit
         As for `structure_at`.
     regions
         As for `relabel`; all structures with their subtrees if not given.
@@ -156,12 +166,12 @@ def count_points(
     chosen = space.structure_tree.regions(regions)
     members = chosen.structures
     # Labels of no region are all one: where there are only such, nothing is read.
-    lookup = replace(_lookup(space), codes=np.stack((members, members)))
+    lookup = replace(_lookup(space, unit), codes=np.stack((members, members)))
     if by_hemisphere:
         lookup = replace(lookup, hemispheres=space.hemispheres.data.rechunk(space.volume.chunks))
     if not is_table(points):
-        points = with_axes_last(points, space.grid.frame_dims)
-    codes = lookup.look_up(positions_along_axes(points, space.grid.frame_dims, columns))
+        points = with_axes_last(points, lookup.dims)
+    codes = lookup.look_up(positions_along_axes(points, lookup.dims, columns))
     found, others = point_counts.count_points(
         codes, chosen, [*HEMISPHERES.values()] if by_hemisphere else [0]
     )
@@ -176,9 +186,10 @@ def count_points(
     return table.assign_coords(hemisphere=[*HEMISPHERES]) if by_hemisphere else table
 
 
-def _lookup(space: Space) -> VoxelLookup:
-    """Look-up of the labels of voxels."""
-    return VoxelLookup(space.grid, space.annotation.data, space.block_labels)
+def _lookup(space: Space, unit: LengthUnit) -> VoxelLookup:
+    """Look-up of the labels of voxels that hold positions in a unit."""
+    check_unit(unit)
+    return VoxelLookup(space.grid, space.annotation.data, space.block_labels, unit=unit)
 
 
 def _look_up_table(
@@ -187,7 +198,7 @@ def _look_up_table(
     """Codes of the points of a table, as a Series."""
     if not is_dask_collection(points):
         return look_up_table(points, lookup, columns, attrs)
-    positions_along_axes(points, lookup.grid.frame_dims, columns)  # raises where they are no positions
+    positions_along_axes(points, lookup.dims, columns)  # raises where they are no positions
     meta = pd.Series([], dtype=np.int64, name="structure")
     return points.map_partitions(
         look_up_table, lookup.shared, columns, attrs, "synchronous", meta=meta

@@ -7,8 +7,9 @@ from numbers import Integral
 import xarray as xr
 
 from refspace.errors import GridError
+from refspace.ops.positions import check_unit, position_in_micrometres
 from refspace.ops.relabel import Color, colors
-from refspace.types import BACKGROUND, StructureLike
+from refspace.types import BACKGROUND, LengthUnit, StructureLike
 from refspace.verbs.space import Space
 
 BLACK = (0, 0, 0)
@@ -22,6 +23,7 @@ def get_slice_image(
     cmap: Mapping[StructureLike, Color] | None = None,
     *,
     unknown_color: Color = MAGENTA,
+    unit: LengthUnit = "um",
 ) -> xr.DataArray:
     """Picture of a slice in the structures' colours.
 
@@ -30,12 +32,14 @@ def get_slice_image(
     axis
         ``"ap"`` (a coronal slice), ``"dv"`` (horizontal) or ``"ml"`` (sagittal), or its number.
     position
-        Where to cut, in µm along the axis; the voxel that contains it is shown.
+        Where to cut along the axis; the voxel that contains it is shown.
     cmap
         Colour of each structure, three numbers from 0 to 255 or six hexadecimal digits; the
         ontology's colours if not given.
     unknown_color
         Colour of ids that have none. 0, outside, is black unless ``cmap`` says otherwise.
+    unit
+        Unit of the position, as for `count_points`.
 
     Returns
     -------
@@ -46,6 +50,8 @@ def get_slice_image(
     ------
     PositionError
         If the position is outside the volume.
+    GridError
+        If there is no such axis or unit.
 
     Examples
     --------
@@ -55,7 +61,8 @@ def get_slice_image(
     (('dv', 'ml', 'rgb'), (80, 114, 3))
     """
     dim = _dim(space, axis)
-    index = space.grid.index(dim, position)
+    check_unit(unit)
+    index = space.grid.index(dim, position_in_micrometres(position, dim, space.grid, unit))
     plane = space.annotation.isel({dim: index})
     labels = space.block_labels
     if labels is not None:

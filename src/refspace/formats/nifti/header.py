@@ -21,6 +21,7 @@ from refspace.formats.directions import (
     signed_steps,
     triple,
 )
+from refspace.formats.spacing import UNSTATED, StatedSpacing
 from refspace.formats.voxel_files import MAX_DEFLATE_RATIO, VoxelFile, naming
 from refspace.grid import Triple
 from refspace.types import PathLike
@@ -74,15 +75,15 @@ class NiftiHeader(VoxelFile):
     ----------
     version
         1 or 2.
-    spacing
-        µm per voxel along each axis.
+    stated
+        What it says of the µm per voxel.
     forms
         Statements on the position of the voxels, the one that counts first. The second one may be
         oblique.
     """
 
     version: int = 1
-    spacing: Triple = (1.0, 1.0, 1.0)
+    stated: StatedSpacing = UNSTATED
     forms: tuple[Form, ...] = ()
 
 
@@ -126,7 +127,7 @@ def read_header(path: PathLike) -> NiftiHeader:
         _refuse_scaled(header)
         offset = _offset(header, version)
         _check_size(offset + math.prod(shape) * dtype.itemsize, status.st_size, encoding)
-        spacing, forms = _geometry(header)
+        stated, forms = _geometry(header)
         return NiftiHeader(
             str(absolute),
             status.st_size,
@@ -138,7 +139,7 @@ def read_header(path: PathLike) -> NiftiHeader:
             data_offset=0 if encoding == "gzip" else offset,
             skipped=offset if encoding == "gzip" else 0,
             version=version,
-            spacing=spacing,
+            stated=stated,
             forms=forms,
         )
 
@@ -245,7 +246,7 @@ def _check_size(needed: int, stored: int, encoding: str) -> None:
 # ----- position of the voxels
 
 
-def _geometry(header: Any) -> tuple[Triple, tuple[Form, ...]]:
+def _geometry(header: Any) -> tuple[StatedSpacing, tuple[Form, ...]]:
     """Spacing, and the statements on the position of the voxels."""
     code = int(header["xyzt_units"]) & _UNIT_BITS
     if code not in _UNITS:
@@ -256,12 +257,27 @@ def _geometry(header: Any) -> tuple[Triple, tuple[Form, ...]]:
     for name, get in (("sform", header.get_sform), ("qform", header.get_qform)):
         if int(header[f"{name}_code"]) > 0:
             affine = _affine(get, name)
-            forms.append(_compared_form(affine, name) if forms else _form(affine, name, scale, _shape(header)))
-    pixdim = [_micrometres(abs(n), scale, "pixdim") for n in header["pixdim"][1:4]]
+            is_first = not forms
+            forms.append(
+                _form(affine, name, scale, _shape(header))
+                if is_first
+                else _compared_form(affine, name)
+            )
     # The vectors of a qform are computed from pixdim, which itself has no noise of rotations.
-    if forms and forms[0].name == "sform" and forms[0].spacing is not None:
-        return forms[0].spacing, tuple(forms)
-    return _spacing(pixdim), tuple(forms)
+    if forms and forms[0].name == "sform":
+        spacing = forms[0].spacing
+    else:
+        spacing = _pixdim(header, scale, is_stated=bool(code or forms))
+    assumed = None if code else "millimetres, as programs read NIfTI files"
+    return StatedSpacing(spacing, assumed, is_open=not (code or forms)), tuple(forms)
+
+
+def _pixdim(header: Any, scale: float, *, is_stated: bool) -> Triple | None:
+    """Spacing in the field for it; None where that is as programs leave it who do not know."""
+    numbers = [abs(float(n)) for n in header["pixdim"][1:4]]
+    if not is_stated and set(numbers) <= {0.0, 1.0}:
+        return None
+    return _spacing([_micrometres(n, scale, "pixdim") for n in numbers])
 
 
 def _affine(get: Any, name: str) -> NDArray[np.float64]:

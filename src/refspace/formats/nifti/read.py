@@ -5,10 +5,11 @@ from pathlib import Path
 import xarray as xr
 
 from refspace.errors import GridError
-from refspace.formats.directions import WORLD, resolve_spacing
+from refspace.formats.directions import WORLD
 from refspace.formats.nifti.header import NiftiHeader, read_header
+from refspace.formats.spacing import scaled_origin, settle_orientation, settle_spacing
 from refspace.formats.voxel_files import VoxelStream, lazy_voxels, naming
-from refspace.grid import Grid, parse_orientation
+from refspace.grid import Grid
 from refspace.labels import labelled, with_hemispheres
 from refspace.types import PathLike, Resolution
 
@@ -21,6 +22,7 @@ def read_nifti(
     *,
     resolution: Resolution | None = None,
     orientation: str | None = None,
+    override: bool = False,
 ) -> xr.DataArray:
     """Open a three-dimensional NIfTI file as a lazy volume.
 
@@ -32,11 +34,16 @@ def read_nifti(
     path
         Local file, NIfTI-1 or NIfTI-2, ``.nii`` or ``.nii.gz``.
     resolution
-        µm per voxel, one number or three; must agree with what the header states. A header that
-        states no unit means millimetres.
+        µm per voxel, one number or three; must agree with what the header states. Lengths without a
+        unit are mm, as other programs read them, unless they are the resolution's in another unit.
+        A header without a unit, sform and qform states nothing.
     orientation
-        Direction in which the index of each axis grows, in the order of the file; overrules the
-        header. By default the header's sform counts, or else its qform.
+        Direction in which the index of each axis grows, in the order of the file; must agree with
+        the header's sform or qform. By default the sform counts, or else the qform.
+    override
+        Whether `resolution` and `orientation` overrule what the header states, as for `read_nrrd`.
+        Scans of rodents often have headers of ten times their size; others have the identity as
+        their affine.
 
     Returns
     -------
@@ -75,7 +82,7 @@ def read_nifti(
     """
     header = read_header(path)
     with naming(header.path):
-        grid, midline = grid_and_midline(header, resolution, orientation)
+        grid, midline = grid_and_midline(header, resolution, orientation, override)
     name = Path(header.path).name.removesuffix(".gz").removesuffix(".nii")
     volume = labelled(lazy_voxels(header, "nifti"), grid, name)
     return volume if midline is None else with_hemispheres(volume, midline)
@@ -86,7 +93,7 @@ class NiftiStream(VoxelStream):
 
     Parameters
     ----------
-    path, resolution, orientation
+    path, resolution, orientation, override
         As for `read_nifti`.
 
     Raises
@@ -101,35 +108,40 @@ class NiftiStream(VoxelStream):
         *,
         resolution: Resolution | None = None,
         orientation: str | None = None,
+        override: bool = False,
     ) -> None:
         header = read_header(path)
         with naming(header.path):
-            super().__init__(header, *grid_and_midline(header, resolution, orientation))
+            super().__init__(header, *grid_and_midline(header, resolution, orientation, override))
 
 
 def grid_and_midline(
-    header: NiftiHeader, resolution: Resolution | None, orientation: str | None
+    header: NiftiHeader,
+    resolution: Resolution | None,
+    orientation: str | None,
+    override: bool = False,
 ) -> tuple[Grid, float | None]:
     """Grid and midline of a file, from its header and the arguments of the caller."""
-    spacing = resolve_spacing(header.spacing, resolution, _SINGLE)
-    if resolution is not None:
-        # Both agree within single precision; the caller's number has no rounding of the header's.
-        spacing = resolve_spacing(None, resolution)
-    used = parse_orientation(orientation or _stated_orientation(header))
+    spacing, factor = settle_spacing(
+        header.stated, resolution, override=override, path=header.path, rtol=_SINGLE
+    )
+    used = _orientation(header, orientation, override)
     form = header.forms[0] if header.forms else None
     # An origin holds only in the orientation that it is stated for.
     if form is None or form.origin is None or form.orientation != used:
         return Grid(header.shape, spacing, orientation=used), None
-    grid = Grid(header.shape, spacing, form.origin, used, WORLD)
+    origin = scaled_origin(form.origin, factor, header.path)
+    grid = Grid(header.shape, spacing, origin, used, WORLD)
     low, high = sorted(grid.coordinates("ml")[[0, -1]])
     # Not within the first or last voxel: there 0 is the edge of a volume that starts at 0.
     return grid, 0.0 if low < 0 < high else None
 
 
-def _stated_orientation(header: NiftiHeader) -> str:
-    stated = {form.orientation for form in header.forms}
-    if len(stated) == 1:
-        return stated.pop()
+def _orientation(header: NiftiHeader, orientation: str | None, override: bool) -> str:
+    stated = [form.orientation for form in header.forms]
+    used = settle_orientation(stated, orientation, override=override)
+    if used is not None:
+        return used
     listed = " and ".join(f"{form.name} {form.orientation}" for form in header.forms)
     raise GridError(
         (

@@ -3,8 +3,8 @@
 import math
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +19,7 @@ from refspace.formats.directions import (
     signed_steps,
     triple,
 )
+from refspace.formats.spacing import UNSTATED, StatedSpacing
 from refspace.formats.voxel_files import MAX_DEFLATE_RATIO, VoxelFile, naming
 from refspace.grid import Triple
 from refspace.types import PathLike
@@ -54,7 +55,6 @@ _BYTE_ORDERS = {"little": "<", "big": ">"}
 
 # µm per unit.
 _UNITS = {
-    "": 1.0,  # not stated: the archives that leave it out write µm
     "nm": 1e-3,
     **dict.fromkeys(["um", "\N{MICRO SIGN}m", "\N{GREEK SMALL LETTER MU}m"], 1.0),
     **dict.fromkeys(["micron", "microns", "micrometer", "micrometers", "micrometre"], 1.0),
@@ -63,6 +63,19 @@ _UNITS = {
     "m": 1e6,
 }
 
+# The Allen Institute's mouse brain in µm, at any resolution: annotations of 2011 to 2017, templates
+# and masks. These files write µm without a unit, in an anatomical space.
+_ALLEN_EXTENT = (8000, 11400, 13200)
+_ALLEN = StatedSpacing(
+    assumed="µm, as the Allen Institute writes those of its mouse brain", is_open=True
+)
+# They cannot write a unit; ITK does not read one.
+_ITK = StatedSpacing(
+    assumed="millimetres, as ITK, SimpleITK and Slicer write them", is_doubtful=True, is_open=True
+)
+_ALLENSDK = StatedSpacing(
+    assumed="µm, as AllenSDK writes volumes without an anatomical space", is_open=True
+)
 # Key of the frame whose coordinates a volume had: the world of a file is always an anatomical one.
 FRAME_KEY = "refspace frame"
 
@@ -76,8 +89,8 @@ class NrrdHeader(VoxelFile):
 
     Parameters
     ----------
-    spacing
-        µm per voxel along each axis; None if not stated.
+    stated
+        What it says of the µm per voxel.
     space
         Directions in which the world coordinates grow; None if the space is not anatomical.
     orientation
@@ -88,11 +101,16 @@ class NrrdHeader(VoxelFile):
         Frame that the volume was written from; None if not stated.
     """
 
-    spacing: Triple | None = None
+    stated: StatedSpacing = UNSTATED
     space: str | None = None
     orientation: str | None = None
     origin: Triple | None = None
     frame: str | None = None
+
+    @property
+    def spacing(self) -> Triple | None:
+        """µm per voxel along each axis, in the unit that is stated or assumed; None if neither."""
+        return self.stated.spacing
 
 
 def read_header(path: PathLike) -> NrrdHeader:
@@ -113,7 +131,7 @@ def read_header(path: PathLike) -> NrrdHeader:
         shape, dtype, encoding = _shape(fields), _dtype(fields), _encoding(fields)
         nbytes = math.prod(shape) * dtype.itemsize
         offset = _data_offset(fields, encoding, nbytes, end, status.st_size)
-        spacing, space, orientation, origin = _geometry(fields)
+        stated, space, orientation, origin = _geometry(fields, shape)
         return NrrdHeader(
             str(absolute),
             status.st_size,
@@ -122,7 +140,7 @@ def read_header(path: PathLike) -> NrrdHeader:
             dtype,
             encoding,
             offset,
-            spacing=spacing,
+            stated=stated,
             space=space,
             orientation=orientation,
             origin=origin,
@@ -253,39 +271,87 @@ def _data_offset(
 
 
 def _geometry(
-    fields: Mapping[str, Any],
-) -> tuple[Triple | None, str | None, str | None, Triple | None]:
+    fields: Mapping[str, Any], shape: tuple[int, int, int]
+) -> tuple[StatedSpacing, str | None, str | None, Triple | None]:
     """Spacing, space, orientation and origin, each None if it is not stated."""
     space = _SPACES.get(fields.get("space", "").lower())
-    spacing = _spacings(fields)
+    spacings = _spacings(fields)
     if "space directions" not in fields:
-        return spacing, space, None, None
-    scales = _scales(fields, "space units")
+        if spacings is None:
+            return UNSTATED, space, None, None
+        return _in_unit(fields, "units", spacings, shape, space)[0], space, None, None
     signed, world = _directions(fields["space directions"])
-    lengths = [
-        micrometres(step, scales[axis], "space directions")
-        for step, axis in zip(signed, world, strict=True)
-    ]
-    stated = triple(map(abs, lengths))
-    if spacing is not None and not np.allclose(spacing, stated, rtol=1e-6, atol=0):
-        raise FormatError(
-            f"spacings {spacing} contradict the lengths of space directions, {stated}; remove one"
-        )
+    stated, scales = _in_unit(fields, "space units", triple(map(abs, signed)), shape, space, world)
+    if spacings is not None:
+        _check_spacings(fields, spacings, stated, scales)
     if space is None:
         return stated, None, None, None
-    orientation = orientation_from_steps(lengths, world, space)
+    orientation = orientation_from_steps(signed, world, space)
+    lengths = [math.copysign(n, step) for n, step in zip(stated.spacing or (), signed, strict=True)]
     return stated, space, orientation, _origin(fields, scales, lengths, world, space)
+
+
+def _in_unit(
+    fields: Mapping[str, Any],
+    name: str,
+    numbers: Triple,
+    shape: Sequence[int],
+    space: str | None,
+    world: Sequence[int] = (0, 1, 2),
+) -> tuple[StatedSpacing, list[float]]:
+    """Spacing in µm, and the µm per unit of each axis of the world.
+
+    Parameters
+    ----------
+    fields
+        Fields of the header.
+    name
+        That which states units.
+    numbers
+        Length of a voxel along each axis, as stated.
+    shape, space
+        Number of voxels; the space, None if it is not anatomical.
+    world
+        Axis of the world along each of the array.
+    """
+    scales, kind = _scales(fields, name), UNSTATED
+    if scales is None:
+        extents = sorted(n * number for n, number in zip(shape, numbers, strict=True))
+        if np.allclose(extents, _ALLEN_EXTENT, rtol=1e-6, atol=0):
+            kind = _ALLEN
+        else:
+            kind = _ITK if space else _ALLENSDK
+        scales = [1e3 if kind is _ITK else 1.0] * 3
+    field = "spacings" if name == "units" else "space directions"
+    spacing = triple(
+        micrometres(number, scales[axis], field)
+        for number, axis in zip(numbers, world, strict=True)
+    )
+    return replace(kind, spacing=spacing), scales
+
+
+def _check_spacings(
+    fields: Mapping[str, Any], spacings: Triple, stated: StatedSpacing, scales: list[float]
+) -> None:
+    """Refuse spacings that contradict the space directions, whose unit they have if none."""
+    units = _scales(fields, "units") or scales
+    lengths = triple(
+        micrometres(n, unit, "spacings") for n, unit in zip(spacings, units, strict=True)
+    )
+    if not np.allclose(lengths, stated.spacing or (), rtol=1e-6, atol=0):
+        raise FormatError(
+            f"spacings {lengths} contradict the lengths of space directions, {stated.spacing}; "
+            "remove one"
+        )
 
 
 def _spacings(fields: Mapping[str, Any]) -> Triple | None:
     if "spacings" not in fields:
         return None
-    values, scales = np.ravel(fields["spacings"]), _scales(fields, "units")
+    values = np.ravel(fields["spacings"])
     if len(values) != 3 or not (values > 0).all():
         raise FormatError(f"spacings are {values.tolist()}; they must be three positive numbers")
-    return triple(
-        micrometres(value, scale, "spacings") for value, scale in zip(values, scales, strict=True)
-    )
+    return triple(map(float, values))
 
 
 def _directions(rows: Any) -> tuple[list[float], list[int]]:
@@ -319,11 +385,11 @@ def _origin(
     return origin_from_centre(lengths, world, centre, _shape(fields), space)
 
 
-def _scales(fields: Mapping[str, Any], name: str) -> list[float]:
-    """µm per unit of each axis."""
+def _scales(fields: Mapping[str, Any], name: str) -> list[float] | None:
+    """µm per unit of each axis; None where no unit is stated."""
     units = [unit.strip().lower() for unit in fields.get(name, [""] * 3)]
+    if units == [""] * 3:
+        return None
     if len(units) != 3 or not _UNITS.keys() >= set(units):
-        raise FormatError(
-            f"{name} are {units}; allowed are three of {', '.join(filter(None, _UNITS))}"
-        )
+        raise FormatError(f"{name} are {units}; allowed are three of {', '.join(_UNITS)}")
     return [_UNITS[unit] for unit in units]

@@ -5,10 +5,11 @@ from pathlib import Path
 import xarray as xr
 
 from refspace.errors import GridError
-from refspace.formats.directions import WORLD, resolve_spacing
+from refspace.formats.directions import WORLD
 from refspace.formats.nrrd.header import NrrdHeader, read_header
+from refspace.formats.spacing import scaled_origin, settle_orientation, settle_spacing
 from refspace.formats.voxel_files import VoxelStream, lazy_voxels, naming
-from refspace.grid import Grid, parse_orientation
+from refspace.grid import Grid
 from refspace.labels import labelled
 from refspace.types import PathLike, Resolution
 
@@ -29,6 +30,7 @@ def read_nrrd(
     *,
     resolution: Resolution | None = None,
     orientation: str | None = None,
+    override: bool = False,
 ) -> xr.DataArray:
     """Open a three-dimensional NRRD file as a lazy volume.
 
@@ -42,12 +44,20 @@ def read_nrrd(
     path
         Local file with attached data, encoding gzip or raw.
     resolution
-        µm per voxel, one number or three; needed where the header states no spacing, and must
-        agree with it where it does. A spacing without a unit is taken as µm.
+        µm per voxel, one number or three. Needed where the header states no spacing; where it
+        states one with its unit, it must agree. Where it states none, it counts. If it is not given
+        either, lengths in an anatomical space are mm, as ITK, SimpleITK and Slicer write them, with
+        a warning; except in volumes of the Allen Institute's mouse brain, known by shape and
+        spacing, which are in µm. Without an anatomical space they are µm, as AllenSDK writes them.
     orientation
-        Direction in which the index of each axis grows, in the order of the file; overrules the
-        header. By default the header's space and directions count, or ``"PIR"`` if it states
-        neither. Volumes of the Allen CCF, whose headers contradict their voxels, are ``"PIR"``.
+        Direction in which the index of each axis grows, in the order of the file; it must agree
+        with the header. By default the header's space and directions count, or ``"PIR"`` if it
+        states neither. Volumes of the Allen CCF, whose headers contradict their voxels, are
+        ``"PIR"``.
+    override
+        Whether `resolution` and `orientation` overrule what the header states. Its origin is scaled
+        as the spacing is; where that has no single factor, or the orientation is another one, the
+        volume starts at 0.
 
     Returns
     -------
@@ -82,7 +92,7 @@ def read_nrrd(
     """
     header = read_header(path)
     with naming(header.path):
-        grid = grid_for(header, resolution, orientation)
+        grid = grid_for(header, resolution, orientation, override)
     return labelled(lazy_voxels(header, "nrrd"), grid, Path(header.path).stem)
 
 
@@ -91,7 +101,7 @@ class NrrdStream(VoxelStream):
 
     Parameters
     ----------
-    path, resolution, orientation
+    path, resolution, orientation, override
         As for `read_nrrd`.
 
     Raises
@@ -117,28 +127,40 @@ class NrrdStream(VoxelStream):
         *,
         resolution: Resolution | None = None,
         orientation: str | None = None,
+        override: bool = False,
     ) -> None:
         header = read_header(path)
         with naming(header.path):
-            super().__init__(header, grid_for(header, resolution, orientation))
+            super().__init__(header, grid_for(header, resolution, orientation, override))
 
 
-def grid_for(header: NrrdHeader, resolution: Resolution | None, orientation: str | None) -> Grid:
+def grid_for(
+    header: NrrdHeader,
+    resolution: Resolution | None,
+    orientation: str | None,
+    override: bool = False,
+) -> Grid:
     """Grid of a file, from its header and the arguments of the caller."""
-    spacing = resolve_spacing(header.spacing, resolution)
-    used = parse_orientation(orientation or _stated_orientation(header))
+    spacing, factor = settle_spacing(header.stated, resolution, override=override, path=header.path)
+    used = _orientation(header, orientation, override)
     # World and origin hold only in the orientation that they are stated for.
     if used != header.orientation:
         return Grid(header.shape, spacing, orientation=used)
-    grid = Grid(header.shape, spacing, header.origin or (0.0, 0.0, 0.0), used, WORLD)
+    origin = scaled_origin(header.origin or (0.0, 0.0, 0.0), factor, header.path)
+    grid = Grid(header.shape, spacing, origin, used, WORLD)
     return grid if header.frame is None else grid.in_frame(header.frame)
 
 
-def _stated_orientation(header: NrrdHeader) -> str:
+def _orientation(header: NrrdHeader, orientation: str | None, override: bool) -> str:
+    if header.orientation is None:
+        return settle_orientation([], orientation) or _HOUSE_ORIENTATION
     if header.space != "LPS" or header.orientation != "LPS":
-        return header.orientation or _HOUSE_ORIENTATION
+        used = settle_orientation([header.orientation], orientation, override=override)
+        return used or header.orientation
     # Directions along the axes of the file are what programs write that do not know the
     # orientation.
+    if (given := settle_orientation([], orientation)) is not None:
+        return given
     resolutions = set(header.spacing or ())
     if len(resolutions) == 1 and _CCF_SHAPES.get(resolutions.pop()) == header.shape:
         return _HOUSE_ORIENTATION

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from refspace.errors import FormatError
 from refspace.files import atomic_write
-from refspace.formats.directions import world_vectors
+from refspace.formats.directions import millimetres, world_vectors
 from refspace.formats.voxel_output import COMPRESSION_LEVEL, check_output, write_gzip
 from refspace.formats.nrrd.header import FRAME_KEY
 from refspace.grid import Grid
@@ -42,7 +42,8 @@ def write_nrrd(
         File to write, ending in ``.nrrd``, in an existing folder.
     array
         Three-dimensional array of integers, booleans (written as 0 and 1) or floats. The axis
-        directions, spacing and origin of a DataArray go into the header; a bare array has none.
+        directions, spacing and origin of a DataArray go into the header, in mm as ITK takes them,
+        with the unit stated; a bare array has none.
     compression_level
         1 (fast) to 9 (small).
     scheduler
@@ -106,7 +107,8 @@ def _geometry(grid: Grid) -> dict[str, str]:
     directions, origin = world_vectors(grid, space)
     return {
         "space": _SPACE_NAMES[space],
-        "space directions": nrrd.format_matrix(directions),
-        "space origin": nrrd.format_vector(origin),
-        "space units": '"um" "um" "um"',
+        # ITK reads no unit, and means mm.
+        "space directions": nrrd.format_matrix(millimetres(directions)),
+        "space origin": nrrd.format_vector(millimetres(origin)),
+        "space units": '"mm" "mm" "mm"',
     }
