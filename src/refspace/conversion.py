@@ -30,6 +30,7 @@ from refspace.labels import (
     labelled,
     resolve_midline,
     stated_midline,
+    turn_onto,
     unsigned_labels,
 )
 from refspace.pools import make_pool
@@ -64,9 +65,13 @@ _SHARE_OF_STREAM, _SHARE_OF_ARRAY = 3 / 4, 1 / 3
 
 @dataclass(frozen=True)
 class _Source:
-    """A volume to be stored: its grid, its voxels, and the identity that a resumed run compares."""
+    """A volume to be stored: its grid, its voxels, and the identity that a resumed run compares.
+
+    Its grid is that of the store, along the frame; the volume may be stored in another order.
+    """
 
     grid: Grid
+    own_grid: Grid
     dtype: np.dtype[Any]
     identity: Mapping[str, Any]
     block_source: Callable[[Layout, int], BlockSource]
@@ -119,7 +124,8 @@ def convert(
         Whether `resolution` and `orientation` overrule the headers of files, as for `read_nrrd`:
         that of the annotation, and those of a template and hemispheres that contradict it.
     template
-        Intensities on the same grid, in any of these forms; of the same orientation.
+        Intensities on the same grid, in any of these forms and in any order, which they state
+        themselves; what they leave open is as of the annotation.
     hemispheres
         Hemisphere of each voxel on the same grid, in any of these forms, where the midline does not
         separate them: integers, 1 left and 2 right, anything else neither.
@@ -186,9 +192,9 @@ def convert(
     tree = structures if isinstance(structures, StructureTree) else read_structures(structures)
     sources = {"annotation": _annotation(annotation, resolution, orientation, override)}
     if template is not None:
-        sources["template"] = _same_grid("template", template, sources["annotation"].grid, override)
+        sources["template"] = _same_grid("template", template, sources["annotation"], override)
     if hemispheres is not None:
-        sources["hemispheres"] = _hemispheres(hemispheres, sources["annotation"].grid, override)
+        sources["hemispheres"] = _hemispheres(hemispheres, sources["annotation"], override)
     if ids is not None:
         sources["annotation"] = _with_structure_ids(sources["annotation"], ids)
     first = sources["annotation"]
@@ -239,14 +245,20 @@ def _is_path(volume: Volume | None) -> TypeGuard[PathLike]:
 
 
 def _stream(
-    volume: Volume, resolution: Resolution | None, orientation: str | None, override: bool = False
+    volume: Volume,
+    resolution: Resolution | None = None,
+    orientation: str | None = None,
+    override: bool = False,
+    like: Grid | None = None,
 ) -> VoxelStream | None:
     """Stream of the voxels of a file; None for any other form of volume."""
     if isinstance(volume, VoxelStream):
         return volume
     if not _is_path(volume) or not is_volume_file(volume):
         return None
-    return stream_volume(volume, resolution=resolution, orientation=orientation, override=override)
+    return stream_volume(
+        volume, resolution=resolution, orientation=orientation, override=override, like=like
+    )
 
 
 def _annotation(
@@ -270,25 +282,43 @@ def _annotation(
     return replace(_computed(volume), midline=stated_midline(annotation))
 
 
-def _same_grid(name: str, volume: Volume, grid: Grid, override: bool) -> _Source:
-    """Volume of numbers on the grid of the annotation; another grid is an error."""
-    if (stream := _stream(volume, grid.spacing, grid.orientation, override)) is not None:
-        source = _streamed(stream, stream.dtype, _unchanged)
+def _same_grid(name: str, volume: Volume, first: _Source, override: bool) -> _Source:
+    """Volume of numbers on the grid of the annotation, turned by what it states itself.
+
+    What it leaves open is taken as of the annotation. Another grid is an error.
+    """
+    if (stream := _stream(volume, override=override, like=first.own_grid)) is not None:
+        source = _streamed(stream, stream.dtype, _unchanged, first.grid)
     elif _is_path(volume):
-        atlas = open_atlas(
-            os.fspath(volume),
-            resolution=grid.spacing,
-            orientation=grid.orientation,
-        )
-        source = _computed(atlas.volume(atlas.level(grid.spacing)))
+        source = _computed(_stored_volume(name, os.fspath(volume), first.own_grid), first.grid)
     elif isinstance(volume, xr.DataArray):
-        source = _computed(volume.chunk() if volume.chunks is None else volume)
+        chunked = volume.chunk() if volume.chunks is None else volume
+        source = _computed(chunked, first.grid)
     else:
-        source = _computed(_on_grid(name, volume, grid))
-    if source.grid != grid:
-        raise GridError(f"the {name} lies on {source.grid}, the annotation on {grid}: resample it")
+        source = _computed(_on_grid(name, volume, first.own_grid), first.grid)
+    if not source.grid.matches(first.grid):
+        raise GridError(
+            f"the {name} lies on {source.own_grid}, the annotation on {first.own_grid}: resample it"
+        )
     _check_numbers(name, source.dtype)
     return source
+
+
+def _stored_volume(name: str, url: str, grid: Grid) -> xr.DataArray:
+    """Volume of a zarr store, whose metadata are completed by a grid as far as they are open."""
+    open_ones: dict[str, Any] = {"orientation": grid.orientation, "resolution": grid.spacing}
+    # The first that is enough: what is stated and differs would be a contradiction.
+    for given in ([], ["orientation"], ["orientation", "resolution"], ["resolution"]):
+        try:
+            atlas = open_atlas(url, **{argument: open_ones[argument] for argument in given})
+        except GridError as error:
+            refused = error
+        else:
+            shapes = [sorted(level.grid.shape) for level in atlas.levels]
+            same = sorted(grid.shape)
+            volume = atlas.volume(shapes.index(same) if same in shapes else 0)
+            return volume if atlas.states_geometry else _on_grid(name, volume.data, grid)
+    raise refused
 
 
 def _on_grid(name: str, volume: NDArray[Any] | dask.array.Array, grid: Grid) -> xr.DataArray:
@@ -308,9 +338,9 @@ def _check_numbers(name: str, dtype: np.dtype[Any]) -> None:
         )
 
 
-def _hemispheres(hemispheres: Volume, grid: Grid, override: bool) -> _Source:
+def _hemispheres(hemispheres: Volume, first: _Source, override: bool) -> _Source:
     """Volume of hemispheres, as uint8."""
-    source = _same_grid("volume of hemispheres", hemispheres, grid, override)
+    source = _same_grid("volume of hemispheres", hemispheres, first, override)
     check_hemispheres_dtype(source.dtype)
     return _mapped(source, hemisphere_flags, np.dtype(np.uint8))
 
@@ -356,10 +386,26 @@ def _unchanged(block: NDArray[Any]) -> NDArray[Any]:
 
 
 def _streamed(
-    stream: VoxelStream, dtype: np.dtype[Any], values: Callable[[NDArray[Any]], NDArray[Any]]
+    stream: VoxelStream,
+    dtype: np.dtype[Any],
+    values: Callable[[NDArray[Any]], NDArray[Any]],
+    onto: Grid | None = None,
 ) -> _Source:
+    """Volume of a file, turned slab by slab: along its own frame, or into the order of a grid."""
+    own = stream.grid if onto is None else stream.grid.in_frame(onto.frame)
+    turn = own.reorientation_to(own.orientation_along_frame if onto is None else onto.orientation)
+    # The axis of the store along which the file is read.
+    across = turn.axes.index(2)
+    stored = own.reorient(own.orientation_along_frame if onto is None else onto.orientation)
+
+    def box(layers: slice) -> Box:
+        """Where layers of the file are in the store."""
+        count = stored.shape[across]
+        cut = slice(count - layers.stop, count - layers.start) if turn.flipped[across] else layers
+        return tuple(cut if n == across else slice(0, stored.shape[n]) for n in range(3))
+
     def block_source(layout: Layout, memory: int) -> BlockSource:
-        thickness = layout.block_shape[2]
+        thickness = layout.block_shape[across]
         needed = stream.slab_bytes(thickness)
         if needed > memory * _SHARE_OF_STREAM:
             raise GridError(
@@ -369,35 +415,28 @@ def _streamed(
             )
 
         def slabs(is_done: IsDone) -> Iterator[tuple[Box, NDArray[Any]]]:
-            wanted = stream.slabs(thickness, lambda cut: is_done(box(cut)), from_end=falling[2])
-            for layers, slab in wanted:
-                yield box(layers), values(slab[turned])
+            # Slabs meet the borders of blocks, which are counted from the store's first voxel.
+            from_end = turn.flipped[across]
+            for layers, slab in stream.slabs(
+                thickness, lambda cut: is_done(box(cut)), from_end=from_end
+            ):
+                yield box(layers), values(turn.apply(slab))
 
         return BlockSource(slabs, is_lazy=False)
 
-    # A store is along the frame: axes that the file has against it are turned, slab by slab.
-    grid = stream.grid
-    falling = [grid.is_falling(dim) for dim in grid.dims]
-    turned = tuple(slice(None, None, -1 if falls else 1) for falls in falling)
-
-    def box(layers: slice) -> Box:
-        """Where layers of the file are in the store."""
-        first, second, count = grid.shape
-        cut = slice(count - layers.stop, count - layers.start) if falling[2] else layers
-        return slice(0, first), slice(0, second), cut
-
-    along = grid.reorient(grid.orientation_along_frame)
-    return _Source(along, dtype, stream.identity, block_source, {}, stream.midline)
+    return _Source(stored, stream.grid, dtype, stream.identity, block_source, {}, stream.midline)
 
 
-def _computed(volume: xr.DataArray) -> _Source:
-    volume = along_frame(volume)
+def _computed(volume: xr.DataArray, onto: Grid | None = None) -> _Source:
+    """Volume of an array, turned along its own frame, or into the order of a grid."""
+    turned = along_frame(volume) if onto is None else turn_onto(volume, onto)
 
     def block_source(layout: Layout, memory: int) -> BlockSource:
         return BlockSource.from_array(
-            volume.data, layout.block_shape, int(memory * _SHARE_OF_ARRAY)
+            turned.data, layout.block_shape, int(memory * _SHARE_OF_ARRAY)
         )
 
-    coordinates = {str(dim): volume[dim].values for dim in volume.dims}
-    identity = {"voxels": tokenize(volume.data)}
-    return _Source(infer_grid(volume), volume.dtype, identity, block_source, coordinates)
+    coordinates = {str(dim): turned[dim].values for dim in turned.dims}
+    identity = {"voxels": tokenize(turned.data)}
+    grids = infer_grid(turned), infer_grid(volume)
+    return _Source(*grids, turned.dtype, identity, block_source, coordinates)

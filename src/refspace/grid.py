@@ -41,6 +41,9 @@ _GROWS = {"orientation": "an index grows", "frame": "coordinates grow"}
 # a voxel.
 _DIGITS = 9
 
+# Share of a voxel within which positions are the same.
+_SAME = 1e-3
+
 # Largest numerator of a resampling ratio. Cell weights are products of three overlaps, each at
 # most the numerator, and the weights of one cell sum to at most its cube: 2**60 fits an int64.
 _MAX_NUMERATOR = 2**20
@@ -305,7 +308,7 @@ class Grid:
         ...
         refspace.errors.PositionError: ap position -30 µm is outside the volume; ap runs from 0 µm up to (not including) 100 µm
         """  # noqa: E501
-        voxel = self.voxels(dim, np.float64(position)).item()
+        voxel = self.voxels(dim, np.array(position)).item()
         if math.isnan(voxel):
             lowest, highest = self.edges(dim)
             raise PositionError(
@@ -313,6 +316,31 @@ class Grid:
                 f"{lowest:g} µm up to (not including) {highest:g} µm"
             )
         return int(voxel)
+
+    def matches(self, other: "Grid") -> bool:
+        """Whether the voxels of another grid are at the same positions in the same order.
+
+        Positions count as the same up to a thousandth of a voxel over the whole volume: headers in
+        single precision are off in the last digits.
+
+        Examples
+        --------
+        >>> grid = Grid((1, 1, 2), (10, 10, 10))
+        >>> grid.matches(Grid((1, 1, 2), (10, 10, 10.000001), (0, 0, 1e-4)))
+        True
+        >>> grid.matches(Grid((1, 1, 2), (10, 10, 10), (0, 0, 0.1)))
+        False
+        """
+        return (
+            self.orientation == other.orientation
+            and self.orientation_along_frame == other.orientation_along_frame
+            and self.shape == other.shape
+            and all(
+                abs(a - b) <= _SAME * step
+                for dim, step in zip(self.dims, self.spacing, strict=True)
+                for a, b in zip(self.edges(dim), other.edges(dim), strict=True)
+            )
+        )
 
     def crop(self, start: Sequence[int], stop: Sequence[int]) -> "Grid":
         """Part of the grid between two corners, in indices; voxels keep their positions.

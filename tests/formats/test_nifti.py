@@ -145,7 +145,9 @@ def test_all_orientations_agree_with_nibabel(tmp_path, code, zooms, offset, form
 def test_coordinates_are_those_of_the_world(tmp_path):
     path = save(tmp_path / "mni.nii.gz", image(np.zeros((91, 109, 91), "u1")))
     array = read_nifti(path)
-    assert infer_grid(array) == Grid((91, 109, 91), (2000,) * 3, (-91000, -127000, -73000), "LAS", "RAS")
+    assert infer_grid(array) == Grid(
+        (91, 109, 91), (2000,) * 3, (-91000, -127000, -73000), "LAS", "RAS"
+    )
     # x is 90 mm at the first voxel, and falls to the left.
     assert array.ml.values[0] == 90_000
     assert array.hemisphere.attrs["midline"] == 0
@@ -199,7 +201,11 @@ def test_two_orientations_are_one_too_many(tmp_path):
         SHAPE, (2000,) * 3, orientation="RAS"
     )
     # That which counts keeps its place.
-    assert infer_grid(read_nifti(path, orientation="LAS")).origin == (91000 - 2000 * SHAPE[0], -127000, -73000)
+    assert infer_grid(read_nifti(path, orientation="LAS")).origin == (
+        91000 - 2000 * SHAPE[0],
+        -127000,
+        -73000,
+    )
 
 
 def test_a_header_without_forms_states_no_orientation(tmp_path):

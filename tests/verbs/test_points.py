@@ -37,7 +37,9 @@ def label_at(space, voxels, point):
     if not all(map(math.isfinite, point)):
         return MISSING
     try:
-        index = {d: space.grid.index(d, x) for d, x in zip(space.grid.frame_dims, point, strict=True)}
+        index = {
+            d: space.grid.index(d, x) for d, x in zip(space.grid.frame_dims, point, strict=True)
+        }
     except PositionError:
         return OUTSIDE
     return int(voxels[tuple(index[dim] for dim in space.grid.dims)])

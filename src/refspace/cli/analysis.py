@@ -53,7 +53,7 @@ _COMPARED = {
     "--columns",
     metavar="X,Y,Z",
     callback=commas,
-    help="Columns of the positions along the annotation's axes; those of their names if not given.",
+    help="Columns of the positions along x, y and z of the frame, if not called so.",
 )
 @unit_option
 @by_hemisphere_option
@@ -73,18 +73,20 @@ def points(
 ) -> None:
     """Print how many points are in structures, and per mm³: those named, or all that have any.
 
-    POINTS is a CSV, TSV or Parquet file with columns ap, dv and ml: positions in µm, in the
-    coordinates of the annotation. With --unit voxel they are indices of its voxels, along the axes
-    in the order that the file has them.
+    POINTS is a CSV, TSV or Parquet file with columns ap, dv and ml, or x, y and z of the frame:
+    positions in µm, in the coordinates of the annotation. With --unit voxel they are indices of its
+    voxels, along the axes in the order that the file has them.
     """
     from refspace.cli.progress import Progress
     from refspace.cli.tables import write_or_print
-    from refspace.formats.tables import read_table
+    from refspace.formats.tables import column_names, read_table
+    from refspace.ops.positions import axis_names, position_dims
     from refspace.verbs.tables import long_table
 
     regions = choice.regions(space.structure_tree)
-    names = list(columns or space.grid.dims)
-    if len(names) != len(space.grid.dims):
+    dims = position_dims(space.grid, unit)
+    names = list(columns or axis_names(column_names(points_file), dims))
+    if len(names) != len(dims):
         raise click.UsageError(f"--columns names {len(names)} columns; a position has three")
     if each is not None:
         _refuse_taken(points_file)

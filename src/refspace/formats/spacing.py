@@ -7,12 +7,12 @@ the caller may say. Lengths without a unit are taken as a convention has them.
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from refspace.errors import GridError
-from refspace.grid import Triple, parse_orientation, parse_spacing
+from refspace.grid import Grid, Triple, parse_orientation, parse_spacing
 from refspace.labels import warn_of_fine_resolution
 from refspace.types import Resolution
 
@@ -145,7 +145,7 @@ def settle_orientation(
 
     Examples
     --------
-    >>> settle_orientation(["LAS"], None), settle_orientation(["LAS", "RAS"], "ras")
+    >>> settle_orientation(["LAS"], None), settle_orientation(["LAS", "RAS"], "RAS")
     ('LAS', 'RAS')
     """
     known = sorted(set(stated))
@@ -158,6 +158,40 @@ def settle_orientation(
             "the orientation out to believe the header, or give override=True to overrule it"
         )
     return used
+
+
+def grid_like(
+    shape: tuple[int, int, int],
+    stated: StatedSpacing,
+    like: Grid,
+    *,
+    override: bool = False,
+    path: str = "the file",
+    rtol: float = 1e-6,
+) -> Grid:
+    """Grid of a file that does not state its orientation: that of a volume stored in its order.
+
+    Parameters
+    ----------
+    shape, stated
+        What the header says.
+    like
+        Where the voxels of the other volume are.
+    override, path, rtol
+        As for `settle_spacing`.
+
+    Raises
+    ------
+    GridError
+        If the header states another spacing.
+    """
+    spacing, _ = settle_spacing(stated, like.spacing, override=override, path=path, rtol=rtol)
+    return replace(like, shape=shape, spacing=spacing)
+
+
+def spacing_like(stated: StatedSpacing, orientation: str, like: Grid) -> Triple | None:
+    """Spacing for a file that states its orientation alone; None if it states a spacing too."""
+    return like.reorient(orientation).spacing if stated.spacing is None else None
 
 
 def _without_resolution(stated: StatedSpacing, path: str) -> Triple:

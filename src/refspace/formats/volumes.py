@@ -11,6 +11,7 @@ from refspace.formats.nifti import NiftiStream, read_nifti, write_nifti
 from refspace.formats.nrrd import NrrdStream, read_nrrd, write_nrrd
 from refspace.formats.spacing import StatedSpacing
 from refspace.formats.voxel_files import VoxelStream
+from refspace.grid import Grid
 from refspace.types import PathLike, Resolution
 
 _NRRD_ENDINGS = (".nrrd", ".nhdr")
@@ -85,16 +86,19 @@ def stream_volume(
     resolution: Resolution | None = None,
     orientation: str | None = None,
     override: bool = False,
+    like: Grid | None = None,
 ) -> VoxelStream:
     """Open a file to be read slab by slab.
 
     Parameters
     ----------
-    path, resolution, orientation, override
-        As for `read_nrrd` and `read_nifti`.
+    path, resolution, orientation, override, like
+        As for `NrrdStream` and `NiftiStream`.
     """
     stream = NiftiStream if _is_nifti(path) else NrrdStream
-    return stream(path, resolution=resolution, orientation=orientation, override=override)
+    return stream(
+        path, resolution=resolution, orientation=orientation, override=override, like=like
+    )
 
 
 def write_volume(path: PathLike, array: xr.DataArray, *, scheduler: str | None = None) -> None:

@@ -20,7 +20,7 @@ from refspace.labels.hemispheres import (
     with_hemispheres,
 )
 from refspace.labels.plausible import is_near, warn_of_fine_resolution, warn_of_other_unit
-from refspace.labels.reorienting import along_frame, in_frame, reorient
+from refspace.labels.reorienting import along_frame, in_frame, reorient, turn_onto
 from refspace.labels.resampling import Method, downsample
 from refspace.labels.volume import LabelVolume
 
@@ -45,6 +45,7 @@ __all__ = [
     "reorient",
     "resolve_midline",
     "stated_midline",
+    "turn_onto",
     "unsigned_labels",
     "warn_of_fine_resolution",
     "warn_of_other_unit",

@@ -1,10 +1,9 @@
 """Axes of a volume in another order and other directions, and its coordinates in another frame."""
 
-import numpy as np
 import xarray as xr
 
 from refspace.grid import Grid
-from refspace.labels.annotation import axis_attrs, infer_grid
+from refspace.labels.annotation import axis_attrs, infer_grid, labelled
 from refspace.labels.hemispheres import stated_midline, with_hemispheres
 
 
@@ -110,6 +109,31 @@ def in_frame(volume: xr.DataArray, frame: str) -> xr.DataArray:
     if midline is None:
         return result
     return with_hemispheres(result, frame_midline(midline, grid, target))
+
+
+def turn_onto(volume: xr.DataArray, grid: Grid) -> xr.DataArray:
+    """Turn a volume into the order and the frame of a grid, by what it states itself; lazy.
+
+    Where it lies on the grid, it gets the very coordinates of it, so that xarray aligns both.
+
+    Parameters
+    ----------
+    volume
+        Volume with coordinates.
+    grid
+        Where other voxels are.
+
+    Examples
+    --------
+    >>> grid = Grid((1, 1, 2), (10, 10, 10))
+    >>> turned = reorient(labelled(np.array([[[7, 9]]]), grid), "LIA")
+    >>> turned.values.ravel().tolist(), turn_onto(in_frame(turned, "RAS"), grid).values.tolist()
+    ([9, 7], [[[7, 9]]])
+    """
+    turned = reorient(in_frame(volume, grid.frame), grid.orientation)
+    if not infer_grid(turned).matches(grid):
+        return turned
+    return labelled(turned.data, grid, str(volume.name), volume.attrs)
 
 
 def frame_midline(midline: float, grid: Grid, target: Grid) -> float:

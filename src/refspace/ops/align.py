@@ -154,27 +154,6 @@ def align(annotation: xr.DataArray, image: xr.DataArray, name: str = "image") ->
     return Aligned(_chunked_alike(image, labels), labels, None)
 
 
-def same_voxels(one: Grid, other: Grid) -> bool:
-    """Whether the voxels of two grids are at the same positions, but for the last digits.
-
-    A spacing that is a difference of centres may differ from a stated one in its last digit.
-
-    Examples
-    --------
-    >>> grid = Grid((1, 1, 2), (10, 10, 10))
-    >>> same_voxels(grid, Grid((1, 1, 2), (10, 10, 10.0000001))), same_voxels(grid, grid.crop((0, 0, 1), (1, 1, 2)))
-    (True, False)
-    """  # noqa: E501
-    return (
-        one.orientation == other.orientation
-        and one.orientation_along_frame == other.orientation_along_frame
-        and one.shape == other.shape
-        and all(
-            np.allclose(one.coordinates(dim), other.coordinates(dim), rtol=1e-6) for dim in one.dims
-        )
-    )
-
-
 def _reoriented(image: xr.DataArray, grid: Grid) -> tuple[xr.DataArray, Grid]:
     """Image with the axes, directions and frame of a grid, and where it lies."""
     before = [dim for dim in image.dims if dim not in grid.dims]

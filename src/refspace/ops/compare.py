@@ -14,7 +14,6 @@ from refspace.blockwise.sources import block_sources, common_chunks, sole_labels
 from refspace.errors import GridError
 from refspace.grid import Grid
 from refspace.label_index import BlockLabels
-from refspace.ops.align import same_voxels
 
 
 def confusion(
@@ -71,16 +70,11 @@ def check_same_grid(grid: Grid, other: Grid) -> None:
     --------
     >>> check_same_grid(Grid((1, 2, 3), (10, 10, 10)), Grid((1, 2, 3), (10, 10, 10)))
     """
-    if grid.orientation != other.orientation:
-        raise GridError(
-            f"the other volume runs to {other.orientation}, this one to {grid.orientation}: "
-            "reorient one"
-        )
     if grid.shape != other.shape:
         raise GridError(
             f"the other volume has shape {other.shape}, this one {grid.shape}: crop or resample one"
         )
-    if not same_voxels(grid, other):
+    if not grid.matches(other):
         raise GridError(f"the other volume lies on {other}, this one on {grid}: resample one")
 
 

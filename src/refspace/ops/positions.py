@@ -191,7 +191,7 @@ def with_axes_last(points: PointsLike, dims: Sequence[str]) -> xr.DataArray:
         _check_numbers(points.dtype)
         dim = _dim_of_axes(points, dims)
         if dim in points.coords:
-            points = points.sel({dim: _names(points[dim].values.tolist(), dims)})
+            points = points.sel({dim: axis_names(points[dim].values.tolist(), dims)})
         reordered: xr.DataArray = points.transpose(..., dim)
         return reordered
     if isinstance(points, np.ma.MaskedArray):
@@ -235,8 +235,14 @@ def _dim_of_axes(points: xr.DataArray, dims: Sequence[str]) -> Hashable:
     return fitting[0]
 
 
-def _names(present: Sequence[Hashable], dims: Sequence[str]) -> list[Hashable]:
-    """Names of the axes among some names: their own, or else x, y and z of the frame."""
+def axis_names(present: Sequence[Hashable], dims: Sequence[str]) -> list[str]:
+    """Names of the axes among some names: their own, or else x, y and z.
+
+    Examples
+    --------
+    >>> axis_names(["x", "y", "z", "intensity"], ("ap", "dv", "ml"))
+    ['x', 'y', 'z']
+    """
     own = {*dims} <= {*present} or not {*_FRAME_AXES} <= {*present}
     return list(dims if own else _FRAME_AXES)
 
@@ -244,7 +250,7 @@ def _names(present: Sequence[Hashable], dims: Sequence[str]) -> list[Hashable]:
 def _columns(table: Any, dims: Sequence[str], columns: Sequence[Hashable] | None) -> list[Hashable]:
     """Columns that hold the positions along each axis, checked."""
     present = list(table.columns)
-    names = _names(present, dims) if columns is None else list(columns)
+    names: list[Hashable] = list(axis_names(present, dims) if columns is None else columns)
     if len(names) != len(dims) or any(present.count(name) != 1 for name in names):
         raise GridError(
             f"the table has columns {', '.join(map(str, present)) or 'none'}, and points are "

@@ -13,8 +13,7 @@ from refspace import kernels
 from refspace.blockwise.relabel import relabel_blocks, values_of_labels
 from refspace.errors import GridError
 from refspace.label_index import BlockLabels
-from refspace.labels import infer_grid
-from refspace.ops.align import same_voxels
+from refspace.labels import infer_grid, turn_onto
 from refspace.structure_tree import StructureTree
 from refspace.types import ArrayLike
 
@@ -113,8 +112,7 @@ def coverage(covered: xr.DataArray, domain: ArrayLike) -> xr.DataArray:
     if np.shape(domain) != covered.shape:
         raise GridError(f"domain has shape {np.shape(domain)}; the annotation has {covered.shape}")
     if isinstance(domain, xr.DataArray):
-        _check_same_grid(domain, covered)
-        domain = domain.data
+        domain = _on_same_grid(domain, covered).data
     inside = dask.array.asarray(domain).rechunk(covered.chunks) != 0
     data = inside.astype(np.int8) - covered.data.astype(np.int8)
     attrs = {"long_name": "coverage of the domain", "flag_values": [-1, 0, 1]}
@@ -225,12 +223,15 @@ def _spread(
     return result
 
 
-def _check_same_grid(domain: xr.DataArray, covered: xr.DataArray) -> None:
-    """Refuse a domain that states other axes or another grid than the mask has."""
+def _on_same_grid(domain: xr.DataArray, covered: xr.DataArray) -> xr.DataArray:
+    """Domain in the order of the mask; one that lies elsewhere is refused."""
+    if set(domain.dims) <= set(domain.coords):
+        grid = infer_grid(covered)
+        turned = turn_onto(domain, grid)
+        if not infer_grid(turned).matches(grid):
+            own = infer_grid(domain)
+            raise GridError(f"domain lies on {own}; the annotation on {grid}: resample one")
+        return turned
     if domain.dims != covered.dims and set(domain.dims) == set(covered.dims):
         raise GridError(f"domain has dims {domain.dims}; the annotation {covered.dims}: transpose")
-    if not set(domain.dims) <= set(domain.coords):
-        return
-    domain_grid, grid = infer_grid(domain), infer_grid(covered)
-    if not same_voxels(domain_grid, grid):
-        raise GridError(f"domain lies on {domain_grid}; the annotation on {grid}: resample one")
+    return domain

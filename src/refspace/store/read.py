@@ -99,6 +99,11 @@ class StoredAtlas:
     )
 
     @property
+    def states_geometry(self) -> bool:
+        """Whether the store says where its voxels are; a bare array, without a path, does not."""
+        return bool(self.levels[0].path)
+
+    @property
     def provenance(self) -> dict[str, Any]:
         """Where the atlas comes from."""
         return dict((self.metadata or {}).get("provenance", {}))

@@ -20,6 +20,7 @@ from refspace.ops.compare import check_same_grid, confusion
 from refspace.structure_tree import RegionLabel, Regions, RegionsLike, StructureTree
 from refspace.structure_tree.simple_tree import as_list
 from refspace.types import BACKGROUND, ImageLike
+from refspace.verbs.grids import in_frame, reorient
 from refspace.verbs.space import Space
 
 # Rows of a table that a report shows.
@@ -291,6 +292,7 @@ def compare(space: Space, other: Space | ImageLike) -> Comparison:
     0.84
     """
     compared = other if isinstance(other, Space) else _as_space(space, other)
+    compared = reorient(in_frame(compared, space.grid.frame), space.grid.orientation)
     check_same_grid(space.grid, compared.grid)
     pairs = confusion(
         space.annotation, compared.annotation, space.block_labels, compared.block_labels

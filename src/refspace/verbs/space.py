@@ -12,7 +12,7 @@ import xarray as xr
 from refspace.errors import GridError, OntologyError
 from refspace.grid import Grid
 from refspace.label_index import BlockLabels, LabelIndex
-from refspace.labels import LabelVolume, infer_grid
+from refspace.labels import LabelVolume, infer_grid, turn_onto
 from refspace.ops.contacts import Contacts, contacts
 from refspace.structure_tree import StructureTree
 from refspace.types import BACKGROUND
@@ -344,6 +344,9 @@ class _VoxelMaps:
 
 
 def _on_grid(template: xr.DataArray, grid: Grid) -> xr.DataArray:
-    if infer_grid(template) != grid:
-        raise GridError("the template must be a DataArray on the grid of the annotation")
-    return template
+    turned = turn_onto(template, grid)
+    if not infer_grid(turned).matches(grid):
+        raise GridError(
+            f"the template lies on {infer_grid(template)}, the annotation on {grid}: resample it"
+        )
+    return turned

@@ -1,13 +1,20 @@
 """Volumes from NIfTI files, as lazy arrays and as streams of slabs."""
 
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
 from refspace.errors import GridError
 from refspace.formats.directions import WORLD
 from refspace.formats.nifti.header import NiftiHeader, read_header
-from refspace.formats.spacing import scaled_origin, settle_orientation, settle_spacing
+from refspace.formats.spacing import (
+    grid_like,
+    scaled_origin,
+    settle_orientation,
+    settle_spacing,
+    spacing_like,
+)
 from refspace.formats.voxel_files import VoxelStream, lazy_voxels, naming
 from refspace.grid import Grid
 from refspace.labels import labelled, with_hemispheres
@@ -95,6 +102,9 @@ class NiftiStream(VoxelStream):
     ----------
     path, resolution, orientation, override
         As for `read_nifti`.
+    like
+        Where the voxels of another volume are that is stored in the same order, as a template is:
+        it fills what the header leaves open.
 
     Raises
     ------
@@ -109,10 +119,13 @@ class NiftiStream(VoxelStream):
         resolution: Resolution | None = None,
         orientation: str | None = None,
         override: bool = False,
+        like: Grid | None = None,
     ) -> None:
         header = read_header(path)
         with naming(header.path):
-            super().__init__(header, *grid_and_midline(header, resolution, orientation, override))
+            super().__init__(
+                header, *grid_and_midline(header, resolution, orientation, override, like)
+            )
 
 
 def grid_and_midline(
@@ -120,8 +133,14 @@ def grid_and_midline(
     resolution: Resolution | None,
     orientation: str | None,
     override: bool = False,
+    like: Grid | None = None,
 ) -> tuple[Grid, float | None]:
     """Grid and midline of a file, from its header and the arguments of the caller."""
+    if like is not None:
+        if override or not header.forms:
+            how: dict[str, Any] = {"override": override, "path": header.path, "rtol": _SINGLE}
+            return grid_like(header.shape, header.stated, like, **how), None
+        resolution = spacing_like(header.stated, header.forms[0].orientation, like)
     spacing, factor = settle_spacing(
         header.stated, resolution, override=override, path=header.path, rtol=_SINGLE
     )

@@ -372,7 +372,7 @@ def _origin(
     world: list[int],
     space: str,
 ) -> Triple | None:
-    """Lowest RAS+ coordinates, from the origin, which in this format is the first voxel's centre."""
+    """Lowest RAS+ coordinates, from the origin: the centre of the first voxel in this format."""
     if "space origin" not in fields:
         return None
     origin = np.ravel(fields["space origin"])

@@ -1,13 +1,20 @@
 """Volumes from NRRD files, as lazy arrays and as streams of slabs."""
 
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
 from refspace.errors import GridError
 from refspace.formats.directions import WORLD
 from refspace.formats.nrrd.header import NrrdHeader, read_header
-from refspace.formats.spacing import scaled_origin, settle_orientation, settle_spacing
+from refspace.formats.spacing import (
+    grid_like,
+    scaled_origin,
+    settle_orientation,
+    settle_spacing,
+    spacing_like,
+)
 from refspace.formats.voxel_files import VoxelStream, lazy_voxels, naming
 from refspace.grid import Grid
 from refspace.labels import labelled
@@ -103,6 +110,9 @@ class NrrdStream(VoxelStream):
     ----------
     path, resolution, orientation, override
         As for `read_nrrd`.
+    like
+        Where the voxels of another volume are that is stored in the same order, as a template is:
+        it fills what the header leaves open.
 
     Raises
     ------
@@ -128,10 +138,11 @@ class NrrdStream(VoxelStream):
         resolution: Resolution | None = None,
         orientation: str | None = None,
         override: bool = False,
+        like: Grid | None = None,
     ) -> None:
         header = read_header(path)
         with naming(header.path):
-            super().__init__(header, grid_for(header, resolution, orientation, override))
+            super().__init__(header, grid_for(header, resolution, orientation, override, like))
 
 
 def grid_for(
@@ -139,8 +150,14 @@ def grid_for(
     resolution: Resolution | None,
     orientation: str | None,
     override: bool = False,
+    like: Grid | None = None,
 ) -> Grid:
     """Grid of a file, from its header and the arguments of the caller."""
+    if like is not None:
+        if override or not _states_orientation(header):
+            how: dict[str, Any] = {"override": override, "path": header.path}
+            return grid_like(header.shape, header.stated, like, **how)
+        resolution = spacing_like(header.stated, header.orientation or _HOUSE_ORIENTATION, like)
     spacing, factor = settle_spacing(header.stated, resolution, override=override, path=header.path)
     used = _orientation(header, orientation, override)
     # World and origin hold only in the orientation that they are stated for.
@@ -154,18 +171,33 @@ def grid_for(
 def _orientation(header: NrrdHeader, orientation: str | None, override: bool) -> str:
     if header.orientation is None:
         return settle_orientation([], orientation) or _HOUSE_ORIENTATION
-    if header.space != "LPS" or header.orientation != "LPS":
+    if not _is_ambiguous(header):
         used = settle_orientation([header.orientation], orientation, override=override)
         return used or header.orientation
-    # Directions along the axes of the file are what programs write that do not know the
-    # orientation.
     if (given := settle_orientation([], orientation)) is not None:
         return given
-    resolutions = set(header.spacing or ())
-    if len(resolutions) == 1 and _CCF_SHAPES.get(resolutions.pop()) == header.shape:
+    if _is_ccf(header):
         return _HOUSE_ORIENTATION
     raise GridError(
         "the header says left-posterior-superior with directions along the axes, as files of the "
         "Allen Institute do whose voxels run to posterior, inferior and right; give "
         "orientation='PIR' for such data, or 'LPS' to trust the header"
     )
+
+
+def _is_ambiguous(header: NrrdHeader) -> bool:
+    """Whether directions are along the axes of the file in left-posterior-superior.
+
+    That is what programs write that do not know the orientation.
+    """
+    return header.space == "LPS" == header.orientation
+
+
+def _is_ccf(header: NrrdHeader) -> bool:
+    resolutions = set(header.spacing or ())
+    return len(resolutions) == 1 and _CCF_SHAPES.get(resolutions.pop()) == header.shape
+
+
+def _states_orientation(header: NrrdHeader) -> bool:
+    """Whether a header says in which order the voxels are, or its file is known by its shape."""
+    return header.orientation is not None and (not _is_ambiguous(header) or _is_ccf(header))

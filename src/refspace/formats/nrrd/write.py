@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from refspace.errors import FormatError
 from refspace.files import atomic_write
 from refspace.formats.directions import millimetres, world_vectors
-from refspace.formats.voxel_output import COMPRESSION_LEVEL, check_output, write_gzip
 from refspace.formats.nrrd.header import FRAME_KEY
+from refspace.formats.voxel_output import COMPRESSION_LEVEL, check_output, write_gzip
 from refspace.grid import Grid
 from refspace.labels import infer_grid
 from refspace.types import PathLike
