@@ -31,9 +31,6 @@ from refspace.grid import Grid
 from refspace.labels import labelled
 from refspace.store.metadata import metadata_digest
 
-# Frame of a PIR image whose axes are z, y and x: x is the last of them.
-ZYX = "RIP"
-
 pytestmark = pytest.mark.usefixtures("no_sync")
 
 
@@ -49,11 +46,11 @@ def test_units(tmp_path, version, unit, factor):
     levels = [(VOXELS, 25 * factor), (COARSE, 50 * factor)]
     write(tmp_path / "a", version, levels, unit=unit)
     space = opened(tmp_path / "a")
-    assert space.grid == Grid(SHAPE, (25, 25, 25), frame=ZYX)
+    assert space.grid == Grid(SHAPE, (25, 25, 25))
     np.testing.assert_array_equal(space.annotation.values, VOXELS)
     assert space.annotation.ap.values.tolist() == Grid(SHAPE, (25,) * 3).coordinates("ap").tolist()
     coarse = opened(tmp_path / "a", resolution=50)
-    assert coarse.grid == Grid(COARSE.shape, (50, 50, 50), frame=ZYX)
+    assert coarse.grid == Grid(COARSE.shape, (50, 50, 50))
     np.testing.assert_array_equal(coarse.annotation.values, COARSE)
     with pytest.raises(GridError, match=r"has no level of 33 µm; it has 25, 50 µm: open one of"):
         opened(tmp_path / "a", resolution=33)
@@ -64,7 +61,7 @@ def test_no_unit(tmp_path, version):
     write(tmp_path / "a", version, unit=None)
     with pytest.raises(GridError, match=r"a: the axes z, y, x have no unit; give resolution="):
         opened(tmp_path / "a")
-    assert opened(tmp_path / "a", resolution=10).grid == Grid(SHAPE, (10, 10, 10), frame=ZYX)
+    assert opened(tmp_path / "a", resolution=10).grid == Grid(SHAPE, (10, 10, 10))
 
 
 def test_units_that_are_no_length(tmp_path):
@@ -87,7 +84,7 @@ def test_axes_of_one(tmp_path, version, extra):
     space = opened(tmp_path / "a")
     np.testing.assert_array_equal(space.annotation.values, VOXELS)
     np.testing.assert_array_equal(space.annotation.isel(dv=slice(1, 3)).values, VOXELS[:, 1:3])
-    assert space.grid == Grid(SHAPE, (25, 25, 25), frame=ZYX)
+    assert space.grid == Grid(SHAPE, (25, 25, 25))
 
 
 def test_axes_that_are_long(tmp_path):
@@ -246,7 +243,7 @@ def test_ome_zarr_py(tmp_path, fmt, place):
     space = opened(f"{tmp_path}/a.zarr{place}")
     np.testing.assert_array_equal(space.annotation.values, VOXELS)
     # It puts the centre of the first voxel at 0.
-    assert space.grid == Grid(SHAPE, (25, 25, 25), (-12.5, -12.5, -12.5), frame=ZYX)
+    assert space.grid == Grid(SHAPE, (25, 25, 25), (-12.5, -12.5, -12.5))
     assert space.annotation.ml.values.tolist() == [0, 25, 50, 75]
 
 
@@ -275,7 +272,10 @@ def test_ngff_zarr(tmp_path, version, orientation):
         space = refspace.open(tmp_path / "a.zarr", structures=TREE, resolution=resolution, **given)
         np.testing.assert_array_equal(space.annotation.values, expected)
         assert space.grid == Grid(
-            expected.shape, (resolution,) * 3, orientation=code, frame=code[::-1]
+            expected.shape,
+            (resolution,) * 3,
+            orientation=code,
+            frame="PSL" if code == "SPL" else code,
         )
     converted = refspace.convert(tmp_path / "a.zarr", TREE, tmp_path / "b.zarr", **given)
     assert converted.grid.orientation == code

@@ -341,13 +341,11 @@ def test_damaged_lists_of_labels():
 
 def test_a_level_is_a_grid():
     assert level_grid(image()) == (
-        Grid((8, 6, 4), (25,) * 3, (-12.5,) * 3, frame="RIP"),
+        Grid((8, 6, 4), (25,) * 3, (-12.5,) * 3),
         (0, 1, 2),
     )
     # The corner is that of the finest level, as the translation is half the difference.
-    assert level_grid(image(), (4, 3, 2), 1)[0] == Grid(
-        (4, 3, 2), (50,) * 3, (-12.5,) * 3, frame="RIP"
-    )
+    assert level_grid(image(), (4, 3, 2), 1)[0] == Grid((4, 3, 2), (50,) * 3, (-12.5,) * 3)
 
 
 def test_the_translation_is_a_centre():
@@ -577,7 +575,7 @@ def test_times_and_channels_of_one_are_no_matter():
         ],
     )
     grid, numbers = level_grid(entry, (1, 1, 8, 6, 4))
-    assert (grid, numbers) == (Grid((8, 6, 4), (10, 20, 30), frame="RIP"), (2, 3, 4))
+    assert (grid, numbers) == (Grid((8, 6, 4), (10, 20, 30)), (2, 3, 4))
     refuses(
         level_grid,
         entry,

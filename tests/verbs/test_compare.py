@@ -227,7 +227,7 @@ def test_the_other_may_be_a_file(tmp_path):
         (
             labelled(VOXELS, Grid(GRID.shape, GRID.spacing, orientation="IRP")),
             GridError,
-            "runs to IRP",
+            "lies on .*: resample one",
         ),
         (
             labelled(VOXELS, Grid(GRID.shape, GRID.spacing, (0, 0, 0), "SRA")),

@@ -185,7 +185,9 @@ def grid_like(
     GridError
         If the header states another spacing.
     """
-    spacing, _ = settle_spacing(stated, like.spacing, override=override, path=path, rtol=rtol)
+    # Numbers without a unit may be of another one, and are no others: that is no choice of a caller.
+    strict = replace(stated, is_open=False)
+    spacing, _ = settle_spacing(strict, like.spacing, override=override, path=path, rtol=rtol)
     return replace(like, shape=shape, spacing=spacing)
 
 

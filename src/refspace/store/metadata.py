@@ -79,7 +79,6 @@ class Layout:
             "spacing": list(grid.spacing),
             "origin": list(grid.origin),
             "orientation": grid.orientation,
-            "frame": grid.frame,
             "chunks": list(self.chunk_shape),
             "shards": list(self.shard_shape) if self.shard_shape else None,
             "dtypes": {name: dtype.name for name, dtype in self.dtypes.items()},

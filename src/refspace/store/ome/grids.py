@@ -79,8 +79,7 @@ def dataset_grid(
         µm per voxel of the image's finest level along each axis of space, where the axes state no
         unit.
     frame
-        The frame, where it is known. If not given, its axes x, y and z are those of the image that
-        are called so, or else ap, dv and ml.
+        The frame, where it is known; if not given, its x, y and z are ap, dv and ml.
 
     Returns
     -------
@@ -114,8 +113,8 @@ def dataset_grid(
     # Rounded to a picometre: halves of decimal spacings leave noise in the last digit.
     a, b, c = (round(x - s / 2, 6) for x, s in zip(centre, spacing, strict=True))
     i, j, k = (shape[n] for n in space_axes)
-    frame = frame or _frame([multiscale.axes[n].name for n in space_axes], code)
-    return Grid((i, j, k), parse_spacing(spacing), (a, b, c), code, frame), space_axes
+    grid = Grid((i, j, k), parse_spacing(spacing), (a, b, c), code, frame or _frame(code))
+    return grid, space_axes
 
 
 def _axes_of_space(axes: Sequence[Axis], shape: Sequence[int]) -> tuple[int, ...]:
@@ -159,11 +158,8 @@ def _orientation_code(axes: Sequence[Axis], orientation: str | None) -> str:
     return code
 
 
-def _frame(names: Sequence[str], code: str) -> str:
-    """Frame of an image whose axes run along a code."""
-    by_name = dict(zip((name.lower() for name in names), code, strict=True))
-    if sorted(by_name) == ["x", "y", "z"]:
-        return by_name["x"] + by_name["y"] + by_name["z"]
+def _frame(code: str) -> str:
+    """Frame of an image whose axes run along a code: x, y and z are ap, dv and ml."""
     return "".join(letter for ends in ("AP", "SI", "LR") for letter in code if letter in ends)
 
 
