@@ -101,7 +101,7 @@ def is_near(position: float, dim: str, grid: Grid) -> bool:
     (True, False)
     """
     length = grid.extent[grid.axis(dim)]
-    start = grid.coordinates(dim).min() - grid.spacing[grid.axis(dim)] / 2
+    start = float(grid.coordinates(dim).min()) - grid.spacing[grid.axis(dim)] / 2
     is_inside = position != 0 and start <= position < start + length
     return is_inside and min(abs(position), position - start) < _CORNER * length
 
