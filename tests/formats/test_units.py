@@ -106,6 +106,9 @@ def test_files_of_the_allen_institute_are_in_micrometres(tmp_path, resolution, s
     path.write_bytes(content + bytes(2 * np.prod(shape) // 1000))
     assert infer_grid(read_nrrd(path, orientation="PIR")).spacing == (resolution,) * 3
     assert "Allen Institute" in (stated_spacing(path).assumed or "")
+    # They are known, so that another resolution is a contradiction.
+    with pytest.raises(GridError, match=f"contradicts the header, .*{resolution}.0"):
+        read_nrrd(path, resolution=2 * resolution, orientation="PIR")
 
 
 @pytest.mark.parametrize("shape", [(4, 3, 2), (528, 320, 455), (132, 80, 114)])

@@ -318,7 +318,7 @@ def tell_unit(path: str, resolution: "types.Resolution | None") -> None:
 
     if resolution is None and is_volume_file(path):
         stated = stated_spacing(path)
-        if stated.is_open and stated.spacing and not stated.is_doubtful:
+        if stated.notice == "note":
             click.echo(
                 f"{path} states no unit: its lengths are taken as {stated.assumed}", err=True
             )
@@ -464,7 +464,7 @@ def in_options(message: str, prefix: str = "") -> str:
 
     def option(match: "re.Match[str]") -> str:
         name, value = match.groups()
-        prefixed = name if name == "variable" else f"{prefix}{name}"
+        prefixed = name if name in ("unit", "variable") else f"{prefix}{name}"
         return f"--{prefixed} {value}" if value else f"--{prefixed}"
 
     for argument, flag in (("override=True", "override-header"), ("upsample=True", "upsample")):

@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -31,15 +32,16 @@ class StatedSpacing:
         µm per voxel along each axis; None if not stated.
     assumed
         What its numbers are taken for, in words, where it states no unit; None if it does.
-    is_doubtful
-        Whether the assumption is told to the caller: other programs may mean something else.
+    notice
+        How the assumption is told: by a warning where other programs may mean something else, by a
+        note of commands where it is certain, or not at all where all programs share it.
     is_open
         Whether the numbers mean nothing without a unit, so that the caller need not overrule them.
     """
 
     spacing: Triple | None = None
     assumed: str | None = None
-    is_doubtful: bool = False
+    notice: Literal["warning", "note"] | None = None
     is_open: bool = False
 
 
@@ -172,7 +174,7 @@ def _without_resolution(stated: StatedSpacing, path: str) -> Triple:
             f"{_times(stated.spacing)} µm apart, as those of no brain are; give resolution=, the "
             "µm per voxel"
         )
-    if stated.is_doubtful:
+    if stated.notice == "warning":
         warnings.warn(
             f"{path}: the header states no unit; its lengths are taken as {stated.assumed}: voxels "
             f"are {_times(stated.spacing)} µm apart. If they are not, give resolution=, the µm per "
