@@ -7,7 +7,7 @@ import pytest
 
 from refspace.grid import Grid
 from refspace.labels import as_annotation, is_near
-from refspace.labels.plausible import warn_of_fine_resolution, warn_of_other_unit
+from refspace.labels.plausible import warn_of_odd_resolution, warn_of_other_unit
 
 CCF = Grid((528, 320, 456), (25, 25, 25))
 CCF_10 = Grid((1320, 800, 1140), (10, 10, 10))
@@ -73,15 +73,25 @@ def test_single_positions(grid, position, expected):
 
 
 @pytest.mark.parametrize(
-    ("resolution", "meant"), [(0.025, "25"), ((0.01, 0.02, 0.02), "10, 20"), (0.2, "200")]
+    ("resolution", "meant"),
+    [
+        (0.025, "25"),
+        ((0.01, 0.02, 0.02), "10, 20"),
+        (0.2, "200"),
+        (25_000, "25"),
+        ((10_001, 50_000, 50_000), "10.001, 50"),
+    ],
 )
-def test_resolutions_in_mm_are_noticed(resolution, meant):
-    with pytest.warns(UserWarning, match=rf"is below 1 µm per voxel; .* give {meant}$"):
-        warn_of_fine_resolution(resolution)
-    with pytest.warns(UserWarning, match="is below 1 µm per voxel"):
+def test_resolutions_in_another_unit_are_noticed(resolution, meant):
+    message = rf"is (below 1 µm|above 1 cm) per voxel; .* give {meant}$"
+    with pytest.warns(UserWarning, match=message):
+        warn_of_odd_resolution(resolution)
+    with pytest.warns(UserWarning, match=message):
         as_annotation(np.zeros((2, 2, 2), "u1"), resolution)
 
 
 def test_voxels_may_be_thin():
-    warn_of_fine_resolution((0.5, 2, 2))
-    warn_of_fine_resolution(1)
+    warn_of_odd_resolution((0.5, 2, 2))
+    warn_of_odd_resolution((50_000, 25, 25))
+    warn_of_odd_resolution(1)
+    warn_of_odd_resolution(10_000)

@@ -171,6 +171,7 @@ def geometry_options(command: Callable[..., None]) -> Callable[..., None]:
 
 override_option = click.option(
     "--override-header",
+    "override",
     is_flag=True,
     help="Let --resolution and --orientation overrule what the header of a file states.",
 )
@@ -260,15 +261,13 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
         structures_file: str | None,
         resolution: "types.Resolution | None",
         orientation: str | None,
-        override_header: bool,
+        override: bool,
         access: dict[str, Any],
         **options: Any,
     ) -> None:
         refuse_overwriting(options[name] for name in _OUTPUTS if options.get(name))
         _refuse_unwritable_tables()
-        space = open_space(
-            annotation, structures_file, resolution, orientation, override_header, **access
-        )
+        space = open_space(annotation, structures_file, resolution, orientation, override, **access)
         command(space, **options)
 
     return annotation_argument(structures_argument(access_options(with_space)))

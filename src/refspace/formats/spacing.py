@@ -14,7 +14,7 @@ import numpy as np
 
 from refspace.errors import GridError
 from refspace.grid import Triple, parse_orientation, parse_spacing
-from refspace.labels import warn_of_fine_resolution
+from refspace.labels import warn_of_odd_resolution
 from refspace.types import Resolution
 
 # Voxels of brains, in µm. Lengths whose unit is only assumed are not believed beyond these: numbers
@@ -94,7 +94,7 @@ def settle_spacing(
         return _without_resolution(stated, path), 1.0
     wanted = parse_spacing(resolution)
     if stated.spacing is None:
-        warn_of_fine_resolution(resolution)
+        warn_of_odd_resolution(resolution)
         return wanted, 1.0
     if np.allclose(wanted, stated.spacing, rtol=rtol, atol=0):
         return wanted, 1.0
@@ -102,7 +102,7 @@ def settle_spacing(
     is_other_unit = stated.assumed is not None and factor in (1e-6, 1e-3, 1e3, 1e6)
     if not (override or stated.is_open or is_other_unit):
         raise GridError(_contradiction(wanted, stated.spacing, factor))
-    warn_of_fine_resolution(resolution)
+    warn_of_odd_resolution(resolution)
     return wanted, factor
 
 

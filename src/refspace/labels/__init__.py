@@ -19,7 +19,7 @@ from refspace.labels.hemispheres import (
     stated_midline,
     with_hemispheres,
 )
-from refspace.labels.plausible import is_near, warn_of_fine_resolution, warn_of_other_unit
+from refspace.labels.plausible import is_near, warn_of_odd_resolution, warn_of_other_unit
 from refspace.labels.reorienting import reorient
 from refspace.labels.resampling import Method, downsample
 from refspace.labels.volume import LabelVolume
@@ -44,7 +44,7 @@ __all__ = [
     "resolve_midline",
     "stated_midline",
     "unsigned_labels",
-    "warn_of_fine_resolution",
+    "warn_of_odd_resolution",
     "warn_of_other_unit",
     "with_hemispheres",
 ]
