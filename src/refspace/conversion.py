@@ -17,7 +17,12 @@ from numpy.typing import NDArray
 
 from refspace.errors import AnnotationError, GridError
 from refspace.formats.structures import read_structures
-from refspace.formats.volumes import is_volume_file, refuse_override, stream_volume
+from refspace.formats.volumes import (
+    check_spacing,
+    is_volume_file,
+    refuse_override,
+    stream_volume,
+)
 from refspace.formats.voxel_files import VoxelStream
 from refspace.grid import Grid
 from refspace.kernels import count_labels, relabel
@@ -271,6 +276,8 @@ def _annotation(
 
 def _same_grid(name: str, volume: Volume, grid: Grid, override: bool) -> _Source:
     """Volume of numbers on the grid of the annotation; another grid is an error."""
+    if _is_path(volume) and is_volume_file(volume) and not override:
+        check_spacing(volume, grid.spacing)
     if (stream := _stream(volume, grid.spacing, grid.orientation, override)) is not None:
         source = _streamed(stream, stream.dtype, _unchanged)
     elif _is_path(volume):

@@ -617,9 +617,9 @@ def test_itksnap_files_that_fail_leave_the_old_ones(failing, exists, tmp_path, m
     assert left == ({volume.name: "old volume", labels.name: "old labels"} if exists else {})
 
 
-def test_itksnap_volumes_are_nrrd(space, tmp_path):
+def test_itksnap_volumes_are_nrrd_or_nifti(space, tmp_path):
     with pytest.raises(FormatError, match=r"does not end in \.nrrd"):
-        space.write_itksnap_labels(tmp_path / "a.nii", tmp_path / "a.txt")
+        space.write_itksnap_labels(tmp_path / "a.tif", tmp_path / "a.txt")
     assert list(tmp_path.iterdir()) == []
 
 
