@@ -49,7 +49,7 @@ def make_large(work: Path) -> None:
     """Store of the same brain at 2.5 times the resolution, and an image beside it."""
     space = refspace.open(work / "atlas.zarr")
     fine = [length / 2.5 for length in space.resolution]
-    space.downsample(fine).to_zarr(work / "large.zarr")
+    space.downsample(fine, upsample=True).to_zarr(work / "large.zarr")
     write_noise(refspace.open(work / "large.zarr"), work / "large_image.zarr")
 
 

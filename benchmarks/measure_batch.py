@@ -36,7 +36,8 @@ def make(data: str, work: str, resolution: str, factor: str) -> dict[str, float]
     if int(factor) > 1:
         space = refspace.open(store(work, 1))
         steps = zip(space.resolution, STEPS[int(factor)], strict=True)
-        space.downsample([length / step for length, step in steps]).to_zarr(url)
+        fine = [length / step for length, step in steps]
+        space.downsample(fine, upsample=True).to_zarr(url)
     elif data:
         refspace.convert(Path(data, "annotation_25.nrrd"), Path(data, "structures_1.json"), url)
     else:

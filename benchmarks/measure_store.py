@@ -180,7 +180,7 @@ def make(data: str, resolution: str, work: str) -> dict[str, float]:
         shutil.copyfile(Path(data, structures.name), structures)
         path = Path(data, "annotation_25.nrrd")
         space = refspace.open(path, structures=structures, resolution=25)
-        space = space.downsample(float(resolution))
+        space = space.downsample(float(resolution), upsample=True)
     if not annotation.exists():
         refspace.write_nrrd(annotation, space.annotation)
     return {}

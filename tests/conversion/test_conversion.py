@@ -266,13 +266,19 @@ def test_what_the_headers_state(tmp_path):
     path = nrrd(
         tmp_path / "a.nrrd",
         VOXELS,
-        **{"space": "right-anterior-superior", "space directions": "(25,0,0) (0,25,0) (0,0,25)"},
+        **{
+            "space": "right-anterior-superior",
+            "space directions": "(25,0,0) (0,25,0) (0,0,25)",
+            "space units": '"um" "um" "um"',
+        },
     )
     text = path.read_bytes().replace(b"spacings: 25 25 25\n", b"")
     path.write_bytes(text)
     space = convert(path, tmp_path / "atlas.zarr", resolution=None)
     assert space.grid == Grid(SHAPE, (25, 25, 25), orientation="RAS")
-    turned = convert(path, tmp_path / "turned.zarr", resolution=None, orientation="PIR")
+    turned = convert(
+        path, tmp_path / "turned.zarr", resolution=None, orientation="PIR", override=True
+    )
     assert turned.grid == GRID
     with pytest.raises(GridError, match="contradicts the header"):
         convert(path, tmp_path / "no.zarr", resolution=10)
@@ -367,6 +373,12 @@ def test_template_files_that_do_not_fit(tmp_path):
     (tmp_path / "short.nrrd").write_bytes(fine.read_bytes()[:-20])
     short = tmp_path / "short.nrrd"
     refused(tmp_path, VOXELS, FormatError, "damaged", template=short, resolution=10)
+
+
+def test_a_template_without_a_unit_may_be_in_another_one(tmp_path):
+    other = nrrd(tmp_path / "mm.nrrd", np.zeros(SHAPE, "u2"), spacings="0.025 0.025 0.025")
+    space = convert(VOXELS, tmp_path / "atlas.zarr", template=other)
+    assert infer_grid(space.template) == GRID
 
 
 @pytest.mark.parametrize("value", [{1, 2}, float("nan"), b"bytes", 1 + 2j])

@@ -83,7 +83,9 @@ VERBS = {
     "sagittal slice": (lambda s: s.get_slice_image("ml", 0), (*CHUNKS[:2], (3,))),
     **{
         f"{method} to {target} um": (
-            lambda s, target=target, method=method: s.downsample(target, method).annotation,
+            lambda s, target=target, method=method: (
+                s.downsample(target, method, upsample=True).annotation
+            ),
             coarse_chunks(target, method),
         )
         for target in (20, 13, 37.5, 5, 80)

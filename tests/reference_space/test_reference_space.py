@@ -357,7 +357,7 @@ def test_a_mask_covers_itself(space):
 
 
 def test_a_domain_of_another_space_is_refused(space):
-    finer = space.downsample((12.5, 25, 50)).make_structure_mask([8])
+    finer = space.downsample((12.5, 25, 50), upsample=True).make_structure_mask([8])
     with pytest.raises(GridError, match=r"domain has shape \(6, 4, 4\); the annotation has \(3, 2"):
         space.check_coverage([8], finer)
     elsewhere = labelled(np.ones(VOXELS.shape), Grid(VOXELS.shape, 25))
@@ -383,10 +383,11 @@ def test_validation(space):
 def test_downsampled_spaces(method, case, factors):
     space, tree, voxels, _ = case
     target = tuple(round(s * f, 6) for s, f in zip(space.resolution, factors, strict=True))
-    sides = zip(voxels.shape, space.resolution, target, strict=True)
+    sides = [*zip(voxels.shape, space.resolution, target, strict=True)]
     shape = [round(n * s / t) for n, s, t in sides]
     assume(all(shape))
-    coarser = space.downsample(target, method=method)
+    assume(any(n * s >= t for n, s, t in sides))
+    coarser = space.downsample(target, method=method, upsample=True)
     ratios = exact_ratios(space.resolution, target)
     expected = {
         "nearest": lambda: nearest(voxels, ratios, shape),
@@ -414,6 +415,8 @@ def test_downsampling_errors(space):
         space.downsample(1000)
     with pytest.raises(GridError, match=r"is not one positive number of µm per voxel"):
         space.downsample([50, 50])
+    with pytest.raises(GridError, match=r"finer than that of the volume, .* upsample=True"):
+        space.downsample(10)
 
 
 # ----- slices
@@ -614,9 +617,9 @@ def test_itksnap_files_that_fail_leave_the_old_ones(failing, exists, tmp_path, m
     assert left == ({volume.name: "old volume", labels.name: "old labels"} if exists else {})
 
 
-def test_itksnap_volumes_are_nrrd(space, tmp_path):
+def test_itksnap_volumes_are_nrrd_or_nifti(space, tmp_path):
     with pytest.raises(FormatError, match=r"does not end in \.nrrd"):
-        space.write_itksnap_labels(tmp_path / "a.nii", tmp_path / "a.txt")
+        space.write_itksnap_labels(tmp_path / "a.tif", tmp_path / "a.txt")
     assert list(tmp_path.iterdir()) == []
 
 

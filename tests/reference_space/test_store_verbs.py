@@ -104,7 +104,7 @@ def centre(space, dim, asked):
 def downsampled(method):
     def verb(space, asked):
         target = [s * f for s, f in zip(space.resolution, asked.factors, strict=True)]
-        return space.downsample(target, method).annotation
+        return space.downsample(target, method, upsample=True).annotation
 
     return verb
 

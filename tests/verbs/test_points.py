@@ -568,3 +568,75 @@ def test_points_in_the_ccf(ccf_data, ccf_store):
                 assert count == np.isin(labels, tree.descendant_ids([region])[0]).sum()
             volumes = space.voxel_counts().volume.sel(structure=[315, 385])
             np.testing.assert_allclose(counts.density, counts.points / volumes)
+
+
+# ----- units
+
+
+def unit_space(code="PIR"):
+    """Space of a volume with other lengths along each axis, in any order of storage."""
+    voxels = np.random.default_rng(5).integers(1, 9, (7, 6, 5)).astype("u1")
+    grid = Grid(voxels.shape, (10, 20, 40), (100, -300, 7), code)
+    tree = StructureTree([{"id": i, "structure_id_path": [i]} for i in range(1, 9)])
+    return voxels, ReferenceSpace(tree, labelled(da.from_array(voxels, chunks=3), grid))
+
+
+@pytest.mark.parametrize("code", ["PIR", "LAS", "SRA", "IPL"])
+def test_voxels_are_those_of_the_file(code):
+    voxels, space = unit_space(code)
+    rng = np.random.default_rng(6)
+    indices = np.stack([rng.integers(0, n, 40) for n in voxels.shape], axis=1)
+    expected = voxels[tuple(indices.T)]
+    within = indices + rng.uniform(0, 0.999, indices.shape)
+    table = pd.DataFrame(within, columns=["x", "y", "z"])
+    for points in (indices, within, within.astype("f4"), da.from_array(within, chunks=(9, 3))):
+        np.testing.assert_array_equal(space.structure_at(points, unit="voxel"), expected)
+    found = space.structure_at(table, columns=["x", "y", "z"], unit="voxel")
+    np.testing.assert_array_equal(found, expected)
+    named = pd.DataFrame(dict(zip(space.grid.dims, indices.T, strict=True)))
+    counts = space.count_points(named, list(range(1, 9)), unit="voxel").points
+    np.testing.assert_array_equal(counts, np.bincount(expected, minlength=9)[1:])
+
+
+def test_voxels_outside_and_missing_ones():
+    _, space = unit_space()
+    points = [[-1, 0, 0], [7, 0, 0], [0, 5.999, 0], [0, 6, 0], [np.nan, 0, 0], [-0.01, 0, 0]]
+    found = space.structure_at(points, unit="voxel").values
+    assert found.clip(max=0).tolist() == [OUTSIDE, OUTSIDE, 0, OUTSIDE, MISSING, OUTSIDE]
+
+
+def test_millimetres_are_a_thousand_micrometres():
+    _, space = unit_space("LAS")
+    coords = [space.annotation[dim].values for dim in space.grid.dims]
+    points = np.random.default_rng(7).choice(range(5), (30, 3))
+    points = np.stack([c[i] for c, i in zip(coords, points.T, strict=True)], axis=1) + 3
+    expected = space.structure_at(points)
+    np.testing.assert_array_equal(space.structure_at(points / 1000, unit="mm"), expected)
+    where = ((coords[0][1], "um"), (1, "voxel"), (1.5, "voxel"), (coords[0][1] / 1000, "mm"))
+    cmap = {i: (i, i, i) for i in range(1, 9)}
+    one, *others = [space.get_slice_image(0, p, cmap, unit=unit) for p, unit in where]
+    for other in others:
+        np.testing.assert_array_equal(one, other)
+
+
+def test_units_that_do_not_exist():
+    _, space = unit_space()
+    message = "unit is 'inch'; positions are in 'um', 'mm', 'voxel'"
+    for verb in (space.structure_at, space.count_points):
+        with pytest.raises(GridError, match=message):
+            verb(np.zeros((1, 3)), unit="inch")
+    with pytest.raises(GridError, match=message):
+        space.get_slice_image(0, 0, unit="inch")
+
+
+def test_positions_in_another_unit_are_noticed():
+    tree = StructureTree([{"id": 1, "structure_id_path": [1]}])
+    voxels = np.ones((132, 80, 114), "u1")
+    space = ReferenceSpace(tree, voxels, 100)
+    points = np.array([[66, 40, 57], [30.5, 20, 50]])
+    table = pd.DataFrame(points, columns=["ap", "dv", "ml"])
+    for verb in (space.structure_at, space.count_points):
+        for cells in (points, table):
+            with pytest.warns(UserWarning, match="are they in voxels or mm"):
+                verb(cells)
+            assert verb(cells, unit="voxel") is not None

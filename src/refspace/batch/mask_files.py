@@ -32,7 +32,7 @@ from refspace.errors import (
     StoreError,
 )
 from refspace.files import exclusive_lock
-from refspace.formats.volumes import read_volume, write_volume
+from refspace.formats.volumes import check_spacing, read_volume, write_volume
 from refspace.labels import infer_grid
 from refspace.pools import Pool
 from refspace.store import Location, Progress
@@ -179,6 +179,7 @@ def _is_mask(path: Path, mask: xr.DataArray) -> bool:
     """Whether a file holds a mask, voxel by voxel."""
     grid = infer_grid(mask)
     try:
+        check_spacing(path, grid.spacing)
         try:
             # Of files without a unit, which would only be guessed.
             there = read_volume(path, resolution=grid.spacing)

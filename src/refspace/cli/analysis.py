@@ -210,7 +210,7 @@ def _open_other(space: "ReferenceSpace", other: str, structures: str | None) -> 
     """The other annotation: with structures of its own, or those of the first."""
     given, access = click.get_current_context().params, given_access()
     resolution, orientation = given["resolution"], given["orientation"]
-    override = given["override_header"]
+    override = given["override"]
     if is_store(other):
         from refspace.store import open_atlas
 

@@ -48,17 +48,13 @@ def _takes_atlas(command: Callable[..., None]) -> Callable[..., None]:
         inputs: tuple[str, ...],
         resolution: Any,
         orientation: str | None,
-        override_header: bool,
+        override: bool,
         hemisphere: "Hemisphere | None",
         access: dict[str, Any],
         **options: Any,
     ) -> None:
         file, images = _split(annotation, inputs)
-        geometry = {
-            "resolution": resolution,
-            "orientation": orientation,
-            "override": override_header,
-        }
+        geometry = {"resolution": resolution, "orientation": orientation, "override": override}
         atlas, tree = _atlas(annotation, file, geometry, hemisphere, access)
         command(atlas, tree, images, access=access, **options)
 
@@ -119,14 +115,14 @@ def _takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
         same_grid: bool,
         image_orientation: str | None,
         image_resolution: Any,
-        image_override_header: bool,
+        image_override: bool,
         access: dict[str, Any],
         **options: Any,
     ) -> None:
         from refspace.batch import ImageOptions
 
         opened = ImageOptions(
-            variable, same_grid, image_orientation, image_resolution, image_override_header, access
+            variable, same_grid, image_orientation, image_resolution, image_override, access
         )
         command(*args, image_options=opened, **options)
 
@@ -138,6 +134,7 @@ def _takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option(
             "--image-override-header",
+            "image_override",
             is_flag=True,
             help="Let --image-resolution and --image-orientation overrule headers of files.",
         ),

@@ -21,6 +21,8 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         with warnings.catch_warnings():
+            # Shown, and once, whatever Python was told to do with warnings.
+            warnings.simplefilter("default", UserWarning)
             warnings.showwarning = show_warning  # type: ignore[assignment]
             try:
                 return super().invoke(ctx)

@@ -171,6 +171,7 @@ def geometry_options(command: Callable[..., None]) -> Callable[..., None]:
 
 override_option = click.option(
     "--override-header",
+    "override",
     is_flag=True,
     help="Let --resolution and --orientation overrule what the header of a file states.",
 )
@@ -260,15 +261,13 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
         structures_file: str | None,
         resolution: "types.Resolution | None",
         orientation: str | None,
-        override_header: bool,
+        override: bool,
         access: dict[str, Any],
         **options: Any,
     ) -> None:
         refuse_overwriting(options[name] for name in _OUTPUTS if options.get(name))
         _refuse_unwritable_tables()
-        space = open_space(
-            annotation, structures_file, resolution, orientation, override_header, **access
-        )
+        space = open_space(annotation, structures_file, resolution, orientation, override, **access)
         command(space, **options)
 
     return annotation_argument(structures_argument(access_options(with_space)))
@@ -318,7 +317,7 @@ def tell_unit(path: str, resolution: "types.Resolution | None") -> None:
 
     if resolution is None and is_volume_file(path):
         stated = stated_spacing(path)
-        if stated.is_open and stated.spacing and not stated.is_doubtful:
+        if stated.notice == "note":
             click.echo(
                 f"{path} states no unit: its lengths are taken as {stated.assumed}", err=True
             )
@@ -464,7 +463,7 @@ def in_options(message: str, prefix: str = "") -> str:
 
     def option(match: "re.Match[str]") -> str:
         name, value = match.groups()
-        prefixed = name if name == "variable" else f"{prefix}{name}"
+        prefixed = name if name in ("unit", "variable") else f"{prefix}{name}"
         return f"--{prefixed} {value}" if value else f"--{prefixed}"
 
     for argument, flag in (("override=True", "override-header"), ("upsample=True", "upsample")):

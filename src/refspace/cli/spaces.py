@@ -199,15 +199,13 @@ def mask(
 def downsample(
     annotation: str,
     structures_file: str | None,
-    resolution: float | Sequence[float] | None,
-    orientation: str | None,
-    override_header: bool,
     target: float | Sequence[float],
     method: "Method",
     upsample: bool,
     output: str,
     overwrite: bool,
     pool: dict[str, Any],
+    **geometry: Any,
 ) -> None:
     """Write the annotation at another resolution, or a whole store at another one.
 
@@ -219,7 +217,7 @@ def downsample(
 
     refuse_overwriting([output])
     if output.rstrip("/").lower().endswith(".zarr"):
-        space = open_space(annotation, structures_file, resolution, orientation, override_header)
+        space = open_space(annotation, structures_file, **geometry)
         with BlockProgress("downsampling") as progress:
             coarse = space.downsample(target, method, upsample=upsample)
             coarse.to_zarr(output, overwrite=overwrite, progress=progress, **pool)
@@ -227,7 +225,7 @@ def downsample(
             click.echo(f"{output} was complete")
             return
     else:
-        volume = open_annotation(annotation, resolution, orientation, override_header)
+        volume = open_annotation(annotation, **geometry)
         labels = downsample_labels(volume, target, method, upsample=upsample)
         _write_downsampled(labels, output, **pool)
     click.echo(f"wrote {output}")

@@ -52,7 +52,6 @@ def convert(
     annotation: str,
     structures_file: str,
     target: str,
-    override_header: bool,
     pool: dict[str, Any],
     **options: Any,
 ) -> None:
@@ -69,9 +68,10 @@ def convert(
         raise click.UsageError(f"{annotation} becomes a store with 'refspace fetch {annotation}'")
     refuse_overwriting([target])
     tell_unit(annotation, options["resolution"])
-    options |= {"override": override_header, **pool}
     with BlockProgress("converting") as progress:
-        space = convert_atlas(annotation, structures_file, target, progress=progress, **options)
+        space = convert_atlas(
+            annotation, structures_file, target, progress=progress, **pool, **options
+        )
     # Nothing is done, and so nothing reported, where a store of the same job is there.
     verb = f"{target} was complete" if progress.first is None else f"wrote {target}"
     click.echo(f"{verb}: {_summary(target, space)}, {progress.seconds:.1f} s")
@@ -102,7 +102,7 @@ def info(
     url: str,
     resolution: float | Sequence[float] | None,
     orientation: str | None,
-    override_header: bool,
+    override: bool,
     as_json: bool,
     access: dict[str, Any],
 ) -> None:
@@ -114,10 +114,10 @@ def info(
 
     geometry: dict[str, Any] = {"resolution": resolution, "orientation": orientation}
     if is_volume_file(url):
-        description = describe_file(url, **geometry, override=override_header)
+        description = describe_file(url, **geometry, override=override)
         text = format_file_description(description)
     else:
-        refuse_override(url, override_header)
+        refuse_override(url, override)
         description = describe(open_atlas(url, **geometry, **access))
         text = format_description(description)
     click.echo(json.dumps(description, indent=2) if as_json else text)

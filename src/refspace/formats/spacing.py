@@ -8,12 +8,13 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from refspace.errors import GridError
 from refspace.grid import Grid, Triple, parse_orientation, parse_spacing
-from refspace.labels import warn_of_fine_resolution
+from refspace.labels import warn_of_odd_resolution
 from refspace.types import Resolution
 
 # Voxels of brains, in µm. Lengths whose unit is only assumed are not believed beyond these: numbers
@@ -31,19 +32,22 @@ class StatedSpacing:
         µm per voxel along each axis; None if not stated.
     assumed
         What its numbers are taken for, in words, where it states no unit; None if it does.
-    is_doubtful
-        Whether the assumption is told to the caller: other programs may mean something else.
+    notice
+        How the assumption is told: by a warning where other programs may mean something else, by a
+        note of commands where it is certain, or not at all where all programs share it.
     is_open
         Whether the numbers mean nothing without a unit, so that the caller need not overrule them.
     """
 
     spacing: Triple | None = None
     assumed: str | None = None
-    is_doubtful: bool = False
+    notice: Literal["warning", "note"] | None = None
     is_open: bool = False
 
 
 UNSTATED = StatedSpacing()
+# From one unit to another: nm, µm, mm and m.
+_OTHER_UNITS = (1e-6, 1e-3, 1e3, 1e6)
 
 
 def settle_spacing(
@@ -92,15 +96,15 @@ def settle_spacing(
         return _without_resolution(stated, path), 1.0
     wanted = parse_spacing(resolution)
     if stated.spacing is None:
-        warn_of_fine_resolution(resolution)
+        warn_of_odd_resolution(resolution)
         return wanted, 1.0
     if np.allclose(wanted, stated.spacing, rtol=rtol, atol=0):
         return wanted, 1.0
     factor = _factor(wanted, stated.spacing, rtol)
-    is_other_unit = stated.assumed is not None and factor in (1e-6, 1e-3, 1e3, 1e6)
+    is_other_unit = stated.assumed is not None and factor in _OTHER_UNITS
     if not (override or stated.is_open or is_other_unit):
         raise GridError(_contradiction(wanted, stated.spacing, factor))
-    warn_of_fine_resolution(resolution)
+    warn_of_odd_resolution(resolution)
     return wanted, factor
 
 
@@ -192,8 +196,12 @@ def grid_like(
 
 
 def spacing_like(stated: StatedSpacing, orientation: str, like: Grid) -> Triple | None:
-    """Spacing for a file that states its orientation alone; None if it states a spacing too."""
-    return like.reorient(orientation).spacing if stated.spacing is None else None
+    """Spacing for a file that states its orientation, but no spacing or no unit; None otherwise."""
+    spacing = like.reorient(orientation).spacing
+    if stated.spacing is None:
+        return spacing
+    factor = None if stated.assumed is None else _factor(spacing, stated.spacing, 1e-5)
+    return spacing if factor in _OTHER_UNITS else None
 
 
 def _without_resolution(stated: StatedSpacing, path: str) -> Triple:
@@ -208,7 +216,7 @@ def _without_resolution(stated: StatedSpacing, path: str) -> Triple:
             f"{_times(stated.spacing)} µm apart, as those of no brain are; give resolution=, the "
             "µm per voxel"
         )
-    if stated.is_doubtful:
+    if stated.notice == "warning":
         warnings.warn(
             f"{path}: the header states no unit; its lengths are taken as {stated.assumed}: voxels "
             f"are {_times(stated.spacing)} µm apart. If they are not, give resolution=, the µm per "

@@ -1,6 +1,7 @@
 """Volumes in files of any format: the one module that chooses a format, by the ending."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import xarray as xr
@@ -9,12 +10,14 @@ from refspace.errors import GridError
 from refspace.formats import nifti, nrrd
 from refspace.formats.nifti import NiftiStream, read_nifti, write_nifti
 from refspace.formats.nrrd import NrrdStream, read_nrrd, write_nrrd
-from refspace.formats.spacing import StatedSpacing
-from refspace.formats.voxel_files import VoxelStream
-from refspace.grid import Grid
+from refspace.formats.spacing import StatedSpacing, settle_spacing
+from refspace.formats.voxel_files import VoxelStream, naming
+from refspace.grid import Grid, Triple
 from refspace.types import PathLike, Resolution
 
 _NRRD_ENDINGS = (".nrrd", ".nhdr")
+# Relative error of lengths in single precision.
+_SINGLE = 1e-5
 _NIFTI_ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
 
 
@@ -56,6 +59,22 @@ def stated_spacing(path: PathLike) -> StatedSpacing:
     """
     read = nifti.read_header if _is_nifti(path) else nrrd.read_header
     return read(path).stated
+
+
+def check_spacing(path: PathLike, spacing: Triple) -> None:
+    """Refuse a file whose lengths differ from those of another volume by more than their unit.
+
+    Where a file states no unit, what the caller says of it counts; what another volume says, not.
+
+    Raises
+    ------
+    GridError
+        If they do.
+    FormatError, OSError
+        As for `read_volume`.
+    """
+    with naming(os.fspath(path)):
+        settle_spacing(replace(stated_spacing(path), is_open=False), spacing, rtol=_SINGLE)
 
 
 def _is_nifti(path: PathLike) -> bool:

@@ -19,7 +19,7 @@ from refspace.labels.hemispheres import (
     stated_midline,
     with_hemispheres,
 )
-from refspace.labels.plausible import is_near, warn_of_fine_resolution, warn_of_other_unit
+from refspace.labels.plausible import is_near, warn_of_odd_resolution, warn_of_other_unit
 from refspace.labels.reorienting import along_frame, in_frame, reorient, turn_onto
 from refspace.labels.resampling import Method, downsample
 from refspace.labels.volume import LabelVolume
@@ -47,7 +47,7 @@ __all__ = [
     "stated_midline",
     "turn_onto",
     "unsigned_labels",
-    "warn_of_fine_resolution",
+    "warn_of_odd_resolution",
     "warn_of_other_unit",
     "with_hemispheres",
 ]

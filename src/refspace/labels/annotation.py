@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from refspace.blockwise.views import views
 from refspace.errors import AnnotationError, GridError
 from refspace.grid import Grid, Triple, direction_letter, parse_orientation, parse_spacing
-from refspace.labels.plausible import warn_of_fine_resolution
+from refspace.labels.plausible import warn_of_odd_resolution
 from refspace.types import MAX_LABEL, ArrayLike, Resolution
 
 # In memory, blocks are slabs along the slowest axis: views, large enough to drown dask's overhead.
@@ -225,7 +225,7 @@ def _grid_for(
         house = "PIR"
     if spacing is None:
         raise GridError("the annotation has no coordinates; give its resolution in µm, like 25")
-    warn_of_fine_resolution(resolution)
+    warn_of_odd_resolution(resolution)
     grid = Grid(annotation.shape, spacing, orientation=orientation or house)
     if isinstance(annotation, xr.DataArray) and grid.dims != annotation.dims:
         raise GridError(

@@ -11,8 +11,9 @@ from refspace.errors import GridError
 from refspace.grid import Grid, parse_spacing
 from refspace.types import Resolution
 
-# Voxels of brain atlases are larger; numbers below are mostly meant in mm.
-_FINEST = 1.0
+# µm per voxel of brain atlases are between these: numbers below are mostly meant in mm, and numbers
+# above were mostly in µm already when they were converted.
+_FINEST, _COARSEST = 1.0, 1e4
 # Share of the volume along each axis near its corner, or near 0, within which no set of positions
 # lies: a corner of a brain's volume is outside the brain.
 _CORNER = 0.01
@@ -21,23 +22,26 @@ _CORNER = 0.01
 _NUMBERED, _FEWEST = 0.1, 64
 
 
-def warn_of_fine_resolution(resolution: Resolution | None) -> None:
-    """Warn of a resolution below 1 µm along every axis, which is probably meant in mm.
+def warn_of_odd_resolution(resolution: Resolution | None) -> None:
+    """Warn of a resolution below 1 µm or above 1 cm along every axis, probably in another unit.
 
     Examples
     --------
-    >>> warn_of_fine_resolution(25)
+    >>> warn_of_odd_resolution(25)
     """
     if resolution is None:
         return
     spacing = parse_spacing(resolution)
     if max(spacing) < _FINEST:
-        in_mm = ", ".join(f"{round(1000 * s, 6):g}" for s in dict.fromkeys(spacing))
-        warnings.warn(
-            f"resolution {resolution} is below 1 µm per voxel; resolutions are in µm: if it is in "
-            f"mm, give {in_mm}",
-            stacklevel=2,
-        )
+        said, factor = f"resolution {resolution} is below 1 µm per voxel", 1000.0
+    elif min(spacing) > _COARSEST:
+        said, factor = f"resolution {resolution} is above 1 cm per voxel", 0.001
+    else:
+        return
+    meant = ", ".join(f"{round(factor * s, 6):g}" for s in dict.fromkeys(spacing))
+    warnings.warn(
+        f"{said}; resolutions are in µm: if it is off by a thousand, give {meant}", stacklevel=2
+    )
 
 
 def check_target(grid: Grid, target_resolution: Resolution, *, upsample: bool) -> None:

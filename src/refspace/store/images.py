@@ -12,7 +12,7 @@ import zarr
 
 from refspace.errors import FormatError, GridError, StoreError
 from refspace.grid import Grid, parse_spacing
-from refspace.labels import labelled, warn_of_fine_resolution
+from refspace.labels import labelled, warn_of_odd_resolution
 from refspace.store import ome
 from refspace.store.dask_graphs import lazy_array
 from refspace.store.datatree import find_level
@@ -87,7 +87,7 @@ def open_image(
         data = _stored(location, node)
         if shape is not None or resolution is None or data.ndim != 3:
             return xr.DataArray(data, name="image")
-        warn_of_fine_resolution(resolution)
+        warn_of_odd_resolution(resolution)
         return labelled(
             data,
             Grid(data.shape, parse_spacing(resolution), orientation=orientation or "PIR"),

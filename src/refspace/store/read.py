@@ -21,7 +21,7 @@ from zarr.storage import StorePath
 from refspace.errors import FormatError, GridError, RefspaceError, StoreError
 from refspace.grid import Grid, parse_orientation, parse_spacing
 from refspace.label_index import FIELDS, LabelIndex
-from refspace.labels import labelled, warn_of_fine_resolution
+from refspace.labels import labelled, warn_of_odd_resolution
 from refspace.remote.chunk_cache import trim
 from refspace.store import ome
 from refspace.store.dask_graphs import lazy_array
@@ -455,7 +455,7 @@ def _open_array(
         raise GridError(f"{location.url} is an array without geometry; give its resolution in µm")
     if array.ndim != 3:
         raise FormatError(f"{location.url} has shape {array.shape}; a volume has three axes")
-    warn_of_fine_resolution(resolution)
+    warn_of_odd_resolution(resolution)
     grid = Grid(array.shape, parse_spacing(resolution), orientation=orientation or "PIR")
     level = StoredLevel("", grid, StoredArray(location, array, whole=False))
     return StoredAtlas(location, f"none, zarr {array.metadata.zarr_format}", (level,))

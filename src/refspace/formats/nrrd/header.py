@@ -67,14 +67,16 @@ _UNITS = {
 # and masks. These files write µm without a unit, in an anatomical space.
 _ALLEN_EXTENT = (8000, 11400, 13200)
 _ALLEN = StatedSpacing(
-    assumed="µm, as the Allen Institute writes those of its mouse brain", is_open=True
+    assumed="µm, as the Allen Institute writes those of its mouse brain", notice="note"
 )
 # They cannot write a unit; ITK does not read one.
 _ITK = StatedSpacing(
-    assumed="millimetres, as ITK, SimpleITK and Slicer write them", is_doubtful=True, is_open=True
+    assumed="millimetres, as ITK, SimpleITK and Slicer write them", notice="warning", is_open=True
 )
 _ALLENSDK = StatedSpacing(
-    assumed="µm, as AllenSDK writes volumes without an anatomical space", is_open=True
+    assumed="µm, as AllenSDK writes volumes without an anatomical space",
+    notice="note",
+    is_open=True,
 )
 # Key of the frame whose coordinates a volume had: the world of a file is always an anatomical one.
 FRAME_KEY = "refspace frame"
