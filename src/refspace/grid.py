@@ -113,9 +113,10 @@ class Grid:
         Three letters, one per axis: the direction in which its index grows. ``"PIR"`` (posterior,
         inferior, right) is the Allen CCF. Convention of nibabel's ``aff2axcodes``.
     frame
-        Three letters, for the axes x, y and z: the direction in which coordinates grow. ``"RAS"``
-        is the world of NIfTI. If not given the orientation, so that coordinates grow with the
-        index.
+        Three letters: the directions in which coordinates grow, those of the orientation if not
+        given. They come in the order of x, y and z, as their users have them: x runs between left
+        and right, and z grows superior, as in ``"RAS"``, the world of NIfTI; where coordinates grow
+        inferior, as in ``"PIR"``, the Allen CCF, x, y and z are ap, dv and ml.
 
     Raises
     ------
@@ -158,8 +159,7 @@ class Grid:
         object.__setattr__(self, "spacing", parse_spacing(self.spacing))
         object.__setattr__(self, "origin", origin)
         object.__setattr__(self, "orientation", parse_orientation(self.orientation))
-        frame = parse_orientation(self.frame, "frame") if self.frame else self.orientation
-        object.__setattr__(self, "frame", frame)
+        object.__setattr__(self, "frame", _parse_frame(self.frame or self.orientation))
         if min(self.shape) < 1:
             raise GridError(f"shape {self.shape} has an axis without voxels; give at least 1 each")
         if not all(map(math.isfinite, self.origin)):
@@ -436,7 +436,7 @@ class Grid:
         >>> grid.orientation, grid.origin, grid.coordinates("dv")
         ('PIR', (-40.0, -20.0, 0.0), array([ -5., -15.]))
         """
-        code = parse_orientation(frame, "frame")
+        code = _parse_frame(frame)
         # Rounded to a picometre: halves of decimal spacings leave noise in the last digit.
         origin = [
             low if letter in code else round(-(low + extent), 6)
@@ -542,7 +542,7 @@ class Grid:
         >>> grid.shape, grid.origin
         ((2, 1, 1), (0.0, 0.0, 0.0))
         """
-        code = parse_orientation(frame, "frame")
+        code = _parse_frame(frame)
         letters = dict(zip(_dims(code), code, strict=True))
         steps = [_step(dim, values, spacing.get(dim)) for dim, values in centres.items()]
         against = {d for d, v in centres.items() if (v[0] > v[-1] if len(v) > 1 else d in falling)}
@@ -641,6 +641,13 @@ def _bounded(ratio: Fraction) -> Fraction:
     """Nearest fraction whose numerator keeps cell weights within int64."""
     excess = ratio.numerator // _MAX_NUMERATOR + 1
     return ratio if excess == 1 else ratio.limit_denominator(max(1, ratio.denominator // excess))
+
+
+def _parse_frame(code: str) -> str:
+    """Check the code of a frame, and put it into the order of x, y and z."""
+    letters = parse_orientation(code, "frame")
+    order = ("LR", "AP", "S") if "S" in letters else ("AP", "I", "LR")
+    return "".join(letter for ends in order for letter in letters if letter in ends)
 
 
 def _dims(code: str) -> tuple[str, str, str]:

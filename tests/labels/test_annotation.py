@@ -126,7 +126,6 @@ def test_a_bare_array_is_the_ccf():
         "long_name": "anterior, posterior",
         "units": "micrometer",
         "direction": "posterior",
-        "axis": "X",
         "spacing": 10.0,
     }
 

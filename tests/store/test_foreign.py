@@ -271,12 +271,7 @@ def test_ngff_zarr(tmp_path, version, orientation):
     for resolution, expected in [(25, VOXELS), (50, levels.images[1].data.compute())]:
         space = refspace.open(tmp_path / "a.zarr", structures=TREE, resolution=resolution, **given)
         np.testing.assert_array_equal(space.annotation.values, expected)
-        assert space.grid == Grid(
-            expected.shape,
-            (resolution,) * 3,
-            orientation=code,
-            frame="PSL" if code == "SPL" else code,
-        )
+        assert space.grid == Grid(expected.shape, (resolution,) * 3, orientation=code)
     converted = refspace.convert(tmp_path / "a.zarr", TREE, tmp_path / "b.zarr", **given)
     assert converted.grid.orientation == code
     np.testing.assert_array_equal(converted.annotation.values, VOXELS)
@@ -346,13 +341,13 @@ ROOTS = {
     "complete: 1": (GROUP % '{"refspace": {"complete": 1}}', StoreError, "is not complete"),
     "odd facts": (GROUP % '{"refspace": []}', StoreError, "is not complete"),
     "a later format": (
-        GROUP % '{"refspace": {"complete": true, "format": 3}}',
+        GROUP % '{"refspace": {"complete": true, "format": 2}}',
         FormatError,
-        "has format 3; this refspace reads 2: upgrade refspace, or convert the store again",
+        "has format 2; this refspace reads 1: upgrade refspace, or convert the store again",
     ),
     "no digest": (
-        GROUP % '{"ome": {}, "refspace": {"complete": true, "format": 2, "arrays": {}, '
-        '"provenance": {}, "frame": "PIR"}}',
+        GROUP % '{"ome": {}, "refspace": {"complete": true, "format": 1, "arrays": {}, '
+        '"provenance": {}}}',
         FormatError,
         "has no 'consolidated_metadata'",
     ),

@@ -504,8 +504,9 @@ def test_orientations_come_back(code):
             {"left", "right"},
         )
     assert level_grid(entry)[0].orientation == code
-    # x, y and z are in the order of ap, dv and ml, whatever that of the array.
-    assert level_grid(entry)[0].frame_dims == ("ap", "dv", "ml")
+    # x, y and z are the same axes, whatever the order of the array.
+    expected = ("ml", "ap", "dv") if "S" in code else ("ap", "dv", "ml")
+    assert level_grid(entry)[0].frame_dims == expected
 
 
 def oriented(*values):

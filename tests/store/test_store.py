@@ -228,7 +228,6 @@ def test_xarray_opens_a_level(url, phantom, level):
         "long_name": "anterior, posterior",
         "units": "micrometer",
         "direction": "posterior",
-        "axis": "X",
         "spacing": 100.0 * 2**level,
     }
     assert infer_grid(dataset.annotation) == infer_grid(dataset.template) == level_grid

@@ -84,7 +84,7 @@ def test_xarray_aligns_what_is_stored_in_any_order(grid, orientation):
 def test_another_frame_and_back_is_the_same_to_the_last_digit(grid, frame):
     volume = labelled(np.zeros(grid.shape, "u4"), grid)
     there = in_frame(volume, frame)
-    assert infer_grid(there).frame == frame
+    assert set(infer_grid(there).frame) == set(frame)
     for dim in grid.dims:
         same = infer_grid(there).frame_direction(dim) == grid.frame_direction(dim)
         np.testing.assert_array_equal(there[dim], volume[dim] if same else -volume[dim].values)

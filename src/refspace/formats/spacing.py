@@ -189,7 +189,7 @@ def grid_like(
     GridError
         If the header states another spacing.
     """
-    # Numbers without a unit may be of another one, and are no others: that is no choice of a caller.
+    # Numbers without a unit may be in another one, and no more: it is no caller who says so.
     strict = replace(stated, is_open=False)
     spacing, _ = settle_spacing(strict, like.spacing, override=override, path=path, rtol=rtol)
     return replace(like, shape=shape, spacing=spacing)

@@ -53,7 +53,6 @@ def labelled(
         long_name:  anterior, posterior
         units:      micrometer
         direction:  posterior
-        axis:       X
         spacing:    25.0
     """
     coords = {dim: (dim, grid.coordinates(dim), axis_attrs(grid, dim)) for dim in grid.dims}
@@ -61,18 +60,16 @@ def labelled(
 
 
 def axis_attrs(grid: Grid, dim: str) -> dict[str, str | float]:
-    """Attributes of a coordinate: what it means, its unit, direction, axis and spacing.
+    """Attributes of a coordinate: what it means, its unit, its direction and its spacing.
 
     The direction is the one in which coordinates grow. Whether the index grows there too is seen
     from the coordinates, but of a single voxel: ``index_direction`` says so where it does not.
-    ``axis`` is that of the frame, as the CF conventions have it.
     """
     ends = {"ap": "anterior, posterior", "dv": "superior, inferior", "ml": "left, right"}
     attrs: dict[str, str | float] = {
         "long_name": ends[dim],
         "units": "micrometer",
         "direction": grid.frame_direction(dim),
-        "axis": "XYZ"[grid.frame_dims.index(dim)],
         "spacing": grid.spacing[grid.axis(dim)],
     }
     return attrs | ({"index_direction": grid.direction(dim)} if grid.is_falling(dim) else {})
@@ -112,20 +109,11 @@ def infer_grid(array: xr.DataArray, resolution: Triple | None = None) -> Grid:
     stored = {d: axis.attrs.get("index_direction", directions[d]) for d, axis in axes.items()}
     return Grid.from_coordinates(
         {dim: np.asarray(axis.values, np.float64) for dim, axis in axes.items()},
-        _frame(axes, directions),
+        "".join(direction_letter(dim, directions[dim]) for dim in axes),
         known
         | {dim: axis.attrs["spacing"] for dim, axis in axes.items() if "spacing" in axis.attrs},
         [dim for dim in axes if stored[dim] != directions[dim]],
     )
-
-
-def _frame(axes: Mapping[str, xr.DataArray], directions: Mapping[str, str]) -> str:
-    """Code of the frame that coordinates state; in the order of the CCF, where they state none."""
-    letters = {dim: direction_letter(dim, directions[dim]) for dim in axes}
-    places = {dim: str(axis.attrs.get("axis", "")) for dim, axis in axes.items()}
-    if sorted(places.values()) != ["X", "Y", "Z"]:
-        places = {dim: dim for dim in axes}
-    return "".join(letters[dim] for dim in sorted(axes, key=lambda dim: places[dim]))
 
 
 def as_annotation(

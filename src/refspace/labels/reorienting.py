@@ -30,7 +30,7 @@ def reorient(volume: xr.DataArray, orientation: str) -> xr.DataArray:
 
     Examples
     --------
-    >>> from refspace.labels import labelled
+    >>> import numpy as np
     >>> grid = Grid((1, 2, 3), (10, 10, 10))
     >>> volume = labelled(np.arange(6, dtype="u4").reshape(grid.shape), grid)
     >>> turned = reorient(volume, "LPS")
@@ -54,7 +54,7 @@ def along_frame(volume: xr.DataArray) -> xr.DataArray:
 
     Examples
     --------
-    >>> from refspace.labels import labelled
+    >>> import numpy as np
     >>> grid = Grid((1, 1, 2), (10, 10, 10), orientation="ASL", frame="RAS")
     >>> volume = labelled(np.array([[[7, 9]]], "u4"), grid)
     >>> along_frame(volume).values.tolist()
@@ -89,7 +89,7 @@ def in_frame(volume: xr.DataArray, frame: str) -> xr.DataArray:
 
     Examples
     --------
-    >>> from refspace.labels import labelled
+    >>> import numpy as np
     >>> volume = labelled(np.zeros((1, 2, 3), "u4"), Grid((1, 2, 3), (10, 10, 10)))
     >>> in_frame(volume, "RAS").dv.values.tolist()
     [-5.0, -15.0]
@@ -125,6 +125,7 @@ def turn_onto(volume: xr.DataArray, grid: Grid) -> xr.DataArray:
 
     Examples
     --------
+    >>> import numpy as np
     >>> grid = Grid((1, 1, 2), (10, 10, 10))
     >>> turned = reorient(labelled(np.array([[[7, 9]]]), grid), "LIA")
     >>> turned.values.ravel().tolist(), turn_onto(in_frame(turned, "RAS"), grid).values.tolist()

@@ -29,7 +29,7 @@ from refspace.store.zarr_files import ZARR_JSON
 
 Triple = tuple[int, int, int]
 
-FORMAT = 2
+FORMAT = 1
 # Kind of a store of refspace that holds masks; that of an atlas has no name.
 MASKS = "masks"
 # With its checksum, so that a flipped bit raises; without a shuffle, which makes labels larger.

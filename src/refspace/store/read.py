@@ -19,7 +19,7 @@ from zarr.core.metadata import ArrayV3Metadata
 from zarr.storage import StorePath
 
 from refspace.errors import FormatError, GridError, RefspaceError, StoreError
-from refspace.grid import Grid, parse_orientation, parse_spacing
+from refspace.grid import Grid, parse_spacing
 from refspace.label_index import FIELDS, LabelIndex
 from refspace.labels import labelled, warn_of_odd_resolution
 from refspace.remote.chunk_cache import trim
@@ -335,7 +335,7 @@ def _open_own(
     first, *others = ome.read_multiscales(attributes)
     levels, *beside = (
         tuple(
-            _own_level(location, arrays, multiscale, dataset, orientation, metadata["frame"])
+            _own_level(location, arrays, multiscale, dataset, orientation)
             for dataset in multiscale.datasets
         )
         for multiscale in (first, *others)
@@ -359,14 +359,11 @@ def _own_level(
     multiscale: ome.Multiscale,
     dataset: ome.Dataset,
     orientation: str | None,
-    frame: str,
 ) -> StoredLevel:
     path = dataset.path
     if path not in arrays:
         raise FormatError(f"{location.url}: there is no {path}; {_REPAIR}")
-    grid, _ = ome.dataset_grid(
-        multiscale, dataset, arrays[path].shape, orientation=orientation, frame=frame
-    )
+    grid, _ = ome.dataset_grid(multiscale, dataset, arrays[path].shape, orientation=orientation)
     return StoredLevel(path, grid, arrays[path])
 
 
@@ -394,10 +391,6 @@ def _check_metadata(location: Location, metadata: Any) -> None:
     midline = metadata.get("midline", 0.0)
     if type(midline) not in (int, float) or not math.isfinite(midline):
         raise FormatError(f"{location.url}: its midline is {midline!r}, no position; {_REPAIR}")
-    try:
-        parse_orientation(metadata.get("frame", ""), "frame")
-    except GridError as error:
-        raise FormatError(f"{location.url}: {error}; {_REPAIR}") from error
 
 
 def consolidated_arrays(location: Location, document: Mapping[str, Any]) -> dict[str, StoredArray]:

@@ -55,7 +55,6 @@ def dataset_grid(
     *,
     orientation: str | None = None,
     resolution: float | Sequence[float] | None = None,
-    frame: str | None = None,
 ) -> tuple[Grid, tuple[int, ...]]:
     """Grid of a level of an image, over its axes of space in the order of the array.
 
@@ -78,8 +77,6 @@ def dataset_grid(
     resolution
         µm per voxel of the image's finest level along each axis of space, where the axes state no
         unit.
-    frame
-        The frame, where it is known; if not given, its x, y and z are ap, dv and ml.
 
     Returns
     -------
@@ -113,8 +110,7 @@ def dataset_grid(
     # Rounded to a picometre: halves of decimal spacings leave noise in the last digit.
     a, b, c = (round(x - s / 2, 6) for x, s in zip(centre, spacing, strict=True))
     i, j, k = (shape[n] for n in space_axes)
-    grid = Grid((i, j, k), parse_spacing(spacing), (a, b, c), code, frame or _frame(code))
-    return grid, space_axes
+    return Grid((i, j, k), parse_spacing(spacing), (a, b, c), code), space_axes
 
 
 def _axes_of_space(axes: Sequence[Axis], shape: Sequence[int]) -> tuple[int, ...]:
@@ -156,11 +152,6 @@ def _orientation_code(axes: Sequence[Axis], orientation: str | None) -> str:
             "orientation out or correct the metadata"
         )
     return code
-
-
-def _frame(code: str) -> str:
-    """Frame of an image whose axes run along a code: x, y and z are ap, dv and ml."""
-    return "".join(letter for ends in ("AP", "SI", "LR") for letter in code if letter in ends)
 
 
 def _units(
