@@ -1,5 +1,7 @@
 import contextlib
 import gzip
+import itertools
+import math
 import os
 import pickle
 import subprocess
@@ -217,14 +219,50 @@ def test_a_header_without_forms_states_no_orientation(tmp_path):
     assert "hemisphere" not in array.coords
 
 
-def test_oblique_volumes_are_refused(tmp_path):
-    affine = AFFINE.copy()
-    affine[0, 1] = 0.001
-    path = save(tmp_path / "o.nii", image(affine=affine, qform=0))
-    with pytest.raises(GridError, match=r"o\.nii: the vectors of the sform, .* not along the axes"):
+def tilted(degrees, shape=(40, 40, 40), code="RAS"):
+    """Affine of 1 mm turned about the middle of a volume, about x."""
+    turn = nib.affines.from_matvec(nib.eulerangles.euler2mat(0, 0, math.radians(degrees)))
+    middle = nib.affines.from_matvec(np.eye(3), (np.array(shape) - 1) / 2)
+    order = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(code))
+    return turn @ np.linalg.inv(middle) @ nib.orientations.inv_ornt_aff(order, shape)
+
+
+@pytest.mark.parametrize("code", ["RAS", "LIP", "SPR"])
+def test_slightly_oblique_axes_are_taken_for_the_nearest_with_a_note(tmp_path, code):
+    shape = (40, 40, 40)
+    affine = tilted(0.5, code=code)
+    path = save(tmp_path / "o.nii", image(np.zeros(shape, "u1"), affine, qform=0))
+    with pytest.warns(
+        UserWarning, match=rf"the header's axes are oblique; they are taken as {code}"
+    ):
+        grid = infer_grid(read_nifti(path))
+    assert grid.orientation == code
+    corners = np.array([*itertools.product((0, 39), repeat=3)])
+    theirs = nib.affines.apply_affine(affine, corners)
+    places = [grid.coordinates(d)[corners[:, grid.axis(d)]] / 1000 for d in ("ml", "ap", "dv")]
+    off = np.abs(np.transpose(places) - theirs)
+    assert 0.1 < off.max() < 0.5
+
+
+def test_oblique_axes_are_opened_along_the_nearest_where_they_are_asked_for(tmp_path):
+    path = save(tmp_path / "o.nii", image(np.zeros((40,) * 3, "u1"), tilted(6), qform=0))
+    with pytest.raises(
+        GridError, match=r"axes are oblique: along the nearest ones, RAS, .*2\.\d vox"
+    ):
         read_nifti(path)
+    with pytest.raises(GridError, match="orientation LAS contradicts the header"):
+        read_nifti(path, orientation="LAS")
+    with pytest.warns(UserWarning, match="taken as RAS, so that voxels of the volume are up to 2"):
+        grid = infer_grid(read_nifti(path, orientation="RAS"))
+    assert grid.spacing == pytest.approx((1000,) * 3)
+    assert grid.origin == pytest.approx((-20_000,) * 3)
+
+
+def test_noise_of_axes_is_no_matter(tmp_path):
+    affine = AFFINE.copy()
     affine[0, 1] = 1e-7
-    assert infer_grid(read_nifti(save(path, image(affine=affine, qform=0)))).orientation == "LAS"
+    path = save(tmp_path / "n.nii", image(affine=affine, qform=0))
+    assert infer_grid(read_nifti(path)).orientation == "LAS"
 
 
 def test_a_fourth_axis_of_one_volume_is_dropped(tmp_path):
@@ -345,7 +383,7 @@ DAMAGED = {
     "bitpix": ({"bitpix": 16}, "datatype 768 has bitpix 16; the file is damaged"),
     "units": ({"xyzt_units": 5}, "xyzt_units is 5, of no unit"),
     "sform NaN": ({"srow_x": [np.nan, 0, 0, 0]}, "the sform .* has numbers that are no lengths"),
-    "sform 0": ({"srow_x": [0, 0, 0, 0]}, "not along the axes|lengths must be positive"),
+    "sform 0": ({"srow_x": [0, 0, 0, 0]}, "not those of a volume|lengths must be positive"),
     "sform far": ({"srow_x": [-2, 0, 0, 1e30]}, "numbers that are no lengths"),
 }  # fmt: skip
 

@@ -458,12 +458,12 @@ def test_an_orientation_that_nobody_can_know_is_asked_for(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"space directions": "(25,1,0) (0,25,0) (0,0,25)"}, "not along the axes"),
-        ({"space directions": "(25,0,0) (25,0,0) (0,0,25)"}, "not along the axes"),
-        ({"space directions": "(25,0,0) (0,0,0) (0,0,25)"}, "not along the axes"),
+        ({"space directions": "(25,0,0) (25,0,0) (0,0,25)"}, "not those of a volume"),
+        ({"space directions": "(25,0,0) (0,0,0) (0,0,25)"}, "not those of a volume"),
+        ({"space directions": "(25,0,0) (0,25,0) (25,25,0)"}, "or lie in one plane"),
     ],
 )
-def test_oblique_directions_are_refused(tmp_path, changes, message):
+def test_directions_of_no_volume_are_refused(tmp_path, changes, message):
     with pytest.raises(GridError, match=message):
         read_nrrd(make(tmp_path, **(ALLEN | changes)), orientation="PIR")
 

@@ -6,15 +6,22 @@ the first voxel. World coordinates grow to the left or right, posterior or anter
 RAS+, whose coordinates grow to the right, anterior and superior.
 """
 
+import itertools
 import math
+import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError, GridError
 from refspace.grid import OPPOSITE, Grid, Triple
+
+# Rows of an affine from indices to positions in RAS+.
+Affine: TypeAlias = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
 
 # The world of NIfTI, and of NRRD files that state an anatomical space.
 WORLD = "RAS"
@@ -23,44 +30,157 @@ _MAX_MICROMETRES = 1e9
 # Vectors that programs compute from rotations are off their axes by rounding, to this relative
 # size.
 _OBLIQUE = 1e-6
+# Volume of a voxel of edges of length 1, below which it is none.
+_FLAT = 1e-3
+# Voxels that a volume may be off along the nearest axes without being asked for.
+_TILTED = 0.5
 # Relative error that sums and products of doubles leave.
 _NOISE = 1e-14
 
 
-def signed_steps(
-    vectors: NDArray[np.float64], name: str, noise: float = _OBLIQUE
-) -> tuple[list[float], list[int]]:
-    """Signed step along each axis, and the world coordinate that it changes.
+@dataclass(frozen=True)
+class FittedAxes:
+    """Axes of an array along those of a world, as a header states them or nearest to what it does.
+
+    Parameters
+    ----------
+    steps
+        Signed step along each axis of the array.
+    world
+        Axis of the world along each axis of the array.
+    centre
+        Centre of the first voxel in the world.
+    deviation
+        Largest distance, in voxels along an axis, over the whole volume, from what the header
+        states; 0 where that is along the axes.
+    """
+
+    steps: list[float]
+    world: list[int]
+    centre: list[float]
+    deviation: float = 0.0
+
+
+def fit_axes(
+    vectors: NDArray[np.float64],
+    centre: Sequence[float],
+    shape: Sequence[int],
+    name: str,
+    noise: float = _OBLIQUE,
+) -> FittedAxes:
+    """Fit axes along those of the world to stated ones; oblique ones are turned about the middle.
 
     Parameters
     ----------
     vectors
         One row for each axis of the array.
+    centre
+        Centre of the first voxel in the world.
+    shape
+        Number of voxels along each axis of the array.
     name
         Name of the vectors in the header, for errors.
     noise
-        Largest deviation of a vector from its axis, as a share of its length.
+        Largest deviation of a vector from its axis that counts as rounding, as a share of its
+        length.
 
     Raises
     ------
     GridError
-        If a vector is not along an axis of the world.
+        If the vectors are not those of a volume: without a length, or two along one line.
 
     Examples
     --------
-    >>> signed_steps(np.array([[0, -25.0, 0], [0, 0, 10], [25, 0, 0]]), "directions")
-    ([-25.0, 10.0, 25.0], [1, 2, 0])
+    >>> vectors = np.array([[0, -25.0, 0], [0, 0, 10], [25, 0, 0]])
+    >>> fit_axes(vectors, [0, 0, 0], (4, 4, 4), "directions")
+    FittedAxes(steps=[-25.0, 10.0, 25.0], world=[1, 2, 0], centre=[0, 0, 0], deviation=0.0)
     """
-    world = np.abs(vectors).argmax(axis=1)
-    steps = vectors[np.arange(3), world]
-    others = vectors.copy()
-    others[np.arange(3), world] = 0
-    if len(set(world)) < 3 or (np.abs(others).max(axis=1) > noise * np.abs(steps)).any():
+    lengths = np.linalg.norm(vectors, axis=1)
+    if not lengths.all() or abs(np.linalg.det(vectors / lengths[:, None])) < _FLAT:
         raise GridError(
-            f"{name} {vectors.tolist()} are not along the axes of the space; resample the volume "
-            "to an axis-aligned grid first"
+            f"{name} {vectors.tolist()} are not those of a volume: some have no length, or lie in "
+            "one plane; correct the header"
         )
-    return steps.tolist(), world.tolist()
+    axes = np.arange(3)
+    shares = np.abs(vectors) / lengths[:, None]
+    world = list(max(itertools.permutations(range(3)), key=lambda p: np.prod(shares[axes, p])))
+    steps, others = vectors[axes, world], vectors.copy()
+    others[axes, world] = 0
+    if (np.abs(others).max(axis=1) <= noise * np.abs(steps)).all():
+        return FittedAxes(steps.tolist(), world, list(centre))
+    straight = np.zeros((3, 3))
+    straight[axes, world] = np.copysign(lengths, steps)
+    corners = np.array([*itertools.product((-0.5, 0.5), repeat=3)]) * shape
+    spacing = np.empty(3)
+    spacing[world] = lengths
+    deviation = np.abs(corners @ (vectors - straight) / spacing).max()
+    middle = (np.array(shape) - 1) / 2
+    fitted = np.asarray(centre) + middle @ vectors - middle @ straight
+    return FittedAxes(straight[axes, world].tolist(), world, fitted.tolist(), float(deviation))
+
+
+def world_affine(
+    vectors: NDArray[np.float64], centre: Sequence[float], scales: Sequence[float], space: str
+) -> Affine:
+    """Affine from indices of voxels to their centres in RAS+, in µm.
+
+    Parameters
+    ----------
+    vectors, centre
+        As of `fit_axes`.
+    scales
+        µm per unit along each axis of the world.
+    space
+        Directions in which the world's own coordinates grow.
+
+    Examples
+    --------
+    >>> world_affine(25 * np.eye(3), [0, 0, 100], [1, 1, 1], "LPS")
+    ((-25.0, 0.0, 0.0, 0.0), (0.0, -25.0, 0.0, 0.0), (0.0, 0.0, 25.0, 100.0))
+    """
+    rows = np.column_stack((vectors.T, centre)) * np.reshape(scales, (3, 1))
+    own = ["LR" if letter in "LR" else "AP" if letter in "AP" else "IS" for letter in space]
+    signs = [1 if letter in WORLD else -1 for letter in space]
+    a, b, c = (
+        tuple(float(n) + 0.0 for n in signs[own.index(ends)] * rows[own.index(ends)])
+        for ends in ("LR", "AP", "IS")
+    )
+    return a, b, c
+
+
+def settle_tilt(deviation: float, orientation: str | None, stated: str | None, path: str) -> None:
+    """Accept axes that are fitted to oblique ones, with a note, or refuse them.
+
+    Parameters
+    ----------
+    deviation
+        As of `FittedAxes`.
+    orientation
+        What the caller says; None if nothing.
+    stated
+        Directions of the fitted axes.
+    path
+        Name of the file, for warnings.
+
+    Raises
+    ------
+    GridError
+        If voxels are further off than half of one, and the caller does not say which the nearest
+        axes are.
+    """
+    if not deviation:
+        return
+    off = f"voxels of the volume are up to {deviation:.2g} voxels off"
+    if deviation > _TILTED and orientation is None:
+        raise GridError(
+            f"the header's axes are oblique: along the nearest ones, {stated}, {off}; resample the "
+            f"volume to a grid along its axes, or give orientation='{stated}' to open it along "
+            "these all the same"
+        )
+    warnings.warn(
+        f"{path}: the header's axes are oblique; they are taken as {stated}, so that {off}",
+        stacklevel=2,
+    )
 
 
 def orientation_from_steps(steps: Sequence[float], world: Sequence[int], space: str) -> str:

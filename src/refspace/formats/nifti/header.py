@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from refspace.errors import FormatError, GridError, MissingDependencyError
 from refspace.formats.directions import (
     WORLD,
+    Affine,
+    fit_axes,
     micrometres,
     orientation_from_steps,
     origin_from_centre,
-    signed_steps,
     triple,
+    world_affine,
 )
 from refspace.formats.spacing import UNSTATED, StatedSpacing
 from refspace.formats.voxel_files import MAX_DEFLATE_RATIO, VoxelFile, naming
@@ -59,12 +61,18 @@ class Form:
     origin
         Lowest world coordinate of the volume along each axis in µm; None for a form that is only
         compared.
+    deviation
+        How far voxels are off that lie along the nearest axes, as of `FittedAxes`.
+    affine
+        From indices to positions in the world in µm, where the axes are oblique.
     """
 
     name: str
     orientation: str
     spacing: Triple | None = None
     origin: Triple | None = None
+    deviation: float = 0.0
+    affine: Affine | None = None
 
 
 @dataclass(frozen=True)
@@ -296,14 +304,17 @@ def _form(
     affine: NDArray[np.float64], name: str, scale: float, shape: tuple[int, int, int]
 ) -> Form:
     noise = {"noise": _QUATERNION_NOISE} if name == "qform" else {}
-    steps, world = signed_steps(affine[:3, :3].T, f"the vectors of the {name},", **noise)
-    lengths = [_micrometres(step, scale, name) for step in steps]
-    centre = [_micrometres(x, scale, name) for x in affine[:3, 3]]
+    vectors = affine[:3, :3].T
+    axes = fit_axes(vectors, affine[:3, 3], shape, f"the vectors of the {name},", **noise)
+    lengths = [_micrometres(step, scale, name) for step in axes.steps]
+    centre = [_micrometres(x, scale, name) for x in axes.centre]
     return Form(
         name,
-        orientation_from_steps(lengths, world, WORLD),
+        orientation_from_steps(lengths, axes.world, WORLD),
         _spacing([abs(length) for length in lengths]),
-        origin_from_centre(lengths, world, centre, shape, WORLD),
+        origin_from_centre(lengths, axes.world, centre, shape, WORLD),
+        axes.deviation,
+        world_affine(vectors, affine[:3, 3], [scale] * 3, WORLD) if axes.deviation else None,
     )
 
 

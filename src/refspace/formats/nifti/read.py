@@ -6,7 +6,7 @@ from typing import Any
 import xarray as xr
 
 from refspace.errors import GridError
-from refspace.formats.directions import WORLD
+from refspace.formats.directions import WORLD, settle_tilt
 from refspace.formats.nifti.header import NiftiHeader, read_header
 from refspace.formats.spacing import (
     grid_like,
@@ -149,6 +149,7 @@ def grid_and_midline(
     # An origin holds only in the orientation that it is stated for.
     if form is None or form.origin is None or form.orientation != used:
         return Grid(header.shape, spacing, orientation=used), None
+    settle_tilt(form.deviation, orientation, form.orientation, header.path)
     origin = scaled_origin(form.origin, factor, header.path)
     grid = Grid(header.shape, spacing, origin, used, WORLD)
     low, high = sorted(grid.coordinates("ml")[[0, -1]])

@@ -10,14 +10,18 @@ from typing import Any, BinaryIO
 
 import nrrd
 import numpy as np
+from numpy.typing import NDArray
 
 from refspace.errors import FormatError
 from refspace.formats.directions import (
+    Affine,
+    FittedAxes,
+    fit_axes,
     micrometres,
     orientation_from_steps,
     origin_from_centre,
-    signed_steps,
     triple,
+    world_affine,
 )
 from refspace.formats.spacing import UNSTATED, StatedSpacing
 from refspace.formats.voxel_files import MAX_DEFLATE_RATIO, VoxelFile, naming
@@ -101,6 +105,10 @@ class NrrdHeader(VoxelFile):
         Lowest coordinate in RAS+ of the volume along each axis in µm; None if not stated.
     frame
         Frame that the volume was written from; None if not stated.
+    deviation
+        How far voxels are off that lie along the nearest axes, as of `FittedAxes`.
+    affine
+        From indices to positions in RAS+ in µm, where the axes are oblique.
     """
 
     stated: StatedSpacing = UNSTATED
@@ -108,6 +116,8 @@ class NrrdHeader(VoxelFile):
     orientation: str | None = None
     origin: Triple | None = None
     frame: str | None = None
+    deviation: float = 0.0
+    affine: Affine | None = None
 
     @property
     def spacing(self) -> Triple | None:
@@ -133,7 +143,7 @@ def read_header(path: PathLike) -> NrrdHeader:
         shape, dtype, encoding = _shape(fields), _dtype(fields), _encoding(fields)
         nbytes = math.prod(shape) * dtype.itemsize
         offset = _data_offset(fields, encoding, nbytes, end, status.st_size)
-        stated, space, orientation, origin = _geometry(fields, shape)
+        geometry = _geometry(fields, shape)
         return NrrdHeader(
             str(absolute),
             status.st_size,
@@ -142,11 +152,8 @@ def read_header(path: PathLike) -> NrrdHeader:
             dtype,
             encoding,
             offset,
-            stated=stated,
-            space=space,
-            orientation=orientation,
-            origin=origin,
             frame=fields.get(FRAME_KEY),
+            **geometry,
         )
 
 
@@ -272,25 +279,33 @@ def _data_offset(
     return file_end - nbytes if at_end else header_end
 
 
-def _geometry(
-    fields: Mapping[str, Any], shape: tuple[int, int, int]
-) -> tuple[StatedSpacing, str | None, str | None, Triple | None]:
-    """Spacing, space, orientation and origin, each None if it is not stated."""
+def _geometry(fields: Mapping[str, Any], shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Fields of `NrrdHeader` on the position of the voxels, those that are stated."""
     space = _SPACES.get(fields.get("space", "").lower())
     spacings = _spacings(fields)
     if "space directions" not in fields:
         if spacings is None:
-            return UNSTATED, space, None, None
-        return _in_unit(fields, "units", spacings, shape, space)[0], space, None, None
-    signed, world = _directions(fields["space directions"])
-    stated, scales = _in_unit(fields, "space units", triple(map(abs, signed)), shape, space, world)
+            return {"space": space}
+        return {"stated": _in_unit(fields, "units", spacings, shape, space)[0], "space": space}
+    vectors = _directions(fields["space directions"])
+    axes = fit_axes(vectors, _first_centre(fields), shape, "space directions")
+    lengths = triple(map(abs, axes.steps))
+    stated, scales = _in_unit(fields, "space units", lengths, shape, space, axes.world)
     if spacings is not None:
         _check_spacings(fields, spacings, stated, scales)
     if space is None:
-        return stated, None, None, None
-    orientation = orientation_from_steps(signed, world, space)
-    lengths = [math.copysign(n, step) for n, step in zip(stated.spacing or (), signed, strict=True)]
-    return stated, space, orientation, _origin(fields, scales, lengths, world, space)
+        return {"stated": stated}
+    geometry: dict[str, Any] = {
+        "stated": stated,
+        "space": space,
+        "orientation": orientation_from_steps(axes.steps, axes.world, space),
+        "deviation": axes.deviation,
+    }
+    if "space origin" in fields:
+        geometry["origin"] = _origin(axes, stated.spacing or (), scales, shape, space)
+    if axes.deviation:
+        geometry["affine"] = world_affine(vectors, _first_centre(fields), scales, space)
+    return geometry
 
 
 def _in_unit(
@@ -356,35 +371,39 @@ def _spacings(fields: Mapping[str, Any]) -> Triple | None:
     return triple(map(float, values))
 
 
-def _directions(rows: Any) -> tuple[list[float], list[int]]:
-    """Signed step along each axis, and the world coordinate that it changes."""
+def _directions(rows: Any) -> NDArray[np.float64]:
+    """Vector of each axis of the array, as rows."""
     try:
         matrix = np.array([[math.nan] * 3 if row is None else row for row in rows], np.float64)
     except (TypeError, ValueError):
         matrix = np.empty((0, 0))
     if matrix.shape != (3, 3) or not np.isfinite(matrix).all():
         raise FormatError("space directions must be three vectors of three numbers: (25,0,0) …")
-    return signed_steps(matrix, "space directions")
+    return matrix
+
+
+def _first_centre(fields: Mapping[str, Any]) -> list[float]:
+    """Position of the origin, which in this format is the centre of the first voxel; 0 if none."""
+    origin = np.ravel(fields.get("space origin", [0.0] * 3))
+    if len(origin) != 3:
+        raise FormatError(f"space origin is {origin.tolist()}; it must be three numbers")
+    return [float(number) for number in origin]
 
 
 def _origin(
-    fields: Mapping[str, Any],
-    scales: list[float],
-    lengths: list[float],
-    world: list[int],
+    axes: FittedAxes,
+    spacing: Sequence[float],
+    scales: Sequence[float],
+    shape: Sequence[int],
     space: str,
-) -> Triple | None:
-    """Lowest RAS+ coordinates, from the origin: the centre of the first voxel in this format."""
-    if "space origin" not in fields:
-        return None
-    origin = np.ravel(fields["space origin"])
-    if len(origin) != 3:
-        raise FormatError(f"space origin is {origin.tolist()}; it must be three numbers")
+) -> Triple:
+    """Lowest RAS+ coordinates of the fitted axes."""
     centre = [
         micrometres(value, scale, "space origin")
-        for value, scale in zip(origin, scales, strict=True)
+        for value, scale in zip(axes.centre, scales, strict=True)
     ]
-    return origin_from_centre(lengths, world, centre, _shape(fields), space)
+    steps = [math.copysign(n, step) for n, step in zip(spacing, axes.steps, strict=True)]
+    return origin_from_centre(steps, axes.world, centre, shape, space)
 
 
 def _scales(fields: Mapping[str, Any], name: str) -> list[float] | None:

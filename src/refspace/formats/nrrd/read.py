@@ -6,7 +6,7 @@ from typing import Any
 import xarray as xr
 
 from refspace.errors import GridError
-from refspace.formats.directions import WORLD
+from refspace.formats.directions import WORLD, settle_tilt
 from refspace.formats.nrrd.header import NrrdHeader, read_header
 from refspace.formats.spacing import (
     grid_like,
@@ -163,6 +163,7 @@ def grid_for(
     # World and origin hold only in the orientation that they are stated for.
     if used != header.orientation:
         return Grid(header.shape, spacing, orientation=used)
+    settle_tilt(header.deviation, orientation, header.orientation, header.path)
     origin = scaled_origin(header.origin or (0.0, 0.0, 0.0), factor, header.path)
     grid = Grid(header.shape, spacing, origin, used, WORLD)
     return grid if header.frame is None else grid.in_frame(header.frame)
