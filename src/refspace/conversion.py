@@ -22,7 +22,10 @@ from refspace.formats.voxel_files import VoxelStream
 from refspace.grid import Grid
 from refspace.kernels import count_labels, relabel
 from refspace.labels import (
+    Midline,
     as_annotation,
+    blocks_from_both_ends,
+    check_both_sides,
     check_hemispheres_dtype,
     hemisphere_flags,
     infer_grid,
@@ -59,18 +62,24 @@ Volume: TypeAlias = PathLike | NDArray[Any] | dask.array.Array | xr.DataArray | 
 # Share of the memory that one slab of a file, or one part of an array, may take; the workers that
 # write its blocks need the rest.
 _SHARE_OF_STREAM, _SHARE_OF_ARRAY = 3 / 4, 1 / 3
+# Layers of a file that are looked at together, until both hemispheres were seen.
+_LAYERS_CHECKED = 8
 
 
 @dataclass(frozen=True)
 class _Source:
-    """A volume to be stored: its grid, its voxels, and the identity that a resumed run compares."""
+    """A volume to be stored: its grid, its voxels, and the identity that a resumed run compares.
+
+    Its blocks are read one by one, for what is checked beforehand.
+    """
 
     grid: Grid
     dtype: np.dtype[Any]
     identity: Mapping[str, Any]
     block_source: Callable[[Layout, int], BlockSource]
     coordinates: Mapping[str, NDArray[np.float64]]
-    midline: float | None = None
+    blocks: Callable[[], Iterator[NDArray[Any]]]
+    midline: Midline | None = None
 
 
 def convert(
@@ -117,10 +126,11 @@ def convert(
         Intensities on the same grid, in any of these forms; of the same orientation.
     hemispheres
         Hemisphere of each voxel on the same grid, in any of these forms, where the midline does not
-        separate them: integers, 1 left and 2 right, anything else neither.
+        separate them: integers, 1 left, 2 right and 0 neither. It has both; so that this is known
+        before anything is written, it is read until both were seen.
     midline
-        Position of the midline along ml, in µm: the middle of the volume if the annotation does
-        not state it.
+        Position of the midline along ml, in µm, whatever the annotation states; the middle of the
+        volume if neither says it.
     ids
         Structure id of each value of the annotation, where voxels hold other numbers.
     provenance
@@ -155,7 +165,8 @@ def convert(
     Raises
     ------
     AnnotationError
-        If the annotation holds values that are no structure ids, or are missing from `ids`.
+        If the annotation holds values that are no structure ids, or are missing from `ids`; or the
+        hemispheres lack one, or hold anything else than 0, 1 and 2.
     FormatError
         If a file is damaged; nothing is left of the store then.
     GridError
@@ -188,8 +199,8 @@ def convert(
         sources["annotation"] = _with_structure_ids(sources["annotation"], ids)
     first = sources["annotation"]
     dtypes = {name: source.dtype for name, source in sources.items()}
-    midline = resolve_midline(first.midline if midline is None else midline, None, first.grid)
-    layout = store_layout(first.grid, dtypes, chunks=chunks, shards=shards, midline=midline)
+    line = resolve_midline(midline, first.midline, first.grid)
+    layout = store_layout(first.grid, dtypes, chunks=chunks, shards=shards, midline=line)
     named = {"source": _without_secrets(os.fspath(annotation))} if _is_path(annotation) else {}
     write_atlas(
         WriteTarget(os.fspath(target), resume, overwrite, storage_options),
@@ -258,8 +269,8 @@ def _annotation(
             resolution=resolution,
             orientation=orientation,
         )
-        volume, midline = atlas.volume(atlas.level(resolution)), atlas.midline
-        return replace(_computed(as_annotation(volume, None)), midline=midline)
+        volume = atlas.volume(atlas.level(resolution))
+        return replace(_computed(as_annotation(volume, None)), midline=atlas.line)
     volume = as_annotation(annotation, resolution, orientation=orientation)
     return replace(_computed(volume), midline=stated_midline(annotation))
 
@@ -306,6 +317,7 @@ def _hemispheres(hemispheres: Volume, grid: Grid) -> _Source:
     """Volume of hemispheres, as uint8."""
     source = _same_grid("volume of hemispheres", hemispheres, grid)
     check_hemispheres_dtype(source.dtype)
+    check_both_sides(source.blocks())
     return _mapped(source, hemisphere_flags, np.dtype(np.uint8))
 
 
@@ -369,7 +381,10 @@ def _streamed(
 
         return BlockSource(slabs, is_lazy=False)
 
-    return _Source(stream.grid, dtype, stream.identity, block_source, {}, stream.midline)
+    def blocks() -> Iterator[NDArray[Any]]:
+        return (slab for _, slab in stream.slabs(_LAYERS_CHECKED))
+
+    return _Source(stream.grid, dtype, stream.identity, block_source, {}, blocks, stream.midline)
 
 
 def _computed(volume: xr.DataArray) -> _Source:
@@ -378,6 +393,9 @@ def _computed(volume: xr.DataArray) -> _Source:
             volume.data, layout.block_shape, int(memory * _SHARE_OF_ARRAY)
         )
 
+    def blocks() -> Iterator[NDArray[Any]]:
+        return blocks_from_both_ends(volume)
+
     coordinates = {str(dim): volume[dim].values for dim in volume.dims}
     identity = {"voxels": tokenize(volume.data)}
-    return _Source(infer_grid(volume), volume.dtype, identity, block_source, coordinates)
+    return _Source(infer_grid(volume), volume.dtype, identity, block_source, coordinates, blocks)

@@ -12,12 +12,20 @@ from refspace.labels.hemispheres import (
     HEMISPHERES,
     HEMISPHERES_ATTRS,
     as_hemispheres,
+    blocks_from_both_ends,
+    check_both_sides,
     check_hemisphere,
     check_hemispheres_dtype,
     hemisphere_flags,
-    resolve_midline,
+    midline_attrs,
     stated_midline,
     with_hemispheres,
+)
+from refspace.labels.midline import (
+    Midline,
+    midline_of_world,
+    resolve_midline,
+    warn_of_one_side,
 )
 from refspace.labels.reorienting import reorient
 from refspace.labels.resampling import Method, downsample
@@ -28,9 +36,12 @@ __all__ = [
     "HEMISPHERES_ATTRS",
     "LabelVolume",
     "Method",
+    "Midline",
     "as_annotation",
     "as_hemispheres",
     "axis_attrs",
+    "blocks_from_both_ends",
+    "check_both_sides",
     "check_hemisphere",
     "check_hemispheres_dtype",
     "downsample",
@@ -38,9 +49,12 @@ __all__ = [
     "infer_grid",
     "is_masked",
     "labelled",
+    "midline_attrs",
+    "midline_of_world",
     "reorient",
     "resolve_midline",
     "stated_midline",
     "unsigned_labels",
+    "warn_of_one_side",
     "with_hemispheres",
 ]

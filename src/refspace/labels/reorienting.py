@@ -54,4 +54,4 @@ def reorient(volume: xr.DataArray, orientation: str) -> xr.DataArray:
     midline = stated_midline(volume)
     if midline is None:
         return result
-    return with_hemispheres(result, 0.0 - midline if "ml" in flips else midline)
+    return with_hemispheres(result, midline.negated if "ml" in flips else midline)

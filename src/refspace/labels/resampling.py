@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from refspace import kernels
 from refspace.errors import GridError
 from refspace.labels.annotation import infer_grid, labelled
+from refspace.labels.hemispheres import stated_midline, with_hemispheres
 from refspace.types import Resolution
 
 Method = Literal["nearest", "mode", "allensdk"]
@@ -40,7 +41,8 @@ def downsample(
     Returns
     -------
     xarray.DataArray
-        Lazy, from the same corner, ``round(n * resolution / target)`` voxels along each axis.
+        Lazy, from the same corner, ``round(n * resolution / target)`` voxels along each axis; a
+        midline that the volume states stays where it is.
 
     Raises
     ------
@@ -67,7 +69,9 @@ def downsample(
     else:
         data = take(annotation.data, [*map(_endpoints, grid.shape, target.shape)])
         data = _without_overrun(data, grid.shape)
-    return labelled(data, target, str(annotation.name), annotation.attrs)
+    result = labelled(data, target, str(annotation.name), annotation.attrs)
+    midline = stated_midline(annotation)
+    return result if midline is None else with_hemispheres(result, midline)
 
 
 def take(data: dask.array.Array, index: Sequence[NDArray[np.intp]]) -> dask.array.Array:

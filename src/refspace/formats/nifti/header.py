@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from refspace.formats.directions import (
     signed_steps,
     triple,
 )
+from refspace.formats.nifti.extensions import MAX_EXTENSION_BYTES, stated_sides
+from refspace.formats.sides import NO_SIDES, StatedSides
 from refspace.formats.voxel_files import MAX_DEFLATE_RATIO, VoxelFile, naming
 from refspace.grid import Triple
 from refspace.types import PathLike
@@ -79,11 +81,14 @@ class NiftiHeader(VoxelFile):
     forms
         Statements on the position of the voxels, the one that counts first. The second one may be
         oblique.
+    sides
+        What a header extension states of hemispheres.
     """
 
     version: int = 1
     spacing: Triple = (1.0, 1.0, 1.0)
     forms: tuple[Form, ...] = ()
+    sides: StatedSides = NO_SIDES
 
 
 def nibabel() -> Any:
@@ -140,13 +145,23 @@ def read_header(path: PathLike) -> NiftiHeader:
             version=version,
             spacing=spacing,
             forms=forms,
+            sides=_sides(file, encoding, offset, version),
         )
 
 
-def _read_start(file: BinaryIO) -> tuple[str, bytes]:
+def _sides(file: BinaryIO, encoding: str, offset: int, version: int) -> StatedSides:
+    """What a header extension states of hemispheres."""
+    file.seek(0)
+    start = _read_start(file, min(offset, MAX_EXTENSION_BYTES))[1]
+    order: Literal["little", "big"] = (
+        "little" if int.from_bytes(start[:4], "little") == _HEADER_BYTES[version] else "big"
+    )
+    return stated_sides(start[_HEADER_BYTES[version] :], order)
+
+
+def _read_start(file: BinaryIO, size: int = max(_HEADER_BYTES.values())) -> tuple[str, bytes]:
     """Encoding of a file, and the first bytes of its decoded content."""
     # The encoding by the first bytes: files named .nii may be compressed, and the reverse.
-    size = max(_HEADER_BYTES.values())
     data = file.read(size)
     if not data.startswith(_GZIP_MAGIC):
         return "raw", data

@@ -9,7 +9,7 @@ from refspace.formats.directions import resolve_spacing
 from refspace.formats.nifti.header import NiftiHeader, read_header
 from refspace.formats.voxel_files import VoxelStream, lazy_voxels, naming
 from refspace.grid import Grid, parse_orientation
-from refspace.labels import labelled, with_hemispheres
+from refspace.labels import Midline, labelled, with_hemispheres
 from refspace.types import PathLike, Resolution
 
 # Relative error of lengths in single precision.
@@ -44,8 +44,9 @@ def read_nifti(
         Named like the file, its axes in the order of the file, the fastest first; dask-backed, in
         slabs along the last. Coordinates are those of the header's world in µm: positive to the
         right, anterior and superior where the axis runs there, and negated where it runs the other
-        way. If the world's 0 is within the volume from left to right, it is the midline. Where
-        `orientation` overrules the header, the volume starts at 0.
+        way. The midline is the one that a header extension of refspace states; or else 0 of the
+        world, where that is within a tenth of the extent of the middle, and not within half a
+        voxel; or else the middle. Where `orientation` overrules the header, the volume starts at 0.
 
     Raises
     ------
@@ -77,7 +78,7 @@ def read_nifti(
     with naming(header.path):
         grid, midline = grid_and_midline(header, resolution, orientation)
     name = Path(header.path).name.removesuffix(".gz").removesuffix(".nii")
-    volume = labelled(lazy_voxels(header, "nifti"), grid, name)
+    volume = labelled(lazy_voxels(header, "nifti"), grid, name, header.sides.attrs)
     return volume if midline is None else with_hemispheres(volume, midline)
 
 
@@ -109,7 +110,7 @@ class NiftiStream(VoxelStream):
 
 def grid_and_midline(
     header: NiftiHeader, resolution: Resolution | None, orientation: str | None
-) -> tuple[Grid, float | None]:
+) -> tuple[Grid, Midline | None]:
     """Grid and midline of a file, from its header and the arguments of the caller."""
     spacing = resolve_spacing(header.spacing, resolution, _SINGLE)
     if resolution is not None:
@@ -121,9 +122,7 @@ def grid_and_midline(
     if form is None or form.origin is None or form.orientation != used:
         return Grid(header.shape, spacing, orientation=used), None
     grid = Grid(header.shape, spacing, form.origin, used)
-    centres = grid.coordinates("ml")
-    # Not within the first or last voxel: there 0 is the edge of a volume that starts at 0.
-    return grid, 0.0 if centres[0] < 0 < centres[-1] else None
+    return grid, header.sides.midline(grid)
 
 
 def _stated_orientation(header: NiftiHeader) -> str:

@@ -19,6 +19,7 @@ from refspace.formats.directions import (
     signed_steps,
     triple,
 )
+from refspace.formats.sides import NO_SIDES, StatedSides
 from refspace.formats.voxel_files import MAX_DEFLATE_RATIO, VoxelFile, naming
 from refspace.grid import Triple
 from refspace.types import PathLike
@@ -81,12 +82,15 @@ class NrrdHeader(VoxelFile):
         Direction in which the index of each axis grows; None if not stated.
     origin
         Corner of the first voxel in µm along `orientation`; None if not stated.
+    sides
+        What key/value pairs state of hemispheres.
     """
 
     spacing: Triple | None = None
     space: str | None = None
     orientation: str | None = None
     origin: Triple | None = None
+    sides: StatedSides = NO_SIDES
 
 
 def read_header(path: PathLike) -> NrrdHeader:
@@ -120,6 +124,7 @@ def read_header(path: PathLike) -> NrrdHeader:
             space=space,
             orientation=orientation,
             origin=origin,
+            sides=StatedSides.from_fields(fields),
         )
 
 

@@ -9,7 +9,7 @@ from refspace.formats.directions import resolve_spacing
 from refspace.formats.nrrd.header import NrrdHeader, read_header
 from refspace.formats.voxel_files import VoxelStream, lazy_voxels, naming
 from refspace.grid import Grid, parse_orientation
-from refspace.labels import labelled
+from refspace.labels import Midline, labelled, with_hemispheres
 from refspace.types import PathLike, Resolution
 
 _HOUSE_ORIENTATION = "PIR"
@@ -54,7 +54,9 @@ def read_nrrd(
     xarray.DataArray
         Named like the file, its axes in the order of the file, the fastest first; dask-backed, in
         slabs along the last. The volume starts at 0 unless the header states an origin in the
-        orientation that is used.
+        orientation that is used. Then the midline is the one that a key/value pair
+        ``refspace_midline_um`` states; or else 0 of the world, where that is within a tenth of the
+        extent of the middle, and not within half a voxel; or else the middle.
 
     Raises
     ------
@@ -81,7 +83,10 @@ def read_nrrd(
     header = read_header(path)
     with naming(header.path):
         grid = grid_for(header, resolution, orientation)
-    return labelled(lazy_voxels(header, "nrrd"), grid, Path(header.path).stem)
+        midline = midline_for(header, grid)
+    name = Path(header.path).stem
+    volume = labelled(lazy_voxels(header, "nrrd"), grid, name, header.sides.attrs)
+    return volume if midline is None else with_hemispheres(volume, midline)
 
 
 class NrrdStream(VoxelStream):
@@ -118,7 +123,8 @@ class NrrdStream(VoxelStream):
     ) -> None:
         header = read_header(path)
         with naming(header.path):
-            super().__init__(header, grid_for(header, resolution, orientation))
+            grid = grid_for(header, resolution, orientation)
+            super().__init__(header, grid, midline_for(header, grid))
 
 
 def grid_for(header: NrrdHeader, resolution: Resolution | None, orientation: str | None) -> Grid:
@@ -128,6 +134,13 @@ def grid_for(header: NrrdHeader, resolution: Resolution | None, orientation: str
     # An origin holds only in the orientation that it is stated for.
     origin = header.origin if used == header.orientation else None
     return Grid(header.shape, spacing, origin or (0.0, 0.0, 0.0), used)
+
+
+def midline_for(header: NrrdHeader, grid: Grid) -> Midline | None:
+    """Midline of a file whose grid is in the world that its header states; None of any other."""
+    if header.origin is None or header.orientation != grid.orientation:
+        return None
+    return header.sides.midline(grid)
 
 
 def _stated_orientation(header: NrrdHeader) -> str:

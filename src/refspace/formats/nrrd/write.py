@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from refspace.errors import FormatError
 from refspace.files import atomic_write
 from refspace.formats.directions import world_vectors
+from refspace.formats.sides import NO_SIDES, StatedSides
 from refspace.formats.voxel_output import COMPRESSION_LEVEL, check_output, write_gzip
 from refspace.grid import Grid
 from refspace.labels import infer_grid
@@ -41,7 +42,9 @@ def write_nrrd(
         File to write, ending in ``.nrrd``, in an existing folder.
     array
         Three-dimensional array of integers, booleans (written as 0 and 1) or floats. The axis
-        directions, spacing and origin of a DataArray go into the header; a bare array has none.
+        directions, spacing and origin of a DataArray go into the header; a bare array has none. Its
+        midline, and the hemisphere that a mask is of, go in as key/value pairs
+        ``refspace_midline_um``, in µm to the right, and ``refspace_hemisphere``.
     compression_level
         1 (fast) to 9 (small).
     scheduler
@@ -69,14 +72,20 @@ def write_nrrd(
         raise FormatError(f"{target} does not end in .nrrd; give a name that does")
     data = array.data if isinstance(array, xr.DataArray) else array
     check_output(data.shape, data.dtype, compression_level, "NRRD", _TYPES)
-    geometry = _geometry(infer_grid(array)) if isinstance(array, xr.DataArray) else {}
-    header = _header(data.shape, data.dtype, geometry)
+    geometry: dict[str, str] = {}
+    sides = NO_SIDES
+    if isinstance(array, xr.DataArray):
+        grid = infer_grid(array)
+        geometry, sides = _geometry(grid), StatedSides.from_array(array, grid)
+    header = _header(data.shape, data.dtype, geometry, sides)
     with atomic_write(target) as temporary, temporary.open("wb") as file:
         file.write(header)
         write_gzip(file, b"", data, compression_level, scheduler)
 
 
-def _header(shape: tuple[int, ...], dtype: np.dtype[Any], geometry: dict[str, str]) -> bytes:
+def _header(
+    shape: tuple[int, ...], dtype: np.dtype[Any], geometry: dict[str, str], sides: StatedSides
+) -> bytes:
     fields = {"type": _TYPES[dtype.name], "dimension": "3"}
     if "space" in geometry:  # the format wants it before the other fields of the space
         fields["space"] = geometry["space"]
@@ -85,6 +94,7 @@ def _header(shape: tuple[int, ...], dtype: np.dtype[Any], geometry: dict[str, st
         fields["endian"] = "little"
     fields |= {"kinds": "domain domain domain", "encoding": "gzip"}
     lines = [f"{name}: {value}\n" for name, value in fields.items()]
+    lines += [f"{name}:={value}\n" for name, value in sides.fields.items()]
     return "".join(["NRRD0005\n", *lines, "\n"]).encode("ascii")
 
 
