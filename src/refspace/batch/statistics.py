@@ -147,7 +147,7 @@ class StatisticsRequest:
         space, arguments = self.atlas.open(), json.loads(self.arguments)
         images = self.image_options
         options = [images.variable, images.same_grid, images.geometry]
-        voxels = str(tokenize(space.annotation.data))
+        voxels = str(tokenize(space.annotation.data, space.volume.hemispheres.identity))
         return str(tokenize(voxels, self.regions, sorted(arguments.items()), options, self.valid))
 
 

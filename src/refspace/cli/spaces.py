@@ -15,6 +15,7 @@ from refspace.cli.options import (
     structures_argument,
     table_option,
     takes_pool,
+    takes_sides,
     takes_space,
 )
 from refspace.cli.regions import (
@@ -25,6 +26,7 @@ from refspace.cli.regions import (
     structures_option,
     takes_choice,
     takes_hemisphere,
+    tell_separation,
 )
 
 if TYPE_CHECKING:
@@ -87,6 +89,8 @@ def counts(
     from refspace.cli.tables import counts_table, warn_unknown_ids, write_or_print
 
     regions = choice.regions(space.structure_tree)
+    if by_hemisphere:
+        tell_separation(space)
     with Progress("counting voxels"):
         dataset = space.voxel_counts(by_hemisphere=by_hemisphere)
     warn_unknown_ids(dataset)
@@ -169,12 +173,14 @@ def mask(
     help="An .nrrd or .nii.gz file, or a .zarr store, which may be a URL.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a store of that name.")
+@takes_sides
 @takes_pool
 def downsample(
     annotation: str,
     structures_file: str | None,
     resolution: float | Sequence[float] | None,
     orientation: str | None,
+    sides: dict[str, Any],
     target: float | Sequence[float],
     method: "Method",
     output: str,
@@ -183,6 +189,8 @@ def downsample(
 ) -> None:
     """Write the annotation at another resolution, or a whole store at another one.
 
+    What is written states the midline: that of the annotation, or the one that is given.
+
     A store has the STRUCTURES that are given, or those of the store that it is made of; the same
     command goes on with one that was interrupted.
     """
@@ -190,7 +198,7 @@ def downsample(
 
     refuse_overwriting([output])
     if output.rstrip("/").lower().endswith(".zarr"):
-        space = open_space(annotation, structures_file, resolution, orientation)
+        space = open_space(annotation, structures_file, resolution, orientation, **sides)
         with BlockProgress("downsampling") as progress:
             coarse = space.downsample(target, method)
             coarse.to_zarr(output, overwrite=overwrite, progress=progress, **pool)
@@ -198,9 +206,26 @@ def downsample(
             click.echo(f"{output} was complete")
             return
     else:
-        volume = open_annotation(annotation, resolution, orientation)
+        if sides["hemispheres"] is not None:
+            raise click.UsageError(
+                f"{output} has no room for --hemispheres; give the name of a .zarr store"
+            )
+        volume = _with_midline(
+            open_annotation(annotation, resolution, orientation), sides["midline"]
+        )
         _write_downsampled(volume, target, method, output, **pool)
     click.echo(f"wrote {output}")
+
+
+def _with_midline(volume: "xr.DataArray", midline: float | None) -> "xr.DataArray":
+    """Volume that states the midline that is given, or else its own."""
+    from refspace.labels import Midline, infer_grid, warn_of_one_side, with_hemispheres
+
+    if midline is None:
+        return volume
+    given = Midline.from_value(midline)
+    warn_of_one_side(infer_grid(volume), given.position)
+    return with_hemispheres(volume, given)
 
 
 def _write_downsampled(

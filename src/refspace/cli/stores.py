@@ -15,6 +15,7 @@ from refspace.cli.options import (
     key_values,
     refuse_overwriting,
     takes_pool,
+    takes_sides,
 )
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 @click.option(
     "--memory", default="1 GiB", show_default=True, help="What voxels may take at a time."
 )
+@takes_sides
 @takes_pool
 @click.option("--overwrite", is_flag=True, help="Replace a store of that name.")
 @click.option(
@@ -47,7 +49,12 @@ if TYPE_CHECKING:
     help="Where the atlas comes from, for the store to keep; any number of times.",
 )
 def convert(
-    annotation: str, structures_file: str, target: str, pool: dict[str, Any], **options: Any
+    annotation: str,
+    structures_file: str,
+    target: str,
+    sides: dict[str, Any],
+    pool: dict[str, Any],
+    **options: Any,
 ) -> None:
     """Convert an annotation volume of any size into a zarr store.
 
@@ -57,14 +64,18 @@ def convert(
     """
     from refspace.cli.progress import BlockProgress
     from refspace.conversion import convert as convert_atlas
+    from refspace.labels import warn_of_one_side
 
     if is_named(annotation):
         raise click.UsageError(f"{annotation} becomes a store with 'refspace fetch {annotation}'")
     refuse_overwriting([target])
+    options |= sides
     with BlockProgress("converting") as progress:
         space = convert_atlas(
             annotation, structures_file, target, progress=progress, **pool, **options
         )
+    if sides["midline"] is not None:
+        warn_of_one_side(space.grid, space.midline)
     # Nothing is done, and so nothing reported, where a store of the same job is there.
     verb = f"{target} was complete" if progress.first is None else f"wrote {target}"
     click.echo(f"{verb}: {_summary(target, space)}, {progress.seconds:.1f} s")
@@ -89,20 +100,28 @@ def _summary(target: str, space: "ReferenceSpace") -> str:
 @click.argument("url")
 @geometry_options
 @access_options
+@takes_sides
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(
     url: str,
     resolution: float | Sequence[float] | None,
     orientation: str | None,
+    sides: dict[str, Any],
     as_json: bool,
     access: dict[str, Any],
 ) -> None:
-    """Describe the store at a path or URL, without reading a voxel."""
+    """Describe the store at a path or URL, without reading a voxel of it.
+
+    Of --hemispheres it says whether they fit.
+    """
     from refspace.cli.describe import describe, format_description
+    from refspace.reference_space.opening import read_hemispheres
     from refspace.store import open_atlas
 
     atlas = open_atlas(url, resolution=resolution, orientation=orientation, **access)
-    description = describe(atlas)
+    if sides["hemispheres"] is not None:
+        read_hemispheres(sides["hemispheres"], atlas.levels[0].grid)
+    description = describe(atlas, **sides)
     click.echo(json.dumps(description, indent=2) if as_json else format_description(description))
 
 

@@ -4,9 +4,22 @@ import os
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from refspace.errors import FormatError
+import xarray as xr
+
+from refspace.errors import FormatError, GridError
 from refspace.formats.structures import read_structures
 from refspace.formats.volumes import is_volume_file, read_volume
+from refspace.grid import Grid
+from refspace.labels import (
+    blocks_from_both_ends,
+    check_both_sides,
+    check_hemispheres_dtype,
+    infer_grid,
+    labelled,
+    reorient,
+    resolve_midline,
+    warn_of_one_side,
+)
 from refspace.reference_space.space import ReferenceSpace
 from refspace.reference_space.stores import from_store
 from refspace.store import open_atlas
@@ -20,6 +33,8 @@ def open(
     resolution: Resolution | None = None,
     structures: StructureTree | PathLike | None = None,
     orientation: str | None = None,
+    midline: float | None = None,
+    hemispheres: xr.DataArray | PathLike | None = None,
     storage_options: Mapping[str, Any] | None = None,
     engine: str = "fsspec",
     chunk_cache: PathLike | None = None,
@@ -28,12 +43,14 @@ def open(
 
     Parameters
     ----------
-    url, resolution, structures, orientation, storage_options, engine, chunk_cache
+    url, resolution, structures, orientation, midline, hemispheres
         As for `refspace.open`, which opens atlases by name too.
+    storage_options, engine, chunk_cache
+        As for `refspace.open`, likewise.
 
     Raises
     ------
-    StoreError, RemoteError, FormatError, GridError
+    StoreError, RemoteError, FormatError, GridError, AnnotationError
         As for `refspace.open`.
 
     Examples
@@ -47,7 +64,7 @@ def open(
     tree = _tree(structures)
     if is_volume_file(url):
         voxels = read_volume(url, resolution=resolution, orientation=orientation)
-        return ReferenceSpace(tree or _lacking(url), voxels)
+        return separated(ReferenceSpace(tree or _lacking(url), voxels), midline, hemispheres)
     atlas = open_atlas(
         os.fspath(url),
         storage_options=storage_options,
@@ -58,7 +75,89 @@ def open(
     )
     if tree is None:
         tree = StructureTree(atlas.nodes) if atlas.nodes else _lacking(url)
-    return from_store(ReferenceSpace.from_volume, atlas, tree, atlas.level(resolution))
+    space = from_store(ReferenceSpace.from_volume, atlas, tree, atlas.level(resolution))
+    return separated(space, midline, hemispheres)
+
+
+def separated(
+    space: ReferenceSpace, midline: float | None, hemispheres: xr.DataArray | PathLike | None
+) -> ReferenceSpace:
+    """The same space, whose hemispheres are told apart as the caller says, if the caller does.
+
+    Parameters
+    ----------
+    space
+        A space that was opened.
+    midline, hemispheres
+        As for `refspace.open`.
+
+    Raises
+    ------
+    GridError
+        If both are given, the midline is no position, or the hemispheres are on another grid.
+    AnnotationError
+        If the hemispheres lack one, or are no integers.
+
+    Warns
+    -----
+    UserWarning
+        If the midline leaves a hemisphere without a voxel.
+
+    Examples
+    --------
+    >>> import refspace
+    >>> space = refspace.phantom(resolution=200)
+    >>> separated(space, 5000, None).midline
+    5000.0
+    """
+    if midline is None and hemispheres is None:
+        return space
+    if hemispheres is None:
+        line = resolve_midline(midline, None, space.grid)
+        warn_of_one_side(space.grid, line.position)
+        return space.with_volume(space.volume.separated(line, None), space.template)
+    if midline is not None:
+        raise GridError("midline= and hemispheres= both say which side a voxel is on; give one")
+    if not isinstance(hemispheres, xr.DataArray):
+        hemispheres = read_hemispheres(hemispheres, space.grid)
+    elif hemispheres.variable._in_memory and hemispheres.chunks is None:
+        check_both_sides([hemispheres.values])
+    volume = space.volume.separated(space.volume.hemispheres.line, hemispheres)
+    return space.with_volume(volume, space.template)
+
+
+def read_hemispheres(path: PathLike, grid: Grid) -> xr.DataArray:
+    """Hemispheres in a file or store, lazy, in the order of a grid; what they leave open is its.
+
+    Blocks are read until both hemispheres were seen.
+
+    Raises
+    ------
+    GridError
+        If they lie elsewhere.
+    AnnotationError
+        As for `refspace.open`.
+    """
+    if is_volume_file(path):
+        try:
+            sides = read_volume(path)
+        except GridError:
+            sides = read_volume(path, resolution=grid.spacing, orientation=grid.orientation)
+            if not any(infer_grid(sides).origin) and sides.shape == grid.shape:
+                # Nor does it say where it lies.
+                sides = labelled(sides.data, grid)
+    else:
+        atlas = open_atlas(os.fspath(path))
+        sides = atlas.volume(atlas.level(grid.spacing))
+    turned = reorient(sides, grid.orientation).drop_vars("hemisphere", errors="ignore")
+    if infer_grid(turned) != grid:
+        raise GridError(
+            f"the volume of hemispheres {os.fspath(path)} lies on {infer_grid(sides)}, the "
+            f"annotation on {grid}: resample it"
+        )
+    check_hemispheres_dtype(turned.dtype)
+    check_both_sides(blocks_from_both_ends(turned))
+    return turned
 
 
 def _tree(structures: StructureTree | PathLike | None) -> StructureTree | None:

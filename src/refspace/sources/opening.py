@@ -14,6 +14,7 @@ from refspace.errors import FormatError, LockedError, OntologyError, SourceError
 from refspace.grid import parse_spacing
 from refspace.labels import LabelVolume
 from refspace.reference_space import ReferenceSpace
+from refspace.reference_space.opening import separated
 from refspace.remote.download import Progress
 from refspace.sources.cache import Cache
 from refspace.sources.source import (
@@ -40,6 +41,8 @@ def open(
     resolution: Resolution | None = None,
     structures: StructureTree | PathLike | None = None,
     orientation: str | None = None,
+    midline: float | None = None,
+    hemispheres: xr.DataArray | PathLike | None = None,
     storage_options: Mapping[str, Any] | None = None,
     engine: str = "fsspec",
     chunk_cache: PathLike | None = None,
@@ -65,6 +68,14 @@ def open(
     orientation
         Direction in which the index of each axis grows, like ``"PIR"``; needed where the store
         does not state it, and must agree with what it states.
+    midline
+        Position of the midline along ml, in µm, whatever the file or store states. If neither says
+        it, it is 0 of the file's world where that is near the middle, as `read_nifti` and
+        `read_nrrd` have it, or else the middle of the volume.
+    hemispheres
+        Hemisphere of each voxel, where no midline separates them: integers, 1 left, 2 right and 0
+        neither, on the same grid. A DataArray; or the path of an NRRD or NIfTI file, or the path or
+        URL of a label image in zarr, of which blocks are read until both hemispheres were seen.
     storage_options
         What fsspec needs to reach the URL. Public buckets of the field, like ``s3://brainglobe``,
         are read without an account unless something else is given.
@@ -96,6 +107,8 @@ def open(
         If it is damaged, or no label image; or if structures are missing.
     GridError
         If there is no level of the resolution, or the geometry is missing or contradictory.
+    AnnotationError
+        If the hemispheres lack one, or hold anything else than 0, 1 and 2.
 
     Examples
     --------
@@ -120,17 +133,28 @@ def open(
             )
         with _naming_sources(url):
             return reference_space.open(
-                url, resolution=resolution, structures=structures, orientation=orientation, **access
+                url,
+                resolution=resolution,
+                structures=structures,
+                orientation=orientation,
+                midline=midline,
+                hemispheres=hemispheres,
+                **access,
             )
     if structures is not None:
         raise SourceError(f"{url} has its own structures; leave them out")
     all_options = {**options, "orientation": orientation, **access}
     request = _request(spec[1], resolution, cache, progress, all_options)
-    store = request.cache.store(store_key(spec[0], request))
+    return separated(_open_atlas(spec[0], request), midline, hemispheres)
+
+
+def _open_atlas(source: str, request: Request) -> ReferenceSpace:
+    """Atlas of a source: its store in the cache, or where it is, or a store that is made now."""
+    store = request.cache.store(store_key(source, request))
     if store.exists():
         return _open_store(store)
     with _doubting_downloads(request):
-        parts = _parts(spec[0], request)
+        parts = _parts(source, request)
         if isinstance(parts.annotation, xr.DataArray) and not parts.ids:
             return _in_place(parts)
         return _stored(parts, store, request, anew=False)
