@@ -71,8 +71,8 @@ def describe_sides(
 def format_sides(details: dict[str, Any]) -> str:
     """What tells hemispheres apart, as `describe_sides` gives it, as text."""
     if details["midline_um"] is None:
-        return f"told apart by a volume of hemispheres, {details['hemispheres_from']}"
-    return f"told apart by the midline at {Midline(details['midline_um'], details['midline_from'])}"
+        return f"none; a volume of hemispheres decides, {details['hemispheres_from']}"
+    return str(Midline(details["midline_um"], details["midline_from"]))
 
 
 def _levels(atlas: StoredAtlas) -> list[dict[str, Any]]:
@@ -121,7 +121,7 @@ def format_description(details: dict[str, Any]) -> str:
     rows = {
         "extent": f"{_times(f'{length:g}' for length in details['extent_mm'])} mm",
         "orientation": f"{details['orientation']}: {', '.join(directions)}",
-        "hemispheres": format_sides(details),
+        "midline": format_sides(details),
         "structures": _structures(details),
         "template": "yes" if details["template"] else "none",
         **{f"provenance, {key}": str(value) for key, value in details["provenance"].items()},
