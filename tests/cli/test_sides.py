@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import SimpleITK
+import zarr
 from helpers.commands import run
 
 import refspace
@@ -331,6 +332,18 @@ def test_hemispheres_are_turned_by_what_they_state(files: Path) -> None:
     refspace.ReferenceSpace(plain.structure_tree, sides).to_zarr("volume.zarr")
     stored = refspace.open("far.zarr", hemispheres="volume.zarr")
     assert stored.hemisphere("left").total_voxel_map[1] == 3 * PLANE
+    stored.to_zarr("own.zarr")
+    taken = refspace.open("far.zarr", hemispheres="own.zarr")
+    assert taken.hemisphere("left").total_voxel_map[1] == 3 * PLANE
+    turned = refspace.ReferenceSpace(plain.structure_tree, refspace.read_nifti("turned.nii.gz"))
+    turned.to_zarr("turned.zarr")
+    taken = refspace.open("far.zarr", hemispheres="turned.zarr")
+    assert taken.hemisphere("left").total_voxel_map[1] == 3 * PLANE
+    zarr.save_array("bare.zarr", sides.values)
+    corner = refspace.ReferenceSpace(plain.structure_tree, labelled(BRAIN, Grid(SHAPE, (10,) * 3)))
+    corner.to_zarr("corner.zarr")
+    bare = refspace.open("corner.zarr", hemispheres="bare.zarr")
+    assert bare.hemisphere("left").total_voxel_map[1] == np.sum(BRAIN * (sides.values == 1))
     nib.save(nib.Nifti1Image(np.ones(SHAPE, "f4"), nib.load("far.nii.gz").affine), "f.nii")
     with pytest.raises(AnnotationError, match="hemispheres have dtype float32"):
         refspace.open("far.zarr", hemispheres="f.nii")

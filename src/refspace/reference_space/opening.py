@@ -22,7 +22,7 @@ from refspace.labels import (
 )
 from refspace.reference_space.space import ReferenceSpace
 from refspace.reference_space.stores import from_store
-from refspace.store import open_atlas
+from refspace.store import StoredAtlas, open_atlas
 from refspace.structure_tree import StructureTree
 from refspace.types import PathLike, Resolution
 
@@ -129,7 +129,7 @@ def separated(
 def read_hemispheres(path: PathLike, grid: Grid) -> xr.DataArray:
     """Hemispheres in a file or store, lazy, in the order of a grid; what they leave open is its.
 
-    Blocks are read until both hemispheres were seen.
+    Of a store, its hemispheres, or else its label image. Blocks are read until both were seen.
 
     Raises
     ------
@@ -147,8 +147,9 @@ def read_hemispheres(path: PathLike, grid: Grid) -> xr.DataArray:
                 # Nor does it say where it lies.
                 sides = labelled(sides.data, grid)
     else:
-        atlas = open_atlas(os.fspath(path))
-        sides = atlas.volume(atlas.level(grid.spacing))
+        atlas = _open_turned(os.fspath(path), grid)
+        own = "hemispheres" if atlas.hemispheres else "annotation"
+        sides = atlas.volume(atlas.level(grid.spacing), own)
     turned = reorient(sides, grid.orientation).drop_vars("hemisphere", errors="ignore")
     if infer_grid(turned) != grid:
         raise GridError(
@@ -158,6 +159,14 @@ def read_hemispheres(path: PathLike, grid: Grid) -> xr.DataArray:
     check_hemispheres_dtype(turned.dtype)
     check_both_sides(blocks_from_both_ends(turned))
     return turned
+
+
+def _open_turned(url: str, grid: Grid) -> StoredAtlas:
+    """Open a store in the orientation of a grid, or else in the one that it states."""
+    try:
+        return open_atlas(url, resolution=grid.spacing, orientation=grid.orientation)
+    except GridError:
+        return open_atlas(url)
 
 
 def _tree(structures: StructureTree | PathLike | None) -> StructureTree | None:
