@@ -22,8 +22,11 @@ from refspace.formats.voxel_files import VoxelStream
 from refspace.grid import Grid
 from refspace.kernels import count_labels, relabel
 from refspace.labels import (
+    Midline,
     along_frame,
     as_annotation,
+    blocks_from_both_ends,
+    check_both_sides,
     check_hemispheres_dtype,
     hemisphere_flags,
     infer_grid,
@@ -43,6 +46,7 @@ from refspace.store import (
     Progress,
     WriteTarget,
     open_atlas,
+    open_like,
     store_layout,
     write_atlas,
 )
@@ -61,13 +65,16 @@ Volume: TypeAlias = PathLike | NDArray[Any] | dask.array.Array | xr.DataArray | 
 # Share of the memory that one slab of a file, or one part of an array, may take; the workers that
 # write its blocks need the rest.
 _SHARE_OF_STREAM, _SHARE_OF_ARRAY = 3 / 4, 1 / 3
+# Layers of a file that are looked at together, until both hemispheres were seen.
+_LAYERS_CHECKED = 8
 
 
 @dataclass(frozen=True)
 class _Source:
     """A volume to be stored: its grid, its voxels, and the identity that a resumed run compares.
 
-    Its grid is that of the store, along the frame; the volume may be stored in another order.
+    Its grid is that of the store, along the frame; the volume may be stored in another order. Its
+    blocks are read one by one, for what is checked beforehand.
     """
 
     grid: Grid
@@ -76,7 +83,8 @@ class _Source:
     identity: Mapping[str, Any]
     block_source: Callable[[Layout, int], BlockSource]
     coordinates: Mapping[str, NDArray[np.float64]]
-    midline: float | None = None
+    blocks: Callable[[], Iterator[NDArray[Any]]]
+    midline: Midline | None = None
 
 
 def convert(
@@ -128,10 +136,11 @@ def convert(
         themselves; what they leave open is as of the annotation.
     hemispheres
         Hemisphere of each voxel on the same grid, in any of these forms, where the midline does not
-        separate them: integers, 1 left and 2 right, anything else neither.
+        separate them: integers, 1 left, 2 right and 0 neither. It has both; so that this is known
+        before anything is written, it is read until both were seen.
     midline
-        Position of the midline along ml, in µm: the middle of the volume if the annotation does
-        not state it.
+        Position of the midline along ml, in µm, whatever the annotation states; the middle of the
+        volume if neither says it.
     ids
         Structure id of each value of the annotation, where voxels hold other numbers.
     provenance
@@ -166,7 +175,8 @@ def convert(
     Raises
     ------
     AnnotationError
-        If the annotation holds values that are no structure ids, or are missing from `ids`.
+        If the annotation holds values that are no structure ids, or are missing from `ids`; or the
+        hemispheres lack one, or hold anything else than 0, 1 and 2.
     FormatError
         If a file is damaged; nothing is left of the store then.
     GridError
@@ -199,8 +209,8 @@ def convert(
         sources["annotation"] = _with_structure_ids(sources["annotation"], ids)
     first = sources["annotation"]
     dtypes = {name: source.dtype for name, source in sources.items()}
-    midline = resolve_midline(first.midline if midline is None else midline, None, first.grid)
-    layout = store_layout(first.grid, dtypes, chunks=chunks, shards=shards, midline=midline)
+    line = resolve_midline(midline, first.midline, first.grid)
+    layout = store_layout(first.grid, dtypes, chunks=chunks, shards=shards, midline=line)
     named = {"source": _without_secrets(os.fspath(annotation))} if _is_path(annotation) else {}
     write_atlas(
         WriteTarget(os.fspath(target), resume, overwrite, storage_options),
@@ -276,8 +286,8 @@ def _annotation(
             resolution=resolution,
             orientation=orientation,
         )
-        volume, midline = atlas.volume(atlas.level(resolution)), atlas.midline
-        return replace(_computed(as_annotation(volume, None)), midline=midline)
+        volume = atlas.volume(atlas.level(resolution))
+        return replace(_computed(as_annotation(volume, None)), midline=atlas.line)
     volume = as_annotation(annotation, resolution, orientation=orientation)
     return replace(_computed(volume), midline=stated_midline(annotation))
 
@@ -290,7 +300,7 @@ def _same_grid(name: str, volume: Volume, first: _Source, override: bool) -> _So
     if (stream := _stream(volume, override=override, like=first.own_grid)) is not None:
         source = _streamed(stream, stream.dtype, _unchanged, first.grid)
     elif _is_path(volume):
-        source = _computed(_stored_volume(name, os.fspath(volume), first.own_grid), first.grid)
+        source = _computed(open_like(os.fspath(volume), first.own_grid), first.grid)
     elif isinstance(volume, xr.DataArray):
         chunked = volume.chunk() if volume.chunks is None else volume
         source = _computed(chunked, first.grid)
@@ -302,23 +312,6 @@ def _same_grid(name: str, volume: Volume, first: _Source, override: bool) -> _So
         )
     _check_numbers(name, source.dtype)
     return source
-
-
-def _stored_volume(name: str, url: str, grid: Grid) -> xr.DataArray:
-    """Volume of a zarr store, whose metadata are completed by a grid as far as they are open."""
-    open_ones: dict[str, Any] = {"orientation": grid.orientation, "resolution": grid.spacing}
-    # The first that is enough: what is stated and differs would be a contradiction.
-    for given in ([], ["orientation"], ["orientation", "resolution"], ["resolution"]):
-        try:
-            atlas = open_atlas(url, **{argument: open_ones[argument] for argument in given})
-        except GridError as error:
-            refused = error
-        else:
-            shapes = [sorted(level.grid.shape) for level in atlas.levels]
-            same = sorted(grid.shape)
-            volume = atlas.volume(shapes.index(same) if same in shapes else 0)
-            return volume if atlas.states_geometry else _on_grid(name, volume.data, grid)
-    raise refused
 
 
 def _on_grid(name: str, volume: NDArray[Any] | dask.array.Array, grid: Grid) -> xr.DataArray:
@@ -342,6 +335,7 @@ def _hemispheres(hemispheres: Volume, first: _Source, override: bool) -> _Source
     """Volume of hemispheres, as uint8."""
     source = _same_grid("volume of hemispheres", hemispheres, first, override)
     check_hemispheres_dtype(source.dtype)
+    check_both_sides(source.blocks())
     return _mapped(source, hemisphere_flags, np.dtype(np.uint8))
 
 
@@ -424,7 +418,12 @@ def _streamed(
 
         return BlockSource(slabs, is_lazy=False)
 
-    return _Source(stored, stream.grid, dtype, stream.identity, block_source, {}, stream.midline)
+    def blocks() -> Iterator[NDArray[Any]]:
+        return (slab for _, slab in stream.slabs(_LAYERS_CHECKED))
+
+    return _Source(
+        stored, stream.grid, dtype, stream.identity, block_source, {}, blocks, stream.midline
+    )
 
 
 def _computed(volume: xr.DataArray, onto: Grid | None = None) -> _Source:
@@ -436,7 +435,10 @@ def _computed(volume: xr.DataArray, onto: Grid | None = None) -> _Source:
             turned.data, layout.block_shape, int(memory * _SHARE_OF_ARRAY)
         )
 
+    def blocks() -> Iterator[NDArray[Any]]:
+        return blocks_from_both_ends(turned)
+
     coordinates = {str(dim): turned[dim].values for dim in turned.dims}
     identity = {"voxels": tokenize(turned.data)}
     grids = infer_grid(turned), infer_grid(volume)
-    return _Source(*grids, turned.dtype, identity, block_source, coordinates)
+    return _Source(*grids, turned.dtype, identity, block_source, coordinates, blocks)

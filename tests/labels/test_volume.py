@@ -42,9 +42,9 @@ def cases(draw, own=None, max_side=6):
     midline = draw(st.integers(-1, 2 * grid.shape[axis] + 1)) * grid.spacing[axis] / 2
     labels = labelled(da.from_array(voxels, chunks=chunks), grid)
     if draw(st.booleans()) if own is None else own:
-        flags = np.random.default_rng(draw(st.integers(0, 99))).integers(0, 4, grid.shape)
+        flags = np.random.default_rng(draw(st.integers(0, 99))).integers(0, 3, grid.shape)
         hemispheres = labelled(da.from_array(flags, chunks=draw(chunkings(grid.shape))), grid)
-        sides = np.where(flags > 2, 0, flags)
+        sides = flags
         volume = LabelVolume.from_array(labels, hemispheres=hemispheres, midline=midline)
     else:
         sides = sides_of(grid, midline)

@@ -73,8 +73,9 @@ def situations(draw):
     halves = draw(st.none() | st.integers(-2, 2 * grid.shape[axis] + 2))  # edges and centres
     midline = None if halves is None else origin[axis] + halves * spacing[axis] / 2
     own = None
-    if draw(st.booleans()):
-        sides = np.random.default_rng(draw(st.integers(0, 99))).integers(0, 4, grid.shape)
+    if voxels.size > 1 and draw(st.booleans()):
+        sides = np.random.default_rng(draw(st.integers(0, 99))).integers(0, 3, grid.shape)
+        sides.flat[:2] = draw(st.permutations([1, 2]))  # at least one of each
         own = labelled(da.from_array(sides, chunks=draw(chunkings(grid.shape))), grid)
     space = ReferenceSpace(tree, labelled(voxels, grid), hemispheres=own, midline=midline)
     blocks = tuple(max(1, math.ceil(n / draw(st.integers(1, 3)))) for n in voxels.shape)

@@ -106,7 +106,7 @@ def test_hemispheres_of_their_own():
     found = small([2, 2, 2, 0], FAMILY, hemispheres=sides).validate(connectivity=True)
     assert found.asymmetric.loc[2, ["left", "right"]].to_list() == [1, 2]
     assert found.disconnected.empty
-    sides = labelled(np.array([[[-1, 1, 5, 2]]], "i4"), Grid((1, 1, 4), 10))
+    sides = labelled(np.array([[[0, 1, 0, 2]]], "i4"), Grid((1, 1, 4), 10))
     pieces = small([2, 2, 2, 2], FAMILY, hemispheres=sides).validate(connectivity=True).disconnected
     assert pieces[["hemisphere", "components"]].to_numpy().tolist() == [["neither", 2]]
 

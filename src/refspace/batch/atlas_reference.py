@@ -48,6 +48,8 @@ class AtlasReference:
         resolution: Resolution | None = None,
         orientation: str | None = None,
         override: bool = False,
+        midline: float | None = None,
+        hemispheres: PathLike | None = None,
         storage_options: Mapping[str, Any] | None = None,
         engine: str | None = None,
         chunk_cache: PathLike | None = None,
@@ -70,6 +72,8 @@ class AtlasReference:
             "resolution": resolution,
             "orientation": orientation,
             "override": override or None,
+            "midline": midline,
+            "hemispheres": None if hemispheres is None else _absolute_path(hemispheres),
             "storage_options": None if storage_options is None else dict(storage_options),
             "engine": engine,
             "chunk_cache": None if chunk_cache is None else _absolute_path(chunk_cache),
@@ -125,4 +129,4 @@ def _open(reference: AtlasReference) -> ReferenceSpace:
 
 def _version(space: ReferenceSpace) -> str:
     nodes = json.dumps(space.structure_tree.nodes(), sort_keys=True, default=str)
-    return str(tokenize(space.annotation.data, nodes))
+    return str(tokenize(space.annotation.data, nodes, space.volume.hemispheres.identity))

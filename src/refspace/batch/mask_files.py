@@ -33,7 +33,8 @@ from refspace.errors import (
 )
 from refspace.files import exclusive_lock
 from refspace.formats.volumes import check_spacing, read_volume, write_volume
-from refspace.labels import infer_grid
+from refspace.labels import infer_grid, stated_midline
+from refspace.labels.midline import STATED_BY_FILE
 from refspace.pools import Pool
 from refspace.store import Location, Progress
 from refspace.store.masks import StoredMasks, open_stored_masks, write_whole
@@ -136,6 +137,7 @@ def mask_files(request: MaskRequest, ending: str) -> list[MaskFile]:
             "frame": grid.frame,
             "shape": grid.shape,
             "voxels": request.identity["voxels"],
+            "sides": request.identity["sides"],
             "members": request.regions.structures_in(region_index).tolist(),
         }
         files.append(MaskFile(structure, f"structure_{structure}{ending}", job_digest(identity)))
@@ -186,12 +188,23 @@ def _is_mask(path: Path, mask: xr.DataArray) -> bool:
         except GridError:  # other programs write no geometry
             there = read_volume(path, resolution=grid.spacing, orientation=grid.orientation)
             there = there.assign_coords(mask.coords)
-        if infer_grid(there) != grid:
+        if infer_grid(there) != grid or _states_other_sides(there, mask):
             return False
         differs = (there.data != mask.data).any().compute(scheduler="synchronous")
     except (RefspaceError, ValueError, OSError):  # no volume, no file, or of another shape
         return False
     return not differs
+
+
+def _states_other_sides(there: xr.DataArray, mask: xr.DataArray) -> bool:
+    """Whether an array says of hemispheres what a mask does not; what is silent says nothing."""
+    side, midlines = there.attrs.get("hemisphere"), [*map(stated_midline, (there, mask))]
+    if side is not None and side != mask.attrs.get("hemisphere"):
+        return True
+    found, wanted = midlines
+    if found is None or wanted is None or found.source != STATED_BY_FILE:
+        return False
+    return found.position != wanted.position
 
 
 # ----- the masks
@@ -206,7 +219,7 @@ def _scratch(
 ) -> StoredMasks:
     """Store of the masks whose files are missing: one that is there, or else a new one."""
     request = request_masks([file.structure for file in missing])
-    identity = [request.provenance[name] for name in ("voxels", "direct_only", "hemisphere")]
+    identity = [request.identity["sides"], *map(request.provenance.get, ("voxels", "direct_only"))]
     url = f"{location.url}/{JOURNAL}/masks-{tokenize(identity)[:16]}.zarr"
     masks = _complete(url, location)
     if masks is None or not set(request.ids) <= set(masks.structures):

@@ -91,8 +91,11 @@ class MaskRequest:
         block = tuple(sizes[0] for sizes in annotation.data.chunks)
         nodes = space.structure_tree.nodes(list(regions.labels))
         layout = MaskLayout(space.grid, block, nodes)
+        sides = dict(space.volume.hemispheres.attrs or space.volume.hemispheres.separation)
         identity = {
             "voxels": str(tokenize(annotation.data)),
+            # What files and stores state beside their voxels.
+            "sides": [sides.get("hemisphere"), sides.get("midline")],
             "structures": str(tokenize(regions.labels, regions.members, regions.indptr)),
             "nodes": str(tokenize([[n.get(field) for field in _NODE_FIELDS] for n in nodes])),
             "layout": layout.metadata,
@@ -102,6 +105,7 @@ class MaskRequest:
             "voxels": identity["voxels"],
             "direct_only": _are_structures_alone(regions),
             "hemisphere": space.volume.hemispheres.side,
+            "sides": sides,
         }
         return cls(annotation, block_labels, regions, layout, identity, provenance)
 

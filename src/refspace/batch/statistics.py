@@ -148,7 +148,8 @@ class StatisticsRequest:
         images = self.image_options
         options = [images.variable, images.same_grid, images.geometry_of_file]
         # The grid too: what overrules the header of a file leaves its voxels as they are.
-        voxels = str(tokenize(space.annotation.data, space.grid))
+        sides = space.volume.hemispheres.identity
+        voxels = str(tokenize(space.annotation.data, space.grid, sides))
         return str(tokenize(voxels, self.regions, sorted(arguments.items()), options, self.valid))
 
 

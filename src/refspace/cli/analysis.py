@@ -15,6 +15,7 @@ from refspace.cli.options import (
     open_annotation,
     open_space,
     refuse_overwriting,
+    sides_options,
     table_option,
     takes_space,
     unit_option,
@@ -23,6 +24,7 @@ from refspace.cli.regions import (
     RegionChoice,
     by_hemisphere_option,
     takes_choice,
+    tell_separation,
 )
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ _COMPARED = {
 )
 @unit_option
 @by_hemisphere_option
+@sides_options
 @table_option(
     "--each", help="CSV, TSV or Parquet file to write: POINTS, and where each of them is."
 )
@@ -90,6 +93,8 @@ def points(
         raise click.UsageError(f"--columns names {len(names)} columns; a position has three")
     if each is not None:
         _refuse_taken(points_file)
+    if by_hemisphere:
+        tell_separation(space)
     with Progress("reading points"):
         table = read_table(points_file, names)
     with Progress("looking points up"):
@@ -228,6 +233,7 @@ def _open_other(space: "ReferenceSpace", other: str, structures: str | None) -> 
 @click.command()
 @takes_space
 @takes_choice
+@sides_options
 @click.option(
     "--connectivity", is_flag=True, help="Look for structures in several pieces too; needs scipy."
 )
@@ -271,6 +277,7 @@ def validate(
 
     regions = choice.regions(space.structure_tree)
     published = None if volumes is None else _published(volumes)
+    tell_separation(space)
     with Progress("validating"):
         found = space.validate(
             regions, connectivity=connectivity, volumes=published, tolerance=tolerance

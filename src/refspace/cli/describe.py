@@ -4,13 +4,26 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from refspace.grid import Grid
+from refspace.labels import Midline, resolve_midline
 from refspace.store import StoredAtlas
 
 
-def describe(atlas: StoredAtlas) -> dict[str, Any]:
-    """Facts about a store as JSON values; no voxel is read."""
+def describe(
+    atlas: StoredAtlas, *, midline: float | None = None, hemispheres: str | None = None
+) -> dict[str, Any]:
+    """Facts about a store as JSON values; no voxel is read.
+
+    Parameters
+    ----------
+    atlas
+        The store.
+    midline, hemispheres
+        What tells the hemispheres apart instead of what the store states.
+    """
     grid, details = atlas.levels[0].grid, atlas.metadata or {}
     nodes = None if atlas.nodes is None else len(atlas.nodes)
+    own = "in the store" if atlas.hemispheres and midline is None else None
     return {
         "url": atlas.location.url,
         "kind": "foreign" if atlas.metadata is None else "refspace",
@@ -21,6 +34,7 @@ def describe(atlas: StoredAtlas) -> dict[str, Any]:
         "origin_um": list(grid.origin),
         "orientation": grid.orientation,
         "directions": {dim: grid.direction(dim) for dim in grid.dims},
+        **describe_sides(grid, atlas.line, midline=midline, volume=hemispheres or own),
         "structures": nodes,
         "structures_with_voxels": _with_voxels(atlas),
         "template": bool(atlas.template),
@@ -28,6 +42,37 @@ def describe(atlas: StoredAtlas) -> dict[str, Any]:
         "digest": details.get("digest"),
         "stored_bytes": stored_bytes(atlas),
     }
+
+
+def describe_sides(
+    grid: Grid, stated: Midline | None, *, midline: float | None, volume: str | None
+) -> dict[str, Any]:
+    """What tells hemispheres apart, as JSON values.
+
+    Parameters
+    ----------
+    grid, stated
+        Grid of a volume, and the midline that it states.
+    midline
+        Position of the midline that is given instead.
+    volume
+        Where a volume of hemispheres is, that decides instead.
+    """
+    if volume is not None:
+        return {"hemispheres_from": volume, "midline_um": None, "midline_from": None}
+    line = resolve_midline(midline, stated, grid)
+    return {
+        "hemispheres_from": "midline",
+        "midline_um": line.position,
+        "midline_from": line.source,
+    }
+
+
+def format_sides(details: dict[str, Any]) -> str:
+    """What tells hemispheres apart, as `describe_sides` gives it, as text."""
+    if details["midline_um"] is None:
+        return f"none; a volume of hemispheres decides, {details['hemispheres_from']}"
+    return str(Midline(details["midline_um"], details["midline_from"]))
 
 
 def _levels(atlas: StoredAtlas) -> list[dict[str, Any]]:
@@ -76,6 +121,7 @@ def format_description(details: dict[str, Any]) -> str:
     rows = {
         "extent": f"{_times(f'{length:g}' for length in details['extent_mm'])} mm",
         "orientation": f"{details['orientation']}: {', '.join(directions)}",
+        "midline": format_sides(details),
         "structures": _structures(details),
         "template": "yes" if details["template"] else "none",
         **{f"provenance, {key}": str(value) for key, value in details["provenance"].items()},

@@ -21,6 +21,7 @@ from refspace.cli.options import (
     refuse_overwriting,
     shares,
     takes_pool,
+    takes_sides,
 )
 from refspace.cli.regions import (
     RegionChoice,
@@ -28,11 +29,13 @@ from refspace.cli.regions import (
     direct_only_option,
     hemisphere_option,
     takes_choice,
+    tell_separation,
 )
 
 if TYPE_CHECKING:
     from refspace.batch import AtlasReference, ImageOptions
     from refspace.grid import Hemisphere
+    from refspace.reference_space import ReferenceSpace
     from refspace.structure_tree import StructureTree
 
 _STATED_HINT = "--image-resolution and --image-orientation say of an image what it does not"
@@ -50,13 +53,24 @@ def _takes_atlas(command: Callable[..., None]) -> Callable[..., None]:
         orientation: str | None,
         override: bool,
         hemisphere: "Hemisphere | None",
+        sides: dict[str, Any],
+        by_hemisphere: bool,
         access: dict[str, Any],
         **options: Any,
     ) -> None:
+        from refspace.batch import AtlasReference
+
         file, images = _split(annotation, inputs)
         geometry = {"resolution": resolution, "orientation": orientation, "override": override}
-        atlas, tree = _atlas(annotation, file, geometry, hemisphere, access)
-        command(atlas, tree, images, access=access, **options)
+        space = open_space(annotation, file, **geometry, **sides, **access)
+        if hemisphere is not None or by_hemisphere:
+            tell_separation(space)
+        opened = {**geometry, **sides, **access}
+        atlas = AtlasReference.from_arguments(
+            _url(annotation, space), structures=file, hemisphere=hemisphere, **opened
+        )
+        options |= {"by_hemisphere": by_hemisphere, "access": access}
+        command(atlas, space.structure_tree, images, **options)
 
     images_argument = click.argument(
         "inputs",
@@ -65,7 +79,8 @@ def _takes_atlas(command: Callable[..., None]) -> Callable[..., None]:
         metavar="[STRUCTURES] IMAGES...",
         callback=existing_inputs,
     )
-    return annotation_argument(images_argument(access_options(hemisphere_option(with_atlas))))
+    sided = takes_sides(hemisphere_option(by_hemisphere_option(with_atlas)))
+    return annotation_argument(images_argument(access_options(sided)))
 
 
 def _split(annotation: str, inputs: Sequence[str]) -> tuple[str | None, Sequence[str]]:
@@ -77,32 +92,13 @@ def _split(annotation: str, inputs: Sequence[str]) -> tuple[str | None, Sequence
     return inputs[0], inputs[1:]
 
 
-def _atlas(
-    annotation: str,
-    structures_file: str | None,
-    geometry: dict[str, Any],
-    hemisphere: "Hemisphere | None",
-    access: dict[str, Any],
-) -> "tuple[AtlasReference, StructureTree]":
-    """Reference to an atlas for other processes, and its structures."""
-    from refspace.batch import AtlasReference
-
-    space = open_space(annotation, structures_file, **geometry, **access)
-    url = annotation
-    if is_named(annotation):
-        if space.url is None:
-            raise click.UsageError(f"bring it here first: refspace fetch {annotation}")
-        url = space.url
-    return (
-        AtlasReference.from_arguments(
-            url,
-            structures=structures_file,
-            hemisphere=hemisphere,
-            **geometry,
-            **access,
-        ),
-        space.structure_tree,
-    )
+def _url(annotation: str, space: "ReferenceSpace") -> str:
+    """Path or URL at which other processes open an atlas."""
+    if not is_named(annotation):
+        return annotation
+    if space.url is None:
+        raise click.UsageError(f"bring it here first: refspace fetch {annotation}")
+    return space.url
 
 
 def _takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -156,7 +152,6 @@ def _takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
 @_takes_atlas
 @takes_choice
 @direct_only_option
-@by_hemisphere_option
 @click.option(
     "--statistics",
     default="count,mean,std,min,max",

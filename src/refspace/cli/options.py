@@ -15,7 +15,7 @@ import click
 _OUTPUTS = ("output", "labels_volume", "labels_txt", "each", "confusion")
 _INPUTS = (
     *("annotation", "structures_file", "template", "image", "valid", "points_file"),
-    *("other", "other_structures", "volumes"),
+    *("other", "other_structures", "volumes", "hemispheres"),
 )
 
 if TYPE_CHECKING:
@@ -177,6 +177,48 @@ override_option = click.option(
 )
 
 
+def _one_separation(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Refuse a midline beside a volume of hemispheres."""
+    other = {"midline": "hemispheres", "hemispheres": "midline"}[str(param.name)]
+    if value is not None and ctx.params.get(other) is not None:
+        raise click.UsageError("give one of --midline and --hemispheres")
+    return existing_image(ctx, param, value) if param.name == "hemispheres" else value
+
+
+def sides_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that needs a side what tells the hemispheres apart."""
+    for decorate in (
+        click.option(
+            "--hemispheres",
+            metavar="VOLUME",
+            callback=_one_separation,
+            help="File or store that says which hemisphere each voxel is in: 1 left, 2 right, 0 "
+            "neither.",
+        ),
+        click.option(
+            "--midline",
+            type=float,
+            callback=_one_separation,
+            help="Position along ml in µm that separates the hemispheres, whatever the annotation "
+            "states.",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
+def takes_sides(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command what tells the hemispheres apart, as ``sides``: arguments of `open_space`."""
+
+    @functools.wraps(command)
+    def with_sides(
+        *args: Any, midline: float | None, hemispheres: str | None, **options: Any
+    ) -> None:
+        command(*args, sides={"midline": midline, "hemispheres": hemispheres}, **options)
+
+    return sides_options(with_sides)
+
+
 def annotation_argument(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command an annotation volume and its geometry."""
     argument = click.argument("annotation", callback=existing)
@@ -263,10 +305,14 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
         orientation: str | None,
         override: bool,
         access: dict[str, Any],
+        # Of commands that need a side, which have `sides_options`.
+        midline: float | None = None,
+        hemispheres: str | None = None,
         **options: Any,
     ) -> None:
         refuse_overwriting(options[name] for name in _OUTPUTS if options.get(name))
         _refuse_unwritable_tables()
+        access |= {"midline": midline, "hemispheres": hemispheres}
         space = open_space(annotation, structures_file, resolution, orientation, override, **access)
         command(space, **options)
 
@@ -279,6 +325,9 @@ def open_space(
     resolution: "types.Resolution | None",
     orientation: str | None,
     override: bool = False,
+    *,
+    midline: float | None = None,
+    hemispheres: str | None = None,
     **access: Any,
 ) -> "ReferenceSpace":
     """Open an atlas by name, a store, or a file of a volume and a structures file."""
@@ -291,6 +340,8 @@ def open_space(
             structures=structures_file,
             orientation=orientation,
             override=override,
+            midline=midline,
+            hemispheres=hemispheres,
             **access,
         )
     if structures_file is None:
@@ -305,6 +356,8 @@ def open_space(
         resolution=resolution,
         orientation=orientation,
         override=override,
+        midline=midline,
+        hemispheres=hemispheres,
     )
 
 
@@ -330,9 +383,9 @@ def open_annotation(
     override: bool = False,
     **access: Any,
 ) -> "xr.DataArray":
-    """Open the annotation of a store, or of a file."""
+    """Open the annotation of a store, or of a file; the midline that it states comes with it."""
     from refspace.formats.volumes import read_volume, refuse_override
-    from refspace.labels import as_annotation
+    from refspace.labels import as_annotation, stated_midline, with_hemispheres
     from refspace.store import open_atlas
 
     if is_named(annotation):
@@ -343,10 +396,13 @@ def open_annotation(
         volume = read_volume(
             annotation, resolution=resolution, orientation=orientation, override=override
         )
-        return as_annotation(volume, None)
-    refuse_override(annotation, override)
-    atlas = open_atlas(annotation, resolution=resolution, orientation=orientation, **access)
-    return as_annotation(atlas.volume(atlas.level(resolution)), None)
+        midline = stated_midline(volume)
+    else:
+        refuse_override(annotation, override)
+        atlas = open_atlas(annotation, resolution=resolution, orientation=orientation, **access)
+        volume, midline = atlas.volume(atlas.level(resolution)), atlas.line
+    labels = as_annotation(volume, None)
+    return labels if midline is None else with_hemispheres(labels, midline)
 
 
 # ----- what is written
@@ -442,7 +498,13 @@ def takes_pool(command: Callable[..., None]) -> Callable[..., None]:
 # ----- what errors say
 
 # Arguments that messages name as Python has them, and options do too.
-_PYTHON_ARGUMENT = re.compile(r"\b(orientation|resolution|unit|variable)=('[^']*')?")
+_PYTHON_ARGUMENT = re.compile(
+    r"\b(orientation|resolution|unit|variable|midline|hemispheres)=('[^']*')?"
+)
+
+
+# Those that are never of an image.
+_UNPREFIXED = ("unit", "variable", "midline", "hemispheres")
 
 
 def in_options(message: str, prefix: str = "") -> str:
@@ -463,7 +525,7 @@ def in_options(message: str, prefix: str = "") -> str:
 
     def option(match: "re.Match[str]") -> str:
         name, value = match.groups()
-        prefixed = name if name in ("unit", "variable") else f"{prefix}{name}"
+        prefixed = name if name in _UNPREFIXED else f"{prefix}{name}"
         return f"--{prefixed} {value}" if value else f"--{prefixed}"
 
     for argument, flag in (("override=True", "override-header"), ("upsample=True", "upsample")):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from refspace.cli.options import Depth
+from refspace.cli.options import Depth, sides_options
 
 if TYPE_CHECKING:
     from refspace.grid import Hemisphere
@@ -112,9 +112,17 @@ def takes_hemisphere(command: Callable[..., None]) -> Callable[..., None]:
     def with_hemisphere(
         space: "ReferenceSpace", hemisphere: "Hemisphere | None", **options: Any
     ) -> None:
-        command(space if hemisphere is None else space.hemisphere(hemisphere), **options)
+        if hemisphere is not None:
+            tell_separation(space)
+            space = space.hemisphere(hemisphere)
+        command(space, **options)
 
-    return hemisphere_option(with_hemisphere)
+    return hemisphere_option(sides_options(with_hemisphere))
+
+
+def tell_separation(space: "ReferenceSpace") -> None:
+    """Say on standard error what tells the hemispheres apart, of whatever depends on it."""
+    click.echo(f"hemispheres: {space.volume.hemispheres}", err=True)
 
 
 # ----- structures

@@ -16,6 +16,7 @@ from refspace.cli.options import (
     structures_argument,
     table_option,
     takes_pool,
+    takes_sides,
     takes_space,
     unit_option,
 )
@@ -27,6 +28,7 @@ from refspace.cli.regions import (
     structures_option,
     takes_choice,
     takes_hemisphere,
+    tell_separation,
 )
 
 if TYPE_CHECKING:
@@ -110,6 +112,8 @@ def counts(
     from refspace.cli.tables import counts_table, warn_unknown_ids, write_or_print
 
     regions = choice.regions(space.structure_tree)
+    if by_hemisphere:
+        tell_separation(space)
     with Progress("counting voxels"):
         dataset = space.voxel_counts(by_hemisphere=by_hemisphere)
     warn_unknown_ids(dataset)
@@ -195,10 +199,12 @@ def mask(
     "--upsample", is_flag=True, help="Go to a finer resolution, which adds voxels but no detail."
 )
 @click.option("--overwrite", is_flag=True, help="Replace a store of that name.")
+@takes_sides
 @takes_pool
 def downsample(
     annotation: str,
     structures_file: str | None,
+    sides: dict[str, Any],
     target: float | Sequence[float],
     method: "Method",
     upsample: bool,
@@ -209,6 +215,8 @@ def downsample(
 ) -> None:
     """Write the annotation at another resolution, or a whole store at another one.
 
+    What is written states the midline: that of the annotation, or the one that is given.
+
     A store has the STRUCTURES that are given, or those of the store that it is made of; the same
     command goes on with one that was interrupted.
     """
@@ -217,7 +225,7 @@ def downsample(
 
     refuse_overwriting([output])
     if output.rstrip("/").lower().endswith(".zarr"):
-        space = open_space(annotation, structures_file, **geometry)
+        space = open_space(annotation, structures_file, **geometry, **sides)
         with BlockProgress("downsampling") as progress:
             coarse = space.downsample(target, method, upsample=upsample)
             coarse.to_zarr(output, overwrite=overwrite, progress=progress, **pool)
@@ -225,10 +233,25 @@ def downsample(
             click.echo(f"{output} was complete")
             return
     else:
-        volume = open_annotation(annotation, **geometry)
+        if sides["hemispheres"] is not None:
+            raise click.UsageError(
+                f"{output} has no room for --hemispheres; give the name of a .zarr store"
+            )
+        volume = _with_midline(open_annotation(annotation, **geometry), sides["midline"])
         labels = downsample_labels(volume, target, method, upsample=upsample)
         _write_downsampled(labels, output, **pool)
     click.echo(f"wrote {output}")
+
+
+def _with_midline(volume: "xr.DataArray", midline: float | None) -> "xr.DataArray":
+    """Volume that states the midline that is given, or else its own."""
+    from refspace.labels import Midline, infer_grid, warn_of_one_side, with_hemispheres
+
+    if midline is None:
+        return volume
+    given = Midline.from_value(midline)
+    warn_of_one_side(infer_grid(volume), given.position)
+    return with_hemispheres(volume, given)
 
 
 def _write_downsampled(volume: "xr.DataArray", output: str, *, threads: Any, client: Any) -> None:

@@ -16,6 +16,7 @@ from refspace.cli.options import (
     override_option,
     refuse_overwriting,
     takes_pool,
+    takes_sides,
     tell_unit,
 )
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 @click.option(
     "--memory", default="1 GiB", show_default=True, help="What voxels may take at a time."
 )
+@takes_sides
 @takes_pool
 @click.option("--overwrite", is_flag=True, help="Replace a store of that name.")
 @click.option(
@@ -52,6 +54,7 @@ def convert(
     annotation: str,
     structures_file: str,
     target: str,
+    sides: dict[str, Any],
     pool: dict[str, Any],
     **options: Any,
 ) -> None:
@@ -63,15 +66,19 @@ def convert(
     """
     from refspace.cli.progress import BlockProgress
     from refspace.conversion import convert as convert_atlas
+    from refspace.labels import warn_of_one_side
 
     if is_named(annotation):
         raise click.UsageError(f"{annotation} becomes a store with 'refspace fetch {annotation}'")
     refuse_overwriting([target])
     tell_unit(annotation, options["resolution"])
+    options |= sides
     with BlockProgress("converting") as progress:
         space = convert_atlas(
             annotation, structures_file, target, progress=progress, **pool, **options
         )
+    if sides["midline"] is not None:
+        warn_of_one_side(space.grid, space.midline)
     # Nothing is done, and so nothing reported, where a store of the same job is there.
     verb = f"{target} was complete" if progress.first is None else f"wrote {target}"
     click.echo(f"{verb}: {_summary(target, space)}, {progress.seconds:.1f} s")
@@ -97,19 +104,25 @@ def _summary(target: str, space: "ReferenceSpace") -> str:
 @geometry_options
 @override_option
 @access_options
+@takes_sides
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(
     url: str,
     resolution: float | Sequence[float] | None,
     orientation: str | None,
     override: bool,
+    sides: dict[str, Any],
     as_json: bool,
     access: dict[str, Any],
 ) -> None:
-    """Describe the store at a path or URL, or a file, without reading a voxel."""
+    """Describe the store at a path or URL, or a file, without reading a voxel of it.
+
+    Of --hemispheres it says whether they fit.
+    """
     from refspace.cli.describe import describe, format_description
     from refspace.cli.describe_file import describe_file, format_file_description
     from refspace.formats.volumes import is_volume_file, refuse_override
+    from refspace.reference_space.opening import read_hemispheres
     from refspace.store import open_atlas
 
     geometry: dict[str, Any] = {"resolution": resolution, "orientation": orientation}
@@ -118,7 +131,10 @@ def info(
         text = format_file_description(description)
     else:
         refuse_override(url, override)
-        description = describe(open_atlas(url, **geometry, **access))
+        atlas = open_atlas(url, **geometry, **access)
+        if sides["hemispheres"] is not None:
+            read_hemispheres(sides["hemispheres"], atlas.levels[0].grid)
+        description = describe(atlas, **sides)
         text = format_description(description)
     click.echo(json.dumps(description, indent=2) if as_json else text)
 

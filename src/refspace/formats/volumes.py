@@ -87,16 +87,17 @@ def read_volume(
     resolution: Resolution | None = None,
     orientation: str | None = None,
     override: bool = False,
+    like: Grid | None = None,
 ) -> xr.DataArray:
     """Open a file as a lazy volume: NIfTI by its ending, anything else as NRRD.
 
     Parameters
     ----------
-    path, resolution, orientation, override
+    path, resolution, orientation, override, like
         As for `read_nrrd` and `read_nifti`.
     """
     read = read_nifti if _is_nifti(path) else read_nrrd
-    return read(path, resolution=resolution, orientation=orientation, override=override)
+    return read(path, resolution=resolution, orientation=orientation, override=override, like=like)
 
 
 def stream_volume(

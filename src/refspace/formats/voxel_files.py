@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from refspace.errors import FormatError, GridError
 from refspace.grid import Grid
+from refspace.labels import Midline
 
 # Size of a block. Blocks are whole layers of the slowest axis: contiguous in the file, and views of
 # the array that was read.
@@ -233,10 +234,10 @@ class VoxelStream:
     grid
         Grid of its voxels.
     midline
-        µm along ml, where the file states it.
+        Midline, where the file states a world or the midline itself.
     """
 
-    def __init__(self, header: VoxelFile, grid: Grid, midline: float | None = None) -> None:
+    def __init__(self, header: VoxelFile, grid: Grid, midline: Midline | None = None) -> None:
         self.header, self.grid, self.midline = header, grid, midline
         self.dtype = header.native
 

@@ -5,6 +5,7 @@ import xarray as xr
 from refspace.grid import Grid
 from refspace.labels.annotation import axis_attrs, infer_grid, labelled
 from refspace.labels.hemispheres import stated_midline, with_hemispheres
+from refspace.labels.midline import Midline
 
 
 def reorient(volume: xr.DataArray, orientation: str) -> xr.DataArray:
@@ -108,7 +109,7 @@ def in_frame(volume: xr.DataArray, frame: str) -> xr.DataArray:
     midline = stated_midline(volume)
     if midline is None:
         return result
-    return with_hemispheres(result, frame_midline(midline, grid, target))
+    return with_hemispheres(result, midline_in_frame(midline, grid, target))
 
 
 def turn_onto(volume: xr.DataArray, grid: Grid) -> xr.DataArray:
@@ -137,7 +138,7 @@ def turn_onto(volume: xr.DataArray, grid: Grid) -> xr.DataArray:
     return labelled(turned.data, grid, str(volume.name), volume.attrs)
 
 
-def frame_midline(midline: float, grid: Grid, target: Grid) -> float:
+def midline_in_frame(midline: Midline, grid: Grid, target: Grid) -> Midline:
     """Midline of a grid, as a coordinate of the same grid in another frame."""
     same = grid.frame_direction("ml") == target.frame_direction("ml")
-    return midline if same else 0.0 - midline
+    return midline if same else midline.negated

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from refspace import kernels
 from refspace.errors import GridError
 from refspace.labels.annotation import infer_grid, labelled
+from refspace.labels.hemispheres import stated_midline, with_hemispheres
 from refspace.labels.plausible import check_target
 from refspace.labels.reorienting import along_frame, reorient
 from refspace.types import Resolution
@@ -49,7 +50,8 @@ def downsample(
     -------
     xarray.DataArray
         Lazy, from where coordinates are lowest, in any order of storage;
-        ``round(n * resolution / target)`` voxels along each axis.
+        ``round(n * resolution / target)`` voxels along each axis. A midline that the volume states
+        stays where it is.
 
     Raises
     ------
@@ -69,7 +71,7 @@ def downsample(
         raise GridError(f"there is no method {method!r}; choose {', '.join(get_args(Method))}")
     grid = infer_grid(annotation)
     if grid.orientation != grid.orientation_along_frame:
-        along = downsample(along_frame(annotation), target_resolution, method)
+        along = downsample(along_frame(annotation), target_resolution, method, upsample=upsample)
         return reorient(along, grid.orientation)
     target = grid.resample(target_resolution)
     check_target(grid, target_resolution, upsample=upsample)
@@ -81,7 +83,9 @@ def downsample(
     else:
         data = take(annotation.data, [*map(_endpoints, grid.shape, target.shape)])
         data = _without_overrun(data, grid.shape)
-    return labelled(data, target, str(annotation.name), annotation.attrs)
+    result = labelled(data, target, str(annotation.name), annotation.attrs)
+    midline = stated_midline(annotation)
+    return result if midline is None else with_hemispheres(result, midline)
 
 
 def take(data: dask.array.Array, index: Sequence[NDArray[np.intp]]) -> dask.array.Array:

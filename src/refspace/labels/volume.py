@@ -23,12 +23,13 @@ from refspace.labels.hemispheres import (
     as_hemispheres,
     check_hemisphere,
     hemisphere_line,
-    resolve_midline,
+    stated_midline,
     with_hemispheres,
 )
 from refspace.labels.knowledge import UNKNOWN, BlockKnowledge, Box, Once
 from refspace.labels.measuring import measure_labels
-from refspace.labels.reorienting import frame_midline, in_frame, reorient
+from refspace.labels.midline import Midline, resolve_midline
+from refspace.labels.reorienting import in_frame, midline_in_frame, reorient, turn_onto
 from refspace.labels.resampling import Method, downsample
 from refspace.types import BACKGROUND, ArrayLike, Resolution
 
@@ -75,9 +76,11 @@ class LabelVolume:
         *,
         orientation: str | None = None,
         hemispheres: xr.DataArray | None = None,
-        midline: float | None = None,
+        midline: float | Midline | None = None,
     ) -> "LabelVolume":
         """Volume of an array, which is checked; see `ReferenceSpace` for the parameters.
+
+        A midline may say how it came to be known.
 
         Raises
         ------
@@ -86,11 +89,9 @@ class LabelVolume:
         """
         labels = as_annotation(annotation, resolution, orientation=orientation)
         grid = infer_grid(labels)
-        position = resolve_midline(midline, annotation, grid)
-        if hemispheres is None:
-            labels = with_hemispheres(labels, position)
-        volume = None if hemispheres is None else as_hemispheres(hemispheres, grid)
-        return cls(labels, grid, Hemispheres(position, volume))
+        if not isinstance(midline, Midline):
+            midline = resolve_midline(midline, stated_midline(annotation), grid)
+        return cls(labels, grid, Hemispheres(grid.middle)).separated(midline, hemispheres)
 
     # ----- what verbs read
 
@@ -230,10 +231,9 @@ class LabelVolume:
         labels = in_frame(self.labels, frame)
         grid = infer_grid(labels)
         hemispheres = self.hemispheres.map_volume(lambda volume: in_frame(volume, frame))
-        midline = frame_midline(self.hemispheres.midline, self.grid, grid)
-        return replace(
-            self, labels=labels, grid=grid, hemispheres=replace(hemispheres, midline=midline)
-        )
+        line = midline_in_frame(self.hemispheres.line, self.grid, grid)
+        hemispheres = replace(hemispheres, midline=line.position)
+        return replace(self, labels=labels, grid=grid, hemispheres=hemispheres)
 
     def downsample(
         self, target_resolution: Resolution, method: Method = "nearest", *, upsample: bool = False
@@ -244,8 +244,6 @@ class LabelVolume:
         )
         hemispheres = self.hemispheres.map_volume(resample)
         labels = resample(self.labels)
-        if hemispheres.volume is None:
-            labels = with_hemispheres(labels, hemispheres.midline)
         return LabelVolume(labels, infer_grid(labels), hemispheres)
 
     def hemisphere(self, side: Hemisphere) -> "LabelVolume":
@@ -295,6 +293,32 @@ class LabelVolume:
         )
 
     # ----- hemispheres
+
+    def separated(self, midline: Midline, hemispheres: xr.DataArray | None) -> "LabelVolume":
+        """Volume of the same labels, of both hemispheres, which are told apart in another way.
+
+        Parameters
+        ----------
+        midline
+            The midline.
+        hemispheres
+            Hemisphere of each voxel, where the midline does not decide.
+
+        Raises
+        ------
+        GridError, AnnotationError
+            As for `as_hemispheres`.
+        """
+        if isinstance(hemispheres, xr.DataArray):
+            hemispheres = turn_onto(hemispheres, self.grid)
+        volume = None if hemispheres is None else as_hemispheres(hemispheres, self.grid)
+        labels = (
+            with_hemispheres(self.labels, midline)
+            if volume is None
+            else self.labels.drop_vars("hemisphere", errors="ignore")
+        )
+        told_apart = Hemispheres(midline.position, volume, midline_from=midline.source)
+        return replace(self, labels=labels, hemispheres=told_apart)
 
     def within(self, volume: xr.DataArray, sole: NDArray[np.int64] | None = None) -> xr.DataArray:
         """Volume on the same grid, 0 in the other hemisphere if this one is reduced to one.

@@ -7,7 +7,7 @@ from typing import Any, Self
 import xarray as xr
 
 from refspace.errors import AnnotationError
-from refspace.labels import LabelVolume
+from refspace.labels import LabelVolume, check_both_sides
 from refspace.reference_space import stores
 from refspace.structure_tree import StructureTree
 from refspace.types import ArrayLike, Resolution
@@ -54,15 +54,17 @@ class ReferenceSpace(Space):
         Intensities on the same grid.
     hemispheres
         Hemisphere of each voxel on the same grid, where it is not the midline that separates them:
-        a DataArray of integers, 1 left and 2 right, anything else neither.
+        a DataArray of integers, 1 left, 2 right and 0 neither. One in memory is checked here, a
+        lazy one as its values are computed.
     midline
-        Position of the midline along ml, in µm: the middle of the volume if the annotation does not
-        state it. Voxels whose centre is on it are left.
+        Position of the midline along ml, in µm, whatever the annotation states; the middle of the
+        volume if neither says it. Voxels whose centre is on it are left.
 
     Raises
     ------
     AnnotationError
-        If the array is no annotation volume.
+        If the array is no annotation volume; or the hemispheres lack one, or hold anything else
+        than 0, 1 and 2.
     GridError
         If its geometry is missing or contradictory.
     OntologyError
@@ -95,6 +97,8 @@ class ReferenceSpace(Space):
                 f"annotation is the path {os.fspath(annotation)}; open files and stores with "
                 "refspace.open(path, structures=…), or give an array"
             )
+        if isinstance(hemispheres, xr.DataArray) and hemispheres.variable._in_memory:
+            check_both_sides([hemispheres.values])
         volume = LabelVolume.from_array(
             annotation,
             resolution,

@@ -97,7 +97,8 @@ def to_zarr(
     space = along_frame(space)
     volumes = _volumes(space)
     dtypes = {name: volume.dtype for name, volume in volumes.items()}
-    layout = store_layout(space.grid, dtypes, chunks=chunks, shards=shards, midline=space.midline)
+    line = space.volume.hemispheres.line
+    layout = store_layout(space.grid, dtypes, chunks=chunks, shards=shards, midline=line)
     coordinates = {str(dim): space.annotation[dim].values for dim in space.annotation.dims}
     write_atlas(
         WriteTarget(os.fspath(url), resume, overwrite, storage_options),
@@ -147,7 +148,10 @@ def to_datatree(space: Space) -> xr.DataTree:
         finer = {name: v for name, v in levels[-1].items() if name != "template"}
         levels.append({n: downsample(v, grid.spacing, "mode") for n, v in finer.items()})
     return make_datatree(
-        levels, space.structure_tree.nodes(), dict(space.provenance), space.midline
+        levels,
+        space.structure_tree.nodes(),
+        dict(space.provenance),
+        space.volume.hemispheres.line,
     )
 
 
@@ -183,8 +187,7 @@ def from_store(
     annotation = atlas.volume(level)
     hemispheres = atlas.volume(level, "hemispheres") if atlas.hemispheres else None
     # At every level the same: halves of an odd length have another middle.
-    midline = atlas.levels[0].grid.middle if atlas.midline is None else atlas.midline
-    volume = LabelVolume.from_array(annotation, hemispheres=hemispheres, midline=midline)
+    volume = LabelVolume.from_array(annotation, hemispheres=hemispheres, midline=atlas.line)
     if atlas.metadata is not None:
         shape = tuple(map(len, volume.chunks))
         blocks = BlockKnowledge.indexed(

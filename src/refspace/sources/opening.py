@@ -15,6 +15,7 @@ from refspace.formats.volumes import refuse_override
 from refspace.grid import parse_spacing
 from refspace.labels import LabelVolume
 from refspace.reference_space import ReferenceSpace
+from refspace.reference_space.opening import separated
 from refspace.remote.download import Progress
 from refspace.sources.cache import Cache
 from refspace.sources.source import (
@@ -42,6 +43,8 @@ def open(
     structures: StructureTree | PathLike | None = None,
     orientation: str | None = None,
     override: bool = False,
+    midline: float | None = None,
+    hemispheres: xr.DataArray | PathLike | None = None,
     storage_options: Mapping[str, Any] | None = None,
     engine: str = "fsspec",
     chunk_cache: PathLike | None = None,
@@ -69,6 +72,14 @@ def open(
         does not state it, and must agree with what it states.
     override
         Whether `resolution` and `orientation` overrule the header of a file, as for `read_nrrd`.
+    midline
+        Position of the midline along ml, in µm, whatever the file or store states. If neither says
+        it, it is 0 of the file's world where that is near the middle, as `read_nifti` and
+        `read_nrrd` have it, or else the middle of the volume.
+    hemispheres
+        Hemisphere of each voxel, where no midline separates them: integers, 1 left, 2 right and 0
+        neither, on the same grid. A DataArray; or the path of an NRRD or NIfTI file, or the path or
+        URL of a label image in zarr, of which blocks are read until both hemispheres were seen.
     storage_options
         What fsspec needs to reach the URL. Public buckets of the field, like ``s3://brainglobe``,
         are read without an account unless something else is given.
@@ -100,6 +111,8 @@ def open(
         If it is damaged, or no label image; or if structures are missing.
     GridError
         If there is no level of the resolution, or the geometry is missing or contradictory.
+    AnnotationError
+        If the hemispheres lack one, or hold anything else than 0, 1 and 2.
 
     Examples
     --------
@@ -129,6 +142,8 @@ def open(
                 structures=structures,
                 orientation=orientation,
                 override=override,
+                midline=midline,
+                hemispheres=hemispheres,
                 **access,
             )
     refuse_override(url, override)
@@ -136,11 +151,16 @@ def open(
         raise SourceError(f"{url} has its own structures; leave them out")
     all_options = {**options, "orientation": orientation, **access}
     request = _request(spec[1], resolution, cache, progress, all_options)
-    store = request.cache.store(store_key(spec[0], request))
+    return separated(_open_atlas(spec[0], request), midline, hemispheres)
+
+
+def _open_atlas(source: str, request: Request) -> ReferenceSpace:
+    """Atlas of a source: its store in the cache, or where it is, or a store that is made now."""
+    store = request.cache.store(store_key(source, request))
     if store.exists():
         return _open_store(store)
     with _doubting_downloads(request):
-        parts = _parts(spec[0], request)
+        parts = _parts(source, request)
         if isinstance(parts.annotation, xr.DataArray) and not parts.ids:
             return _in_place(parts)
         return _stored(parts, store, request, anew=False)

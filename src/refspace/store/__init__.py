@@ -2,6 +2,7 @@
 
 from refspace.store.block_source import BlockSource
 from refspace.store.datatree import TreeLevel, make_datatree
+from refspace.store.like import open_like
 from refspace.store.location import Location, reachable
 from refspace.store.metadata import Layout, store_layout
 from refspace.store.pyramid import level_grids
@@ -23,6 +24,7 @@ __all__ = [
     "level_grids",
     "make_datatree",
     "open_atlas",
+    "open_like",
     "reachable",
     "store_layout",
     "verify_store",

@@ -9,7 +9,8 @@ import xarray as xr
 
 from refspace.errors import FormatError, GridError
 from refspace.grid import Grid, parse_spacing
-from refspace.labels import infer_grid
+from refspace.labels import Midline, infer_grid, resolve_midline
+from refspace.labels.midline import STATED_BY_STORE
 from refspace.store import ome
 from refspace.store.metadata import FORMAT
 from refspace.store.tables import structures_dataset
@@ -19,7 +20,7 @@ def make_datatree(
     levels: Sequence[Mapping[str, xr.DataArray]],
     nodes: Sequence[Mapping[str, Any]],
     provenance: Mapping[str, Any],
-    midline: float,
+    midline: Midline,
 ) -> xr.DataTree:
     """DataTree of an atlas; what is lazy stays so.
 
@@ -48,7 +49,8 @@ def make_datatree(
     )
     datasets = {f"s{level}": _dataset(volumes) for level, volumes in enumerate(levels)}
     datasets["structures"] = structures_dataset(nodes)
-    metadata = {"format": FORMAT, "provenance": dict(provenance), "midline": midline}
+    metadata = {"format": FORMAT, "provenance": dict(provenance)}
+    metadata |= {"midline": midline.position, "midline_from": midline.source}
     root = xr.Dataset(attrs={"ome": ome_metadata, "refspace": metadata})
     return xr.DataTree.from_dict({"/": root, **datasets})
 
@@ -70,7 +72,7 @@ class TreeLevel:
     hemispheres: xr.DataArray | None
     nodes: list[dict[str, Any]]
     provenance: dict[str, Any]
-    midline: float
+    midline: Midline
 
     @classmethod
     def from_datatree(
@@ -112,8 +114,17 @@ class TreeLevel:
             hemispheres,
             ome.nodes_from_label(attributes),
             dict(metadata.get("provenance") or {}),
-            metadata.get("midline", grids[0].middle),
+            _midline(metadata, grids[0]),
         )
+
+
+def _midline(metadata: Mapping[str, Any], grid: Grid) -> Midline:
+    """Midline that a tree states, else the middle of its finest level."""
+    stated = metadata.get("midline")
+    source = str(metadata.get("midline_from", STATED_BY_STORE))
+    return resolve_midline(
+        None, None if stated is None else Midline.from_value(stated, source), grid
+    )
 
 
 def _chunked(array: Any) -> xr.DataArray:

@@ -20,7 +20,8 @@ from zarr.storage import MemoryStore, StorePath
 from refspace.errors import GridError
 from refspace.grid import Grid
 from refspace.label_index import FIELDS, Chunks, cut_at_midline
-from refspace.labels import HEMISPHERES_ATTRS, axis_attrs
+from refspace.labels import HEMISPHERES_ATTRS, Midline, axis_attrs, resolve_midline
+from refspace.labels.midline import STATED_BY_STORE
 from refspace.store.location import Location
 from refspace.store.pyramid import level_grids
 from refspace.store.stored_array import StoredArray
@@ -57,6 +58,8 @@ class Layout:
         Type of ``annotation``, and of ``template`` and ``hemispheres`` where there are any.
     midline
         Position of the midline along ml in µm; None if the store does not state it.
+    midline_from
+        How the midline came to be known, in words.
     """
 
     grids: tuple[Grid, ...]
@@ -64,6 +67,7 @@ class Layout:
     shard_shape: Triple | None
     dtypes: Mapping[str, np.dtype[Any]]
     midline: float | None = None
+    midline_from: str = STATED_BY_STORE
 
     @property
     def block_shape(self) -> Triple:
@@ -95,7 +99,7 @@ def store_layout(
     *,
     chunks: int | Sequence[int] = 128,
     shards: int | Sequence[int] | None = None,
-    midline: float | None = None,
+    midline: Midline | None = None,
 ) -> Layout:
     """Arrays of a store of some volumes on one grid.
 
@@ -111,7 +115,8 @@ def store_layout(
     grids = level_grids(grid, shard_shape or chunk_shape)
     native = {name: dtype.newbyteorder("=") for name, dtype in dtypes.items()}
     fitted = _fitted(grid.shape, chunk_shape, shard_shape)
-    return Layout(tuple(grids), *fitted, native, grid.middle if midline is None else midline)
+    line = resolve_midline(None, midline, grid)
+    return Layout(tuple(grids), *fitted, native, line.position, line.source)
 
 
 def _fitted(

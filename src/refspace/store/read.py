@@ -21,7 +21,8 @@ from zarr.storage import StorePath
 from refspace.errors import FormatError, GridError, RefspaceError, StoreError
 from refspace.grid import Grid, parse_spacing
 from refspace.label_index import FIELDS, LabelIndex
-from refspace.labels import labelled, warn_of_odd_resolution
+from refspace.labels import Midline, labelled, resolve_midline, warn_of_odd_resolution
+from refspace.labels.midline import STATED_BY_STORE
 from refspace.remote.chunk_cache import trim
 from refspace.store import ome
 from refspace.store.dask_graphs import lazy_array
@@ -113,6 +114,14 @@ class StoredAtlas:
         """Position of the midline along ml in µm; None if the store does not state it."""
         midline: float | None = (self.metadata or {}).get("midline")
         return midline
+
+    @property
+    def line(self) -> Midline:
+        """The midline, of whatever level: as the store states it, else the middle of the finest."""
+        stated, source = self.midline, (self.metadata or {}).get("midline_from", STATED_BY_STORE)
+        return resolve_midline(
+            None, None if stated is None else Midline(stated, str(source)), self.levels[0].grid
+        )
 
     def level(self, resolution: float | Sequence[float] | None) -> int:
         """Level of a resolution in µm; the finest if None.

@@ -271,7 +271,7 @@ class StoreWriter:
         ome_metadata = _ome_metadata(atlas, self.layout)
         metadata = {"format": FORMAT, "complete": True, "arrays": arrays}
         metadata |= {"provenance": {**atlas.provenance, "converter": f"refspace {__version__}"}}
-        metadata |= {"midline": self.layout.midline}
+        metadata |= {"midline": self.layout.midline, "midline_from": self.layout.midline_from}
         digest = json_digest([arrays, ome_metadata["image-label"], self.layout.metadata])
         metadata |= {"digest": digest, "job": job}
         objects = self.skeleton.finish({"ome": ome_metadata, "refspace": metadata})

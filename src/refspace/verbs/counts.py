@@ -57,7 +57,8 @@ def voxel_counts(space: Space, *, by_hemisphere: bool = False) -> xr.Dataset:
         asked for: ``direct``, voxels that hold the structure's own id; ``total``, those of its
         subtree; ``volume``, that of its subtree in mm³. Attributes ``unknown_ids`` and
         ``unknown_voxels``: ids that the volume holds and the tree does not know, and how many
-        voxels hold each; and ``hemisphere``, where the space is of one.
+        voxels hold each; ``hemisphere``, where the space is of one; and, wherever sides matter,
+        ``hemispheres_from``, and the ``midline`` in µm with ``midline_from``, how it is known.
 
     Examples
     --------

@@ -182,8 +182,10 @@ def count_points(
         dims, found, density = "structure", found[:, 0], density[:, 0]
     variables = {"points": (dims, found), "density": (dims, density, {"units": "mm-3"})}
     rest = {name: ((), number, {"long_name": _OTHERS[name]}) for name, number in others.items()}
-    table = region_table(chosen, variables | rest, space.volume.hemispheres.attrs)
-    return table.assign_coords(hemisphere=[*HEMISPHERES]) if by_hemisphere else table
+    if not by_hemisphere:
+        return region_table(chosen, variables | rest, space.volume.hemispheres.attrs)
+    table = region_table(chosen, variables | rest, space.volume.hemispheres.separation)
+    return table.assign_coords(hemisphere=[*HEMISPHERES])
 
 
 def _lookup(space: Space, unit: LengthUnit) -> VoxelLookup:

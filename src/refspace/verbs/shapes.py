@@ -34,7 +34,7 @@ def region_properties(
     regions
         As for `relabel`; all structures with their subtrees if not given.
     by_hemisphere
-        Whether to measure the hemispheres apart.
+        Whether to measure the hemispheres apart; attributes say what tells them apart.
 
     Returns
     -------

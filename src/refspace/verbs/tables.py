@@ -13,6 +13,9 @@ from refspace.labels import HEMISPHERES
 from refspace.structure_tree import Regions
 from refspace.verbs.space import Space
 
+# Attributes of results that say which hemisphere they are of, and what tells the two apart.
+_SIDES = ("hemisphere", "hemispheres_from", "midline", "midline_units", "midline_from")
+
 
 def region_table(
     regions: Regions, variables: Mapping[str, Any], attrs: Mapping[str, Any] | None = None
@@ -36,7 +39,8 @@ def region_table(
 def stack_hemispheres(space: Space, verb: Callable[[Space], xr.Dataset]) -> xr.Dataset:
     """Table of each hemisphere beside the other, over ``structure``, ``hemisphere`` and the rest.
 
-    Computed as a whole, the two read each chunk once: what they share is one task.
+    Its attributes say what tells the two apart. Computed as a whole, the two read each chunk once:
+    what they share is one task.
 
     Parameters
     ----------
@@ -49,7 +53,8 @@ def stack_hemispheres(space: Space, verb: Callable[[Space], xr.Dataset]) -> xr.D
     variables = {
         name: stack_arrays([table[name] for table in tables], "hemisphere") for name in tables[0]
     }
-    stacked = xr.Dataset(variables).assign_coords(hemisphere=pd.Index([*HEMISPHERES]))
+    stacked = xr.Dataset(variables, attrs=space.volume.hemispheres.separation)
+    stacked = stacked.assign_coords(hemisphere=pd.Index([*HEMISPHERES]))
     return stacked.transpose("structure", "hemisphere", ...)
 
 
@@ -90,6 +95,11 @@ def long_table(dataset: xr.Dataset, columns: Mapping[str, str]) -> pd.DataFrame:
         Over ``structure``, and maybe other dims; in memory.
     columns
         Variables, and what their columns are called.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by structure; what the dataset says of hemispheres is in its `attrs`.
     """
     named = dataset[list(columns)].rename(columns)
     others = [str(dim) for dim in named.dims if dim != "structure"]
@@ -98,7 +108,10 @@ def long_table(dataset: xr.Dataset, columns: Mapping[str, str]) -> pd.DataFrame:
     # Other coordinates, as of channels, between the dims and the values.
     coords = [n for n in table if n not in {"structure", *beside, *others, *columns.values()}]
     order = [*beside, *others, *coords, *columns.values()]
-    return table.set_index("structure")[order]
+    table = table.set_index("structure")[order]
+    # pandas keeps them in Parquet files.
+    table.attrs = {name: dataset.attrs[name] for name in _SIDES if name in dataset.attrs}
+    return table
 
 
 def statistics_table(dataset: xr.Dataset, statistics: Sequence[str]) -> pd.DataFrame:

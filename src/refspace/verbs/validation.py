@@ -45,7 +45,7 @@ class Validation:
         none were, in several structures of a ``structure_set``.
     asymmetric
         Regions of which one hemisphere has many more voxels: ``left``, ``right``, and
-        ``asymmetry``, their difference over their sum.
+        ``asymmetry``, their difference over their sum; what tells the two apart is in its `attrs`.
     of_regions
         Whether regions were asked for.
     disconnected
@@ -245,7 +245,9 @@ def _asymmetric(space: Space, regions: Regions, tolerance: float) -> pd.DataFram
     asymmetry = np.abs(left - right) / np.maximum(left + right, 1)
     columns = {"left": left, "right": right, "asymmetry": asymmetry}
     table = _table(regions, np.arange(len(regions)), columns)
-    return _worst(table[table.asymmetry > tolerance], "asymmetry")
+    found = _worst(table[table.asymmetry > tolerance], "asymmetry")
+    found.attrs.update(space.volume.hemispheres.separation)
+    return found
 
 
 def _voxels_in(space: Space, regions: Regions) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from refspace.formats.directions import (
     triple,
     world_affine,
 )
+from refspace.formats.nifti.extensions import MAX_EXTENSION_BYTES, stated_sides
+from refspace.formats.sides import NO_SIDES, StatedSides
 from refspace.formats.spacing import UNSTATED, StatedSpacing
 from refspace.formats.voxel_files import MAX_DEFLATE_RATIO, VoxelFile, naming
 from refspace.grid import Triple
@@ -88,11 +90,14 @@ class NiftiHeader(VoxelFile):
     forms
         Statements on the position of the voxels, the one that counts first. The second one may be
         oblique.
+    sides
+        What a header extension states of hemispheres.
     """
 
     version: int = 1
     stated: StatedSpacing = UNSTATED
     forms: tuple[Form, ...] = ()
+    sides: StatedSides = NO_SIDES
 
 
 def nibabel() -> Any:
@@ -149,13 +154,23 @@ def read_header(path: PathLike) -> NiftiHeader:
             version=version,
             stated=stated,
             forms=forms,
+            sides=_sides(file, encoding, offset, version),
         )
 
 
-def _read_start(file: BinaryIO) -> tuple[str, bytes]:
+def _sides(file: BinaryIO, encoding: str, offset: int, version: int) -> StatedSides:
+    """What a header extension states of hemispheres."""
+    file.seek(0)
+    start = _read_start(file, min(offset, MAX_EXTENSION_BYTES))[1]
+    order: Literal["little", "big"] = (
+        "little" if int.from_bytes(start[:4], "little") == _HEADER_BYTES[version] else "big"
+    )
+    return stated_sides(start[_HEADER_BYTES[version] :], order)
+
+
+def _read_start(file: BinaryIO, size: int = max(_HEADER_BYTES.values())) -> tuple[str, bytes]:
     """Encoding of a file, and the first bytes of its decoded content."""
     # The encoding by the first bytes: files named .nii may be compressed, and the reverse.
-    size = max(_HEADER_BYTES.values())
     data = file.read(size)
     if not data.startswith(_GZIP_MAGIC):
         return "raw", data
@@ -305,7 +320,7 @@ def _form(
 ) -> Form:
     noise = {"noise": _QUATERNION_NOISE} if name == "qform" else {}
     vectors = affine[:3, :3].T
-    axes = fit_axes(vectors, affine[:3, 3], shape, f"the vectors of the {name},", **noise)
+    axes = fit_axes(vectors, affine[:3, 3].tolist(), shape, f"the vectors of the {name},", **noise)
     lengths = [_micrometres(step, scale, name) for step in axes.steps]
     centre = [_micrometres(x, scale, name) for x in axes.centre]
     return Form(
@@ -314,7 +329,9 @@ def _form(
         _spacing([abs(length) for length in lengths]),
         origin_from_centre(lengths, axes.world, centre, shape, WORLD),
         axes.deviation,
-        world_affine(vectors, affine[:3, 3], [scale] * 3, WORLD) if axes.deviation else None,
+        world_affine(vectors, affine[:3, 3].tolist(), [scale] * 3, WORLD)
+        if axes.deviation
+        else None,
     )
 
 

@@ -17,7 +17,7 @@ from refspace.formats.spacing import (
 )
 from refspace.formats.voxel_files import VoxelStream, lazy_voxels, naming
 from refspace.grid import Grid
-from refspace.labels import labelled, with_hemispheres
+from refspace.labels import Midline, labelled, with_hemispheres
 from refspace.types import PathLike, Resolution
 
 # Relative error of lengths in single precision.
@@ -30,6 +30,7 @@ def read_nifti(
     resolution: Resolution | None = None,
     orientation: str | None = None,
     override: bool = False,
+    like: Grid | None = None,
 ) -> xr.DataArray:
     """Open a three-dimensional NIfTI file as a lazy volume.
 
@@ -51,14 +52,19 @@ def read_nifti(
         Whether `resolution` and `orientation` overrule what the header states, as for `read_nrrd`.
         Scans of rodents often have headers of ten times their size; others have the identity as
         their affine.
+    like
+        Where the voxels of another volume are that is stored in the same order, as a template is:
+        it fills what the header leaves open.
 
     Returns
     -------
     xarray.DataArray
         Named like the file, its axes in the order of the file, the fastest first; dask-backed, in
         slabs along the last. Coordinates are those of the header's world in µm, in any order of
-        storage: they grow to the right, anterior and superior. If the world's 0 is within the
-        volume from left to right, it is the midline. Where `orientation` overrules the header,
+        storage: they grow to the right, anterior and superior, or as the frame has it from which
+        `write_nifti` wrote the file. The midline is the one that a header extension of refspace
+        states; or else 0 of the world, where that is within a tenth of the extent of the middle,
+        and not within half a voxel; or else the middle. Where `orientation` overrules the header,
         coordinates grow with the index, from 0.
 
     Raises
@@ -89,9 +95,9 @@ def read_nifti(
     """
     header = read_header(path)
     with naming(header.path):
-        grid, midline = grid_and_midline(header, resolution, orientation, override)
+        grid, midline = grid_and_midline(header, resolution, orientation, override, like)
     name = Path(header.path).name.removesuffix(".gz").removesuffix(".nii")
-    volume = labelled(lazy_voxels(header, "nifti"), grid, name)
+    volume = labelled(lazy_voxels(header, "nifti"), grid, name, header.sides.attrs)
     return volume if midline is None else with_hemispheres(volume, midline)
 
 
@@ -100,11 +106,8 @@ class NiftiStream(VoxelStream):
 
     Parameters
     ----------
-    path, resolution, orientation, override
+    path, resolution, orientation, override, like
         As for `read_nifti`.
-    like
-        Where the voxels of another volume are that is stored in the same order, as a template is:
-        it fills what the header leaves open.
 
     Raises
     ------
@@ -134,7 +137,7 @@ def grid_and_midline(
     orientation: str | None,
     override: bool = False,
     like: Grid | None = None,
-) -> tuple[Grid, float | None]:
+) -> tuple[Grid, Midline | None]:
     """Grid and midline of a file, from its header and the arguments of the caller."""
     if like is not None:
         if override or not header.forms:
@@ -151,10 +154,8 @@ def grid_and_midline(
         return Grid(header.shape, spacing, orientation=used), None
     settle_tilt(form.deviation, orientation, form.orientation, header.path)
     origin = scaled_origin(form.origin, factor, header.path)
-    grid = Grid(header.shape, spacing, origin, used, WORLD)
-    low, high = sorted(grid.coordinates("ml")[[0, -1]])
-    # Not within the first or last voxel: there 0 is the edge of a volume that starts at 0.
-    return grid, 0.0 if low < 0 < high else None
+    grid = header.sides.in_frame(Grid(header.shape, spacing, origin, used, WORLD))
+    return grid, header.sides.midline(grid)
 
 
 def _orientation(header: NiftiHeader, orientation: str | None, override: bool) -> str:

@@ -9,7 +9,9 @@ import xarray as xr
 from refspace.errors import AnnotationError, FormatError
 from refspace.files import atomic_write
 from refspace.formats.directions import world_vectors
+from refspace.formats.nifti.extensions import comment_extension
 from refspace.formats.nifti.header import nibabel
+from refspace.formats.sides import StatedSides
 from refspace.formats.voxel_output import COMPRESSION_LEVEL, check_output, pieces, write_gzip
 from refspace.grid import Grid
 from refspace.labels import infer_grid
@@ -46,7 +48,8 @@ def write_nifti(
         File to write, ending in ``.nii`` or ``.nii.gz``, in an existing folder.
     array
         Three-dimensional DataArray of integers, booleans (written as 0 and 1) or floats, with
-        coordinates: they become the sform and the qform, in mm.
+        coordinates: they become the sform and the qform, in mm. Its midline, in µm to the right,
+        and the hemisphere that a mask is of, become a header extension, a comment in JSON.
     compression_level
         1 (fast) to 9 (small), of ``.nii.gz``.
     scheduler
@@ -83,7 +86,8 @@ def write_nifti(
         )
     data = array.data
     check_output(data.shape, data.dtype, compression_level, "NIfTI", _TYPES)
-    head = _header(infer_grid(array), data.dtype)
+    grid = infer_grid(array)
+    head = _header(grid, data.dtype, comment_extension(StatedSides.from_array(array, grid)))
     # By the ending of the target: the temporary name has only the last part of ".nii.gz".
     with atomic_write(target) as temporary, temporary.open("wb") as file:
         if target.suffix == ".gz":
@@ -93,8 +97,8 @@ def write_nifti(
             file.writelines(pieces(data, scheduler))
 
 
-def _header(grid: Grid, dtype: np.dtype[Any]) -> bytes:
-    """Header, and four bytes 0 behind it, which mean that no extensions follow."""
+def _header(grid: Grid, dtype: np.dtype[Any], extension: bytes) -> bytes:
+    """Header, and what lies between it and the voxels."""
     package = nibabel()
     kind = package.Nifti1Header if max(grid.shape) <= _LONGEST else package.Nifti2Header
     header = kind(endianness="<")
@@ -108,7 +112,7 @@ def _header(grid: Grid, dtype: np.dtype[Any]) -> bytes:
     header["xyzt_units"] = _MILLIMETRE
     header["scl_slope"], header["scl_inter"] = 1, 0
     # Written twice: vox_offset is the length of the header, which is known once it is made.
-    head: bytes = header.binaryblock + bytes(4)
+    head: bytes = header.binaryblock + extension
     header["vox_offset"] = len(head)
-    head = header.binaryblock + bytes(4)
+    head = header.binaryblock + extension
     return head

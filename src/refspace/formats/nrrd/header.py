@@ -23,6 +23,7 @@ from refspace.formats.directions import (
     triple,
     world_affine,
 )
+from refspace.formats.sides import NO_SIDES, StatedSides
 from refspace.formats.spacing import UNSTATED, StatedSpacing
 from refspace.formats.voxel_files import MAX_DEFLATE_RATIO, VoxelFile, naming
 from refspace.grid import Triple
@@ -82,8 +83,6 @@ _ALLENSDK = StatedSpacing(
     notice="note",
     is_open=True,
 )
-# Key of the frame whose coordinates a volume had: the world of a file is always an anatomical one.
-FRAME_KEY = "refspace frame"
 
 # Real headers have some kB. A line without an end would be read into memory whole.
 _MAX_HEADER_BYTES = 2**20
@@ -103,21 +102,21 @@ class NrrdHeader(VoxelFile):
         Direction in which the index of each axis grows; None if not stated.
     origin
         Lowest coordinate in RAS+ of the volume along each axis in µm; None if not stated.
-    frame
-        Frame that the volume was written from; None if not stated.
     deviation
         How far voxels are off that lie along the nearest axes, as of `FittedAxes`.
     affine
         From indices to positions in RAS+ in µm, where the axes are oblique.
+    sides
+        What key/value pairs state of the frame and of hemispheres.
     """
 
     stated: StatedSpacing = UNSTATED
     space: str | None = None
     orientation: str | None = None
     origin: Triple | None = None
-    frame: str | None = None
     deviation: float = 0.0
     affine: Affine | None = None
+    sides: StatedSides = NO_SIDES
 
     @property
     def spacing(self) -> Triple | None:
@@ -152,7 +151,7 @@ def read_header(path: PathLike) -> NrrdHeader:
             dtype,
             encoding,
             offset,
-            frame=fields.get(FRAME_KEY),
+            sides=StatedSides.from_fields(fields),
             **geometry,
         )
 

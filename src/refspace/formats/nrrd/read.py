@@ -17,7 +17,7 @@ from refspace.formats.spacing import (
 )
 from refspace.formats.voxel_files import VoxelStream, lazy_voxels, naming
 from refspace.grid import Grid
-from refspace.labels import labelled
+from refspace.labels import Midline, labelled, with_hemispheres
 from refspace.types import PathLike, Resolution
 
 _HOUSE_ORIENTATION = "PIR"
@@ -38,6 +38,7 @@ def read_nrrd(
     resolution: Resolution | None = None,
     orientation: str | None = None,
     override: bool = False,
+    like: Grid | None = None,
 ) -> xr.DataArray:
     """Open a three-dimensional NRRD file as a lazy volume.
 
@@ -65,6 +66,9 @@ def read_nrrd(
         Whether `resolution` and `orientation` overrule what the header states. Its origin is scaled
         as the spacing is; where that has no single factor, or the orientation is another one, the
         volume starts at 0.
+    like
+        Where the voxels of another volume are that is stored in the same order, as a template is:
+        it fills what the header leaves open.
 
     Returns
     -------
@@ -72,8 +76,11 @@ def read_nrrd(
         Named like the file, its axes in the order of the file, the fastest first; dask-backed, in
         slabs along the last. Coordinates are those of the header's world in µm, in any order of
         storage: they grow to the right, anterior and superior, or as the frame has it from which
-        `write_nrrd` wrote the file. Where the header states no anatomical space, or another
-        orientation is used, they grow with the index, from 0.
+        `write_nrrd` wrote the file. The midline is the one that a key/value pair
+        ``refspace_midline_um`` states; or else 0 of the world, where that is within a tenth of the
+        extent of the middle, and not within half a voxel; or else the middle. Where the header
+        states no anatomical space, or another orientation is used, coordinates grow with the
+        index, from 0.
 
     Raises
     ------
@@ -99,8 +106,11 @@ def read_nrrd(
     """
     header = read_header(path)
     with naming(header.path):
-        grid = grid_for(header, resolution, orientation, override)
-    return labelled(lazy_voxels(header, "nrrd"), grid, Path(header.path).stem)
+        grid = grid_for(header, resolution, orientation, override, like)
+        midline = midline_for(header, grid)
+    name = Path(header.path).stem
+    volume = labelled(lazy_voxels(header, "nrrd"), grid, name, header.sides.attrs)
+    return volume if midline is None else with_hemispheres(volume, midline)
 
 
 class NrrdStream(VoxelStream):
@@ -108,11 +118,8 @@ class NrrdStream(VoxelStream):
 
     Parameters
     ----------
-    path, resolution, orientation, override
+    path, resolution, orientation, override, like
         As for `read_nrrd`.
-    like
-        Where the voxels of another volume are that is stored in the same order, as a template is:
-        it fills what the header leaves open.
 
     Raises
     ------
@@ -142,7 +149,8 @@ class NrrdStream(VoxelStream):
     ) -> None:
         header = read_header(path)
         with naming(header.path):
-            super().__init__(header, grid_for(header, resolution, orientation, override, like))
+            grid = grid_for(header, resolution, orientation, override, like)
+            super().__init__(header, grid, midline_for(header, grid))
 
 
 def grid_for(
@@ -166,7 +174,14 @@ def grid_for(
     settle_tilt(header.deviation, orientation, header.orientation, header.path)
     origin = scaled_origin(header.origin or (0.0, 0.0, 0.0), factor, header.path)
     grid = Grid(header.shape, spacing, origin, used, WORLD)
-    return grid if header.frame is None else grid.in_frame(header.frame)
+    return header.sides.in_frame(grid)
+
+
+def midline_for(header: NrrdHeader, grid: Grid) -> Midline | None:
+    """Midline of a file whose grid is in the world that its header states; None of any other."""
+    if header.origin is None or header.orientation != grid.orientation:
+        return None
+    return header.sides.midline(grid)
 
 
 def _orientation(header: NrrdHeader, orientation: str | None, override: bool) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from refspace.errors import FormatError
 from refspace.files import atomic_write
 from refspace.formats.directions import millimetres, world_vectors
-from refspace.formats.nrrd.header import FRAME_KEY
+from refspace.formats.sides import NO_SIDES, StatedSides
 from refspace.formats.voxel_output import COMPRESSION_LEVEL, check_output, write_gzip
 from refspace.grid import Grid
 from refspace.labels import infer_grid
@@ -43,7 +43,9 @@ def write_nrrd(
     array
         Three-dimensional array of integers, booleans (written as 0 and 1) or floats. The axis
         directions, spacing and origin of a DataArray go into the header, in mm as ITK takes them,
-        with the unit stated; a bare array has none.
+        with the unit stated; a bare array has none. Its frame, its midline, and the hemisphere that
+        a mask is of, go in as key/value pairs ``refspace_frame``, ``refspace_midline_um``, in µm to
+        the right, and ``refspace_hemisphere``.
     compression_level
         1 (fast) to 9 (small).
     scheduler
@@ -71,18 +73,19 @@ def write_nrrd(
         raise FormatError(f"{target} does not end in .nrrd; give a name that does")
     data = array.data if isinstance(array, xr.DataArray) else array
     check_output(data.shape, data.dtype, compression_level, "NRRD", _TYPES)
-    geometry, pairs = {}, {}
+    geometry: dict[str, str] = {}
+    sides = NO_SIDES
     if isinstance(array, xr.DataArray):
         grid = infer_grid(array)
-        geometry, pairs = _geometry(grid), {FRAME_KEY: grid.frame}
-    header = _header(data.shape, data.dtype, geometry, pairs)
+        geometry, sides = _geometry(grid), StatedSides.from_array(array, grid)
+    header = _header(data.shape, data.dtype, geometry, sides)
     with atomic_write(target) as temporary, temporary.open("wb") as file:
         file.write(header)
         write_gzip(file, b"", data, compression_level, scheduler)
 
 
 def _header(
-    shape: tuple[int, ...], dtype: np.dtype[Any], geometry: dict[str, str], pairs: dict[str, str]
+    shape: tuple[int, ...], dtype: np.dtype[Any], geometry: dict[str, str], sides: StatedSides
 ) -> bytes:
     fields = {"type": _TYPES[dtype.name], "dimension": "3"}
     if "space" in geometry:  # the format wants it before the other fields of the space
@@ -92,7 +95,7 @@ def _header(
         fields["endian"] = "little"
     fields |= {"kinds": "domain domain domain", "encoding": "gzip"}
     lines = [f"{name}: {value}\n" for name, value in fields.items()]
-    lines += [f"{key}:={value}\n" for key, value in pairs.items()]
+    lines += [f"{name}:={value}\n" for name, value in sides.fields.items()]
     return "".join(["NRRD0005\n", *lines, "\n"]).encode("ascii")
 
 

@@ -14,6 +14,7 @@ import zarr
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError, RefspaceError, StoreError
+from refspace.labels import Midline, with_hemispheres
 from refspace.store.location import Location, map_concurrently
 from refspace.store.masks.layout import FORMAT, PATH
 from refspace.store.masks.writing import (
@@ -116,8 +117,14 @@ class StoredMasks:
             dim: (dim, self._small(f"s0/{dim}"), dict(self.group[f"s0/{dim}"].attrs))
             for dim in dims
         }
-        attrs = {"long_name": "inside the structure"}
-        return xr.DataArray(data, {**coords, **names}, dims, "mask", attrs)
+        sides = dict(self.metadata["provenance"].get("sides") or {})
+        attrs = {"long_name": "inside the structure", **(sides if "hemisphere" in sides else {})}
+        array = xr.DataArray(data, {**coords, **names}, dims, "mask", attrs)
+        if "midline" not in sides:
+            return array
+        midline = Midline.from_value(sides["midline"], str(sides["midline_from"]))
+        volume = array if array.ndim == 3 else array.isel(structure=0, drop=True)
+        return array.assign_coords(hemisphere=with_hemispheres(volume, midline)["hemisphere"])
 
     @functools.cached_property
     def _present(self) -> frozenset[tuple[int, ...]]:
@@ -281,7 +288,8 @@ def open_masks(
     xarray.DataArray
         uint8, 1 inside and 0 outside; lazy, dims ``structure`` and those of the annotation, with
         ids, acronyms and names along ``structure`` and µm along the others. What is 0 everywhere
-        in a block is not read.
+        in a block is not read. As of a mask of `ReferenceSpace.make_structure_mask`, the coordinate
+        ``hemisphere`` states the midline, and the attribute ``hemisphere`` the one they are of.
 
     Raises
     ------
