@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from refspace.errors import AnnotationError, GridError
 from refspace.formats.structures import read_structures
-from refspace.formats.volumes import is_volume_file, stream_volume
+from refspace.formats.volumes import is_volume_file, stream_image, stream_volume
 from refspace.formats.voxel_files import VoxelStream
 from refspace.grid import Grid
 from refspace.kernels import count_labels, relabel
@@ -181,7 +181,8 @@ def convert(
     tree = structures if isinstance(structures, StructureTree) else read_structures(structures)
     sources = {"annotation": _annotation(annotation, resolution, orientation)}
     if template is not None:
-        sources["template"] = _same_grid("template", template, sources["annotation"].grid)
+        grid = sources["annotation"].grid
+        sources["template"] = _same_grid("template", template, grid, is_image=True)
     if hemispheres is not None:
         sources["hemispheres"] = _hemispheres(hemispheres, sources["annotation"].grid)
     if ids is not None:
@@ -234,14 +235,19 @@ def _is_path(volume: Volume | None) -> TypeGuard[PathLike]:
 
 
 def _stream(
-    volume: Volume, resolution: Resolution | None, orientation: str | None
+    volume: Volume,
+    resolution: Resolution | None,
+    orientation: str | None,
+    *,
+    is_image: bool = False,
 ) -> VoxelStream | None:
     """Stream of the voxels of a file; None for any other form of volume."""
     if isinstance(volume, VoxelStream):
         return volume
     if not _is_path(volume) or not is_volume_file(volume):
         return None
-    return stream_volume(volume, resolution=resolution, orientation=orientation)
+    read = stream_image if is_image else stream_volume
+    return read(volume, resolution=resolution, orientation=orientation)
 
 
 def _annotation(
@@ -264,9 +270,9 @@ def _annotation(
     return replace(_computed(volume), midline=stated_midline(annotation))
 
 
-def _same_grid(name: str, volume: Volume, grid: Grid) -> _Source:
+def _same_grid(name: str, volume: Volume, grid: Grid, *, is_image: bool = False) -> _Source:
     """Volume of numbers on the grid of the annotation; another grid is an error."""
-    if (stream := _stream(volume, grid.spacing, grid.orientation)) is not None:
+    if (stream := _stream(volume, grid.spacing, grid.orientation, is_image=is_image)) is not None:
         source = _streamed(stream, stream.dtype, _unchanged)
     elif _is_path(volume):
         atlas = open_atlas(

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from refspace.errors import AnnotationError, GridError
-from refspace.formats.volumes import read_volume
+from refspace.formats.volumes import read_image
 from refspace.kernels import RELATIVE_ERROR, is_exact
 from refspace.ops import aggregate as ops
 from refspace.ops.align import Aligned, align, as_image
@@ -152,7 +152,7 @@ def _aggregate(
 def _read_image(space: Space, image: ImageLike, name: str) -> xr.DataArray:
     """Image with coordinates, of an array or a file."""
     if isinstance(image, str | os.PathLike):
-        image = read_volume(image)
+        image = read_image(image)
     return as_image(image, space.annotation, name)
 
 

@@ -19,6 +19,8 @@ from refspace.formats.directions import (
     signed_steps,
     triple,
 )
+from refspace.formats.intensities import ImageFile, OtherAxis
+from refspace.formats.nrrd.axes import split_axes
 from refspace.formats.voxel_files import MAX_DEFLATE_RATIO, VoxelFile, naming
 from refspace.grid import Triple
 from refspace.types import PathLike
@@ -83,6 +85,7 @@ class NrrdHeader(VoxelFile):
         Corner of the first voxel in µm along `orientation`; None if not stated.
     """
 
+    shape: tuple[int, int, int]
     spacing: Triple | None = None
     space: str | None = None
     orientation: str | None = None
@@ -101,14 +104,36 @@ def read_header(path: PathLike) -> NrrdHeader:
     OSError
         If the file cannot be read.
     """
+    return _read(path, is_image=False)[0]
+
+
+def read_image_header(path: PathLike) -> tuple[NrrdHeader, ImageFile]:
+    """Read and check the header of an image, which may have more axes than those of space.
+
+    Raises
+    ------
+    FormatError
+        If the file is no image that `read_nrrd_image` can read.
+    GridError, OSError
+        As for `read_header`.
+    """
+    return _read(path, is_image=True)
+
+
+def _read(path: PathLike, *, is_image: bool) -> tuple[NrrdHeader, ImageFile]:
     absolute = Path(path).absolute()
     with absolute.open("rb") as file, naming(str(absolute)):
         fields, end, status = _fields(file), file.tell(), os.fstat(file.fileno())
+        axes: tuple[int, ...] = (0, 1, 2)
+        others: tuple[OtherAxis, ...] = ()
+        if is_image:
+            fields, axes, others = split_axes(fields)
         shape, dtype, encoding = _shape(fields), _dtype(fields), _encoding(fields)
-        nbytes = math.prod(shape) * dtype.itemsize
+        volumes = math.prod(other.length for other in others)
+        nbytes = math.prod(shape) * dtype.itemsize * volumes
         offset = _data_offset(fields, encoding, nbytes, end, status.st_size)
         spacing, space, orientation, origin = _geometry(fields)
-        return NrrdHeader(
+        volume = NrrdHeader(
             str(absolute),
             status.st_size,
             status.st_mtime_ns,
@@ -121,6 +146,7 @@ def read_header(path: PathLike) -> NrrdHeader:
             orientation=orientation,
             origin=origin,
         )
+        return volume, ImageFile(volume, axes, others)
 
 
 def _fields(file: BinaryIO) -> Mapping[str, Any]:
