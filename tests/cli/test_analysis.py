@@ -165,7 +165,7 @@ def test_aggregate_writes_what_the_verb_says(
     run("aggregate", *words, "--quantiles", "0.05,.5", "-o", "a.csv")
     table = pd.read_csv("a.csv", index_col="structure")
     names = ["count", "mean", "std", "min", "max"]
-    assert list(table) == ["image", "acronym", "name", *names, "q0.05", "q0.5"]
+    assert list(table) == ["image", "acronym", "name", *names, "q0.05", "q0.5", "covered"]
     assert set(table["image"]) == {str(folder / "image.nrrd")}
     expected = space.aggregate(image, quantiles=[0.05, 0.5]).compute()
     assert table.index.tolist() == expected.structure.values.tolist()
@@ -180,10 +180,11 @@ def test_aggregate_prints_structures(
 ) -> None:
     words = [folder / "atlas.zarr", folder / "image.nrrd"]
     result = run("aggregate", *words, "-s", "TH,VISp,FRP6b", "--statistics", "mean, sum")
-    assert result.stdout.split("\n")[0].split() == ["structure", "acronym", "name", "mean", "sum"]
+    header = ["structure", "acronym", "name", "mean", "sum", "covered"]
+    assert result.stdout.split("\n")[0].split() == header
     found, expected = rows(result), space.aggregate(image, ["TH", "VISp"]).compute()
     assert [*found] == [549, 385, 526322264]
-    assert [float(found[i][-2]) for i in (549, 385)] == pytest.approx(expected["mean"], rel=1e-4)
+    assert [float(found[i][-3]) for i in (549, 385)] == pytest.approx(expected["mean"], rel=1e-4)
     assert result.stderr.startswith("statistics of the images … ")
     every = rows(run("aggregate", *words))
     counts = space.aggregate(image, statistics="count")["count"].compute()
@@ -477,7 +478,7 @@ def test_each_point(folder: Path, space: refspace.ReferenceSpace, ending: str) -
     acronym = space.structure_tree.nodes([inside])[0]["acronym"]
     if ending == ".csv":
         assert Path("out.csv").read_text().splitlines() == [
-            "id,ap,dv,ml,note,structure,acronym,status",
+            "id,ap,dv,ml,note,structure,acronym,name,status",
             f'007,7000,3300,4500,"a, b",{inside},{acronym},structure',
             "8,-1,0,0,NA,,,outside",
             "9,,1,1,,,,missing",
@@ -512,7 +513,7 @@ def test_no_points(folder: Path) -> None:
     Path("in.csv").write_text("ap,dv,ml\n")
     result = run("points", folder / "atlas.zarr", "in.csv", "--each", "out.csv", "-o", "a.csv")
     assert "of 0 points" not in result.stderr
-    assert Path("out.csv").read_text() == "ap,dv,ml,structure,acronym,status\n"
+    assert Path("out.csv").read_text() == "ap,dv,ml,structure,acronym,name,status\n"
     assert pd.read_csv("a.csv")["points"].sum() == 0
     assert run("points", folder / "atlas.zarr", "in.csv").stdout == "no structure has any\n"
 

@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from refspace.grid import Hemisphere
     from refspace.reference_space import ReferenceSpace
+    from refspace.structure_tree import Regions
 
+_SIDES: tuple["Hemisphere", ...] = ("left", "right")
 _MICROMETRES = {"um": 1.0, "mm": 1000.0}
 # Columns, in their units.
 _POINTS = {"points": "points", "density": "density_per_mm3"}
@@ -91,7 +94,7 @@ def points(
     if len(names) != len(space.grid.dims):
         raise click.UsageError(f"--columns names {len(names)} columns; a position has three")
     if each is not None:
-        _refuse_taken(points_file)
+        _refuse_taken(points_file, by_hemisphere=by_hemisphere)
     with Progress("reading points"):
         table = read_table(points_file, names)
         table *= _MICROMETRES[unit]
@@ -101,20 +104,45 @@ def points(
         ).compute()
         codes = None if each is None else space.structure_at(table, regions, columns=names)
     _print_others(dataset, len(table))
+    _refuse_none_inside(dataset, len(table), every=regions is None)
     if each is not None and codes is not None:
-        _write_each(each, points_file, space, codes.to_numpy(), regions is not None)
+        sides = _sides(space, table, regions, names) if by_hemisphere else {}
+        _write_each(each, points_file, space, codes.to_numpy(), sides, regions is not None)
     counted = long_table(dataset, _POINTS)
     if output is None and not choice.structures:
         counted = counted[counted["points"] > 0]
     write_or_print(counted, output)
 
 
-def _refuse_taken(points_file: str) -> None:
+def _refuse_none_inside(counts: "xr.Dataset", total: int, *, every: bool) -> None:
+    """Stop where no point is in the volume, or in any structure where all were asked for."""
+    lost = int(counts["outside"]) + int(counts["missing"])
+    if every:
+        lost += int(counts["unassigned"])
+    if total and lost == total:
+        raise click.ClickException(
+            f"none of {total} points is in {'a structure' if every else 'the volume'}; check their "
+            "--unit and --columns, and that they are in the coordinates of the annotation"
+        )
+
+
+def _sides(
+    space: "ReferenceSpace", table: "pd.DataFrame", regions: "Regions | None", names: list[str]
+) -> dict[str, "NDArray[np.bool_]"]:
+    """Which points are in structures of each hemisphere."""
+    return {
+        side: space.hemisphere(side).structure_at(table, regions, columns=names).to_numpy() > 0
+        for side in _SIDES
+    }
+
+
+def _refuse_taken(points_file: str, *, by_hemisphere: bool) -> None:
     """Refuse a table that has what is to be added to it."""
     from refspace.cli.tables import POINT_COLUMNS
     from refspace.formats.tables import column_names
 
-    taken = [name for name in column_names(points_file) if name in POINT_COLUMNS]
+    added = {*POINT_COLUMNS, *(["hemisphere"] if by_hemisphere else [])}
+    taken = [name for name in column_names(points_file) if name in added]
     if taken:
         raise click.UsageError(
             f"{points_file} has columns {', '.join(taken)} already; rename them, then try again"
@@ -135,9 +163,12 @@ def _write_each(
     points_file: str,
     space: "ReferenceSpace",
     codes: "NDArray[np.int64]",
+    sides: dict[str, "NDArray[np.bool_]"],
     in_regions: bool,
 ) -> None:
-    """Write the table of points, and the structure or region of each."""
+    """Write the table of points, and the structure or region of each, and its hemisphere."""
+    import numpy as np
+
     from refspace.cli.progress import Progress
     from refspace.cli.tables import point_columns
     from refspace.formats.tables import read_parts, table_ending, write_table
@@ -149,7 +180,11 @@ def _write_each(
         start = 0
         for part in read_parts(points_file, as_text=table_ending(each) != ".parquet"):
             stop = start + len(part)
-            yield part.assign(**point_columns(codes[start:stop], space.structure_tree, nothing))
+            columns = point_columns(codes[start:stop], space.structure_tree, nothing)
+            if sides:
+                isin = [inside[start:stop] for inside in sides.values()]
+                columns["hemisphere"] = np.select(isin, [*sides], "")
+            yield part.assign(**columns)
             start = stop
 
     with Progress(f"writing {each}"):

@@ -13,6 +13,7 @@ from refspace.errors import AnnotationError, GridError
 from refspace.grid import Grid
 from refspace.labels import infer_grid, is_masked, reorient
 from refspace.labels.resampling import take
+from refspace.ops.coverage import ImageExtent
 from refspace.types import ArrayLike
 
 _KINDS = "buif"
@@ -30,11 +31,14 @@ class Aligned:
         Annotation on the grid of the image, where both are; dask-backed.
     box
         The part of the annotation that the labels are; None if they are resampled.
+    extent
+        Where the whole image lies, with what of it is outside the annotation.
     """
 
     image: xr.DataArray
     labels: xr.DataArray
     box: tuple[slice, ...] | None
+    extent: ImageExtent
 
 
 def as_image(image: ArrayLike, annotation: xr.DataArray, name: str = "image") -> xr.DataArray:
@@ -143,15 +147,16 @@ def align(annotation: xr.DataArray, image: xr.DataArray, name: str = "image") ->
     grid = infer_grid(annotation)
     image, own = _reoriented(image, grid)
     inside, index = zip(*(_overlap(grid, own, dim, name) for dim in grid.dims), strict=True)
+    extent = ImageExtent.from_grids(grid, own, index)
     image = image.isel(dict(zip(grid.dims, inside, strict=True)))
     box = tuple(slice(int(i[0]), int(i[-1]) + 1) for i in index)
     labels = annotation.isel(dict(zip(grid.dims, box, strict=True)))
     if all((np.diff(i) == 1).all() for i in index):
-        return Aligned(_chunked_alike(image, labels), labels, box)
+        return Aligned(_chunked_alike(image, labels), labels, box, extent)
     data = take(labels.data, [i - i[0] for i in index])
     coords = {dim: image[dim] for dim in grid.dims}
     labels = xr.DataArray(data, coords, grid.dims, annotation.name)
-    return Aligned(_chunked_alike(image, labels), labels, None)
+    return Aligned(_chunked_alike(image, labels), labels, None, extent)
 
 
 def same_voxels(one: Grid, other: Grid) -> bool:

@@ -11,8 +11,12 @@ from dask.base import is_dask_collection
 from numpy.typing import NDArray
 
 from refspace.blockwise.tables import array_from_table
-from refspace.errors import GridError
+from refspace.errors import GridError, PositionError
+from refspace.grid import Grid
 from refspace.types import PointsLike
+
+# µm by which a point on an edge may seem to be beyond it.
+_NOISE = 1e-6
 
 
 def positions_along_axes(
@@ -54,6 +58,47 @@ def positions_along_axes(
         )
     array: Any = points.data if isinstance(points, xr.DataArray) else points
     return array if isinstance(array, dask.array.Array) else np.moveaxis(array, -1, 0)
+
+
+def refuse_all_outside(positions: dask.array.Array | Sequence[NDArray[Any]], grid: Grid) -> None:
+    """Refuse points in memory none of which is in a volume; those of lazy ones are not known.
+
+    Parameters
+    ----------
+    positions
+        As `positions_along_axes` returns them.
+    grid
+        Grid of the volume.
+
+    Raises
+    ------
+    PositionError
+        If there are points, and all whose position is known are outside.
+
+    Examples
+    --------
+    >>> refuse_all_outside(np.array([[5.0, -5.0], [5.0, 5.0], [5.0, 5.0]]), Grid((1, 1, 1), (10,) * 3))
+    """  # noqa: E501
+    if isinstance(positions, dask.array.Array):
+        return
+    known = np.isfinite(np.stack([np.asarray(axis, np.float64) for axis in positions]))
+    is_known = known.all(axis=0)
+    is_inside, found, valid = is_known.copy(), [], []
+    for dim, axis, spacing in zip(grid.dims, positions, grid.spacing, strict=True):
+        centres = grid.coordinates(dim)
+        low, high = centres.min() - spacing / 2, centres.max() + spacing / 2
+        # To rounding: an edge is inside or not, as the look-up decides.
+        is_inside &= (axis >= low - _NOISE) & (axis <= high + _NOISE)
+        valid.append(f"{dim} from {low:g} to {high:g}")
+        if is_known.any():
+            inside = np.asarray(axis)[is_known]
+            found.append(f"{dim} from {inside.min():g} to {inside.max():g}")
+    if is_known.any() and not is_inside.any():
+        raise PositionError(
+            f"all {np.count_nonzero(is_known)} points are outside the volume: they have "
+            f"{', '.join(found)} µm, the volume {', '.join(valid)}; check their unit, and the "
+            "order of their columns"
+        )
 
 
 def _positions_in_table(
