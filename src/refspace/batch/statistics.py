@@ -134,11 +134,10 @@ class StatisticsRequest:
         opened = opened_image(url, space.grid, self.image_options)
         with opened as values, self._opened_valid(space.grid) as valid:
             dataset = statistics_of_image(
-                space, values, asked, valid=valid, by_hemisphere=self.by_hemisphere, warn=False
+                space, values, asked, valid=valid, by_hemisphere=self.by_hemisphere
             )
             dataset = dataset.compute(scheduler=self.scheduler, num_workers=self.threads)
-        notes = filter(None, np.ravel(dataset["note"])) if "note" in dataset else ()
-        note = "; ".join(dict.fromkeys(notes))
+        note = str(dataset["note"].item()) if "note" in dataset else ""
         _refuse_nothing(dataset["covered"].values, note)
         rows = statistics_table(dataset.drop_vars("note", errors="ignore"), asked.statistics)
         rows = rows.reset_index()
@@ -169,11 +168,11 @@ def _refuse_nothing(covered: NDArray[np.float64], note: str) -> None:
     # Of regions without voxels nothing can be said, whatever the image.
     if np.isnan(covered).all() or (covered > 0).any():
         return
+    nothing = "the image has no voxel that counts in any region"
     if note:
-        raise GridError(f"the image meets no region: {note}")
+        raise GridError(f"{nothing}: {note}")
     raise AnnotationError(
-        "the image has no voxel that counts in any region: all of them are NaN, not valid or "
-        "no data, or too coarse for these regions"
+        f"{nothing}: all there are NaN, not valid or no data, or too coarse for these regions"
     )
 
 

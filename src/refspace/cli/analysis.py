@@ -104,7 +104,7 @@ def points(
         ).compute()
         codes = None if each is None else space.structure_at(table, regions, columns=names)
     _print_others(dataset, len(table))
-    _refuse_none_inside(dataset, len(table), every=regions is None)
+    _refuse_none_inside(space, dataset, table, names)
     if each is not None and codes is not None:
         sides = _sides(space, table, regions, names) if by_hemisphere else {}
         _write_each(each, points_file, space, codes.to_numpy(), sides, regions is not None)
@@ -114,15 +114,16 @@ def points(
     write_or_print(counted, output)
 
 
-def _refuse_none_inside(counts: "xr.Dataset", total: int, *, every: bool) -> None:
-    """Stop where no point is in the volume, or in any structure where all were asked for."""
-    lost = int(counts["outside"]) + int(counts["missing"])
-    if every:
-        lost += int(counts["unassigned"])
-    if total and lost == total:
+def _refuse_none_inside(
+    space: "ReferenceSpace", counts: "xr.Dataset", table: "pd.DataFrame", names: list[str]
+) -> None:
+    """Stop where all points are outside: of the volume, or where it holds 0."""
+    if int(counts["points"].sum()) or not len(table):
+        return
+    if bool((space.structure_at(table, columns=names) <= 0).all()):
         raise click.ClickException(
-            f"none of {total} points is in {'a structure' if every else 'the volume'}; check their "
-            "--unit and --columns, and that they are in the coordinates of the annotation"
+            f"none of {len(table)} points is in a structure; check --unit and --columns, and that "
+            "they are in the coordinates of the annotation"
         )
 
 

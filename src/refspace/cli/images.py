@@ -1,7 +1,6 @@
 """The command ``aggregate``: statistics of images in structures."""
 
 import functools
-import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -268,6 +267,7 @@ def _print_statistics(
     names = [*dict.fromkeys((*statistics, "count"))]
     wanted = StatisticsRequest.from_arguments(atlas, **(options | {"statistics": names}))
     rows: dict[str, pd.DataFrame] = {}
+    notes: list[str] = []
     with BlockProgress("statistics of the images", unit="images") as progress:
         parts = [Image.from_path(path) for path in dict.fromkeys(images)]
         for outcome in compute_all(wanted, parts, make_pool(**pool), pool["threads"]):
@@ -276,7 +276,9 @@ def _print_statistics(
             rows[outcome.item.path] = outcome.result
             progress(len(rows), len(parts))
             if note := told_of(outcome.result):
-                warnings.warn(f"{outcome.item.path}: {note}", stacklevel=2)
+                notes.append(f"Warning: {outcome.item.path}: {note}")
+    for note in notes:
+        click.echo(note, err=True)
     table = pd.concat([rows[part.path] for part in parts]).set_index("structure")
     if not with_empty:
         table = table[table["count"] > 0]

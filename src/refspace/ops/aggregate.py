@@ -17,7 +17,7 @@ from refspace.kernels import Moments
 from refspace.kernels.moments import COUNT, M2, MAX, MIN, SUM
 from refspace.label_index import BlockLabels
 from refspace.ops.align import Aligned
-from refspace.ops.coverage import covered_shares
+from refspace.ops.coverage import ImageExtent, covered_shares
 from refspace.structure_tree import Regions
 from refspace.types import BACKGROUND
 
@@ -78,6 +78,7 @@ def aggregate(
     aligned: Aligned,
     regions: Regions,
     statistics: Sequence[str],
+    extent: ImageExtent,
     *,
     quantiles: Sequence[float] = (),
     valid: xr.DataArray | None = None,
@@ -96,6 +97,8 @@ def aggregate(
         Which labels make up which region.
     statistics
         Names from `STATISTICS`.
+    extent
+        Where the image lies.
     quantiles
         Levels from 0 to 1, if quantiles are wanted.
     valid
@@ -139,7 +142,7 @@ def aggregate(
     if quantiles:
         array = array_from_objects(pooled, _quantiles, (*chunks, (len(levels),)), levels.dtype)
         variables["quantiles"] = ("structure", *leading_dims, "quantile"), array
-    share = functools.partial(covered_shares, extent=aligned.extent)
+    share = functools.partial(covered_shares, extent=extent)
     array = array_from_objects(pooled, share, chunks, np.float64, measures)
     variables["covered"] = ("structure", *leading_dims), array
     return variables

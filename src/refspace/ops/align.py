@@ -31,14 +31,11 @@ class Aligned:
         Annotation on the grid of the image, where both are; dask-backed.
     box
         The part of the annotation that the labels are; None if they are resampled.
-    extent
-        Where the whole image lies, with what of it is outside the annotation.
     """
 
     image: xr.DataArray
     labels: xr.DataArray
     box: tuple[slice, ...] | None
-    extent: ImageExtent
 
 
 def as_image(image: ArrayLike, annotation: xr.DataArray, name: str = "image") -> xr.DataArray:
@@ -147,16 +144,34 @@ def align(annotation: xr.DataArray, image: xr.DataArray, name: str = "image") ->
     grid = infer_grid(annotation)
     image, own = _reoriented(image, grid)
     inside, index = zip(*(_overlap(grid, own, dim, name) for dim in grid.dims), strict=True)
-    extent = ImageExtent.from_grids(grid, own, index)
     image = image.isel(dict(zip(grid.dims, inside, strict=True)))
     box = tuple(slice(int(i[0]), int(i[-1]) + 1) for i in index)
     labels = annotation.isel(dict(zip(grid.dims, box, strict=True)))
     if all((np.diff(i) == 1).all() for i in index):
-        return Aligned(_chunked_alike(image, labels), labels, box, extent)
+        return Aligned(_chunked_alike(image, labels), labels, box)
     data = take(labels.data, [i - i[0] for i in index])
     coords = {dim: image[dim] for dim in grid.dims}
     labels = xr.DataArray(data, coords, grid.dims, annotation.name)
-    return Aligned(_chunked_alike(image, labels), labels, None, extent)
+    return Aligned(_chunked_alike(image, labels), labels, None)
+
+
+def image_extent(annotation: xr.DataArray, image: xr.DataArray) -> ImageExtent:
+    """Where an image lies on the grid of an annotation, with what of it is outside.
+
+    Parameters
+    ----------
+    annotation, image
+        As for `align`.
+
+    Raises
+    ------
+    GridError
+        As for `align`.
+    """
+    grid = infer_grid(annotation)
+    _, own = _reoriented(image, grid)
+    index = [_overlap(grid, own, dim, "image")[1] for dim in grid.dims]
+    return ImageExtent.from_grids(grid, own, index)
 
 
 def same_voxels(one: Grid, other: Grid) -> bool:

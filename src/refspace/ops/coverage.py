@@ -60,13 +60,14 @@ class ImageExtent:
         halves = [own.spacing[own.axis(dim)] / 2 for dim in grid.dims]
         low = [float(c.min()) - half for c, half in zip(centres, halves, strict=True)]
         high = [float(c.max()) + half for c, half in zip(centres, halves, strict=True)]
+        ratio = math.prod(own.spacing) / math.prod(grid.spacing)
         is_hit = [np.unique(i).size == n for i, n in zip(index, grid.shape, strict=True)]
         return cls(
             grid.dims,
             (low[0], low[1], low[2]),
             (high[0], high[1], high[2]),
-            # Rounded: of the same grid spacings may differ in their last digit.
-            round(math.prod(own.spacing) / math.prod(grid.spacing), 6) or 1e-6,
+            # Spacings of the same grid may differ in their last digit.
+            1.0 if math.isclose(ratio, 1, rel_tol=1e-6) else ratio,
             all(is_hit),
         )
 
@@ -119,10 +120,8 @@ class ImageExtent:
 # ----- tasks
 
 
-def measured_regions(
-    totals: Delayed, regions: Regions, grid: Grid, extent: ImageExtent, *, warn: bool
-) -> tuple[dask.array.Array, dask.array.Array]:
-    """Size and box of each region, and what to tell of the image's place; both lazy.
+def measured_regions(totals: Delayed, regions: Regions, grid: Grid) -> dask.array.Array:
+    """Rows of `totals.region_properties`, lazy.
 
     Parameters
     ----------
@@ -132,38 +131,58 @@ def measured_regions(
         The regions.
     grid
         Where the voxels are.
+    """
+    measure = functools.partial(region_properties, regions=regions.without_names(), grid=grid)
+    return array_from_value(totals, measure, (11, len(regions)), np.float64)
+
+
+def overlap_note(
+    totals: Delayed, regions: Regions, grid: Grid, extent: ImageExtent
+) -> dask.array.Array:
+    """What to tell of the place of an image, as a lazy text: nothing where all is well.
+
+    Parameters
+    ----------
+    totals, regions, grid
+        As for `measured_regions`.
     extent
         Where the image is.
-    warn
-        Whether to warn when the sizes are computed.
     """
-    shared = regions.without_names()
-    told = extent if warn else None
-    measure = functools.partial(_measure, regions=shared, grid=grid, told=told)
-    note = functools.partial(_note, regions=shared, grid=grid, extent=extent)
-    return (
-        array_from_value(totals, measure, (11, len(regions)), np.float64),
-        array_from_value(totals, note, (), object),
-    )
-
-
-def _measure(
-    totals: NDArray[np.int64], *, regions: Regions, grid: Grid, told: ImageExtent | None
-) -> NDArray[np.float64]:
-    measures = region_properties(totals, regions, grid)
-    if told is not None and (text := told.note(measures)):
-        warnings.warn(
-            f"{text}; give its coordinates in the same space, or the bare array where it is on "
-            "the grid of the annotation",
-            stacklevel=2,
-        )
-    return measures
+    note = functools.partial(_note, regions=regions.without_names(), grid=grid, extent=extent)
+    return array_from_value(totals, note, (), object)
 
 
 def _note(
     totals: NDArray[np.int64], *, regions: Regions, grid: Grid, extent: ImageExtent
 ) -> NDArray[np.object_]:
     return np.array(extent.note(region_properties(totals, regions, grid)), object)
+
+
+def with_warning(covered: dask.array.Array, note: dask.array.Array) -> dask.array.Array:
+    """Array that warns of what a lazy text says, when it is computed.
+
+    Parameters
+    ----------
+    covered
+        The array.
+    note
+        The text, as `overlap_note` makes it.
+    """
+    axes, meta = tuple(range(covered.ndim)), np.empty((0,) * covered.ndim)
+    told: dask.array.Array = dask.array.blockwise(
+        _warn_of, axes, covered, axes, note, (), meta=meta, align_arrays=False
+    )
+    return told
+
+
+def _warn_of(covered: NDArray[np.float64], note: NDArray[np.object_]) -> NDArray[np.float64]:
+    if text := note.item():
+        warnings.warn(
+            f"{text}; give its coordinates in the same space, or the bare array where it is on "
+            "the grid of the annotation",
+            stacklevel=2,
+        )
+    return covered
 
 
 def covered_shares(

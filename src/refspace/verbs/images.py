@@ -13,8 +13,8 @@ from refspace.errors import AnnotationError, GridError
 from refspace.formats.volumes import read_image
 from refspace.kernels import RELATIVE_ERROR, is_exact
 from refspace.ops import aggregate as ops
-from refspace.ops.align import Aligned, align, as_image
-from refspace.ops.coverage import measured_regions
+from refspace.ops.align import Aligned, align, as_image, image_extent
+from refspace.ops.coverage import ImageExtent, measured_regions, overlap_note, with_warning
 from refspace.structure_tree import Regions, RegionsLike
 from refspace.types import ImageLike
 from refspace.verbs.shapes import label_totals
@@ -132,9 +132,12 @@ def aggregate(
         nodata=nodata,
         valid_min=valid_min,
     )
-    return statistics_of_image(
-        space, image, options, valid=valid, by_hemisphere=by_hemisphere, warn=True
-    )
+    table = statistics_of_image(space, image, options, valid=valid, by_hemisphere=by_hemisphere)
+    if "note" not in table:
+        return table
+    covered = table["covered"]
+    told = covered.copy(data=with_warning(covered.data, table["note"].data))
+    return table.assign(covered=told).drop_vars("note")
 
 
 @dataclass(frozen=True)
@@ -197,9 +200,11 @@ def statistics_of_image(
     *,
     valid: ImageLike | None = None,
     by_hemisphere: bool = False,
-    warn: bool,
 ) -> xr.Dataset:
-    """Statistics as `aggregate` returns them.
+    """Statistics as `aggregate` returns them, which do not warn.
+
+    A variable ``note`` says what is to be told of the image's place, where it is not known already
+    that all is well.
 
     Parameters
     ----------
@@ -207,41 +212,44 @@ def statistics_of_image(
         As for `aggregate`.
     options
         What is asked.
-    warn
-        Whether to warn where the image covers little of the regions. If not, a variable ``note``
-        says so, where that is not known already.
     """
     values = _read_image(space, image, "image")
     counted = None if valid is None else _read_image(space, valid, "validity mask")
     _check_names(values, options.statistics, by_hemisphere)
+    extent = image_extent(space.annotation, values)
     step = abs(float(values.encoding.get("scale_factor", 0)))
 
     def verb(one: Space) -> xr.Dataset:
-        return _aggregate(one, values, counted, options, options.missing(step), warn=warn)
+        return _aggregate(one, values, counted, extent, options, options.missing(step))
 
-    return stack_hemispheres(space, verb) if by_hemisphere else verb(space)
+    table = stack_hemispheres(space, verb) if by_hemisphere else verb(space)
+    if extent.is_everywhere:
+        return table
+    totals = label_totals(space, options.regions)
+    note = overlap_note(totals, options.regions, space.grid, extent)
+    return table.assign(note=((), note))
 
 
 def _aggregate(
     space: Space,
     image: xr.DataArray,
     valid: xr.DataArray | None,
+    extent: ImageExtent,
     options: StatisticsOptions,
     missing: ops.Missing | None,
-    *,
-    warn: bool,
 ) -> xr.Dataset:
     aligned, counted = _with_labels(space, image, valid)
-    measures, note = None, None
-    if not aligned.extent.is_everywhere:
-        totals, extent = label_totals(space, options.regions), aligned.extent
-        measures, note = measured_regions(totals, options.regions, space.grid, extent, warn=warn)
+    measures = None
+    if not extent.is_everywhere:
+        totals = label_totals(space, options.regions)
+        measures = measured_regions(totals, options.regions, space.grid)
     labels = space.block_labels
     labels = space.block_labels
     variables = ops.aggregate(
         aligned,
         options.regions,
         options.statistics,
+        extent,
         quantiles=options.quantiles,
         valid=counted,
         missing=missing,
@@ -250,8 +258,6 @@ def _aggregate(
         measures=measures,
     )
     table = region_table(options.regions, _described(variables, aligned.image))
-    if note is not None and not warn:
-        table["note"] = (), note
     if options.quantiles:
         table = table.assign_coords(quantile=[*options.quantiles])
     before = [str(dim) for dim in aligned.image.dims[:-3]]
