@@ -203,6 +203,11 @@ def test_what_is_no_number(name: str, value: Any) -> None:
         space_of().aggregate(IMAGE, **{name: value})
 
 
+def test_complex_numbers_are_refused_with_the_way_out() -> None:
+    with pytest.raises(AnnotationError, match=r"dtype complex128; .* magnitude \(numpy.abs\)"):
+        space_of().aggregate(IMAGE * 1j)
+
+
 # ----- images that lie elsewhere
 
 

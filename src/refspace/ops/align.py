@@ -78,7 +78,8 @@ def as_image(image: ArrayLike, annotation: xr.DataArray, name: str = "image") ->
             ".astype(float).filled(numpy.nan)"
         )
     if image.dtype.kind not in _KINDS:
-        raise AnnotationError(f"the {name} has dtype {image.dtype}; give real numbers")
+        hint = ", as the magnitude (numpy.abs) of complex ones" if image.dtype.kind == "c" else ""
+        raise AnnotationError(f"the {name} has dtype {image.dtype}; give real numbers{hint}")
     dims = annotation.dims
     if isinstance(image, xr.DataArray):
         ordered = _transposed(image, dims, name)

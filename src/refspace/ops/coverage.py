@@ -19,7 +19,7 @@ from refspace.structure_tree import Regions
 
 # Share of the regions' box, below which an image is told to lie elsewhere.
 _ENOUGH = 0.5
-# µm by which edges may differ that are computed in different ways.
+# Rounding: µm by which edges may differ that are computed in different ways, and shares too.
 _NOISE = 1e-6
 
 
@@ -105,7 +105,7 @@ class ImageExtent:
         low, high = boxes[0::3].min(axis=1), boxes[1::3].max(axis=1)
         common = np.minimum(high, self.high) - np.maximum(low, self.low)
         share = float(np.prod(common.clip(0) / (high - low)))
-        if share >= _ENOUGH:
+        if share > _ENOUGH - _NOISE:
             return ""
         return (
             f"the image covers {share:.0%} of the box of the regions: it lies at "
