@@ -17,7 +17,12 @@ from numpy.typing import NDArray
 
 from refspace.errors import AnnotationError, GridError
 from refspace.formats.structures import read_structures
-from refspace.formats.volumes import is_volume_file, refuse_override, stream_volume
+from refspace.formats.volumes import (
+    is_volume_file,
+    refuse_override,
+    stream_image,
+    stream_volume,
+)
 from refspace.formats.voxel_files import VoxelStream
 from refspace.grid import Grid
 from refspace.kernels import count_labels, relabel
@@ -202,7 +207,9 @@ def convert(
     tree = structures if isinstance(structures, StructureTree) else read_structures(structures)
     sources = {"annotation": _annotation(annotation, resolution, orientation, override)}
     if template is not None:
-        sources["template"] = _same_grid("template", template, sources["annotation"], override)
+        sources["template"] = _same_grid(
+            "template", template, sources["annotation"], override, is_image=True
+        )
     if hemispheres is not None:
         sources["hemispheres"] = _hemispheres(hemispheres, sources["annotation"], override)
     if ids is not None:
@@ -260,13 +267,16 @@ def _stream(
     orientation: str | None = None,
     override: bool = False,
     like: Grid | None = None,
+    *,
+    is_image: bool = False,
 ) -> VoxelStream | None:
     """Stream of the voxels of a file; None for any other form of volume."""
     if isinstance(volume, VoxelStream):
         return volume
     if not _is_path(volume) or not is_volume_file(volume):
         return None
-    return stream_volume(
+    read = stream_image if is_image else stream_volume
+    return read(
         volume, resolution=resolution, orientation=orientation, override=override, like=like
     )
 
@@ -292,12 +302,15 @@ def _annotation(
     return replace(_computed(volume), midline=stated_midline(annotation))
 
 
-def _same_grid(name: str, volume: Volume, first: _Source, override: bool) -> _Source:
+def _same_grid(
+    name: str, volume: Volume, first: _Source, override: bool, *, is_image: bool = False
+) -> _Source:
     """Volume of numbers on the grid of the annotation, turned by what it states itself.
 
     What it leaves open is taken as of the annotation. Another grid is an error.
     """
-    if (stream := _stream(volume, override=override, like=first.own_grid)) is not None:
+    stream = _stream(volume, override=override, like=first.own_grid, is_image=is_image)
+    if stream is not None:
         source = _streamed(stream, stream.dtype, _unchanged, first.grid)
     elif _is_path(volume):
         source = _computed(open_like(os.fspath(volume), first.own_grid), first.grid)

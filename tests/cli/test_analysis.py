@@ -165,7 +165,7 @@ def test_aggregate_writes_what_the_verb_says(
     run("aggregate", *words, "--quantiles", "0.05,.5", "-o", "a.csv")
     table = pd.read_csv("a.csv", index_col="structure")
     names = ["count", "mean", "std", "min", "max"]
-    assert list(table) == ["image", "acronym", "name", *names, "q0.05", "q0.5"]
+    assert list(table) == ["image", "acronym", "name", *names, "q0.05", "q0.5", "covered"]
     assert set(table["image"]) == {str(folder / "image.nrrd")}
     expected = space.aggregate(image, quantiles=[0.05, 0.5]).compute()
     assert table.index.tolist() == expected.structure.values.tolist()
@@ -180,10 +180,11 @@ def test_aggregate_prints_structures(
 ) -> None:
     words = [folder / "atlas.zarr", folder / "image.nrrd"]
     result = run("aggregate", *words, "-s", "TH,VISp,FRP6b", "--statistics", "mean, sum")
-    assert result.stdout.split("\n")[0].split() == ["structure", "acronym", "name", "mean", "sum"]
+    header = ["structure", "acronym", "name", "mean", "sum", "covered"]
+    assert result.stdout.split("\n")[0].split() == header
     found, expected = rows(result), space.aggregate(image, ["TH", "VISp"]).compute()
     assert [*found] == [549, 385, 526322264]
-    assert [float(found[i][-2]) for i in (549, 385)] == pytest.approx(expected["mean"], rel=1e-4)
+    assert [float(found[i][-3]) for i in (549, 385)] == pytest.approx(expected["mean"], rel=1e-4)
     assert result.stderr.startswith("statistics of the images … ")
     every = rows(run("aggregate", *words))
     counts = space.aggregate(image, statistics="count")["count"].compute()
@@ -474,14 +475,15 @@ def test_each_point(folder: Path, space: refspace.ReferenceSpace, ending: str) -
     result = run("points", folder / "atlas.zarr", "in.csv", "--each", f"out{ending}")
     assert "wrote out" in result.stdout
     inside = int(space.structure_at(np.array([[7000.0, 3300, 4500]]))[0])
-    acronym = space.structure_tree.nodes([inside])[0]["acronym"]
+    node = space.structure_tree.nodes([inside])[0]
+    name = f'"{node["name"]}"' if "," in node["name"] else node["name"]
     if ending == ".csv":
         assert Path("out.csv").read_text().splitlines() == [
-            "id,ap,dv,ml,note,structure,acronym,status",
-            f'007,7000,3300,4500,"a, b",{inside},{acronym},structure',
-            "8,-1,0,0,NA,,,outside",
-            "9,,1,1,,,,missing",
-            "10,0,0,0,,,,background",
+            "id,ap,dv,ml,note,structure,acronym,name,status",
+            f'007,7000,3300,4500,"a, b",{inside},{node["acronym"]},{name},structure',
+            "8,-1,0,0,NA,,,,outside",
+            "9,,1,1,,,,,missing",
+            "10,0,0,0,,,,,background",
         ]
         return
     table = pd.read_parquet("out.parquet")
@@ -508,11 +510,57 @@ def test_each_point_of_unknown_ids(folder: Path) -> None:
     assert table["status"].tolist() == ["unknown", "outside", "missing", "background"]
 
 
+def test_each_point_by_hemisphere(folder: Path, space: refspace.ReferenceSpace) -> None:
+    positions = [[7000.0, 3300, 4500], [7000, 3300, 6900], [0, 0, 0]]
+    pd.DataFrame(positions, columns=["ap", "dv", "ml"]).to_csv("in.csv", index=False)
+    words = ["points", folder / "atlas.zarr", "in.csv", "--by-hemisphere"]
+    run(*words, "--each", "out.csv")
+    table = pd.read_csv("out.csv", keep_default_na=False)
+    assert table["hemisphere"].tolist() == ["left", "right", ""]
+    assert space.midline == 5700
+    table.to_csv("in.csv", index=False)
+    said = "in.csv has columns structure, acronym, name, status, hemisphere already"
+    assert said in failure(*words, "--each", "b.csv", code=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "said"),
+    [
+        (
+            "-1,0,0\n0,-5,99999\n",
+            (),
+            "all 2 points are outside the volume: they have ap from -1 to",
+        ),
+        (
+            "-1,0,0\nnan,1,1\n",
+            (),
+            "all 1 points are outside the volume: they have ap from -1 to -1",
+        ),
+        ("nan,0,0\n", (), "none of 1 points is in a structure; check --unit and --columns"),
+        ("1,1,1\n2,2,2\n", (), "none of 2 points is in a structure; check --unit"),
+        ("nan,0,0\n1,1,1\n", ("-s", "TH"), "none of 2 points is in a structure"),
+    ],
+)
+def test_points_that_are_nowhere(
+    folder: Path, text: str, words: tuple[str, ...], said: str
+) -> None:
+    Path("in.csv").write_text("ap,dv,ml\n" + text)
+    words = ("points", folder / "atlas.zarr", "in.csv", *words)
+    assert said in failure(*words, "--each", "a.csv", "-o", "b.csv")
+
+
+def test_points_in_other_structures_are_counted_as_none(folder: Path) -> None:
+    Path("in.csv").write_text("ap,dv,ml\n7000,3300,4500\n")
+    result = run("points", folder / "atlas.zarr", "in.csv", "-s", "VISp", "-o", "a.csv")
+    assert pd.read_csv("a.csv")["points"].tolist() == [0]
+    assert "of 1 points: 1 in voxels of no region" in result.stderr
+
+
 def test_no_points(folder: Path) -> None:
     Path("in.csv").write_text("ap,dv,ml\n")
     result = run("points", folder / "atlas.zarr", "in.csv", "--each", "out.csv", "-o", "a.csv")
     assert "of 0 points" not in result.stderr
-    assert Path("out.csv").read_text() == "ap,dv,ml,structure,acronym,status\n"
+    assert Path("out.csv").read_text() == "ap,dv,ml,structure,acronym,name,status\n"
     assert pd.read_csv("a.csv")["points"].sum() == 0
     assert run("points", folder / "atlas.zarr", "in.csv").stdout == "no structure has any\n"
 
@@ -661,7 +709,10 @@ def test_validate_volumes_and_pieces(folder: Path, space: refspace.ReferenceSpac
     run("validate", folder / "atlas.zarr", *words)
     expected = space.validate(volumes={"VISp": 4, "TH": 99}, connectivity=True)
     table = pd.read_csv("found/deviating.csv")
-    assert list(table) == ["structure", "acronym", "volume_mm3", "published_mm3", "deviation"]
+    names = ["structure", "acronym", "name"]
+    assert list(table) == [*names, "volume_mm3", "published_mm3", "deviation"]
+    nodes = space.structure_tree.nodes(table["structure"].tolist())
+    assert table["name"].tolist() == [node["name"] for node in nodes]
     np.testing.assert_allclose(table["deviation"], expected.deviating["deviation"])
     pieces = pd.read_csv("found/disconnected.csv")
     assert pieces["components"].tolist() == expected.disconnected["components"].tolist()

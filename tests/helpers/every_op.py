@@ -21,7 +21,7 @@ from refspace.labels.counting import count_labels
 from refspace.labels.measuring import measure_labels
 from refspace.labels.resampling import downsample
 from refspace.ops.aggregate import STATISTICS, aggregate
-from refspace.ops.align import align, as_image
+from refspace.ops.align import align, as_image, image_extent
 from refspace.ops.boundaries import boundaries
 from refspace.ops.compare import check_same_grid, confusion
 from refspace.ops.components import components, split_by_hemisphere
@@ -140,6 +140,7 @@ def images_aggregated(known):
             aligned,
             REGIONS,
             [*STATISTICS],
+            image_extent(volume, image),
             quantiles=[0, 0.5, 1],
             valid=valid if name in ("in memory", "of several") else None,
             block_labels=known if aligned.box else None,

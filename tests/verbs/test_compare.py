@@ -56,7 +56,15 @@ def pairs(draw):
 def test_confusion_is_a_crosstab(spaces):
     one, other = (space.annotation.values.ravel() for space in spaces)
     found = spaces[0].compare(spaces[1]).confusion
-    assert found.columns.tolist() == ["label", "other", "voxels"]
+    names = ["acronym", "name", "other_acronym", "other_name"]
+    assert found.columns.tolist() == ["label", "other", "voxels", *names]
+    for column, prefix, space in zip(("label", "other"), ("", "other_"), spaces, strict=True):
+        tree = space.structure_tree
+        called = {node["id"]: node for node in tree.nodes() if node["id"] != 0}
+        for field in ("acronym", "name"):
+            wanted = [str(called.get(i, {}).get(field) or "") for i in found[column]]
+            assert found[f"{prefix}{field}"].tolist() == wanted
+    found = found[["label", "other", "voxels"]]
     assert (found.dtypes == np.int64).all()
     crosstab = pd.crosstab(one, other).stack()
     expected = {(int(a), int(b)): int(n) for (a, b), n in crosstab.items() if n}

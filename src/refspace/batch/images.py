@@ -10,7 +10,7 @@ from typing import Any
 
 import xarray as xr
 
-from refspace.formats.volumes import is_volume_file, read_volume, refuse_override
+from refspace.formats.volumes import is_volume_file, read_image, refuse_override
 from refspace.grid import Grid
 from refspace.remote.objects import copy_object, version_stamp
 from refspace.store import Location, reachable
@@ -101,9 +101,9 @@ def opened_image(path: str, grid: Grid, options: ImageOptions) -> Iterator[xr.Da
         elif "://" in path:
             copy = Path(folder, path.rpartition("/")[2])
             copy_object(path, copy, options.storage_options)
-            image = read_volume(copy, **options.geometry_of_file)
+            image = read_image(copy, **options.geometry_of_file)
         else:
-            image = read_volume(path, **options.geometry_of_file)
+            image = read_image(path, **options.geometry_of_file)
         # A plain array of zarr has neither names of axes nor a position: its voxels are those of
         # the annotation.
         unplaced = {*image.dims[-3:]}.isdisjoint({*image.coords, *grid.dims})

@@ -1,29 +1,30 @@
 """Statistics of many images over regions, in one table, as one job."""
 
 import functools
-import json
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 from dask.tokenize import tokenize
+from numpy.typing import NDArray
 
 from refspace.batch.atlas_reference import AtlasReference
 from refspace.batch.causes import one_line, raise_if_hopeless
 from refspace.batch.image_table import ImageTable, open_image_table
 from refspace.batch.images import ImageOptions, image_identity, opened_image
-from refspace.errors import AnnotationError, JobError
+from refspace.errors import AnnotationError, GridError, JobError
 from refspace.grid import Grid
-from refspace.ops.aggregate import STATISTICS
 from refspace.pools import Outcome, Pool, ThreadPool, make_pool
 from refspace.store import Progress, reachable
 from refspace.structure_tree import Regions, RegionsLike
 from refspace.types import PathLike
-from refspace.verbs.images import DEFAULT_STATISTICS
+from refspace.verbs.images import DEFAULT_STATISTICS, StatisticsOptions, statistics_of_image
 from refspace.verbs.tables import statistics_table
 
 if TYPE_CHECKING:
@@ -31,8 +32,12 @@ if TYPE_CHECKING:
 
 # Images whose identity is read at the same time: on another machine, reading is mostly waiting.
 _IDENTIFIED_TOGETHER = 16
-
-_Value = TypeVar("_Value", str, int, float)
+# Attribute of rows, beside which they have none.
+_NOTE = "note"
+_PLACE_HINT = (
+    "check that both are in the same space; where voxel i of the image is voxel i of the "
+    "annotation, say so by --same-grid (Python: ImageOptions(same_grid=True))"
+)
 
 
 @dataclass(frozen=True)
@@ -67,10 +72,10 @@ class StatisticsRequest:
     ----------
     atlas
         Where the regions are.
-    regions
-        Regions of its structures.
-    arguments
-        JSON of the arguments of `ReferenceSpace.aggregate` beside image and regions.
+    options
+        What is asked of an image, and of which regions.
+    by_hemisphere
+        Whether the hemispheres are kept apart.
     image_options
         How images are opened.
     valid
@@ -82,8 +87,8 @@ class StatisticsRequest:
     """
 
     atlas: AtlasReference
-    regions: Regions
-    arguments: str
+    options: StatisticsOptions
+    by_hemisphere: bool
     image_options: ImageOptions
     valid: Image | None = None
     scheduler: str = "synchronous"
@@ -99,42 +104,45 @@ class StatisticsRequest:
         statistics: str | Sequence[str] = DEFAULT_STATISTICS,
         quantiles: float | Sequence[float] = (),
         valid: PathLike | None = None,
+        nodata: float | None = None,
+        valid_min: float | None = None,
         image_options: ImageOptions | None = None,
     ) -> "StatisticsRequest":
         """Request with the arguments of `aggregate_images`, checked before any image is opened.
 
         Parameters
         ----------
-        atlas, regions, by_hemisphere, statistics, quantiles, valid, image_options
+        atlas, regions, by_hemisphere, statistics, quantiles, valid, nodata, valid_min
             As for `aggregate_images`.
+        image_options
+            How images are opened.
         """
         if not isinstance(atlas, AtlasReference):
             atlas = AtlasReference.from_arguments(atlas)
         atlas = atlas.pinned()
-        names = _as_list(statistics)
-        if unknown := [name for name in names if name not in STATISTICS]:
-            raise AnnotationError(
-                f"there is no statistic {unknown[0]!r}; choose from {', '.join(STATISTICS)}"
-            )
-        arguments = {
-            "statistics": names,
-            "quantiles": _as_list(quantiles),
-            "by_hemisphere": by_hemisphere,
-        }
         image_options = image_options or ImageOptions()
         valid_image = None if valid is None else _identified(os.fspath(valid), image_options)
         chosen = atlas.open().structure_tree.regions(regions)
-        text = json.dumps(arguments, default=float)
-        return cls(atlas, chosen, text, image_options, valid_image)
+        options = StatisticsOptions.from_arguments(
+            chosen, statistics, quantiles, nodata=nodata, valid_min=valid_min
+        )
+        return cls(atlas, options, by_hemisphere, image_options, valid_image)
 
     def compute_rows(self, url: str) -> pd.DataFrame:
         """Compute the rows of an image: by region, hemisphere and leading dims of the image."""
-        space, arguments = self.atlas.open(), json.loads(self.arguments)
+        space, asked = self.atlas.open(), self.options
         opened = opened_image(url, space.grid, self.image_options)
         with opened as values, self._opened_valid(space.grid) as valid:
-            dataset = space.aggregate(values, self.regions, valid=valid, **arguments)
+            dataset = statistics_of_image(
+                space, values, asked, valid=valid, by_hemisphere=self.by_hemisphere
+            )
             dataset = dataset.compute(scheduler=self.scheduler, num_workers=self.threads)
-        return statistics_table(dataset, arguments["statistics"]).reset_index()
+        note = str(dataset["note"].item()) if "note" in dataset else ""
+        _refuse_nothing(dataset["covered"].values, note)
+        rows = statistics_table(dataset.drop_vars("note", errors="ignore"), asked.statistics)
+        rows = rows.reset_index()
+        rows.attrs[_NOTE] = note
+        return rows
 
     def _opened_valid(self, grid: Grid) -> AbstractContextManager[xr.DataArray | None]:
         """Open the image of the voxels that count, as other images but for a variable's name."""
@@ -144,17 +152,37 @@ class StatisticsRequest:
 
     def digest(self) -> str:
         """Digest of what all rows have in common: voxels, regions, statistics and options."""
-        space, arguments = self.atlas.open(), json.loads(self.arguments)
         images = self.image_options
-        options = [images.variable, images.same_grid, images.geometry_of_file]
+        opened = [images.variable, images.same_grid, images.geometry_of_file]
+        space = self.atlas.open()
         # The grid too: what overrules the header of a file leaves its voxels as they are.
         sides = space.volume.hemispheres.identity
         voxels = str(tokenize(space.annotation.data, space.grid, sides))
-        return str(tokenize(voxels, self.regions, sorted(arguments.items()), options, self.valid))
+        return str(tokenize(voxels, self.options, self.by_hemisphere, opened, self.valid))
+
+    def without_names(self) -> "StatisticsRequest":
+        """Request as tasks carry it: names are most of what regions weigh."""
+        regions = self.options.regions.without_names()
+        return replace(self, options=replace(self.options, regions=regions))
 
 
-def _as_list(value: _Value | Sequence[_Value]) -> list[_Value]:
-    return [value] if isinstance(value, str | int | float) else list(value)
+def _refuse_nothing(covered: NDArray[np.float64], note: str) -> None:
+    """Refuse an image that says nothing of any region."""
+    # Of regions without voxels nothing can be said, whatever the image.
+    if np.isnan(covered).all() or (covered > 0).any():
+        return
+    nothing = "the image has no voxel that counts in any region"
+    if note:
+        raise GridError(f"{nothing}: {note}")
+    raise AnnotationError(
+        f"{nothing}: all there are NaN, not valid or no data, or too coarse for these regions"
+    )
+
+
+def told_of(rows: pd.DataFrame) -> str:
+    """What is to be told of the image of some rows, which forget it; else nothing."""
+    note = rows.attrs.pop(_NOTE, "")
+    return f"{note}; {_PLACE_HINT}" if note else ""
 
 
 def _identified(path: str, options: ImageOptions) -> Image:
@@ -178,15 +206,14 @@ def compute_all(
         # Errors name images as the caller does.
         images = [replace(image, url=image.path) for image in images]
         request = replace(request, scheduler="threads", threads=threads)
-    # Names are most of what regions weigh, and tasks are to be small.
-    task_request = replace(request, regions=request.regions.without_names())
+    task_request = request.without_names()  # tasks are to be small
     outcomes = pool.outcomes(
         functools.partial(compute_rows, request=task_request),
         images,
         name="aggregate",
         token=lambda image: str(tokenize(task_request, image)),
     )
-    return map(functools.partial(_with_names, regions=request.regions), outcomes)
+    return map(functools.partial(_with_names, regions=request.options.regions), outcomes)
 
 
 def _with_names(
@@ -197,6 +224,8 @@ def _with_names(
         return outcome
     rows = outcome.result.copy()
     columns = pd.DataFrame(regions.columns()).set_index("structure")
+    # Of regions with texts for labels, tasks know what they are called.
+    columns = columns[[name for name in columns if name not in rows]]
     for position, (name, column) in enumerate(columns.items(), [*rows].index("structure") + 1):
         rows.insert(position, name, rows["structure"].map(column))
     return replace(outcome, result=rows)
@@ -231,6 +260,8 @@ def aggregate_images(
     statistics: str | Sequence[str] = DEFAULT_STATISTICS,
     quantiles: float | Sequence[float] = (),
     valid: PathLike | None = None,
+    nodata: float | None = None,
+    valid_min: float | None = None,
     image_options: ImageOptions | None = None,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
@@ -261,6 +292,8 @@ def aggregate_images(
         As for `ReferenceSpace.aggregate`. Of one hemisphere alone, give an `AtlasReference` to it.
     valid
         Path or URL of an image that is 0 where voxels of the images do not count.
+    nodata, valid_min
+        As for `ReferenceSpace.aggregate`.
     image_options
         What the images do not state themselves.
     overwrite
@@ -287,11 +320,17 @@ def aggregate_images(
     StoreError
         If the table is there and is something else, was edited, or is being written.
     JobError
-        If some images failed; the rows of the others are in the table.
+        If some images failed, as those that meet no region do; the rows of the others are in the
+        table.
     SourceError
         If something cannot be sent to other processes, or both `threads` and `client` are given.
     ClusterError
         If the scheduler is gone; images that are done are not done again.
+
+    Warns
+    -----
+    UserWarning
+        If an image covers less than half of the regions' bounding box.
 
     Examples
     --------
@@ -316,6 +355,8 @@ def aggregate_images(
         statistics=statistics,
         quantiles=quantiles,
         valid=valid,
+        nodata=nodata,
+        valid_min=valid_min,
         image_options=image_options,
     )
     target, names = os.fspath(out), [*dict.fromkeys(os.fspath(image) for image in images)]
@@ -381,6 +422,8 @@ def _add(table: ImageTable, outcome: Outcome[Image, pd.DataFrame]) -> str | None
     image = outcome.item
     if outcome.error is not None or outcome.result is None:
         return one_line(outcome.error)
+    if note := told_of(outcome.result):
+        warnings.warn(f"{image.path}: {note}", stacklevel=3)
     try:
         table.add(image.path, image.identity, outcome.result)
     except Exception as error:

@@ -164,9 +164,10 @@ def _merge_in_groups(
 
 def array_from_objects(
     objects: dask.array.Array,
-    function: Callable[[Any, tuple[int, ...]], NDArray[Any]],
+    function: Callable[..., NDArray[Any]],
     chunks: Sequence[Sequence[int]],
     dtype: npt.DTypeLike,
+    beside: dask.array.Array | None = None,
 ) -> dask.array.Array:
     """Array of numbers made of an array of objects, as `reduce_images` gives it; lazy.
 
@@ -175,18 +176,28 @@ def array_from_objects(
     objects
         An object for each block of the leading axes.
     function
-        Called with an object, and with the sizes of its block along the leading axes.
+        Called with an object, and with the sizes of its block along the leading axes; then with
+        what is beside the objects, if that is given.
     chunks
         Sizes of the blocks of the result: one block along the first axis, then those of the leading
         axes, then one block along every other.
     dtype
         Type of the result.
+    beside
+        Array of one block that the function needs for each object.
     """
-    name = name_from_inputs("statistic", objects.name, function)
+    others = [] if beside is None else [(beside.name, *(0,) * beside.ndim)]
+    name = name_from_inputs("statistic", objects.name, function, others)
     leading = chunks[1 : 1 + objects.ndim]
     after = (0,) * (len(chunks) - 1 - objects.ndim)
     tasks: Tasks = {
-        (name, 0, *lead, *after): (function, (objects.name, *lead), block_shape(leading, lead))
+        (name, 0, *lead, *after): (
+            function,
+            (objects.name, *lead),
+            block_shape(leading, lead),
+            *others,
+        )
         for lead in np.ndindex(objects.numblocks)
     }
-    return array_from_tasks(name, tasks, [objects], chunks, dtype)
+    dependencies = [objects] if beside is None else [objects, beside]
+    return array_from_tasks(name, tasks, dependencies, chunks, dtype)

@@ -33,9 +33,12 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from refspace.grid import Hemisphere
     from refspace.reference_space import ReferenceSpace
+    from refspace.structure_tree import Regions
     from refspace.types import LengthUnit
 
+_SIDES: tuple["Hemisphere", ...] = ("left", "right")
 # Columns, in their units.
 _POINTS = {"points": "points", "density": "density_per_mm3"}
 _COMPARED = {
@@ -91,34 +94,60 @@ def points(
     names = list(columns or axis_names(column_names(points_file), dims))
     if len(names) != len(dims):
         raise click.UsageError(f"--columns names {len(names)} columns; a position has three")
+    asked: dict[str, Any] = {"columns": names, "unit": unit}
     if each is not None:
-        _refuse_taken(points_file)
+        _refuse_taken(points_file, by_hemisphere=by_hemisphere)
     if by_hemisphere:
         tell_separation(space)
     with Progress("reading points"):
         table = read_table(points_file, names)
     with Progress("looking points up"):
-        dataset = space.count_points(
-            table, regions, by_hemisphere=by_hemisphere, columns=names, unit=unit
-        ).compute()
-        codes = (
-            None if each is None else space.structure_at(table, regions, columns=names, unit=unit)
-        )
+        dataset = space.count_points(table, regions, by_hemisphere=by_hemisphere, **asked).compute()
+        codes = None if each is None else space.structure_at(table, regions, **asked)
     _print_others(dataset, len(table))
+    _refuse_none_inside(space, dataset, table, asked)
     if each is not None and codes is not None:
-        _write_each(each, points_file, space, codes.to_numpy(), regions is not None)
+        sides = _sides(space, table, regions, asked) if by_hemisphere else {}
+        _write_each(each, points_file, space, codes.to_numpy(), sides, regions is not None)
     counted = long_table(dataset, _POINTS)
     if output is None and not choice.structures:
         counted = counted[counted["points"] > 0]
     write_or_print(counted, output)
 
 
-def _refuse_taken(points_file: str) -> None:
+def _refuse_none_inside(
+    space: "ReferenceSpace", counts: "xr.Dataset", table: "pd.DataFrame", asked: dict[str, Any]
+) -> None:
+    """Stop where all points are outside: of the volume, or where it holds 0."""
+    if int(counts["points"].sum()) or not len(table):
+        return
+    if bool((space.structure_at(table, **asked) <= 0).all()):
+        raise click.ClickException(
+            f"none of {len(table)} points is in a structure; check --unit and --columns, and that "
+            "they are in the coordinates of the annotation"
+        )
+
+
+def _sides(
+    space: "ReferenceSpace",
+    table: "pd.DataFrame",
+    regions: "Regions | None",
+    asked: dict[str, Any],
+) -> dict[str, "NDArray[np.bool_]"]:
+    """Which points are in structures of each hemisphere."""
+    return {
+        side: space.hemisphere(side).structure_at(table, regions, **asked).to_numpy() > 0
+        for side in _SIDES
+    }
+
+
+def _refuse_taken(points_file: str, *, by_hemisphere: bool) -> None:
     """Refuse a table that has what is to be added to it."""
     from refspace.cli.tables import POINT_COLUMNS
     from refspace.formats.tables import column_names
 
-    taken = [name for name in column_names(points_file) if name in POINT_COLUMNS]
+    added = {*POINT_COLUMNS, *(["hemisphere"] if by_hemisphere else [])}
+    taken = [name for name in column_names(points_file) if name in added]
     if taken:
         raise click.UsageError(
             f"{points_file} has columns {', '.join(taken)} already; rename them, then try again"
@@ -139,9 +168,12 @@ def _write_each(
     points_file: str,
     space: "ReferenceSpace",
     codes: "NDArray[np.int64]",
+    sides: dict[str, "NDArray[np.bool_]"],
     in_regions: bool,
 ) -> None:
-    """Write the table of points, and the structure or region of each."""
+    """Write the table of points, and the structure or region of each, and its hemisphere."""
+    import numpy as np
+
     from refspace.cli.progress import Progress
     from refspace.cli.tables import point_columns
     from refspace.formats.tables import read_parts, table_ending, write_table
@@ -153,7 +185,11 @@ def _write_each(
         start = 0
         for part in read_parts(points_file, as_text=table_ending(each) != ".parquet"):
             stop = start + len(part)
-            yield part.assign(**point_columns(codes[start:stop], space.structure_tree, nothing))
+            columns = point_columns(codes[start:stop], space.structure_tree, nothing)
+            if sides:
+                isin = [inside[start:stop] for inside in sides.values()]
+                columns["hemisphere"] = np.select(isin, [*sides], "")
+            yield part.assign(**columns)
             start = stop
 
     with Progress(f"writing {each}"):

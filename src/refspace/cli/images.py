@@ -166,6 +166,8 @@ def _takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
     callback=existing_image,
     help="Which voxels of the images count: where this one is not 0.",
 )
+@click.option("--nodata", type=float, help="A value of the images that stands for none, like -1.")
+@click.option("--valid-min", type=float, help="Value below which none of the images' counts.")
 @_takes_image_options
 @click.option(
     "--output",
@@ -193,7 +195,8 @@ def aggregate(
 
     IMAGES are NRRD or NIfTI files, or images in zarr: a store, whose template it is, an OME-Zarr
     image, or a group that xarray writes, over ap, dv and ml in µm; paths or URLs. They may be
-    coarser or finer than the annotation, and turned in any way; what is NaN does not count.
+    coarser or finer than the annotation, and turned in any way; what is NaN does not count. The
+    column covered says which part of each structure has values.
 
     With --out, the rows go into a table. The same command goes on with a run that was stopped,
     leaves what is in the table, and adds the rows of other images.
@@ -260,7 +263,7 @@ def _print_statistics(
     """
     import pandas as pd
 
-    from refspace.batch.statistics import Image, StatisticsRequest, compute_all
+    from refspace.batch.statistics import Image, StatisticsRequest, compute_all, told_of
     from refspace.cli.progress import BlockProgress
     from refspace.cli.tables import write_or_print
     from refspace.pools import make_pool
@@ -270,18 +273,30 @@ def _print_statistics(
     names = [*dict.fromkeys((*statistics, "count"))]
     wanted = StatisticsRequest.from_arguments(atlas, **(options | {"statistics": names}))
     rows: dict[str, pd.DataFrame] = {}
+    notes: list[str] = []
     with BlockProgress("statistics of the images", unit="images") as progress:
         parts = [Image.from_path(path) for path in dict.fromkeys(images)]
         for outcome in compute_all(wanted, parts, make_pool(**pool), pool["threads"]):
             if outcome.error is not None or outcome.result is None:
-                raise outcome.error or RuntimeError(outcome.item.path)
+                raise _naming(outcome.item.path, outcome.error)
             rows[outcome.item.path] = outcome.result
             progress(len(rows), len(parts))
+            if note := told_of(outcome.result):
+                notes.append(f"Warning: {outcome.item.path}: {note}")
+    for note in notes:
+        click.echo(note, err=True)
     table = pd.concat([rows[part.path] for part in parts]).set_index("structure")
     if not with_empty:
         table = table[table["count"] > 0]
     hidden = ["image"] * (len(parts) == 1) + ["count"] * ("count" not in statistics)
     write_or_print(table.drop(columns=hidden), None, "{:.5g}")
+
+
+def _naming(path: str, error: Exception | None) -> Exception:
+    """Error about an image, which names it."""
+    if error is not None and path not in str(error):
+        error.args = (f"{path}: {error}",)
+    return error or RuntimeError(path)
 
 
 COMMANDS = (aggregate,)

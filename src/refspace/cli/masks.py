@@ -10,6 +10,7 @@ from refspace.cli.regions import (
     direct_only_option,
     takes_choice,
     takes_hemisphere,
+    tell_empty,
 )
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def masks(
     if regions is None and direct_only:
         having_voxels = [i for i, count in space.total_voxel_map.items() if count]
         regions = tree.regions(having_voxels, direct_only=True)
+    if regions is not None:
+        tell_empty(space, [int(label) for label in regions.labels], direct_only=direct_only)
     with BlockProgress("masking") as progress:
         done = write_masks(
             space, output, regions, **options, **pool, storage_options=access, progress=progress

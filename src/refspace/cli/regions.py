@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from refspace.reference_space import ReferenceSpace
     from refspace.structure_tree import Regions, StructureTree
 
+# Structures that a message names.
+_SHOWN = 5
 structures_option = functools.partial(
     click.option,
     "--structures",
@@ -149,3 +151,47 @@ def _longest_structure(tree: "StructureTree", parts: Sequence[str]) -> int:
             tree.resolve(",".join(parts[:count]).strip())
             return count
     return 1
+
+
+# ----- masks of nothing
+
+
+def refuse_empty(
+    space: "ReferenceSpace", groups: Iterable[Sequence[int]], *, direct_only: bool
+) -> None:
+    """Stop where a mask, of the structures of a group, would have no voxel."""
+    for group in groups:
+        if len(_empty(space, group, direct_only=direct_only)) == len(group):
+            raise click.ClickException(
+                f"{_listed(space, group)}: no voxel in the annotation, so the mask would be of "
+                f"nothing; leave it out{_hint(direct_only)}"
+            )
+
+
+def tell_empty(space: "ReferenceSpace", structures: Sequence[int], *, direct_only: bool) -> None:
+    """Tell which of some masks have no voxel; stop where all have none."""
+    empty = _empty(space, structures, direct_only=direct_only)
+    if not empty:
+        return
+    if len(empty) == len(structures):
+        refuse_empty(space, [structures], direct_only=direct_only)
+    click.echo(
+        f"Warning: {len(empty)} of {len(structures)} masks have no voxel: {_listed(space, empty)}",
+        err=True,
+    )
+
+
+def _empty(space: "ReferenceSpace", structures: Sequence[int], *, direct_only: bool) -> list[int]:
+    """Structures without voxels."""
+    voxels = space.direct_voxel_map if direct_only else space.total_voxel_map
+    return [i for i in structures if not voxels[i]]
+
+
+def _listed(space: "ReferenceSpace", structures: Sequence[int]) -> str:
+    nodes = space.structure_tree.nodes(structures[:_SHOWN])
+    names = [f"{node['id']} ({node.get('acronym') or 'no acronym'})" for node in nodes]
+    return ", ".join([*names, *(["…"] if len(structures) > _SHOWN else [])])
+
+
+def _hint(direct_only: bool) -> str:
+    return ", or leave out --direct-only, which leaves out its descendants" if direct_only else ""

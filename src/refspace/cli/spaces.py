@@ -24,6 +24,7 @@ from refspace.cli.regions import (
     RegionChoice,
     by_hemisphere_option,
     direct_only_option,
+    refuse_empty,
     resolve,
     structures_option,
     takes_choice,
@@ -156,6 +157,9 @@ def mask(
         groups = {output / f"structure_{i}.nrrd": [i] for i in ids}
     refuse_overwriting(groups)
     parts = dict.fromkeys(groups, space)
+    if not (crop or dry_run):
+        # Before anything is written, as for --crop, which looks for the voxels itself.
+        refuse_empty(space, groups.values(), direct_only=direct_only)
     if crop:
         # Before anything is written, so that a structure without voxels leaves nothing behind.
         with Progress("looking for the structures"):

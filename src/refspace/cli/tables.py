@@ -1,6 +1,6 @@
 """Tables that commands print or write: counts, points, and the findings of a validation."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import click
@@ -18,7 +18,7 @@ from refspace.verbs.validation import Validation
 
 _NAME_WIDTH = 40
 # Columns that `points --each` adds to a table of points.
-POINT_COLUMNS = ("structure", "acronym", "status")
+POINT_COLUMNS = ("structure", "acronym", "name", "status")
 
 
 def counts_table(counts: xr.Dataset, structure_ids: Collection[int] = ()) -> pd.DataFrame:
@@ -75,16 +75,25 @@ def point_columns(codes: NDArray[np.int64], tree: StructureTree, unassigned: str
     # Points are many and structures few: each structure is looked up once.
     labels, inverse = np.unique(codes, return_inverse=True)
     known = [i for i in labels.tolist() if i > 0 and i in tree]
-    acronyms = {node["id"]: str(node.get("acronym") or "") for node in tree.nodes(known)}
     statuses = {OUTSIDE: "outside", MISSING: "missing", 0: unassigned}
     statuses |= dict.fromkeys(known, "structure")
     columns: tuple[Any, ...] = (
         pd.Series(labels).astype("Int64").where(labels > 0).array,
-        np.array([acronyms.get(i, "") for i in labels.tolist()], object),
+        *_called(labels.tolist(), tree),
         # What remains are labels of the volume that the tree lacks.
         np.array([statuses.get(i, "unknown") for i in labels.tolist()], object),
     )
     return {name: values[inverse] for name, values in zip(POINT_COLUMNS, columns, strict=True)}
+
+
+def _called(ids: Sequence[int], tree: StructureTree) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Acronyms and names of structures; empty of other labels."""
+    known = {node["id"]: node for node in tree.nodes([i for i in ids if i > 0 and i in tree])}
+    acronyms, names = (
+        np.array([str(known.get(i, {}).get(field) or "") for i in ids], object)
+        for field in ("acronym", "name")
+    )
+    return acronyms, names
 
 
 # ----- validation
@@ -112,7 +121,15 @@ def validation_tables(validation: Validation, space: ReferenceSpace) -> dict[str
         "deviating": validation.deviating,
     }
     return {
-        name: table.rename(columns=_MM3).reset_index()
+        name: _with_names(table.rename(columns=_MM3).reset_index(), space.structure_tree)
         for name, table in tables.items()
         if table is not None
     }
+
+
+def _with_names(table: pd.DataFrame, tree: StructureTree) -> pd.DataFrame:
+    """Table whose structures have a name beside their acronym."""
+    if "acronym" in table and "name" not in table:
+        _, names = _called(table["structure"].tolist(), tree)
+        table.insert([*table].index("acronym") + 1, "name", names)
+    return table

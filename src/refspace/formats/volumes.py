@@ -8,8 +8,20 @@ import xarray as xr
 
 from refspace.errors import GridError
 from refspace.formats import nifti, nrrd
-from refspace.formats.nifti import NiftiStream, read_nifti, write_nifti
-from refspace.formats.nrrd import NrrdStream, read_nrrd, write_nrrd
+from refspace.formats.nifti import (
+    NiftiStream,
+    read_nifti,
+    read_nifti_image,
+    stream_nifti_image,
+    write_nifti,
+)
+from refspace.formats.nrrd import (
+    NrrdStream,
+    read_nrrd,
+    read_nrrd_image,
+    stream_nrrd_image,
+    write_nrrd,
+)
 from refspace.formats.spacing import StatedSpacing, settle_spacing
 from refspace.formats.voxel_files import VoxelStream, naming
 from refspace.grid import Grid, Triple
@@ -89,7 +101,7 @@ def read_volume(
     override: bool = False,
     like: Grid | None = None,
 ) -> xr.DataArray:
-    """Open a file as a lazy volume: NIfTI by its ending, anything else as NRRD.
+    """Open a file as a lazy volume of labels: NIfTI by its ending, anything else as NRRD.
 
     Parameters
     ----------
@@ -98,6 +110,58 @@ def read_volume(
     """
     read = read_nifti if _is_nifti(path) else read_nrrd
     return read(path, resolution=resolution, orientation=orientation, override=override, like=like)
+
+
+def read_image(
+    path: PathLike,
+    *,
+    resolution: Resolution | None = None,
+    orientation: str | None = None,
+    override: bool = False,
+    like: Grid | None = None,
+) -> xr.DataArray:
+    """Open a file as a lazy image of intensities: NIfTI by its ending, anything else as NRRD.
+
+    Unlike labels, intensities are scaled as the file says, and may be series or have channels.
+
+    Parameters
+    ----------
+    path, resolution, orientation, override, like
+        As for `read_nrrd` and `read_nifti`.
+
+    Raises
+    ------
+    FormatError, GridError, MissingDependencyError, OSError
+        As for `read_nrrd_image` and `read_nifti_image`.
+    """
+    read = read_nifti_image if _is_nifti(path) else read_nrrd_image
+    return read(path, resolution=resolution, orientation=orientation, override=override, like=like)
+
+
+def stream_image(
+    path: PathLike,
+    *,
+    resolution: Resolution | None = None,
+    orientation: str | None = None,
+    override: bool = False,
+    like: Grid | None = None,
+) -> VoxelStream:
+    """Open an image of one volume to be read slab by slab.
+
+    Parameters
+    ----------
+    path, resolution, orientation, override, like
+        As for `read_nrrd` and `read_nifti`.
+
+    Raises
+    ------
+    FormatError, GridError, MissingDependencyError, OSError
+        As for `read_image`; FormatError also if there are several volumes.
+    """
+    stream = stream_nifti_image if _is_nifti(path) else stream_nrrd_image
+    return stream(
+        path, resolution=resolution, orientation=orientation, override=override, like=like
+    )
 
 
 def stream_volume(

@@ -49,7 +49,8 @@ class VoxelFile:
     file_bytes, mtime_ns
         Its size, and the time of its last change.
     shape
-        Number of voxels along each axis, the fastest in the file first.
+        Number of voxels along each axis, the fastest in the file first: three, but for images that
+        have other axes than those of space.
     dtype
         Dtype of the voxels as stored, with its byte order.
     encoding
@@ -63,7 +64,7 @@ class VoxelFile:
     path: str
     file_bytes: int
     mtime_ns: int
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     dtype: np.dtype[Any]
     encoding: str
     data_offset: int
@@ -99,7 +100,7 @@ def naming(path: str) -> Iterator[None]:
 
 
 def lazy_voxels(file: VoxelFile, kind: str) -> dask.array.Array:
-    """Lazy array of the voxels of a file, in slabs along the last axis.
+    """Lazy array of the voxels of a file, in slabs along the last axes.
 
     Parameters
     ----------
@@ -109,14 +110,23 @@ def lazy_voxels(file: VoxelFile, kind: str) -> dask.array.Array:
         Name of its format.
     """
     voxels = _Voxels(file)
-    layer_bytes = voxels.dtype.itemsize * math.prod(file.shape[:2])
     return dask.array.from_array(
         voxels,
-        chunks=(-1, -1, max(1, _SLAB_BYTES // layer_bytes)),
+        chunks=_slab_shape(file),
         name=f"{kind}-{tokenize(file.identity)}",
         asarray=False,
-        meta=np.empty((0, 0, 0), voxels.dtype),
+        meta=np.empty((0,) * voxels.ndim, voxels.dtype),
     )
+
+
+def _slab_shape(file: VoxelFile) -> tuple[int, ...]:
+    """Shape of the blocks of a file: whole layers, as many as fit."""
+    room = _SLAB_BYTES // (file.dtype.itemsize * math.prod(file.shape[:2]))
+    counts = []
+    for length in file.shape[2:]:
+        counts.append(min(length, max(1, room)))
+        room //= length
+    return (*file.shape[:2], *counts)
 
 
 class _Voxels:
@@ -125,11 +135,10 @@ class _Voxels:
     A gzip stream has no random access: the first block inflates all voxels, for all blocks.
     """
 
-    ndim = 3
-
     def __init__(self, file: VoxelFile) -> None:
         self.file = file
         self.shape = file.shape
+        self.ndim = len(file.shape)
         self.dtype = file.native
         self._lock = threading.Lock()
         self._voxels: NDArray[Any] | None = None
@@ -246,6 +255,10 @@ class VoxelStream:
         """Path, size and time of last change: different for any other file, and after a change."""
         return self.header.identity
 
+    def values(self, slab: NDArray[Any]) -> NDArray[Any]:
+        """What the stored numbers of a slab stand for."""
+        return slab
+
     def slab_bytes(self, thickness: int) -> int:
         """Size in memory of a slab of some layers."""
         return self.header.nbytes * min(thickness, self.header.shape[2]) // self.header.shape[2]
@@ -296,4 +309,4 @@ class VoxelStream:
                     if missing or cut.stop == layers:
                         _check_end(stream, self.header, missing)
                     if want:
-                        yield cut, slab.astype(self.dtype, copy=False)
+                        yield cut, self.values(slab).astype(self.dtype, copy=False)

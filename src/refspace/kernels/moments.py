@@ -11,7 +11,7 @@ from refspace.kernels.histograms import Histogram, build_histogram, merge_histog
 from refspace.kernels.run_lengths import Labels, run_lengths
 
 # Rows of the table of moments.
-COUNT, SUM, M2, MIN, MAX = range(5)
+COUNT, SUM, M2, MIN, MAX, VOXELS = range(6)
 # For each row: the function that combines two values, and its neutral element.
 _REDUCTIONS = (
     (np.add, 0.0),
@@ -19,6 +19,7 @@ _REDUCTIONS = (
     (np.add, 0.0),
     (np.minimum, np.inf),
     (np.maximum, -np.inf),
+    (np.add, 0.0),
 )
 
 
@@ -31,9 +32,10 @@ class Moments:
     labels
         The labels, sorted.
     table
-        Floats of shape (5, images, labels): `COUNT`, the number of values; `SUM`, their sum;
+        Floats of shape (6, images, labels): `COUNT`, the number of values; `SUM`, their sum;
         `M2`, the sum of their squared deviations from the label's mean; `MIN` and `MAX`, the
-        smallest and the largest, infinite without values.
+        smallest and the largest, infinite without values; `VOXELS`, the number of voxels, also
+        those without a value.
     histograms
         Histogram of the values of each image; empty where no quantiles are wanted.
 
@@ -102,8 +104,8 @@ def measure_moments(
     valid
         Which values count: a mask of the same shape, or of one image for all. By default all.
     fields
-        Rows of the table to compute beside `COUNT`. Each costs a pass over the block, and `M2`
-        needs `SUM`.
+        Rows of the table to compute beside `COUNT` and `VOXELS`. Each costs a pass over the
+        block, and `M2` needs `SUM`.
     histogram
         Whether to compute histograms too.
 
@@ -158,7 +160,9 @@ def merge(parts: Sequence[Moments]) -> Moments:
 def empty_moments(images: int) -> Moments:
     """Moments of some images in a block without labels."""
     nothing = Histogram(np.empty(0, np.int64), np.empty(0, np.int64))
-    return Moments(np.empty(0, np.int64), np.empty((5, images, 0)), (nothing,) * images)
+    return Moments(
+        np.empty(0, np.int64), np.empty((len(_REDUCTIONS), images, 0)), (nothing,) * images
+    )
 
 
 class _RunsByLabel:
@@ -210,7 +214,8 @@ def _rows(
 ) -> NDArray[np.float64]:
     """Rows of the table of `Moments` for one image; those not wanted are neutral elements."""
     rows = np.array([[empty] * groups.size for _, empty in _REDUCTIONS])
-    rows[COUNT] = _counts(groups, valid)
+    rows[VOXELS] = _counts(groups, None)
+    rows[COUNT] = rows[VOXELS] if valid is None else _counts(groups, valid)
     if SUM in fields:
         # A copy in float64, in which sums keep the digits that float32 would lose.
         exact = image.astype(np.float64)

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dask.array
@@ -13,9 +14,10 @@ from refspace import kernels
 from refspace.blockwise.reduction import array_from_objects, reduce_images
 from refspace.blockwise.sources import block_source, common_chunks, sole_labels
 from refspace.kernels import Moments
-from refspace.kernels.moments import M2, MAX, MIN, SUM
+from refspace.kernels.moments import COUNT, M2, MAX, MIN, SUM
 from refspace.label_index import BlockLabels
 from refspace.ops.align import Aligned
+from refspace.ops.coverage import ImageExtent, covered_shares
 from refspace.structure_tree import Regions
 from refspace.types import BACKGROUND
 
@@ -33,15 +35,57 @@ STATISTICS: Mapping[str, tuple[int, ...]] = {
 _OF_QUANTILES = (MIN, MAX)
 
 
+@dataclass(frozen=True)
+class Missing:
+    """Values of an image that stand for none, as NaN does.
+
+    Parameters
+    ----------
+    nodata
+        A value that stands for none.
+    step
+        Difference of neighbouring values, where these are stored as scaled integers: of those, the
+        one next to `nodata` is meant. 0 where it is meant exactly.
+    valid_min
+        Value below which all are none.
+    """
+
+    nodata: float | None = None
+    step: float = 0.0
+    valid_min: float | None = None
+
+    def is_value(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which values are some.
+
+        Examples
+        --------
+        >>> Missing(nodata=-1, valid_min=-5).is_value(np.array([-9.0, -1.0, 0.0, 7.0]))
+        array([False, False,  True,  True])
+        """
+        is_value: NDArray[np.bool_] = np.ones(values.shape, bool)
+        if self.nodata is not None and self.step:
+            is_value &= ~(np.abs(values - self.nodata) <= self.step / 2)
+        elif self.nodata is not None:
+            # As the voxels hold it: 0.1 is no number of single precision.
+            nodata = values.dtype.type(self.nodata) if values.dtype.kind == "f" else self.nodata
+            is_value &= values != nodata
+        if self.valid_min is not None:
+            is_value &= values >= self.valid_min
+        return is_value
+
+
 def aggregate(
     aligned: Aligned,
     regions: Regions,
     statistics: Sequence[str],
+    extent: ImageExtent,
     *,
     quantiles: Sequence[float] = (),
     valid: xr.DataArray | None = None,
+    missing: Missing | None = None,
     ddof: float = 0,
     block_labels: BlockLabels | None = None,
+    measures: dask.array.Array | None = None,
 ) -> dict[str, tuple[tuple[str, ...], dask.array.Array]]:
     """Statistics of an image over regions.
 
@@ -53,28 +97,37 @@ def aggregate(
         Which labels make up which region.
     statistics
         Names from `STATISTICS`.
+    extent
+        Where the image lies.
     quantiles
         Levels from 0 to 1, if quantiles are wanted.
     valid
         Which voxels of the image count, over its last dims at least; all if not given.
+    missing
+        Which values do not count, beside NaN.
     ddof
         What is taken from the count in the denominator of variances.
     block_labels
         Labels of each block of the labels, where they are known: those of no region are not read,
         neither is their part of the image.
+    measures
+        Rows of `totals.region_properties`, where the image is not everywhere.
 
     Returns
     -------
     dict
-        Dims and values of each statistic, and of ``quantiles``: lazy, ``structure`` first, then the
-        leading dims of the image.
+        Dims and values of each statistic, of ``quantiles`` and of ``covered``: lazy, ``structure``
+        first, then the leading dims of the image.
     """
     fields = {field for name in statistics for field in STATISTICS[name]}
     if quantiles:
         fields.update(_OF_QUANTILES)
     levels = np.asarray(quantiles, np.float64)
     measure = functools.partial(
-        _measure_block, fields=tuple(sorted(fields)), histogram=bool(quantiles)
+        _measure_block,
+        fields=tuple(sorted(fields)),
+        histogram=bool(quantiles),
+        missing=missing,
     )
     finish = functools.partial(_pool_regions, quantile_levels=levels, dtype=aligned.image.dtype)
     pooled = _pool(aligned, valid, regions, measure, finish, block_labels)
@@ -89,6 +142,9 @@ def aggregate(
     if quantiles:
         array = array_from_objects(pooled, _quantiles, (*chunks, (len(levels),)), levels.dtype)
         variables["quantiles"] = ("structure", *leading_dims, "quantile"), array
+    share = functools.partial(covered_shares, extent=extent)
+    array = array_from_objects(pooled, share, chunks, np.float64, measures)
+    variables["covered"] = ("structure", *leading_dims), array
     return variables
 
 
@@ -137,6 +193,7 @@ def _measure_block(
     *,
     fields: tuple[int, ...],
     histogram: bool,
+    missing: Missing | None,
 ) -> Moments:
     """Moments of one block; leading dims become one."""
     flat = image.reshape(-1, *image.shape[-3:])
@@ -144,6 +201,9 @@ def _measure_block(
     counted = None if valid is None else ((valid != 0) & (valid == valid))
     if counted is not None:
         counted = counted.reshape(-1, *counted.shape[-3:])
+    if missing is not None:
+        is_value = missing.is_value(flat)
+        counted = is_value if counted is None else counted & is_value
     return kernels.measure_moments(labels, flat, counted, fields=fields, histogram=histogram)
 
 
@@ -174,7 +234,7 @@ def _statistic(
     pooled: tuple[Moments, Any], shape: tuple[int, ...], *, name: str, ddof: float
 ) -> NDArray[Any]:
     """A statistic of regions and images; NaN where there are too few values for it."""
-    count, total, squares, low, high = pooled[0].table
+    count, total, squares, low, high = pooled[0].table[[COUNT, SUM, M2, MIN, MAX]]
     values: NDArray[Any]
     if name == "count":
         values = count.astype(np.int64)

@@ -13,6 +13,7 @@ from refspace.errors import AnnotationError, GridError
 from refspace.grid import Grid
 from refspace.labels import in_frame, infer_grid, is_masked, reorient
 from refspace.labels.resampling import take
+from refspace.ops.coverage import ImageExtent
 from refspace.types import ArrayLike
 
 _KINDS = "buif"
@@ -77,7 +78,8 @@ def as_image(image: ArrayLike, annotation: xr.DataArray, name: str = "image") ->
             ".astype(float).filled(numpy.nan)"
         )
     if image.dtype.kind not in _KINDS:
-        raise AnnotationError(f"the {name} has dtype {image.dtype}; give real numbers")
+        hint = ", as the magnitude (numpy.abs) of complex ones" if image.dtype.kind == "c" else ""
+        raise AnnotationError(f"the {name} has dtype {image.dtype}; give real numbers{hint}")
     dims = annotation.dims
     if isinstance(image, xr.DataArray):
         ordered = _transposed(image, dims, name)
@@ -152,6 +154,25 @@ def align(annotation: xr.DataArray, image: xr.DataArray, name: str = "image") ->
     coords = {dim: image[dim] for dim in grid.dims}
     labels = xr.DataArray(data, coords, grid.dims, annotation.name)
     return Aligned(_chunked_alike(image, labels), labels, None)
+
+
+def image_extent(annotation: xr.DataArray, image: xr.DataArray) -> ImageExtent:
+    """Where an image lies on the grid of an annotation, with what of it is outside.
+
+    Parameters
+    ----------
+    annotation, image
+        As for `align`.
+
+    Raises
+    ------
+    GridError
+        As for `align`.
+    """
+    grid = infer_grid(annotation)
+    _, own = _reoriented(image, grid)
+    index = [_overlap(grid, own, dim, "image")[1] for dim in grid.dims]
+    return ImageExtent.from_grids(grid, own, index)
 
 
 def _reoriented(image: xr.DataArray, grid: Grid) -> tuple[xr.DataArray, Grid]:

@@ -11,13 +11,16 @@ from dask.base import is_dask_collection
 from numpy.typing import NDArray
 
 from refspace.blockwise.tables import array_from_table
-from refspace.errors import GridError
+from refspace.errors import GridError, PositionError
 from refspace.grid import Grid
 from refspace.labels import warn_of_other_unit
 from refspace.types import LengthUnit, PointsLike
 
 # The axes of the frame, as tables of other programs name them.
 _FRAME_AXES = ("x", "y", "z")
+
+# µm by which a point on an edge may seem to be beyond it.
+_NOISE = 1e-6
 
 
 def positions_along_axes(
@@ -61,6 +64,51 @@ def positions_along_axes(
     return array if isinstance(array, dask.array.Array) else np.moveaxis(array, -1, 0)
 
 
+def refuse_all_outside(
+    positions: dask.array.Array | Sequence[NDArray[Any]], grid: Grid, unit: LengthUnit = "um"
+) -> None:
+    """Refuse points in memory none of which is in a volume; those of lazy ones are not known.
+
+    Parameters
+    ----------
+    positions
+        As `positions_along_axes` returns them.
+    grid
+        Grid of the volume.
+    unit
+        Unit of the positions.
+
+    Raises
+    ------
+    PositionError
+        If there are points, and all whose position is known are outside.
+
+    Examples
+    --------
+    >>> refuse_all_outside(np.array([[5.0, -5.0], [5.0, 5.0], [5.0, 5.0]]), Grid((1, 1, 1), (10,) * 3))
+    """  # noqa: E501
+    if isinstance(positions, dask.array.Array):
+        return
+    axes = _along_axes(positions, grid, unit)
+    known = np.isfinite(np.stack([np.asarray(axis, np.float64) for axis in axes]))
+    is_known = known.all(axis=0)
+    is_inside, found, valid = is_known.copy(), [], []
+    for dim, axis in zip(grid.dims, axes, strict=True):
+        low, high = grid.edges(dim)
+        # To rounding: an edge is inside or not, as the look-up decides.
+        is_inside &= (axis >= low - _NOISE) & (axis <= high + _NOISE)
+        valid.append(f"{dim} from {low:g} to {high:g}")
+        if is_known.any():
+            inside = np.asarray(axis)[is_known]
+            found.append(f"{dim} from {inside.min():g} to {inside.max():g}")
+    if is_known.any() and not is_inside.any():
+        raise PositionError(
+            f"all {np.count_nonzero(is_known)} points are outside the volume: they have "
+            f"{', '.join(found)} µm, the volume {', '.join(valid)}; check their unit, and the "
+            "order of their columns"
+        )
+
+
 def _positions_in_table(
     table: Any, dims: Sequence[str], columns: Sequence[Hashable] | None
 ) -> dask.array.Array | Sequence[NDArray[Any]]:
@@ -92,10 +140,19 @@ def in_micrometres(
     >>> [axis.tolist() for axis in in_micrometres([np.array([2, 2.9])] * 3, grid, "voxel")][0]
     [62.5, 62.5]
     """
+    along = _along_axes(axes, grid, unit)
+    if unit == "um":
+        warn_of_other_unit(along, grid)
+    return along
+
+
+def _along_axes(
+    axes: Sequence[NDArray[Any]], grid: Grid, unit: LengthUnit
+) -> Sequence[NDArray[Any]]:
+    """Positions in µm along each axis of a grid."""
     by_dim = dict(zip(position_dims(grid, unit), axes, strict=True))
     axes = [by_dim[dim] for dim in grid.dims]
     if unit == "um":
-        warn_of_other_unit(axes, grid)
         return axes
     if unit == "mm":
         return [np.asarray(axis, np.float64) * 1000 for axis in axes]

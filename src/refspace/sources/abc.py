@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from refspace.errors import FormatError, GridError, SourceError
-from refspace.formats.nifti import read_header
+from refspace.formats.nifti import read_header, read_image_header
 from refspace.formats.spacing import settle_spacing
 from refspace.formats.voxel_files import VoxelStream, naming
 from refspace.grid import Grid, parse_spacing
@@ -75,7 +75,7 @@ def abc(request: Request) -> AtlasParts:
     return AtlasParts(
         _stream_at_origin(annotation),
         tree,
-        template=None if template is None else _stream_at_origin(template),
+        template=None if template is None else _stream_at_origin(template, is_image=True),
         ids=ids,
         provenance={
             "source": _url(request, f"{_IMAGES}/{release}/{annotation.name}"),
@@ -119,18 +119,17 @@ def _download(request: Request, path: str) -> Path:
     )
 
 
-def _stream_at_origin(path: Path) -> VoxelStream:
+def _stream_at_origin(path: Path, *, is_image: bool = False) -> VoxelStream:
     """Stream of the voxels of a file, with the corner of the volume at 0.
 
     All volumes of the CCF have their corner there. The headers of these files state another world,
     whose origin is within the brain.
     """
-    header = read_header(path)
+    header, image = read_image_header(path) if is_image else (read_header(path), None)
     with naming(header.path):
         settle_spacing(header.stated, RESOLUTION, rtol=_NOISE)
-    return VoxelStream(
-        header, Grid(header.shape, parse_spacing(RESOLUTION), orientation=ORIENTATION)
-    )
+    grid = Grid(header.shape, parse_spacing(RESOLUTION), orientation=ORIENTATION)
+    return VoxelStream(header, grid) if image is None else image.stream(grid)
 
 
 # ----- tables

@@ -147,8 +147,14 @@ class Regions:
         return {i: labels[region] for i, region in self.nearest_region.items()}
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """Columns of a table with a row for each region: its label, and what it is called."""
+        """Columns of a table with a row for each region: its label, and what it is called.
+
+        That is the acronym and name of a structure, and the ``region`` of what has a text for a
+        label.
+        """
         columns = {"structure": np.array(self.labels, None if self.labels else np.int64)}
+        if self.are_numbered:
+            columns["region"] = np.array(self.labels, str)
         if self.acronyms:
             columns |= {"acronym": np.array(self.acronyms), "name": np.array(self.names)}
         return columns

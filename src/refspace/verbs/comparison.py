@@ -51,7 +51,10 @@ class Comparison:
 
     @functools.cached_property
     def confusion(self) -> pd.DataFrame:
-        """Pairs of ids at the same places: ``label``, ``other``, ``voxels``; the most voxels first.
+        """Pairs of ids at the same places, the most voxels first.
+
+        Columns ``label``, ``other`` and ``voxels``; then what the trees call them: ``acronym``,
+        ``name``, ``other_acronym`` and ``other_name``, empty of what is no structure.
 
         Examples
         --------
@@ -62,6 +65,12 @@ class Comparison:
         True
         """
         table: pd.DataFrame = self.pairs.compute()
+        for column, tree, prefix in (
+            ("label", self.structure_tree, ""),
+            ("other", self.other_tree, "other_"),
+        ):
+            for field in ("acronym", "name"):
+                table[f"{prefix}{field}"] = _called(table[column], tree, field)
         return table
 
     @property
@@ -198,6 +207,13 @@ class Comparison:
             text = shown.to_string(float_format="{:.3f}".format, index_names=False)
             lines += ["structures that changed most:", text]
         return "\n".join(lines)
+
+
+def _called(ids: "pd.Series[int]", tree: StructureTree, field: str) -> NDArray[np.object_]:
+    """What a tree calls ids; nothing of those that it lacks, and of what is outside."""
+    known = [i for i in ids.unique().tolist() if i != BACKGROUND and i in tree]
+    called = {node["id"]: str(node.get(field) or "") for node in tree.nodes(known)}
+    return np.array([called.get(i, "") for i in ids.tolist()], object)
 
 
 def _within(tree: StructureTree, chosen: Any) -> Any:

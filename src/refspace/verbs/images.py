@@ -1,19 +1,23 @@
 """Statistics of images over regions."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from refspace.errors import AnnotationError, GridError
-from refspace.formats.volumes import read_volume
+from refspace.formats.volumes import read_image
 from refspace.kernels import RELATIVE_ERROR, is_exact
 from refspace.ops import aggregate as ops
-from refspace.ops.align import Aligned, align, as_image
+from refspace.ops.align import Aligned, align, as_image, image_extent
+from refspace.ops.coverage import ImageExtent, measured_regions, overlap_note, with_warning
 from refspace.structure_tree import Regions, RegionsLike
 from refspace.types import ImageLike
+from refspace.verbs.shapes import label_totals
 from refspace.verbs.space import Space
 from refspace.verbs.tables import region_table, stack_hemispheres
 
@@ -28,6 +32,7 @@ _LONG_NAMES = {
     "min": "smallest value",
     "max": "largest value",
     "quantiles": "quantiles",
+    "covered": "part of the volume that valid voxels of the image cover",
 }
 
 
@@ -40,9 +45,11 @@ def aggregate(
     quantiles: float | Sequence[float] = (),
     by_hemisphere: bool = False,
     valid: ImageLike | None = None,
+    nodata: float | None = None,
+    valid_min: float | None = None,
     ddof: float = 0,
 ) -> xr.Dataset:
-    """Statistics of an image in each region.
+    """Statistics of an image in each region, and how much of each the image covers.
 
     All of them come out of one pass: each chunk of the image is read once, and of a store only
     where a chunk may hold one of the regions.
@@ -53,8 +60,8 @@ def aggregate(
         Real numbers, of which NaN does not count. A DataArray with coordinates in µm, on the grid
         of the annotation or on a coarser or finer one of the same space, turned in any way: each
         voxel counts in the structure that is at its centre. Or an array of the annotation's shape,
-        or the path of an NRRD or NIfTI file. Dims before the three of space (channel, time,
-        subject) are kept.
+        or the path of an NRRD or NIfTI file, whose values are scaled as it says. Dims before the
+        three of space (channel, time, subject) are kept.
     regions
         The regions, as `StructureTree.regions` makes them, or what it makes them of; all structures
         with their subtrees if not given.
@@ -68,6 +75,11 @@ def aggregate(
     valid
         Which voxels of the image count, where it is not 0: an array like the image, which may lack
         its leading dims.
+    nodata
+        A value of the image that stands for none, like -1. Where it is stored as scaled integers,
+        that of them next to it.
+    valid_min
+        Value of the image below which none counts.
     ddof
         What is taken from the count in the denominator of ``std`` and ``var``.
 
@@ -78,7 +90,15 @@ def aggregate(
         variable for each statistic, and ``quantiles`` over ``quantile`` too. Compute it as a whole:
         each variable for itself is a pass. NaN where there is no valid voxel. A quantile is a value
         that occurs (``inverted_cdf`` of `numpy.quantile`), to within its attribute
-        ``relative_error``, 1/256; exact for integers of up to 16 bits.
+        ``relative_error``, 1/256; exact for integers of up to 16 bits. ``covered`` is the part of
+        each region's volume, from 0 to 1, that valid voxels of the image cover; NaN of a region
+        without voxels. For this the annotation is read beyond the image too, where it has no label
+        index and the image is smaller or coarser.
+
+    Warns
+    -----
+    UserWarning
+        When it is computed, if the image covers less than half of the regions' bounding box.
 
     Raises
     ------
@@ -87,7 +107,8 @@ def aggregate(
     StructureNotFoundError, OntologyError
         As for `StructureTree.regions`.
     AnnotationError
-        If there is no such statistic, or a quantile is not a level from 0 to 1.
+        If there is no such statistic, a quantile is not a level from 0 to 1, or `nodata` or
+        `valid_min` is no number.
 
     Examples
     --------
@@ -99,48 +120,146 @@ def aggregate(
     (array([2528., 4162.]), array([6100., 5300.]))
     >>> space.aggregate(depth, "TH", statistics="mean", by_hemisphere=True)["mean"].dims
     ('structure', 'hemisphere')
+    >>> upper = depth.isel(dv=slice(0, 20))
+    >>> space.aggregate(upper, ["Isocortex", "TH"]).covered.values.round(2)
+    array([0.86, 0.41])
     """
-    options = _Options(
+    options = StatisticsOptions.from_arguments(
         space.structure_tree.regions(regions),
-        _names(statistics),
-        _quantile_levels(quantiles),
-        _checked_ddof(ddof),
+        statistics,
+        quantiles,
+        ddof=ddof,
+        nodata=nodata,
+        valid_min=valid_min,
     )
+    table = statistics_of_image(space, image, options, valid=valid, by_hemisphere=by_hemisphere)
+    if "note" not in table:
+        return table
+    covered = table["covered"]
+    told = covered.copy(data=with_warning(covered.data, table["note"].data))
+    return table.assign(covered=told).drop_vars("note")
+
+
+@dataclass(frozen=True)
+class StatisticsOptions:
+    """What is asked of an image, checked.
+
+    Parameters
+    ----------
+    regions
+        The regions.
+    statistics, quantiles, ddof, nodata, valid_min
+        As for `aggregate`.
+    """
+
+    regions: Regions
+    statistics: tuple[str, ...]
+    quantiles: tuple[float, ...]
+    ddof: float = 0
+    nodata: float | None = None
+    valid_min: float | None = None
+
+    @classmethod
+    def from_arguments(
+        cls,
+        regions: Regions,
+        statistics: str | Sequence[str],
+        quantiles: float | Sequence[float] = (),
+        *,
+        ddof: float = 0,
+        nodata: float | None = None,
+        valid_min: float | None = None,
+    ) -> "StatisticsOptions":
+        """Check the arguments of `aggregate`.
+
+        Raises
+        ------
+        AnnotationError
+            As for `aggregate`.
+        """
+        return cls(
+            regions,
+            tuple(_names(statistics)),
+            tuple(_quantile_levels(quantiles)),
+            _checked_ddof(ddof),
+            _number("nodata", nodata),
+            _number("valid_min", valid_min),
+        )
+
+    def missing(self, step: float) -> ops.Missing | None:
+        """Which values of an image do not count, beside NaN; None if all do."""
+        if self.nodata is None and self.valid_min is None:
+            return None
+        return ops.Missing(self.nodata, step, self.valid_min)
+
+
+def statistics_of_image(
+    space: Space,
+    image: ImageLike,
+    options: StatisticsOptions,
+    *,
+    valid: ImageLike | None = None,
+    by_hemisphere: bool = False,
+) -> xr.Dataset:
+    """Statistics as `aggregate` returns them, which do not warn.
+
+    A variable ``note`` says what is to be told of the image's place, where it is not known already
+    that all is well.
+
+    Parameters
+    ----------
+    image, valid, by_hemisphere
+        As for `aggregate`.
+    options
+        What is asked.
+    """
     values = _read_image(space, image, "image")
     counted = None if valid is None else _read_image(space, valid, "validity mask")
     _check_names(values, options.statistics, by_hemisphere)
-    if by_hemisphere:
-        return stack_hemispheres(space, lambda side: _aggregate(side, values, counted, options))
-    return _aggregate(space, values, counted, options)
+    extent = image_extent(space.annotation, values)
+    step = abs(float(values.encoding.get("scale_factor", 0)))
 
+    def verb(one: Space) -> xr.Dataset:
+        return _aggregate(one, values, counted, extent, options, options.missing(step))
 
-class _Options:
-    """What is asked of an image, checked."""
-
-    def __init__(
-        self, regions: Regions, statistics: list[str], quantiles: list[float], ddof: float
-    ) -> None:
-        self.regions, self.statistics = regions, statistics
-        self.quantiles, self.ddof = quantiles, ddof
+    table = stack_hemispheres(space, verb) if by_hemisphere else verb(space)
+    if extent.is_everywhere:
+        return table
+    totals = label_totals(space, options.regions)
+    note = overlap_note(totals, options.regions, space.grid, extent)
+    return table.assign(note=((), note))
 
 
 def _aggregate(
-    space: Space, image: xr.DataArray, valid: xr.DataArray | None, options: _Options
+    space: Space,
+    image: xr.DataArray,
+    valid: xr.DataArray | None,
+    extent: ImageExtent,
+    options: StatisticsOptions,
+    missing: ops.Missing | None,
 ) -> xr.Dataset:
     aligned, counted = _with_labels(space, image, valid)
+    measures = None
+    if not extent.is_everywhere:
+        totals = label_totals(space, options.regions)
+        measures = measured_regions(totals, options.regions, space.grid)
+    labels = space.block_labels
     labels = space.block_labels
     variables = ops.aggregate(
         aligned,
         options.regions,
         options.statistics,
+        extent,
         quantiles=options.quantiles,
         valid=counted,
+        missing=missing,
         ddof=options.ddof,
         block_labels=labels.crop(aligned.box) if labels is not None and aligned.box else None,
+        measures=measures,
     )
     table = region_table(options.regions, _described(variables, aligned.image))
     if options.quantiles:
-        table = table.assign_coords(quantile=options.quantiles)
+        table = table.assign_coords(quantile=[*options.quantiles])
     before = [str(dim) for dim in aligned.image.dims[:-3]]
     coords = {n: c for n, c in aligned.image.coords.items() if {*c.dims} <= {*before}}
     return table.assign_coords(coords).assign_attrs(space.volume.hemispheres.attrs)
@@ -152,7 +271,7 @@ def _aggregate(
 def _read_image(space: Space, image: ImageLike, name: str) -> xr.DataArray:
     """Image with coordinates, of an array or a file."""
     if isinstance(image, str | os.PathLike):
-        image = read_volume(image)
+        image = read_image(image)
     return as_image(image, space.annotation, name)
 
 
@@ -183,7 +302,7 @@ def _check_names(image: xr.DataArray, statistics: Sequence[str], by_hemisphere: 
     empty = [str(dim) for dim in before if not image.sizes[dim]]
     if empty:
         raise GridError(f"the image has no values along {', '.join(empty)}; give at least one")
-    taken = {"structure", "acronym", "name", "quantile", "quantiles", *statistics}
+    taken = {"structure", "acronym", "name", "quantile", "quantiles", "covered", *statistics}
     taken |= {"hemisphere"} if by_hemisphere else set()
     along = [name for name, coord in image.coords.items() if {*coord.dims} <= {*before}]
     clash = sorted(taken.intersection(map(str, (*before, *along))))
@@ -195,6 +314,15 @@ def _check_names(image: xr.DataArray, statistics: Sequence[str], by_hemisphere: 
 
 
 # ----- what is asked for
+
+
+def _number(name: str, value: float | None) -> float | None:
+    """Number, or None where NaN is given: that never counts."""
+    try:
+        number = math.nan if value is None else float(value)
+    except (TypeError, ValueError) as error:
+        raise AnnotationError(f"{name}= is {value!r}; give a number, like -1") from error
+    return None if math.isnan(number) else number
 
 
 def _checked_ddof(ddof: float) -> float:

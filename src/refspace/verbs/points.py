@@ -14,7 +14,13 @@ from refspace.errors import GridError
 from refspace.labels import HEMISPHERES
 from refspace.ops import point_counts
 from refspace.ops.point_labels import MISSING, OUTSIDE, VoxelLookup, look_up_table
-from refspace.ops.positions import check_unit, is_table, positions_along_axes, with_axes_last
+from refspace.ops.positions import (
+    check_unit,
+    is_table,
+    positions_along_axes,
+    refuse_all_outside,
+    with_axes_last,
+)
 from refspace.structure_tree import RegionsLike
 from refspace.types import LengthUnit, PointsLike
 from refspace.verbs.regions import region_names
@@ -151,6 +157,8 @@ def count_points(
 
     Raises
     ------
+    PositionError
+        If the points are in memory, and all of them outside the volume.
     GridError, OntologyError, StructureNotFoundError
         As for `structure_at`.
 
@@ -171,7 +179,9 @@ def count_points(
         lookup = replace(lookup, hemispheres=space.hemispheres.data.rechunk(space.volume.chunks))
     if not is_table(points):
         points = with_axes_last(points, lookup.dims)
-    codes = lookup.look_up(positions_along_axes(points, lookup.dims, columns))
+    positions = positions_along_axes(points, lookup.dims, columns)
+    refuse_all_outside(positions, space.grid, unit)
+    codes = lookup.look_up(positions)
     found, others = point_counts.count_points(
         codes, chosen, [*HEMISPHERES.values()] if by_hemisphere else [0]
     )

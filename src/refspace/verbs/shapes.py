@@ -9,6 +9,7 @@ import dask.array
 import networkx as nx
 import numpy as np
 import xarray as xr
+from dask.delayed import Delayed
 
 from refspace.blockwise.graphs import shared_value
 from refspace.blockwise.reduction import array_from_value
@@ -80,13 +81,17 @@ def region_measures(space: Space, regions: Regions) -> dask.array.Array:
     measure = functools.partial(
         totals.region_properties, regions=regions.without_names(), grid=space.grid
     )
-    index = space.volume.index
-    table = (
-        totals.label_totals(space.annotation, space.block_labels, regions.structures.tolist())
-        if index is None
-        else shared_value("totals", index.totals)
-    )
+    table = label_totals(space, regions)
     return array_from_value(table, measure, (11, len(regions)), np.float64)
+
+
+def label_totals(space: Space, regions: Regions) -> Delayed:
+    """Totals of the labels of regions, lazy: from the label index where there is one."""
+    index = space.volume.index
+    if index is not None:
+        return shared_value("totals", index.totals)
+    ids = regions.structures.tolist()
+    return totals.label_totals(space.annotation, space.block_labels, ids)
 
 
 # ----- surfaces

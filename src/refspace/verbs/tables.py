@@ -104,7 +104,7 @@ def long_table(dataset: xr.Dataset, columns: Mapping[str, str]) -> pd.DataFrame:
     named = dataset[list(columns)].rename(columns)
     others = [str(dim) for dim in named.dims if dim != "structure"]
     table = named.to_dataframe(dim_order=["structure", *others]).reset_index()
-    beside = [name for name in ("acronym", "name") if name in table]
+    beside = [name for name in ("region", "acronym", "name") if name in table]
     # Other coordinates, as of channels, between the dims and the values.
     coords = [n for n in table if n not in {"structure", *beside, *others, *columns.values()}]
     order = [*beside, *others, *coords, *columns.values()]
@@ -115,7 +115,7 @@ def long_table(dataset: xr.Dataset, columns: Mapping[str, str]) -> pd.DataFrame:
 
 
 def statistics_table(dataset: xr.Dataset, statistics: Sequence[str]) -> pd.DataFrame:
-    """Rows of statistics, with a column for each quantile, like ``q0.05``."""
+    """Rows of statistics, with a column for each quantile, like ``q0.05``; ``covered`` at last."""
     names = [*statistics]
     if "quantiles" in dataset:
         for level, values in zip(
@@ -123,4 +123,4 @@ def statistics_table(dataset: xr.Dataset, statistics: Sequence[str]) -> pd.DataF
         ):
             names.append(f"q{level:.15g}")
             dataset = dataset.assign({names[-1]: values.drop_vars("quantile")})
-    return long_table(dataset, {name: name for name in names})
+    return long_table(dataset, {name: name for name in (*names, "covered")})

@@ -23,6 +23,7 @@ from refspace.formats.directions import (
     triple,
     world_affine,
 )
+from refspace.formats.intensities import ImageFile, OtherAxis, Scaling
 from refspace.formats.nifti.extensions import MAX_EXTENSION_BYTES, stated_sides
 from refspace.formats.sides import NO_SIDES, StatedSides
 from refspace.formats.spacing import UNSTATED, StatedSpacing
@@ -39,6 +40,14 @@ _HEADER_BYTES = {1: 348, 2: 540}
 _UNITS = {0: 1e3, 1: 1e6, 2: 1e3, 3: 1.0}
 _UNIT_BITS = 7
 _TYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8")
+# Of what is no real number, by its code: what can be saved instead.
+_OTHER_TYPES = {
+    **dict.fromkeys((32, 1792, 2048), ": of complex numbers the magnitude (numpy.abs)"),
+    **dict.fromkeys((128, 2304), ": of colours (RGB) one channel, or the grey level"),
+}
+# Seconds per unit of time, by its code. Codes from 32 on are of spectra: Hz, ppm and rad/s.
+_SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}
+_TIME_BITS, _SPECTRAL = 56, 32
 # A quaternion is stored without its first number, which is computed as the root of a difference. In
 # single precision, a half turn comes out up to 2.5e-4 off its axis.
 _QUATERNION_NOISE = 1e-3
@@ -94,6 +103,7 @@ class NiftiHeader(VoxelFile):
         What a header extension states of hemispheres.
     """
 
+    shape: tuple[int, int, int]
     version: int = 1
     stated: StatedSpacing = UNSTATED
     forms: tuple[Form, ...] = ()
@@ -131,21 +141,39 @@ def read_header(path: PathLike) -> NiftiHeader:
     OSError
         If the file cannot be read.
     """
+    return _read(path, is_image=False)[0]
+
+
+def read_image_header(path: PathLike) -> tuple[NiftiHeader, ImageFile]:
+    """Read and check the header of an image, which may be scaled and have more than three axes.
+
+    Raises
+    ------
+    FormatError, GridError, MissingDependencyError, OSError
+        As for `read_header`; but only what holds no real numbers, as complex ones and colours, is
+        of no use.
+    """
+    return _read(path, is_image=True)
+
+
+def _read(path: PathLike, *, is_image: bool) -> tuple[NiftiHeader, ImageFile]:
     absolute = Path(path).absolute()
     with absolute.open("rb") as file, naming(str(absolute)):
         status = os.fstat(file.fileno())
         encoding, data = _read_start(file)
         version, header = _parse(data)
-        shape, dtype = _shape(header), _dtype(header)
-        _refuse_scaled(header)
+        lengths, dtype = _lengths(header), _dtype(header)
+        if not is_image:
+            _refuse_series(header, lengths)
+            _refuse_scaled(header)
         offset = _offset(header, version)
-        _check_size(offset + math.prod(shape) * dtype.itemsize, status.st_size, encoding)
-        stated, forms = _geometry(header)
-        return NiftiHeader(
+        _check_size(offset + math.prod(lengths) * dtype.itemsize, status.st_size, encoding)
+        stated, forms = _geometry(header, lengths[:3])
+        volume = NiftiHeader(
             str(absolute),
             status.st_size,
             status.st_mtime_ns,
-            shape,
+            (lengths[0], lengths[1], lengths[2]),
             dtype,
             encoding,
             # In a compressed file, the header is part of the stream.
@@ -156,6 +184,9 @@ def read_header(path: PathLike) -> NiftiHeader:
             forms=forms,
             sides=_sides(file, encoding, offset, version),
         )
+        if not is_image:
+            return volume, ImageFile(volume)
+        return volume, ImageFile(volume, others=_others(header, lengths), scaling=_scaling(header))
 
 
 def _sides(file: BinaryIO, encoding: str, offset: int, version: int) -> StatedSides:
@@ -210,16 +241,25 @@ def _parse(data: bytes) -> tuple[int, Any]:
     return version, header
 
 
-def _shape(header: Any) -> tuple[int, int, int]:
+def _lengths(header: Any) -> tuple[int, ...]:
+    """Voxels along each axis that is in use, of three at least."""
     count, *lengths = (int(n) for n in header["dim"])
     used = lengths[: max(count, 0)]
-    if not 3 <= count <= 7 or min(used[:3]) < 1 or any(n != 1 for n in used[3:]):
+    if not 3 <= count <= 7 or min(used) < 1:
         raise FormatError(
-            f"dim is {[count, *lengths]}; a volume has three dimensions, and any others of length "
-            "1: save one volume of it"
+            f"dim is {[count, *lengths]}; a volume has three dimensions, and others may follow: "
+            "save one that has"
         )
-    a, b, c = used[:3]
-    return a, b, c
+    return tuple(used)
+
+
+def _refuse_series(header: Any, lengths: Sequence[int]) -> None:
+    """Refuse several volumes: of labels there is one."""
+    if any(n != 1 for n in lengths[3:]):
+        raise FormatError(
+            f"dim is {[int(n) for n in header['dim']]}; a volume has three dimensions, and any "
+            "others of length 1: save one volume of it"
+        )
 
 
 def _dtype(header: Any) -> np.dtype[Any]:
@@ -228,7 +268,7 @@ def _dtype(header: Any) -> np.dtype[Any]:
     if code not in types:
         raise FormatError(
             f"datatype {code} is not supported; save it with integers of 8 to 64 bits, float or "
-            "double"
+            f"double{_OTHER_TYPES.get(code, '')}"
         )
     dtype = np.dtype(types[code]).newbyteorder(header.endianness)
     if int(header["bitpix"]) != dtype.itemsize * 8:
@@ -236,17 +276,45 @@ def _dtype(header: Any) -> np.dtype[Any]:
     return dtype
 
 
-def _refuse_scaled(header: Any) -> None:
-    """Refuse voxels that are scaled to other values: a label is an id, not a measurement."""
+def _scaling(header: Any) -> Scaling:
+    """What the stored numbers stand for."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     # By the format a slope of 0 means no scaling; slopes that are not finite are ignored, as
     # elsewhere.
-    scaled = math.isfinite(slope) and slope != 0
-    if scaled and (slope, intercept) != (1, 0) and not (slope == 1 and math.isnan(intercept)):
+    if not math.isfinite(slope) or slope == 0:
+        return Scaling()
+    if math.isnan(intercept) and slope == 1:
+        return Scaling()
+    if not math.isfinite(intercept):
+        raise FormatError(
+            f"scl_slope is {slope:g}, and scl_inter {intercept:g}, which is no number to add; "
+            f"{_DAMAGED}"
+        )
+    return Scaling(slope, intercept)
+
+
+def _refuse_scaled(header: Any) -> None:
+    """Refuse voxels that are scaled to other values: a label is an id, not a measurement."""
+    if not _scaling(header).is_identity:
+        slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
         raise FormatError(
             f"voxels are scaled by scl_slope {slope:g} and scl_inter {intercept:g}; save the "
             "volume with the values that they stand for, as integers and without scaling"
         )
+
+
+def _others(header: Any, lengths: Sequence[int]) -> tuple[OtherAxis, ...]:
+    """Axes after those of space, along which there is more than one volume."""
+    code = int(header["xyzt_units"]) & _TIME_BITS
+    names = ("time" if code < _SPECTRAL else "frequency", "channel", "dim_6", "dim_7")
+    step = _decimal(header["pixdim"][4]) * _SECONDS.get(code, math.nan)
+    start = _decimal(header["toffset"]) * _SECONDS.get(code, math.nan)
+    times = (start, step) if math.isfinite(start) and 0 < step < math.inf else (0.0, None)
+    return tuple(
+        OtherAxis(name, axis, length, *(times if axis == 3 else ()))
+        for axis, (name, length) in enumerate(zip(names, lengths[3:], strict=False), 3)
+        if length > 1
+    )
 
 
 def _offset(header: Any, version: int) -> int:
@@ -269,7 +337,7 @@ def _check_size(needed: int, stored: int, encoding: str) -> None:
 # ----- position of the voxels
 
 
-def _geometry(header: Any) -> tuple[StatedSpacing, tuple[Form, ...]]:
+def _geometry(header: Any, shape: Sequence[int]) -> tuple[StatedSpacing, tuple[Form, ...]]:
     """Spacing, and the statements on the position of the voxels."""
     code = int(header["xyzt_units"]) & _UNIT_BITS
     if code not in _UNITS:
@@ -282,9 +350,7 @@ def _geometry(header: Any) -> tuple[StatedSpacing, tuple[Form, ...]]:
             affine = _affine(get, name)
             is_first = not forms
             forms.append(
-                _form(affine, name, scale, _shape(header))
-                if is_first
-                else _compared_form(affine, name)
+                _form(affine, name, scale, shape) if is_first else _compared_form(affine, name)
             )
     # The vectors of a qform are computed from pixdim, which itself has no noise of rotations.
     if forms and forms[0].name == "sform":
@@ -315,9 +381,7 @@ def _affine(get: Any, name: str) -> NDArray[np.float64]:
     return affine
 
 
-def _form(
-    affine: NDArray[np.float64], name: str, scale: float, shape: tuple[int, int, int]
-) -> Form:
+def _form(affine: NDArray[np.float64], name: str, scale: float, shape: Sequence[int]) -> Form:
     noise = {"noise": _QUATERNION_NOISE} if name == "qform" else {}
     vectors = affine[:3, :3].T
     axes = fit_axes(vectors, affine[:3, 3].tolist(), shape, f"the vectors of the {name},", **noise)
@@ -348,6 +412,11 @@ def _spacing(lengths: Sequence[float]) -> Triple:
     if not min(lengths) > 0:
         raise GridError(f"voxels are {list(lengths)} µm apart; lengths must be positive")
     return triple(lengths)
+
+
+def _decimal(value: Any) -> float:
+    """Number in single precision, as it is meant: 0.8 and not 0.800000011920929."""
+    return float(str(value)) if isinstance(value, np.float32) else float(value)
 
 
 def _micrometres(value: float, scale: float, name: str) -> float:

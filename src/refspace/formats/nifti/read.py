@@ -7,7 +7,7 @@ import xarray as xr
 
 from refspace.errors import GridError
 from refspace.formats.directions import WORLD, settle_tilt
-from refspace.formats.nifti.header import NiftiHeader, read_header
+from refspace.formats.nifti.header import NiftiHeader, read_header, read_image_header
 from refspace.formats.spacing import (
     grid_like,
     scaled_origin,
@@ -96,9 +96,89 @@ def read_nifti(
     header = read_header(path)
     with naming(header.path):
         grid, midline = grid_and_midline(header, resolution, orientation, override, like)
-    name = Path(header.path).name.removesuffix(".gz").removesuffix(".nii")
-    volume = labelled(lazy_voxels(header, "nifti"), grid, name, header.sides.attrs)
+    volume = labelled(lazy_voxels(header, "nifti"), grid, _name(header), header.sides.attrs)
     return volume if midline is None else with_hemispheres(volume, midline)
+
+
+def read_nifti_image(
+    path: PathLike,
+    *,
+    resolution: Resolution | None = None,
+    orientation: str | None = None,
+    override: bool = False,
+    like: Grid | None = None,
+) -> xr.DataArray:
+    """Open a NIfTI file as a lazy image: with its values, and all of its axes.
+
+    Parameters
+    ----------
+    path, resolution, orientation, override, like
+        As for `read_nifti`.
+
+    Returns
+    -------
+    xarray.DataArray
+        As of `read_nifti`, but with the values that ``scl_slope`` and ``scl_inter`` make of the
+        stored numbers: float32 of integers of up to 16 bits, else float64; numbers that are not
+        scaled are as they are stored. Axes after those of space come first, where they have more
+        than one volume: ``time``, with coordinates in seconds where the header states a unit of
+        time (``frequency`` of spectra), ``channel``, ``dim_6`` and ``dim_7``.
+
+    Raises
+    ------
+    FormatError
+        As for `read_nifti`, but for scaled voxels and series; if the values are complex or colours.
+    GridError, MissingDependencyError, OSError
+        As for `read_nifti`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import nibabel
+    >>> import numpy as np
+    >>> path = tempfile.mkdtemp() + "/series.nii.gz"
+    >>> series = nibabel.Nifti1Image(np.linspace(0, 1, 48).reshape(4, 3, 2, 2), np.eye(4))
+    >>> series.set_data_dtype(np.int16)
+    >>> series.header.set_xyzt_units("mm", "sec")
+    >>> nibabel.save(series, path)
+    >>> image = read_nifti_image(path)
+    >>> image.dims, image.dtype, image.time.values, round(float(image.max()), 4)
+    (('time', 'ml', 'ap', 'dv'), dtype('float32'), array([0., 1.]), 1.0)
+    """
+    header, image = read_image_header(path)
+    with naming(header.path):
+        grid, _ = grid_and_midline(header, resolution, orientation, override, like)
+    return image.lazy_image("nifti", grid, _name(header))
+
+
+def stream_nifti_image(
+    path: PathLike,
+    *,
+    resolution: Resolution | None = None,
+    orientation: str | None = None,
+    override: bool = False,
+    like: Grid | None = None,
+) -> VoxelStream:
+    """Values of an image of one volume, slab by slab along its last axis, never as a whole.
+
+    Parameters
+    ----------
+    path, resolution, orientation, override, like
+        As for `read_nifti`.
+
+    Raises
+    ------
+    FormatError, GridError, MissingDependencyError, OSError
+        As for `read_nifti_image`; FormatError also if there are several volumes.
+    """
+    header, image = read_image_header(path)
+    with naming(header.path):
+        grid, _ = grid_and_midline(header, resolution, orientation, override, like)
+    return image.stream(grid)
+
+
+def _name(header: NiftiHeader) -> str:
+    return Path(header.path).name.removesuffix(".gz").removesuffix(".nii")
 
 
 class NiftiStream(VoxelStream):

@@ -6,7 +6,15 @@ memory, follows a header to any file on the disk, and inflates whatever the stre
 """
 
 from refspace.formats.nrrd.header import NrrdHeader, read_header
-from refspace.formats.nrrd.read import NrrdStream, read_nrrd
+from refspace.formats.nrrd.read import NrrdStream, read_nrrd, read_nrrd_image, stream_nrrd_image
 from refspace.formats.nrrd.write import write_nrrd
 
-__all__ = ["NrrdHeader", "NrrdStream", "read_header", "read_nrrd", "write_nrrd"]
+__all__ = [
+    "NrrdHeader",
+    "NrrdStream",
+    "read_header",
+    "read_nrrd",
+    "read_nrrd_image",
+    "stream_nrrd_image",
+    "write_nrrd",
+]

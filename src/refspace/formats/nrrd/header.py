@@ -23,6 +23,8 @@ from refspace.formats.directions import (
     triple,
     world_affine,
 )
+from refspace.formats.intensities import ImageFile, OtherAxis
+from refspace.formats.nrrd.axes import split_axes
 from refspace.formats.sides import NO_SIDES, StatedSides
 from refspace.formats.spacing import UNSTATED, StatedSpacing
 from refspace.formats.voxel_files import MAX_DEFLATE_RATIO, VoxelFile, naming
@@ -110,6 +112,7 @@ class NrrdHeader(VoxelFile):
         What key/value pairs state of the frame and of hemispheres.
     """
 
+    shape: tuple[int, int, int]
     stated: StatedSpacing = UNSTATED
     space: str | None = None
     orientation: str | None = None
@@ -136,14 +139,36 @@ def read_header(path: PathLike) -> NrrdHeader:
     OSError
         If the file cannot be read.
     """
+    return _read(path, is_image=False)[0]
+
+
+def read_image_header(path: PathLike) -> tuple[NrrdHeader, ImageFile]:
+    """Read and check the header of an image, which may have more axes than those of space.
+
+    Raises
+    ------
+    FormatError
+        If the file is no image that `read_nrrd_image` can read.
+    GridError, OSError
+        As for `read_header`.
+    """
+    return _read(path, is_image=True)
+
+
+def _read(path: PathLike, *, is_image: bool) -> tuple[NrrdHeader, ImageFile]:
     absolute = Path(path).absolute()
     with absolute.open("rb") as file, naming(str(absolute)):
         fields, end, status = _fields(file), file.tell(), os.fstat(file.fileno())
+        axes: tuple[int, ...] = (0, 1, 2)
+        others: tuple[OtherAxis, ...] = ()
+        if is_image:
+            fields, axes, others = split_axes(fields)
         shape, dtype, encoding = _shape(fields), _dtype(fields), _encoding(fields)
-        nbytes = math.prod(shape) * dtype.itemsize
+        volumes = math.prod(other.length for other in others)
+        nbytes = math.prod(shape) * dtype.itemsize * volumes
         offset = _data_offset(fields, encoding, nbytes, end, status.st_size)
         geometry = _geometry(fields, shape)
-        return NrrdHeader(
+        volume = NrrdHeader(
             str(absolute),
             status.st_size,
             status.st_mtime_ns,
@@ -154,6 +179,7 @@ def read_header(path: PathLike) -> NrrdHeader:
             sides=StatedSides.from_fields(fields),
             **geometry,
         )
+        return volume, ImageFile(volume, axes, others)
 
 
 def _fields(file: BinaryIO) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ import xarray as xr
 
 from refspace.errors import GridError
 from refspace.formats.directions import WORLD, settle_tilt
-from refspace.formats.nrrd.header import NrrdHeader, read_header
+from refspace.formats.nrrd.header import NrrdHeader, read_header, read_image_header
 from refspace.formats.spacing import (
     grid_like,
     scaled_origin,
@@ -111,6 +111,80 @@ def read_nrrd(
     name = Path(header.path).stem
     volume = labelled(lazy_voxels(header, "nrrd"), grid, name, header.sides.attrs)
     return volume if midline is None else with_hemispheres(volume, midline)
+
+
+def read_nrrd_image(
+    path: PathLike,
+    *,
+    resolution: Resolution | None = None,
+    orientation: str | None = None,
+    override: bool = False,
+    like: Grid | None = None,
+) -> xr.DataArray:
+    """Open an NRRD file as a lazy image: with all of its axes.
+
+    Parameters
+    ----------
+    path, resolution, orientation, override, like
+        As for `read_nrrd`.
+
+    Returns
+    -------
+    xarray.DataArray
+        As of `read_nrrd`. Axes that are none of space come first: ``time``, with coordinates in
+        seconds where the header states them, ``channel``, and others by their number, ``dim_5``.
+        The axes of space are those that have a direction, or else are of the kind ``domain`` or
+        ``space``, or else have a spacing.
+
+    Raises
+    ------
+    FormatError
+        As for `read_nrrd`, but for other axes; if the header does not say which axes are those of
+        space, or if the values are complex.
+    GridError, OSError
+        As for `read_nrrd`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import nrrd
+    >>> import numpy as np
+    >>> path = tempfile.mkdtemp() + "/channels.nrrd"
+    >>> header = {"kinds": ["list", "domain", "domain", "domain"], "spacings": [np.nan, 25, 25, 25]}
+    >>> nrrd.write(path, np.zeros((2, 5, 4, 3), "f4"), header)
+    >>> read_nrrd_image(path).sizes
+    Frozen({'channel': 2, 'ap': 5, 'dv': 4, 'ml': 3})
+    """
+    header, image = read_image_header(path)
+    with naming(header.path):
+        grid = grid_for(header, resolution, orientation, override, like)
+    return image.lazy_image("nrrd", grid, Path(header.path).stem)
+
+
+def stream_nrrd_image(
+    path: PathLike,
+    *,
+    resolution: Resolution | None = None,
+    orientation: str | None = None,
+    override: bool = False,
+    like: Grid | None = None,
+) -> VoxelStream:
+    """Values of an image of one volume, slab by slab along its last axis, never as a whole.
+
+    Parameters
+    ----------
+    path, resolution, orientation, override, like
+        As for `read_nrrd`.
+
+    Raises
+    ------
+    FormatError, GridError, OSError
+        As for `read_nrrd_image`; FormatError also if there are several volumes.
+    """
+    header, image = read_image_header(path)
+    with naming(header.path):
+        grid = grid_for(header, resolution, orientation, override, like)
+    return image.stream(grid)
 
 
 class NrrdStream(VoxelStream):

@@ -1,0 +1,200 @@
+"""Intensities in files of voxels: stored numbers become values, over space and other axes.
+
+Labels are read by stricter rules, in `voxel_files`: an id is neither scaled nor one of a series.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dask.array
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from refspace.errors import FormatError
+from refspace.formats.voxel_files import VoxelFile, VoxelStream, lazy_voxels
+from refspace.grid import Grid
+from refspace.labels import labelled
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Values that stored numbers stand for: number × slope + intercept.
+
+    Parameters
+    ----------
+    slope, intercept
+        As a header states them; those of values that are stored as they are if not given.
+    """
+
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether values are stored as they are."""
+        return (self.slope, self.intercept) == (1, 0)
+
+    def dtype(self, stored: np.dtype[Any]) -> np.dtype[Any]:
+        """Dtype of the values: the smallest float that holds them to single precision.
+
+        Examples
+        --------
+        >>> Scaling(0.5).dtype(np.dtype("i2")), Scaling(0.5).dtype(np.dtype("i4"))
+        (dtype('float32'), dtype('float64'))
+        """
+        if self.is_identity:
+            return stored
+        single = np.finfo(np.float32)
+        if stored.kind in "iu" and stored.itemsize <= 2:
+            ends = np.array([np.iinfo(stored).min, np.iinfo(stored).max], np.float64)
+            largest = np.abs(ends * self.slope + self.intercept).max()
+            if largest <= single.max and abs(self.slope) >= single.tiny:
+                return np.dtype(np.float32)
+        return np.dtype(np.float64)
+
+    def values(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """Values of stored numbers.
+
+        Examples
+        --------
+        >>> Scaling(0.5, -1).values(np.array([0, 3], "i2"))
+        array([-1. ,  0.5], dtype=float32)
+        """
+        if self.is_identity:
+            return stored
+        # In double precision also where single is kept: what is large may cancel.
+        exact = np.multiply(stored, self.slope, dtype=np.float64)
+        exact += self.intercept
+        values: NDArray[Any] = exact.astype(self.dtype(stored.dtype), copy=False)
+        return values
+
+
+@dataclass(frozen=True)
+class OtherAxis:
+    """An axis of an image that is none of space.
+
+    Parameters
+    ----------
+    name
+        What it is called: ``"time"``, ``"channel"`` or another dim.
+    axis
+        Which axis of the file it is.
+    length
+        Number of volumes along it.
+    start, step
+        Seconds at the first volume, and from one to the next; None where none are stated.
+    """
+
+    name: str
+    axis: int
+    length: int
+    start: float = 0.0
+    step: float | None = None
+
+    @property
+    def coords(self) -> dict[str, Any]:
+        """Coordinate along the axis, in seconds; none if the file states none."""
+        if self.step is None:
+            return {}
+        # Rounded to a picosecond: 3 × 0.1 is 0.30000000000000004.
+        seconds = np.round(self.start + np.arange(self.length) * self.step, 12)
+        return {self.name: (self.name, seconds, {"units": "s"})}
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image in a file.
+
+    Parameters
+    ----------
+    header
+        Header of the volumes that it consists of, along the three axes of space.
+    space
+        Which axes of the file are those of space.
+    others
+        Its other axes of more than one volume, in the order of the file.
+    scaling
+        What the stored numbers stand for.
+    """
+
+    header: VoxelFile
+    space: tuple[int, ...] = (0, 1, 2)
+    others: tuple[OtherAxis, ...] = ()
+    scaling: Scaling = Scaling()
+
+    def lazy_image(self, kind: str, grid: Grid, name: str) -> xr.DataArray:
+        """Lazy image with coordinates: its other axes, then those of space.
+
+        Parameters
+        ----------
+        kind
+            Name of the format.
+        grid
+            Grid of each of its volumes.
+        name
+            Name of the result.
+        """
+        data = self._values(kind)
+        first = labelled(data[(0,) * len(self.others)], grid)
+        coords = {dim: first[dim] for dim in grid.dims}
+        for other in self.others:
+            coords |= other.coords
+        dims = (*(other.name for other in self.others), *grid.dims)
+        image = xr.DataArray(data, coords, dims, name)
+        if not self.scaling.is_identity:
+            scale = {"scale_factor": self.scaling.slope, "add_offset": self.scaling.intercept}
+            image.encoding = {"dtype": self.header.native, **scale}
+        return image
+
+    def _values(self, kind: str) -> dask.array.Array:
+        order = sorted((*self.space, *(other.axis for other in self.others)))
+        lengths = dict(zip(self.space, self.header.shape, strict=True))
+        lengths |= {other.axis: other.length for other in self.others}
+        stored = lazy_voxels(replace(self.header, shape=tuple(lengths[n] for n in order)), kind)
+        if not self.scaling.is_identity:
+            dtype = self.scaling.dtype(stored.dtype)
+            meta = np.empty((0,) * stored.ndim, dtype)
+            stored = stored.map_blocks(self.scaling.values, dtype=dtype, meta=meta)
+        wanted = (*(other.axis for other in self.others), *self.space)
+        values: dask.array.Array = stored.transpose([order.index(n) for n in wanted])
+        return values
+
+    def stream(self, grid: Grid) -> VoxelStream:
+        """Values slab by slab.
+
+        Raises
+        ------
+        FormatError
+            If the image is no single volume.
+        """
+        refuse_others(self.header.path, self.others)
+        return _ScaledStream(self, grid)
+
+
+class _ScaledStream(VoxelStream):
+    """Stream of values instead of stored numbers."""
+
+    def __init__(self, image: ImageFile, grid: Grid) -> None:
+        super().__init__(image.header, grid)
+        self._scaling = image.scaling
+        self.dtype = image.scaling.dtype(image.header.native)
+
+    def values(self, slab: NDArray[Any]) -> NDArray[Any]:
+        """Values of a slab."""
+        return self._scaling.values(slab)
+
+    def slab_bytes(self, thickness: int) -> int:
+        """Size in memory of a slab of some layers: of stored numbers, and of their values."""
+        stored = super().slab_bytes(thickness)
+        if self._scaling.is_identity:
+            return stored
+        return stored + stored * self.dtype.itemsize // self.header.dtype.itemsize
+
+
+def refuse_others(path: str, others: Iterable[OtherAxis]) -> None:
+    """Refuse an image of several volumes where a single one is needed."""
+    along = ", ".join(f"{other.length} along {other.name}" for other in others)
+    if along:
+        raise FormatError(f"{path}: holds several volumes, {along}; save the one that is wanted")

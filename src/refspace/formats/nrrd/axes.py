@@ -1,0 +1,106 @@
+"""Which axes of an NRRD file are those of space, where it has more than three."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from refspace.errors import FormatError
+from refspace.formats.intensities import OtherAxis
+
+# Kinds of axes along which positions lie; of "none" and "???" nothing is said.
+_SPACE_KINDS = ("domain", "space")
+_SECONDS = {
+    **dict.fromkeys(["s", "sec", "second", "seconds"], 1.0),
+    **dict.fromkeys(["ms", "msec", "millisecond", "milliseconds"], 1e-3),
+}
+
+
+def split_axes(
+    fields: Mapping[str, Any],
+) -> tuple[dict[str, Any], tuple[int, ...], tuple[OtherAxis, ...]]:
+    """Fields of one volume of an image, which axes of the file are its own, and the other axes.
+
+    Parameters
+    ----------
+    fields
+        Fields of a header, the sizes as text.
+
+    Raises
+    ------
+    FormatError
+        If the header does not say which three axes are those of space, or if the values are
+        complex.
+
+    Examples
+    --------
+    >>> kinds = ["list", "domain", "domain", "domain"]
+    >>> volume, space, others = split_axes({"dimension": 4, "sizes": "2 9 8 7", "kinds": kinds})
+    >>> volume["sizes"], space, others[0].name, others[0].length
+    ('9 8 7', (1, 2, 3), 'channel', 2)
+    """
+    kinds = [str(kind).lower() for kind in fields.get("kinds", ())]
+    if "complex" in kinds:
+        raise FormatError(
+            "the values are complex numbers, by the kind of an axis; save their magnitude "
+            "(numpy.abs) or their real part"
+        )
+    sizes = fields["sizes"].split()
+    if fields["dimension"] == 3 or len(sizes) != fields["dimension"]:
+        return {**fields}, (0, 1, 2), ()
+    space = _space_axes(fields, kinds)
+    if len(space) != 3 or max(space) >= len(sizes):
+        raise FormatError(
+            f"dimension is {fields['dimension']}, and the header names {len(space)} axes of space; "
+            "state three, by 'kinds' like list domain domain domain, or by 'space directions' with "
+            "none for the others"
+        )
+    others = _other_axes(fields, kinds, sizes, space)
+    volume = {**fields, "dimension": 3, "sizes": " ".join(sizes[axis] for axis in space)}
+    for name in ("space directions", "spacings", "units"):
+        if len(fields.get(name, ())) == len(sizes):
+            volume[name] = [fields[name][axis] for axis in space]
+    return volume, space, others
+
+
+def _space_axes(fields: Mapping[str, Any], kinds: Sequence[str]) -> tuple[int, ...]:
+    """Axes of space: those with a direction, or of a kind of space, or with a spacing."""
+    if "space directions" in fields:
+        is_space = [_is_stated(row) for row in fields["space directions"]]
+    elif kinds:
+        is_space = [kind in _SPACE_KINDS for kind in kinds]
+    else:
+        is_space = [_is_stated(spacing) for spacing in np.ravel(fields.get("spacings", ()))]
+    return tuple(axis for axis, stated in enumerate(is_space) if stated)
+
+
+def _is_stated(numbers: Any) -> bool:
+    """Whether numbers stand where the format allows ``none`` or NaN."""
+    return numbers is not None and bool(np.isfinite(np.asarray(numbers, np.float64)).any())
+
+
+def _other_axes(
+    fields: Mapping[str, Any], kinds: Sequence[str], sizes: Sequence[str], space: Sequence[int]
+) -> tuple[OtherAxis, ...]:
+    """Axes that are none of space, of more than one volume."""
+    found: dict[str, OtherAxis] = {}
+    for axis in sorted({*range(len(sizes))} - {*space}):
+        if not re.fullmatch("[1-9][0-9]{0,11}", sizes[axis]):
+            raise FormatError(f"sizes are {' '.join(sizes)!r}; they must be positive whole numbers")
+        name = "time" if kinds[axis : axis + 1] == ["time"] else "channel"
+        if (length := int(sizes[axis])) > 1:
+            name = f"dim_{axis + 1}" if name in found else name
+            found[name] = OtherAxis(name, axis, length, step=_seconds(fields, axis))
+    return tuple(found.values())
+
+
+def _seconds(fields: Mapping[str, Any], axis: int) -> float | None:
+    """Seconds from one volume to the next; None where the header does not state them."""
+    spacings, units = np.ravel(fields.get("spacings", ())), fields.get("units", ())
+    if axis >= len(spacings) or axis >= len(units):
+        return None
+    scale = _SECONDS.get(units[axis].strip().lower(), math.nan)
+    step = float(spacings[axis]) * scale
+    return step if 0 < step < math.inf else None
