@@ -222,7 +222,7 @@ def test_masks(case, direct_only, data):
     mask = space.make_structure_mask(ids, direct_only)
     wanted = set(ids) if direct_only else expect_ids(tree, ids)
     np.testing.assert_array_equal(mask, np.isin(voxels.astype("i8"), sorted(wanted)))
-    assert mask.dtype == np.uint8
+    assert mask.dtype == bool
     assert mask.chunks == space.annotation.chunks
 
 
