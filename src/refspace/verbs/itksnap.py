@@ -30,7 +30,8 @@ def export_itksnap_labels(
     ----------
     id_type
         Type of the labels. If it cannot hold every id of the tree, structures are numbered
-        from 1 in the order of their labels; ITK-SNAP itself takes up to 65 535.
+        from 1 in the order of their labels; ITK-SNAP itself takes up to 65 535. 0 is outside and
+        stays 0, and its row is invisible, whatever structure has it as its id.
     label_description_kwargs
         Passed to `StructureTree.export_label_description`.
 
@@ -64,11 +65,9 @@ def export_itksnap_labels(
             space.annotation, dtype, attrs=_ITKSNAP_ATTRS, block_labels=space.block_labels
         )
         return labels, table
-    if len(table) > np.iinfo(dtype).max:
-        raise AnnotationError(
-            f"{dtype} cannot number {len(table)} structures; give a larger id_type"
-        )
     table, numbers = renumber(table)
+    if (count := max(numbers.values())) > np.iinfo(dtype).max:
+        raise AnnotationError(f"{dtype} cannot number {count} structures; give a larger id_type")
     labels = relabel(
         space.annotation,
         numbers,

@@ -38,8 +38,8 @@ def make_structure_mask(
     -------
     xarray.DataArray
         bool, True inside; lazy, dims, coordinates and chunks of the annotation; files of masks
-        hold 0 and 1. Its attribute ``structure_ids`` holds the ids that were asked for, and ``hemisphere`` the
-        hemisphere if the space is of one.
+        hold 0 and 1. Its attribute ``structure_ids`` holds the ids that were asked for, and
+        ``hemisphere`` the hemisphere if the space is of one.
 
     Raises
     ------
