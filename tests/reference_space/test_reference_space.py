@@ -9,7 +9,17 @@ import pandas as pd
 import pytest
 import xarray as xr
 from helpers.strategies import few
-from helpers.volumes import IDS, RATIOS, allensdk, cases, exact_ratios, mode, nearest, subtree
+from helpers.volumes import (
+    IDS,
+    RATIOS,
+    allensdk,
+    cases,
+    corner,
+    exact_ratios,
+    mode,
+    nearest,
+    subtree,
+)
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -377,7 +387,7 @@ def test_validation(space):
 # ----- other resolutions
 
 
-@pytest.mark.parametrize("method", ["nearest", "mode", "allensdk"])
+@pytest.mark.parametrize("method", ["nearest", "mode", "corner", "allensdk"])
 @given(case=cases(max_side=5), factors=st.tuples(*[st.sampled_from(RATIOS)] * 3))
 @few
 def test_downsampled_spaces(method, case, factors):
@@ -391,6 +401,7 @@ def test_downsampled_spaces(method, case, factors):
     expected = {
         "nearest": lambda: nearest(voxels, ratios, shape),
         "mode": lambda: mode(voxels, ratios, shape),
+        "corner": lambda: corner(voxels, ratios, shape),
         "allensdk": lambda: allensdk(voxels, shape),
     }[method]()
     np.testing.assert_array_equal(coarser.annotation, expected)

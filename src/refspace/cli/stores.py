@@ -56,6 +56,7 @@ def convert(
     The same command goes on with a run that was interrupted.
     """
     from refspace.cli.progress import BlockProgress
+    from refspace.cli.unknown import tell_unknown_ids
     from refspace.conversion import convert as convert_atlas
 
     if is_named(annotation):
@@ -68,6 +69,7 @@ def convert(
     # Nothing is done, and so nothing reported, where a store of the same job is there.
     verb = f"{target} was complete" if progress.first is None else f"wrote {target}"
     click.echo(f"{verb}: {_summary(target, space)}, {progress.seconds:.1f} s")
+    tell_unknown_ids(space.volume.label_counts, space.structure_tree.node_ids())
 
 
 def _summary(target: str, space: "ReferenceSpace") -> str:
@@ -98,12 +100,15 @@ def info(
     access: dict[str, Any],
 ) -> None:
     """Describe the store at a path or URL, without reading a voxel."""
-    from refspace.cli.describe import describe, format_description
+    from refspace.cli.describe import describe, format_description, label_counts
+    from refspace.cli.unknown import tell_unknown_ids
     from refspace.store import open_atlas
 
     atlas = open_atlas(url, resolution=resolution, orientation=orientation, **access)
     description = describe(atlas)
     click.echo(json.dumps(description, indent=2) if as_json else format_description(description))
+    if (counts := label_counts(atlas)) is not None:
+        tell_unknown_ids(counts, [node["id"] for node in atlas.nodes or ()])
 
 
 @click.command()

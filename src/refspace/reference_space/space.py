@@ -24,6 +24,7 @@ from refspace.verbs import (
     regions,
     shapes,
     slices,
+    unknown,
     validation,
 )
 from refspace.verbs.space import Space
@@ -126,6 +127,7 @@ class ReferenceSpace(Space):
     direct_voxel_counts = counts.direct_voxel_counts
     total_voxel_counts = counts.total_voxel_counts
     voxel_counts = counts.voxel_counts
+    unknown_ids = unknown.unknown_ids
     remove_unassigned = counts.remove_unassigned
     bounds = places.bounds
     centroid = places.centroid

@@ -192,7 +192,7 @@ class _Masks:
         if in_one_shard and first not in self.present:
             return np.zeros([part.stop - part.start for part in box], self.dtype)
         try:
-            return np.asarray(self.array[box]) != 0
+            return np.asarray(self.array[box], bool)
         except Exception as error:  # whatever zarr and codecs raise
             raise FormatError(
                 f"{self.array.store_path}: masks cannot be read: {error}; {_AGAIN}"
