@@ -590,6 +590,7 @@ def test_info_as_json(store: Path, space: refspace.ReferenceSpace) -> None:
         "directions": {"ap": "posterior", "dv": "inferior", "ml": "right"},
         "structures": 488,
         "structures_with_voxels": with_voxels,
+        "unknown_ids": [],
         "template": False,
     }
 

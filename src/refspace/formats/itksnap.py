@@ -18,6 +18,27 @@ _HEADER = "# ITK-SNAP label description\n#   {}\n".format("  ".join(COLUMNS))
 _CLEAR_ROW = '0 0 0 0 0 0 0 "Clear Label"\n'
 
 
+def hide_outside(table: pd.DataFrame) -> pd.DataFrame:
+    """The same table, whose row of label 0, if there is one, is black and invisible.
+
+    Label 0 is outside, whatever structure has it as its id.
+
+    Parameters
+    ----------
+    table
+        Label description, as `StructureTree.export_label_description` returns it.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame([[0, 9, 9, 9, 1.0, 1, 1, "universe"]], columns=COLUMNS)
+    >>> hide_outside(table).values.tolist()
+    [[0, 0, 0, 0, 0.0, 0, 0, 'universe']]
+    """
+    hidden = table.copy()
+    hidden.loc[hidden["IDX"] == BACKGROUND, list(COLUMNS[1:-1])] = 0
+    return hidden
+
+
 def renumber(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, int]]:
     """Number labels from 1 in the order of their names, as AllenSDK does for ids beyond 65 535.
 

@@ -16,7 +16,7 @@ from refspace.structure_tree import records as rec
 from refspace.structure_tree.records import Record
 from refspace.structure_tree.regions import Regions, RegionsLike, partition, subtree_regions
 from refspace.structure_tree.simple_tree import SimpleTree, as_list, did_you_mean, sole_match
-from refspace.types import BACKGROUND, StructureLike, StructuresLike
+from refspace.types import StructureLike, StructuresLike
 
 
 class StructureTree(SimpleTree):
@@ -479,8 +479,7 @@ class StructureTree(SimpleTree):
         Returns
         -------
         pandas.DataFrame
-            Columns IDX, -R-, -G-, -B-, -A-, VIS, MSH and LABEL, a row for each structure. That of
-            a structure with id 0 is invisible and black: label 0 is outside.
+            Columns IDX, -R-, -G-, -B-, -A-, VIS, MSH and LABEL, a row for each structure.
 
         Examples
         --------
@@ -496,8 +495,6 @@ class StructureTree(SimpleTree):
         no_mesh = set(self._mentioned(exclude_mesh_vis))
         rows = [
             [i, *node["rgb_triplet"], opacity.get(i, 1.0), i not in hidden, i not in no_mesh]
-            if i != BACKGROUND
-            else [i, 0, 0, 0, 0.0, 0, 0]
             for i, node in self.graph.nodes(data=True)
         ]
         columns = ["IDX", "-R-", "-G-", "-B-", "-A-", "VIS", "MSH"]

@@ -10,7 +10,7 @@ import xarray as xr
 
 from refspace.errors import AnnotationError
 from refspace.files import atomic_write
-from refspace.formats.itksnap import renumber, write_label_description
+from refspace.formats.itksnap import hide_outside, renumber, write_label_description
 from refspace.formats.nrrd import write_nrrd
 from refspace.ops.relabel import narrow, relabel
 from refspace.types import PathLike
@@ -56,7 +56,8 @@ def export_itksnap_labels(
     >>> labels.dtype, table["LABEL"][0]
     (dtype('uint16'), 'ACA')
     """
-    table = space.structure_tree.export_label_description(**(label_description_kwargs or {}))
+    described = space.structure_tree.export_label_description(**(label_description_kwargs or {}))
+    table = hide_outside(described)
     dtype = np.dtype(id_type)
     if dtype.kind not in "ui":
         raise AnnotationError(f"id_type is {dtype}; labels are integers, give uint16 or uint32")
@@ -66,7 +67,7 @@ def export_itksnap_labels(
         )
         return labels, table
     table, numbers = renumber(table)
-    if (count := max(numbers.values())) > np.iinfo(dtype).max:
+    if (count := max(numbers.values(), default=0)) > np.iinfo(dtype).max:
         raise AnnotationError(f"{dtype} cannot number {count} structures; give a larger id_type")
     labels = relabel(
         space.annotation,
