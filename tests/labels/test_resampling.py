@@ -89,7 +89,9 @@ def test_nearest_of_even_ratios_takes_the_upper_voxel():
 def test_corners_are_every_nth_voxel_from_0(step, shape):
     voxels = np.random.default_rng(5).integers(0, 2**32, shape, np.uint32)
     for orientation in ("PIR", "RAS", "LPI"):
-        annotation = labelled(da.from_array(voxels, chunks=5), Grid(shape, 25, 0, orientation))
+        annotation = labelled(
+            da.from_array(voxels, chunks=5), Grid(shape, 25, orientation=orientation)
+        )
         result = downsample(annotation, 25 * step, "corner")
         np.testing.assert_array_equal(result, voxels[::step, ::step, ::step])
 

@@ -88,6 +88,7 @@ def take(data: dask.array.Array, index: Sequence[NDArray[np.intp]]) -> dask.arra
     >>> take(dask.array.arange(5, chunks=2), [np.array([0, 0, 3])]).compute()
     array([0, 0, 3])
     """
+    data, index = _without_idle_blocks(data, index)
     cuts, source = zip(
         *(
             _common_cuts(_bounds(_finer(chunks, Fraction(count, taken.size))), taken)
@@ -104,6 +105,26 @@ def take(data: dask.array.Array, index: Sequence[NDArray[np.intp]]) -> dask.arra
         meta=np.empty((0,) * data.ndim, data.dtype),
     )
     return result
+
+
+def _without_idle_blocks(
+    data: dask.array.Array, index: Sequence[NDArray[np.intp]]
+) -> tuple[dask.array.Array, list[NDArray[np.intp]]]:
+    """Array without the blocks of which no voxel is taken, and the indices in what remains."""
+    kept = []
+    for axis, (sizes, taken) in enumerate(zip(data.chunks, index, strict=True)):
+        bounds = np.array(_bounds(sizes))
+        is_used = np.diff(np.searchsorted(taken, bounds)) > 0
+        if not is_used.all():
+            parts = [
+                data[(slice(None),) * axis + (slice(bounds[i], bounds[i + 1]),)]
+                for i in np.flatnonzero(is_used).tolist()
+            ]
+            data = dask.array.concatenate(parts, axis)
+            dropped = np.cumsum(np.where(is_used, 0, sizes))
+            taken = taken - dropped[np.searchsorted(bounds, taken, side="right") - 1]
+        kept.append(taken)
+    return data, kept
 
 
 def _take_block(
