@@ -418,7 +418,7 @@ def test_downsampling_is_centred_unless_told_otherwise(space):
 
 def test_downsampling_errors(space):
     with pytest.raises(
-        GridError, match=r"^there is no method 'majority'; choose nearest, mode, al"
+        GridError, match=r"^there is no method 'majority'; choose nearest, mode, corner, al"
     ):
         space.downsample(100, method="majority")
     with pytest.raises(GridError, match=r"leaves no voxel of a volume of"):

@@ -113,12 +113,13 @@ def _without_idle_blocks(
     """Array without the blocks of which no voxel is taken, and the indices in what remains."""
     kept = []
     for axis, (sizes, taken) in enumerate(zip(data.chunks, index, strict=True)):
-        bounds = np.array(_bounds(sizes))
+        bounds = _bounds(sizes)
         is_used = np.diff(np.searchsorted(taken, bounds)) > 0
         if not is_used.all():
             parts = [
-                data[(slice(None),) * axis + (slice(bounds[i], bounds[i + 1]),)]
-                for i in np.flatnonzero(is_used).tolist()
+                data[(slice(None),) * axis + (slice(start, stop),)]
+                for start, stop, used in zip(bounds, bounds[1:], is_used, strict=False)
+                if used
             ]
             data = dask.array.concatenate(parts, axis)
             dropped = np.cumsum(np.where(is_used, 0, sizes))

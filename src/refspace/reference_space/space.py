@@ -75,7 +75,7 @@ class ReferenceSpace(Space):
     >>> space = refspace.phantom(resolution=200)
     >>> mask = space.make_structure_mask("Isocortex")
     >>> mask.dims, mask.dtype
-    (('ap', 'dv', 'ml'), dtype('uint8'))
+    (('ap', 'dv', 'ml'), dtype('bool'))
     >>> int(mask.sum()) == space.total_voxel_map[315]
     True
     """
