@@ -1,5 +1,7 @@
 """Ids that a volume holds and its structures lack, and the casts that likely made them."""
 
+import pickle
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -7,7 +9,8 @@ from helpers.volumes import IDS, UNKNOWN, CountingSource, cases
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refspace import ReferenceSpace, StructureTree
+from refspace import ReferenceSpace, StructureTree, write_nrrd, write_structures
+from refspace.batch import AtlasReference
 from refspace.labels import LabelVolume
 from refspace.labels.noting import LabelNotes
 from refspace.verbs.unknown import UnknownIds
@@ -104,3 +107,22 @@ def test_noted_volumes_have_the_same_name_in_every_run():
     names = {LabelNotes().on(volume).data.data.name for _ in range(2)}
     assert len(names) == 1
     assert names != {volume.data.data.name}
+
+
+def test_other_processes_note_for_themselves():
+    notes = LabelNotes()
+    notes.on(LabelVolume.from_array(np.ones((2, 2, 2), "u4"), 25)).data.compute()
+    assert notes.labels == {1}
+    assert pickle.loads(pickle.dumps(notes)).labels == set()
+
+
+def test_references_know_what_was_read_of_an_atlas_without_an_index(tmp_path):
+    space = space_of(0, 7, 8)
+    write_nrrd(tmp_path / "v.nrrd", space.annotation)
+    write_structures(tmp_path / "s.json", space.structure_tree)
+    reference = AtlasReference.from_arguments(tmp_path / "v.nrrd", structures=tmp_path / "s.json")
+    assert reference.labels_read() == set()
+    pinned = reference.pinned()
+    assert pinned.labels_read() == set()
+    pinned.open().annotation.compute()
+    assert pinned.labels_read() == {0, 7, 8}
