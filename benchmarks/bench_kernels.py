@@ -36,7 +36,7 @@ def compared(space: refspace.ReferenceSpace) -> dict[str, tuple[Kernel, Kernel]]
     inside = np.sort(space.structure_tree.descendant_ids([ISOCORTEX])[0]).astype(block.dtype)
     ids = np.unique(block)[1:]
     numbers = np.arange(1, ids.size + 1, dtype=np.uint16)
-    ones, zero = np.ones(inside.size, np.uint8), np.array(0, np.uint8)
+    ones, zero = np.ones(inside.size, bool), np.array(False)
 
     def loop() -> list[NDArray[Any]]:
         result = np.zeros(block.shape, np.uint16)

@@ -369,7 +369,9 @@ def encoded(value: Any, arrays: list[NDArray[Any]]) -> Any:
             columns = [[name, value[name].tolist()] for name in value.columns]
             return {"table": columns, "kinds": kinds, "index": value.index.tolist()}
         case _ if hasattr(value, "__array__"):
-            arrays.append(np.asarray(value))
+            array = np.asarray(value)
+            # Masks of refspace are bool, 0 and 1 as uint8 for AllenSDK.
+            arrays.append(array.view(np.uint8) if array.dtype == bool else array)
             return {"array": str(arrays[-1].dtype), "shape": list(arrays[-1].shape)}
         case _:
             return value

@@ -31,6 +31,7 @@ INTENDED = (
     "contains the position; outside and unknown ids have defined results",
     "check_coverage, validate_structures: compared with an int16 domain; AllenSDK's uint8 wraps",
     "masks, slices: labelled and lazy; voxels, shape and dtype are compared",
+    "masks: bool; compared as uint8",
     "make_structure_mask([]), has_overlaps([]): AllenSDK raises TypeError; an empty mask, and set",
     "structure_set_ids: AllenSDK's order is that of a Python set; sorted",
     "clean_structures, collect_sets: AllenSDK edits the records it is given",

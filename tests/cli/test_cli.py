@@ -153,7 +153,7 @@ def test_mask_of_a_hemisphere(
     assert mask.values.sum() == (space.make_structure_mask("CP") * here).values.sum()
 
 
-@pytest.mark.parametrize("method", ["nearest", "mode", "allensdk"])
+@pytest.mark.parametrize("method", ["nearest", "mode", "corner", "allensdk"])
 def test_downsample(
     atlas: list[str], space: refspace.ReferenceSpace, tmp_path: Path, method: str
 ) -> None:
@@ -596,6 +596,7 @@ def test_info_as_json(store: Path, space: refspace.ReferenceSpace) -> None:
         "midline_from": "stated by the file",
         "structures": 488,
         "structures_with_voxels": with_voxels,
+        "unknown_ids": [],
         "template": False,
     }
 

@@ -39,6 +39,8 @@ def sample() -> refspace.ReferenceSpace:
 
 def nrrd(voxels: NDArray[Any], spacing: float) -> bytes:
     """File with a header like those of the archive, which contradicts its voxels."""
+    if voxels.dtype == bool:
+        voxels = voxels.astype(np.uint8)
     kind = {"uint32": "unsigned int", "uint16": "unsigned short", "uint8": "unsigned char"}
     header = f"""NRRD0004
 # Complete NRRD file format specification at:

@@ -116,7 +116,7 @@ def volumes_measured(known):
 
 
 def resampled():
-    for method in ("nearest", "mode", "allensdk"):
+    for method in ("nearest", "mode", "corner", "allensdk"):
         for target in ((20, 40, 60), (13, 33, 41), (5, 10, 30)):
             yield f"{method} {target}", downsample(annotation(), target, method, upsample=True)
 

@@ -177,6 +177,15 @@ def nearest(voxels, ratios, shape):
     return voxels[np.ix_(*index)]
 
 
+def corner(voxels, ratios, shape):
+    """The voxel that contains the first corner of each cell, or the last one beyond the end."""
+    index = [
+        [min(math.floor(cell * ratio), count - 1) for cell in range(cells)]
+        for count, cells, ratio in zip(voxels.shape, shape, ratios, strict=True)
+    ]
+    return voxels[np.ix_(*index)]
+
+
 def allensdk(voxels, shape):
     """The voxels that AllenSDK takes: the first and last of both grids coincide.
 

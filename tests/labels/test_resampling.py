@@ -7,8 +7,10 @@ import xarray as xr
 from helpers.strategies import few
 from helpers.volumes import (
     RATIOS,
+    CountingSource,
     allensdk,
     annotations,
+    corner,
     exact_ratios,
     mode,
     nearest,
@@ -24,7 +26,7 @@ from refspace.labels.resampling import downsample
 
 GRID = Grid((4, 3, 2), (25, 25, 25))
 VOXELS = (np.arange(24, dtype="u4") % 5).reshape(GRID.shape)
-METHODS = ["nearest", "mode", "allensdk"]
+METHODS = ["nearest", "mode", "corner", "allensdk"]
 
 
 def oracle(voxels, grid, target, method):
@@ -32,7 +34,7 @@ def oracle(voxels, grid, target, method):
     if method == "allensdk":
         return allensdk(voxels, shape)
     ratios = exact_ratios(grid.spacing, target)
-    return {"nearest": nearest, "mode": mode}[method](voxels, ratios, shape)
+    return {"nearest": nearest, "mode": mode, "corner": corner}[method](voxels, ratios, shape)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -84,6 +86,37 @@ def test_nearest_of_even_ratios_takes_the_upper_voxel():
     assert downsample(line, (50, 25, 25), "nearest").values.ravel().tolist() == [1, 3, 5, 7]
 
 
+@pytest.mark.parametrize("step", [1, 2, 4])
+@pytest.mark.parametrize("shape", [(12, 8, 16), (8, 4, 4)])
+def test_corners_are_every_nth_voxel_from_0(step, shape):
+    voxels = np.random.default_rng(5).integers(0, 2**32, shape, np.uint32)
+    for orientation in ("PIR", "RAS", "LPI"):
+        annotation = labelled(
+            da.from_array(voxels, chunks=5), Grid(shape, 25, orientation=orientation)
+        )
+        result = downsample(annotation, 25 * step, "corner")
+        np.testing.assert_array_equal(result, voxels[::step, ::step, ::step])
+
+
+def test_corners_at_a_ratio_that_is_no_integer():
+    line = labelled(da.from_array(np.arange(10, dtype="u1")[:, None, None]), Grid((10, 1, 1), 10))
+    # Cells begin at 0, 15, 30, … µm.
+    found = downsample(line, (15, 10, 10), "corner").values.ravel().tolist()
+    assert found == [0, 1, 3, 4, 6, 7, 9]
+    fine = downsample(line, (5, 10, 10), "corner").values.ravel()
+    np.testing.assert_array_equal(fine, np.repeat(np.arange(10), 2))
+
+
+def test_corners_read_only_chunks_that_have_one():
+    voxels = np.random.default_rng(6).integers(0, 9, (16, 4, 4)).astype("u4")
+    source = CountingSource(voxels)
+    annotation = labelled(source.dask(((2,) * 8, (4,), (4,))), Grid(voxels.shape, 10))
+    coarse = downsample(annotation, (80, 10, 10), "corner")
+    assert source.reads == []
+    np.testing.assert_array_equal(coarse[1], voxels[8])
+    assert {part[0].start for part in source.reads} == {8}
+
+
 def test_allensdk_pairs_the_ends():
     line = labelled(da.from_array(np.arange(10, dtype="u1")[:, None, None]), Grid((10, 1, 1), 25))
     picked = downsample(line, (50, 25, 25), "allensdk")
@@ -104,7 +137,7 @@ def test_no_block_of_a_finer_grid_is_huge(monkeypatch):
 @pytest.mark.parametrize("method", ["Mode", "majority", "", None])
 def test_methods_that_do_not_exist(method):
     annotation = labelled(da.from_array(VOXELS), GRID)
-    text = f"^there is no method {method!r}; choose nearest, mode, allensdk$"
+    text = f"^there is no method {method!r}; choose nearest, mode, corner, allensdk$"
     with pytest.raises(GridError, match=text):
         downsample(annotation, 50, method)
 

@@ -19,7 +19,7 @@ from refspace.ops.relabel import colors, coverage, mask, narrow
 
 GRID = Grid((4, 3, 2), (25, 25, 25))
 VOXELS = (np.arange(24, dtype="u4") % 5).reshape(GRID.shape)
-METHODS = ["nearest", "mode", "allensdk"]
+METHODS = ["nearest", "mode", "corner", "allensdk"]
 
 
 @pytest.mark.parametrize("dtype", [">u4", ">u2", "u1"])

@@ -32,8 +32,8 @@ def whole(shape=GRID.shape, value=1):
 def test_masks_over_chunks(annotation, ids):
     result = mask(annotation, ids)
     assert result.chunks == annotation.chunks
-    assert (result.dtype, result.name) == (np.uint8, "mask")
-    assert result.attrs == {"long_name": "inside the structures", "flag_values": [0, 1]}
+    assert (result.dtype, result.name) == (bool, "mask")
+    assert result.attrs == {"long_name": "inside the structures"}
     np.testing.assert_array_equal(result, np.isin(annotation.values.astype("i8"), ids))
     xr.testing.assert_identical(result.coords.to_dataset(), annotation.coords.to_dataset())
 

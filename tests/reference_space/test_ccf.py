@@ -67,6 +67,11 @@ def test_downsampling(space, method):
     assert coarse.total_voxel_map[ISOCORTEX] == pytest.approx(7_891_055 / 27, rel=0.02)
 
 
+def test_downsampling_as_published(space):
+    coarse = space.downsample(100, "corner").annotation
+    np.testing.assert_array_equal(coarse, space.annotation.values[::4, ::4, ::4])
+
+
 def test_downsampling_by_majority(space):
     coarse = space.downsample(100, "mode")
     assert coarse.annotation.shape == (132, 80, 114)

@@ -14,7 +14,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
-from helpers.volumes import CountingSource, allensdk, nearest, raising
+from helpers.volumes import CountingSource, allensdk, corner, nearest, raising
 
 from refspace import ReferenceSpace, StructureTree
 from refspace.blockwise import hemisphere
@@ -58,8 +58,9 @@ def coarse_chunks(target, method):
         line = np.arange(sum(sizes)).reshape(-1, 1, 1)
         if method == "mode":
             first = [cell * ratio for cell in range(cells)]
-        elif method == "nearest":
-            first = nearest(line, [ratio, 1, 1], (cells, 1, 1)).ravel()
+        elif method in ("nearest", "corner"):
+            pick = nearest if method == "nearest" else corner
+            first = pick(line, [ratio, 1, 1], (cells, 1, 1)).ravel()
         else:
             first = allensdk(line, (cells, 1, 1)).ravel()
         cuts = {sum(voxel < cut for voxel in first) for cut in itertools.accumulate(sizes[:-1])}
@@ -89,7 +90,7 @@ VERBS = {
             coarse_chunks(target, method),
         )
         for target in (20, 13, 37.5, 5, 80)
-        for method in ("nearest", "mode", "allensdk")
+        for method in ("nearest", "mode", "corner", "allensdk")
     },
 }
 verbs = pytest.mark.parametrize(("verb", "chunks"), VERBS.values(), ids=VERBS)

@@ -9,7 +9,17 @@ import pandas as pd
 import pytest
 import xarray as xr
 from helpers.strategies import few
-from helpers.volumes import IDS, RATIOS, allensdk, cases, exact_ratios, mode, nearest, subtree
+from helpers.volumes import (
+    IDS,
+    RATIOS,
+    allensdk,
+    cases,
+    corner,
+    exact_ratios,
+    mode,
+    nearest,
+    subtree,
+)
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -222,7 +232,7 @@ def test_masks(case, direct_only, data):
     mask = space.make_structure_mask(ids, direct_only)
     wanted = set(ids) if direct_only else expect_ids(tree, ids)
     np.testing.assert_array_equal(mask, np.isin(voxels.astype("i8"), sorted(wanted)))
-    assert mask.dtype == np.uint8
+    assert mask.dtype == bool
     assert mask.chunks == space.annotation.chunks
 
 
@@ -377,7 +387,7 @@ def test_validation(space):
 # ----- other resolutions
 
 
-@pytest.mark.parametrize("method", ["nearest", "mode", "allensdk"])
+@pytest.mark.parametrize("method", ["nearest", "mode", "corner", "allensdk"])
 @given(case=cases(max_side=5), factors=st.tuples(*[st.sampled_from(RATIOS)] * 3))
 @few
 def test_downsampled_spaces(method, case, factors):
@@ -392,6 +402,7 @@ def test_downsampled_spaces(method, case, factors):
     expected = {
         "nearest": lambda: nearest(voxels, ratios, shape),
         "mode": lambda: mode(voxels, ratios, shape),
+        "corner": lambda: corner(voxels, ratios, shape),
         "allensdk": lambda: allensdk(voxels, shape),
     }[method]()
     np.testing.assert_array_equal(coarser.annotation, expected)
@@ -408,7 +419,7 @@ def test_downsampling_is_centred_unless_told_otherwise(space):
 
 def test_downsampling_errors(space):
     with pytest.raises(
-        GridError, match=r"^there is no method 'majority'; choose nearest, mode, al"
+        GridError, match=r"^there is no method 'majority'; choose nearest, mode, corner, al"
     ):
         space.downsample(100, method="majority")
     with pytest.raises(GridError, match=r"leaves no voxel of a volume of"):

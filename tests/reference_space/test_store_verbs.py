@@ -157,7 +157,10 @@ VERBS = {
     "label_index": whole_index,
     "slice in own colours": sliced_in_own_colors,
     **{f"{dim} slice": sliced(dim) for dim in ("ap", "dv", "ml")},
-    **{f"{method} downsample": downsampled(method) for method in ("nearest", "mode", "allensdk")},
+    **{
+        f"{method} downsample": downsampled(method)
+        for method in ("nearest", "mode", "corner", "allensdk")
+    },
     **{
         f"itksnap in {dtype}": lambda s, q, dtype=dtype: s.export_itksnap_labels(dtype)
         for dtype in ("u1", "u2", "i4", "u4")

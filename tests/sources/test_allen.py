@@ -449,6 +449,7 @@ def test_the_notebook(cache, server, space, tmp_path):
     nissl, _ = cache.get_template_volume(template="ara_nissl")
     np.testing.assert_array_equal(nissl.values, template.values + 1)
     mask, _ = cache.get_structure_mask(385)
+    assert mask.dtype == bool
     np.testing.assert_array_equal(mask.values, space.make_structure_mask([385]).values)
     rsp = cache.get_reference_space()
     assert rsp.total_voxel_map == space.total_voxel_map

@@ -190,7 +190,7 @@ BUILT = {
     "itksnap": lambda s: [s.export_itksnap_labels(dtype)[0] for dtype in ("u2", "u4")],
     "crop": lambda s: [s.crop(ISOCORTEX, pad=100).make_structure_mask(AUDD)],
     "downsample": lambda s: [
-        s.downsample(100, method).annotation for method in ("nearest", "mode", "allensdk")
+        s.downsample(100, method).annotation for method in ("nearest", "mode", "corner", "allensdk")
     ],
     "datatree": lambda s: [s.to_datatree()["s1/annotation"]],
     "a space of a datatree": lambda s: [ReferenceSpace.from_datatree(s.to_datatree()).annotation],

@@ -203,7 +203,7 @@ def test_cropped_masks(case):
     inside = padded(box, (0, 0, 0), case.space.resolution, case.voxels.shape)
     expected = np.isin(case.voxels[inside].astype("i8"), sorted(case.labels - {0}))
     np.testing.assert_array_equal(mask, expected)
-    assert (mask.dtype, mask.name) == (np.uint8, "mask")
+    assert (mask.dtype, mask.name) == (bool, "mask")
     assert mask.attrs["structure_ids"] == case.structures
     part = case.space.crop(case.structures, direct_only=case.direct_only)
     xr.testing.assert_identical(mask.coords.to_dataset(), part.annotation.coords.to_dataset())

@@ -153,7 +153,7 @@ def check_against_numpy(space, plain, asked):
         inside = np.isin(voxels.astype("i8"), sorted(labels - {0})) & here
         side = space.hemisphere(hemisphere)
         mask = side.make_structure_mask(asked)
-        assert (mask.dtype, mask.chunks) == (np.uint8, side.annotation.chunks)
+        assert (mask.dtype, mask.chunks) == (bool, side.annotation.chunks)
         np.testing.assert_array_equal(side.annotation, np.where(here, voxels, 0))
         assert mask.attrs["hemisphere"] == hemisphere
         np.testing.assert_array_equal(mask.values, inside)

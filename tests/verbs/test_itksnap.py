@@ -98,9 +98,10 @@ def test_renumber_goes_by_label(tmp_path):
     described = table("b", "B", "a10", "a9", "é", "a", ids=[5, 70000, 0, 2**32 - 1, 9, 8])
     before = described.copy()
     ordered, numbers = renumber(described)
-    assert ordered["LABEL"].tolist() == ["B", "a", "a10", "a9", "b", "é"]
-    assert ordered["IDX"].tolist() == [1, 2, 3, 4, 5, 6]
-    assert numbers == {70000: 1, 8: 2, 0: 3, 2**32 - 1: 4, 5: 5, 9: 6}
+    assert ordered["LABEL"].tolist() == ["a10", "B", "a", "a9", "b", "é"]
+    # 0 is outside, and stays 0.
+    assert ordered["IDX"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert numbers == {0: 0, 70000: 1, 8: 2, 2**32 - 1: 3, 5: 4, 9: 5}
     assert ordered.index.tolist() == [0, 1, 2, 3, 4, 5]
     assert list(ordered) == list(described)
     pd.testing.assert_frame_equal(described, before)
@@ -121,9 +122,11 @@ def test_renumbered_tables_hold_the_same_labels(family, data):
     labels = {i: data.draw(letters) for i in family.parents}
     description = family.tree().export_label_description().assign(LABEL=list(labels.values()))
     ordered, numbers = renumber(description)
-    assert list(numbers.values()) == ordered["IDX"].tolist() == [*range(1, len(labels) + 1)]
+    first = 0 if 0 in labels else 1
+    assert list(numbers.values()) == ordered["IDX"].tolist() == [*range(first, first + len(labels))]
     assert {labels[old] for old in numbers} == set(labels.values())
-    assert [labels[old] for old in numbers] == ordered["LABEL"].tolist() == sorted(labels.values())
+    assert [labels[old] for old in numbers] == ordered["LABEL"].tolist()
+    assert ordered["LABEL"].tolist()[1 - first :] == sorted(labels[i] for i in labels if i)
     colors = family.tree().get_colormap()
     assert ordered[["-R-", "-G-", "-B-"]].to_numpy().tolist() == [colors[old] for old in numbers]
 

@@ -372,7 +372,7 @@ def test_boundaries_between_regions(case, data):
     codes = relabelled(case.tree, case.voxels, {i: n for n, i in enumerate(ids, 1)}, 0, "i8")
     found = space.boundaries(ids)
     np.testing.assert_array_equal(found, edges(codes))
-    assert found.dtype == np.uint8
+    assert found.dtype == bool
     assert found.chunks == space.annotation.chunks
     np.testing.assert_array_equal(space.boundaries(), edges(case.voxels))
 

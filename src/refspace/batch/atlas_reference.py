@@ -11,6 +11,7 @@ from dask.tokenize import tokenize
 
 from refspace.errors import SourceError, StoreError
 from refspace.grid import Hemisphere
+from refspace.labels.noting import LabelNotes
 from refspace.reference_space import ReferenceSpace
 from refspace.reference_space import open as open_space
 from refspace.store import reachable
@@ -98,7 +99,11 @@ class AtlasReference:
         StoreError
             If the atlas there has another version.
         """
-        return _opened(self) if self.version else _open(self)
+        return _opened(self)[0] if self.version else _open(self)
+
+    def labels_read(self) -> set[int]:
+        """Labels that this process has read so far of an atlas without a label index."""
+        return _opened(self)[1].labels if self.version else set()
 
 
 def _absolute_path(path: object) -> str:
@@ -112,14 +117,17 @@ def _absolute_path(path: object) -> str:
 
 
 @functools.lru_cache(maxsize=4)
-def _opened(reference: AtlasReference) -> ReferenceSpace:
+def _opened(reference: AtlasReference) -> tuple[ReferenceSpace, LabelNotes]:
     space = _open(reference)
     if _version(space) != reference.version:
         raise StoreError(
             f"{reference.url} has changed since the job began, or is not the same for every "
             "process; run the same again"
         )
-    return space
+    notes = LabelNotes()
+    if space.volume.index is None:
+        space = space.with_volume(notes.on(space.volume), space.template)
+    return space, notes
 
 
 def _open(reference: AtlasReference) -> ReferenceSpace:

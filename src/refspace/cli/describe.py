@@ -7,6 +7,7 @@ from typing import Any
 from refspace.grid import Grid
 from refspace.labels import Midline, resolve_midline
 from refspace.store import StoredAtlas
+from refspace.verbs.unknown import UnknownIds
 
 
 def describe(
@@ -37,6 +38,7 @@ def describe(
         **describe_sides(grid, atlas.line, midline=midline, volume=hemispheres or own),
         "structures": nodes,
         "structures_with_voxels": _with_voxels(atlas),
+        "unknown_ids": _unknown_ids(atlas),
         "template": bool(atlas.template),
         "provenance": atlas.provenance,
         "digest": details.get("digest"),
@@ -91,11 +93,24 @@ def _levels(atlas: StoredAtlas) -> list[dict[str, Any]]:
 
 def _with_voxels(atlas: StoredAtlas) -> int | None:
     """Number of structures of which a voxel is there, theirs or a descendant's."""
-    index = atlas.index(0)
-    if index is None or atlas.nodes is None:
+    labels = label_counts(atlas)
+    if labels is None:
         return None
-    labels = index.counts().keys()
-    return len({i for n in atlas.nodes if n["id"] in labels for i in n["structure_id_path"]})
+    nodes = atlas.nodes or ()
+    return len({i for n in nodes if n["id"] in labels for i in n["structure_id_path"]})
+
+
+def _unknown_ids(atlas: StoredAtlas) -> list[int] | None:
+    """Ids that the volume holds and the structures lack."""
+    labels = label_counts(atlas)
+    known = [node["id"] for node in atlas.nodes or ()]
+    return None if labels is None else list(UnknownIds.from_labels(labels, known).ids)
+
+
+def label_counts(atlas: StoredAtlas) -> dict[int, int] | None:
+    """Number of voxels of each label; None where there is no index, or there are no structures."""
+    index = atlas.index(0)
+    return None if index is None or atlas.nodes is None else index.counts()
 
 
 def stored_bytes(atlas: StoredAtlas) -> int | None:
@@ -146,7 +161,9 @@ def _structures(details: dict[str, Any]) -> str:
         return "none stated; commands need a STRUCTURES file"
     if details["structures_with_voxels"] is None:
         return str(details["structures"])
-    return f"{details['structures']}, {details['structures_with_voxels']} of them with voxels"
+    text = f"{details['structures']}, {details['structures_with_voxels']} of them with voxels"
+    unknown = len(details["unknown_ids"])
+    return f"{text}; {unknown} unknown ids in the volume" if unknown else text
 
 
 def _table(levels: Sequence[dict[str, Any]]) -> list[str]:

@@ -218,6 +218,16 @@ def aggregate(
         hints = [_STATED_HINT, *([] if image_options.same_grid else [_PLACE_HINT])]
         text = in_options(str(error), "image-")
         raise click.ClickException("; ".join([text, *hints])) from error
+    _tell_unknown_ids(atlas, tree)
+
+
+def _tell_unknown_ids(atlas: "AtlasReference", tree: "StructureTree") -> None:
+    """Tell which ids of the annotation the structures lack, as far as the work has shown."""
+    from refspace.cli.unknown import tell_unknown_ids
+
+    opened = atlas.pinned()
+    index = opened.open().volume.index
+    tell_unknown_ids(opened.labels_read() if index is None else index.counts(), tree.node_ids())
 
 
 def _write_statistics(

@@ -55,6 +55,7 @@ def masks(
     from refspace.batch import write_masks
     from refspace.cli.options import given_access
     from refspace.cli.progress import BlockProgress
+    from refspace.cli.unknown import telling_unknown_ids
 
     # What reads a store on another machine writes to one too.
     access = given_access().get("storage_options")
@@ -65,9 +66,9 @@ def masks(
         regions = tree.regions(having_voxels, direct_only=True)
     if regions is not None:
         tell_empty(space, [int(label) for label in regions.labels], direct_only=direct_only)
-    with BlockProgress("masking") as progress:
+    with telling_unknown_ids(space) as noted, BlockProgress("masking") as progress:
         done = write_masks(
-            space, output, regions, **options, **pool, storage_options=access, progress=progress
+            noted, output, regions, **options, **pool, storage_options=access, progress=progress
         )
     what = "blocks" if output.rstrip("/").lower().endswith(".zarr") else "files"
     kept = f", {done.kept} were there" if done.kept else ""

@@ -110,14 +110,15 @@ def counts(
 ) -> None:
     """Print the voxels and volume of structures: those named, or all that have any."""
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import counts_table, warn_unknown_ids, write_or_print
+    from refspace.cli.tables import counts_table, write_or_print
+    from refspace.cli.unknown import tell_unknown_ids
 
     regions = choice.regions(space.structure_tree)
     if by_hemisphere:
         tell_separation(space)
     with Progress("counting voxels"):
         dataset = space.voxel_counts(by_hemisphere=by_hemisphere)
-    warn_unknown_ids(dataset)
+    tell_unknown_ids(space.volume.label_counts, space.structure_tree.node_ids())
     table = counts_table(dataset, () if regions is None else regions.voxel_labels)
     if output is None and not choice.structures:
         table = table[table["total"] > 0]
@@ -149,35 +150,45 @@ def mask(
 ) -> None:
     """Write masks of structures as NRRD or NIfTI files."""
     from refspace.cli.progress import Progress
-    from refspace.formats.volumes import write_volume
+    from refspace.cli.unknown import telling_unknown_ids
 
     ids = resolve(space.structure_tree, structures)
     groups = {output: ids}
     if output.suffix.lower() not in _VOLUME_ENDINGS:
         groups = {output / f"structure_{i}.nrrd": [i] for i in ids}
     refuse_overwriting(groups)
-    parts = dict.fromkeys(groups, space)
     if not (crop or dry_run):
         # Before anything is written, as for --crop, which looks for the voxels itself.
         refuse_empty(space, groups.values(), direct_only=direct_only)
-    if crop:
-        # Before anything is written, so that a structure without voxels leaves nothing behind.
-        with Progress("looking for the structures"):
-            parts = {
-                path: space.crop(group, direct_only=direct_only) for path, group in groups.items()
-            }
-    for path, group in groups.items():
-        if dry_run:
-            click.echo(f"{path}: {parts[path].plan(group, direct_only)}")
-            continue
-        if path != output:
-            output.mkdir(parents=True, exist_ok=True)
-        with Progress(
-            f"masking {group[0]}" if len(group) == 1 else f"masking {len(group)} structures"
-        ):
-            inside = parts[path].make_structure_mask(group, direct_only)
-            write_volume(path, inside)
-        click.echo(f"wrote {path}")
+    with telling_unknown_ids(space) as noted:
+        parts = dict.fromkeys(groups, noted)
+        if crop:
+            # Before anything is written, so that a structure without voxels leaves nothing behind.
+            with Progress("looking for the structures"):
+                parts = {
+                    path: noted.crop(group, direct_only=direct_only)
+                    for path, group in groups.items()
+                }
+        for path, group in groups.items():
+            if dry_run:
+                click.echo(f"{path}: {parts[path].plan(group, direct_only)}")
+                continue
+            if path != output:
+                output.mkdir(parents=True, exist_ok=True)
+            _write_mask(path, parts[path], group, direct_only)
+
+
+def _write_mask(
+    path: Path, space: "ReferenceSpace", structures: list[int], direct_only: bool
+) -> None:
+    """Write the mask of some structures to a file."""
+    from refspace.cli.progress import Progress
+    from refspace.formats.volumes import write_volume
+
+    count = len(structures)
+    with Progress(f"masking {structures[0]}" if count == 1 else f"masking {count} structures"):
+        write_volume(path, space.make_structure_mask(structures, direct_only))
+    click.echo(f"wrote {path}")
 
 
 @click.command()
@@ -186,10 +197,11 @@ def mask(
 @click.option("--to", "target", type=Resolution(), required=True, help="Resolution to go to.")
 @click.option(
     "--method",
-    type=click.Choice(["nearest", "mode", "allensdk"]),
+    type=click.Choice(["nearest", "mode", "corner", "allensdk"]),
     default="nearest",
     show_default=True,
-    help="Voxel at the centre, the most frequent label, or the voxels that AllenSDK takes.",
+    help="Voxel at the centre, the most frequent label, the voxel at the corner where the index "
+    "begins (as Allen published its volumes), or the voxels that AllenSDK takes.",
 )
 @click.option(
     "--output",
@@ -289,8 +301,9 @@ def itksnap(space: "ReferenceSpace", labels_volume: str, labels_txt: str, header
     Structures are numbered from 1 where an id is above 65 535.
     """
     from refspace.cli.progress import Progress
+    from refspace.cli.unknown import telling_unknown_ids
 
-    with Progress("exporting labels"):
+    with telling_unknown_ids(space) as space, Progress("exporting labels"):
         space.write_itksnap_labels(labels_volume, labels_txt, itksnap_header=header)
     click.echo(f"wrote {labels_volume} and {labels_txt}")
 

@@ -65,6 +65,7 @@ def convert(
     The same command goes on with a run that was interrupted.
     """
     from refspace.cli.progress import BlockProgress
+    from refspace.cli.unknown import tell_unknown_ids
     from refspace.conversion import convert as convert_atlas
     from refspace.labels import warn_of_one_side
 
@@ -82,6 +83,7 @@ def convert(
     # Nothing is done, and so nothing reported, where a store of the same job is there.
     verb = f"{target} was complete" if progress.first is None else f"wrote {target}"
     click.echo(f"{verb}: {_summary(target, space)}, {progress.seconds:.1f} s")
+    tell_unknown_ids(space.volume.label_counts, space.structure_tree.node_ids())
 
 
 def _summary(target: str, space: "ReferenceSpace") -> str:
@@ -119,13 +121,15 @@ def info(
 
     Of --hemispheres it says whether they fit.
     """
-    from refspace.cli.describe import describe, format_description
+    from refspace.cli.describe import describe, format_description, label_counts
     from refspace.cli.describe_file import describe_file, format_file_description
+    from refspace.cli.unknown import tell_unknown_ids
     from refspace.formats.volumes import is_volume_file, refuse_override
     from refspace.reference_space.opening import read_hemispheres
     from refspace.store import open_atlas
 
     geometry: dict[str, Any] = {"resolution": resolution, "orientation": orientation}
+    counts, nodes = None, None
     if is_volume_file(url):
         description = describe_file(url, **geometry, override=override)
         text = format_file_description(description)
@@ -136,7 +140,10 @@ def info(
             read_hemispheres(sides["hemispheres"], atlas.levels[0].grid)
         description = describe(atlas, **sides)
         text = format_description(description)
+        counts, nodes = label_counts(atlas), atlas.nodes
     click.echo(json.dumps(description, indent=2) if as_json else text)
+    if counts is not None:
+        tell_unknown_ids(counts, [node["id"] for node in nodes or ()])
 
 
 @click.command()

@@ -46,17 +46,6 @@ def format_table(table: pd.DataFrame, number: str = "{:.3f}") -> str:
     return shown.to_string(index=False, float_format=number.format)
 
 
-def warn_unknown_ids(counts: xr.Dataset) -> None:
-    """Print on standard error which ids of the volume are not in the tree."""
-    ids, voxels = counts.attrs["unknown_ids"], counts.attrs["unknown_voxels"]
-    if ids:
-        shown = ", ".join(map(str, ids[:5])) + (", …" if len(ids) > 5 else "")
-        click.echo(
-            f"Warning: {sum(voxels)} voxels hold {len(ids)} ids that the structures lack: {shown}",
-            err=True,
-        )
-
-
 # ----- points
 
 

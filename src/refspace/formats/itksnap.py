@@ -11,15 +11,38 @@ from pathlib import Path
 
 import pandas as pd
 
-from refspace.types import PathLike
+from refspace.types import BACKGROUND, PathLike
 
 COLUMNS = ("IDX", "-R-", "-G-", "-B-", "-A-", "VIS", "MSH", "LABEL")
 _HEADER = "# ITK-SNAP label description\n#   {}\n".format("  ".join(COLUMNS))
 _CLEAR_ROW = '0 0 0 0 0 0 0 "Clear Label"\n'
 
 
+def hide_outside(table: pd.DataFrame) -> pd.DataFrame:
+    """The same table, whose row of label 0, if there is one, is black and invisible.
+
+    Label 0 is outside, whatever structure has it as its id.
+
+    Parameters
+    ----------
+    table
+        Label description, as `StructureTree.export_label_description` returns it.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame([[0, 9, 9, 9, 1.0, 1, 1, "universe"]], columns=COLUMNS)
+    >>> hide_outside(table).values.tolist()
+    [[0, 0, 0, 0, 0.0, 0, 0, 'universe']]
+    """
+    hidden = table.copy()
+    hidden.loc[hidden["IDX"] == BACKGROUND, list(COLUMNS[1:-1])] = 0
+    return hidden
+
+
 def renumber(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, int]]:
     """Number labels from 1 in the order of their names, as AllenSDK does for ids beyond 65 535.
+
+    Label 0 stays 0, for it is outside, whatever structure has it as its id.
 
     Parameters
     ----------
@@ -42,9 +65,10 @@ def renumber(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[int, int]]:
     # Sorted as Python values, by code point: pandas' order depends on the string type of the
     # column.
     labels = table["LABEL"].tolist()
-    order = sorted(range(len(labels)), key=labels.__getitem__)
+    is_outside = (table["IDX"] == BACKGROUND).tolist()
+    order = sorted(range(len(labels)), key=lambda row: (not is_outside[row], labels[row]))
     ordered = table.iloc[order].reset_index(drop=True)
-    new_ids = {int(old): new for new, old in enumerate(ordered["IDX"], start=1)}
+    new_ids = {int(old): new for new, old in enumerate(ordered["IDX"], start=not any(is_outside))}
     return ordered.assign(IDX=list(new_ids.values())), new_ids
 
 
@@ -61,7 +85,8 @@ def write_label_description(
         Columns IDX, -R-, -G-, -B-, -A-, VIS, MSH and LABEL. The format knows no escapes: double
         quotes and line breaks in a label are written as single quotes and blanks.
     itksnap_header
-        Whether to begin with a comment and the clear label, as ITK-SNAP does.
+        Whether to begin with a comment and the clear label, as ITK-SNAP does. That takes the place
+        of a row of label 0.
 
     Examples
     --------
@@ -74,6 +99,8 @@ def write_label_description(
     """
     labels = [re.sub(r"\s", " ", str(label)).replace('"', "'") for label in table["LABEL"]]
     rows = table.loc[:, list(COLUMNS)].assign(LABEL=labels)
+    if itksnap_header:
+        rows = rows[rows["IDX"] != BACKGROUND]
     text = rows.to_csv(
         sep=" ", header=False, index=False, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n"
     )

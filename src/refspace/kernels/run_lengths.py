@@ -174,7 +174,7 @@ def relabel(
     return per_voxel.reshape(block.shape + values.shape[1:])
 
 
-def masks(block: Labels, ids: Labels, inside: NDArray[np.bool_]) -> Iterator[NDArray[np.uint8]]:
+def masks(block: Labels, ids: Labels, inside: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
     """Make several masks of a block, one after the other, from one search for its runs.
 
     Parameters
@@ -189,15 +189,15 @@ def masks(block: Labels, ids: Labels, inside: NDArray[np.bool_]) -> Iterator[NDA
     Yields
     ------
     ndarray
-        1 inside and 0 outside; array of the block's shape, in its memory order.
+        True inside; bool, of the block's shape, in its memory order.
 
     Examples
     --------
     >>> block = np.array([[7, 7, 8], [7, 0, 9]], "u4")
     >>> [*masks(block, np.array([7, 9], "u4"), np.array([[True, True], [False, True]]))]
-    [array([[1, 1, 0],
-           [1, 0, 0]], dtype=uint8), array([[1, 1, 0],
-           [1, 0, 1]], dtype=uint8)]
+    [array([[ True,  True, False],
+           [ True, False, False]]), array([[ True,  True, False],
+           [ True, False,  True]])]
     """
     if block.flags.f_contiguous and not block.flags.c_contiguous:
         yield from (mask.T for mask in masks(block.T, ids, inside))
@@ -205,7 +205,7 @@ def masks(block: Labels, ids: Labels, inside: NDArray[np.bool_]) -> Iterator[NDA
     run_labels, lengths = run_lengths(block)
     positions = find(run_labels, ids)
     # One row more, of False, for all other labels.
-    values = np.concatenate((inside, np.zeros((1, inside.shape[1]), bool))).astype(np.uint8)
+    values = np.concatenate((inside, np.zeros((1, inside.shape[1]), bool)))
     for column in values.T:
         yield np.repeat(column[positions], lengths).reshape(block.shape)
 

@@ -17,7 +17,7 @@ from refspace.labels.plausible import check_target
 from refspace.labels.reorienting import along_frame, reorient
 from refspace.types import Resolution
 
-Method = Literal["nearest", "mode", "allensdk"]
+Method = Literal["nearest", "mode", "corner", "allensdk"]
 
 # When cells are smaller than voxels, blocks are cut so that none of the result is larger than this
 # along an axis: a block of 128³ source voxels would otherwise become one of 1280³ at ratio 10.
@@ -41,8 +41,10 @@ def downsample(
         µm per voxel of the result, one number or one for each axis.
     method
         ``"nearest"``: the voxel that contains the centre of the new one. ``"mode"``: the label
-        that fills most of the new voxel, the smaller of equal ones. ``"allensdk"``: the voxels that
-        AllenSDK 2.16 takes, which pair the first and last voxels of both grids.
+        that fills most of the new voxel, the smaller of equal ones. ``"corner"``: the voxel that
+        contains the corner of the new one where coordinates are lowest, as Allen published its
+        coarser volumes: every fourth voxel from 0 at a quarter of the resolution. ``"allensdk"``:
+        the voxels that AllenSDK 2.16 takes, which pair the first and last voxels of both grids.
     upsample
         Whether the result may be finer than the volume, along any axis.
 
@@ -78,8 +80,9 @@ def downsample(
     ratios = grid.ratios(target_resolution)
     if method == "mode":
         data = _mode(annotation.data, ratios, target.shape)
-    elif method == "nearest":
-        data = take(annotation.data, [*map(_nearest, grid.shape, target.shape, ratios)])
+    elif method in ("nearest", "corner"):
+        index = _nearest if method == "nearest" else _corner
+        data = take(annotation.data, [*map(index, grid.shape, target.shape, ratios)])
     else:
         data = take(annotation.data, [*map(_endpoints, grid.shape, target.shape)])
         data = _without_overrun(data, grid.shape)
@@ -103,6 +106,7 @@ def take(data: dask.array.Array, index: Sequence[NDArray[np.intp]]) -> dask.arra
     >>> take(dask.array.arange(5, chunks=2), [np.array([0, 0, 3])]).compute()
     array([0, 0, 3])
     """
+    data, index = _without_idle_blocks(data, index)
     cuts, source = zip(
         *(
             _common_cuts(_bounds(_finer(chunks, Fraction(count, taken.size))), taken)
@@ -119,6 +123,27 @@ def take(data: dask.array.Array, index: Sequence[NDArray[np.intp]]) -> dask.arra
         meta=np.empty((0,) * data.ndim, data.dtype),
     )
     return result
+
+
+def _without_idle_blocks(
+    data: dask.array.Array, index: Sequence[NDArray[np.intp]]
+) -> tuple[dask.array.Array, list[NDArray[np.intp]]]:
+    """Array without the blocks of which no voxel is taken, and the indices in what remains."""
+    kept = []
+    for axis, (sizes, taken) in enumerate(zip(data.chunks, index, strict=True)):
+        bounds = _bounds(sizes)
+        is_used = np.diff(np.searchsorted(taken, bounds)) > 0
+        if not is_used.all():
+            parts = [
+                data[(slice(None),) * axis + (slice(start, stop),)]
+                for start, stop, used in zip(bounds, bounds[1:], is_used, strict=False)
+                if used
+            ]
+            data = dask.array.concatenate(parts, axis)
+            dropped = np.cumsum(np.where(is_used, 0, sizes))
+            taken = taken - dropped[np.searchsorted(bounds, taken, side="right") - 1]
+        kept.append(taken)
+    return data, kept
 
 
 def _take_block(
@@ -157,6 +182,12 @@ def _nearest(count: int, cells: int, ratio: Fraction) -> NDArray[np.intp]:
     doubled = (2 * np.arange(cells) + 1) * ratio.numerator
     index: NDArray[np.intp] = np.minimum(doubled // (2 * ratio.denominator), count - 1)
     return index
+
+
+def _corner(count: int, cells: int, ratio: Fraction) -> NDArray[np.intp]:
+    """Index of the voxel that holds the first corner of each cell, in exact integers."""
+    index: NDArray[np.intp] = np.arange(cells) * ratio.numerator // ratio.denominator
+    return np.minimum(index, count - 1)
 
 
 def _endpoints(count: int, cells: int) -> NDArray[np.intp]:

@@ -23,14 +23,14 @@ def boundaries(annotation: xr.DataArray, block_labels: BlockLabels | None = None
     Returns
     -------
     xarray.DataArray
-        uint8, 1 at a boundary, with the chunks of the annotation; lazy, and each chunk is read
+        bool, True at a boundary, with the chunks of the annotation; lazy, and each chunk is read
         once. The ends of the volume are no boundary.
 
     Examples
     --------
     >>> volume = xr.DataArray(dask.array.from_array(np.array([0, 7, 7, 7, 9], "u4"), 2), dims="ml")
     >>> boundaries(volume).values
-    array([0, 1, 0, 1, 1], dtype=uint8)
+    array([False,  True, False,  True,  True])
     """
     data = annotation.data
     if block_labels is not None:
@@ -41,20 +41,20 @@ def boundaries(annotation: xr.DataArray, block_labels: BlockLabels | None = None
         data,
         depth=1,
         boundary="nearest",
-        meta=np.empty((0,) * data.ndim, np.uint8),
+        meta=np.empty((0,) * data.ndim, bool),
     )
-    attrs = {"long_name": "boundary of regions", "flag_values": [0, 1]}
+    attrs = {"long_name": "boundary of regions"}
     return xr.DataArray(inner, annotation.coords, annotation.dims, "boundaries", attrs)
 
 
-def inner_boundary(block: Labels) -> NDArray[np.uint8]:
-    """1 for each voxel of a block that has a label but 0, and a neighbour with another.
+def inner_boundary(block: Labels) -> NDArray[np.bool_]:
+    """True for each voxel of a block that has a label but 0, and a neighbour with another.
 
     Examples
     --------
     >>> inner_boundary(np.array([[0, 7, 7], [7, 7, 7]], "u4"))
-    array([[0, 1, 0],
-           [1, 0, 0]], dtype=uint8)
+    array([[False,  True, False],
+           [ True, False, False]])
     """
     edge = np.zeros_like(block, bool)
     for axis in range(block.ndim):
@@ -63,4 +63,4 @@ def inner_boundary(block: Labels) -> NDArray[np.uint8]:
         at_edge[1:] |= differs
         at_edge[:-1] |= differs
     edge &= block != 0
-    return edge.view(np.uint8)
+    return edge

@@ -67,18 +67,19 @@ def relabel(
 def mask(
     annotation: xr.DataArray, structure_ids: Sequence[int], block_labels: BlockLabels | None = None
 ) -> xr.DataArray:
-    """Mask of the voxels that hold one of some ids: uint8, 1 inside and 0 outside.
+    """Mask of the voxels that hold one of some ids: bool, True inside.
 
     Examples
     --------
     >>> volume = xr.DataArray(dask.array.from_array(np.array([0, 8, 9], "u4")), dims="ml")
     >>> mask(volume, [8, 997]).values
-    array([0, 1, 0], dtype=uint8)
+    array([False,  True, False])
     """
-    inside = dict.fromkeys(structure_ids, 1)
-    attrs = {"long_name": "inside the structures", "flag_values": [0, 1]}
+    inside = dict.fromkeys(structure_ids, True)
+    attrs = {"long_name": "inside the structures"}
+    # Of bool, xarray's weighted mean sums exactly; uint8 weights it sums in uint8, which wraps.
     return relabel(
-        annotation, inside, 0, dtype=np.uint8, name="mask", attrs=attrs, block_labels=block_labels
+        annotation, inside, 0, dtype=bool, name="mask", attrs=attrs, block_labels=block_labels
     )
 
 
@@ -105,7 +106,7 @@ def coverage(covered: xr.DataArray, domain: ArrayLike) -> xr.DataArray:
 
     Examples
     --------
-    >>> covered = xr.DataArray(dask.array.from_array(np.array([0, 1, 1], "u1")), dims="ml")
+    >>> covered = xr.DataArray(dask.array.from_array(np.array([False, True, True])), dims="ml")
     >>> coverage(covered, np.array([1, 1, 0])).values
     array([ 1,  0, -1], dtype=int8)
     """

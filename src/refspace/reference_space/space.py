@@ -24,6 +24,7 @@ from refspace.verbs import (
     regions,
     shapes,
     slices,
+    unknown,
     validation,
 )
 from refspace.verbs.space import Space
@@ -76,7 +77,7 @@ class ReferenceSpace(Space):
     >>> space = refspace.phantom(resolution=200)
     >>> mask = space.make_structure_mask("Isocortex")
     >>> mask.dims, mask.dtype
-    (('ap', 'dv', 'ml'), dtype('uint8'))
+    (('ap', 'dv', 'ml'), dtype('bool'))
     >>> int(mask.sum()) == space.total_voxel_map[315]
     True
     """
@@ -130,6 +131,7 @@ class ReferenceSpace(Space):
     direct_voxel_counts = counts.direct_voxel_counts
     total_voxel_counts = counts.total_voxel_counts
     voxel_counts = counts.voxel_counts
+    unknown_ids = unknown.unknown_ids
     remove_unassigned = counts.remove_unassigned
     bounds = places.bounds
     centroid = places.centroid

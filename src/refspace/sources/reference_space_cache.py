@@ -170,7 +170,7 @@ class ReferenceSpaceCache:
         file_name: PathLike | None = None,
         annotation_file_name: PathLike | None = None,
     ) -> Volume:
-        """The published mask of a structure, lazy, and its file's header.
+        """The published mask of a structure, bool and lazy, and its file's header.
 
         Parameters
         ----------
@@ -188,7 +188,8 @@ class ReferenceSpaceCache:
         """
         i = self._resolve(structure_id)
         path = self._files.structure_mask(self.version, self.resolution, i, _path(file_name))
-        return self._volume(path, "mask")
+        volume, header = self._volume(path, "mask")
+        return volume.copy(data=volume.data != 0), header
 
     def get_structure_mesh(
         self, structure_id: int | str, file_name: PathLike | None = None

@@ -136,6 +136,11 @@ class Regions:
     def label_voxels(self) -> dict[int, int]:
         """Label of the nearest region, of each structure that is in one.
 
+        Raises
+        ------
+        OntologyError
+            If voxels would have the label 0, which is outside: that of the structure with id 0.
+
         Examples
         --------
         >>> import refspace
@@ -144,7 +149,13 @@ class Regions:
         385
         """
         labels = self.voxel_labels
-        return {i: labels[region] for i, region in self.nearest_region.items()}
+        found = {i: labels[region] for i, region in self.nearest_region.items()}
+        if BACKGROUND in found.values():
+            raise OntologyError(
+                "voxels of the region of structure 0 would have the label 0, which is outside; "
+                "leave that structure out, or map it to another label (in Python, like {0: 1})"
+            )
+        return found
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """Columns of a table with a row for each region: its label, and what it is called.

@@ -135,8 +135,11 @@ def downsample(
         µm per voxel, one number or one for each axis; any ratio.
     method
         ``"nearest"``: the voxel that contains the centre of the new one. ``"mode"``: the label that
-        fills most of the new voxel, the smaller id of equal ones. ``"allensdk"``: the voxels that
-        AllenSDK takes; up to half a voxel of the result off its coordinates.
+        fills most of the new voxel, the smaller id of equal ones. ``"corner"``: the voxel that
+        contains the corner of the new one where coordinates are lowest, as Allen published its
+        coarser annotations; half a voxel of the result off its coordinates, less half a source
+        voxel. ``"allensdk"``: the voxels that AllenSDK takes; up to half a voxel of the result off
+        its coordinates.
     upsample
         Whether the result may be finer than the space, which adds voxels but no detail.
 

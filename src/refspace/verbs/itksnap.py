@@ -10,7 +10,7 @@ import xarray as xr
 
 from refspace.errors import AnnotationError
 from refspace.files import atomic_write
-from refspace.formats.itksnap import renumber, write_label_description
+from refspace.formats.itksnap import hide_outside, renumber, write_label_description
 from refspace.formats.volumes import write_volume
 from refspace.ops.relabel import narrow, relabel
 from refspace.types import PathLike
@@ -30,7 +30,8 @@ def export_itksnap_labels(
     ----------
     id_type
         Type of the labels. If it cannot hold every id of the tree, structures are numbered
-        from 1 in the order of their labels; ITK-SNAP itself takes up to 65 535.
+        from 1 in the order of their labels; ITK-SNAP itself takes up to 65 535. 0 is outside and
+        stays 0, and its row is invisible, whatever structure has it as its id.
     label_description_kwargs
         Passed to `StructureTree.export_label_description`.
 
@@ -55,7 +56,8 @@ def export_itksnap_labels(
     >>> labels.dtype, table["LABEL"][0]
     (dtype('uint16'), 'ACA')
     """
-    table = space.structure_tree.export_label_description(**(label_description_kwargs or {}))
+    described = space.structure_tree.export_label_description(**(label_description_kwargs or {}))
+    table = hide_outside(described)
     dtype = np.dtype(id_type)
     if dtype.kind not in "ui":
         raise AnnotationError(f"id_type is {dtype}; labels are integers, give uint16 or uint32")
@@ -64,11 +66,9 @@ def export_itksnap_labels(
             space.annotation, dtype, attrs=_ITKSNAP_ATTRS, block_labels=space.block_labels
         )
         return labels, table
-    if len(table) > np.iinfo(dtype).max:
-        raise AnnotationError(
-            f"{dtype} cannot number {len(table)} structures; give a larger id_type"
-        )
     table, numbers = renumber(table)
+    if (count := max(numbers.values(), default=0)) > np.iinfo(dtype).max:
+        raise AnnotationError(f"{dtype} cannot number {count} structures; give a larger id_type")
     labels = relabel(
         space.annotation,
         numbers,

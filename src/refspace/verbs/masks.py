@@ -37,9 +37,9 @@ def make_structure_mask(
     Returns
     -------
     xarray.DataArray
-        uint8, 1 inside and 0 outside; lazy, dims, coordinates and chunks of the annotation. Its
-        attribute ``structure_ids`` holds the ids that were asked for, and ``hemisphere`` the
-        hemisphere if the space is of one.
+        bool, True inside; lazy, dims, coordinates and chunks of the annotation; files of masks
+        hold 0 and 1. Its attribute ``structure_ids`` holds the ids that were asked for, and
+        ``hemisphere`` the hemisphere if the space is of one.
 
     Raises
     ------

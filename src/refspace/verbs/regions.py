@@ -190,7 +190,7 @@ def boundaries(
     Returns
     -------
     xarray.DataArray
-        uint8, 1 at a boundary; lazy, dims, coordinates and chunks of the annotation, or of the
+        bool, True at a boundary; lazy, dims, coordinates and chunks of the annotation, or of the
         slice. The ends of the volume are no boundary, and what is outside has none. Each chunk is
         read once, of a slice those that it cuts, and none that is known to be within one region.
 
@@ -209,8 +209,8 @@ def boundaries(
     >>> space = refspace.phantom(resolution=200)
     >>> regions = space.structure_tree.regions(depth=2)
     >>> edges = space.boundaries(regions, axis="ap", position=7000)
-    >>> edges.dims, int(edges.max())
-    (('dv', 'ml'), 1)
+    >>> edges.dims, bool(edges.any())
+    (('dv', 'ml'), True)
     """
     annotation, labels = space.annotation, space.block_labels
     if axis is not None or position is not None:

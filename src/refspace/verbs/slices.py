@@ -37,7 +37,8 @@ def get_slice_image(
         Colour of each structure, three numbers from 0 to 255 or six hexadecimal digits; the
         ontology's colours if not given.
     unknown_color
-        Colour of ids that have none. 0, outside, is black unless ``cmap`` says otherwise.
+        Colour of ids that have none. 0, outside, is black unless ``cmap`` says otherwise; what
+        it says of 0 is not heard where a structure has that id, for no voxel is of it.
     unit
         Unit of the position, as for `count_points`.
 
@@ -85,4 +86,6 @@ def _colormap(space: Space, cmap: Mapping[StructureLike, Color] | None) -> dict[
     # Ids that the tree does not know may have a colour too; acronyms and names must be known.
     resolve = space.structure_tree.resolve
     ids = [resolve(key)[0] if isinstance(key, str) else operator.index(key) for key in cmap]
-    return {BACKGROUND: BLACK, **dict(zip(ids, cmap.values(), strict=True))}
+    given = {BACKGROUND: BLACK, **dict(zip(ids, cmap.values(), strict=True))}
+    # As a whole colour map of the tree has it, with the colour of a structure.
+    return given | {BACKGROUND: BLACK} if BACKGROUND in space.structure_tree else given

@@ -16,6 +16,7 @@ from refspace.verbs.counts import unknown_voxels
 from refspace.verbs.grids import with_index
 from refspace.verbs.space import Space
 from refspace.verbs.tables import with_hemisphere
+from refspace.verbs.unknown import unknown_ids
 
 # Rows of a table that a report shows.
 _SHOWN = 8
@@ -54,6 +55,8 @@ class Validation:
     deviating
         Structures whose ``volume`` in mm³ is not the one that is ``published``: ``deviation``,
         relative to the latter.
+    likely_cast
+        What has likely become of the unknown ids, as `UnknownIds.likely_cast` says.
     """
 
     unknown: pd.DataFrame
@@ -65,6 +68,7 @@ class Validation:
     of_regions: bool = False
     disconnected: pd.DataFrame | None = None
     deviating: pd.DataFrame | None = None
+    likely_cast: str = ""
 
     @property
     def ok(self) -> bool:
@@ -79,7 +83,8 @@ class Validation:
         else:
             voxels = int(self.unknown["voxels"].sum())
             held = f"{voxels} voxels hold ids that the structures lack:"
-            lines = [held, _cut(self.unknown), without]
+            cast = [self.likely_cast] if self.likely_cast else []
+            lines = [held, _cut(self.unknown), *cast, without]
         uncovered, twice = (
             (
                 "structures with voxels in no region",
@@ -174,6 +179,7 @@ def validate(
         is_chosen,
         _disconnected(space, pieces) if connectivity else None,
         None if volumes is None else _deviating(space, volumes, tolerance),
+        unknown_ids(space).likely_cast,
     )
 
 

@@ -16,6 +16,7 @@ from refspace.store.metadata import Draft
 PATH = "s0/mask"
 FORMAT = 1
 
+# As in all files of masks; in Python they are bool.
 DTYPE = np.dtype(np.uint8)
 # Decoded: some readers hold a shard as a whole.
 _SHARD_BYTES = 2**28

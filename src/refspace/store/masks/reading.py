@@ -95,7 +95,7 @@ class StoredMasks:
             chunks=self.array.chunks,
             name=f"masks-{self.metadata['metadata_sha256']}",
             asarray=False,
-            meta=np.empty((0,) * self.array.ndim, self.array.dtype),
+            meta=np.empty((0,) * self.array.ndim, bool),
         )
 
     def volume(self) -> xr.DataArray:
@@ -158,7 +158,7 @@ class StoredMasks:
 
 @dataclass(frozen=True)
 class _Masks:
-    """Array that requests only shards that exist; all others are 0.
+    """Array, as bool, that requests only shards that exist; all others are False.
 
     Parameters
     ----------
@@ -181,8 +181,7 @@ class _Masks:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        dtype: np.dtype[Any] = self.array.dtype
-        return dtype
+        return np.dtype(bool)
 
     def __getitem__(self, key: tuple[slice | int, ...]) -> NDArray[Any]:
         rows = [range(count)[part] for part, count in zip(key, self.shape, strict=True)]
@@ -191,7 +190,7 @@ class _Masks:
         return self._read(box)[inner]
 
     def _read(self, box: Box) -> NDArray[Any]:
-        """Masks in a part of the array; 0, without a request, if its one shard is absent."""
+        """Masks in a part of the array; False, without a request, if its one shard is absent."""
         sides = list(zip(box, self.array.shards, strict=True))
         first = tuple(part.start // size for part, size in sides)
         in_one_shard = all(
@@ -200,7 +199,7 @@ class _Masks:
         if in_one_shard and first not in self.present:
             return np.zeros([part.stop - part.start for part in box], self.dtype)
         try:
-            return np.asarray(self.array[box])
+            return np.asarray(self.array[box], bool)
         except Exception as error:  # whatever zarr and codecs raise
             raise FormatError(
                 f"{self.array.store_path}: masks cannot be read: {error}; {_AGAIN}"
@@ -286,9 +285,9 @@ def open_masks(
     Returns
     -------
     xarray.DataArray
-        uint8, 1 inside and 0 outside; lazy, dims ``structure`` and those of the annotation, with
-        ids, acronyms and names along ``structure`` and µm along the others. What is 0 everywhere
-        in a block is not read. As of a mask of `ReferenceSpace.make_structure_mask`, the coordinate
+        bool, True inside; lazy, dims ``structure`` and those of the annotation, with ids, acronyms
+        and names along ``structure`` and µm along the others. What is outside in all of a block is
+        not read. As of a mask of `ReferenceSpace.make_structure_mask`, the coordinate
         ``hemisphere`` states the midline, and the attribute ``hemisphere`` the one they are of.
 
     Raises

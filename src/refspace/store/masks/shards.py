@@ -33,9 +33,9 @@ _ABSENT = 2**64 - 1
 _LEVEL = 5
 
 
-def compress(mask: NDArray[np.uint8]) -> bytes:
-    """Frame of a chunk: zstd with its checksum, so that a flipped bit raises."""
-    frame: bytes = numcodecs.zstd.compress(np.ascontiguousarray(mask), _LEVEL, True)
+def compress(mask: NDArray[np.bool_]) -> bytes:
+    """Frame of a chunk, as 0 and 1: zstd with its checksum, so that a flipped bit raises."""
+    frame: bytes = numcodecs.zstd.compress(np.ascontiguousarray(mask).view(np.uint8), _LEVEL, True)
     return frame
 
 

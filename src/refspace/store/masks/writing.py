@@ -60,7 +60,7 @@ class MaskBlock:
     def make(self) -> Any:
         """Masks of the block, one after the other."""
         if self.voxels is None:
-            return (np.ones(self.shape, np.uint8) for _ in self.masks)
+            return (np.ones(self.shape, bool) for _ in self.masks)
         # In this thread: this is a task of a cluster, or of a pool that uses all cores, already.
         block = self.voxels.compute(scheduler="synchronous")
         inside = np.zeros((self.labels.size, self.masks.size), bool)
@@ -122,11 +122,11 @@ class ShardWriter:
         self.lease.check()
         return [self._store(block.block_id, *item) for item in sorted(frames.items())]
 
-    def _padded(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Mask of a whole chunk; at the end of the volume its rest is 0."""
+    def _padded(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Mask of a whole chunk; at the end of the volume its rest is outside."""
         if mask.shape == self.chunk_shape:
             return mask
-        whole = np.zeros(self.chunk_shape, np.uint8)
+        whole = np.zeros(self.chunk_shape, bool)
         whole[tuple(map(slice, mask.shape))] = mask
         return whole
 

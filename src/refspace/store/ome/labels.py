@@ -18,7 +18,7 @@ from refspace.grid import Grid
 from refspace.store.ome.grids import ORIENTATIONS
 from refspace.store.ome.images import is_label, json_array, json_object, ome_metadata
 from refspace.structure_tree import records as rec
-from refspace.types import MAX_LABEL
+from refspace.types import BACKGROUND, MAX_LABEL
 
 _LABEL, _PARENT, _PATH = "label-value", "parent_structure_id", "structure_id_path"
 
@@ -133,7 +133,9 @@ def _as_stored(grid: Grid) -> Grid:
 
 def _color(node: Mapping[str, Any]) -> dict[str, Any]:
     rgb = node.get("rgb_triplet")
-    return {_LABEL: node["id"]} | ({} if rgb is None else {"rgba": [*rgb, 255]})
+    # Outside is 0, whatever structure has it as its id: it is transparent.
+    alpha = 0 if node["id"] == BACKGROUND else 255
+    return {_LABEL: node["id"]} | ({} if rgb is None else {"rgba": [*rgb, alpha]})
 
 
 def _property(node: Mapping[str, Any]) -> dict[str, Any]:
