@@ -90,8 +90,11 @@ def test_resolutions_in_another_unit_are_noticed(resolution, meant):
         as_annotation(np.zeros((2, 2, 2), "u1"), resolution)
 
 
-def test_voxels_may_be_thin():
+def test_voxels_may_be_thin_or_alone():
+    as_annotation(np.zeros((1, 1, 1), "u1"), 0.1)
     warn_of_odd_resolution((0.5, 2, 2))
     warn_of_odd_resolution((50_000, 25, 25))
     warn_of_odd_resolution(1)
     warn_of_odd_resolution(10_000)
+    warn_of_odd_resolution(1 / 3)
+    warn_of_odd_resolution(None)

@@ -213,7 +213,8 @@ def _grid_for(
         house = "PIR"
     if spacing is None:
         raise GridError("the annotation has no coordinates; give its resolution in µm, like 25")
-    warn_of_odd_resolution(resolution)
+    if annotation.size > 1:  # a single voxel is no brain, and may be of any size
+        warn_of_odd_resolution(resolution)
     grid = Grid(annotation.shape, spacing, orientation=orientation or house)
     if isinstance(annotation, xr.DataArray) and grid.dims != annotation.dims:
         raise GridError(

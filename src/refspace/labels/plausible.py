@@ -1,5 +1,6 @@
 """Numbers that are probably in another unit: resolutions, and positions in voxels or in mm."""
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -32,7 +33,8 @@ def warn_of_odd_resolution(resolution: Resolution | None) -> None:
     if resolution is None:
         return
     spacing = parse_spacing(resolution)
-    if max(spacing) < _FINEST:
+    # In mm they would be written with few digits: 0.025 or 0.0333, and not a third.
+    if max(spacing) < _FINEST and all(math.isclose(n, round(n, 4)) for n in spacing):
         said, factor = f"resolution {resolution} is below 1 µm per voxel", 1000.0
     elif min(spacing) > _COARSEST:
         said, factor = f"resolution {resolution} is above 1 cm per voxel", 0.001
