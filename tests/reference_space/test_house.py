@@ -166,6 +166,7 @@ def test_few_functions_take_many_parameters(measured):
         "refspace.cli.analysis.aggregate",
         "refspace.conversion.convert",
         "refspace.reference_space.stores.to_zarr",
+        "refspace.sources.opening.open",
     }
     assert {*measured.settings.jobs} <= jobs
     assert {function.name for function in measured.wide_functions()} <= jobs

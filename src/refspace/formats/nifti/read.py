@@ -45,8 +45,9 @@ def read_nifti(
         slabs along the last. Coordinates are those of the header's world in µm: positive to the
         right, anterior and superior where the axis runs there, and negated where it runs the other
         way. The midline is the one that a header extension of refspace states; or else 0 of the
-        world, where that is within a tenth of the extent of the middle, and not within half a
-        voxel; or else the middle. Where `orientation` overrules the header, the volume starts at 0.
+        world, where that is within a tenth of the extent of the middle, unless it leaves one plane
+        more to the left, half a voxel off; or else the middle. Where `orientation` overrules the
+        header, the volume starts at 0.
 
     Raises
     ------

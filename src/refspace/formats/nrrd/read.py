@@ -56,7 +56,8 @@ def read_nrrd(
         slabs along the last. The volume starts at 0 unless the header states an origin in the
         orientation that is used. Then the midline is the one that a key/value pair
         ``refspace_midline_um`` states; or else 0 of the world, where that is within a tenth of the
-        extent of the middle, and not within half a voxel; or else the middle.
+        extent of the middle, unless it leaves one plane more to the left, half a voxel off; or else
+        the middle.
 
     Raises
     ------
