@@ -110,9 +110,9 @@ def test_a_file_that_says_nothing_has_the_midline_of_its_world(tmp_path, ending)
         assert b"refspace" not in path.read_bytes()
     else:
         assert not nib.load(path).header.extensions
-    # 0 is half a voxel off the middle.
+    # 0 is half a voxel off the middle, and on the centre of a voxel.
     assert stated_midline(read_volume(path)) == Midline(
-        500.0, "the middle of the whole volume, 500 µm from 0 of the world"
+        0.0, "0 of the world, 500 µm from the middle of the volume"
     )
 
 

@@ -36,7 +36,10 @@ TEMPLATES = {
     "Waxholm rat 39 µm": (512, 0.0390625, -9.53125, 0.0),
     "one voxel off the middle": (20, 1.0, -8.5, 0.0),
     "origin at voxel n/2": (20, 1.0, -10.0, -0.5),
-    "origin at voxel n/2 - 1": (20, 1.0, -9.0, 0.5),
+    # 0 is on the centre of a voxel, which is left: there are as many to its right.
+    "origin at voxel n/2 - 1": (20, 1.0, -9.0, 0.0),
+    "MNI152 1 mm of FSL": (182, 1.0, -91.0, -0.5),
+    "half a voxel, odd": (21, 1.0, -9.5, 0.0),
     "from the first voxel's centre": (20, 1.0, 0.0, 9.5),
     "from the corner": (20, 1.0, 0.5, 10.0),
     "one hemisphere": (90, 1.0, 0.5, 45.5 - 0.5),
@@ -63,7 +66,10 @@ def test_zero_of_the_world_where_it_is_near_the_middle(name, orientation):
 def test_the_rule_in_plain_numbers(count, halves):
     grid = Grid((count, 1, 1), (10, 10, 10), (halves * 5.0, 0, 0), "RAS")
     off = abs(halves * 5 + count * 5)
-    is_zero = off == 0 or 5 < off <= count
+    centres = halves * 5 + 5 + 10 * np.arange(count)
+    left = np.count_nonzero(centres <= 0)
+    is_uneven = off == 5 and abs(2 * left - count) > count % 2
+    is_zero = off <= count and not is_uneven
     assert midline_of_world(grid).position == (0 if is_zero else halves * 5 + count * 5)
 
 

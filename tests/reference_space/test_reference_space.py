@@ -312,9 +312,7 @@ def test_masks_are_written_where_missing(space, tmp_path):
     assert sorted(p.name for p in folder.iterdir()) == ["structure_70000.nrrd", "structure_8.nrrd"]
     written = read_nrrd(folder / "structure_8.nrrd")
     np.testing.assert_array_equal(written, np.isin(VOXELS, [8, 70000]))
-    # A file has no place for the hemisphere, which is no coordinate of an axis.
-    expected = space.annotation.drop_vars("hemisphere")
-    xr.testing.assert_allclose(written.coords, expected.coords)
+    xr.testing.assert_allclose(written.coords, space.annotation.coords)
 
 
 def test_masks_that_exist_are_not_made_again(tmp_path):

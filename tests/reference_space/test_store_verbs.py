@@ -45,7 +45,7 @@ from hypothesis import strategies as st
 from refspace import ReferenceSpace, StructureTree
 from refspace.errors import RefspaceError
 from refspace.grid import Grid
-from refspace.labels import labelled
+from refspace.labels import labelled, with_hemispheres
 
 MAGENTA_TOO = (250, 0, 250)
 
@@ -84,7 +84,8 @@ def place(plain, elsewhere, part):
         return elsewhere, plain
     inside = padded(box, [part.pad] * 3, grid.spacing, voxels.shape)
     smaller = grid.crop([axis.start for axis in inside], [axis.stop for axis in inside])
-    expected = ReferenceSpace(tree, labelled(voxels[inside], smaller), midline=plain.midline)
+    piece = with_hemispheres(labelled(voxels[inside], smaller), plain.volume.hemispheres.line)
+    expected = ReferenceSpace(tree, piece)
     return elsewhere.crop(part.structures, pad=part.pad), expected
 
 

@@ -139,7 +139,7 @@ def test_region_properties_agrees_with_bounds_and_centroid(elsewhere, hemisphere
     table = side.region_properties().compute()
     assert list(table.data_vars) == ["voxels", "volume", *COLUMNS]
     assert table.voxels.dtype == np.int64
-    assert table.attrs == ({} if hemisphere is None else {"hemisphere": hemisphere})
+    assert table.attrs.get("hemisphere") == hemisphere
     counts = side.total_voxel_counts()
     assert dict(
         zip(table.structure.values.tolist(), table.voxels.values.tolist(), strict=True)

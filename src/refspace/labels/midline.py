@@ -18,9 +18,8 @@ MIDDLE = "the middle of the whole volume"
 # the middle by a fortieth at most: MNI152 (0.5 mm of 182, or none), Colin27 (none), Waxholm rat
 # (0.45 mm of 20). In a volume that starts at 0, or is of one hemisphere, it is beyond a third.
 NEAR_MIDDLE = 0.1
-# In voxels. An origin at voxel n/2 puts 0 on a centre or an edge, half a voxel off the middle; a
-# thousandth more for the rounding of headers.
-_SAME_AS_MIDDLE = 0.501
+# In voxels: half of one, and a thousandth more for the rounding of headers.
+_HALF_A_VOXEL = 0.501
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,8 @@ class Midline:
 def midline_of_world(grid: Grid) -> Midline:
     """Midline of a volume in a world: its 0 where that is near the middle, else the middle.
 
-    0 is near within a tenth of the extent along ml. Within half a voxel it is the middle itself:
-    an origin at voxel n/2 is meant as the middle, and would leave one plane more to one side.
+    0 is near within a tenth of the extent along ml. Where it is half a voxel off, and would leave
+    one plane more to the left than to the right, the middle is meant: an origin at voxel n/2 does.
 
     Parameters
     ----------
@@ -96,7 +95,9 @@ def midline_of_world(grid: Grid) -> Midline:
     distance = abs(middle)
     if distance > NEAR_MIDDLE * grid.extent[axis]:
         return Midline(middle, f"{MIDDLE}, {distance:g} µm from 0 of the world")
-    if 0 < distance <= _SAME_AS_MIDDLE * grid.spacing[axis]:
+    planes, is_half_off = grid.shape[axis], distance <= _HALF_A_VOXEL * grid.spacing[axis]
+    uneven, uneven_middle = (abs(2 * grid.midline_cut(x) - planes) for x in (0.0, middle))
+    if is_half_off and uneven > uneven_middle:
         return Midline(middle, f"{MIDDLE}, {distance:g} µm from 0 of the world")
     return Midline(0.0, f"0 of the world, {distance:g} µm from the middle of the volume")
 

@@ -64,8 +64,8 @@ def read_nifti(
         storage: they grow to the right, anterior and superior, or as the frame has it from which
         `write_nifti` wrote the file. The midline is the one that a header extension of refspace
         states; or else 0 of the world, where that is within a tenth of the extent of the middle,
-        and not within half a voxel; or else the middle. Where `orientation` overrules the header,
-        coordinates grow with the index, from 0.
+        unless it leaves one plane more to the left, half a voxel off; or else the middle. Where
+        `orientation` overrules the header, coordinates grow with the index, from 0.
 
     Raises
     ------

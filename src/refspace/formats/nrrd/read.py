@@ -78,9 +78,9 @@ def read_nrrd(
         storage: they grow to the right, anterior and superior, or as the frame has it from which
         `write_nrrd` wrote the file. The midline is the one that a key/value pair
         ``refspace_midline_um`` states; or else 0 of the world, where that is within a tenth of the
-        extent of the middle, and not within half a voxel; or else the middle. Where the header
-        states no anatomical space, or another orientation is used, coordinates grow with the
-        index, from 0.
+        extent of the middle, unless it leaves one plane more to the left, half a voxel off; or else
+        the middle. Where the header states no anatomical space, or another orientation is used,
+        coordinates grow with the index, from 0.
 
     Raises
     ------
