@@ -26,6 +26,7 @@ from refspace.ops.boundaries import boundaries
 from refspace.ops.compare import check_same_grid, confusion
 from refspace.ops.components import components, split_by_hemisphere
 from refspace.ops.contacts import contacts
+from refspace.ops.coverage import measured_regions, overlap_note, with_warning
 from refspace.ops.distance import signed_distance
 from refspace.ops.paint import paint, split_values
 from refspace.ops.point_counts import count_codes, count_points, densities
@@ -136,11 +137,18 @@ def images_aggregated(known):
     for name, image in images.items():
         aligned = align(volume, image)
         yield f"labels {name}", aligned.labels
+        extent, totals = image_extent(volume, image), label_totals(volume)
+        measures = None if extent.is_everywhere else measured_regions(totals, REGIONS, GRID)
+        note = overlap_note(totals, REGIONS, GRID, extent)
+        yield f"note {name}", xr.DataArray(note.astype(str), name="note")
+        quiet = da.zeros_like(note)
+        yield f"told {name}", xr.DataArray(with_warning(da.ones(3), quiet), name="told")
         tables = aggregate(
             aligned,
             REGIONS,
             [*STATISTICS],
-            image_extent(volume, image),
+            extent,
+            measures=measures,
             quantiles=[0, 0.5, 1],
             valid=valid if name in ("in memory", "of several") else None,
             block_labels=known if aligned.box else None,
