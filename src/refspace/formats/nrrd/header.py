@@ -127,8 +127,15 @@ class NrrdHeader(VoxelFile):
         return self.stated.spacing
 
 
-def read_header(path: PathLike) -> NrrdHeader:
+def read_header(path: PathLike, *, geometry: bool = True) -> NrrdHeader:
     """Read and check the header of an NRRD file; no voxel is read.
+
+    Parameters
+    ----------
+    path
+        The file.
+    geometry
+        Whether to read where the voxels are; else it counts as not stated.
 
     Raises
     ------
@@ -139,11 +146,16 @@ def read_header(path: PathLike) -> NrrdHeader:
     OSError
         If the file cannot be read.
     """
-    return _read(path, is_image=False)[0]
+    return _read(path, is_image=False, geometry=geometry)[0]
 
 
-def read_image_header(path: PathLike) -> tuple[NrrdHeader, ImageFile]:
+def read_image_header(path: PathLike, *, geometry: bool = True) -> tuple[NrrdHeader, ImageFile]:
     """Read and check the header of an image, which may have more axes than those of space.
+
+    Parameters
+    ----------
+    path, geometry
+        As for `read_header`.
 
     Raises
     ------
@@ -152,10 +164,10 @@ def read_image_header(path: PathLike) -> tuple[NrrdHeader, ImageFile]:
     GridError, OSError
         As for `read_header`.
     """
-    return _read(path, is_image=True)
+    return _read(path, is_image=True, geometry=geometry)
 
 
-def _read(path: PathLike, *, is_image: bool) -> tuple[NrrdHeader, ImageFile]:
+def _read(path: PathLike, *, is_image: bool, geometry: bool) -> tuple[NrrdHeader, ImageFile]:
     absolute = Path(path).absolute()
     with absolute.open("rb") as file, naming(str(absolute)):
         fields, end, status = _fields(file), file.tell(), os.fstat(file.fileno())
@@ -167,7 +179,7 @@ def _read(path: PathLike, *, is_image: bool) -> tuple[NrrdHeader, ImageFile]:
         volumes = math.prod(other.length for other in others)
         nbytes = math.prod(shape) * dtype.itemsize * volumes
         offset = _data_offset(fields, encoding, nbytes, end, status.st_size)
-        geometry = _geometry(fields, shape)
+        stated = _geometry(fields, shape) if geometry else {}
         volume = NrrdHeader(
             str(absolute),
             status.st_size,
@@ -176,8 +188,8 @@ def _read(path: PathLike, *, is_image: bool) -> tuple[NrrdHeader, ImageFile]:
             dtype,
             encoding,
             offset,
-            sides=StatedSides.from_fields(fields),
-            **geometry,
+            sides=StatedSides.from_fields(fields) if geometry else NO_SIDES,
+            **stated,
         )
         return volume, ImageFile(volume, axes, others)
 
