@@ -41,7 +41,7 @@ _IDENTIFIED_TOGETHER = 16
 _NOTE = "note"
 _PLACE_HINT = (
     "check that both are in the same space; where voxel i of the image is voxel i of the "
-    "annotation, say so by --same-grid (Python: ImageOptions(same_grid=True))"
+    "annotation, give same_grid=True"
 )
 
 

@@ -528,6 +528,7 @@ def in_options(message: str, prefix: str = "") -> str:
         prefixed = name.replace("_", "-") if name in _UNPREFIXED else f"{prefix}{name}"
         return f"--{prefixed} {value}" if value else f"--{prefixed}"
 
+    message = message.replace("same_grid=True", "--same-grid")
     for argument, flag in (("override=True", "override-header"), ("upsample=True", "upsample")):
         message = message.replace(argument, f"--{prefix}{flag}")
     message = message.replace("storage_options={'anon': True}", "--storage-option anon=true")

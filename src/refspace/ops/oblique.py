@@ -57,10 +57,11 @@ class ObliqueGrid:
             rows = np.asarray(image.attrs[AFFINE], np.float64)
         except (TypeError, ValueError):
             rows = np.empty(0)
+        given = " ".join(str(image.attrs[AFFINE]).split())
         is_one = rows.shape == (3, 4) and np.isfinite(rows).all()
         if not is_one or not np.linalg.det(rows[:, :3]):
             raise GridError(
-                f"the attribute {AFFINE} is {image.attrs[AFFINE]}; give three rows of four numbers "
+                f"the attribute {AFFINE} is {given}; give three rows of four numbers "
                 "that lead from indices to positions in RAS+, in µm"
             )
         world = Grid(grid.shape, grid.spacing, orientation=_WORLD)

@@ -68,7 +68,7 @@ def half_voxel_shift(own: Grid, grid: Grid) -> tuple[float, ...] | None:
     if any(abs(abs(n) - 0.5) > SAME for n in off):
         return None
     pairs = list(zip(own.extent, grid.extent, own.spacing, strict=True))
-    same_size = all(abs(a - b) <= step for a, b, step in pairs)
+    same_size = all(abs(a - b) <= (0.5 + SAME) * step for a, b, step in pairs)
     if not same_size and not _has_spacing(own, grid.spacing):
         return None
     return tuple(-n * step for n, step in zip(off, own.spacing, strict=True))
