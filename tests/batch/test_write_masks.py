@@ -46,6 +46,8 @@ from refspace.errors import (
     OntologyError,
     StoreError,
 )
+from refspace.formats.volumes import write_volume
+from refspace.labels import in_frame, stated_midline
 from refspace.pools import connected
 from refspace.store import Location, verify_store
 from refspace.store.masks import ShardWriter, layout, open_stored_masks
@@ -522,6 +524,37 @@ def test_files_are_those_of_check_and_write(store, space, tmp_path):
     after = {key: data for key, data in contents(tmp_path / "a").items() if ".refspace" not in key}
     assert after == before
     assert done.written == 4
+
+
+@pytest.mark.parametrize(("format", "ending"), [("nrrd", ".nrrd"), ("nifti", ".nii.gz")])
+def test_files_of_others_are_the_same_masks(store, space, tmp_path, format, ending):
+    """Of programs that know the world alone, where the store has another frame."""
+    sitk = pytest.importorskip("SimpleITK")
+    refspace.write_masks(store, tmp_path / "ours", NAMES[:2], format=format)
+    (tmp_path / "theirs").mkdir()
+    for path in (tmp_path / "ours").glob(f"*{ending}"):
+        image = sitk.ReadImage(str(path))
+        for key in image.GetMetaDataKeys():
+            image.EraseMetaData(key)
+        sitk.WriteImage(image, str(tmp_path / "theirs" / path.name))
+        assert b"refspace" not in (tmp_path / "theirs" / path.name).read_bytes()
+    before = contents(tmp_path / "theirs")
+    done = refspace.write_masks(store, tmp_path / "theirs", NAMES[:2], format=format)
+    assert done.structures == tuple(space.structure_tree.resolve(NAMES[:2]))
+    after = contents(tmp_path / "theirs")
+    assert {key: after[key] for key in before} == before
+
+
+@pytest.mark.parametrize(("format", "ending"), [("nrrd", ".nrrd"), ("nifti", ".nii.gz")])
+def test_a_midline_is_the_same_in_another_frame(space, tmp_path, format, ending):
+    left = space.hemisphere("left")
+    mask = in_frame(left.make_structure_mask("VISp"), "LPS")
+    assert stated_midline(mask).position == -5700
+    path = tmp_path / f"structure_385{ending}"
+    write_volume(path, mask)
+    before = path.read_bytes()
+    refspace.write_masks(left, tmp_path, ["VISp"], format=format)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("there", ["another mask", "another shape", "no volume", "a folder"])

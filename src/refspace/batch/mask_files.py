@@ -33,7 +33,7 @@ from refspace.errors import (
 )
 from refspace.files import exclusive_lock
 from refspace.formats.volumes import check_spacing, read_volume, write_volume
-from refspace.labels import infer_grid, stated_midline
+from refspace.labels import in_frame, infer_grid, stated_midline
 from refspace.labels.midline import STATED_BY_FILE
 from refspace.pools import Pool
 from refspace.store import Location, Progress
@@ -188,7 +188,9 @@ def _is_mask(path: Path, mask: xr.DataArray) -> bool:
         except GridError:  # other programs write no geometry
             there = read_volume(path, resolution=grid.spacing, orientation=grid.orientation)
             there = there.assign_coords(mask.coords)
-        if infer_grid(there) != grid or _states_other_sides(there, mask):
+        # Files of others are in the world, and all but ours in single precision.
+        there = in_frame(there, grid.frame)
+        if not infer_grid(there).matches(grid) or _states_other_sides(there, mask):
             return False
         differs = (there.data != mask.data).any().compute(scheduler="synchronous")
     except (RefspaceError, ValueError, OSError):  # no volume, no file, or of another shape
