@@ -30,6 +30,10 @@ class WriteLease:
     run is ended by removing its folder: from then on, no task of it can write or rename. Elsewhere
     the name is that of an object, which a task looks for before it writes. There a task that has
     looked already still writes: one object, of the bytes that every run of that job writes there.
+    If another job has begun in its place (``overwrite=True``), `verify_store` finds that object.
+
+    Within a run a task may be done twice, by a worker that the scheduler took for lost and by
+    another one. Both write the same bytes.
 
     Parameters
     ----------
