@@ -268,7 +268,7 @@ def _open_other_voxels(space: "ReferenceSpace", other: str, structures: str | No
             return other
         return ReferenceSpace(read_structures(structures), voxels_on(space.grid, other))
     access = given_access()
-    atlas = open_atlas(other, **access)
+    atlas = open_atlas(other, resolution=space.resolution, **access)
     shapes = [level.grid.shape for level in atlas.levels]
     level = shapes.index(space.grid.shape) if space.grid.shape in shapes else 0
     if structures is None and not atlas.nodes:

@@ -101,6 +101,8 @@ class NiftiHeader(VoxelFile):
         oblique.
     sides
         What a header extension states of hemispheres.
+    fault
+        What is wrong with its geometry, where it is of no volume; None if nothing is.
     """
 
     shape: tuple[int, int, int]
@@ -108,6 +110,7 @@ class NiftiHeader(VoxelFile):
     stated: StatedSpacing = UNSTATED
     forms: tuple[Form, ...] = ()
     sides: StatedSides = NO_SIDES
+    fault: str | None = None
 
 
 def nibabel() -> Any:
@@ -141,8 +144,6 @@ def read_header(path: PathLike, *, geometry: bool = True) -> NiftiHeader:
     ------
     FormatError
         If the file is no three-dimensional volume that `read_nifti` can read.
-    GridError
-        If its axes are oblique.
     MissingDependencyError
         If nibabel is not installed.
     OSError
@@ -161,7 +162,7 @@ def read_image_header(path: PathLike, *, geometry: bool = True) -> tuple[NiftiHe
 
     Raises
     ------
-    FormatError, GridError, MissingDependencyError, OSError
+    FormatError, MissingDependencyError, OSError
         As for `read_header`; but only what holds no real numbers, as complex ones and colours, is
         of no use.
     """
@@ -180,7 +181,9 @@ def _read(path: PathLike, *, is_image: bool, geometry: bool) -> tuple[NiftiHeade
             _refuse_scaled(header)
         offset = _offset(header, version)
         _check_size(offset + math.prod(lengths) * dtype.itemsize, status.st_size, encoding)
-        stated, forms = _geometry(header, lengths[:3]) if geometry else (UNSTATED, ())
+        stated, forms, fault = (
+            _geometry_or_fault(header, lengths[:3]) if geometry else (UNSTATED, (), None)
+        )
         volume = NiftiHeader(
             str(absolute),
             status.st_size,
@@ -195,6 +198,7 @@ def _read(path: PathLike, *, is_image: bool, geometry: bool) -> tuple[NiftiHeade
             stated=stated,
             forms=forms,
             sides=_sides(file, encoding, offset, version) if geometry else NO_SIDES,
+            fault=fault,
         )
         if not is_image:
             return volume, ImageFile(volume)
@@ -347,6 +351,16 @@ def _check_size(needed: int, stored: int, encoding: str) -> None:
 
 
 # ----- position of the voxels
+
+
+def _geometry_or_fault(
+    header: Any, shape: Sequence[int]
+) -> tuple[StatedSpacing, tuple[Form, ...], str | None]:
+    """What a header states of the position of the voxels, or else what is wrong with it."""
+    try:
+        return *_geometry(header, shape), None
+    except GridError as error:
+        return UNSTATED, (), str(error)
 
 
 def _geometry(header: Any, shape: Sequence[int]) -> tuple[StatedSpacing, tuple[Form, ...]]:
