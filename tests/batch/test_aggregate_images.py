@@ -727,6 +727,7 @@ def test_names_of_tasks_hold_all_that_goes_into_them(folder, tmp_path):
         {"by_hemisphere": True},
         {"statistics": "mean"},
         {"image_options": ImageOptions(same_grid=True)},
+        {"image_options": ImageOptions(image_origin="corner")},
     ]
     for how in [*kinds, *kinds]:
         compute_all(StatisticsRequest.from_arguments(folder / "atlas.zarr", **how), [image], named)

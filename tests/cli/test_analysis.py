@@ -648,9 +648,10 @@ def test_compare_with_an_atlas_by_name(
 
     monkeypatch.setattr(sources, "open", opened)
     files = [folder / "annotation.nrrd", folder / "structures.json"]
-    result = run("compare", *files, "allen:ccf_2017", "--resolution", 400)
-    assert result.stdout.startswith("0 of 18480 voxels changed")
-    assert asked == [("allen:ccf_2017", 400)]
+    for more in ((), ("--same-grid",)):
+        result = run("compare", *files, "allen:ccf_2017", "--resolution", 400, *more)
+        assert result.stdout.startswith("0 of 18480 voxels changed")
+    assert asked == [("allen:ccf_2017", 400)] * 2
 
 
 @pytest.mark.parametrize(

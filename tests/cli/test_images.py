@@ -196,7 +196,9 @@ def test_volumes_compared_whatever_their_headers_say(folder: Path) -> None:
         assert (result.exit_code, result.stderr.count("Warning")) == (0, 0), result.output
         assert f"{changed} of 480 voxels changed" in result.stdout
     zarr.create_array("bare.zarr", data=BRAIN, chunks=(9, 9, 9))
-    for store in ("atlas.zarr", "bare.zarr"):
+    nifti(folder / "far.nii.gz", BRAIN, np.diag([0.1, 0.1, 0.1, 1]))
+    refspace.convert(folder / "far.nii.gz", folder / "tree.json", folder / "far.zarr")
+    for store in ("atlas.zarr", "bare.zarr", "far.zarr"):
         words = ("compare", "brain.nii.gz", "tree.json", store, "--same-grid")
         result = commands.run(*words)
         assert "0 of 480 voxels changed" in result.stdout, result.output

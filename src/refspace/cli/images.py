@@ -102,6 +102,35 @@ def _url(annotation: str, space: "ReferenceSpace") -> str:
     return space.url
 
 
+# What images do not state themselves.
+_IMAGE_OPTIONS = (
+    click.option(
+        "--image-resolution",
+        type=Resolution(),
+        help="µm per voxel of the images, if not stated; of a pyramid, the level to take.",
+    ),
+    click.option(
+        "--image-override-header",
+        "image_override",
+        is_flag=True,
+        help="Let --image-resolution and --image-orientation overrule headers of files.",
+    ),
+    click.option(
+        "--image-origin",
+        type=click.Choice(["corner", "center"]),
+        help="What the position of the first voxel is that images state, where their corner is "
+        "half a voxel off the annotation's.",
+    ),
+    click.option("--image-orientation", help="Directions of the images' axes, if not stated."),
+    click.option(
+        "--same-grid",
+        is_flag=True,
+        help="Voxel i of an image is voxel i of the annotation, wherever it says that it lies.",
+    ),
+    click.option("--variable", metavar="NAME", help="Variable, where a zarr group has several."),
+)
+
+
 def _takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command what images do not state themselves, as ``image_options``."""
 
@@ -123,34 +152,7 @@ def _takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
         opened = ImageOptions(variable, same_grid, *geometry, access)
         command(*args, image_options=opened, **options)
 
-    for decorate in (
-        click.option(
-            "--image-resolution",
-            type=Resolution(),
-            help="µm per voxel of the images, if not stated; of a pyramid, the level to take.",
-        ),
-        click.option(
-            "--image-override-header",
-            "image_override",
-            is_flag=True,
-            help="Let --image-resolution and --image-orientation overrule headers of files.",
-        ),
-        click.option(
-            "--image-origin",
-            type=click.Choice(["corner", "center"]),
-            help="What the position of the first voxel is that images state, where their corner is "
-            "half a voxel off the annotation's.",
-        ),
-        click.option("--image-orientation", help="Directions of the images' axes, if not stated."),
-        click.option(
-            "--same-grid",
-            is_flag=True,
-            help="Voxel i of an image is voxel i of the annotation, wherever it says that it lies.",
-        ),
-        click.option(
-            "--variable", metavar="NAME", help="Variable, where a zarr group has several."
-        ),
-    ):
+    for decorate in _IMAGE_OPTIONS:
         with_image_options = decorate(with_image_options)
     return with_image_options
 
