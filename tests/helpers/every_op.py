@@ -28,6 +28,7 @@ from refspace.ops.components import components, split_by_hemisphere
 from refspace.ops.contacts import contacts
 from refspace.ops.coverage import measured_regions, overlap_note, with_warning
 from refspace.ops.distance import signed_distance
+from refspace.ops.oblique import ObliqueGrid
 from refspace.ops.paint import paint, split_values
 from refspace.ops.point_counts import count_codes, count_points, densities
 from refspace.ops.point_labels import VoxelLookup, look_up_table
@@ -141,6 +142,9 @@ def images_aggregated(known):
         ),
     }
     valid = align(volume, as_image(values[0] < 0.7, volume)).image
+    tilted = ObliqueGrid.from_image(images["oblique"], GRID)
+    labels = tilted.labels(volume, GRID, images["oblique"].chunks[1:], known)
+    yield "labels of a tilted grid", xr.DataArray(labels, name="tilted")
     for name, image in images.items():
         aligned = align(volume, image, block_labels=known)
         yield f"labels {name}", aligned.labels

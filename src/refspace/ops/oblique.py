@@ -165,13 +165,15 @@ def _corners(low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.float64]:
 
 def _all_centres(place: ObliqueGrid, chunks: Sequence[Sequence[int]]) -> dask.array.Array:
     """Centres of all voxels, lazy; the last axis has the three coordinates."""
-    axes = [
+    i, j, k = (
         dask.array.arange(n, chunks=(tuple(sizes),), dtype=np.float64)
         for n, sizes in zip(place.shape, chunks, strict=True)
-    ]
+    )
     centres: dask.array.Array = dask.array.map_blocks(
         functools.partial(_centres_of_block, place=place),
-        *dask.array.meshgrid(*axes, indexing="ij", sparse=True),
+        i[:, None, None],
+        j[None, :, None],
+        k[None, None, :],
         new_axis=3,
         chunks=(*map(tuple, chunks), (3,)),
         dtype=np.float64,
