@@ -114,7 +114,7 @@ def write_itk(folder, voxels, order, unit="mm", stated=False):
     image.SetOrigin(lps[:, 3].tolist())
     path = folder / f"itk_{order}_{voxels.dtype}.nrrd"
     SimpleITK.WriteImage(image, str(path))
-    return path, {"resolution": stored(voxels, order).spacing}
+    return path, {"resolution": stored(voxels, order).spacing} | _trusted("LPS", order)
 
 
 def write_nrrd(folder, voxels, order, unit="mm", stated=True, space="RAS"):
@@ -132,7 +132,13 @@ def write_nrrd(folder, voxels, order, unit="mm", stated=True, space="RAS"):
         header["space units"] = [{"mm": "mm", "µm": "um", "m": "m"}[unit]] * 3
     path = folder / f"{space}_{order}_{unit}_{stated}_{voxels.dtype}.nrrd"
     nrrd.write(str(path), array, header)
-    return path, {} if stated else {"resolution": stored(voxels, order).spacing}
+    left_open = {} if stated else {"resolution": stored(voxels, order).spacing}
+    return path, left_open | _trusted(space, order)
+
+
+def _trusted(space, order):
+    """What is asked of axes along left-posterior-superior, which Allen's files state wrongly."""
+    return {"orientation": "LPS"} if space == order == "LPS" else {}
 
 
 def write_ngff(folder, voxels, order, unit="mm", stated=True):

@@ -62,10 +62,10 @@ def test_images_in_another_order(tmp_path, order, other, way, image_way, frame):
     path, _ = write(tmp_path, image_way, other, IMAGE)
     one_world.ask_means(space, path)
     read = refspace.read_nifti if path.suffix == ".nii" else refspace.read_nrrd
-    volume = read(write(tmp_path, image_way, other, SIDES)[0])
-    assert space.aggregate(volume, [1], statistics="sum")["sum"].item() == int(
-        SIDES[one_world.subtree(1)].sum()
-    )
+    path, how = write(tmp_path, image_way, other, SIDES)
+    volume = read(path, **how)
+    total = space.aggregate(volume, [1], statistics="sum")["sum"].values
+    assert total == SIDES[one_world.subtree(1)].sum()
 
 
 @given(
@@ -78,13 +78,13 @@ def test_stores_of_volumes_in_several_orders(
     folder = tmp_path_factory.mktemp("a")
     # Other sides than those of the midline.
     flags = np.where(LABELS % 2, 1, 2).astype("u1")
-    path, _ = write(folder, way, order)
+    path, how = write(folder, way, order)
     volumes = {
         "template": write(folder, other, template, IMAGE)[0],
         "hemispheres": write(folder, other, sides, flags)[0],
     }
     given_frame = {"frame": frame} if is_framed else {}
-    space = refspace.convert(path, TREE, folder / "store.zarr", **volumes, **given_frame)
+    space = refspace.convert(path, TREE, folder / "store.zarr", **how, **volumes, **given_frame)
     # Coordinates of stores grow with the index.
     assert space.grid.orientation == space.grid.orientation_along_frame
     if is_framed:
@@ -95,18 +95,26 @@ def test_stores_of_volumes_in_several_orders(
         one_world.ask_shape(here, asked)
         one_world.ask_how_many(here, asked, flags)
         one_world.ask_template(here, asked)
-    apart = opened(path, {}, hemispheres=volumes["hemispheres"]).in_frame(frame)
+    apart = opened(path, how, hemispheres=volumes["hemispheres"]).in_frame(frame)
     one_world.ask_how_many(apart, frame, flags)
 
 
 @given(orders, orders, st.sampled_from(STATED), frames)
 @some(20)
 def test_volumes_in_two_orders_align(tmp_path, order, other, way, frame):
-    path, _ = write(tmp_path, way, order)
-    one = opened(path, {}).in_frame(frame)
-    two = opened(write(tmp_path, "nrrd", other)[0], {}).in_frame(frame)
+    one = opened(*write(tmp_path, way, order)).in_frame(frame)
+    two = opened(*write(tmp_path, "nrrd", other)).in_frame(frame)
     assert one.compare(two).changed_voxels == 0
     assert one.compare(two.reorient("PIR")).agreement == 1
+
+
+@pytest.mark.parametrize("order", ["RAS", "LPS", "LIP", "RPS"])
+@pytest.mark.parametrize("way", ["itk", "nrrd lps"])
+def test_headers_that_may_be_wrong_are_right_where_they_lie_on_the_annotation(tmp_path, order, way):
+    flags = np.where(LABELS % 2, 1, 2).astype("u1")
+    path, _ = write(tmp_path, way, "LPS", flags)
+    apart = opened(*write(tmp_path, "nifti", order), hemispheres=path)
+    one_world.ask_how_many(apart, "RAS", flags)
 
 
 @pytest.mark.slow
