@@ -6,6 +6,7 @@ In all orders and directions of axes, formats, units and frames; what is right i
 
 import itertools
 
+import nrrd
 import numpy as np
 import pytest
 from helpers import one_world
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 import refspace
+from refspace.errors import GridError
 from refspace.reference_space import open as open_space
 
 pytestmark = pytest.mark.usefixtures("no_sync", "no_threads")
@@ -115,6 +117,22 @@ def test_headers_that_may_be_wrong_are_right_where_they_lie_on_the_annotation(tm
     path, _ = write(tmp_path, way, "LPS", flags)
     apart = opened(*write(tmp_path, "nifti", order), hemispheres=path)
     one_world.ask_how_many(apart, "RAS", flags)
+
+
+def test_headers_that_may_be_wrong_are_not_believed_elsewhere(tmp_path):
+    flags = np.where(LABELS % 2, 1, 2).astype("u1")
+    there = one_world.stored(flags, "PIR")
+    # As the Allen Institute writes PIR: the axes of the file, whatever they are.
+    header = {"space": "left-posterior-superior", "space units": ["mm"] * 3}
+    for factor in (1, 2):
+        steps = np.diag(there.spacing) * factor / 1000
+        header |= {"space directions": steps, "space origin": [0, 0, 0]}
+        nrrd.write(str(tmp_path / f"{factor}.nrrd"), there.array, header)
+    path, how = write(tmp_path, "nifti", "PIR")
+    apart = opened(path, how, hemispheres=tmp_path / "1.nrrd")
+    one_world.ask_how_many(apart, "RAS", flags)
+    with pytest.raises(GridError, match="contradicts the header"):
+        opened(path, how, hemispheres=tmp_path / "2.nrrd")
 
 
 @pytest.mark.slow
