@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from helpers.clusters import Job, ended, started_cluster
+from helpers.clusters import Job, ended_before, started_cluster
 from helpers.commands import run
 from helpers.serving import Server
 
@@ -769,13 +770,12 @@ def test_clients_that_are_killed(folder, tmp_path, values, ending):
                 process = Job(main, scheduler.address, folder / "atlas.zarr", source, out)
                 # When so many images are done: a slow machine is killed at work too.
                 enough = len(before) + draw.randrange(15)
-                while kills < KILLS and not ended(process, draw.uniform(0, 0.05)):
-                    if len(noted(out)) >= enough:
-                        process.kill()
-                        kills += 1
-                        break
+                if kills < KILLS and not ended_before(process, reached(out, enough)):
+                    time.sleep(draw.uniform(0, 0.05))
+                    process.kill()
                 code = process.wait(300)
                 assert code in (0, -signal.SIGKILL)
+                kills += code == -signal.SIGKILL
                 # Text has the rows of its table in no other files.
                 if ending == ".parquet" or not out.exists():
                     assert before.items() <= noted(out).items()
@@ -787,6 +787,11 @@ def test_clients_that_are_killed(folder, tmp_path, values, ending):
             pd.testing.assert_frame_equal(read(out), read(whole))
             if kills == KILLS:
                 break
+
+
+def reached(out, count):
+    """Tells whether so many images are done."""
+    return lambda: len(noted(out)) >= count
 
 
 def noted(out):

@@ -567,7 +567,7 @@ def test_no_points(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words", "code", "said"),
     [
-        ("x,y,z\n1,2,3\n", (), 1, "in.csv has no column ap; its columns are x, y, z"),
+        ("x,y,w\n1,2,3\n", (), 1, "in.csv has no column ap; its columns are x, y, w"),
         ("x,y\n1,2\n", ("--columns", "x,y"), 2, "--columns names 2 columns; a position has three"),
         ("ap,dv,ml\n1,2,3\n1,2,x\n", (), 1, "column ml holds 'x' in row 2 below the header"),
         ("", (), 1, "in.csv is no table that can be read"),

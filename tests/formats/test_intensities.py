@@ -222,8 +222,14 @@ def test_axes_of_nrrd_that_have_a_direction(tmp_path: Path) -> None:
     image.SetSpacing((0.2, 0.3, 0.4))
     image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
     sitk.WriteImage(image, str(tmp_path / "a.nrrd"))
-    ours = read_image(tmp_path / "a.nrrd")
+    with pytest.warns(UserWarning, match="states no unit; its lengths are taken as millimetres"):
+        ours = read_image(tmp_path / "a.nrrd")
     assert ours.dims == ("channel", "ml", "ap", "dv")
+    places = [float(ours[dim][0]) for dim in ("ml", "ap", "dv")]
+    theirs = np.multiply(image.TransformIndexToPhysicalPoint((0, 0, 0)), [-1000, -1000, 1000])
+    np.testing.assert_allclose(places, theirs)
+    places = [float(ours[dim][1]) for dim in ("ml", "ap", "dv")]
+    np.testing.assert_allclose(places, [200, 300, 400])
     np.testing.assert_array_equal(ours.transpose("dv", "ap", "ml", "channel").values, values)
 
 

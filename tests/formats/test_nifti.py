@@ -581,9 +581,12 @@ def test_a_nifti_atlas_opens_through_every_door(atlas):
     with_tree = refspace.open(str(path), structures=tree)
     for space in (opened, stored, with_tree, in_memory):
         assert space.midline == 0
-        assert space.grid == Grid(SHAPE, (1000,) * 3, (-2000, -500, -500), "LAS")
-        np.testing.assert_array_equal(space.annotation.values, VOXELS)
-        # The first index is x = 1.5 mm: right.
+        # The first voxel of the file is at x = 1.5 mm: right. Stores are written along the world.
+        orientation, voxels = ("RAS", VOXELS[::-1]) if space is stored else ("LAS", VOXELS)
+        grid = Grid(SHAPE, (1000,) * 3, (-2000, -500, -500), orientation, "RAS")
+        assert space.grid == grid
+        np.testing.assert_array_equal(space.annotation.values, voxels)
+        assert int(space.annotation.sel(ml=1500, ap=1000, dv=0)) == VOXELS[0, 1, 0]
         assert space.hemisphere("right").direct_voxel_counts()[1] == 1
         assert space.hemisphere("left").direct_voxel_counts()[1] == 0
     with pytest.raises(FormatError, match=r"atlas\.nii\.gz names no structures; give structures="):
@@ -595,7 +598,8 @@ def test_a_template_in_nifti_is_stored_beside(atlas):
     template = save(atlas / "t.nii", made)
     path, labels = atlas / "atlas.nii.gz", atlas / "labels.txt"
     stored = refspace.convert(path, labels, atlas / "a.zarr", template=template)
-    np.testing.assert_array_equal(stored.template.values, VOXELS / 2)
+    np.testing.assert_array_equal(stored.template.values, VOXELS[::-1] / 2)
+    np.testing.assert_array_equal(stored.annotation.values, VOXELS[::-1])
 
 
 def test_one_function_tells_files_from_stores():
@@ -606,7 +610,7 @@ def test_one_function_tells_files_from_stores():
 def test_voxel_values_become_ids(atlas):
     path, labels = atlas / "atlas.nii.gz", atlas / "labels.txt"
     ids = {value: (23 - value if value else 0) for value in range(24)}
-    expected = np.where(VOXELS == 0, 0, 23 - VOXELS.astype("i8"))
+    expected = np.where(VOXELS == 0, 0, 23 - VOXELS.astype("i8"))[::-1]
     for number, source in enumerate([path, read_nifti(path)]):
         stored = refspace.convert(source, labels, atlas / f"{number}.zarr", ids=ids)
         np.testing.assert_array_equal(stored.annotation.values, expected)
@@ -639,4 +643,4 @@ def test_a_run_is_resumed_with_the_same_ids_alone(atlas):
     with pytest.raises(StoreError, match="resume"):
         refspace.convert(path, labels, target, ids=other, chunks=1, resume=True)
     stored = refspace.convert(path, labels, target, ids=ids, chunks=1, resume=True)
-    np.testing.assert_array_equal(stored.annotation.values, VOXELS)
+    np.testing.assert_array_equal(stored.annotation.values, VOXELS[::-1])

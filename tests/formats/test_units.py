@@ -236,7 +236,8 @@ def test_a_rodent_scaled_by_ten_needs_no_stated_unit(tmp_path):
     with pytest.raises(GridError, match="10 times as much; leave the resolution out"):
         read_nifti(path, resolution=100)
     grid = infer_grid(read_nifti(path, resolution=100, override=True))
-    assert grid == Grid(SHAPE, (100,) * 3, (-50, -50, -50), "LAS")
+    # The first voxel is at x = 0, the last one at -300 µm.
+    assert grid == Grid(SHAPE, (100,) * 3, (-350, -50, -50), "LAS", "RAS")
 
 
 def test_an_identity_affine_is_overruled(tmp_path):
@@ -251,9 +252,23 @@ def test_an_identity_affine_is_overruled(tmp_path):
 
 def test_a_spacing_of_zero_is_overruled(tmp_path):
     header = {"space_directions": "(-0,0,0) (0,-1,0) (0,0,1)"}
-    path = made_nrrd(tmp_path / "x.nrrd", diagonal(1, 1, 1), **header)
-    grid = infer_grid(read_nrrd(path, resolution=25, orientation="PIR", override=True))
-    assert grid == Grid(SHAPE, (25, 25, 25))
+    flat = nib.Nifti1Image(VOXELS, np.eye(4))
+    nib.save(flat, tmp_path / "x.nii")
+    content = bytearray((tmp_path / "x.nii").read_bytes())
+    content[280:284] = bytes(4)  # the first number of srow_x
+    (tmp_path / "x.nii").write_bytes(content)
+    made_nrrd(tmp_path / "x.nrrd", diagonal(1, 1, 1), **header)
+    for name in ("x.nrrd", "x.nii"):
+        path = tmp_path / name
+        given = {"resolution": 25, "orientation": "PIR"}
+        grid = infer_grid(read_volume(path, **given, override=True))
+        assert grid == Grid(SHAPE, (25, 25, 25))
+        assert infer_grid(read_volume(path, override=True, like=grid)) == grid
+        for less in (given, {"like": grid}, {"resolution": 25, "override": True}):
+            with pytest.raises(
+                GridError, match=r"no length, or lie in one plane; .* override=True"
+            ):
+                read_volume(path, **less)
 
 
 def test_fine_resolutions_are_noticed(tmp_path):
@@ -319,7 +334,11 @@ def mouse(tmp_path):
     (tmp_path / "tree.csv").write_text(
         "id,acronym,name\n" + "".join(f"{n['id']},{n['acronym']},{n['acronym']}\n" for n in tree)
     )
-    return path, tmp_path / "tree.csv", Grid(SHAPE, (100,) * 3, (-250, -250, -150), "LAS")
+    return path, tmp_path / "tree.csv", MOUSE
+
+
+# The first voxel is at x = 2 mm in the header, the last one at -1 mm.
+MOUSE = Grid(SHAPE, (100,) * 3, (-150, -250, -150), "LAS", "RAS")
 
 
 def test_spaces_of_overruled_files(mouse, tmp_path):
@@ -329,8 +348,10 @@ def test_spaces_of_overruled_files(mouse, tmp_path):
     with pytest.raises(GridError, match="10 times as much"):
         refspace.convert(path, tree, tmp_path / "a.zarr", resolution=100)
     stored = refspace.convert(path, tree, tmp_path / "a.zarr", template=path, **given)
-    assert stored.grid == grid
-    assert stored.template is not None
+    # Stores are written along the frame.
+    assert stored.grid == grid.reorient("RAS")
+    np.testing.assert_array_equal(stored.annotation.values, VOXELS[::-1])
+    np.testing.assert_array_equal(stored.template.values, VOXELS[::-1])
     for volume in (da.zeros(SHAPE, dtype="u1"), tmp_path / "a.zarr"):
         with pytest.raises(GridError, match="override=True is for headers of NRRD and NIfTI files"):
             refspace.convert(volume, tree, tmp_path / "b.zarr", **given)

@@ -120,11 +120,28 @@ class Job:
         self._process.kill()
 
 
-def ended(job: Job, seconds: float) -> bool:
-    """Whether a job ends within some seconds."""
-    with suppress(TimeoutError):
-        job.wait(seconds)
-    return job.poll() is not None
+def ended_before(job: Job, is_there: Callable[[], bool], *, pause: float = 0.02) -> bool:
+    """Whether a job ends before it has come somewhere; False once it is there.
+
+    Parameters
+    ----------
+    job
+        The job.
+    is_there
+        Looks at what the job has done: how far it is depends on no clock, hence on no machine.
+    pause
+        Seconds from one look to the next.
+    """
+    deadline = time.monotonic() + 300
+    while job.poll() is None:
+        # Files come and go meanwhile.
+        with suppress(OSError, ValueError):
+            if is_there():
+                return False
+        if time.monotonic() > deadline:
+            raise TimeoutError("the process has come nowhere within 300 s")
+        time.sleep(pause)
+    return True
 
 
 class Process:

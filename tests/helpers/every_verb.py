@@ -45,6 +45,7 @@ VERBS = {
     "downsample, corner": lambda s: s.downsample(40, "corner").annotation,
     "downsample, as AllenSDK": lambda s: s.downsample(40, "allensdk").hemispheres,
     "reorient": lambda s: s.reorient("RAS").hemispheres,
+    "in_frame": lambda s: s.in_frame("LPS").hemispheres,
     "with_index": lambda s: s.with_index().block_labels,
     "make_structure_mask": lambda s: s.make_structure_mask([2, 3]),
     "make_structure_mask, part": lambda s: s.make_structure_mask([2, 3])[2:5, ::-1, 3],

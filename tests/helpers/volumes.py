@@ -19,7 +19,7 @@ from refspace.labels import labelled
 # Ids that float32, uint16, uint8 and int32 would each damage.
 IDS = [1, 2, 5, 8, 254, 255, 256, 997, 65535, 65536, 70000, 2**24, 2**24 + 1, 614454277, 2**32 - 1]
 UNKNOWN = [3, 200, 300, 65537, 2**24 + 3, 2**31]
-RESOLUTIONS = [1.0, 10.0, 25.0, 33.3, 39.0625, 0.1]
+RESOLUTIONS = [1.0, 10.0, 25.0, 33.3, 39.0625, 1.8]
 # Target over source: finer, equal, exact halves, ratios that share no edge, far coarser.
 RATIOS = [0.25, 0.5, 0.75, 1.0, 1.3, 1.5, 2.0, 2.5, 3.0, 4.0]
 

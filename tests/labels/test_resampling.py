@@ -103,7 +103,7 @@ def test_corners_at_a_ratio_that_is_no_integer():
     # Cells begin at 0, 15, 30, … µm.
     found = downsample(line, (15, 10, 10), "corner").values.ravel().tolist()
     assert found == [0, 1, 3, 4, 6, 7, 9]
-    fine = downsample(line, (5, 10, 10), "corner").values.ravel()
+    fine = downsample(line, (5, 10, 10), "corner", upsample=True).values.ravel()
     np.testing.assert_array_equal(fine, np.repeat(np.arange(10), 2))
 
 

@@ -161,6 +161,7 @@ def test_no_public_parameter_is_any(measured):
 def test_few_functions_take_many_parameters(measured):
     # Jobs, whose options are the user's to choose, and the command that runs one.
     jobs = {
+        "refspace.batch.atlas_reference.AtlasReference.from_arguments",
         "refspace.batch.masks.write_masks",
         "refspace.batch.statistics.aggregate_images",
         "refspace.cli.analysis.aggregate",

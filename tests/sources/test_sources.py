@@ -130,16 +130,21 @@ def test_files_come_once(tmp_path):
     assert read_record(path).bytes == 6
 
 
-def test_one_process_makes_a_store(tmp_path, caplog):
+def test_one_process_makes_a_store(tmp_path, caplog, monkeypatch):
     caplog.set_level("INFO", "refspace")
     code = (
-        "import sys, time; from pathlib import Path; from refspace.sources import Cache\n"
+        "import sys; from pathlib import Path; from refspace.sources import Cache\n"
         "with Cache(sys.argv[1]).locked(Path(sys.argv[1], 'a.zarr')):\n"
-        "    print('held', flush=True); time.sleep(0.5)"
+        "    print('held', flush=True); sys.stdin.read()"
     )
     words = [sys.executable, "-c", code, str(tmp_path)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as holder:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, **pipes) as holder:
         assert holder.stdout.readline() == "held\n"
+        # It holds the lock until this process says that it waits.
+        release, logger = logging.Handler(), logging.getLogger("refspace")
+        release.emit = lambda record: holder.stdin.close()
+        monkeypatch.setattr(logger, "handlers", [*logger.handlers, release])
         with Cache(tmp_path).locked(tmp_path / "a.zarr"):
             assert holder.wait() == 0
     assert "waiting for another process that is making" in caplog.text

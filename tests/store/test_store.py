@@ -142,7 +142,8 @@ def templates(draw, grid):
 
 
 def assert_same(back, space):
-    """The very same voxels, coordinates, geometry and ontology."""
+    """The very same voxels, coordinates, geometry and ontology, along the frame."""
+    space = space.reorient(space.grid.orientation_along_frame)
     assert_same_volume(back.annotation, space.annotation)
     assert_same_centres(back.annotation, space.annotation)
     assert (back.template is None) == (space.template is None)

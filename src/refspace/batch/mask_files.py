@@ -5,6 +5,7 @@ The pass writes a store of masks, from which each file is then made by itself::
     FOLDER/structure_385.nrrd                          the mask
     FOLDER/.refspace/structure_385.nrrd.json           its checksum
     FOLDER/.refspace/masks-0123456789abcdef.zarr       the masks, until all files are there
+    FOLDER/.refspace/runs/0123456789abcdef/            files that are being written
 """
 
 import functools
@@ -33,12 +34,12 @@ from refspace.errors import (
 )
 from refspace.files import exclusive_lock
 from refspace.formats.volumes import check_spacing, read_volume, write_volume
-from refspace.labels import infer_grid, stated_midline
+from refspace.labels import in_frame, infer_grid, stated_midline
 from refspace.labels.midline import STATED_BY_FILE
 from refspace.pools import Pool
 from refspace.store import Location, Progress
 from refspace.store.masks import StoredMasks, open_stored_masks, write_whole
-from refspace.store.staging import job_digest
+from refspace.store.staging import WriteLease, end_runs, job_digest
 
 JOURNAL = ".refspace"
 ENDINGS = {"nrrd": ".nrrd", "nifti": ".nii.gz"}
@@ -83,12 +84,15 @@ class _FileOptions:
         Where the file goes.
     overwrite
         Whether it replaces a file that is something else.
+    lease
+        Permission to write, where there are locks.
     """
 
     masks: Location
     digest: str
     folder: Location
     overwrite: bool
+    lease: WriteLease | None
 
 
 def write_mask_files(
@@ -113,12 +117,15 @@ def write_mask_files(
         As for `write_masks`.
     """
     location = Location(folder, storage_options or {})
-    with _exclusive(location):
+    with _exclusive(location) as lease:
         missing = [file for file in files if not _is_proven(location, file)]
         kept = len(files) - len(missing)
         if missing:
             masks = _scratch(request_masks, missing, location, pool, progress)
-            _write(missing, masks, location, pool, overwrite, progress, kept, len(files))
+            options = _FileOptions(
+                masks.location, str(masks.metadata["digest"]), location, overwrite, lease
+            )
+            _write(missing, options, pool, progress, kept, len(files))
         # All files are there: the store that they were made from is not needed any more.
         location.remove_all(f"{JOURNAL}/masks-*.zarr")
     ids = tuple(file.structure for file in files)
@@ -145,11 +152,11 @@ def mask_files(request: MaskRequest, ending: str) -> list[MaskFile]:
 
 
 @contextmanager
-def _exclusive(location: Location) -> Iterator[None]:
-    """Hold the lock of the folder, where there are locks."""
+def _exclusive(location: Location) -> Iterator[WriteLease | None]:
+    """Hold the lock of the folder, where there are locks; permission to write for tasks."""
     folder = location.local_path
     if folder is None:
-        yield
+        yield None
         return
     if folder.exists() and not folder.is_dir():
         raise StoreError(
@@ -161,7 +168,12 @@ def _exclusive(location: Location) -> Iterator[None]:
     journal.mkdir(parents=True, exist_ok=True)
     message = f"another process writes masks to {folder}; wait until that has ended, or end it"
     with exclusive_lock(journal / "lock", lambda: LockedError(message)):
-        yield
+        lease = WriteLease.new(location)
+        lease.begin()
+        try:
+            yield lease
+        finally:
+            end_runs(location)
 
 
 # ----- existing files
@@ -188,7 +200,9 @@ def _is_mask(path: Path, mask: xr.DataArray) -> bool:
         except GridError:  # other programs write no geometry
             there = read_volume(path, resolution=grid.spacing, orientation=grid.orientation)
             there = there.assign_coords(mask.coords)
-        if infer_grid(there) != grid or _states_other_sides(there, mask):
+        # Files of others are in the world, and all but ours in single precision.
+        there = in_frame(there, grid.frame)
+        if not infer_grid(there).matches(grid) or _states_other_sides(there, mask):
             return False
         differs = (there.data != mask.data).any().compute(scheduler="synchronous")
     except (RefspaceError, ValueError, OSError):  # no volume, no file, or of another shape
@@ -249,21 +263,19 @@ def _complete(url: str, location: Location) -> StoredMasks | None:
 
 def _write(
     files: Sequence[MaskFile],
-    masks: StoredMasks,
-    location: Location,
+    task: _FileOptions,
     pool: Pool,
-    overwrite: bool,
     progress: Progress | None,
     done: int,
     total: int,
 ) -> None:
-    task = _FileOptions(masks.location, str(masks.metadata["digest"]), location, overwrite)
+    location, run = task.folder, task.lease and task.lease.run
     failures = {}
     for outcome in pool.outcomes(
         functools.partial(_write_file, task=task),
         files,
         name="mask-file",
-        token=lambda file: str(tokenize(location.url, file.name, file.identity)),
+        token=lambda file: str(tokenize(location.url, run, file.name, file.identity)),
     ):
         if outcome.error is not None:
             raise_if_hopeless(outcome.error)
@@ -285,7 +297,7 @@ def _write_file(file: MaskFile, task: _FileOptions) -> str:
     mask = _masks_here(task.masks, task.digest).mask(file.structure)
     folder = task.folder.local_path
     if folder is not None:
-        return _write_local(folder / file.name, mask, task.overwrite)
+        return _write_local(folder / file.name, mask, task.overwrite, task.lease)
     # Where files cannot be written piece by piece, they are sent as a whole.
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary, file.name)
@@ -298,16 +310,27 @@ def _write_file(file: MaskFile, task: _FileOptions) -> str:
     return digest
 
 
-def _write_local(path: Path, mask: xr.DataArray, overwrite: bool) -> str:
+def _write_local(
+    path: Path, mask: xr.DataArray, overwrite: bool, lease: WriteLease | None = None
+) -> str:
     if os.path.lexists(path) and not _is_mask(path, mask):
         if not overwrite:
             raise StoreError(
                 f"{path.name} is there, and is no mask of that structure; {_OVERWRITE}"
             )
-        write_volume(path, mask, scheduler="synchronous")
+        _write_whole(path, mask, lease)
     elif not path.exists():
-        write_volume(path, mask, scheduler="synchronous")
+        _write_whole(path, mask, lease)
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _write_whole(path: Path, mask: xr.DataArray, lease: WriteLease | None) -> None:
+    # What is no regular file is written, or refused, as any file: a link, to what it names.
+    if lease is None or path.is_symlink() or path.is_dir():
+        write_volume(path, mask, scheduler="synchronous")
+        return
+    with lease.file(path.name) as temporary:
+        write_volume(temporary, mask, scheduler="synchronous")
 
 
 @functools.lru_cache(maxsize=1)

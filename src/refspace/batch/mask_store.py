@@ -269,11 +269,8 @@ def _write_blocks(
     progress: Progress | None,
 ) -> None:
     """Write the blocks that the journal lacks; failures are raised together at the end."""
-    location = Location(staging.work, staging.storage_options)
-    layout = request.layout
-    writer = ShardWriter(
-        location, layout.chunk_shape, layout.per_shard, layout.numblocks, staging.lease
-    )
+    layout, lease = request.layout, staging.lease
+    writer = ShardWriter(layout.chunk_shape, layout.per_shard, layout.numblocks, lease)
     total, failures = request.count(), {}
     done = len(journal.done)
     if progress is not None:
@@ -283,7 +280,7 @@ def _write_blocks(
             functools.partial(put_block, writer=writer),
             request.blocks(done=frozenset(journal.done)),
             name="mask",
-            token=lambda block: str(tokenize(location.url, staging.lease.job, block.block_id)),
+            token=lambda block: str(tokenize(staging.work, lease.run, block.block_id)),
         ):
             if outcome.error is not None or outcome.result is None:
                 failures[f"block {outcome.item.block_id}"] = outcome.error

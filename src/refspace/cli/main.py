@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from refspace.cli import analysis, fetch, images, masks, spaces, stores
-from refspace.cli.options import Resolution, in_options, show_warning
+from refspace.cli.options import Resolution, in_options, show_each_once
 from refspace.errors import JobError, RefspaceError
 from refspace.version import __version__
 
@@ -23,7 +23,7 @@ class _Commands(click.Group):
         with warnings.catch_warnings():
             # Shown, and once, whatever Python was told to do with warnings.
             warnings.simplefilter("default", UserWarning)
-            warnings.showwarning = show_warning  # type: ignore[assignment]
+            warnings.showwarning = show_each_once()
             try:
                 return super().invoke(ctx)
             except BrokenPipeError:

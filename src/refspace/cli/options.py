@@ -589,6 +589,21 @@ def show_warning(message: Warning | str, *_: Any, prefix: str = "") -> None:
     click.echo(f"{start}Warning: {text}", err=True)
 
 
+def show_each_once() -> Callable[..., None]:
+    """Make a function that shows warnings, but none that it has shown.
+
+    Python's own filter forgets what it has let through, as soon as a library changes filters.
+    """
+    shown: set[str] = set()
+
+    def show(message: Warning | str, *_: Any) -> None:
+        if str(message) not in shown:
+            shown.add(str(message))
+            show_warning(message)
+
+    return show
+
+
 @contextmanager
 def image_warnings() -> Iterator[None]:
     """Have warnings name the options of images: the annotation is open by now."""

@@ -99,7 +99,7 @@ def fit_axes(
     if not lengths.all() or abs(np.linalg.det(vectors / lengths[:, None])) < _FLAT:
         raise GridError(
             f"{name} {vectors.tolist()} are not those of a volume: some have no length, or lie in "
-            "one plane; correct the header"
+            "one plane"
         )
     axes = np.arange(3)
     shares = np.abs(vectors) / lengths[:, None]

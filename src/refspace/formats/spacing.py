@@ -128,6 +128,42 @@ def scaled_origin(origin: Triple, factor: float | None, path: str) -> Triple:
     return a, b, c
 
 
+def refuse_fault(
+    fault: str | None,
+    resolution: Resolution | None,
+    orientation: str | None,
+    override: bool = False,
+    like: Grid | None = None,
+) -> None:
+    """Refuse a header whose geometry is of no volume, unless the caller says all of it instead.
+
+    Parameters
+    ----------
+    fault
+        What is wrong with the header; None if nothing is.
+    resolution, orientation, override
+        As for `settle_spacing` and `settle_orientation`.
+    like
+        Where the voxels of another volume are, which says all.
+
+    Raises
+    ------
+    GridError
+        If there is a fault, and the caller does not overrule the header or leaves something out.
+
+    Examples
+    --------
+    >>> refuse_fault(None, None, None)
+    >>> refuse_fault("voxels are 0 µm apart", 25, "PIR", True)
+    """
+    says_all = like is not None or (resolution is not None and orientation is not None)
+    if fault is not None and not (override and says_all):
+        raise GridError(
+            f"{fault}; correct the header, or give resolution=, orientation= and override=True to "
+            "overrule it"
+        )
+
+
 def settle_orientation(
     stated: Sequence[str], orientation: str | None, *, override: bool = False
 ) -> str | None:

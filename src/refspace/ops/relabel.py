@@ -110,10 +110,10 @@ def coverage(covered: xr.DataArray, domain: ArrayLike) -> xr.DataArray:
     >>> coverage(covered, np.array([1, 1, 0])).values
     array([ 1,  0, -1], dtype=int8)
     """
-    if np.shape(domain) != covered.shape:
-        raise GridError(f"domain has shape {np.shape(domain)}; the annotation has {covered.shape}")
     if isinstance(domain, xr.DataArray):
         domain = _on_same_grid(domain, covered).data
+    if np.shape(domain) != covered.shape:
+        raise GridError(f"domain has shape {np.shape(domain)}; the annotation has {covered.shape}")
     inside = dask.array.asarray(domain).rechunk(covered.chunks) != 0
     data = inside.astype(np.int8) - covered.data.astype(np.int8)
     attrs = {"long_name": "coverage of the domain", "flag_values": [-1, 0, 1]}

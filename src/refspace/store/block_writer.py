@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from refspace.label_index import Chunks, cell_rows
 from refspace.store import pyramid
+from refspace.store.encode import encode_block
 from refspace.store.staging import WriteLease
 from refspace.store.stored_array import BlockId, Box, StoredArray
 
@@ -61,13 +62,20 @@ class BlockWriter:
         box = self.array.box(block_id)
         # In the machine's byte order, in which blocks are digested.
         block = _c_order(block.astype(self.array.dtype, copy=False))
-        if self.lease is not None:
-            self.lease.check()
-        self.array.array[box] = block
+        size = self._store(block_id, block)
         corner = [part.start for part in box]
         rows = cell_rows(block, corner, self.cells) if self.cells else np.empty((0, 0), np.int64)
-        size = self.array.location.size(self.array.key(block_id))
         return WrittenBlock(hashlib.sha256(block.data).digest(), size, rows)
+
+    def _store(self, block_id: BlockId, block: NDArray[Any]) -> int:
+        """Bytes that the object of a block takes, once it is stored."""
+        key = self.array.key(block_id)
+        if self.lease is not None:
+            data = encode_block(self.array.array, block)
+            self.lease.write(key, data)
+            return len(data)
+        self.array.array[self.array.box(block_id)] = block
+        return self.array.location.size(key)
 
 
 def _c_order(block: NDArray[Any]) -> NDArray[Any]:

@@ -172,6 +172,13 @@ class Location:
         for match in file_system.glob(f"{path}/{pattern}"):
             file_system.rm(match, recursive=True)
 
+    def remove_folder(self, name: str) -> None:
+        """Remove all objects of a folder, if there are any."""
+        file_system, path = self._resolved()
+        file_system.invalidate_cache()
+        if keys := file_system.find(f"{path}/{name}"):
+            file_system.rm(keys)
+
     def keys(self) -> set[str]:
         """Names of all objects, of a store that can be listed."""
         file_system, path = self._resolved()

@@ -257,9 +257,9 @@ class StoreWriter:
                     self._report()
 
     def _token(self, writer: ArrayWriter, *block_ids: BlockId) -> str:
-        """Token of some blocks, distinct from those of any others, of this job or another."""
+        """Token of some blocks, distinct from those of any others, of this run or another."""
         lease = self.staging.lease
-        return str(tokenize(lease.location.url, lease.job, writer.path, block_ids))
+        return str(tokenize(lease.location.url, lease.run, writer.path, block_ids))
 
     # ----- tables and metadata
 

@@ -60,7 +60,7 @@ class Space:
             )
         self._structure_tree = structure_tree
         self._volume = volume
-        self._template = None if template is None else _on_grid(template, volume.grid)
+        self._template = None if template is None else _on_grid(template, volume)
         self._provenance = dict(provenance or {})
         self._url = url
         # What is counted once, and remembered.
@@ -343,10 +343,12 @@ class _VoxelMaps:
         return dict(zip(ids, totals.tolist(), strict=True))
 
 
-def _on_grid(template: xr.DataArray, grid: Grid) -> xr.DataArray:
+def _on_grid(template: xr.DataArray, volume: LabelVolume) -> xr.DataArray:
+    """Template turned by what it states, with the very coordinates of the labels."""
+    grid = volume.grid
     turned = turn_onto(template, grid)
     if not infer_grid(turned).matches(grid):
         raise GridError(
             f"the template lies on {infer_grid(template)}, the annotation on {grid}: resample it"
         )
-    return turned
+    return turned.assign_coords({dim: volume.labels[dim] for dim in grid.dims})

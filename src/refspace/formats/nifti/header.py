@@ -101,6 +101,8 @@ class NiftiHeader(VoxelFile):
         oblique.
     sides
         What a header extension states of hemispheres.
+    fault
+        What is wrong with its geometry, where it is of no volume; None if nothing is.
     """
 
     shape: tuple[int, int, int]
@@ -108,6 +110,7 @@ class NiftiHeader(VoxelFile):
     stated: StatedSpacing = UNSTATED
     forms: tuple[Form, ...] = ()
     sides: StatedSides = NO_SIDES
+    fault: str | None = None
 
 
 def nibabel() -> Any:
@@ -134,8 +137,6 @@ def read_header(path: PathLike) -> NiftiHeader:
     ------
     FormatError
         If the file is no three-dimensional volume that `read_nifti` can read.
-    GridError
-        If its axes are oblique.
     MissingDependencyError
         If nibabel is not installed.
     OSError
@@ -149,7 +150,7 @@ def read_image_header(path: PathLike) -> tuple[NiftiHeader, ImageFile]:
 
     Raises
     ------
-    FormatError, GridError, MissingDependencyError, OSError
+    FormatError, MissingDependencyError, OSError
         As for `read_header`; but only what holds no real numbers, as complex ones and colours, is
         of no use.
     """
@@ -168,7 +169,7 @@ def _read(path: PathLike, *, is_image: bool) -> tuple[NiftiHeader, ImageFile]:
             _refuse_scaled(header)
         offset = _offset(header, version)
         _check_size(offset + math.prod(lengths) * dtype.itemsize, status.st_size, encoding)
-        stated, forms = _geometry(header, lengths[:3])
+        stated, forms, fault = _geometry_or_fault(header, lengths[:3])
         volume = NiftiHeader(
             str(absolute),
             status.st_size,
@@ -183,6 +184,7 @@ def _read(path: PathLike, *, is_image: bool) -> tuple[NiftiHeader, ImageFile]:
             stated=stated,
             forms=forms,
             sides=_sides(file, encoding, offset, version),
+            fault=fault,
         )
         if not is_image:
             return volume, ImageFile(volume)
@@ -335,6 +337,16 @@ def _check_size(needed: int, stored: int, encoding: str) -> None:
 
 
 # ----- position of the voxels
+
+
+def _geometry_or_fault(
+    header: Any, shape: Sequence[int]
+) -> tuple[StatedSpacing, tuple[Form, ...], str | None]:
+    """What a header states of the position of the voxels, or else what is wrong with it."""
+    try:
+        return *_geometry(header, shape), None
+    except GridError as error:
+        return UNSTATED, (), str(error)
 
 
 def _geometry(header: Any, shape: Sequence[int]) -> tuple[StatedSpacing, tuple[Form, ...]]:

@@ -10,6 +10,7 @@ from refspace.formats.directions import WORLD, settle_tilt
 from refspace.formats.nifti.header import NiftiHeader, read_header, read_image_header
 from refspace.formats.spacing import (
     grid_like,
+    refuse_fault,
     scaled_origin,
     settle_orientation,
     settle_spacing,
@@ -219,6 +220,7 @@ def grid_and_midline(
     like: Grid | None = None,
 ) -> tuple[Grid, Midline | None]:
     """Grid and midline of a file, from its header and the arguments of the caller."""
+    refuse_fault(header.fault, resolution, orientation, override, like)
     if like is not None:
         if override or not header.forms:
             how: dict[str, Any] = {"override": override, "path": header.path, "rtol": _SINGLE}

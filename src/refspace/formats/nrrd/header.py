@@ -12,7 +12,7 @@ import nrrd
 import numpy as np
 from numpy.typing import NDArray
 
-from refspace.errors import FormatError
+from refspace.errors import FormatError, GridError
 from refspace.formats.directions import (
     Affine,
     FittedAxes,
@@ -110,6 +110,8 @@ class NrrdHeader(VoxelFile):
         From indices to positions in RAS+ in µm, where the axes are oblique.
     sides
         What key/value pairs state of the frame and of hemispheres.
+    fault
+        What is wrong with its directions, where they are of no volume; None if nothing is.
     """
 
     shape: tuple[int, int, int]
@@ -120,6 +122,7 @@ class NrrdHeader(VoxelFile):
     deviation: float = 0.0
     affine: Affine | None = None
     sides: StatedSides = NO_SIDES
+    fault: str | None = None
 
     @property
     def spacing(self) -> Triple | None:
@@ -134,8 +137,6 @@ def read_header(path: PathLike) -> NrrdHeader:
     ------
     FormatError
         If the file is no three-dimensional volume that `read_nrrd` can read.
-    GridError
-        If its axes are oblique.
     OSError
         If the file cannot be read.
     """
@@ -149,7 +150,7 @@ def read_image_header(path: PathLike) -> tuple[NrrdHeader, ImageFile]:
     ------
     FormatError
         If the file is no image that `read_nrrd_image` can read.
-    GridError, OSError
+    OSError
         As for `read_header`.
     """
     return _read(path, is_image=True)
@@ -167,7 +168,10 @@ def _read(path: PathLike, *, is_image: bool) -> tuple[NrrdHeader, ImageFile]:
         volumes = math.prod(other.length for other in others)
         nbytes = math.prod(shape) * dtype.itemsize * volumes
         offset = _data_offset(fields, encoding, nbytes, end, status.st_size)
-        geometry = _geometry(fields, shape)
+        try:
+            geometry = _geometry(fields, shape)
+        except GridError as error:
+            geometry = {"fault": str(error)}
         volume = NrrdHeader(
             str(absolute),
             status.st_size,

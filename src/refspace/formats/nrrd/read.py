@@ -10,6 +10,7 @@ from refspace.formats.directions import WORLD, settle_tilt
 from refspace.formats.nrrd.header import NrrdHeader, read_header, read_image_header
 from refspace.formats.spacing import (
     grid_like,
+    refuse_fault,
     scaled_origin,
     settle_orientation,
     settle_spacing,
@@ -235,6 +236,7 @@ def grid_for(
     like: Grid | None = None,
 ) -> Grid:
     """Grid of a file, from its header and the arguments of the caller."""
+    refuse_fault(header.fault, resolution, orientation, override, like)
     if like is not None:
         if override or not _states_orientation(header):
             if not override and (grid := _grid_on(header, like)) is not None:

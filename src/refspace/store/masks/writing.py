@@ -98,15 +98,12 @@ class ShardWriter:
 
     Parameters
     ----------
-    location
-        The store.
     chunk_shape, per_shard, numblocks
         As those of `MaskLayout`.
     lease
-        Permission to write.
+        Permission to write to the store.
     """
 
-    location: Location
     chunk_shape: tuple[int, int, int]
     per_shard: int
     numblocks: tuple[int, ...]
@@ -119,7 +116,6 @@ class ShardWriter:
             if mask.any():
                 group, within = divmod(position, self.per_shard)
                 frames[group][within] = compress(self._padded(mask))
-        self.lease.check()
         return [self._store(block.block_id, *item) for item in sorted(frames.items())]
 
     def _padded(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -132,7 +128,7 @@ class ShardWriter:
 
     def _store(self, block_id: BlockId, group: int, frames: Mapping[int, bytes]) -> Shard:
         data = encode_shard(frames, self.per_shard)
-        write_whole(self.location, shard_key(group, block_id), data)
+        self.lease.write(shard_key(group, block_id), data)
         flat_id = int(np.ravel_multi_index(block_id, self.numblocks))
         return Shard(flat_id, group, len(data), hashlib.sha256(data).digest())
 

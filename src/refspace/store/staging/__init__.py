@@ -20,6 +20,9 @@ none     there  not ready   moves the old one back
 there    there  any         removes the old one
 =======  =====  ==========  ============================================================
 
+Tasks of a cluster may outlive the run that sent them. A run has a name under ``.refspace/runs/``,
+which goes when the run ends or another one begins, and then no task of it writes: see `WriteLease`.
+
 Any other file system that fsspec knows cannot rename a folder: there objects are written in
 place, the root metadata last; without it there is no store yet. The journal, and an object that
 names the writer, are under ``X.zarr/.refspace/``.
@@ -28,13 +31,14 @@ names the writer, are under ``X.zarr/.refspace/``.
 from refspace.store.staging.job import JOURNAL, job_digest
 from refspace.store.staging.recorder import Recorder
 from refspace.store.staging.staging import Staging, leftover_hint, open_staging
-from refspace.store.staging.write_lease import WriteLease
+from refspace.store.staging.write_lease import WriteLease, end_runs
 
 __all__ = [
     "JOURNAL",
     "Recorder",
     "Staging",
     "WriteLease",
+    "end_runs",
     "job_digest",
     "leftover_hint",
     "open_staging",

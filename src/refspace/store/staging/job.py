@@ -16,6 +16,9 @@ JOURNAL = ".refspace"
 JOB = f"{JOURNAL}/job.json"
 """Key of the canonical JSON of the job; the last of the journal to go."""
 
+RUNS = f"{JOURNAL}/runs"
+"""Folder that holds what is there as long as the tasks of a run may write."""
+
 LOCK_OWNER = f"{JOURNAL}/holder.json"
 """Key of the object that names the writer, where there are no lock files."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from refspace.errors import LockedError, StoreError
 from refspace.files import atomic_write, exclusive_lock
+from refspace.store.location import Location
 from refspace.store.staging.job import (
     JOB,
     JOURNAL,
@@ -22,6 +23,7 @@ from refspace.store.staging.staging_area import (
     refuse_existing,
     refuse_foreign,
 )
+from refspace.store.staging.write_lease import end_runs
 from refspace.store.zarr_files import NODE_FILES, ZARR_JSON, is_zarr_folder
 
 
@@ -45,7 +47,7 @@ class LocalStagingArea(StagingArea):
             for ending in ("partial", "old", "lock", "lock.json")
         )
         self._journal = self._folder / JOURNAL
-        super().__init__(str(self._folder), job, overwrite)
+        super().__init__(Location(str(self._folder)), job, overwrite)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -116,6 +118,7 @@ class LocalStagingArea(StagingArea):
             self._finish()
         else:
             self.writing = True
+            self.lease.begin()
 
     def _is_ours(self) -> bool:
         """Whether the folder belongs to this job, or is left of one that was being removed."""
@@ -127,6 +130,7 @@ class LocalStagingArea(StagingArea):
         _remove(self._folder)
         self.writing = True
         self._journal.mkdir(parents=True)
+        self.lease.begin()
         self.put(Path(JOB).name, self.job)
         _sync(self._folder)
         _sync(self._target.parent)
@@ -165,6 +169,7 @@ class LocalStagingArea(StagingArea):
     def commit(self, root: bytes) -> None:
         """Bring all to the disk, then rename."""
         self._refuse_existing()
+        end_runs(self.lease.location)
         new = self._journal / ZARR_JSON
         new.write_bytes(root)
         new.replace(self._folder / ZARR_JSON)
@@ -233,6 +238,7 @@ def _remove(folder: Path) -> None:
         return
     for key in (*NODE_FILES, JOB):
         (folder / key).unlink(missing_ok=True)
+    end_runs(Location(str(folder)))
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():  # again, to learn why
         shutil.rmtree(folder)

@@ -22,6 +22,7 @@ from refspace.store.staging.staging_area import (
     refuse_existing,
     refuse_foreign,
 )
+from refspace.store.staging.write_lease import end_runs
 from refspace.store.zarr_files import NODE_FILES, ZARR_JSON
 
 
@@ -39,8 +40,7 @@ class RemoteStagingArea(StagingArea):
     """
 
     def __init__(self, location: Location, job: bytes, overwrite: bool) -> None:
-        super().__init__(location.url, job, overwrite)
-        self.storage_options = location.storage_options
+        super().__init__(location, job, overwrite)
         self._location = location
         self._fs, path = file_system(location.url, location.storage_options)
         self._path = path.rstrip("/")
@@ -91,10 +91,12 @@ class RemoteStagingArea(StagingArea):
         elif resume and unfinished and (job == self.job or not self.overwrite):
             self.refuse_other_job(job)
             self.writing = True
+            self.lease.begin()
         else:
             self._refuse_existing(unfinished)
             self.writing = True
             self.discard()
+            self.lease.begin()
             self._location.write(JOB, self.job)
 
     def _refuse_existing(self, unfinished: bool) -> None:
@@ -140,6 +142,7 @@ class RemoteStagingArea(StagingArea):
 
     def discard(self) -> None:
         """Remove everything but the lock; the metadata first, which make it a store."""
+        end_runs(self._location)
         keys = self._keys() - {LOCK_OWNER}
         self._remove(keys.intersection(NODE_FILES))
         self._remove(keys.difference(NODE_FILES))

@@ -62,7 +62,7 @@ class Staging:
     @property
     def lease(self) -> WriteLease:
         """Permission to write to it, for tasks in other processes."""
-        return WriteLease(Location(self.work, self.storage_options), self._area.digest)
+        return self._area.lease
 
     def recorded(self) -> dict[str, bytes]:
         """Payloads of the records that an interrupted run of the same job has left, by name.

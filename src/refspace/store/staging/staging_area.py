@@ -6,7 +6,9 @@ from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
 from refspace.errors import StoreError
+from refspace.store.location import Location
 from refspace.store.staging.job import differences, digest
+from refspace.store.staging.write_lease import WriteLease
 
 RESUME = "the same command or call"
 """What continues an unfinished run."""
@@ -20,19 +22,21 @@ class StagingArea(ABC):
 
     Parameters
     ----------
-    work
-        Path or URL of the group to write to.
+    location
+        The group to write to.
     job
         Canonical JSON of the job.
     overwrite
         Whether what is there may be replaced.
     """
 
-    def __init__(self, work: str, job: bytes, overwrite: bool) -> None:
-        self.work = work
-        self.storage_options: Mapping[str, Any] = {}
+    def __init__(self, location: Location, job: bytes, overwrite: bool) -> None:
+        self.work = location.url
+        self.storage_options: Mapping[str, Any] = location.storage_options
         self.job = job
         self.digest = digest(job)
+        # Begins with the writing.
+        self.lease = WriteLease.new(location, self.digest)
         self.overwrite = overwrite
         self.finished = False
         # Whether there is unfinished work, and this process is its writer.
