@@ -34,8 +34,10 @@ from refspace.labels import (
     check_both_sides,
     check_hemispheres_dtype,
     hemisphere_flags,
+    in_frame,
     infer_grid,
     labelled,
+    midline_in_frame,
     resolve_midline,
     stated_midline,
     turn_onto,
@@ -103,6 +105,7 @@ def convert(
     template: Volume | None = None,
     hemispheres: Volume | None = None,
     midline: float | None = None,
+    frame: str | None = None,
     ids: Mapping[int, int] | None = None,
     provenance: Mapping[str, Any] | None = None,
     chunks: int | Sequence[int] = 128,
@@ -146,6 +149,10 @@ def convert(
     midline
         Position of the midline along ml, in µm, whatever the annotation states; the middle of the
         volume if neither says it.
+    frame
+        Three letters, for x, y and z: the direction in which the coordinates of the store grow, and
+        that of `midline`, like ``"PIR"``; as those of the annotation if not given. Axes stay in
+        their order, stored along the frame.
     ids
         Structure id of each value of the annotation, where voxels hold other numbers.
     provenance
@@ -205,7 +212,7 @@ def convert(
     """
     budget = _bytes(memory)
     tree = structures if isinstance(structures, StructureTree) else read_structures(structures)
-    sources = {"annotation": _annotation(annotation, resolution, orientation, override)}
+    sources = {"annotation": _annotation(annotation, resolution, orientation, override, frame)}
     if template is not None:
         sources["template"] = _same_grid(
             "template", template, sources["annotation"], override, is_image=True
@@ -282,13 +289,18 @@ def _stream(
 
 
 def _annotation(
-    annotation: Volume, resolution: Resolution | None, orientation: str | None, override: bool
+    annotation: Volume,
+    resolution: Resolution | None,
+    orientation: str | None,
+    override: bool,
+    frame: str | None,
 ) -> _Source:
     """Volume of the annotation, with unsigned ids as voxels."""
     if (stream := _stream(annotation, resolution, orientation, override)) is not None:
         stays = stream.dtype.kind == "u" and stream.dtype.itemsize <= 4
         dtype = stream.dtype if stays else np.dtype(np.uint32)
-        return _streamed(stream, dtype, _unchanged if stays else unsigned_labels)
+        values = _unchanged if stays else unsigned_labels
+        return _streamed(stream, dtype, values, frame=frame)
     refuse_override(annotation if _is_path(annotation) else "the annotation", override)
     if _is_path(annotation):
         atlas = open_atlas(
@@ -297,9 +309,19 @@ def _annotation(
             orientation=orientation,
         )
         volume = atlas.volume(atlas.level(resolution))
-        return replace(_computed(as_annotation(volume, None)), midline=atlas.line)
+        return _labels(as_annotation(volume, None), atlas.line, frame)
     volume = as_annotation(annotation, resolution, orientation=orientation)
-    return replace(_computed(volume), midline=stated_midline(annotation))
+    return _labels(volume, stated_midline(annotation), frame)
+
+
+def _labels(volume: xr.DataArray, midline: Midline | None, frame: str | None) -> _Source:
+    """Volume of an annotation that is an array, with its midline."""
+    source = _computed(volume if frame is None else in_frame(volume, frame))
+    return replace(source, midline=_turned(midline, infer_grid(volume), source.grid))
+
+
+def _turned(midline: Midline | None, grid: Grid, target: Grid) -> Midline | None:
+    return None if midline is None else midline_in_frame(midline, grid, target)
 
 
 def _same_grid(
@@ -397,13 +419,14 @@ def _streamed(
     dtype: np.dtype[Any],
     values: Callable[[NDArray[Any]], NDArray[Any]],
     onto: Grid | None = None,
+    frame: str | None = None,
 ) -> _Source:
-    """Volume of a file, turned slab by slab: along its own frame, or into the order of a grid."""
-    own = stream.grid if onto is None else stream.grid.in_frame(onto.frame)
-    turn = own.reorientation_to(own.orientation_along_frame if onto is None else onto.orientation)
+    """Volume of a file, turned slab by slab: along a frame, its own one or not, or onto a grid."""
+    own = stream.grid.in_frame((frame or stream.grid.frame) if onto is None else onto.frame)
+    order = own.orientation_along_frame if onto is None else onto.orientation
+    turn, stored = own.reorientation_to(order), own.reorient(order)
     # The axis of the store along which the file is read.
     across = turn.axes.index(2)
-    stored = own.reorient(own.orientation_along_frame if onto is None else onto.orientation)
 
     def box(layers: slice) -> Box:
         """Where layers of the file are in the store."""
@@ -434,9 +457,8 @@ def _streamed(
     def blocks() -> Iterator[NDArray[Any]]:
         return (slab for _, slab in stream.slabs(_LAYERS_CHECKED))
 
-    return _Source(
-        stored, stream.grid, dtype, stream.identity, block_source, {}, blocks, stream.midline
-    )
+    line = _turned(stream.midline, stream.grid, stored)
+    return _Source(stored, stream.grid, dtype, stream.identity, block_source, {}, blocks, line)
 
 
 def _computed(volume: xr.DataArray, onto: Grid | None = None) -> _Source:

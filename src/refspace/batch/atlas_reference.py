@@ -14,6 +14,7 @@ from refspace.grid import Hemisphere
 from refspace.labels.noting import LabelNotes
 from refspace.reference_space import ReferenceSpace
 from refspace.reference_space import open as open_space
+from refspace.reference_space.opening import separated
 from refspace.store import reachable
 from refspace.types import PathLike, Resolution
 
@@ -32,6 +33,8 @@ class AtlasReference:
         Hemisphere of the atlas; None for both.
     version
         Digest of the atlas, which must not have changed; empty for whatever atlas is there.
+    frame
+        Frame of the coordinates, and of the midline among the options; None for the atlas's own.
     """
 
     url: str
@@ -39,6 +42,7 @@ class AtlasReference:
     options: str = field(repr=False)
     hemisphere: Hemisphere | None = None
     version: str = ""
+    frame: str | None = None
 
     @classmethod
     def from_arguments(
@@ -131,7 +135,12 @@ def _opened(reference: AtlasReference) -> tuple[ReferenceSpace, LabelNotes]:
 
 
 def _open(reference: AtlasReference) -> ReferenceSpace:
-    space = open_space(reference.url, **json.loads(reference.options))
+    options = json.loads(reference.options)
+    if reference.frame is None:
+        space = open_space(reference.url, **options)
+    else:
+        sides = {name: options.pop(name, None) for name in ("midline", "hemispheres")}
+        space = separated(open_space(reference.url, **options).in_frame(reference.frame), **sides)
     return space if reference.hemisphere is None else space.hemisphere(reference.hemisphere)
 
 

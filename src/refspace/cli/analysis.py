@@ -280,7 +280,7 @@ def _open_other(space: "ReferenceSpace", other: str, structures: str | None) -> 
     """The other annotation: with structures of its own, or those of the first."""
     given, access = click.get_current_context().params, given_access()
     resolution, orientation = given["resolution"], given["orientation"]
-    override = given["override"]
+    override, frame = given["override"], given["frame"]
     if is_store(other):
         from refspace.store import open_atlas
 
@@ -291,8 +291,10 @@ def _open_other(space: "ReferenceSpace", other: str, structures: str | None) -> 
     else:
         known = is_named(other)
     if known or structures is not None:
-        return open_space(other, structures, resolution, orientation, override, **access)
-    return open_annotation(other, resolution, orientation, override, **access)
+        return open_space(
+            other, structures, resolution, orientation, override, frame=frame, **access
+        )
+    return open_annotation(other, resolution, orientation, override, frame=frame, **access)
 
 
 @click.command()

@@ -5,13 +5,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from refspace.grid import Grid
-from refspace.labels import Midline, resolve_midline
+from refspace.labels import Midline, midline_in_frame, resolve_midline
+from refspace.reference_space.opening import read_hemispheres
 from refspace.store import StoredAtlas
 from refspace.verbs.unknown import UnknownIds
 
 
 def describe(
-    atlas: StoredAtlas, *, midline: float | None = None, hemispheres: str | None = None
+    atlas: StoredAtlas,
+    *,
+    frame: str | None = None,
+    midline: float | None = None,
+    hemispheres: str | None = None,
 ) -> dict[str, Any]:
     """Facts about a store as JSON values; no voxel is read.
 
@@ -19,6 +24,8 @@ def describe(
     ----------
     atlas
         The store.
+    frame
+        Frame of coordinates, if not that of the store.
     midline, hemispheres
         What tells the hemispheres apart instead of what the store states.
     """
@@ -32,10 +39,10 @@ def describe(
         "ome_zarr": atlas.version,
         "levels": _levels(atlas),
         "extent_mm": [length / 1000 for length in grid.extent],
-        "origin_um": list(grid.origin),
-        "orientation": grid.orientation,
-        "directions": {dim: grid.direction(dim) for dim in grid.dims},
-        **describe_sides(grid, atlas.line, midline=midline, volume=hemispheres or own),
+        **describe_axes(grid, frame),
+        **describe_sides(
+            grid, atlas.line, frame=frame, midline=midline, volume=hemispheres, own=own
+        ),
         "structures": nodes,
         "structures_with_voxels": _with_voxels(atlas),
         "unknown_ids": _unknown_ids(atlas),
@@ -46,23 +53,57 @@ def describe(
     }
 
 
+def describe_axes(grid: Grid, frame: str | None = None) -> dict[str, Any]:
+    """Where a volume is and how its axes run, as JSON values.
+
+    Parameters
+    ----------
+    grid
+        Grid of the volume.
+    frame
+        Frame of coordinates, if not that of the grid.
+    """
+    grid = grid.in_frame(frame or grid.frame)
+    return {
+        "origin_um": list(grid.origin),
+        "orientation": grid.orientation,
+        "directions": {dim: grid.direction(dim) for dim in grid.dims},
+        "frame": grid.frame,
+        "frame_directions": {dim: grid.frame_direction(dim) for dim in grid.frame_dims},
+    }
+
+
 def describe_sides(
-    grid: Grid, stated: Midline | None, *, midline: float | None, volume: str | None
+    grid: Grid,
+    stated: Midline | None,
+    *,
+    frame: str | None = None,
+    midline: float | None,
+    volume: str | None,
+    own: str | None = None,
 ) -> dict[str, Any]:
-    """What tells hemispheres apart, as JSON values.
+    """What tells hemispheres apart, as JSON values; a volume that does not fit is refused.
 
     Parameters
     ----------
     grid, stated
         Grid of a volume, and the midline that it states.
+    frame
+        Frame of coordinates, if not that of the grid.
     midline
         Position of the midline that is given instead.
     volume
-        Where a volume of hemispheres is, that decides instead.
+        Path or URL of a volume of hemispheres, that decides instead.
+    own
+        Where the hemispheres are that decide if nothing is given.
     """
     if volume is not None:
-        return {"hemispheres_from": volume, "midline_um": None, "midline_from": None}
-    line = resolve_midline(midline, stated, grid)
+        read_hemispheres(volume, grid)
+    if volume is not None or own is not None:
+        return {"hemispheres_from": volume or own, "midline_um": None, "midline_from": None}
+    target = grid.in_frame(frame or grid.frame)
+    known = None if stated is None else midline_in_frame(stated, grid, target)
+    line = resolve_midline(midline, known, target)
     return {
         "hemispheres_from": "midline",
         "midline_um": line.position,
@@ -132,10 +173,9 @@ def stored_bytes(atlas: StoredAtlas) -> int | None:
 
 def format_description(details: dict[str, Any]) -> str:
     """Facts, as `describe` gives them, as text."""
-    directions = [f"{dim} grows to {end}" for dim, end in details["directions"].items()]
     rows = {
         "extent": f"{_times(f'{length:g}' for length in details['extent_mm'])} mm",
-        "orientation": f"{details['orientation']}: {', '.join(directions)}",
+        **format_axes(details),
         "midline": format_sides(details),
         "structures": _structures(details),
         "template": "yes" if details["template"] else "none",
@@ -146,6 +186,17 @@ def format_description(details: dict[str, Any]) -> str:
     width = max(map(len, rows))
     lines = [f"{name:{width}}  {value}" for name, value in rows.items()]
     return "\n".join([_title(details), "", *_table(details["levels"]), "", *lines])
+
+
+def format_axes(details: dict[str, Any]) -> dict[str, str]:
+    """Rows on where a volume is and how its axes run, as `describe_axes` gives it."""
+    ways = [f"{dim} grows to {end}" for dim, end in details["directions"].items()]
+    frame = [f"{dim} to {end}" for dim, end in details["frame_directions"].items()]
+    return {
+        "orientation": f"{details['orientation']}: {', '.join(ways)}",
+        "frame": f"{details['frame']}: coordinates grow along {', '.join(frame)}",
+        "origin": f"{', '.join(f'{corner:g}' for corner in details['origin_um'])} µm",
+    }
 
 
 def _title(details: dict[str, Any]) -> str:

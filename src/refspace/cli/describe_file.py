@@ -3,23 +3,38 @@
 from pathlib import Path
 from typing import Any
 
-from refspace.cli.describe import short_text, size_text
-from refspace.formats.volumes import stated_spacing, stream_volume
-from refspace.types import Resolution
+from refspace.cli.describe import (
+    describe_axes,
+    describe_sides,
+    format_axes,
+    format_sides,
+    short_text,
+    size_text,
+)
+from refspace.formats.volumes import stated_spacing
+from refspace.formats.voxel_files import VoxelStream
 
 
 def describe_file(
-    path: str, *, resolution: Resolution | None, orientation: str | None, override: bool
+    path: str,
+    stream: VoxelStream,
+    *,
+    frame: str | None = None,
+    midline: float | None = None,
+    hemispheres: str | None = None,
 ) -> dict[str, Any]:
-    """Facts about a file as JSON values; no voxel is read.
+    """Facts about a file as JSON values; no voxel of it is read.
 
     Parameters
     ----------
-    path, resolution, orientation, override
-        As for `refspace.formats.volumes.read_volume`.
+    path, stream
+        The file, and what is opened of it.
+    frame
+        Frame of coordinates, if not that of the file.
+    midline, hemispheres
+        What tells the hemispheres apart instead of what the file states.
     """
-    stream = stream_volume(path, resolution=resolution, orientation=orientation, override=override)
-    stated, grid = stated_spacing(path), stream.grid
+    grid, stated = stream.grid, stated_spacing(path)
     return {
         "url": path,
         "kind": "file",
@@ -29,9 +44,8 @@ def describe_file(
         "stated_resolution_um": None if stated.spacing is None else list(stated.spacing),
         "unit": _unit(stated.assumed, is_stated=stated.spacing is not None),
         "extent_mm": [length / 1000 for length in grid.extent],
-        "origin_um": list(grid.origin),
-        "orientation": grid.orientation,
-        "directions": {dim: grid.direction(dim) for dim in grid.dims},
+        **describe_axes(grid, frame),
+        **describe_sides(grid, stream.midline, frame=frame, midline=midline, volume=hemispheres),
         "stored_bytes": Path(path).stat().st_size,
     }
 
@@ -45,7 +59,6 @@ def _unit(assumed: str | None, *, is_stated: bool) -> str:
 def format_file_description(details: dict[str, Any]) -> str:
     """Facts, as `describe_file` gives them, as text."""
     stated, used = details["stated_resolution_um"], details["resolution_um"]
-    directions = [f"{dim} grows to {end}" for dim, end in details["directions"].items()]
     overruled = stated not in (None, used)
     rows = {
         "voxels": f"{' × '.join(map(str, details['shape']))}, {details['dtype']}",
@@ -53,8 +66,8 @@ def format_file_description(details: dict[str, Any]) -> str:
         + (f"; the header has {short_text(stated)} µm" if overruled else ""),
         "unit": details["unit"],
         "extent": f"{' × '.join(f'{length:g}' for length in details['extent_mm'])} mm",
-        "origin": f"{', '.join(f'{corner:g}' for corner in details['origin_um'])} µm",
-        "orientation": f"{details['orientation']}: {', '.join(directions)}",
+        **format_axes(details),
+        "midline": format_sides(details),
         "stored": size_text(details["stored_bytes"]),
     }
     width = max(map(len, rows))

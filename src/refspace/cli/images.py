@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -61,15 +62,17 @@ def _takes_atlas(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         from refspace.batch import AtlasReference
 
+        frame = options.pop("frame")
         file, images = _split(annotation, inputs)
         geometry = {"resolution": resolution, "orientation": orientation, "override": override}
-        space = open_space(annotation, file, **geometry, **sides, **access)
+        space = open_space(annotation, file, frame=frame, **geometry, **sides, **access)
         if hemisphere is not None or by_hemisphere:
             tell_separation(space)
         opened = {**geometry, **sides, **access}
         atlas = AtlasReference.from_arguments(
             _url(annotation, space), structures=file, hemisphere=hemisphere, **opened
         )
+        atlas = replace(atlas, frame=frame)
         options |= {"by_hemisphere": by_hemisphere, "access": access}
         command(atlas, space.structure_tree, images, **options)
 

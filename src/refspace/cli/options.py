@@ -177,6 +177,29 @@ override_option = click.option(
 )
 
 
+def _checked_frame(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """Refuse what is no frame, before anything is opened."""
+    if value is None:
+        return None
+    from refspace.errors import GridError
+    from refspace.grid import parse_orientation
+
+    try:
+        return parse_orientation(value, "frame")
+    except GridError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+frame_option = click.option(
+    "--frame",
+    metavar="XYZ",
+    callback=_checked_frame,
+    help="Directions in which coordinates grow along x, y and z, like PIR (Allen) or RAS (NIfTI): "
+    "of positions given and printed. Those of the annotation if not given; voxels stay in their "
+    "order.",
+)
+
+
 def _one_separation(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     """Refuse a midline beside a volume of hemispheres."""
     other = {"midline": "hemispheres", "hemispheres": "midline"}[str(param.name)]
@@ -222,7 +245,7 @@ def takes_sides(command: Callable[..., None]) -> Callable[..., None]:
 def annotation_argument(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command an annotation volume and its geometry."""
     argument = click.argument("annotation", callback=existing)
-    return argument(geometry_options(override_option(command)))
+    return argument(geometry_options(override_option(frame_option(command))))
 
 
 def access_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -304,6 +327,7 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
         resolution: "types.Resolution | None",
         orientation: str | None,
         override: bool,
+        frame: str | None,
         access: dict[str, Any],
         # Of commands that need a side, which have `sides_options`.
         midline: float | None = None,
@@ -312,7 +336,7 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         refuse_overwriting(options[name] for name in _OUTPUTS if options.get(name))
         _refuse_unwritable_tables()
-        access |= {"midline": midline, "hemispheres": hemispheres}
+        access |= {"frame": frame, "midline": midline, "hemispheres": hemispheres}
         space = open_space(annotation, structures_file, resolution, orientation, override, **access)
         command(space, **options)
 
@@ -326,39 +350,38 @@ def open_space(
     orientation: str | None,
     override: bool = False,
     *,
+    frame: str | None = None,
     midline: float | None = None,
     hemispheres: str | None = None,
     **access: Any,
 ) -> "ReferenceSpace":
-    """Open an atlas by name, a store, or a file of a volume and a structures file."""
+    """Open an atlas by name, a store, or a file of a volume and a structures file.
+
+    Its coordinates are those of the frame, and the midline is given in it.
+    """
+    from refspace.reference_space.opening import separated
+
+    geometry = {"resolution": resolution, "orientation": orientation, "override": override}
+    sides: dict[str, Any] = {"midline": midline, "hemispheres": hemispheres}
+    if frame is None:
+        return _open(annotation, structures_file, **geometry, **sides, **access)
+    space = _open(annotation, structures_file, **geometry, **access)
+    return separated(space.in_frame(frame), **sides)
+
+
+def _open(annotation: str, structures_file: str | None, **how: Any) -> "ReferenceSpace":
+    """Open a space in its own frame."""
     from refspace import reference_space, sources
 
     if is_named(annotation) or is_store(annotation):
-        return sources.open(
-            annotation,
-            resolution=resolution,
-            structures=structures_file,
-            orientation=orientation,
-            override=override,
-            midline=midline,
-            hemispheres=hemispheres,
-            **access,
-        )
+        return sources.open(annotation, structures=structures_file, **how)
     if structures_file is None:
         raise click.UsageError(
             f"{annotation} names no structures: give a structures file after it (JSON or CSV), or "
             "a store that 'refspace convert' has made of both"
         )
-    tell_unit(annotation, resolution)
-    return reference_space.open(
-        annotation,
-        structures=structures_file,
-        resolution=resolution,
-        orientation=orientation,
-        override=override,
-        midline=midline,
-        hemispheres=hemispheres,
-    )
+    tell_unit(annotation, how["resolution"])
+    return reference_space.open(annotation, structures=structures_file, **how)
 
 
 def tell_unit(path: str, resolution: "types.Resolution | None") -> None:
@@ -381,9 +404,25 @@ def open_annotation(
     resolution: "types.Resolution | None",
     orientation: str | None,
     override: bool = False,
+    *,
+    frame: str | None = None,
     **access: Any,
 ) -> "xr.DataArray":
     """Open the annotation of a store, or of a file; the midline that it states comes with it."""
+    from refspace.labels import in_frame
+
+    labels = _annotation(annotation, resolution, orientation, override, **access)
+    return labels if frame is None else in_frame(labels, frame)
+
+
+def _annotation(
+    annotation: str,
+    resolution: "types.Resolution | None",
+    orientation: str | None,
+    override: bool,
+    **access: Any,
+) -> "xr.DataArray":
+    """Open an annotation in its own frame."""
     from refspace.formats.volumes import read_volume, refuse_override
     from refspace.labels import as_annotation, stated_midline, with_hemispheres
     from refspace.store import open_atlas

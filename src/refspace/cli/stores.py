@@ -10,6 +10,7 @@ from refspace.cli.options import (
     Lengths,
     access_options,
     annotation_argument,
+    frame_option,
     geometry_options,
     is_named,
     key_values,
@@ -105,6 +106,7 @@ def _summary(target: str, space: "ReferenceSpace") -> str:
 @click.argument("url")
 @geometry_options
 @override_option
+@frame_option
 @access_options
 @takes_sides
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -113,6 +115,7 @@ def info(
     resolution: float | Sequence[float] | None,
     orientation: str | None,
     override: bool,
+    frame: str | None,
     sides: dict[str, Any],
     as_json: bool,
     access: dict[str, Any],
@@ -124,21 +127,19 @@ def info(
     from refspace.cli.describe import describe, format_description, label_counts
     from refspace.cli.describe_file import describe_file, format_file_description
     from refspace.cli.unknown import tell_unknown_ids
-    from refspace.formats.volumes import is_volume_file, refuse_override
-    from refspace.reference_space.opening import read_hemispheres
+    from refspace.formats.volumes import is_volume_file, refuse_override, stream_volume
     from refspace.store import open_atlas
 
     geometry: dict[str, Any] = {"resolution": resolution, "orientation": orientation}
     counts, nodes = None, None
     if is_volume_file(url):
-        description = describe_file(url, **geometry, override=override)
+        stream = stream_volume(url, **geometry, override=override)
+        description = describe_file(url, stream, frame=frame, **sides)
         text = format_file_description(description)
     else:
         refuse_override(url, override)
         atlas = open_atlas(url, **geometry, **access)
-        if sides["hemispheres"] is not None:
-            read_hemispheres(sides["hemispheres"], atlas.levels[0].grid)
-        description = describe(atlas, **sides)
+        description = describe(atlas, frame=frame, **sides)
         text = format_description(description)
         counts, nodes = label_counts(atlas), atlas.nodes
     click.echo(json.dumps(description, indent=2) if as_json else text)

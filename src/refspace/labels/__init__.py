@@ -28,7 +28,13 @@ from refspace.labels.midline import (
     warn_of_one_side,
 )
 from refspace.labels.plausible import is_near, warn_of_odd_resolution, warn_of_other_unit
-from refspace.labels.reorienting import along_frame, in_frame, reorient, turn_onto
+from refspace.labels.reorienting import (
+    along_frame,
+    in_frame,
+    midline_in_frame,
+    reorient,
+    turn_onto,
+)
 from refspace.labels.resampling import Method, downsample
 from refspace.labels.volume import LabelVolume
 
@@ -54,6 +60,7 @@ __all__ = [
     "is_near",
     "labelled",
     "midline_attrs",
+    "midline_in_frame",
     "midline_of_world",
     "reorient",
     "resolve_midline",

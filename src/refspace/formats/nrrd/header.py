@@ -180,10 +180,7 @@ def _read(path: PathLike, *, is_image: bool, geometry: bool) -> tuple[NrrdHeader
         volumes = math.prod(other.length for other in others)
         nbytes = math.prod(shape) * dtype.itemsize * volumes
         offset = _data_offset(fields, encoding, nbytes, end, status.st_size)
-        try:
-            stated = _geometry(fields, shape) if geometry else {}
-        except GridError as error:
-            stated = {"fault": str(error)}
+        stated = _geometry_or_fault(fields, shape) if geometry else {}
         volume = NrrdHeader(
             str(absolute),
             status.st_size,
@@ -318,6 +315,14 @@ def _data_offset(
             "cut short or its header is wrong: get it again"
         )
     return file_end - nbytes if at_end else header_end
+
+
+def _geometry_or_fault(fields: Mapping[str, Any], shape: tuple[int, int, int]) -> dict[str, Any]:
+    """What a header states of the position of the voxels, or else what is wrong with it."""
+    try:
+        return _geometry(fields, shape)
+    except GridError as error:
+        return {"fault": str(error)}
 
 
 def _geometry(fields: Mapping[str, Any], shape: tuple[int, int, int]) -> dict[str, Any]:

@@ -244,6 +244,8 @@ def grid_for(
     refuse_fault(header.fault, resolution, orientation, override, like)
     if like is not None:
         if override or not _states_orientation(header):
+            if not override and (grid := _grid_on(header, like)) is not None:
+                return grid
             how: dict[str, Any] = {"override": override, "path": header.path}
             return grid_like(header.shape, header.stated, like, **how)
         resolution = spacing_like(header.stated, header.orientation or _HOUSE_ORIENTATION, like)
@@ -271,6 +273,24 @@ def _affine(
         return None
     _, factor = settle_spacing(header.stated, resolution, override=override, path=header.path)
     return tilted_affine(header.affine, header.deviation, factor)
+
+
+def _grid_on(header: NrrdHeader, like: Grid) -> Grid | None:
+    """Grid that a header states that may be wrong, where it lies on that of another volume.
+
+    None where it does not: then the header is not believed.
+    """
+    if header.orientation is None or header.origin is None:
+        return None
+    wanted = like.reorient(header.orientation).spacing
+    try:
+        spacing, factor = settle_spacing(header.stated, wanted, path=header.path)
+    except GridError:
+        return None
+    origin = scaled_origin(header.origin, factor, header.path)
+    grid = header.sides.in_frame(Grid(header.shape, spacing, origin, header.orientation, WORLD))
+    lies_on = grid.in_frame(like.frame).reorient(like.orientation).matches(like)
+    return grid if lies_on else None
 
 
 def midline_for(header: NrrdHeader, grid: Grid) -> Midline | None:
