@@ -42,7 +42,7 @@ _GROWS = {"orientation": "an index grows", "frame": "coordinates grow"}
 _DIGITS = 9
 
 # Share of a voxel within which positions are the same.
-_SAME = 1e-3
+SAME = 1e-3
 
 # Largest numerator of a resampling ratio. Cell weights are products of three overlaps, each at
 # most the numerator, and the weights of one cell sum to at most its cube: 2**60 fits an int64.
@@ -336,7 +336,7 @@ class Grid:
             and self.orientation_along_frame == other.orientation_along_frame
             and self.shape == other.shape
             and all(
-                abs(a - b) <= _SAME * step
+                abs(a - b) <= SAME * step
                 for dim, step in zip(self.dims, self.spacing, strict=True)
                 for a, b in zip(self.edges(dim), other.edges(dim), strict=True)
             )
@@ -663,8 +663,9 @@ def _step(dim: str, centres: NDArray[np.float64], known: float | None) -> float:
             raise GridError(f"{dim} has one voxel and no 'spacing' attribute; give a resolution")
         return float(known)
     measured = float(centres[-1] - centres[0]) / (len(centres) - 1)
-    even = measured != 0 and np.allclose(np.diff(centres), measured, rtol=1e-6, atol=1e-6)
-    if not even:
+    off = centres - (centres[0] + measured * np.arange(len(centres)))
+    # Centres may be in single precision.
+    if not (measured and (np.abs(off) <= SAME * abs(measured)).all()):
         raise GridError(f"{dim} coordinates are not evenly spaced; resample first")
     measured = abs(measured)
     agrees = known is not None and math.isclose(measured, known, rel_tol=1e-9)

@@ -1,4 +1,4 @@
-"""Names for what parameters take, and the two numbers that hold for every label."""
+"""Names for what parameters take, and what holds for every label and every oblique image."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 BACKGROUND = 0
 # Structure ids are unsigned integers of at most 32 bits.
 MAX_LABEL = 2**32 - 1
+
+# Attribute of an image whose axes are oblique: three rows of four numbers, which lead from the
+# indices along its last three axes to the centres of its voxels in RAS+, in µm.
+AFFINE = "affine_to_ras_um"
 
 PathLike: TypeAlias = str | os.PathLike[str]
 """Path of a file or folder; where a function says so, a URL too."""
@@ -37,6 +41,9 @@ ArrayLike: TypeAlias = Union["NDArray[Any]", "dask.array.Array", "xr.DataArray"]
 
 ImageLike: TypeAlias = Union[ArrayLike, PathLike]
 """An array of voxels, or the path of a file of them."""
+
+ImageOrigin: TypeAlias = Literal["center", "corner"]
+"""What the position that an image states as the centre of its first voxel is of that voxel."""
 
 LengthUnit: TypeAlias = Literal["um", "mm", "voxel"]
 """Unit of positions; in voxels, i is anywhere in the voxel of index i, in the file's own order."""

@@ -35,7 +35,7 @@ from helpers.clusters import (
     worker_pids,
 )
 from helpers.commands import run
-from helpers.files import contents
+from helpers.files import contents, journal
 from helpers.profiles import examples
 from helpers.volumes import CountingSource, cases, in_memory_order
 from hypothesis import given
@@ -762,7 +762,7 @@ def test_a_scheduler_that_is_killed(store, tmp_path, digest):
 
 def recorded(partial):
     """Shards that the journal of an unfinished store has."""
-    return shards_in(path.read_bytes() for path in (partial / ".refspace").glob("*.record"))
+    return shards_in(path.read_bytes() for path in journal(partial))
 
 
 def shards_in(records):

@@ -1,6 +1,7 @@
 """Images as users have them: scaled, in series, with no data; and jobs that would do nothing."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,98 @@ def test_an_image_in_another_place(folder: Path) -> None:
     same = commands.run(*words, "--same-grid", "--statistics", "count")
     assert "Warning" not in same.stderr
     assert [line.split()[-2:] for line in same.stdout.splitlines()[1:]] == [["240", "1"]] * 2
+
+
+def turned(degrees: float) -> np.ndarray:
+    """The affine of the brain, turned about the axis from inferior to superior."""
+    angle, turn = np.deg2rad(degrees), np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    return turn @ AFFINE
+
+
+@pytest.mark.filterwarnings("default:a.nii.gz")
+@pytest.mark.parametrize("how", ["printed", "written"])
+def test_an_image_half_a_voxel_off(folder: Path, how: str) -> None:
+    corner = AFFINE.copy()
+    corner[:3, 3] -= 0.5
+    nifti(folder / "a.nii.gz", VALUES, corner)
+    words = ["aggregate", "brain.nii.gz", "tree.json", "a.nii.gz", "--statistics", "count,mean"]
+    words += ["-s", "A,B"]
+    more = ["-o", "t.csv"] if how == "written" else []
+    result = commands.run(*words, *more)
+    assert result.exit_code == 0, result.output
+    (told,) = [line for line in result.stderr.splitlines() if "Warning" in line]
+    assert "Warning: a.nii.gz: the image's corner is half a voxel off the annotation's" in told
+    assert "at ml -10500, ap -3500, dv -2500 µm, that of the annotation at ml -10000" in told
+    assert "--image-origin 'corner' moves it onto the annotation, --image-origin 'center'" in told
+    for origin in ("center", "corner"):
+        (folder / "t.csv").unlink(missing_ok=True)
+        result = commands.run(*words, "--image-origin", origin, "-o", "t.csv")
+        assert "Warning" not in result.stderr
+        table = pd.read_csv("t.csv")
+        wanted = [240, 240] if origin == "corner" else [150, 165]
+        assert table["count"].tolist() == wanted
+    np.testing.assert_allclose(table["mean"], means(VALUES))
+    # Another origin is another job.
+    assert "rows of another job" in commands.run(*words, "-o", "t.csv").stderr
+
+
+@pytest.mark.parametrize("degrees", [0.01, 6, 70])
+def test_an_oblique_image(folder: Path, degrees: float) -> None:
+    nifti(folder / "a.nii.gz", VALUES, turned(degrees))
+    table = aggregated("a.nii.gz", "-s", "A,B")
+    onto = np.linalg.inv(AFFINE) @ turned(degrees)
+    index = np.round(nib.affines.apply_affine(onto, np.moveaxis(np.indices(BRAIN.shape), 0, -1)))
+    inside = ((index >= 0) & (index < BRAIN.shape)).all(axis=-1)
+    labels = np.zeros(BRAIN.shape, int)
+    labels[inside] = BRAIN[tuple(index[inside].astype(int).T)]
+    for row, i in enumerate((1, 2)):
+        assert table["count"][row] == (labels == i).sum()
+        np.testing.assert_allclose(table["mean"][row], VALUES[labels == i].mean())
+    # Along the nearest axes only where the header is ignored.
+    same = commands.run(
+        "aggregate", "brain.nii.gz", "tree.json", "a.nii.gz", "--same-grid", "-o", "s.csv"
+    )
+    assert same.stderr == ""
+    np.testing.assert_allclose(pd.read_csv("s.csv")["mean"][:2], means(VALUES))
+
+
+def test_only_the_shape_counts_where_it_is_asked_for(folder: Path) -> None:
+    odd = nib.Nifti1Image(VALUES, np.diag([1.0, 2, 3, 1]))
+    odd.set_qform(np.diag([-1.0, 2, 3, 1]), 1)
+    nib.save(odd, folder / "odd.nii.gz")
+    nib.save(nib.Nifti1Image(VALUES, None), folder / "bare.nii.gz")
+    for name in ("odd", "bare"):
+        words = (f"{name}.nii.gz", "--same-grid", "--valid", f"{name}.nii.gz", "-o", f"{name}.csv")
+        result = commands.run("aggregate", "brain.nii.gz", "tree.json", *words)
+        assert (result.exit_code, result.stderr) == (0, "")
+        np.testing.assert_allclose(pd.read_csv(f"{name}.csv")["mean"][:2], means(VALUES))
+
+
+def test_volumes_compared_whatever_their_headers_say(folder: Path) -> None:
+    other = np.roll(BRAIN, 1, axis=0)
+    nifti(folder / "other.nii.gz", other, turned(6))
+    shutil.copy(folder / "tree.json", folder / "own.json")
+    refspace.write_nrrd(folder / "plain.nrrd", refspace.read_nifti(folder / "brain.nii.gz"))
+    refspace.convert(folder / "brain.nii.gz", folder / "tree.json", folder / "atlas.zarr")
+    words = ("compare", "brain.nii.gz", "tree.json", "other.nii.gz")
+    changed = (other != BRAIN).sum()
+    assert "oblique" in error(*words)
+    for more in ((), ("--other-structures", "own.json")):
+        result = commands.run(*words, "--same-grid", *more)
+        assert (result.exit_code, result.stderr.count("Warning")) == (0, 0), result.output
+        assert f"{changed} of 480 voxels changed" in result.stdout
+    for store in ("atlas.zarr", "bare.zarr"):
+        if store == "bare.zarr":
+            refspace.convert(folder / "brain.nii.gz", None, folder / store)
+        words = ("compare", "brain.nii.gz", "tree.json", store, "--same-grid")
+        assert "0 of 480 voxels changed" in commands.run(*words).stdout
+    nifti(folder / "moved.nii.gz", BRAIN, AFFINE @ nib.affines.from_matvec(np.eye(3), [1, 0, 0]))
+    assert "give --same-grid where voxel i of both" in error(*words[:3], "moved.nii.gz")
+    nifti(folder / "small.nii.gz", BRAIN[1:])
+    assert "the other volume has shape (19, 6, 4)" in error(
+        *words[:3], "small.nii.gz", "--same-grid"
+    )
 
 
 def test_images_that_say_nothing(folder: Path) -> None:

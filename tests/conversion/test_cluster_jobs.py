@@ -22,6 +22,7 @@ from helpers.clusters import (
     started_cluster,
     worker_pids,
 )
+from helpers.files import journal
 
 import refspace
 from refspace import conversion
@@ -330,7 +331,7 @@ def recorded(partial):
     """Files of the blocks that an unfinished store has recorded, and when each was written."""
     grids = level_grids(refspace.phantom(resolution=80).grid, (CHUNKS,) * 3)
     keys = []
-    for path in (partial / ".refspace").glob("*.record"):
+    for path in journal(partial):
         record = np.load(io.BytesIO(path.read_bytes()[hashlib.sha256().digest_size :]))
         array = str(record["path"])
         counts = [-(-count // CHUNKS) for count in grids[int(array[1])].shape]

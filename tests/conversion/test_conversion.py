@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from helpers.files import contents, names
+from helpers.files import contents, journal, names
 from helpers.profiles import examples
 from helpers.volumes import CountingSource, chunkings, in_memory_order
 from hypothesis import Phase, given
@@ -678,9 +678,8 @@ def undisturbed(source, template, tmp_path_factory):
     return contents(target), done
 
 
-def journal(target):
-    folder = target.with_name(f".{target.name}.partial") / ".refspace"
-    return [path.name for path in folder.glob("*.record")]
+def records(target):
+    return journal(target.with_name(f".{target.name}.partial"))
 
 
 def test_progress_counts_blocks(undisturbed):
@@ -699,7 +698,7 @@ def test_an_interrupted_run_goes_on(tmp_path, source, template, undisturbed, sto
     target = tmp_path / "atlas.zarr"
     first = run(source, target, template=template, stop_at=stop_at)
     assert names(tmp_path) == [".atlas.zarr.partial"]
-    recorded = len(journal(target))
+    recorded = len(records(target))
     under_way = 2 * (os.cpu_count() or 1)
     assert stop_at - 1 - under_way <= recorded <= len(first.puts) <= stop_at + 2 * under_way
     second = run(source, target, template=template, resume=True)
@@ -754,7 +753,7 @@ def test_other_sources_go_on(tmp_path, plain, kind):
     how = {"orientation": "PIR"} if "OME" in kind else {}
     target = tmp_path / "atlas.zarr"
     run(source, target, stop_at=9, **how)
-    recorded = len(journal(target))
+    recorded = len(records(target))
     assert 0 < recorded < 23
     # As in another process, in which the same voxels are read again.
     again = SOURCES[kind](tmp_path, VOXELS) if kind[0] in "dN" else source
@@ -1014,12 +1013,12 @@ def main(folder):
 
 def stopped(folder, target, draw, told):
     """Go on for a while; whether the store is complete."""
-    told["resumed"] += bool(before := len(journal(target)))
+    told["resumed"] += bool(before := len(records(target)))
     pid = child(folder, target)
     last = told["kills"] >= KILLS
     # So many blocks later, or at once: by the work that is done, and not by the time that it takes.
     enough = before + draw.randint(-5, 25)
-    if ended(pid) if last else ended(pid, lambda: len(journal(target)) >= enough):
+    if ended(pid) if last else ended(pid, lambda: len(records(target)) >= enough):
         return True
     time.sleep(draw.uniform(0, 0.02))
     if last or draw.random() < 0.2:

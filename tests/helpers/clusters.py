@@ -120,7 +120,7 @@ class Job:
         self._process.kill()
 
 
-def ended_before(job: Job, is_there: Callable[[], bool], *, pause: float = 0.02) -> bool:
+def ended_before(job: Job, is_there: Callable[[], bool], *, pause: float = 0.05) -> bool:
     """Whether a job ends before it has come somewhere; False once it is there.
 
     Parameters

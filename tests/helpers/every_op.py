@@ -35,6 +35,7 @@ from refspace.ops.positions import positions_along_axes, with_axes_last
 from refspace.ops.relabel import colors, coverage, mask, narrow, relabel
 from refspace.ops.totals import label_totals, region_properties
 from refspace.structure_tree import StructureTree
+from refspace.types import AFFINE
 
 GRID = Grid((7, 6, 5), (10, 20, 30))
 CHUNKS = ((4, 3), (2, 4), (5,))
@@ -52,6 +53,7 @@ TREE = StructureTree(
     for i in (1, 2, 3, 70000)
 )
 REGIONS = TREE.regions([1, 2, 70000])
+TILTED = (1.0, 0.5, 29.0, 14.0), (-9.5, 2.0, 1.0, -6.0), (0.5, -19.0, 3.0, -12.0)
 HEMISPHERES = np.broadcast_to(np.array([1, 1, 1, 2, 0], "u1"), GRID.shape)
 POINTS = np.random.default_rng(5).random((50, 3)) * 1.2 * np.array(GRID.extent)
 POINTS[7] = np.nan
@@ -132,10 +134,15 @@ def images_aggregated(known):
         "of several": as_image(da.from_array(values, chunks=(2, 3, 3, 3)), volume),
         "finer": as_image(labelled(values.reshape(-1)[:420].reshape(finer.shape), finer), volume),
         "turned": as_image(labelled(da.from_array(values[0].T, chunks=3), turned), volume),
+        "oblique": xr.DataArray(
+            da.from_array(values, chunks=(2, 3, 3, 3)),
+            dims=("n", "i", "j", "k"),
+            attrs={AFFINE: TILTED},
+        ),
     }
     valid = align(volume, as_image(values[0] < 0.7, volume)).image
     for name, image in images.items():
-        aligned = align(volume, image)
+        aligned = align(volume, image, block_labels=known)
         yield f"labels {name}", aligned.labels
         extent, totals = image_extent(volume, image), label_totals(volume)
         measures = None if extent.is_everywhere else measured_regions(totals, REGIONS, GRID)

@@ -2,7 +2,7 @@
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +10,15 @@ from typing import Any
 
 import xarray as xr
 
-from refspace.formats.volumes import is_volume_file, read_image, refuse_override
+from refspace.formats.volumes import is_volume_file, read_image, read_voxels, refuse_override
 from refspace.grid import Grid
+from refspace.ops.align import is_oblique
 from refspace.remote.objects import copy_object, version_stamp
 from refspace.store import Location, reachable
 from refspace.store.images import open_image
 from refspace.store.zarr_files import METADATA_FILES
-from refspace.types import Resolution
+from refspace.types import ImageOrigin, PathLike, Resolution
+from refspace.verbs.images import ImagePlace, without_position
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class ImageOptions:
         Of an image that does not state them; of a pyramid, the level to take.
     override
         Whether these overrule the header of a file, as for `read_nrrd`.
+    image_origin
+        What the position of the first voxel is that an image states, as for
+        `ReferenceSpace.aggregate`.
     access
         Arguments ``storage_options``, ``engine`` and ``chunk_cache`` of `refspace.open`.
     """
@@ -42,7 +47,14 @@ class ImageOptions:
     orientation: str | None = None
     resolution: Resolution | None = None
     override: bool = False
+    image_origin: ImageOrigin | None = None
     access: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def place(self) -> ImagePlace:
+        """What is said of the place of images that are open."""
+        # Where their own position is to be ignored, they are opened without.
+        return ImagePlace(image_origin=self.image_origin)
 
     @property
     def geometry(self) -> dict[str, Any]:
@@ -101,27 +113,21 @@ def opened_image(path: str, grid: Grid, options: ImageOptions) -> Iterator[xr.Da
         elif "://" in path:
             copy = Path(folder, path.rpartition("/")[2])
             copy_object(path, copy, options.storage_options)
-            image = read_image(copy, **options.geometry_of_file)
+            image = _open_file(copy, options)
         else:
-            image = read_image(path, **options.geometry_of_file)
+            image = _open_file(path, options)
         # A plain array of zarr has neither names of axes nor a position: its voxels are those of
         # the annotation.
         unplaced = {*image.dims[-3:]}.isdisjoint({*image.coords, *grid.dims})
-        if image.ndim >= 3 and (options.same_grid or unplaced):
-            image = _without_position(image, grid.dims)
+        if image.ndim >= 3 and (options.same_grid or (unplaced and not is_oblique(image))):
+            image = without_position(image, grid.dims)
         yield image
 
 
-def _without_position(image: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
-    """Image whose last axes are those of the annotation, without coordinates along them."""
-    named = set(dims) <= set(image.dims)
-    space = [dim for dim in image.dims if dim in dims] if named else [*image.dims[-len(dims) :]]
-    turned = image.transpose(..., *space)
-    before = {name for name, c in image.coords.items() if set(c.dims).isdisjoint(space)}
-    renamed: xr.DataArray = turned.drop_vars({*image.coords} - before).rename(
-        dict(zip(space, dims, strict=True))
-    )
-    return renamed
+def _open_file(path: PathLike, options: ImageOptions) -> xr.DataArray:
+    if options.same_grid:
+        return read_voxels(path, is_image=True)
+    return read_image(path, **options.geometry_of_file)
 
 
 def image_identity(path: str, options: ImageOptions) -> str:

@@ -24,7 +24,12 @@ from refspace.pools import Outcome, Pool, ThreadPool, make_pool
 from refspace.store import Progress, reachable
 from refspace.structure_tree import Regions, RegionsLike
 from refspace.types import PathLike
-from refspace.verbs.images import DEFAULT_STATISTICS, StatisticsOptions, statistics_of_image
+from refspace.verbs.images import (
+    DEFAULT_STATISTICS,
+    ORIGIN_NOTE,
+    StatisticsOptions,
+    statistics_of_image,
+)
 from refspace.verbs.tables import statistics_table
 
 if TYPE_CHECKING:
@@ -36,7 +41,7 @@ _IDENTIFIED_TOGETHER = 16
 _NOTE = "note"
 _PLACE_HINT = (
     "check that both are in the same space; where voxel i of the image is voxel i of the "
-    "annotation, say so by --same-grid (Python: ImageOptions(same_grid=True))"
+    "annotation, give same_grid=True"
 )
 
 
@@ -133,15 +138,17 @@ class StatisticsRequest:
         space, asked = self.atlas.open(), self.options
         opened = opened_image(url, space.grid, self.image_options)
         with opened as values, self._opened_valid(space.grid) as valid:
+            place = self.image_options.place
             dataset = statistics_of_image(
-                space, values, asked, valid=valid, by_hemisphere=self.by_hemisphere
+                space, values, asked, place, valid=valid, by_hemisphere=self.by_hemisphere
             )
             dataset = dataset.compute(scheduler=self.scheduler, num_workers=self.threads)
         note = str(dataset["note"].item()) if "note" in dataset else ""
         _refuse_nothing(dataset["covered"].values, note)
         rows = statistics_table(dataset.drop_vars("note", errors="ignore"), asked.statistics)
         rows = rows.reset_index()
-        rows.attrs[_NOTE] = note
+        notes = [f"{note}; {_PLACE_HINT}" if note else "", dataset.attrs.get(ORIGIN_NOTE, "")]
+        rows.attrs[_NOTE] = [*filter(None, notes)]
         return rows
 
     def _opened_valid(self, grid: Grid) -> AbstractContextManager[xr.DataArray | None]:
@@ -153,7 +160,7 @@ class StatisticsRequest:
     def digest(self) -> str:
         """Digest of what all rows have in common: voxels, regions, statistics and options."""
         images = self.image_options
-        opened = [images.variable, images.same_grid, images.geometry_of_file]
+        opened = [images.variable, images.same_grid, images.image_origin, images.geometry_of_file]
         space = self.atlas.open()
         # The grid too: what overrules the header of a file leaves its voxels as they are.
         sides = space.volume.hemispheres.identity
@@ -179,10 +186,10 @@ def _refuse_nothing(covered: NDArray[np.float64], note: str) -> None:
     )
 
 
-def told_of(rows: pd.DataFrame) -> str:
-    """What is to be told of the image of some rows, which forget it; else nothing."""
-    note = rows.attrs.pop(_NOTE, "")
-    return f"{note}; {_PLACE_HINT}" if note else ""
+def told_of(rows: pd.DataFrame) -> list[str]:
+    """What is to be told of the image of some rows, which forget it."""
+    notes: list[str] = rows.attrs.pop(_NOTE, [])
+    return notes
 
 
 def _identified(path: str, options: ImageOptions) -> Image:
@@ -330,7 +337,8 @@ def aggregate_images(
     Warns
     -----
     UserWarning
-        If an image covers less than half of the regions' bounding box.
+        If an image covers less than half of the regions' bounding box; if its corner is half a
+        voxel off the annotation's.
 
     Examples
     --------
@@ -422,7 +430,7 @@ def _add(table: ImageTable, outcome: Outcome[Image, pd.DataFrame]) -> str | None
     image = outcome.item
     if outcome.error is not None or outcome.result is None:
         return one_line(outcome.error)
-    if note := told_of(outcome.result):
+    for note in told_of(outcome.result):
         warnings.warn(f"{image.path}: {note}", stacklevel=3)
     try:
         table.add(image.path, image.identity, outcome.result)

@@ -209,6 +209,11 @@ def _write_each(
     type=click.Path(exists=True, dir_okay=False),
     help="Structures of the other annotation, where they are not the same.",
 )
+@click.option(
+    "--same-grid",
+    is_flag=True,
+    help="Voxel i of one is voxel i of the other, wherever they say that they lie.",
+)
 @takes_choice
 @table_option("--confusion", help="CSV, TSV or Parquet file to write: which ids are at one place.")
 @table_option("--output", "-o", help="CSV, TSV or Parquet file to write.")
@@ -217,6 +222,7 @@ def compare(
     choice: RegionChoice,
     other: str,
     other_structures: str | None,
+    same_grid: bool,
     confusion: str | None,
     output: str | None,
 ) -> None:
@@ -231,7 +237,8 @@ def compare(
     from refspace.verbs.tables import long_table
 
     regions = choice.regions(space.structure_tree)
-    compared = space.compare(_open_other(space, other, other_structures))
+    open_other = _open_other_voxels if same_grid else _open_other
+    compared = space.compare(open_other(space, other, other_structures), same_grid=same_grid)
     with Progress("comparing"):
         pairs = compared.confusion
     click.echo(str(compared))
@@ -245,6 +252,28 @@ def compare(
         else:
             table = compared.at(regions, choice.regions(compared.other_tree))
         write_or_print(long_table(table, _COMPARED), output)
+
+
+def _open_other_voxels(space: "ReferenceSpace", other: str, structures: str | None) -> Any:
+    """The other annotation, whatever it says of where its voxels are: only the shape counts."""
+    from refspace.formats.structures import read_structures
+    from refspace.reference_space import ReferenceSpace
+    from refspace.store import open_atlas
+    from refspace.verbs.comparison import voxels_on
+
+    if is_named(other):
+        return _open_other(space, other, structures)
+    if not is_store(other):
+        if structures is None:
+            return other
+        return ReferenceSpace(read_structures(structures), voxels_on(space.grid, other))
+    access = given_access()
+    atlas = open_atlas(other, **access)
+    shapes = [level.grid.shape for level in atlas.levels]
+    level = shapes.index(space.grid.shape) if space.grid.shape in shapes else 0
+    if structures is None and not atlas.nodes:
+        return atlas.volume(level)
+    return open_space(other, structures, atlas.levels[level].grid.spacing, None, **access)
 
 
 def _open_other(space: "ReferenceSpace", other: str, structures: str | None) -> Any:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from refspace.grid import Hemisphere
     from refspace.reference_space import ReferenceSpace
     from refspace.structure_tree import StructureTree
+    from refspace.types import ImageOrigin
 
 _STATED_HINT = "--image-resolution and --image-orientation say of an image what it does not"
 _PLACE_HINT = "--same-grid takes voxel i of an image for voxel i of the annotation"
@@ -115,14 +116,14 @@ def _takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
         image_orientation: str | None,
         image_resolution: Any,
         image_override: bool,
+        image_origin: "ImageOrigin | None",
         access: dict[str, Any],
         **options: Any,
     ) -> None:
         from refspace.batch import ImageOptions
 
-        opened = ImageOptions(
-            variable, same_grid, image_orientation, image_resolution, image_override, access
-        )
+        geometry = image_orientation, image_resolution, image_override, image_origin
+        opened = ImageOptions(variable, same_grid, *geometry, access)
         command(*args, image_options=opened, **options)
 
     for decorate in (
@@ -136,6 +137,12 @@ def _takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
             "image_override",
             is_flag=True,
             help="Let --image-resolution and --image-orientation overrule headers of files.",
+        ),
+        click.option(
+            "--image-origin",
+            type=click.Choice(["corner", "center"]),
+            help="What the position of the first voxel is that images state, where their corner is "
+            "half a voxel off the annotation's.",
         ),
         click.option("--image-orientation", help="Directions of the images' axes, if not stated."),
         click.option(
@@ -294,8 +301,8 @@ def _print_statistics(
                 raise _naming(outcome.item.path, outcome.error)
             rows[outcome.item.path] = outcome.result
             progress(len(rows), len(parts))
-            if note := told_of(outcome.result):
-                notes.append(f"Warning: {outcome.item.path}: {note}")
+            told = [in_options(note, "image-") for note in told_of(outcome.result)]
+            notes += [f"Warning: {outcome.item.path}: {note}" for note in told]
     for note in notes:
         click.echo(note, err=True)
     table = pd.concat([rows[part.path] for part in parts]).set_index("structure")

@@ -537,12 +537,12 @@ def takes_pool(command: Callable[..., None]) -> Callable[..., None]:
 
 # Arguments that messages name as Python has them, and options do too.
 _PYTHON_ARGUMENT = re.compile(
-    r"\b(orientation|resolution|unit|variable|midline|hemispheres)=('[^']*')?"
+    r"\b(orientation|resolution|unit|variable|midline|hemispheres|image_origin)=('[^']*')?"
 )
 
 
 # Those that are never of an image.
-_UNPREFIXED = ("unit", "variable", "midline", "hemispheres")
+_UNPREFIXED = ("unit", "variable", "midline", "hemispheres", "image_origin")
 
 
 def in_options(message: str, prefix: str = "") -> str:
@@ -563,9 +563,10 @@ def in_options(message: str, prefix: str = "") -> str:
 
     def option(match: "re.Match[str]") -> str:
         name, value = match.groups()
-        prefixed = name if name in _UNPREFIXED else f"{prefix}{name}"
+        prefixed = name.replace("_", "-") if name in _UNPREFIXED else f"{prefix}{name}"
         return f"--{prefixed} {value}" if value else f"--{prefixed}"
 
+    message = message.replace("same_grid=True", "--same-grid")
     for argument, flag in (("override=True", "override-header"), ("upsample=True", "upsample")):
         message = message.replace(argument, f"--{prefix}{flag}")
     message = message.replace("storage_options={'anon': True}", "--storage-option anon=true")

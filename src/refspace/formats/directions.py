@@ -32,8 +32,8 @@ _MAX_MICROMETRES = 1e9
 _OBLIQUE = 1e-6
 # Volume of a voxel of edges of length 1, below which it is none.
 _FLAT = 1e-3
-# Voxels that a volume may be off along the nearest axes without being asked for.
-_TILTED = 0.5
+# Voxels that a volume may be off along the nearest axes without being asked for; without a word.
+_TILTED, _STRAIGHT = 0.5, 1e-3
 # Relative error that sums and products of doubles leave.
 _NOISE = 1e-14
 
@@ -168,7 +168,7 @@ def settle_tilt(deviation: float, orientation: str | None, stated: str | None, p
         If voxels are further off than half of one, and the caller does not say which the nearest
         axes are.
     """
-    if not deviation:
+    if deviation <= _STRAIGHT:
         return
     off = f"voxels of the volume are up to {deviation:.2g} voxels off"
     if deviation > _TILTED and orientation is None:
@@ -181,6 +181,28 @@ def settle_tilt(deviation: float, orientation: str | None, stated: str | None, p
         f"{path}: the header's axes are oblique; they are taken as {stated}, so that {off}",
         stacklevel=2,
     )
+
+
+def tilted_affine(affine: Affine | None, deviation: float, factor: float | None) -> Affine | None:
+    """Affine of an image that is placed by it; None where axes along those of the world do.
+
+    Parameters
+    ----------
+    affine, deviation
+        As headers have them.
+    factor
+        By which the header's lengths are to be taken; None where they cannot be.
+
+    Examples
+    --------
+    >>> rows = (1.0, 0.5, 0.0, 3.0), (-0.5, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0)
+    >>> tilted_affine(rows, 0.7, 100.0)[0]
+    (100.0, 50.0, 0.0, 300.0)
+    """
+    if affine is None or factor is None or deviation <= _STRAIGHT:
+        return None
+    a, b, c = (tuple(factor * number for number in row) for row in affine)
+    return a, b, c
 
 
 def orientation_from_steps(steps: Sequence[float], world: Sequence[int], space: str) -> str:

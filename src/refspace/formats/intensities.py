@@ -13,9 +13,14 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError
+from refspace.formats.directions import Affine
 from refspace.formats.voxel_files import VoxelFile, VoxelStream, lazy_voxels
 from refspace.grid import Grid
 from refspace.labels import labelled
+from refspace.types import AFFINE
+
+# Axes of space of which nothing is known.
+_INDICES = ("i", "j", "k")
 
 
 @dataclass(frozen=True)
@@ -124,25 +129,34 @@ class ImageFile:
     others: tuple[OtherAxis, ...] = ()
     scaling: Scaling = Scaling()
 
-    def lazy_image(self, kind: str, grid: Grid, name: str) -> xr.DataArray:
-        """Lazy image with coordinates: its other axes, then those of space.
+    def lazy_image(self, kind: str, place: Grid | Affine | None, name: str) -> xr.DataArray:
+        """Lazy image: its other axes, then those of space, with coordinates where these have any.
 
         Parameters
         ----------
         kind
             Name of the format.
-        grid
-            Grid of each of its volumes.
+        place
+            Where the voxels of each of its volumes are: along the axes of a grid; or oblique, by an
+            affine to RAS+, which is kept as an attribute; or left open. Where there is no grid, the
+            axes of space are called i, j and k.
         name
             Name of the result.
         """
         data = self._values(kind)
-        first = labelled(data[(0,) * len(self.others)], grid)
-        coords = {dim: first[dim] for dim in grid.dims}
+        coords: dict[str, Any] = {}
+        dims, attrs = _INDICES, {}
+        if isinstance(place, Grid):
+            dims = place.dims
+            first = labelled(data[(0,) * len(self.others)], place)
+            coords |= {dim: first[dim] for dim in dims}
+        elif place is not None:
+            attrs = {AFFINE: place}
         for other in self.others:
             coords |= other.coords
-        dims = (*(other.name for other in self.others), *grid.dims)
-        image = xr.DataArray(data, coords, dims, name)
+        image = xr.DataArray(
+            data, coords, (*(other.name for other in self.others), *dims), name, attrs
+        )
         if not self.scaling.is_identity:
             scale = {"scale_factor": self.scaling.slope, "add_offset": self.scaling.intercept}
             image.encoding = {"dtype": self.header.native, **scale}

@@ -8,6 +8,7 @@ import xarray as xr
 
 from refspace.errors import GridError
 from refspace.formats import nifti, nrrd
+from refspace.formats.intensities import ImageFile
 from refspace.formats.nifti import (
     NiftiStream,
     read_nifti,
@@ -136,6 +137,37 @@ def read_image(
     """
     read = read_nifti_image if _is_nifti(path) else read_nrrd_image
     return read(path, resolution=resolution, orientation=orientation, override=override, like=like)
+
+
+def read_voxels(path: PathLike, *, is_image: bool = False) -> xr.DataArray:
+    """Open a file as a lazy array, whatever its header says, or not, of where its voxels are.
+
+    Parameters
+    ----------
+    path
+        The file.
+    is_image
+        Whether it holds intensities, as of `read_image`; else labels, as of `read_volume`.
+
+    Returns
+    -------
+    xarray.DataArray
+        Its axes of space, the last three, are ``i``, ``j`` and ``k``, in the order of the file.
+
+    Raises
+    ------
+    FormatError, MissingDependencyError, OSError
+        As for `read_image` and `read_volume`.
+    """
+    is_nifti = _is_nifti(path)
+    if is_image:
+        read_image_header = nifti.read_image_header if is_nifti else nrrd.read_image_header
+        image = read_image_header(path, geometry=False)[1]
+    else:
+        read_header = nifti.read_header if is_nifti else nrrd.read_header
+        image = ImageFile(read_header(path, geometry=False))
+    name = Path(path).name.partition(".")[0]
+    return image.lazy_image("nifti" if is_nifti else "nrrd", None, name)
 
 
 def stream_image(

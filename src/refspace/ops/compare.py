@@ -70,12 +70,30 @@ def check_same_grid(grid: Grid, other: Grid) -> None:
     --------
     >>> check_same_grid(Grid((1, 2, 3), (10, 10, 10)), Grid((1, 2, 3), (10, 10, 10)))
     """
-    if grid.shape != other.shape:
-        raise GridError(
-            f"the other volume has shape {other.shape}, this one {grid.shape}: crop or resample one"
-        )
+    check_same_shape(grid.shape, other.shape)
     if not grid.matches(other):
-        raise GridError(f"the other volume lies on {other}, this one on {grid}: resample one")
+        raise GridError(
+            f"the other volume lies on {other}, this one on {grid}: resample one, or give "
+            "same_grid=True where voxel i of both is the same place"
+        )
+
+
+def check_same_shape(shape: tuple[int, ...], other: tuple[int, ...]) -> None:
+    """Refuse volumes of another shape.
+
+    Raises
+    ------
+    GridError
+        If the shapes differ.
+
+    Examples
+    --------
+    >>> check_same_shape((1, 2, 3), (1, 2, 3))
+    """
+    if shape != other:
+        raise GridError(
+            f"the other volume has shape {other}, this one {shape}: crop or resample one"
+        )
 
 
 def _table(parts: Sequence[tuple[NDArray[np.uint32], NDArray[np.int64]]]) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """How much of each region an image covers, and whether image and regions lie at the same place."""
 
 import functools
+import itertools
 import math
 import warnings
 from collections.abc import Sequence
@@ -37,6 +38,10 @@ class ImageExtent:
         Volume of a voxel of the image, in voxels of the annotation.
     is_everywhere
         Whether each voxel of the annotation holds the centre of one of the image at least.
+    shares
+        Rows of an affine from positions to shares of the image along its own axes, from 0 to 1;
+        None where these are those of the annotation. Of an oblique image, the edges are those of
+        the box around it.
     """
 
     dims: tuple[str, ...]
@@ -44,6 +49,7 @@ class ImageExtent:
     high: Triple
     voxel_ratio: float
     is_everywhere: bool
+    shares: tuple[tuple[float, ...], ...] | None = None
 
     @classmethod
     def from_grids(cls, grid: Grid, own: Grid, index: Sequence[NDArray[np.intp]]) -> "ImageExtent":
@@ -76,9 +82,22 @@ class ImageExtent:
         boxes
             Lower edge, upper edge and anything else along each axis, over the regions.
         """
+        if self.shares is not None:
+            return self._holds_corners(boxes, np.array(self.shares))
         low, high = np.array(self.low)[:, np.newaxis], np.array(self.high)[:, np.newaxis]
         edges = (boxes[0::3] >= low - _NOISE, boxes[1::3] <= high + _NOISE)
         inside: NDArray[np.bool_] = np.all(edges, axis=(0, 1))
+        return inside
+
+    def _holds_corners(
+        self, boxes: NDArray[np.float64], affine: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """Which boxes have all of their corners within the image, whose axes are oblique."""
+        inside = np.ones(boxes.shape[1], bool)
+        for ends in itertools.product((0, 1), repeat=3):
+            corner = np.stack([boxes[3 * axis + end] for axis, end in enumerate(ends)])
+            shares = affine[:, :3] @ corner + affine[:, 3:]
+            inside &= ((shares >= -_NOISE) & (shares <= 1 + _NOISE)).all(axis=0)
         return inside
 
     def note(self, measures: NDArray[np.float64]) -> str:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from refspace import kernels
 from refspace.errors import StructureNotFoundError
-from refspace.formats.volumes import read_volume
+from refspace.formats.volumes import read_volume, read_voxels
+from refspace.grid import Grid
 from refspace.labels import LabelVolume, as_annotation, labelled
-from refspace.ops.compare import check_same_grid, confusion
+from refspace.ops.compare import check_same_grid, check_same_shape, confusion
 from refspace.structure_tree import RegionLabel, Regions, RegionsLike, StructureTree
 from refspace.structure_tree.simple_tree import as_list
 from refspace.types import BACKGROUND, ImageLike
@@ -276,7 +277,7 @@ def _names(labels: Sequence[RegionLabel], one: Regions, other: Regions) -> dict[
     return coords
 
 
-def compare(space: Space, other: Space | ImageLike) -> Comparison:
+def compare(space: Space, other: Space | ImageLike, *, same_grid: bool = False) -> Comparison:
     """Compare the volume with another on the same grid, voxel by voxel.
 
     Parameters
@@ -284,6 +285,8 @@ def compare(space: Space, other: Space | ImageLike) -> Comparison:
     other
         A reference space, whose tree may be another; or an annotation of the same structures:
         an array of the same shape, a DataArray, or the path of a file.
+    same_grid
+        Whether voxel i of the other is voxel i of this volume, whatever position it states.
 
     Returns
     -------
@@ -294,7 +297,8 @@ def compare(space: Space, other: Space | ImageLike) -> Comparison:
     Raises
     ------
     GridError
-        If the voxels of the other are not at the same places.
+        If the voxels of the other are not at the same places, to a thousandth of one; or if its
+        shape is another one.
     AnnotationError
         If it is no annotation.
 
@@ -307,14 +311,48 @@ def compare(space: Space, other: Space | ImageLike) -> Comparison:
     >>> round(float(found.structures.dice.sel(structure=385)), 2)  # VISp
     0.84
     """
-    compared = other if isinstance(other, Space) else _as_space(space, other)
-    compared = reorient(in_frame(compared, space.grid.frame), space.grid.orientation)
-    check_same_grid(space.grid, compared.grid)
+    if isinstance(other, Space):
+        compared = other
+    elif same_grid:
+        volume = LabelVolume.from_array(voxels_on(space.grid, other))
+        compared = Space(space.structure_tree, volume)
+    else:
+        compared = _as_space(space, other)
+    if same_grid:
+        check_same_shape(space.grid.shape, compared.grid.shape)
+    else:
+        compared = reorient(in_frame(compared, space.grid.frame), space.grid.orientation)
+        check_same_grid(space.grid, compared.grid)
     pairs = confusion(
         space.annotation, compared.annotation, space.block_labels, compared.block_labels
     )
     trees = space.structure_tree, compared.structure_tree
     return Comparison(*trees, space.grid.voxel_volume, pairs)
+
+
+def voxels_on(grid: Grid, annotation: ImageLike) -> xr.DataArray:
+    """Voxels of an annotation as those of a grid, in their order, wherever it says that they are.
+
+    Parameters
+    ----------
+    grid
+        The grid.
+    annotation
+        An array of its shape, or the path of a file.
+
+    Raises
+    ------
+    GridError
+        If the shape is another one.
+    AnnotationError
+        If it is no annotation.
+    """
+    if isinstance(annotation, str | os.PathLike):
+        annotation = read_voxels(annotation)
+    data = annotation.data if isinstance(annotation, xr.DataArray) else annotation
+    labels = as_annotation(data, grid.spacing, orientation=grid.orientation)
+    check_same_shape(grid.shape, labels.shape)
+    return labelled(labels.data, grid)
 
 
 def _as_space(space: Space, annotation: ImageLike) -> Space:

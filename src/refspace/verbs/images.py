@@ -2,6 +2,7 @@
 
 import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,19 +11,21 @@ import numpy as np
 import xarray as xr
 
 from refspace.errors import AnnotationError, GridError
-from refspace.formats.volumes import read_image
+from refspace.formats.volumes import read_image, read_voxels
 from refspace.kernels import RELATIVE_ERROR, is_exact
 from refspace.ops import aggregate as ops
-from refspace.ops.align import Aligned, align, as_image, image_extent
+from refspace.ops.align import Aligned, align, as_image, image_extent, settle_origin
 from refspace.ops.coverage import ImageExtent, measured_regions, overlap_note, with_warning
 from refspace.structure_tree import Regions, RegionsLike
-from refspace.types import ImageLike
+from refspace.types import AFFINE, ImageLike, ImageOrigin
 from refspace.verbs.shapes import label_totals
 from refspace.verbs.space import Space
 from refspace.verbs.tables import region_table, stack_hemispheres
 
 DEFAULT_STATISTICS = ("count", "mean", "std", "min", "max")
 _SAME_UNITS = ("sum", "mean", "std", "min", "max", "quantiles")
+# Attribute of a table that says what is to be told of the origin of its image.
+ORIGIN_NOTE = "note_of_origin"
 _LONG_NAMES = {
     "count": "number of valid voxels of the image",
     "sum": "sum",
@@ -48,6 +51,8 @@ def aggregate(
     nodata: float | None = None,
     valid_min: float | None = None,
     ddof: float = 0,
+    same_grid: bool = False,
+    image_origin: ImageOrigin | None = None,
 ) -> xr.Dataset:
     """Statistics of an image in each region, and how much of each the image covers.
 
@@ -61,7 +66,9 @@ def aggregate(
         of the annotation or on a coarser or finer one of the same space, turned in any way: each
         voxel counts in the structure that is at its centre. Or an array of the annotation's shape,
         or the path of an NRRD or NIfTI file, whose values are scaled as it says. Dims before the
-        three of space (channel, time, subject) are kept.
+        three of space (channel, time, subject) are kept. An image whose axes are oblique has
+        others in their place, and the attribute ``affine_to_ras_um``: three rows of four numbers,
+        from indices to positions in RAS+ (that of a file has its own).
     regions
         The regions, as `StructureTree.regions` makes them, or what it makes them of; all structures
         with their subtrees if not given.
@@ -82,6 +89,14 @@ def aggregate(
         Value of the image below which none counts.
     ddof
         What is taken from the count in the denominator of ``std`` and ``var``.
+    same_grid
+        Whether voxel i of the image, and of `valid`, is voxel i of the annotation, whatever
+        position it states.
+    image_origin
+        What the position of the first voxel is that the image states: that of its ``"center"``, or
+        of its ``"corner"``, as where origins of ITK or ANTs are of another convention than the
+        annotation's. An image whose corner is half a voxel off the annotation's is moved onto it by
+        the latter. If not given, the centre, with a warning of such an image.
 
     Returns
     -------
@@ -98,7 +113,8 @@ def aggregate(
     Warns
     -----
     UserWarning
-        When it is computed, if the image covers less than half of the regions' bounding box.
+        When it is computed, if the image covers less than half of the regions' bounding box. At
+        once, if its corner is half a voxel off the annotation's along each axis.
 
     Raises
     ------
@@ -132,7 +148,16 @@ def aggregate(
         nodata=nodata,
         valid_min=valid_min,
     )
-    table = statistics_of_image(space, image, options, valid=valid, by_hemisphere=by_hemisphere)
+    table = statistics_of_image(
+        space,
+        image,
+        options,
+        ImagePlace(same_grid, image_origin),
+        valid=valid,
+        by_hemisphere=by_hemisphere,
+    )
+    if told := table.attrs.pop(ORIGIN_NOTE, ""):
+        warnings.warn(told, stacklevel=2)
     if "note" not in table:
         return table
     covered = table["covered"]
@@ -193,10 +218,25 @@ class StatisticsOptions:
         return ops.Missing(self.nodata, step, self.valid_min)
 
 
+@dataclass(frozen=True)
+class ImagePlace:
+    """What is said of the place of an image, beside what it states itself.
+
+    Parameters
+    ----------
+    same_grid, image_origin
+        As for `aggregate`.
+    """
+
+    same_grid: bool = False
+    image_origin: ImageOrigin | None = None
+
+
 def statistics_of_image(
     space: Space,
     image: ImageLike,
     options: StatisticsOptions,
+    place: ImagePlace = ImagePlace(),
     *,
     valid: ImageLike | None = None,
     by_hemisphere: bool = False,
@@ -204,7 +244,7 @@ def statistics_of_image(
     """Statistics as `aggregate` returns them, which do not warn.
 
     A variable ``note`` says what is to be told of the image's place, where it is not known already
-    that all is well.
+    that all is well; the attribute `ORIGIN_NOTE`, what is known to be told of its origin.
 
     Parameters
     ----------
@@ -212,10 +252,16 @@ def statistics_of_image(
         As for `aggregate`.
     options
         What is asked.
+    place
+        What is said of its place.
     """
-    values = _read_image(space, image, "image")
-    counted = None if valid is None else _read_image(space, valid, "validity mask")
+    values = _read_image(space, image, "image", place.same_grid)
     _check_names(values, options.statistics, by_hemisphere)
+    values, told = settle_origin(space.annotation, values, place.image_origin)
+    counted = None
+    if valid is not None:
+        counted = _read_image(space, valid, "validity mask", place.same_grid)
+        counted, _ = settle_origin(space.annotation, counted, place.image_origin)
     extent = image_extent(space.annotation, values)
     step = abs(float(values.encoding.get("scale_factor", 0)))
 
@@ -223,6 +269,7 @@ def statistics_of_image(
         return _aggregate(one, values, counted, extent, options, options.missing(step))
 
     table = stack_hemispheres(space, verb) if by_hemisphere else verb(space)
+    table = table.assign_attrs({ORIGIN_NOTE: told} if told else {})
     if extent.is_everywhere:
         return table
     totals = label_totals(space, options.regions)
@@ -243,7 +290,6 @@ def _aggregate(
     if not extent.is_everywhere:
         totals = label_totals(space, options.regions)
         measures = measured_regions(totals, options.regions, space.grid)
-    labels = space.block_labels
     labels = space.block_labels
     variables = ops.aggregate(
         aligned,
@@ -268,30 +314,60 @@ def _aggregate(
 # ----- images
 
 
-def _read_image(space: Space, image: ImageLike, name: str) -> xr.DataArray:
-    """Image with coordinates, of an array or a file."""
+def _read_image(space: Space, image: ImageLike, name: str, same_grid: bool) -> xr.DataArray:
+    """Image with its place, of an array or a file."""
     if isinstance(image, str | os.PathLike):
-        image = read_image(image)
+        image = read_voxels(image, is_image=True) if same_grid else read_image(image)
+    if same_grid and isinstance(image, xr.DataArray):
+        image = without_position(image, space.grid.dims)
     return as_image(image, space.annotation, name)
+
+
+def without_position(image: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
+    """Image whose last axes are those of an annotation, in their order, without coordinates.
+
+    Parameters
+    ----------
+    image
+        The image; its axes are the annotation's by name, wherever they stand, or its last ones.
+    dims
+        Axes of the annotation.
+
+    Examples
+    --------
+    >>> image = xr.DataArray(np.zeros((2, 3, 4)), {"z": [5.0, 15.0]}, ("z", "y", "x"))
+    >>> without_position(image, ("ap", "dv", "ml")).sizes
+    Frozen({'ap': 2, 'dv': 3, 'ml': 4})
+    """
+    named = set(dims) <= set(image.dims)
+    own = [dim for dim in image.dims if dim in dims] if named else [*image.dims[-len(dims) :]]
+    turned = image.transpose(..., *own)
+    before = {name for name, c in image.coords.items() if set(c.dims).isdisjoint(own)}
+    renamed: xr.DataArray = turned.drop_vars({*image.coords} - before).rename(
+        dict(zip(own, dims, strict=True))
+    )
+    return renamed.drop_attrs(deep=False) if AFFINE in image.attrs else renamed
 
 
 def _with_labels(
     space: Space, image: xr.DataArray, valid: xr.DataArray | None
 ) -> tuple[Aligned, xr.DataArray | None]:
     """Image and its labels, and which of its voxels count."""
-    aligned = align(space.annotation, image)
+    aligned = align(space.annotation, image, block_labels=space.block_labels)
     if valid is None:
         return aligned, None
-    counted = align(space.annotation, valid, "validity mask").image
-    before = aligned.image.dims[:-3]
-    if counted.shape[-3:] != aligned.image.shape[-3:] or not {*counted.dims[:-3]} <= {*before}:
+    mask = align(space.annotation, valid, "validity mask")
+    counted, before = mask.image, aligned.image.dims[:-3]
+    if not mask.is_beside(aligned) or not {*counted.dims[:-3]} <= {*before}:
         raise GridError(
             f"the validity mask has {dict(counted.sizes)}, the image "
             f"{dict(aligned.image.sizes)} within the annotation; give one on the grid of the "
             "image, whose other dims are some of the image's"
         )
     if counted.dims[:-3]:
-        counted = counted.broadcast_like(aligned.image.isel(dict.fromkeys(space.grid.dims, 0)))
+        counted = counted.broadcast_like(
+            aligned.image.isel(dict.fromkeys(aligned.image.dims[-3:], 0))
+        )
         counted = counted.transpose(*aligned.image.dims)
     return aligned, counted
 

@@ -130,8 +130,15 @@ def nibabel() -> Any:
     return package
 
 
-def read_header(path: PathLike) -> NiftiHeader:
+def read_header(path: PathLike, *, geometry: bool = True) -> NiftiHeader:
     """Read and check the header of a NIfTI file; no voxel is read.
+
+    Parameters
+    ----------
+    path
+        The file.
+    geometry
+        Whether to read where the voxels are; else it counts as not stated.
 
     Raises
     ------
@@ -142,11 +149,16 @@ def read_header(path: PathLike) -> NiftiHeader:
     OSError
         If the file cannot be read.
     """
-    return _read(path, is_image=False)[0]
+    return _read(path, is_image=False, geometry=geometry)[0]
 
 
-def read_image_header(path: PathLike) -> tuple[NiftiHeader, ImageFile]:
+def read_image_header(path: PathLike, *, geometry: bool = True) -> tuple[NiftiHeader, ImageFile]:
     """Read and check the header of an image, which may be scaled and have more than three axes.
+
+    Parameters
+    ----------
+    path, geometry
+        As for `read_header`.
 
     Raises
     ------
@@ -154,10 +166,10 @@ def read_image_header(path: PathLike) -> tuple[NiftiHeader, ImageFile]:
         As for `read_header`; but only what holds no real numbers, as complex ones and colours, is
         of no use.
     """
-    return _read(path, is_image=True)
+    return _read(path, is_image=True, geometry=geometry)
 
 
-def _read(path: PathLike, *, is_image: bool) -> tuple[NiftiHeader, ImageFile]:
+def _read(path: PathLike, *, is_image: bool, geometry: bool) -> tuple[NiftiHeader, ImageFile]:
     absolute = Path(path).absolute()
     with absolute.open("rb") as file, naming(str(absolute)):
         status = os.fstat(file.fileno())
@@ -169,7 +181,9 @@ def _read(path: PathLike, *, is_image: bool) -> tuple[NiftiHeader, ImageFile]:
             _refuse_scaled(header)
         offset = _offset(header, version)
         _check_size(offset + math.prod(lengths) * dtype.itemsize, status.st_size, encoding)
-        stated, forms, fault = _geometry_or_fault(header, lengths[:3])
+        stated, forms, fault = (
+            _geometry_or_fault(header, lengths[:3]) if geometry else (UNSTATED, (), None)
+        )
         volume = NiftiHeader(
             str(absolute),
             status.st_size,
@@ -183,7 +197,7 @@ def _read(path: PathLike, *, is_image: bool) -> tuple[NiftiHeader, ImageFile]:
             version=version,
             stated=stated,
             forms=forms,
-            sides=_sides(file, encoding, offset, version),
+            sides=_sides(file, encoding, offset, version) if geometry else NO_SIDES,
             fault=fault,
         )
         if not is_image:

@@ -6,7 +6,7 @@ from typing import Any
 import xarray as xr
 
 from refspace.errors import GridError
-from refspace.formats.directions import WORLD, settle_tilt
+from refspace.formats.directions import WORLD, Affine, settle_tilt, tilted_affine
 from refspace.formats.nifti.header import NiftiHeader, read_header, read_image_header
 from refspace.formats.spacing import (
     grid_like,
@@ -123,7 +123,9 @@ def read_nifti_image(
         stored numbers: float32 of integers of up to 16 bits, else float64; numbers that are not
         scaled are as they are stored. Axes after those of space come first, where they have more
         than one volume: ``time``, with coordinates in seconds where the header states a unit of
-        time (``frequency`` of spectra), ``channel``, ``dim_6`` and ``dim_7``.
+        time (``frequency`` of spectra), ``channel``, ``dim_6`` and ``dim_7``. Of an image whose
+        axes are oblique, those of space are ``i``, ``j`` and ``k``, without coordinates, and the
+        attribute ``affine_to_ras_um`` leads from their indices to the header's world in µm.
 
     Raises
     ------
@@ -148,8 +150,12 @@ def read_nifti_image(
     """
     header, image = read_image_header(path)
     with naming(header.path):
-        grid, _ = grid_and_midline(header, resolution, orientation, override, like)
-    return image.lazy_image("nifti", grid, _name(header))
+        place: Grid | Affine | None = None
+        if like is None:
+            place = _affine(header, resolution, orientation, override)
+        if place is None:
+            place, _ = grid_and_midline(header, resolution, orientation, override, like)
+    return image.lazy_image("nifti", place, _name(header))
 
 
 def stream_nifti_image(
@@ -238,6 +244,24 @@ def grid_and_midline(
     origin = scaled_origin(form.origin, factor, header.path)
     grid = header.sides.in_frame(Grid(header.shape, spacing, origin, used, WORLD))
     return grid, header.sides.midline(grid)
+
+
+def _affine(
+    header: NiftiHeader,
+    resolution: Resolution | None,
+    orientation: str | None,
+    override: bool,
+) -> Affine | None:
+    """Affine of a file whose axes are oblique; None of others, and where they are overruled."""
+    form = header.forms[0] if header.forms else None
+    if form is None or tilted_affine(form.affine, form.deviation, 1) is None:
+        return None
+    if _orientation(header, orientation, override) != form.orientation:
+        return None
+    _, factor = settle_spacing(
+        header.stated, resolution, override=override, path=header.path, rtol=_SINGLE
+    )
+    return tilted_affine(form.affine, form.deviation, factor)
 
 
 def _orientation(header: NiftiHeader, orientation: str | None, override: bool) -> str:

@@ -130,8 +130,15 @@ class NrrdHeader(VoxelFile):
         return self.stated.spacing
 
 
-def read_header(path: PathLike) -> NrrdHeader:
+def read_header(path: PathLike, *, geometry: bool = True) -> NrrdHeader:
     """Read and check the header of an NRRD file; no voxel is read.
+
+    Parameters
+    ----------
+    path
+        The file.
+    geometry
+        Whether to read where the voxels are; else it counts as not stated.
 
     Raises
     ------
@@ -140,11 +147,16 @@ def read_header(path: PathLike) -> NrrdHeader:
     OSError
         If the file cannot be read.
     """
-    return _read(path, is_image=False)[0]
+    return _read(path, is_image=False, geometry=geometry)[0]
 
 
-def read_image_header(path: PathLike) -> tuple[NrrdHeader, ImageFile]:
+def read_image_header(path: PathLike, *, geometry: bool = True) -> tuple[NrrdHeader, ImageFile]:
     """Read and check the header of an image, which may have more axes than those of space.
+
+    Parameters
+    ----------
+    path, geometry
+        As for `read_header`.
 
     Raises
     ------
@@ -153,10 +165,10 @@ def read_image_header(path: PathLike) -> tuple[NrrdHeader, ImageFile]:
     OSError
         As for `read_header`.
     """
-    return _read(path, is_image=True)
+    return _read(path, is_image=True, geometry=geometry)
 
 
-def _read(path: PathLike, *, is_image: bool) -> tuple[NrrdHeader, ImageFile]:
+def _read(path: PathLike, *, is_image: bool, geometry: bool) -> tuple[NrrdHeader, ImageFile]:
     absolute = Path(path).absolute()
     with absolute.open("rb") as file, naming(str(absolute)):
         fields, end, status = _fields(file), file.tell(), os.fstat(file.fileno())
@@ -168,10 +180,7 @@ def _read(path: PathLike, *, is_image: bool) -> tuple[NrrdHeader, ImageFile]:
         volumes = math.prod(other.length for other in others)
         nbytes = math.prod(shape) * dtype.itemsize * volumes
         offset = _data_offset(fields, encoding, nbytes, end, status.st_size)
-        try:
-            geometry = _geometry(fields, shape)
-        except GridError as error:
-            geometry = {"fault": str(error)}
+        stated = _geometry_or_fault(fields, shape) if geometry else {}
         volume = NrrdHeader(
             str(absolute),
             status.st_size,
@@ -180,8 +189,8 @@ def _read(path: PathLike, *, is_image: bool) -> tuple[NrrdHeader, ImageFile]:
             dtype,
             encoding,
             offset,
-            sides=StatedSides.from_fields(fields),
-            **geometry,
+            sides=StatedSides.from_fields(fields) if geometry else NO_SIDES,
+            **stated,
         )
         return volume, ImageFile(volume, axes, others)
 
@@ -306,6 +315,14 @@ def _data_offset(
             "cut short or its header is wrong: get it again"
         )
     return file_end - nbytes if at_end else header_end
+
+
+def _geometry_or_fault(fields: Mapping[str, Any], shape: tuple[int, int, int]) -> dict[str, Any]:
+    """What a header states of the position of the voxels, or else what is wrong with it."""
+    try:
+        return _geometry(fields, shape)
+    except GridError as error:
+        return {"fault": str(error)}
 
 
 def _geometry(fields: Mapping[str, Any], shape: tuple[int, int, int]) -> dict[str, Any]:

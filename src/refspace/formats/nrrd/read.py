@@ -6,7 +6,7 @@ from typing import Any
 import xarray as xr
 
 from refspace.errors import GridError
-from refspace.formats.directions import WORLD, settle_tilt
+from refspace.formats.directions import WORLD, Affine, settle_tilt, tilted_affine
 from refspace.formats.nrrd.header import NrrdHeader, read_header, read_image_header
 from refspace.formats.spacing import (
     grid_like,
@@ -135,7 +135,8 @@ def read_nrrd_image(
         As of `read_nrrd`. Axes that are none of space come first: ``time``, with coordinates in
         seconds where the header states them, ``channel``, and others by their number, ``dim_5``.
         The axes of space are those that have a direction, or else are of the kind ``domain`` or
-        ``space``, or else have a spacing.
+        ``space``, or else have a spacing. Where they are oblique, they are as of
+        `read_nifti_image`.
 
     Raises
     ------
@@ -158,8 +159,12 @@ def read_nrrd_image(
     """
     header, image = read_image_header(path)
     with naming(header.path):
-        grid = grid_for(header, resolution, orientation, override, like)
-    return image.lazy_image("nrrd", grid, Path(header.path).stem)
+        place: Grid | Affine | None = None
+        if like is None:
+            place = _affine(header, resolution, orientation, override)
+        if place is None:
+            place = grid_for(header, resolution, orientation, override, like)
+    return image.lazy_image("nrrd", place, Path(header.path).stem)
 
 
 def stream_nrrd_image(
@@ -255,6 +260,21 @@ def grid_for(
     return header.sides.in_frame(grid)
 
 
+def _affine(
+    header: NrrdHeader,
+    resolution: Resolution | None,
+    orientation: str | None,
+    override: bool,
+) -> Affine | None:
+    """Affine of a file whose axes are oblique; None of others, and where they are overruled."""
+    if tilted_affine(header.affine, header.deviation, 1) is None:
+        return None
+    if _orientation(header, orientation, override) != header.orientation:
+        return None
+    _, factor = settle_spacing(header.stated, resolution, override=override, path=header.path)
+    return tilted_affine(header.affine, header.deviation, factor)
+
+
 def _grid_on(header: NrrdHeader, like: Grid) -> Grid | None:
     """Grid that a header states that may be wrong, where it lies on that of another volume.
 
@@ -300,9 +320,9 @@ def _orientation(header: NrrdHeader, orientation: str | None, override: bool) ->
 def _is_ambiguous(header: NrrdHeader) -> bool:
     """Whether directions are along the axes of the file in left-posterior-superior.
 
-    That is what programs write that do not know the orientation.
+    That is what programs write that do not know the orientation; none that does not knows a tilt.
     """
-    return header.space == "LPS" == header.orientation
+    return header.space == "LPS" == header.orientation and header.affine is None
 
 
 def _is_ccf(header: NrrdHeader) -> bool:
