@@ -195,8 +195,7 @@ frame_option = click.option(
     metavar="XYZ",
     callback=_checked_frame,
     help="Directions in which coordinates grow along x, y and z, like PIR (Allen) or RAS (NIfTI): "
-    "of positions given and printed. Those of the annotation if not given; voxels stay in their "
-    "order.",
+    "of positions given, printed and written. Those of the annotation if not given.",
 )
 
 
