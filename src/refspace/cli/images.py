@@ -272,7 +272,7 @@ def _print_statistics(
     *,
     with_empty: bool,
 ) -> None:
-    """Print the rows of images, with their names where there are several.
+    """Print the rows of images, each with the name of its image.
 
     Parameters
     ----------
@@ -310,7 +310,7 @@ def _print_statistics(
     table = pd.concat([rows[part.path] for part in parts]).set_index("structure")
     if not with_empty:
         table = table[table["count"] > 0]
-    hidden = ["image"] * (len(parts) == 1) + ["count"] * ("count" not in statistics)
+    hidden = [] if "count" in statistics else ["count"]
     write_or_print(table.drop(columns=hidden), None, "{:.5g}")
 
 

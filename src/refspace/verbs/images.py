@@ -269,12 +269,20 @@ def statistics_of_image(
         return _aggregate(one, values, counted, extent, options, options.missing(step))
 
     table = stack_hemispheres(space, verb) if by_hemisphere else verb(space)
-    table = table.assign_attrs({ORIGIN_NOTE: told} if told else {})
+    table = table.assign_attrs(_named(image) | ({ORIGIN_NOTE: told} if told else {}))
     if extent.is_everywhere:
         return table
     totals = label_totals(space, options.regions)
     note = overlap_note(totals, options.regions, space.grid, extent)
     return table.assign(note=((), note))
+
+
+def _named(image: ImageLike) -> dict[str, str]:
+    """Attribute that says which image a table is of, where it has a name."""
+    if isinstance(image, str | os.PathLike):
+        return {"image": os.fspath(image)}
+    name = image.name if isinstance(image, xr.DataArray) else None
+    return {} if name is None else {"image": str(name)}
 
 
 def _aggregate(
