@@ -180,7 +180,7 @@ def test_aggregate_prints_structures(
 ) -> None:
     words = [folder / "atlas.zarr", folder / "image.nrrd"]
     result = run("aggregate", *words, "-s", "TH,VISp,FRP6b", "--statistics", "mean, sum")
-    header = ["structure", "acronym", "name", "mean", "sum", "covered"]
+    header = ["structure", "image", "acronym", "name", "mean", "sum", "covered"]
     assert result.stdout.split("\n")[0].split() == header
     found, expected = rows(result), space.aggregate(image, ["TH", "VISp"]).compute()
     assert [*found] == [549, 385, 526322264]

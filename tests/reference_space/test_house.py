@@ -168,6 +168,7 @@ def test_few_functions_take_many_parameters(measured):
         "refspace.conversion.convert",
         "refspace.reference_space.stores.to_zarr",
         "refspace.sources.opening.open",
+        "refspace.verbs.images.aggregate",
     }
     assert {*measured.settings.jobs} <= jobs
     assert {function.name for function in measured.wide_functions()} <= jobs

@@ -229,7 +229,7 @@ def _on_same_grid(domain: xr.DataArray, covered: xr.DataArray) -> xr.DataArray:
     if set(domain.dims) <= set(domain.coords):
         grid = infer_grid(covered)
         turned = turn_onto(domain, grid)
-        if not infer_grid(turned).matches(grid):
+        if turned.shape == covered.shape and not infer_grid(turned).matches(grid):
             own = infer_grid(domain)
             raise GridError(f"domain lies on {own}; the annotation on {grid}: resample one")
         return turned

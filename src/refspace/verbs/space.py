@@ -351,4 +351,4 @@ def _on_grid(template: xr.DataArray, volume: LabelVolume) -> xr.DataArray:
         raise GridError(
             f"the template lies on {infer_grid(template)}, the annotation on {grid}: resample it"
         )
-    return turned.assign_coords({dim: volume.labels[dim] for dim in grid.dims})
+    return turned.assign_coords({dim: volume.labels[dim].variable for dim in grid.dims})
