@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import struct
 
 import nibabel as nib
@@ -134,10 +135,10 @@ def test_a_bare_array_states_nothing(tmp_path):
 # ----- damaged and foreign statements
 
 
-def with_line(tmp_path, line):
+def with_line(tmp_path, line, before=rb"refspace_midline_um:=250\.0"):
     refspace.write_nrrd(tmp_path / "a.nrrd", volume())
     data = (tmp_path / "a.nrrd").read_bytes()
-    (tmp_path / "a.nrrd").write_bytes(data.replace(b"refspace_midline_um:=250.0", line))
+    (tmp_path / "a.nrrd").write_bytes(re.sub(before, line, data))
     return tmp_path / "a.nrrd"
 
 
@@ -153,6 +154,14 @@ def test_an_nrrd_file_whose_midline_is_none(tmp_path, wrong):
 def test_an_nrrd_file_of_a_hemisphere_that_there_is_not(tmp_path):
     with pytest.raises(FormatError, match="refspace_hemisphere is 'up'; it must be left or right"):
         read_volume(with_line(tmp_path, b"refspace_hemisphere:=up"))
+
+
+@pytest.mark.parametrize("wrong", ["XYZ", "pir", "RR", ""])
+def test_an_nrrd_file_of_a_frame_that_there_is_not(tmp_path, wrong):
+    line = f"refspace_frame:={wrong}".encode()
+    path = with_line(tmp_path, line, before=rb"refspace_frame:=[A-Z]+")
+    with pytest.raises(FormatError, match=r"a\.nrrd: refspace_frame: frame '.*correct the file$"):
+        read_volume(path)
 
 
 def with_extensions(tmp_path, *extensions, kind=nib.Nifti1Image, swap=False):

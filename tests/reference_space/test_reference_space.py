@@ -524,6 +524,11 @@ def fitting(paths):
     return {i: path for i, path in paths.items() if i != 70000}
 
 
+def test_itksnap_labels_are_integers(space):
+    with pytest.raises(AnnotationError, match="id_type is float32; labels are integers, give uin"):
+        space.export_itksnap_labels(np.float32)
+
+
 @pytest.mark.parametrize("id_type", [np.uint16, "u2", np.uint32, np.int32])
 def test_itksnap_labels_that_fit(id_type):
     space = ReferenceSpace(StructureTree(nodes(fitting(PATHS))), VOXELS, 25)

@@ -446,3 +446,29 @@ def test_an_oblique_image_that_lies_elsewhere() -> None:
         GridError, match=r"lies elsewhere: it has ap from .* ml from 29\d\d.*ml from 0 to 60"
     ):
         space_of().aggregate(image)
+
+
+def test_an_oblique_image_in_nrrd_lies_where_it_does_in_nifti(tmp_path: Path) -> None:
+    turn = nib.eulerangles.euler2mat(0.1, -0.2, 0.3)
+    middle = (np.array(VOXELS.shape) - 1) / 2
+    vectors, centre = turn * 0.01, np.array([0.03, -0.04, 0.05])
+    first = centre - vectors @ middle
+    nib.save(nib.Nifti1Image(IMAGE, nib.affines.from_matvec(vectors, first)), tmp_path / "a.nii")
+    flip = np.array([-1, -1, 1])
+    header = {
+        "space": "left-posterior-superior",
+        "space directions": (vectors * flip[:, np.newaxis]).T,
+        "space origin": first * flip,
+        "space units": ["mm"] * 3,
+    }
+    nrrd.write(str(tmp_path / "a.nrrd"), IMAGE, header)
+    space = space_of(Grid(VOXELS.shape, (10, 10, 10), (-10, -90, 20), "RAS"))
+    expected = found(space, tmp_path / "a.nii")
+    assert sum(expected[0]) > 100
+    np.testing.assert_allclose(found(space, tmp_path / "a.nrrd"), expected)
+
+
+def test_a_template_elsewhere_is_refused() -> None:
+    elsewhere = labelled(IMAGE, off_by_half(1))
+    with pytest.raises(GridError, match=r"^the template lies on Grid.*: resample it$"):
+        ReferenceSpace(TREE, labelled(VOXELS, GRID), template=elsewhere)

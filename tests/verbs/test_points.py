@@ -24,7 +24,11 @@ from refspace.grid import Grid
 from refspace.labels import labelled
 from refspace.ops import point_voxels
 
-pytestmark = pytest.mark.usefixtures("no_threads")
+pytestmark = [
+    pytest.mark.usefixtures("no_threads"),
+    # Random points in random volumes of few voxels may be anywhere.
+    pytest.mark.filterwarnings("ignore:all .* positions lie near one corner:UserWarning"),
+]
 
 OUTSIDE, MISSING = -1, -2
 
@@ -645,3 +649,15 @@ def test_positions_in_another_unit_are_noticed():
             with pytest.warns(UserWarning, match="are they in voxels or mm"):
                 verb(cells)
             assert verb(cells, unit="voxel") is not None
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LAS", "IPL"])
+def test_voxels_are_counted_along_the_axes_of_the_array(orientation):
+    """Whichever way coordinates run, as brainglobe-atlasapi indexes the array itself."""
+    voxels = np.arange(1, 61, dtype="u4").reshape(3, 4, 5)
+    grid = Grid(voxels.shape, (10, 20, 30), (-15, 0, 40), orientation, "RAS")
+    nodes = [{"id": i, "structure_id_path": [i]} for i in range(1, 61)]
+    space = ReferenceSpace(StructureTree(nodes), labelled(voxels, grid))
+    points = np.array([[0, 0, 0], [2, 3, 4], [1.9, 0.5, 3], [3, 0, 0], [-0.1, 0, 0]])
+    expected = [voxels[0, 0, 0], voxels[2, 3, 4], voxels[1, 0, 3], OUTSIDE, OUTSIDE]
+    assert space.structure_at(points, unit="voxel").values.tolist() == expected

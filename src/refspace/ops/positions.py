@@ -19,9 +19,6 @@ from refspace.types import LengthUnit, PointsLike
 # The axes of the frame, as tables of other programs name them.
 _FRAME_AXES = ("x", "y", "z")
 
-# µm by which a point on an edge may seem to be beyond it.
-_NOISE = 1e-6
-
 
 def positions_along_axes(
     points: PointsLike, dims: Sequence[str], columns: Sequence[Hashable] | None = None
@@ -95,8 +92,7 @@ def refuse_all_outside(
     is_inside, found, valid = is_known.copy(), [], []
     for dim, axis in zip(grid.dims, axes, strict=True):
         low, high = grid.edges(dim)
-        # To rounding: an edge is inside or not, as the look-up decides.
-        is_inside &= (axis >= low - _NOISE) & (axis <= high + _NOISE)
+        is_inside &= ~np.isnan(grid.voxels(dim, axis))
         valid.append(f"{dim} from {low:g} to {high:g}")
         if is_known.any():
             inside = np.asarray(axis)[is_known]

@@ -28,7 +28,7 @@ from refspace.store import ome
 from refspace.store.dask_graphs import lazy_array
 from refspace.store.datatree import find_level
 from refspace.store.location import Location, map_concurrently
-from refspace.store.metadata import FORMAT, MASKS, index_cells, metadata_digest, voxel_digest
+from refspace.store.metadata import FORMAT, MASKS, index_cells, metadata_digest
 from refspace.store.read_only_store import ReadOnlyStore
 from refspace.store.staging import leftover_hint
 from refspace.store.stored_array import StoredArray
@@ -174,17 +174,6 @@ class StoredAtlas:
         """Bytes that each block takes in the store, in C order of the blocks."""
         blocks = self._count(self._levels(name)[level])
         return self._small_array(f"label_index/s{level}/{name}_stored_bytes", (blocks,))
-
-    def block_sha256(self, level: int, name: str = "annotation") -> NDArray[np.uint8]:
-        """Digest of the voxels of each block, in C order of the blocks."""
-        stored = self._levels(name)[level]
-        shape = (self._count(stored), hashlib.sha256().digest_size)
-        digests = self._small_array(f"label_index/s{level}/{name}_sha256", shape, np.uint8)
-        array = stored.array
-        digest = voxel_digest(array.shape, array.dtype, array.blocks, digests.tobytes())
-        if digest != self._array_metadata(stored).get("voxels"):
-            raise FormatError(f"{self.location.url}: the digests of {stored.path} are not its own")
-        return digests
 
     # ----- arrays and digests
 
