@@ -443,6 +443,7 @@ def test_numbers_beyond_single_precision(tmp_path, field):
         read_nifti(path)
 
 
+@pytest.mark.filterwarnings("ignore:.*axes are oblique:UserWarning")
 @fuzz
 @given(data=st.data())
 def test_no_damage_gets_through(tmp_path, data):

@@ -763,8 +763,8 @@ def test_a_swapped_header_order_and_comments_are_fine(tmp_path):
     np.testing.assert_array_equal(read_nrrd(make(tmp_path, text=text)).values, VOXELS)
 
 
-# A header whose unit is lost is told, and read.
-@pytest.mark.filterwarnings("ignore:.*states no unit:UserWarning")
+# A header whose unit is lost, or whose axes are turned a little, is told and read.
+@pytest.mark.filterwarnings("ignore:.*(states no unit|axes are oblique):UserWarning")
 @examples(400, parent=tmp_path_fuzz)
 @given(
     encoding=st.sampled_from(["gzip", "raw", "directions"]),

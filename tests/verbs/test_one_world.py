@@ -105,7 +105,9 @@ def test_stores_of_volumes_in_several_orders(
 @some(20)
 def test_volumes_in_two_orders_align(tmp_path, order, other, way, frame):
     one = opened(*write(tmp_path, way, order)).in_frame(frame)
-    two = opened(*write(tmp_path, "nrrd", other)).in_frame(frame)
+    beside = tmp_path / "beside"  # which may have the same name
+    beside.mkdir(exist_ok=True)
+    two = opened(*write(beside, "nrrd", other)).in_frame(frame)
     assert one.compare(two).changed_voxels == 0
     assert one.compare(two.reorient("PIR")).agreement == 1
 
