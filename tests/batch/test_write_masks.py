@@ -607,7 +607,7 @@ def test_files_of_a_run_that_has_ended_meanwhile(store, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(mask_files, "write_volume", write)
         with pytest.raises(JobError, match="4 of 4 masks failed") as caught:
-            refspace.write_masks(store, tmp_path, NAMES)
+            refspace.write_masks(store, tmp_path, NAMES, threads=1)
     assert all("its job was ended" in cause for cause in caught.value.failures.values())
     assert [path.name for path in tmp_path.iterdir()] == [".refspace"]
     assert refspace.write_masks(store, tmp_path, NAMES).written == 4
