@@ -119,7 +119,6 @@ def read_image(
     resolution: Resolution | None = None,
     orientation: str | None = None,
     override: bool = False,
-    like: Grid | None = None,
 ) -> xr.DataArray:
     """Open a file as a lazy image of intensities: NIfTI by its ending, anything else as NRRD.
 
@@ -127,7 +126,7 @@ def read_image(
 
     Parameters
     ----------
-    path, resolution, orientation, override, like
+    path, resolution, orientation, override
         As for `read_nrrd` and `read_nifti`.
 
     Raises
@@ -136,7 +135,7 @@ def read_image(
         As for `read_nrrd_image` and `read_nifti_image`.
     """
     read = read_nifti_image if _is_nifti(path) else read_nrrd_image
-    return read(path, resolution=resolution, orientation=orientation, override=override, like=like)
+    return read(path, resolution=resolution, orientation=orientation, override=override)
 
 
 def read_voxels(path: PathLike, *, is_image: bool = False) -> xr.DataArray:

@@ -107,13 +107,12 @@ def read_nifti_image(
     resolution: Resolution | None = None,
     orientation: str | None = None,
     override: bool = False,
-    like: Grid | None = None,
 ) -> xr.DataArray:
     """Open a NIfTI file as a lazy image: with its values, and all of its axes.
 
     Parameters
     ----------
-    path, resolution, orientation, override, like
+    path, resolution, orientation, override
         As for `read_nifti`.
 
     Returns
@@ -150,11 +149,9 @@ def read_nifti_image(
     """
     header, image = read_image_header(path)
     with naming(header.path):
-        place: Grid | Affine | None = None
-        if like is None:
-            place = _affine(header, resolution, orientation, override)
+        place: Grid | Affine | None = _affine(header, resolution, orientation, override)
         if place is None:
-            place, _ = grid_and_midline(header, resolution, orientation, override, like)
+            place, _ = grid_and_midline(header, resolution, orientation, override)
     return image.lazy_image("nifti", place, _name(header))
 
 

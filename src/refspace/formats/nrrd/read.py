@@ -120,13 +120,12 @@ def read_nrrd_image(
     resolution: Resolution | None = None,
     orientation: str | None = None,
     override: bool = False,
-    like: Grid | None = None,
 ) -> xr.DataArray:
     """Open an NRRD file as a lazy image: with all of its axes.
 
     Parameters
     ----------
-    path, resolution, orientation, override, like
+    path, resolution, orientation, override
         As for `read_nrrd`.
 
     Returns
@@ -159,11 +158,9 @@ def read_nrrd_image(
     """
     header, image = read_image_header(path)
     with naming(header.path):
-        place: Grid | Affine | None = None
-        if like is None:
-            place = _affine(header, resolution, orientation, override)
+        place: Grid | Affine | None = _affine(header, resolution, orientation, override)
         if place is None:
-            place = grid_for(header, resolution, orientation, override, like)
+            place = grid_for(header, resolution, orientation, override)
     return image.lazy_image("nrrd", place, Path(header.path).stem)
 
 
