@@ -19,7 +19,6 @@ from refspace.store.location import Location
 from refspace.store.object_records import ObjectRecord, Records
 from refspace.store.zarr_files import ZARR_JSON
 
-_OTHER = "not the one that was written"
 _REPAIR = "convert it again, or copy it again from where it is whole"
 
 Box = tuple[slice, ...]
@@ -122,13 +121,24 @@ class StoredArray:
         """
         key = self.key(block_id)
         if self.records is not None:
-            return self._decoded(key, self._proven(block_id, key, data))
+            return self._decoded(key, self._proven(block_id, data))
         # Without memory of its own: a block may be far larger than the array.
         fill = np.broadcast_to(self.dtype.type(self.array.fill_value or 0), self.block_shape)
         return fill if data is None else self._decoded(key, data)
 
-    def _proven(self, block_id: Sequence[int], key: str, data: bytes | None) -> bytes:
+    def content(self, block_id: Sequence[int]) -> bytes:
+        """Content of the object that holds a block, proven; only of an array with records.
+
+        Raises
+        ------
+        FormatError, StoreReplacedError, StoreError
+            As for `block`.
+        """
+        return self._proven(block_id, self.read_object(block_id))
+
+    def _proven(self, block_id: Sequence[int], data: bytes | None) -> bytes:
         """Content of the object of a block, once it is proven to be what was written."""
+        key = self.key(block_id)
         try:
             record = self._record(block_id)
         except RefspaceError:
@@ -142,9 +152,10 @@ class StoredArray:
                 self.location.put_in_cache(key, self.version, data)
         if data is None or not record.proves(data):
             self._refuse_if_replaced()
+            what = "missing" if data is None else "not the one that was written"
             raise FormatError(
-                f"{self.location.url}: chunk {key} is {'missing' if data is None else _OTHER}; "
-                f"the store is damaged, 'refspace verify' lists what is wrong with it: {_REPAIR}"
+                f"{self.location.url}: chunk {key} is {what}; the store is damaged: {_REPAIR}; "
+                "'refspace verify' lists what is wrong with it"
             )
         return data
 
@@ -201,11 +212,8 @@ class StoredArray:
         values = np.empty([part.stop - part.start for part in box], self.dtype)
         for block_id in self.block_ids(box):
             whole = self.box(block_id)
-            common = [
-                slice(max(a.start, b.start), min(a.stop, b.stop))
-                for a, b in zip(whole, box, strict=True)
-            ]
-            values[_within(common, box)] = self.read_block(block_id)[_within(common, whole)]
+            common = common_box(whole, box)
+            values[within(common, box)] = self.read_block(block_id)[within(common, whole)]
         return values
 
     def block_ids(self, box: Box) -> list[BlockId]:
@@ -216,7 +224,15 @@ class StoredArray:
         )
 
 
-def _within(part: Sequence[slice], box: Box) -> Box:
+def common_box(one: Box, other: Box) -> Box:
+    """What two parts of an array have in common, where they have anything."""
+    return tuple(
+        slice(max(a.start, b.start), min(a.stop, b.stop))
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def within(part: Box, box: Box) -> Box:
     """A part of a box, counted from the start of that."""
     return tuple(
         slice(p.start - b.start, p.stop - b.start) for p, b in zip(part, box, strict=True)

@@ -32,7 +32,7 @@ from refspace.store.block_writer import (
     put_coarse_block,
     put_slab,
 )
-from refspace.store.location import Location, map_concurrently
+from refspace.store.location import Location
 from refspace.store.metadata import (
     FORMAT,
     Layout,
@@ -45,6 +45,7 @@ from refspace.store.metadata import (
     put_structures,
 )
 from refspace.store.object_records import ObjectRecord, table_of
+from refspace.store.prove import object_faults
 from refspace.store.pyramid import source_box
 from refspace.store.staging import Recorder, Staging, job_digest, open_staging
 from refspace.store.stored_array import BlockId, Box, block_boxes
@@ -52,9 +53,6 @@ from refspace.store.tables import structures_dataset
 from refspace.version import __version__
 
 Progress = Callable[[int, int], None]
-
-# Objects that are proven at the same time: on another machine, reading is mostly waiting.
-_PROVEN_TOGETHER = 16
 
 
 @dataclass(frozen=True)
@@ -117,13 +115,10 @@ class ArrayWriter:
 
     def forget_what_is_lost(self) -> None:
         """Forget the records of blocks whose objects are gone, or are not those recorded."""
-        flat_ids = sorted(self.written)
-        for first in range(0, len(flat_ids), _PROVEN_TOGETHER):
-            group = flat_ids[first : first + _PROVEN_TOGETHER]
-            contents = map_concurrently(self.array.location.read, self.keys(group))
-            for flat_id, data in zip(group, contents, strict=True):
-                if not self.written[flat_id].record.proves(data):
-                    del self.written[flat_id]
+        flat_ids = dict(zip(self.keys(self.written), self.written, strict=True))
+        records = {key: self.written[flat_id].record for key, flat_id in flat_ids.items()}
+        for fault in object_faults(self.array.location, records):
+            del self.written[flat_ids[fault.key]]
 
     def sources(self, coarser: "ArrayWriter", block_id: BlockId) -> CoarseBlock:
         """Block of the next level, with the records of what it is made of."""

@@ -11,11 +11,9 @@ from refspace.errors import StoreError
 from refspace.label_index import Chunks, cell_rows
 from refspace.store.decode import decode_block
 from refspace.store.object_records import ObjectRecord
+from refspace.store.prove import NOT_AS_WRITTEN
 from refspace.store.report import Fault, FaultError, one_line
 from refspace.store.stored_array import BlockId, StoredArray
-
-
-NOT_AS_WRITTEN = "is not what was written"
 
 
 class BlockReader:
@@ -32,8 +30,12 @@ class BlockReader:
     def __init__(self, array: StoredArray) -> None:
         self.array = array
 
-    def read(self, block_id: BlockId) -> tuple[NDArray[Any], ObjectRecord]:
-        """Values of a block, in C order, and what its object is."""
+    def read(self, block_id: BlockId) -> NDArray[Any]:
+        """Values of a block, in C order."""
+        return self.decode(block_id, self.content(block_id))
+
+    def content(self, block_id: BlockId) -> bytes:
+        """Content of the object that holds a block."""
         key = self.array.key(block_id)
         try:
             data = self.array.location.read(key)
@@ -41,19 +43,23 @@ class BlockReader:
             raise FaultError(key, one_line(error, self.array.location, key)) from error
         if data is None:
             raise FaultError(key, "is missing")
+        return data
+
+    def decode(self, block_id: BlockId, data: bytes) -> NDArray[Any]:
+        """Values of a block, in C order, from the content of its object."""
+        key = self.array.key(block_id)
         try:
             whole = decode_block(self.array.array, data)
         except Exception as error:  # whatever codecs raise
             what = f"cannot be decoded: {one_line(error, self.array.location, key)}"
             raise FaultError(key, f"{what} ({len(data)} bytes)") from error
-        voxels = np.ascontiguousarray(self.array.cropped(block_id, whole))
-        return voxels, ObjectRecord.of(data)
+        return np.ascontiguousarray(self.array.cropped(block_id, whole))
 
     def read_all(self) -> NDArray[Any]:
         """Values of the whole array."""
         values = np.empty(self.array.shape, self.array.dtype)
         for block_id, box in self.array.boxes.items():
-            values[box] = self.read(block_id)[0]
+            values[box] = self.read(block_id)
         return values
 
 
@@ -122,7 +128,7 @@ class BlockFindings:
     faults
         What is wrong with it.
     measured
-        What its object is; None if it cannot be decoded.
+        What its object is; None if it is missing, or cannot be decoded.
     rows
         Its rows of the label index; None if its voxels are not sound, or are not indexed.
     """
@@ -144,14 +150,16 @@ def prove_block(record: BlockRecord, array: StoredArray, cells: Chunks | None) -
     cells
         Chunks of the array's label index; None if it has no index.
     """
-    key = array.key(record.block_id)
+    reader, block_id = BlockReader(array), record.block_id
     try:
-        voxels, measured = BlockReader(array).read(record.block_id)
+        data = reader.content(block_id)
+        measured = ObjectRecord.of(data)
+        if record.record not in (None, measured):
+            # Nothing is decoded that is wrong anyway.
+            return BlockFindings((Fault(array.key(block_id), NOT_AS_WRITTEN),), measured)
+        voxels = reader.decode(block_id, data)
     except FaultError as error:
         return BlockFindings((error.fault,))
-    if record.record not in (None, measured):
-        # Of voxels that are wrong anyway, the labels say no more.
-        return BlockFindings((Fault(key, NOT_AS_WRITTEN),), measured)
-    corner = [part.start for part in array.box(record.block_id)]
+    corner = [part.start for part in array.box(block_id)]
     rows = None if cells is None else cell_rows(voxels, corner, cells)
     return BlockFindings((), measured, rows)

@@ -24,6 +24,7 @@ from refspace.store.metadata import (
     records_path,
 )
 from refspace.store.object_records import RECORD_BYTES, ObjectRecord, table_of
+from refspace.store.prove import object_faults, stray_faults
 from refspace.store.read import StoredAtlas, StoredLevel
 from refspace.store.report import Fault, FaultError, Report
 from refspace.store.tables import structures_dataset
@@ -33,7 +34,6 @@ from refspace.store.verify.levels import (
     LevelProof,
     prove_block,
 )
-from refspace.store.verify.objects import object_faults, stray_faults
 from refspace.store.write import Progress
 from refspace.store.zarr_files import ZARR_JSON
 
@@ -79,7 +79,8 @@ class AtlasProof:
         """All faults of the store."""
         document = json.loads(self._atlas.location.read(ZARR_JSON) or b"")
         self._check_root(document)
-        self._faults += object_faults(self._atlas.location, self._metadata["objects"])
+        records = {k: ObjectRecord.from_json(v) for k, v in self._metadata["objects"].items()}
+        self._faults += object_faults(self._atlas.location, records)
         self._check_structures()
         for level, stored in enumerate(self._atlas.levels):
             self._check_coordinates(level, stored.grid)

@@ -1,25 +1,41 @@
-"""Proves objects of a store of ours by the records in its root, and finds those that are strays."""
+"""Proves objects of a store of ours by their records, and finds those that are strays."""
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from refspace.errors import RefspaceError
 from refspace.store.location import Location, map_concurrently
 from refspace.store.object_records import ObjectRecord
 from refspace.store.report import Fault, one_line
-from refspace.store.verify.levels import NOT_AS_WRITTEN
+
+NOT_AS_WRITTEN = "is not what was written"
 
 # Objects that are proven at the same time.
 _GROUP_SIZE = 16
 
 
-def object_faults(location: Location, objects: Mapping[str, Any]) -> Iterator[Fault]:
-    """What is wrong with objects, by their records as the root metadata have them."""
-    records = [(key, ObjectRecord.from_json(value)) for key, value in objects.items()]
-    for first in range(0, len(records), _GROUP_SIZE):
-        group = records[first : first + _GROUP_SIZE]
+def object_faults(
+    location: Location,
+    records: Mapping[str, ObjectRecord],
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Fault]:
+    """What is wrong with objects, by their records; several are read at the same time.
+
+    Parameters
+    ----------
+    location
+        The store.
+    records
+        Record of each object, by its name.
+    progress
+        Called with the numbers of objects done and to be done.
+    """
+    items = list(records.items())
+    for first in range(0, len(items), _GROUP_SIZE):
+        group = items[first : first + _GROUP_SIZE]
         for faults in map_concurrently(lambda item: list(_faults(location, *item)), group):
             yield from faults
+        if progress is not None:
+            progress(first + len(group), len(items))
 
 
 def _faults(location: Location, key: str, record: ObjectRecord) -> Iterator[Fault]:
