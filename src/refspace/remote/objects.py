@@ -4,10 +4,13 @@ import functools
 import json
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import fsspec
+from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.http import HTTPFileSystem
 
 from refspace.errors import MissingDependencyError, RemoteError
@@ -21,14 +24,15 @@ _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 # and LastModified, Google Cloud Storage etag and generation.
 _VERSION_FIELDS = ("size", "mtime", "ETag", "etag", "LastModified", "last_modified", "generation")
 # Retries of obstore are off: the policy of `retry` holds for all engines, once.
+_PIECE_BYTES = 2**20
 _NO_RETRIES: Any = {"max_retries": 0}
 
 
 class Objects(Protocol):
     """A reader of the objects below a root, by name."""
 
-    def read(self, key: str) -> bytes:
-        """Read an object."""
+    def read(self, key: str, limit: int | None = None) -> bytes:
+        """Read an object; of one of more bytes than a limit, only a part that is longer than it."""
 
     def size(self, key: str) -> int:
         """Bytes of an object."""
@@ -48,10 +52,9 @@ class FsspecObjects:
     def __init__(self, url: str, storage_options: Mapping[str, Any]) -> None:
         self._fs, self._root = file_system(url, storage_options)
 
-    def read(self, key: str) -> bytes:
-        """Read an object."""
-        data: bytes = self._fs.cat_file(f"{self._root}/{key}")
-        return data
+    def read(self, key: str, limit: int | None = None) -> bytes:
+        """Read an object; of one of more bytes than a limit, one more than that."""
+        return read_limited(self._fs, f"{self._root}/{key}", limit)
 
     def size(self, key: str) -> int:
         """Bytes of an object."""
@@ -72,11 +75,21 @@ class ObstoreObjects:
     def __init__(self, url: str, storage_options: Mapping[str, Any]) -> None:
         self._store = _obstore(url, json.dumps(dict(storage_options), sort_keys=True, default=repr))
 
-    def read(self, key: str) -> bytes:
-        """Read an object."""
+    def read(self, key: str, limit: int | None = None) -> bytes:
+        """Read an object; of one of more bytes than a limit, only a part that is longer than it."""
         import obstore
 
-        return bytes(obstore.get(self._store, key).bytes())
+        response = obstore.get(self._store, key)
+        if limit is None:
+            return bytes(response.bytes())
+        # Piece by piece: a server may send more than it announces.
+        pieces, count = [], 0
+        for piece in response.stream(_PIECE_BYTES):
+            pieces.append(bytes(piece))
+            count += len(pieces[-1])
+            if count > limit:
+                break
+        return b"".join(pieces)
 
     def size(self, key: str) -> int:
         """Bytes of an object."""
@@ -190,7 +203,7 @@ def _refuse_others(url: str, options: Mapping[str, Any], known: set[str]) -> Non
         )
 
 
-def read_object(objects: Objects, key: str, name: str) -> bytes:
+def read_object(objects: Objects, key: str, name: str, limit: int | None = None) -> bytes:
     """Read an object, with retries where they may help.
 
     Parameters
@@ -201,6 +214,8 @@ def read_object(objects: Objects, key: str, name: str) -> bytes:
         Name of the object.
     name
         Name to use in errors.
+    limit
+        Most bytes to read. Of a larger object more are returned, but not all of them.
 
     Raises
     ------
@@ -210,7 +225,7 @@ def read_object(objects: Objects, key: str, name: str) -> bytes:
         If the object cannot be read for another reason, or a web page comes in its place.
     """
     try:
-        data = retry.POLICY.run(functools.partial(objects.read, key))
+        data = retry.POLICY.run(functools.partial(objects.read, key, limit))
     except _MISSING as error:
         raise FileNotFoundError(f"{name} does not exist") from error
     except Exception as error:  # whatever the file system's own library raises
@@ -278,7 +293,7 @@ def read_url(
         with Path(url).open("rb") as file:
             return file.read(-1 if limit is None else limit + 1)
     fs, path = file_system(url, storage_options or {})
-    return read_object(_Limited(fs, limit), path, url)
+    return read_object(_Whole(fs), path, url, limit)
 
 
 def copy_object(url: str, target: Path, storage_options: Mapping[str, Any] | None = None) -> None:
@@ -322,25 +337,53 @@ def version_stamp(url: str, storage_options: Mapping[str, Any] | None = None) ->
     return json.dumps({name: str(metadata[name]) for name in _VERSION_FIELDS if metadata.get(name)})
 
 
-class _Limited:
-    """A reader of objects that stops at a number of bytes."""
+@dataclass(frozen=True)
+class _Whole:
+    """Reader of the objects of a file system by their paths in it."""
 
-    def __init__(self, fs: Any, limit: int | None) -> None:
-        self._fs, self._most = fs, None if limit is None else limit + 1
+    fs: Any
 
     def size(self, key: str) -> int:
-        return int(self._fs.size(key))
+        return int(self.fs.size(key))
 
-    def read(self, key: str) -> bytes:
-        if self._most is None:
-            data: bytes = self._fs.cat_file(key)
-            return data
-        # As a stream, because a server may ignore a range and send the whole file. block_size=0
-        # makes fsspec stream, and with any size stated it does not request the real one.
-        http = isinstance(self._fs, HTTPFileSystem)
-        with self._fs.open(key, "rb", **({"block_size": 0, "size": 1} if http else {})) as stream:
-            pieces, left = [], self._most
-            while left and (piece := stream.read(left)):
-                pieces.append(piece)
-                left -= len(piece)
-        return b"".join(pieces)
+    def read(self, key: str, limit: int | None = None) -> bytes:
+        return read_limited(self.fs, key, limit)
+
+
+def read_limited(fs: Any, path: str, limit: int | None) -> bytes:
+    """Read a file of a file system of fsspec; of one of more bytes than a limit, one more than that.
+
+    Parameters
+    ----------
+    fs
+        The file system.
+    path
+        Path in it.
+    limit
+        Most bytes to read; None for all.
+    """
+    if limit is None:
+        data: bytes = fs.cat_file(path)
+        return data
+    # As a stream, because a server may ignore a range and send the whole file.
+    if isinstance(fs, AsyncFileSystem) and not fs.asynchronous:
+        with suppress(NotImplementedError):
+            return bytes(fsspec.asyn.sync(fs.loop, _read_stream, fs, path, limit + 1))
+    part: bytes = fs.cat_file(path, start=0, end=limit + 1)
+    return part
+
+
+async def _read_stream(fs: Any, path: str, left: int) -> bytes:
+    # HTTP would request the size first; with one stated, whatever it is, it does not.
+    how = {"size": 1, **fs.kwargs} if isinstance(fs, HTTPFileSystem) else {}
+    stream = await fs.open_async(path, "rb", **how)
+    pieces = []
+    try:
+        while left and (piece := await stream.read(left)):
+            pieces.append(piece)
+            left -= len(piece)
+    finally:
+        # What is not read to its end would keep its connection.
+        if (body := getattr(stream, "r", None)) is not None:
+            body.close()
+    return b"".join(pieces)

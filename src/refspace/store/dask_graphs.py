@@ -138,7 +138,7 @@ def read_block(block_id: Sequence[int], array: StoredArray) -> NDArray[Any]:
 def fetch(array: StoredArray, block_ids: Sequence[Sequence[int]]) -> list[bytes | None]:
     """Contents of the objects that hold some blocks."""
     keys = [array.key(block_id) for block_id in block_ids]
-    return array.location.read_all_cached(keys, array.version)
+    return array.location.read_all_cached(keys, array.version, array.most_bytes)
 
 
 def decode(

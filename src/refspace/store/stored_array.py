@@ -14,7 +14,8 @@ import zarr
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError
-from refspace.store.decode import decode_block
+from refspace.limits import check_limit
+from refspace.store.decode import block_decoder, decode_block
 from refspace.store.location import Location
 
 Box = tuple[slice, ...]
@@ -56,11 +57,21 @@ class StoredArray:
         self.ndim = array.ndim
         dtype = np.dtype(array.dtype)
         self.dtype = dtype.newbyteorder("=") if dtype.kind in "uif" else dtype
-        if not 0 < math.prod(self.block_shape) * dtype.itemsize < 2**63:
+        self._refuse_huge()
+
+    def _refuse_huge(self) -> None:
+        """Refuse the size that damaged metadata state, before a list of blocks fills the memory."""
+        what = f"{self.location.url}: {self.array.path or 'the array'}"
+        if not 0 < math.prod(self.block_shape) * self.dtype.itemsize < 2**63:
             raise FormatError(
-                f"{location.url}: {array.path or 'the array'} has chunks of {self.block_shape}, "
-                "which no memory holds; correct its metadata"
+                f"{what} has chunks of {self.block_shape}, which no memory holds; correct its "
+                "metadata"
             )
+        longest = max(self.shape, default=0)
+        check_limit("axis_length", longest, f"{what} has the shape {self.shape}, and {longest} voxels along an axis")
+        sides = zip(self.shape, self.block_shape, strict=True)
+        count = math.prod(-(-n // size) for n, size in sides)
+        check_limit("blocks", count, f"{what} has the shape {self.shape} in {count} chunks or shards")
 
     @property
     def block_shape(self) -> tuple[int, ...]:
@@ -98,7 +109,12 @@ class StoredArray:
             If it cannot be read.
         """
         key = self.key(block_id)
-        return self.decoded(key, self.location.read_cached(key, self.version))
+        return self.decoded(key, self.location.read_cached(key, self.version, self.most_bytes))
+
+    @property
+    def most_bytes(self) -> int:
+        """Most bytes that an object may have which holds a block, whatever its codecs make of it."""
+        return block_decoder(self.array).most_bytes
 
     def decoded(self, key: str, data: bytes | None) -> NDArray[Any]:
         """Values of a block from the content of its object, None if there is no such object.
@@ -116,7 +132,7 @@ class StoredArray:
             if self.location.local_path is None:
                 # What came over a network may have been damaged there, but only this time.
                 with suppress(Exception):
-                    data = self.location.read(key) or b""
+                    data = self.location.read(key, self.most_bytes) or b""
                     values = self._decode(data)
                     self.location.put_in_cache(key, self.version, data)
                     return values
