@@ -27,13 +27,10 @@ class Limit:
         Name for `set_limits`.
     default
         Most that is taken where nobody says otherwise.
-    what
-        What it limits, in words.
     """
 
     name: str
     default: int
-    what: str
 
     @property
     def variable(self) -> str:
@@ -44,15 +41,16 @@ class Limit:
 LIMITS = {
     limit.name: limit
     for limit in (
-        Limit("metadata_bytes", 64 * 2**20, "bytes of a file of metadata, or of a manifest"),
-        Limit("ontology_bytes", 16 * 2**20, "bytes of an ontology, or of a table of labels"),
-        Limit("mesh_bytes", 512 * 2**20, "bytes of a mesh"),
-        Limit("header_bytes", 2**20, "bytes of the header of an NRRD file"),
-        Limit("chunk_bytes", 4 * 2**30, "bytes of a chunk or shard once it is decoded"),
-        Limit("axis_length", 10**7, "voxels along one axis"),
-        Limit("blocks", 10**7, "chunks or shards of one array"),
-        Limit("levels", 32, "levels of resolution of one image"),
-        Limit("requests", 32, "objects that are requested at the same time"),
+        Limit("metadata_bytes", 64 * 2**20),
+        Limit("ontology_bytes", 16 * 2**20),
+        Limit("download_bytes", 16 * 2**30),
+        Limit("mesh_bytes", 512 * 2**20),
+        Limit("header_bytes", 2**20),
+        Limit("chunk_bytes", 4 * 2**30),
+        Limit("axis_length", 10**7),
+        Limit("blocks", 10**7),
+        Limit("levels", 32),
+        Limit("requests", 32),
     )
 }
 _chosen: dict[str, int] = {}
@@ -68,11 +66,17 @@ class set_limits:  # noqa: N801  # a function for users, as xarray.set_options i
     Parameters
     ----------
     **limits
-        New limits by name: ``metadata_bytes`` (64 MiB), ``ontology_bytes`` (16 MiB),
-        ``mesh_bytes`` (512 MiB), ``header_bytes`` (of NRRD, 1 MiB), ``chunk_bytes`` (4 GiB,
-        decoded), ``axis_length`` (10 million voxels), ``blocks`` (10 million chunks or shards of an
-        array), ``levels`` (32), ``requests`` (32 at the same time). A whole number, or a text like
-        ``"256M"``; None for the default.
+        New limits by name. Each is a whole number, or a text like ``"256M"``; None stands for the
+        default:
+
+        - ``metadata_bytes`` (64 MiB) of a file of metadata, or of a manifest;
+        - ``ontology_bytes`` (16 MiB) of an ontology, or of a table of labels;
+        - ``download_bytes`` (16 GiB) of a file that is downloaded or copied;
+        - ``mesh_bytes`` (512 MiB) of a mesh; ``header_bytes`` (1 MiB) of the header of an NRRD file;
+        - ``chunk_bytes`` (4 GiB) of a chunk or shard once it is decoded;
+        - ``axis_length`` (10 million) voxels along an axis, and ``blocks`` (10 million) chunks or
+          shards, of one array; ``levels`` (32) of resolution of one image;
+        - ``requests`` (32) at the same time.
 
     Raises
     ------

@@ -557,7 +557,7 @@ def test_passwords_are_not_stored(phantom_store, tmp_path):
 def test_one_that_fails_does_not_wait_for_the_others(monkeypatch):
     go_on = threading.Event()
 
-    def read(self, key):
+    def read(self, key, limit=None):
         if key == "fails":
             raise RemoteError("at once")
         assert go_on.wait(30)

@@ -165,7 +165,7 @@ def test_arrays_of_no_labels(tmp_path, dtype):
     group = write(tmp_path / "a")
     del group["0"]
     group.create_array("0", shape=SHAPE, dtype=dtype, chunks=(4, 4, 4))
-    with pytest.raises(FormatError, match="0 is no array of labels|0: its values are of the type"):
+    with pytest.raises(FormatError, match=r"0 is no array of labels|0: its values are of the type"):
         opened(tmp_path / "a")
 
 
@@ -197,7 +197,7 @@ def test_label_images_that_are_not_there(tmp_path):
     labels = tmp_path / "i" / "labels" / "zarr.json"
     for text in ("<html>", "[1]", "{", '{"zarr_format": 3, "node_type": "nothing"}'):
         labels.write_text(text)
-        with pytest.raises(FormatError, match="i: labels/zarr.json is n"):
+        with pytest.raises(FormatError, match=r"i: labels/zarr\.json is n"):
             opened(tmp_path / "i")
     group = zarr.open_group(tmp_path / "i" / "labels", mode="w")
     for names in (["../0"], ["/etc"], [5], "brain", {"a": 1}):

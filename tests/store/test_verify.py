@@ -293,10 +293,10 @@ def test_a_chunk_that_was_compressed_otherwise(store):
 def test_a_file_that_cannot_be_read(store, monkeypatch):
     read = Location.read
 
-    def refused(self, key):
+    def refused(self, key, *limits):
         if key in (FIRST, "s0/zarr.json"):
             raise StoreError(f"{self.url}: {key} cannot be read: PermissionError(13)")
-        return read(self, key, *limit)
+        return read(self, key, *limits)
 
     monkeypatch.setattr(Location, "read", refused)
     assert lines(store) == [

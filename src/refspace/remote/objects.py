@@ -17,6 +17,7 @@ from refspace.errors import MissingDependencyError, RemoteError
 from refspace.remote import retry
 from refspace.remote.buckets import add_anonymous_access, bucket_region, url_protocol
 from refspace.remote.http_responses import is_web_page
+from refspace.remote.intake import Intake
 
 _EXTRAS = {"s3": "s3", "gs": "gs"}
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
@@ -54,7 +55,7 @@ class FsspecObjects:
 
     def read(self, key: str, limit: int | None = None) -> bytes:
         """Read an object; of one of more bytes than a limit, one more than that."""
-        return read_limited(self._fs, f"{self._root}/{key}", limit)
+        return _read_limited(self._fs, f"{self._root}/{key}", limit)
 
     def size(self, key: str) -> int:
         """Bytes of an object."""
@@ -297,22 +298,38 @@ def read_url(
 
 
 def copy_object(url: str, target: Path, storage_options: Mapping[str, Any] | None = None) -> None:
-    """Copy a file of any size from a file system that fsspec supports to this machine.
+    """Copy a file from a file system that fsspec supports to this machine.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     RemoteError
-        If it cannot be read.
+        If it cannot be read, is larger than announced or than the limit ``download_bytes``, or the
+        disk has no room for it.
     """
     fs, path = file_system(url, storage_options or {})
     try:
-        retry.POLICY.run(functools.partial(fs.get_file, path, str(target)))
+        retry.POLICY.run(functools.partial(_copy, fs, path, target, url))
     except _MISSING as error:
         raise FileNotFoundError(f"{url} does not exist") from error
+    except RemoteError:
+        raise
     except Exception as error:  # whatever the file system's own library raises
         raise RemoteError(f"{url} cannot be read: {reason(error)}") from error
+
+
+def _copy(fs: Any, path: str, target: Path, url: str) -> None:
+    announced = fs.info(path).get("size")
+    intake = Intake(url, target.parent, announced)
+    # As a stream: a server without ranges would send the whole file for each.
+    how = {"block_size": 0} if isinstance(fs, HTTPFileSystem) else {}
+    with fs.open(path, "rb", **how) as source, target.open("wb") as copy:
+        while piece := source.read(_PIECE_BYTES):
+            intake.add(len(piece))
+            copy.write(piece)
+    if announced is not None and intake.taken < announced:
+        raise ConnectionError(f"it ended after {intake.taken} of {announced} bytes")
 
 
 def version_stamp(url: str, storage_options: Mapping[str, Any] | None = None) -> str:
@@ -347,11 +364,11 @@ class _Whole:
         return int(self.fs.size(key))
 
     def read(self, key: str, limit: int | None = None) -> bytes:
-        return read_limited(self.fs, key, limit)
+        return _read_limited(self.fs, key, limit)
 
 
-def read_limited(fs: Any, path: str, limit: int | None) -> bytes:
-    """Read a file of a file system of fsspec; of one of more bytes than a limit, one more than that.
+def _read_limited(fs: Any, path: str, limit: int | None) -> bytes:
+    """Read a file of a file system; of one of more bytes than a limit, one more than that.
 
     Parameters
     ----------

@@ -10,8 +10,7 @@ from zarr.codecs import BytesCodec, ZstdCodec
 from zarr.core.array import Array
 
 from refspace.limits import limit
-from refspace.store.codecs import ArrayDecoder
-from refspace.store.codecs.arrays import Box, cached_decoder
+from refspace.store.codecs import ArrayDecoder, Box, cached_decoder
 from refspace.store.codecs.inflate import zstd_content_size
 
 

@@ -216,8 +216,8 @@ def _variable(
 
 
 def _coordinate(node: Node, count: int) -> xr.Variable:
-    """Values of a coordinate, which like all others must be numbers."""
-    array = node.array()
+    """Values of a coordinate: numbers, or the names of what an axis that is none of space has."""
+    array = node.array(texts=node.dims[0] not in _AXES)
     if array.shape != (count,):
         raise FormatError(
             f"{node.location.url}: {node.path} has the shape {array.shape}, where the variable has "

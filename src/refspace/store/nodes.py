@@ -66,11 +66,17 @@ class Node:
             names = document.get("dimension_names")
         else:
             names = self.attributes.get(_DIMENSIONS)
-        is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
-        return tuple(names) if is_list else ()
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            return ()
+        return tuple(names)
 
-    def array(self) -> "Array[Any]":
+    def array(self, *, texts: bool = False) -> "Array[Any]":
         """The array, as zarr knows it; nothing of it is decoded yet.
+
+        Parameters
+        ----------
+        texts
+            Whether it may hold texts, which are decoded as such and as nothing else.
 
         Raises
         ------
@@ -79,7 +85,7 @@ class Node:
             allowed, or its metadata are damaged.
         """
         try:
-            return self._array()
+            return self._array(texts)
         except Exception as error:  # whatever zarr finds wrong with metadata
             reason = error if isinstance(error, FormatError) else f"cannot be opened: {error!r}"
             raise FormatError(f"{self.location.url}: {self._named}: {reason}") from error
@@ -88,9 +94,9 @@ class Node:
     def _named(self) -> str:
         return self.path or "the array"
 
-    def _array(self) -> "Array[Any]":
+    def _array(self, texts: bool) -> "Array[Any]":
         document = dict(self.document or {})
-        array_decoder(document)
+        array_decoder(document, texts=texts)
         where = StorePath(self.location.zarr_store(), self.path)
         with warnings.catch_warnings():
             # That zarr 3 does not specify a codec of numcodecs, or that a list is empty.

@@ -215,8 +215,7 @@ class StoredAtlas:
             raise FormatError(f"{self.location.url}: there is no {path}; {_REPAIR}")
         array = self.arrays[path]
         fits = len(array.shape) == len(shape) and all(
-            n == m or m is None
-            for n, m in zip(array.shape, shape, strict=True)
+            n == m or m is None for n, m in zip(array.shape, shape, strict=True)
         )
         if not fits or array.dtype != dtype:
             raise FormatError(f"{self.location.url}: {path} is not what it should be; {_REPAIR}")
@@ -396,7 +395,7 @@ def consolidated_arrays(location: Location, document: Mapping[str, Any]) -> dict
 
 def _own_array(location: Location, path: StorePath, node: Any, version: str) -> StoredArray:
     # Before zarr makes codecs of what metadata name.
-    array_decoder(node, strings=True)
+    array_decoder(node, texts=True)
     metadata = ArrayV3Metadata.from_dict(node)
     if not isinstance(metadata.attributes, dict):
         raise FormatError(f"the attributes of {path.path} are no mapping")
@@ -486,9 +485,7 @@ def _open_levels(
     return StoredAtlas(location, multiscale.version, tuple(levels))
 
 
-def _label_image_urls(
-    location: Location, group: Node, attributes: Mapping[str, Any]
-) -> list[str]:
+def _label_image_urls(location: Location, group: Node, attributes: Mapping[str, Any]) -> list[str]:
     """URLs of the label images within an image, or within a group of them."""
     url = location.url
     (labels,) = group.nodes_at(["labels"])

@@ -68,10 +68,16 @@ class StoredArray:
                 "metadata"
             )
         longest = max(self.shape, default=0)
-        check_limit("axis_length", longest, f"{what} has the shape {self.shape}, and {longest} voxels along an axis")
+        check_limit(
+            "axis_length",
+            longest,
+            f"{what} has the shape {self.shape}, and {longest} voxels along an axis",
+        )
         sides = zip(self.shape, self.block_shape, strict=True)
         count = math.prod(-(-n // size) for n, size in sides)
-        check_limit("blocks", count, f"{what} has the shape {self.shape} in {count} chunks or shards")
+        check_limit(
+            "blocks", count, f"{what} has the shape {self.shape} in {count} chunks or shards"
+        )
 
     @property
     def block_shape(self) -> tuple[int, ...]:
@@ -113,7 +119,7 @@ class StoredArray:
 
     @property
     def most_bytes(self) -> int:
-        """Most bytes that an object may have which holds a block, whatever its codecs make of it."""
+        """Most bytes that an object may have which holds a block."""
         return block_decoder(self.array).most_bytes
 
     def decoded(self, key: str, data: bytes | None) -> NDArray[Any]:

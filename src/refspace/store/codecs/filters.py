@@ -4,12 +4,12 @@ Others of its codecs make Python objects of what they decode; one of them, ``pic
 """
 
 import re
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numcodecs
+import numcodecs.abc
 import numpy as np
 
 from refspace.store.codecs.inflate import Bytes, Size
@@ -34,7 +34,7 @@ class Filter:
     """
 
     name: str
-    codec: Any
+    codec: numcodecs.abc.Codec
     encoded: Callable[[int], int]
 
     def undo(self, data: Bytes, size: Size) -> Bytes:
@@ -72,7 +72,7 @@ def make_filter(name: str, options: Mapping[str, Any], dtype: np.dtype[Any]) -> 
         If its options are none.
     """
     required, encoded = FILTERS[name]
-    chosen = {option: dtype.str for option in required} | {
+    chosen: dict[str, Any] = dict.fromkeys(required, dtype.str) | {
         option: value for option, value in options.items() if value is not None
     }
     if name == "shuffle":
