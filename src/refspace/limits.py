@@ -72,7 +72,7 @@ class set_limits:  # noqa: N801  # a function for users, as xarray.set_options i
         - ``metadata_bytes`` (64 MiB) of a file of metadata, or of a manifest;
         - ``ontology_bytes`` (16 MiB) of an ontology, or of a table of labels;
         - ``download_bytes`` (16 GiB) of a file that is downloaded or copied;
-        - ``mesh_bytes`` (512 MiB) of a mesh; ``header_bytes`` (1 MiB) of the header of an NRRD file;
+        - ``mesh_bytes`` (512 MiB) of a mesh; ``header_bytes`` (1 MiB) of the header of a file;
         - ``chunk_bytes`` (4 GiB) of a chunk or shard once it is decoded;
         - ``axis_length`` (10 million) voxels along an axis, and ``blocks`` (10 million) chunks or
           shards, of one array; ``levels`` (32) of resolution of one image;

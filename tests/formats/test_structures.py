@@ -348,7 +348,7 @@ def test_a_file_larger_than_any_ontology_is_not_read(write):
     path = write(padded)
     assert len(read_structures(path)) == 5
     longer = write(padded + " ")
-    with pytest.raises(FormatError, match=r"16777217 bytes or more, .* set_limits\(ontology_bytes"):
+    with pytest.raises(FormatError, match=r"16777217 bytes or more, .* by refspace\.set_limits"):
         read_structures(longer)
     with set_limits(ontology_bytes="17M"):
         assert len(read_structures(longer)) == 5

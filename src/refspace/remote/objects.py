@@ -400,7 +400,8 @@ async def _read_stream(fs: Any, path: str, left: int) -> bytes:
             pieces.append(piece)
             left -= len(piece)
     finally:
-        # What is not read to its end would keep its connection.
+        # What is not read to its end would keep its connection; that of S3 closes no body.
         if (body := getattr(stream, "r", None)) is not None:
             body.close()
+        await stream.close()
     return b"".join(pieces)
