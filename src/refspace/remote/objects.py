@@ -14,6 +14,7 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.http import HTTPFileSystem
 
 from refspace.errors import MissingDependencyError, RemoteError
+from refspace.files import read_at_most
 from refspace.remote import retry
 from refspace.remote.buckets import add_anonymous_access, bucket_region, url_protocol
 from refspace.remote.http_responses import is_web_page
@@ -291,8 +292,7 @@ def read_url(
     """
     if Path(url).exists():
         # Opened directly: fsspec would take a name with "::" for a chain of URLs.
-        with Path(url).open("rb") as file:
-            return file.read(-1 if limit is None else limit + 1)
+        return read_at_most(Path(url), limit)
     fs, path = file_system(url, storage_options or {})
     return read_object(_Whole(fs), path, url, limit)
 

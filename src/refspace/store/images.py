@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import reprlib
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ from refspace.store.stored_array import StoredArray
 
 _AXES = ("ap", "dv", "ml")
 _FILL = "_FillValue"
+# By which xarray scales values: lazily, so that it would notice late.
+_CF_NUMBERS = ("scale_factor", "add_offset")
 # Attributes that describe the file, and not the values.
 _OF_ZARR = ("_ARRAY_DIMENSIONS",)
 
@@ -87,6 +90,20 @@ def open_image(
     """
     cache_folder = None if chunk_cache is None else Path(chunk_cache).absolute()
     location = Location(url, storage_options or {}, engine, cache_folder)
+    try:
+        return _open(location, variable, shape, resolution, orientation)
+    except (FormatError, GridError) as error:
+        named = location.url in str(error)
+        raise error if named else type(error)(f"{location.url}: {error}") from error
+
+
+def _open(
+    location: Location,
+    variable: str | None,
+    shape: Sequence[int] | None,
+    resolution: float | Sequence[float] | None,
+    orientation: str | None,
+) -> xr.DataArray:
     node = _node(location)
     if node.is_array:
         data = _stored(location, node.array())
@@ -102,11 +119,7 @@ def open_image(
     if "refspace" in attributes:
         return _template(location, shape, resolution, orientation)
     if "multiscales" in ome_metadata(attributes):
-        try:
-            return _ome_image(location, node, shape, resolution, orientation)
-        except (FormatError, GridError) as error:
-            named = location.url in str(error)
-            raise error if named else type(error)(f"{location.url}: {error}") from error
+        return _ome_image(location, node, shape, resolution, orientation)
     return _variable(location, node, variable, located=shape is None)
 
 
@@ -234,6 +247,12 @@ def _encoded(node: Node, dtype: np.dtype[Any], fill: Any) -> dict[str, Any]:
     eight bytes in base64 (xarray's documentation, "Zarr encoding specification").
     """
     attributes = {key: value for key, value in node.attributes.items() if key not in _OF_ZARR}
+    for key in _CF_NUMBERS:
+        if not isinstance(attributes.get(key, 0), int | float):
+            raise FormatError(
+                f"{node.location.url}: {node.path} has the {key} "
+                f"{reprlib.repr(attributes[key])}, which is no number"
+            )
     if node.zarr_format == 2:
         return attributes if fill is None else {**attributes, _FILL: fill}
     if _FILL in attributes and dtype.kind == "f":

@@ -15,6 +15,7 @@ from zarr.storage import FsspecStore, LocalStore
 
 from refspace import limits
 from refspace.errors import FormatError, StoreError
+from refspace.files import read_at_most
 from refspace.remote.chunk_cache import ChunkCache
 from refspace.remote.objects import ENGINES, Objects, file_system, read_object, reason
 from refspace.store.read_only_store import ReadOnlyStore
@@ -115,8 +116,7 @@ class Location:
         try:
             if folder is None:
                 return read_object(self._objects(), key, f"{self.url}: {key}", most)
-            with Path(f"{folder}/{key}").open("rb") as file:
-                return file.read(-1 if most is None else most + 1)
+            return read_at_most(Path(f"{folder}/{key}"), most)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:

@@ -4,7 +4,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import google_crc32c
 import numcodecs.vlen
@@ -101,7 +101,7 @@ class Plain:
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    order: Any = "C"
+    order: Literal["C", "F"] = "C"
 
     @property
     def size(self) -> Size:
