@@ -539,6 +539,19 @@ def test_meshes_that_are_none(tmp_path, text, message):
         read_obj(path)
 
 
+def test_meshes_that_are_too_large(tmp_path):
+    path = tmp_path / "mesh.obj"
+    path.write_text(MESH)
+    size = len(MESH)
+    with refspace.set_limits(mesh_bytes=size):
+        read_obj(path)
+    with (
+        refspace.set_limits(mesh_bytes=size - 1),
+        pytest.raises(refspace.errors.FormatError, match=f"mesh.obj has {size} bytes, of at most"),
+    ):
+        read_obj(path)
+
+
 def test_meshes_with_names_and_textures(tmp_path):
     path = tmp_path / "mesh.obj"
     path.write_text("o VISp\ng all\ns 1\nvt 0 0\n" + MESH.replace("//", "/1/"))
