@@ -156,6 +156,7 @@ BUILTINS = {
     "SettingError": ValueError,
     "StoreError": OSError,
     "LockedError": OSError,
+    "StoreReplacedError": OSError,
     "RemoteError": OSError,
     "MissingDependencyError": ImportError,
     "RefspaceError": Exception,

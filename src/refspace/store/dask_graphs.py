@@ -14,7 +14,8 @@ does not ask which blocks of it a result needs. There:
   the annotation, and its arrays do not convert by `numpy.asarray`, which `DataArray.values` calls.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import dask.array
@@ -23,6 +24,7 @@ from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
+from refspace.store.location import map_concurrently
 from refspace.store.stored_array import StoredArray
 
 # Requests that are on the way at the same time, of any one group.
@@ -108,7 +110,7 @@ class ReadLayer(Layer):  # type: ignore[misc]  # dask is annotated in part
         before: dict[Any, set[Any]] = {}
         for first in range(0, len(needed), size):
             group = needed[first : first + size]
-            if len(group) == 1:
+            if size == 1:
                 tasks[group[0]], before[group[0]] = self[group[0]], set()
                 continue
             block_ids = [list(key[1:]) for key in group]
@@ -136,13 +138,20 @@ def read_block(block_id: Sequence[int], array: StoredArray) -> NDArray[Any]:
 
 
 def fetch(array: StoredArray, block_ids: Sequence[Sequence[int]]) -> list[bytes | None]:
-    """Contents of the objects that hold some blocks."""
-    keys = [array.key(block_id) for block_id in block_ids]
-    return array.location.read_all_cached(keys, array.version, array.most_bytes)
+    """Contents of the objects that hold some blocks, and beside them what proves these."""
+    reads: list[Callable[[], Any]] = [
+        functools.partial(array.read_object, block_id) for block_id in block_ids
+    ]
+    records = [] if array.records is None else [array.records.prefetch]
+    return map_concurrently(_call, [*reads, *records])[: len(reads)]
+
+
+def _call(read: Callable[[], Any]) -> Any:
+    return read()
 
 
 def decode(
     array: StoredArray, block_id: Sequence[int], fetched: Sequence[bytes | None], position: int
 ) -> NDArray[Any]:
     """Values of a block whose object was fetched, at a position among others."""
-    return array.cropped(block_id, array.decoded(array.key(block_id), fetched[position]))
+    return array.cropped(block_id, array.decoded(block_id, fetched[position]))

@@ -12,31 +12,42 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+import zarr
 from numpy.typing import NDArray
-from zarr.core.array import Array, AsyncArray
-from zarr.core.metadata import ArrayV3Metadata
-from zarr.storage import StorePath
 
-from refspace.errors import FormatError, GridError, RefspaceError, StoreError
+from refspace.errors import (
+    FormatError,
+    GridError,
+    RefspaceError,
+    StoreError,
+    StoreReplacedError,
+)
 from refspace.grid import Grid, parse_spacing
 from refspace.label_index import FIELDS, LabelIndex
 from refspace.labels import Midline, labelled, resolve_midline, warn_of_odd_resolution
 from refspace.labels.midline import STATED_BY_STORE
 from refspace.remote.chunk_cache import trim
 from refspace.store import ome
-from refspace.store.codecs import array_decoder
 from refspace.store.dask_graphs import lazy_array
 from refspace.store.datatree import find_level
 from refspace.store.location import Location, map_concurrently
-from refspace.store.metadata import FORMAT, MASKS, index_cells, metadata_digest
+from refspace.store.metadata import MASKS, index_cells
 from refspace.store.nodes import Node, read_node
+from refspace.store.own_arrays import (
+    REPAIR,
+    arrays_of_store,
+    check_digest,
+    check_format,
+    read_document,
+    stored_array,
+)
+from refspace.store.record_table import RecordTable
 from refspace.store.staging import leftover_hint
 from refspace.store.stored_array import StoredArray
 from refspace.store.zarr_files import ZARR_JSON
 
 # Every store of refspace has it, and no other.
 INDEX_JSON = f"label_index/{ZARR_JSON}"
-_REPAIR = "convert it again, or copy it again from where it is whole"
 
 
 @dataclass(frozen=True)
@@ -159,6 +170,8 @@ class StoredAtlas:
                 raise FormatError("it is the index of another volume")
             cells = index_cells(stored.grid, stored.array.blocks, self.midline)
             return LabelIndex(stored.array.shape, cells, table)
+        except StoreReplacedError:
+            raise  # nor are its voxels those that were asked for
         except RefspaceError as error:
             warnings.warn(
                 f"{self.location.url}: the label index of {stored.path} is not used: {error}. "
@@ -169,8 +182,9 @@ class StoredAtlas:
 
     def stored_bytes(self, level: int, name: str = "annotation") -> NDArray[np.int64]:
         """Bytes that each block takes in the store, in C order of the blocks."""
-        blocks = self._count(self._levels(name)[level])
-        return self._small_array(f"label_index/s{level}/{name}_stored_bytes", (blocks,))
+        records = self._levels(name)[level].array.records
+        assert isinstance(records, RecordTable)
+        return records.stored_bytes
 
     # ----- arrays and digests
 
@@ -212,13 +226,13 @@ class StoredAtlas:
     ) -> NDArray[Any]:
         """Values of an array, once its shape is checked; None stands for any length."""
         if path not in self.arrays:
-            raise FormatError(f"{self.location.url}: there is no {path}; {_REPAIR}")
+            raise FormatError(f"{self.location.url}: there is no {path}; {REPAIR}")
         array = self.arrays[path]
         fits = len(array.shape) == len(shape) and all(
             n == m or m is None for n, m in zip(array.shape, shape, strict=True)
         )
         if not fits or array.dtype != dtype:
-            raise FormatError(f"{self.location.url}: {path} is not what it should be; {_REPAIR}")
+            raise FormatError(f"{self.location.url}: {path} is not what it should be; {REPAIR}")
         return array.values()
 
 
@@ -264,39 +278,19 @@ def open_atlas(
         trim(cache_folder)
     location = Location(url, storage_options or {}, engine, cache_folder)
     root = location.read(ZARR_JSON)
-    if root is not None and "refspace" in (document := _document(location, root))["attributes"]:
+    if root is not None and "refspace" in (document := read_document(location, root))["attributes"]:
         return _open_own(location, document, orientation)
     if root is not None and location.read(INDEX_JSON) is not None:
         # Without its digests it proves nothing, and must not pass for another program's store.
         raise FormatError(
             f"{location.url}: what refspace wrote about the store into {ZARR_JSON} is gone; "
-            f"{_REPAIR}"
+            f"{REPAIR}"
         )
     try:
         return _open_foreign(location, root, resolution, orientation)
     except (FormatError, GridError) as error:
         named = location.url in str(error)
         raise error if named else type(error)(f"{location.url}: {error}") from error
-
-
-def _document(location: Location, data: bytes) -> dict[str, Any]:
-    """Metadata of a node, as its JSON says."""
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(
-            f"{location.url}: {ZARR_JSON} is no JSON ({error}); the store is damaged: {_REPAIR}"
-        ) from error
-    if not isinstance(document, dict) or document.get("zarr_format") != 3:
-        raise FormatError(
-            f"{location.url}: {ZARR_JSON} is not the metadata of a zarr node; {_REPAIR}"
-        )
-    attributes = document.setdefault("attributes", {})
-    if not isinstance(attributes, dict):
-        raise FormatError(
-            f"{location.url}: {ZARR_JSON} has attributes that are no mapping; {_REPAIR}"
-        )
-    return document
 
 
 def _open_own(
@@ -306,16 +300,8 @@ def _open_own(
     attributes = document["attributes"]
     metadata = attributes["refspace"]
     _check_metadata(location, metadata)
-    try:
-        digest = metadata_digest(document)
-    except KeyError as error:
-        raise FormatError(f"{location.url}: {ZARR_JSON} has no {error}; {_REPAIR}") from error
-    if digest != metadata.get("metadata_sha256") or document.get("node_type") != "group":
-        raise FormatError(
-            f"{location.url}: {ZARR_JSON} is not what was written: it is damaged, or was changed; "
-            f"{_REPAIR}"
-        )
-    arrays = consolidated_arrays(location, document)
+    check_digest(location, document)
+    arrays = arrays_of_store(location, document)
     first, *others = ome.read_multiscales(attributes)
     levels, *beside = (
         tuple(
@@ -346,7 +332,7 @@ def _own_level(
 ) -> StoredLevel:
     path = dataset.path
     if path not in arrays:
-        raise FormatError(f"{location.url}: there is no {path}; {_REPAIR}")
+        raise FormatError(f"{location.url}: there is no {path}; {REPAIR}")
     grid, _ = ome.dataset_grid(multiscale, dataset, arrays[path].shape, orientation=orientation)
     return StoredLevel(path, grid, arrays[path])
 
@@ -362,44 +348,15 @@ def _check_metadata(location: Location, metadata: Any) -> None:
         raise FormatError(
             f"{location.url} holds masks, and no annotation: open it with refspace.open_masks"
         )
-    if metadata.get("format") != FORMAT:
-        raise FormatError(
-            f"{location.url} has format {metadata.get('format')!r}; this refspace reads {FORMAT}: "
-            "upgrade refspace, or convert the store again"
-        )
+    check_format(location, metadata)
     arrays = metadata.get("arrays")
     digests = arrays.values() if isinstance(arrays, dict) else ()
-    mappings = [metadata.get("provenance"), arrays, *digests]
+    mappings = [metadata.get("provenance"), metadata.get("objects"), arrays, *digests]
     if not all(isinstance(value, dict) for value in mappings):
-        raise FormatError(f"{location.url}: its provenance or digests are none; {_REPAIR}")
+        raise FormatError(f"{location.url}: its provenance or digests are none; {REPAIR}")
     midline = metadata.get("midline", 0.0)
     if type(midline) not in (int, float) or not math.isfinite(midline):
-        raise FormatError(f"{location.url}: its midline is {midline!r}, no position; {_REPAIR}")
-
-
-def consolidated_arrays(location: Location, document: Mapping[str, Any]) -> dict[str, StoredArray]:
-    """Arrays of a store, by path, from the metadata that its root holds."""
-    store = location.zarr_store()
-    version = document["attributes"]["refspace"]["metadata_sha256"]
-    try:
-        return {
-            path: _own_array(location, StorePath(store, path), node, version)
-            for path, node in document["consolidated_metadata"]["metadata"].items()
-            if node["node_type"] == "array"
-        }
-    except Exception as error:  # whatever zarr finds wrong with metadata
-        raise FormatError(
-            f"{location.url}: {ZARR_JSON} has metadata that is none: {error}"
-        ) from error
-
-
-def _own_array(location: Location, path: StorePath, node: Any, version: str) -> StoredArray:
-    # Before zarr makes codecs of what metadata name.
-    array_decoder(node, texts=True)
-    metadata = ArrayV3Metadata.from_dict(node)
-    if not isinstance(metadata.attributes, dict):
-        raise FormatError(f"the attributes of {path.path} are no mapping")
-    return StoredArray(location, Array(AsyncArray(metadata, path)), whole=True, version=version)
+        raise FormatError(f"{location.url}: its midline is {midline!r}, no position; {REPAIR}")
 
 
 def _open_foreign(
@@ -438,7 +395,7 @@ def _open_array(
         raise FormatError(f"{location.url} has shape {array.shape}; a volume has three axes")
     warn_of_odd_resolution(resolution)
     grid = Grid(array.shape, parse_spacing(resolution), orientation=orientation or "PIR")
-    level = StoredLevel("", grid, StoredArray(location, array, whole=False))
+    level = StoredLevel("", grid, stored_array(location, array))
     return StoredAtlas(location, f"none, zarr {array.metadata.zarr_format}", (level,))
 
 
@@ -477,7 +434,7 @@ def _open_levels(
     nodes = group.arrays_at([dataset.path for dataset in multiscale.datasets])
     levels = []
     for dataset, node in zip(multiscale.datasets, nodes, strict=True):
-        array = StoredArray(location, _labels(node), whole=False)
+        array = StoredArray(location, _labels(node))
         grid, axes = ome.dataset_grid(
             multiscale, dataset, array.shape, orientation=orientation, resolution=finest
         )
@@ -494,7 +451,7 @@ def _label_image_urls(location: Location, group: Node, attributes: Mapping[str, 
     return [f"{url}/{name}" for name in ome.label_names(attributes)]
 
 
-def _labels(node: Node) -> "Array[Any]":
+def _labels(node: Node) -> "zarr.Array[Any]":
     array = node.array()
     if array.dtype.kind not in "uif":
         raise FormatError(f"{node.location.url}: {node.path} is no array of labels")
