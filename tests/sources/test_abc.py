@@ -169,7 +169,7 @@ def test_tables_that_are_too_large(server):
     with (
         refspace.set_limits(ontology_bytes=100),
         pytest.raises(
-            FormatError, match=r"term\.csv has \d+ bytes, of at most 100; if it is right"
+            FormatError, match=r"\.csv has \d+ bytes, of at most 100; if it is right, rais"
         ),
     ):
         refspace.fetch(SPEC)
