@@ -1,5 +1,6 @@
 """Arrays of a store, read block by block."""
 
+import functools
 import hashlib
 import itertools
 import json
@@ -117,7 +118,7 @@ class StoredArray:
         key = self.key(block_id)
         return self.decoded(key, self.location.read_cached(key, self.version, self.most_bytes))
 
-    @property
+    @functools.cached_property
     def most_bytes(self) -> int:
         """Most bytes that an object may have which holds a block."""
         return block_decoder(self.array).most_bytes
