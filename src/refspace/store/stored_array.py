@@ -1,5 +1,6 @@
 """Arrays of a store, read block by block."""
 
+import functools
 import hashlib
 import itertools
 import json
@@ -119,7 +120,7 @@ class StoredArray:
         """
         return self.decoded(block_id, self.read_object(block_id))
 
-    @property
+    @functools.cached_property
     def most_bytes(self) -> int:
         """Most bytes that an object may have which holds a block."""
         return block_decoder(self.array).most_bytes
