@@ -156,7 +156,7 @@ def changed_document(document: Any, chance: random.Random) -> Any:
         places = list(_places(document))
         place = chance.choice(places)
         if not place:
-            return chance.choice(JUNK)
+            return copy.deepcopy(chance.choice(JUNK))
         parent, key = _at(document, place[:-1]), place[-1]
         match chance.randrange(6):
             case 0 if isinstance(parent, dict):
@@ -166,7 +166,7 @@ def changed_document(document: Any, chance: random.Random) -> Any:
             case 2:
                 parent[key] = copy.deepcopy(_at(document, chance.choice(places)))
             case _:
-                parent[key] = chance.choice(JUNK)
+                parent[key] = copy.deepcopy(chance.choice(JUNK))
     return document
 
 
