@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec
-import zarr.abc.store
 from fsspec.implementations.local import LocalFileSystem
-from zarr.storage import FsspecStore, LocalStore
 
 from refspace import limits
 from refspace.errors import FormatError, StoreError
 from refspace.files import read_at_most
 from refspace.remote.chunk_cache import ChunkCache
 from refspace.remote.objects import ENGINES, Objects, file_system, read_object, reason
-from refspace.store.read_only_store import ReadOnlyStore
 from refspace.store.zarr_files import JSON_FILES
 
 _Item = TypeVar("_Item")
@@ -213,18 +210,6 @@ class Location:
         keys = {key.removeprefix(root).lstrip("/") for key in file_system.find(path)}
         # Some object stores list an empty folder, which is no object.
         return keys - {""}
-
-    def zarr_store(
-        self, *, read_only: bool = True, contents: Mapping[str, bytes | None] | None = None
-    ) -> zarr.abc.store.Store:
-        """Store of zarr; from another machine it does not request these contents again."""
-        if (folder := self.local_path) is not None:
-            return LocalStore(folder, read_only=read_only)
-        if read_only:
-            return ReadOnlyStore(self.read, contents)
-        return FsspecStore.from_url(
-            self.url, storage_options=dict(self.storage_options), read_only=read_only
-        )
 
 
 def map_concurrently(read: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from zarr.core.array import Array, AsyncArray
+import zarr
 from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 from zarr.errors import ZarrUserWarning
-from zarr.storage import StorePath
 
 from refspace.errors import FormatError
 from refspace.store.codecs import array_decoder
+from refspace.store.described_array import described_array
 from refspace.store.location import Location
 from refspace.store.zarr_files import NODE_FILES, ZARR_JSON, ZARRAY, ZATTRS, ZGROUP, ZMETADATA
 
@@ -70,7 +70,7 @@ class Node:
             return ()
         return tuple(names)
 
-    def array(self, *, texts: bool = False) -> "Array[Any]":
+    def array(self, *, texts: bool = False) -> "zarr.Array[Any]":
         """The array, as zarr knows it; nothing of it is decoded yet.
 
         Parameters
@@ -94,10 +94,9 @@ class Node:
     def _named(self) -> str:
         return self.path or "the array"
 
-    def _array(self, texts: bool) -> "Array[Any]":
+    def _array(self, texts: bool) -> "zarr.Array[Any]":
         document = dict(self.document or {})
         array_decoder(document, texts=texts)
-        where = StorePath(self.location.zarr_store(), self.path)
         with warnings.catch_warnings():
             # That zarr 3 does not specify a codec of numcodecs, or that a list is empty.
             warnings.simplefilter("ignore", ZarrUserWarning)
@@ -107,7 +106,7 @@ class Node:
                 metadata = ArrayV2Metadata.from_dict(
                     {**document, "attributes": dict(self.attributes)}
                 )
-        return Array(AsyncArray(metadata, where))
+        return described_array(metadata, self.path)
 
     def array_at(self, path: str) -> "Node":
         """Array below a group.
