@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from refspace.formats.structures import read_structures as read_structures
     from refspace.formats.structures import write_structures as write_structures
     from refspace.grid import Grid as Grid
+    from refspace.limits import set_limits as set_limits
     from refspace.reference_space import ReferenceSpace as ReferenceSpace
     from refspace.samples import phantom as phantom
     from refspace.sources import ReferenceSpaceCache as ReferenceSpaceCache
@@ -45,6 +46,7 @@ _ROOMS = {
     "read_nifti": "refspace.formats.nifti",
     "read_nrrd": "refspace.formats.nrrd",
     "read_structures": "refspace.formats.structures",
+    "set_limits": "refspace.limits",
     "verify_store": "refspace.store.verify",
     "write_masks": "refspace.batch",
     "write_nifti": "refspace.formats.nifti",

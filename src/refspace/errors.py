@@ -12,6 +12,7 @@ Each derives from `RefspaceError` and from the builtin that a caller would catch
     │   └── PositionError        (IndexError)  a position outside the volume
     ├── FormatError              (ValueError)  a file that does not hold what it should
     ├── SourceError              (ValueError)  no such source of atlases, atlas or option
+    ├── SettingError             (ValueError)  a setting that does not exist, or is none
     ├── StoreError               (OSError)     a store that is incomplete, in use, or in the way
     │   ├── LockedError          (OSError)     a store that another process is writing
     │   └── StoreReplacedError   (OSError)     another store in the place of an open one
@@ -70,6 +71,10 @@ class FormatError(RefspaceError, ValueError):
 
 class SourceError(RefspaceError, ValueError):
     """A source of atlases, an atlas of it, or an option, that does not exist."""
+
+
+class SettingError(RefspaceError, ValueError):
+    """A setting that does not exist, or a value that is none of it."""
 
 
 class StoreError(RefspaceError, OSError):

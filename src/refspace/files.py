@@ -10,6 +10,43 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 _LOG = logging.getLogger("refspace")
+# Of a file that does not say how long it is.
+_STEP_BYTES = 2**16
+
+
+def read_at_most(path: Path, limit: int | None) -> bytes:
+    """Read a file; of one of more bytes than a limit, one more than that.
+
+    Parameters
+    ----------
+    path
+        The file.
+    limit
+        Most bytes to read; None for all.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "notes.txt")
+    >>> _ = path.write_bytes(b"whole")
+    >>> read_at_most(path, 2**40), read_at_most(path, 2)
+    (b'whole', b'who')
+    """
+    with path.open("rb") as file:
+        if limit is None:
+            return file.read()
+        # Python takes memory for as many bytes as are asked for, before it looks for them.
+        step = max(os.fstat(file.fileno()).st_size + 1, _STEP_BYTES)
+        pieces, left = [], limit + 1
+        while left and (piece := file.read(min(left, step))):
+            pieces.append(piece)
+            left -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 @contextmanager

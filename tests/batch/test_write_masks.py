@@ -260,9 +260,9 @@ def reads(monkeypatch):
     seen = Counter()
     read = Location.read
 
-    def counted(self, key):
+    def counted(self, key, *limit):
         seen[key] += 1
-        return read(self, key)
+        return read(self, key, *limit)
 
     monkeypatch.setattr(Location, "read", counted)
     return seen

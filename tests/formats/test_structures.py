@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refspace.errors import FormatError, OntologyError, RefspaceError
-from refspace.formats import structures
 from refspace.formats.structures import read_structures, write_structures
+from refspace.limits import set_limits
 from refspace.structure_tree import StructureTree
 
 # One ontology: id, parent, acronym, name, colour, sets. Voxels of BrainGlobe's hold id - 900.
@@ -343,12 +343,15 @@ def test_structures_that_form_no_tree(write, content, message):
     assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_a_file_larger_than_any_ontology_is_not_read(write, monkeypatch):
-    monkeypatch.setattr(structures, "_LARGEST_FILE", 2**20)
-    padded = json.dumps(flat()).ljust(2**20)
-    assert len(read_structures(write(padded))) == 5
-    with pytest.raises(FormatError, match="larger than 1 MiB; no ontology is"):
-        read_structures(write(padded + " "))
+def test_a_file_larger_than_any_ontology_is_not_read(write):
+    padded = json.dumps(flat()).ljust(2**24)
+    path = write(padded)
+    assert len(read_structures(path)) == 5
+    longer = write(padded + " ")
+    with pytest.raises(FormatError, match=r"16777217 bytes or more, .* by refspace\.set_limits"):
+        read_structures(longer)
+    with set_limits(ontology_bytes="17M"):
+        assert len(read_structures(longer)) == 5
 
 
 # ----- writing

@@ -6,9 +6,11 @@ import json
 import logging
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 
 import pytest
 from helpers.files import names
@@ -18,13 +20,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refspace.errors import RemoteError
+from refspace.limits import set_limits
 from refspace.remote import download as module
-from refspace.remote import partial, retry
+from refspace.remote import http_responses, intake, partial, retry
 from refspace.remote.download import Record, download, read_record
 
 CONTENT = random.Random(0).randbytes(300_000)
 OTHER = random.Random(1).randbytes(300_000)
 NAME = "annotation_25.nrrd"
+
+
+@dataclass(frozen=True)
+class Room:
+    """What `shutil.disk_usage` says."""
+
+    free: int
 
 
 def digest(data):
@@ -492,7 +502,7 @@ def test_answers_of_unknown_length(server, tmp_path):
     assert names(tmp_path) == []
     download(url_of(server), tmp_path / NAME, sha256=digest(CONTENT))
     (tmp_path / NAME).unlink()
-    with pytest.raises(RemoteError, match="has 300000 bytes, not 5"):
+    with pytest.raises(RemoteError, match="more comes than the 5 bytes that were announced"):
         download(url_of(server), tmp_path / NAME, nbytes=5)
     download(url_of(server), tmp_path / NAME, nbytes=len(CONTENT))
     assert (tmp_path / NAME).read_bytes() == CONTENT
@@ -817,3 +827,44 @@ def test_without_a_digest_contents_are_never_mixed(tmp_path_factory, faults, cha
             else:
                 break
     assert target.read_bytes() in (CONTENT, OTHER)
+
+
+# ----- more than there should be
+
+
+def test_bodies_longer_than_announced(server, tmp_path, monkeypatch):
+    # A library that reads past the end that was announced, or a server that states two lengths.
+    monkeypatch.setattr(http_responses, "content_length", lambda headers: len(CONTENT) - 1)
+    with pytest.raises(RemoteError, match=r"more comes than the 299999 bytes that were announced"):
+        download(url_of(server), tmp_path / NAME)
+    assert names(tmp_path) == []
+
+
+def test_bodies_of_unknown_length_have_a_limit(server, tmp_path):
+    server.faults = lambda request: Fault(headers={"Content-Length": None})
+    with (
+        set_limits(download_bytes=200_000),
+        pytest.raises(RemoteError, match=r"has \d+ bytes, of at most 200000; .*download_bytes"),
+    ):
+        download(url_of(server), tmp_path / NAME, sha256=digest(CONTENT))
+    assert names(tmp_path) == []
+    server.faults = lambda request: None
+    with set_limits(download_bytes=299_999), pytest.raises(RemoteError, match="has 300000 bytes, "):
+        download(url_of(server), tmp_path / NAME)
+    assert len(server.requests) == 2
+
+
+def test_disks_without_room(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(intake, "_STEP_BYTES", 2**16)
+    free = iter([10**9, 10**9, 10**9, 2**26 - 1])
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Room(next(free)))
+    with pytest.raises(RemoteError, match=rf"{tmp_path} has room for 0; make room, or name a fold"):
+        download(url_of(server), tmp_path / NAME)
+    assert names(tmp_path) == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Room(2**26 + len(CONTENT) - 1))
+    with pytest.raises(RemoteError, match=r"300000 bytes are to come, .* has room for 299999; mak"):
+        download(url_of(server), tmp_path / NAME)
+    assert names(tmp_path) == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Room(2**26 + len(CONTENT)))
+    download(url_of(server), tmp_path / NAME)
+    assert (tmp_path / NAME).read_bytes() == CONTENT

@@ -2,9 +2,11 @@
 
 import os
 import pickle
+import shutil
 import socket
 import sys
 import threading
+from types import SimpleNamespace
 
 import aiohttp
 import dask
@@ -12,12 +14,14 @@ import fsspec
 import numpy as np
 import pytest
 import xarray as xr
+from fsspec.implementations.memory import MemoryFileSystem
 from helpers.foreign_stores import VOXELS, nested, opened, write
 from helpers.servers import Proxy, nginx
 from helpers.serving import HTML, RESET, Fault, Server
 
 import refspace
 from refspace.errors import FormatError, MissingDependencyError, RemoteError, StoreError
+from refspace.limits import set_limits
 from refspace.remote import buckets, chunk_cache, objects, retry
 from refspace.store import dask_graphs, open_atlas, verify_store
 from refspace.store.location import Location
@@ -559,7 +563,7 @@ def test_passwords_are_not_stored(phantom_store, tmp_path):
 def test_one_that_fails_does_not_wait_for_the_others(monkeypatch):
     go_on = threading.Event()
 
-    def read(self, key):
+    def read(self, key, limit=None):
         if key == "fails":
             raise RemoteError("at once")
         assert go_on.wait(30)
@@ -664,6 +668,55 @@ def test_causes_of_causes():
     error.__cause__ = ConnectionResetError()
     assert retry.is_transient(error)
     assert not retry.is_transient(OSError("no space left"))
+
+
+# ----- copies
+
+
+def test_copies_of_files(tmp_path):
+    target = tmp_path / "copy"
+    with Server(
+        {"a.nrrd": bytes(10**6)}, [Fault(status=503), Fault(), Fault(truncate=9)]
+    ) as server:
+        objects.copy_object(f"{server.url}/a.nrrd", target)
+        assert target.read_bytes() == bytes(10**6)
+        with pytest.raises(FileNotFoundError, match=r"b\.nrrd does not exist"):
+            objects.copy_object(f"{server.url}/b.nrrd", target)
+        with (
+            set_limits(download_bytes=10**5),
+            pytest.raises(
+                RemoteError, match=r"a\.nrrd has 1000000 bytes, of at most 100000; .*down"
+            ),
+        ):
+            objects.copy_object(f"{server.url}/a.nrrd", target)
+        # More comes than was announced before.
+        server.faults = lambda request: (
+            Fault(headers={"Content-Length": "9"}) if request.method == "HEAD" else None
+        )
+        with pytest.raises(RemoteError, match="more comes than the 9 bytes that were announced"):
+            objects.copy_object(f"{server.url}/a.nrrd", target)
+    with fsspec.open("memory://copied/a", "wb") as file:
+        file.write(b"remembered")
+    objects.copy_object("memory://copied/a", target)
+    assert target.read_bytes() == b"remembered"
+
+
+def test_copies_that_are_cut_short(tmp_path, monkeypatch):
+    with fsspec.open("memory://copied/b", "wb") as file:
+        file.write(b"remembered")
+    told = {"name": "/copied/b", "size": 11, "type": "file"}
+    monkeypatch.setattr(MemoryFileSystem, "info", lambda self, path, **how: told)
+    with pytest.raises(RemoteError, match="it ended after 10 of 11 bytes, 4 times"):
+        objects.copy_object("memory://copied/b", tmp_path / "copy")
+
+
+def test_copies_that_the_disk_has_no_room_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=2**26 + 9))
+    with fsspec.open("memory://copied/c", "wb") as file:
+        file.write(b"remembered")
+    with pytest.raises(RemoteError, match=rf"the disk of {tmp_path} has room for 9; make room, or"):
+        objects.copy_object("memory://copied/c", tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
 
 
 # ----- small documents

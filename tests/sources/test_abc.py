@@ -165,6 +165,16 @@ def test_tables_that_do_not_fit(server, files, change, message):
         refspace.fetch(SPEC)
 
 
+def test_tables_that_are_too_large(server):
+    with (
+        refspace.set_limits(ontology_bytes=100),
+        pytest.raises(
+            FormatError, match=r"\.csv has \d+ bytes, of at most 100; if it is right, rais"
+        ),
+    ):
+        refspace.fetch(SPEC)
+
+
 def test_an_index_that_no_table_has(server, files, tmp_path):
     rows = rows_of(files[MEMBERSHIP])
     last = rows[-1]["parcellation_index"]

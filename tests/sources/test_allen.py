@@ -285,6 +285,14 @@ def test_answers_that_are_failures_are_not_kept(server, files, space, body, text
     assert fetch().total_voxel_map == space.total_voxel_map
 
 
+def test_answers_that_are_too_large_are_not_kept(server, files, space):
+    size = len(files[ONTOLOGY])
+    too_large = f"the answer has {size} bytes, of at most {size - 1}; .*ontology_bytes"
+    with refspace.set_limits(ontology_bytes=size - 1), pytest.raises(RemoteError, match=too_large):
+        fetch()
+    assert fetch().total_voxel_map == space.total_voxel_map
+
+
 def test_a_graph_without_structures(server, files):
     server.files = {**files, QUERY.format(99): answer([])}
     with pytest.raises(SourceError, match="graph 99 has no structures; graphs are 1 adult mouse"):
@@ -536,6 +544,19 @@ def test_meshes_that_are_none(tmp_path, text, message):
     path = tmp_path / "mesh.obj"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(refspace.errors.FormatError, match=message):
+        read_obj(path)
+
+
+def test_meshes_that_are_too_large(tmp_path):
+    path = tmp_path / "mesh.obj"
+    path.write_text(MESH)
+    size = len(MESH)
+    with refspace.set_limits(mesh_bytes=size):
+        read_obj(path)
+    with (
+        refspace.set_limits(mesh_bytes=size - 1),
+        pytest.raises(refspace.errors.FormatError, match=f"mesh.obj has {size} bytes, of at most"),
+    ):
         read_obj(path)
 
 

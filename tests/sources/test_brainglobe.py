@@ -213,7 +213,13 @@ def test_manifests_that_are_damaged(bucket, server, fields, error, message):
     [
         ("manifest.json", b"[]", FormatError, "is no manifest of an atlas"),
         ("manifest.json", b"{" * 5000, FormatError, "is no manifest of an atlas"),
-        ("manifest.json", b" " * (2**20 + 9), FormatError, "larger than 1 MiB"),
+        ("manifest.json", b" " * 100_009, FormatError, "100001 bytes or more, of at most 100000; "),
+        (
+            "terminology.csv",
+            b" " * 99_999,
+            FormatError,
+            "90001 bytes or more, of at most 90000; if",
+        ),
         ("last_versions.conf", b"no list", FormatError, "is no list of versions"),
         ("last_versions.conf", b"[atlases]\nphantom_200um = ../x\n", FormatError, "version '../x'"),
         ("last_versions.conf", b"<!DOCTYPE html>", RemoteError, "the server answers with a web p"),
@@ -222,7 +228,8 @@ def test_manifests_that_are_damaged(bucket, server, fields, error, message):
 )
 def test_documents_that_are_damaged(server, path, body, error, message):
     server.faults = lambda request: Fault(body=body) if request.path.endswith(path) else None
-    with pytest.raises(error, match=message):
+    limits = refspace.set_limits(metadata_bytes=100_000, ontology_bytes=90_000)
+    with limits, pytest.raises(error, match=message):
         refspace.open(SPEC)
 
 

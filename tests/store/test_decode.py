@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, ZstdCodec
 
-from refspace.store.decode import _content_size, decode_block
+from refspace.store.codecs.inflate import zstd_content_size
+from refspace.store.decode import decode_block
 
 SHAPE = (4, 5, 6)
 
@@ -42,14 +43,14 @@ def test_blocks_are_those_that_zarr_reads(dtype, codec):
 @given(st.binary(max_size=70_000) | st.integers(0, 2**17).map(bytes))
 def test_frames_say_how_much_they_hold(content):
     frame = numcodecs.zstd.compress(content)
-    assert _content_size(frame) == (len(content) if len(frame) >= 18 else None)
+    assert zstd_content_size(frame[:18]) == len(content)
 
 
 def test_a_frame_that_does_not_say_how_much_it_holds():
     values = np.arange(120, dtype="<u4").reshape(SHAPE)
     array, _ = stored(values, ZstdCodec())
     frame = framed(values.tobytes())
-    assert _content_size(frame) is None
+    assert zstd_content_size(frame) is None
     block = decode_block(array, frame)
     np.testing.assert_array_equal(block, values)
     block[0] = 1
@@ -60,7 +61,7 @@ def test_too_little_and_too_much(change):
     array, _ = stored(np.ones(SHAPE, "<u4"), ZstdCodec())
     content = bytes(480 + change)
     for frame in (numcodecs.zstd.compress(content), framed(content)):
-        with pytest.raises(Exception, match=r"reshape|too small"):
+        with pytest.raises(Exception, match=r"announces|too small|expected to decompress"):
             decode_block(array, frame)
 
 
@@ -71,8 +72,8 @@ def test_frames_that_lie():
     for size in (479, 481):
         lie = bytearray(data)
         lie[place : place + 2] = (size - 256).to_bytes(2, "little")
-        assert _content_size(bytes(lie)) == size
-        with pytest.raises(Exception, match=r"(?i)zstd|reshape|multiple"):
+        assert zstd_content_size(bytes(lie)) == size
+        with pytest.raises(Exception, match=f"announces {size} bytes, where 480 are expected"):
             decode_block(array, bytes(lie))
-    with pytest.raises(Exception, match=r"(?i)zstd|reshape|multiple|few"):
+    with pytest.raises(Exception, match=r"(?i)zstd"):
         decode_block(array, data[:-1])

@@ -165,7 +165,7 @@ def test_arrays_of_no_labels(tmp_path, dtype):
     group = write(tmp_path / "a")
     del group["0"]
     group.create_array("0", shape=SHAPE, dtype=dtype, chunks=(4, 4, 4))
-    with pytest.raises(FormatError, match="0 is no array of labels"):
+    with pytest.raises(FormatError, match=r"0 is no array of labels|0: its values are of the type"):
         opened(tmp_path / "a")
 
 
@@ -197,7 +197,7 @@ def test_label_images_that_are_not_there(tmp_path):
     labels = tmp_path / "i" / "labels" / "zarr.json"
     for text in ("<html>", "[1]", "{", '{"zarr_format": 3, "node_type": "nothing"}'):
         labels.write_text(text)
-        with pytest.raises(FormatError, match="labels cannot be opened"):
+        with pytest.raises(FormatError, match=r"i: labels/zarr\.json is n"):
             opened(tmp_path / "i")
     group = zarr.open_group(tmp_path / "i" / "labels", mode="w")
     for names in (["../0"], ["/etc"], [5], "brain", {"a": 1}):
@@ -296,7 +296,7 @@ def test_bare_arrays(tmp_path, zarr_format):
         opened(tmp_path / "b", resolution=10)
     for dtype in ("bool", "c8"):
         zarr.create_array(tmp_path / dtype, shape=SHAPE, dtype=dtype, zarr_format=zarr_format)
-        with pytest.raises(RefspaceError, match=r"structure ids are|no array of labels"):
+        with pytest.raises(RefspaceError, match=r"structure ids are|its values are of the type"):
             opened(tmp_path / dtype, resolution=10)
 
 
@@ -323,7 +323,7 @@ ROOTS = {
     "null": ("null", FormatError, "not the metadata of a zarr node"),
     "no format": ("{}", FormatError, "not the metadata of a zarr node"),
     "zarr 4": ('{"zarr_format": 4}', FormatError, "not the metadata of a zarr node"),
-    "an array of nothing": ('{"zarr_format": 3, "node_type": "array"}', FormatError, "cannot be"),
+    "an array of nothing": ('{"zarr_format": 3, "node_type": "array"}', FormatError, "damaged"),
     "a bare group": (GROUP % "{}", FormatError, "has no 'multiscales'"),
     "odd attributes": (GROUP % "5", FormatError, "attributes that are no mapping"),
     "null attributes": (GROUP % "null", FormatError, "attributes that are no mapping"),
@@ -418,7 +418,7 @@ def set_path(path):
         ("/0", "must be a path below the group"),
         ("0/0", "there is no array '0/0'"),
         (5, "must be a path below the group"),
-        ("group", "group is no array of labels"),
+        ("group", "group is a group, and no array"),
     ],
 )
 def test_levels_that_are_not_there(tmp_path, path, text):
@@ -431,16 +431,16 @@ def test_levels_that_are_not_there(tmp_path, path, text):
 @pytest.mark.parametrize(
     ("shape", "error", "text"),
     [
-        ([10**12] * 3, FormatError, "which is more than one array can be opened with; store it"),
-        ([10**6] * 3, FormatError, r"0 has the shape \(1000000, 1000000, 1000000\) in 1562\d+ bl"),
-        ([2**70] * 3, FormatError, "which is more than one array can be opened with"),
-        ([10**8, 1, 1], FormatError, "which is more than one array can be opened with; store it"),
+        ([10**12] * 3, FormatError, "voxels along an axis, of at most 10000000; if it is right"),
+        ([10**6] * 3, FormatError, r"0 has the shape \(1000000, 1000000, 1000000\) in 1562\d+ ch"),
+        ([2**70] * 3, FormatError, "it must be at most 32 whole numbers from 0 on"),
+        ([10**8, 1, 1], FormatError, "raise the limit by .*axis_length"),
         ([0, 6, 4], RefspaceError, "an axis without voxels|at least one voxel"),
-        ([-8, 6, 4], FormatError, "there is no array '0'"),
-        ([8, 6], FormatError, "need to have the same number of dimensions"),
-        ([8, 6, 4, 1], FormatError, "need to have the same number of dimensions"),
-        (["8", 6, 4], FormatError, "there is no array '0'"),
-        (None, FormatError, "there is no array '0'"),
+        ([-8, 6, 4], FormatError, "0: its shape is"),
+        ([8, 6], FormatError, "differ in their number of axes"),
+        ([8, 6, 4, 1], FormatError, "differ in their number of axes"),
+        (["8", 6, 4], FormatError, "0: its shape is"),
+        (None, FormatError, "0: its shape is"),
     ],
 )
 def test_shapes_that_are_none(tmp_path, shape, error, text):

@@ -227,9 +227,9 @@ def test_records_weigh_little_in_tasks_and_are_read_once_in_a_process(store, mon
     assert len({id(copy.records) for copy in copies}) == 1
     reads, read = Counter(), Location.read
 
-    def counted(self, key):
+    def counted(self, key, *limit):
         reads[key] += 1
-        return read(self, key)
+        return read(self, key, *limit)
 
     monkeypatch.setattr(Location, "read", counted)
     for copy in copies:
@@ -427,9 +427,9 @@ def test_masks_that_were_replaced(masks, tmp_path):
 def test_a_shard_is_requested_once_for_all_its_masks(masks, monkeypatch):
     reads, read = Counter(), Location.read
 
-    def counted(self, key):
+    def counted(self, key, *limit):
         reads[key] += 1
-        return read(self, key)
+        return read(self, key, *limit)
 
     stored = open_stored_masks(str(masks))
     monkeypatch.setattr(Location, "read", counted)

@@ -27,9 +27,9 @@ atlas_url, masks_url = sys.argv[1:]
 read, reads = Location.read, Counter()
 
 
-def counted(self, key):
+def counted(self, key, *limit):
     reads[key] += 1
-    return read(self, key)
+    return read(self, key, *limit)
 
 
 Location.read = counted

@@ -61,9 +61,9 @@ def reads(monkeypatch):
         seen.arrays[self.array.path] += 1
         return decoded(self, key, data)
 
-    def counted_read(self, key):
+    def counted_read(self, key, *limit):
         seen.objects[key] += 1
-        return read(self, key)
+        return read(self, key, *limit)
 
     async def counted_get(self, key, *args, **kwargs):
         seen.objects[key] += 1

@@ -306,10 +306,10 @@ def test_a_chunk_that_was_compressed_otherwise(store):
 def test_a_file_that_cannot_be_read(store, monkeypatch):
     read = Location.read
 
-    def refused(self, key):
+    def refused(self, key, *limits):
         if key in (FIRST, "s0/zarr.json"):
             raise StoreError(f"{self.url}: {key} cannot be read: PermissionError(13)")
-        return read(self, key)
+        return read(self, key, *limits)
 
     monkeypatch.setattr(Location, "read", refused)
     assert lines(store) == [
@@ -596,10 +596,10 @@ def test_each_file_of_voxels_is_read_once(made, monkeypatch):
     store = made(template="u2")
     read, reads, lock = Location.read, Counter(), threading.Lock()
 
-    def counted(self, key):
+    def counted(self, key, *limit):
         with lock:
             reads[key] += 1
-        return read(self, key)
+        return read(self, key, *limit)
 
     monkeypatch.setattr(Location, "read", counted)
     assert verify_store(store, threads=3).faults == ()

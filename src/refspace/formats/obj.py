@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError
+from refspace.limits import check_limit
 from refspace.types import PathLike
 
 # Statements beside the geometry, which are skipped: names, groups, smoothing, materials, textures.
@@ -84,6 +85,8 @@ def _lines(path: PathLike) -> Iterator[tuple[int, list[str]]]:
     """Fields of each line that is not blank or a comment, and its number."""
     try:
         with Path(path).open(encoding="utf-8") as file:
+            size = os.fstat(file.fileno()).st_size
+            check_limit("mesh_bytes", size, f"{os.fspath(path)} has {size} bytes")
             for line_number, line in enumerate(file, 1):
                 if fields := line.partition("#")[0].split():
                     yield line_number, fields

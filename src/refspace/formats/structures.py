@@ -10,12 +10,10 @@ from typing import Any, NoReturn
 from refspace.errors import FormatError, OntologyError
 from refspace.files import atomic_write
 from refspace.formats import label_tables
+from refspace.limits import check_limit, limit
 from refspace.remote.objects import read_url
 from refspace.structure_tree import StructureTree
 from refspace.types import PathLike
-
-# The largest published ontology has some MB. Of a larger file, nothing is parsed.
-_LARGEST_FILE = 256 * 2**20
 
 # Columns of BrainGlobe's terminology.csv, and the fields that they become.
 _BRAINGLOBE_COLUMNS = {
@@ -65,7 +63,8 @@ def read_structures(path: PathLike) -> StructureTree:
     [997]
     """
     url = os.fspath(path)
-    return parse_structures(read_url(url, limit=_LARGEST_FILE), url)
+    # The largest published ontology has some MB. Of a larger file, nothing is parsed.
+    return parse_structures(read_url(url, limit=limit("ontology_bytes")), url)
 
 
 def parse_structures(data: bytes, name: str) -> StructureTree:
@@ -85,8 +84,7 @@ def parse_structures(data: bytes, name: str) -> StructureTree:
 
 
 def _text(data: bytes) -> str:
-    if len(data) > _LARGEST_FILE:
-        raise FormatError(f"larger than {_LARGEST_FILE >> 20} MiB; no ontology is")
+    check_limit("ontology_bytes", len(data), f"it has {len(data)} bytes or more")
     try:
         # Spreadsheets begin their files with a byte order mark.
         return data.decode("utf-8-sig")

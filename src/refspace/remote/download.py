@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 from refspace.errors import RemoteError
 from refspace.files import atomic_write, exclusive_lock
 from refspace.remote import http_responses, retry
+from refspace.remote.intake import Intake
 from refspace.remote.partial import PartialDownload
 from refspace.types import PathLike
 from refspace.version import __version__
@@ -379,10 +380,12 @@ class _Download:
 
     def _append_body(self, part: PartialDownload, response: HTTPResponse) -> None:
         """Append the body of a response to the part."""
+        length = part.length if part.length is not None else self.nbytes
+        intake = Intake(self.url, self.target.parent, length, part.size)
         while piece := http_responses.read_piece(response, _PIECE_BYTES):
             if not part.size and self.target.suffix.lower() not in _PAGE_ENDINGS:
                 http_responses.refuse_web_page(self.url, response, piece)
-            part.append(piece)
+            self._take(intake, part, piece)
             if self.progress is not None:
                 self.progress(self.target.name, part.size, part.length or 0)
         if part.length is None and not response.chunked and not (self.sha256 or self.nbytes):
@@ -391,9 +394,19 @@ class _Download:
                 f"{self.url}: the server does not say how long the file is, so that nobody can "
                 "tell whether all has come; try from another network, or another host"
             )
-        if part.size < (length := part.length or self.nbytes or 0):
+        if part.size < (length or 0):
             raise ConnectionError(f"the connection ended after {part.size} of {length} bytes")
         part.finish()
+
+    @staticmethod
+    def _take(intake: Intake, part: PartialDownload, piece: bytes) -> None:
+        """Append a piece, unless it is more than should come; then nothing is kept."""
+        try:
+            intake.add(len(piece))
+        except RemoteError:
+            part.clear()
+            raise
+        part.append(piece)
 
     # ----- errors
 

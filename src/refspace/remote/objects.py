@@ -4,16 +4,21 @@ import functools
 import json
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import fsspec
+from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.http import HTTPFileSystem
 
 from refspace.errors import MissingDependencyError, RemoteError
+from refspace.files import read_at_most
 from refspace.remote import retry
 from refspace.remote.buckets import add_anonymous_access, bucket_region, url_protocol
 from refspace.remote.http_responses import is_web_page
+from refspace.remote.intake import Intake
 
 _EXTRAS = {"s3": "s3", "gs": "gs"}
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
@@ -21,14 +26,15 @@ _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 # and LastModified, Google Cloud Storage etag and generation.
 _VERSION_FIELDS = ("size", "mtime", "ETag", "etag", "LastModified", "last_modified", "generation")
 # Retries of obstore are off: the policy of `retry` holds for all engines, once.
+_PIECE_BYTES = 2**20
 _NO_RETRIES: Any = {"max_retries": 0}
 
 
 class Objects(Protocol):
     """A reader of the objects below a root, by name."""
 
-    def read(self, key: str) -> bytes:
-        """Read an object."""
+    def read(self, key: str, limit: int | None = None) -> bytes:
+        """Read an object; of one of more bytes than a limit, only a part that is longer than it."""
 
     def size(self, key: str) -> int:
         """Bytes of an object."""
@@ -48,10 +54,9 @@ class FsspecObjects:
     def __init__(self, url: str, storage_options: Mapping[str, Any]) -> None:
         self._fs, self._root = file_system(url, storage_options)
 
-    def read(self, key: str) -> bytes:
-        """Read an object."""
-        data: bytes = self._fs.cat_file(f"{self._root}/{key}")
-        return data
+    def read(self, key: str, limit: int | None = None) -> bytes:
+        """Read an object; of one of more bytes than a limit, one more than that."""
+        return _read_limited(self._fs, f"{self._root}/{key}", limit)
 
     def size(self, key: str) -> int:
         """Bytes of an object."""
@@ -72,11 +77,21 @@ class ObstoreObjects:
     def __init__(self, url: str, storage_options: Mapping[str, Any]) -> None:
         self._store = _obstore(url, json.dumps(dict(storage_options), sort_keys=True, default=repr))
 
-    def read(self, key: str) -> bytes:
-        """Read an object."""
+    def read(self, key: str, limit: int | None = None) -> bytes:
+        """Read an object; of one of more bytes than a limit, only a part that is longer than it."""
         import obstore
 
-        return bytes(obstore.get(self._store, key).bytes())
+        response = obstore.get(self._store, key)
+        if limit is None:
+            return bytes(response.bytes())
+        # Piece by piece: a server may send more than it announces.
+        pieces, count = [], 0
+        for piece in response.stream(_PIECE_BYTES):
+            pieces.append(bytes(piece))
+            count += len(pieces[-1])
+            if count > limit:
+                break
+        return b"".join(pieces)
 
     def size(self, key: str) -> int:
         """Bytes of an object."""
@@ -190,7 +205,7 @@ def _refuse_others(url: str, options: Mapping[str, Any], known: set[str]) -> Non
         )
 
 
-def read_object(objects: Objects, key: str, name: str) -> bytes:
+def read_object(objects: Objects, key: str, name: str, limit: int | None = None) -> bytes:
     """Read an object, with retries where they may help.
 
     Parameters
@@ -201,6 +216,8 @@ def read_object(objects: Objects, key: str, name: str) -> bytes:
         Name of the object.
     name
         Name to use in errors.
+    limit
+        Most bytes to read. Of a larger object more are returned, but not all of them.
 
     Raises
     ------
@@ -210,7 +227,7 @@ def read_object(objects: Objects, key: str, name: str) -> bytes:
         If the object cannot be read for another reason, or a web page comes in its place.
     """
     try:
-        data = retry.POLICY.run(functools.partial(objects.read, key))
+        data = retry.POLICY.run(functools.partial(objects.read, key, limit))
     except _MISSING as error:
         raise FileNotFoundError(f"{name} does not exist") from error
     except Exception as error:  # whatever the file system's own library raises
@@ -275,29 +292,44 @@ def read_url(
     """
     if Path(url).exists():
         # Opened directly: fsspec would take a name with "::" for a chain of URLs.
-        with Path(url).open("rb") as file:
-            return file.read(-1 if limit is None else limit + 1)
+        return read_at_most(Path(url), limit)
     fs, path = file_system(url, storage_options or {})
-    return read_object(_Limited(fs, limit), path, url)
+    return read_object(_Whole(fs), path, url, limit)
 
 
 def copy_object(url: str, target: Path, storage_options: Mapping[str, Any] | None = None) -> None:
-    """Copy a file of any size from a file system that fsspec supports to this machine.
+    """Copy a file from a file system that fsspec supports to this machine.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     RemoteError
-        If it cannot be read.
+        If it cannot be read, is larger than announced or than the limit ``download_bytes``, or the
+        disk has no room for it.
     """
     fs, path = file_system(url, storage_options or {})
     try:
-        retry.POLICY.run(functools.partial(fs.get_file, path, str(target)))
+        retry.POLICY.run(functools.partial(_copy, fs, path, target, url))
     except _MISSING as error:
         raise FileNotFoundError(f"{url} does not exist") from error
+    except RemoteError:
+        raise
     except Exception as error:  # whatever the file system's own library raises
         raise RemoteError(f"{url} cannot be read: {reason(error)}") from error
+
+
+def _copy(fs: Any, path: str, target: Path, url: str) -> None:
+    announced = fs.info(path).get("size")
+    intake = Intake(url, target.parent, announced)
+    # As a stream: a server without ranges would send the whole file for each.
+    how = {"block_size": 0} if isinstance(fs, HTTPFileSystem) else {}
+    with fs.open(path, "rb", **how) as source, target.open("wb") as copy:
+        while piece := source.read(_PIECE_BYTES):
+            intake.add(len(piece))
+            copy.write(piece)
+    if announced is not None and intake.taken < announced:
+        raise ConnectionError(f"it ended after {intake.taken} of {announced} bytes")
 
 
 def version_stamp(url: str, storage_options: Mapping[str, Any] | None = None) -> str:
@@ -322,25 +354,54 @@ def version_stamp(url: str, storage_options: Mapping[str, Any] | None = None) ->
     return json.dumps({name: str(metadata[name]) for name in _VERSION_FIELDS if metadata.get(name)})
 
 
-class _Limited:
-    """A reader of objects that stops at a number of bytes."""
+@dataclass(frozen=True)
+class _Whole:
+    """Reader of the objects of a file system by their paths in it."""
 
-    def __init__(self, fs: Any, limit: int | None) -> None:
-        self._fs, self._most = fs, None if limit is None else limit + 1
+    fs: Any
 
     def size(self, key: str) -> int:
-        return int(self._fs.size(key))
+        return int(self.fs.size(key))
 
-    def read(self, key: str) -> bytes:
-        if self._most is None:
-            data: bytes = self._fs.cat_file(key)
-            return data
-        # As a stream, because a server may ignore a range and send the whole file. block_size=0
-        # makes fsspec stream, and with any size stated it does not request the real one.
-        http = isinstance(self._fs, HTTPFileSystem)
-        with self._fs.open(key, "rb", **({"block_size": 0, "size": 1} if http else {})) as stream:
-            pieces, left = [], self._most
-            while left and (piece := stream.read(left)):
-                pieces.append(piece)
-                left -= len(piece)
-        return b"".join(pieces)
+    def read(self, key: str, limit: int | None = None) -> bytes:
+        return _read_limited(self.fs, key, limit)
+
+
+def _read_limited(fs: Any, path: str, limit: int | None) -> bytes:
+    """Read a file of a file system; of one of more bytes than a limit, one more than that.
+
+    Parameters
+    ----------
+    fs
+        The file system.
+    path
+        Path in it.
+    limit
+        Most bytes to read; None for all.
+    """
+    if limit is None:
+        data: bytes = fs.cat_file(path)
+        return data
+    # As a stream, because a server may ignore a range and send the whole file.
+    if isinstance(fs, AsyncFileSystem) and not fs.asynchronous:
+        with suppress(NotImplementedError):
+            return bytes(fsspec.asyn.sync(fs.loop, _read_stream, fs, path, limit + 1))
+    part: bytes = fs.cat_file(path, start=0, end=limit + 1)
+    return part
+
+
+async def _read_stream(fs: Any, path: str, left: int) -> bytes:
+    # HTTP would request the size first; with one stated, whatever it is, it does not.
+    how = {"size": 1, **fs.kwargs} if isinstance(fs, HTTPFileSystem) else {}
+    stream = await fs.open_async(path, "rb", **how)
+    pieces = []
+    try:
+        while left and (piece := await stream.read(left)):
+            pieces.append(piece)
+            left -= len(piece)
+    finally:
+        # What is not read to its end would keep its connection; that of S3 closes no body.
+        if (body := getattr(stream, "r", None)) is not None:
+            body.close()
+        await stream.close()
+    return b"".join(pieces)

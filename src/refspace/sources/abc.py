@@ -15,6 +15,7 @@ from refspace.formats.nifti import read_header, read_image_header
 from refspace.formats.spacing import settle_spacing
 from refspace.formats.voxel_files import VoxelStream, naming
 from refspace.grid import Grid, parse_spacing
+from refspace.limits import check_limit
 from refspace.remote.download import read_record
 from refspace.sources.ccf import CITATION, LICENCE, ORIENTATION
 from refspace.sources.source import AtlasParts, Request, base_url
@@ -217,6 +218,8 @@ def _count_voxels(membership: Path) -> int | None:
 
 def _cells(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     """Cells of some columns of a table, row by row."""
+    size = path.stat().st_size
+    check_limit("ontology_bytes", size, f"{path} has {size} bytes")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)

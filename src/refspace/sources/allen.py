@@ -13,6 +13,7 @@ from urllib.parse import quote
 from refspace.errors import GridError, RemoteError, SourceError
 from refspace.formats.nrrd import read_header
 from refspace.formats.structures import parse_structures, read_structures
+from refspace.limits import check_limit
 from refspace.remote.download import Progress, read_record
 from refspace.sources.cache import Cache
 from refspace.sources.ccf import CITATION, LICENCE, ORIENTATION
@@ -311,6 +312,8 @@ class AllenFiles:
 
 def _check_response(path: Path, url: str, graph_id: int) -> None:
     """Refuse a response of the API that reports a failure, is incomplete, or no tree."""
+    size = path.stat().st_size
+    check_limit("ontology_bytes", size, f"{url}: the answer has {size} bytes", RemoteError)
     data = path.read_bytes()
     try:
         response = json.loads(data)

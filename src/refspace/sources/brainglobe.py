@@ -19,6 +19,7 @@ from refspace.errors import FormatError, GridError, RemoteError, SourceError
 from refspace.formats.structures import parse_structures
 from refspace.grid import OPPOSITE, Grid, parse_orientation, parse_spacing
 from refspace.labels import labelled
+from refspace.limits import check_limit, limit
 from refspace.remote.objects import read_url
 from refspace.sources.source import AtlasParts, Request, base_url
 from refspace.store import StoredAtlas, open_atlas
@@ -35,8 +36,8 @@ _IMAGES = {
     "template": "template.ome.zarr",
     "hemispheres": "hemispheres.ome.zarr",
 }
-# Most bytes to read of a document, which has some kB, and of a table of structures.
-_LARGEST_DOCUMENT, _LARGEST_TABLE = 2**20, 64 * 2**20
+# Limits of a document, which has some kB, and of a table of structures.
+_DOCUMENT, _TABLE = "metadata_bytes", "ontology_bytes"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _VERSION = re.compile(r"\d+([._]\d+)*")
 _NEAR_NAMES = 5
@@ -134,10 +135,10 @@ class _Bucket:
     def url(self, path: str) -> str:
         return f"{self.base}/{path}"
 
-    def read(self, path: str, limit: int) -> bytes:
-        data = read_url(self.url(path), self.access.get("storage_options"), limit=limit)
-        if len(data) > limit:
-            raise FormatError(f"{self.url(path)}: larger than {limit >> 20} MiB, which none is")
+    def read(self, path: str, limit_name: str) -> bytes:
+        options = self.access.get("storage_options")
+        data = read_url(self.url(path), options, limit=limit(limit_name))
+        check_limit(limit_name, len(data), f"{self.url(path)} has {len(data)} bytes or more")
         return data
 
 
@@ -147,7 +148,7 @@ class _Bucket:
 def _versions(bucket: _Bucket) -> dict[str, str]:
     """Newest version of each atlas."""
     try:
-        data = bucket.read(_VERSIONS_FILE, _LARGEST_DOCUMENT)
+        data = bucket.read(_VERSIONS_FILE, _DOCUMENT)
     except FileNotFoundError as error:
         raise RemoteError(
             f"{error}; there are no atlases of BrainGlobe at {bucket.base}: name the folder that "
@@ -234,7 +235,7 @@ def _manifest(bucket: _Bucket, name: str, version: str) -> _Manifest:
     path = f"atlases/{name}/{version.replace('.', '_')}/manifest.json"
     url = bucket.url(path)
     try:
-        data = bucket.read(path, _LARGEST_DOCUMENT)
+        data = bucket.read(path, _DOCUMENT)
     except FileNotFoundError as error:
         versions = _versions(bucket)
         if name not in versions:
@@ -270,7 +271,7 @@ def orientation_from_origin(code: str) -> str:
 
 def _structures(bucket: _Bucket, manifest: _Manifest) -> StructureTree:
     path = f"{manifest.location('terminology')}/terminology.csv"
-    return parse_structures(bucket.read(path, _LARGEST_TABLE), bucket.url(path))
+    return parse_structures(bucket.read(path, _TABLE), bucket.url(path))
 
 
 # ----- its images

@@ -1,14 +1,17 @@
 """Opens images in zarr, those of any program, to be aligned with an annotation."""
 
+import base64
 import json
 import os
+import reprlib
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import dask.array
+import numpy as np
 import xarray as xr
-import zarr
 
 from refspace.errors import FormatError, GridError, StoreError
 from refspace.grid import Grid, parse_spacing
@@ -17,13 +20,19 @@ from refspace.store import ome
 from refspace.store.dask_graphs import lazy_array
 from refspace.store.datatree import find_level
 from refspace.store.location import Location
+from refspace.store.nodes import Node, members_of, read_node
 from refspace.store.ome.images import ome_metadata
 from refspace.store.own_arrays import owner, stored_array
 from refspace.store.read import open_atlas
-from refspace.store.stored_array import root_digest
+from refspace.store.stored_array import StoredArray, root_digest
 from refspace.store.zarr_files import ZARR_JSON
 
 _AXES = ("ap", "dv", "ml")
+_FILL = "_FillValue"
+# By which xarray scales values: lazily, so that it would notice late.
+_CF_NUMBERS = ("scale_factor", "add_offset")
+# Attributes that describe the file, and not the values.
+_OF_ZARR = ("_ARRAY_DIMENSIONS",)
 
 
 def open_image(
@@ -83,9 +92,23 @@ def open_image(
     """
     cache_folder = None if chunk_cache is None else Path(chunk_cache).absolute()
     location = Location(url, storage_options or {}, engine, cache_folder)
+    try:
+        return _open(location, variable, shape, resolution, orientation)
+    except (FormatError, GridError) as error:
+        named = location.url in str(error)
+        raise error if named else type(error)(f"{location.url}: {error}") from error
+
+
+def _open(
+    location: Location,
+    variable: str | None,
+    shape: Sequence[int] | None,
+    resolution: float | Sequence[float] | None,
+    orientation: str | None,
+) -> xr.DataArray:
     node = _node(location)
-    if isinstance(node, zarr.Array):
-        data = _stored(location, node)
+    if node.is_array:
+        data = _stored(location, node.array())
         if shape is not None or resolution is None or data.ndim != 3:
             return xr.DataArray(data, name="image")
         warn_of_odd_resolution(resolution)
@@ -94,29 +117,21 @@ def open_image(
             Grid(data.shape, parse_spacing(resolution), orientation=orientation or "PIR"),
             "image",
         )
-    attributes = dict(node.attrs)
+    attributes = node.attributes
     if "refspace" in attributes:
         return _template(location, shape, resolution, orientation)
     if "multiscales" in ome_metadata(attributes):
-        try:
-            return _ome_image(location, node, shape, resolution, orientation)
-        except (FormatError, GridError) as error:
-            named = location.url in str(error)
-            raise error if named else type(error)(f"{location.url}: {error}") from error
+        return _ome_image(location, node, shape, resolution, orientation)
     _refuse_part(location)
     return _variable(location, node, variable, located=shape is None)
 
 
-def _node(location: Location) -> Any:
+def _node(location: Location) -> Node:
     """Array or group at the root of a store."""
-    root = location.read(ZARR_JSON)
-    store = location.zarr_store(contents={ZARR_JSON: root})
-    try:
-        return zarr.open(store, mode="r", zarr_format=2 if root is None else 3)
-    except FileNotFoundError as error:
-        raise StoreError(f"there is no zarr store at {location.url}") from error
-    except Exception as error:  # whatever zarr finds wrong with metadata
-        raise FormatError(f"{location.url}: cannot be opened: {error}") from error
+    node = read_node(location)
+    if node is None:
+        raise StoreError(f"there is no zarr store at {location.url}")
+    return node
 
 
 def _refuse_part(location: Location) -> None:
@@ -168,16 +183,17 @@ def _level_with_shape(shapes: Sequence[Sequence[int]], shape: Sequence[int]) -> 
 
 def _ome_image(
     location: Location,
-    group: zarr.Group,
+    group: Node,
     shape: Sequence[int] | None,
     resolution: float | Sequence[float] | None,
     orientation: str | None,
 ) -> xr.DataArray:
     """Level of an OME-Zarr image; axes that are not of space, like channels, come first."""
-    multiscale = ome.read_multiscale(dict(group.attrs))
+    multiscale = ome.read_multiscale(group.attributes)
     space = [n for n, axis in enumerate(multiscale.axes) if axis.type == "space"]
     before = [n for n in range(len(multiscale.axes)) if n not in space]
-    arrays = [_array(location, group, dataset.path) for dataset in multiscale.datasets]
+    nodes = group.arrays_at([dataset.path for dataset in multiscale.datasets])
+    arrays = [node.array() for node in nodes]
     names = [axis.name for axis in multiscale.axes]
     if shape is not None:
         level = _level_with_shape([[array.shape[n] for n in space] for array in arrays], shape)
@@ -202,40 +218,73 @@ def _ome_image(
     return xr.DataArray(data, first.coords, (*(names[n] for n in before), *first.dims), "image")
 
 
-def _array(location: Location, group: zarr.Group, path: str) -> Any:
-    try:
-        array = group[path]
-    except Exception as error:  # KeyError, or whatever zarr finds wrong with metadata
-        raise FormatError(f"{location.url}: there is no array {path!r}: {error!r}") from error
-    if not isinstance(array, zarr.Array):
-        raise FormatError(f"{location.url}: {path} is a group, and no array")
-    return array
-
-
 def _variable(
-    location: Location, group: zarr.Group, variable: str | None, *, located: bool
+    location: Location, group: Node, variable: str | None, *, located: bool
 ) -> xr.DataArray:
-    """Variable of a group as xarray writes it."""
-    consolidated = getattr(group.metadata, "consolidated_metadata", None) is not None
-    try:
-        dataset = xr.open_zarr(group.store, consolidated=consolidated, decode_cf=False, chunks=None)
-    except Exception as error:  # whatever xarray and zarr raise of what is no dataset
-        raise FormatError(
-            f"{location.url} is neither an image of OME-Zarr, nor a group that xarray opens: "
-            f"{error!r}"
-        ) from error
-    name = _choose_variable(location, dataset, variable)
-    raw = dataset[[name]]
+    """Variable of a group as xarray writes it, with the coordinates of its dims and no others."""
+    members = members_of(group)
+    name = _choose_variable(location, members, variable)
+    image, dims = members[name], members[name].dims
+    array = image.array()
+    if len(dims) != array.ndim or len(set(dims)) < len(dims):
+        raise FormatError(f"{location.url}: {name} has {array.ndim} axes, and the dims {dims}")
+    coords = {
+        dim: _coordinate(members[dim], count)
+        for dim, count in zip(dims, array.shape, strict=True)
+        if located and dim in members and members[dim].dims == (dim,)
+    }
     # Through our own reader: it requests many chunks at once, and names one that is damaged.
-    raw[name] = raw[name].copy(data=_stored(location, group[name]))
-    image: xr.DataArray = xr.decode_cf(raw)[name]
-    return image if located else image.drop_vars(image.coords)
+    values = (dims, _stored(location, array), _encoded(image, array.dtype, array.fill_value))
+    try:
+        decoded = xr.decode_cf(xr.Dataset({name: values}, coords))[name]
+    except Exception as error:  # whatever xarray makes of attributes that are none
+        raise FormatError(f"{location.url}: {name} cannot be decoded: {error!r}") from error
+    return decoded if located else decoded.drop_vars(decoded.coords)
 
 
-def _choose_variable(location: Location, dataset: xr.Dataset, variable: str | None) -> str:
+def _coordinate(node: Node, count: int) -> xr.Variable:
+    """Values of a coordinate: numbers, or the names of what an axis that is none of space has."""
+    array = node.array(texts=node.dims[0] not in _AXES)
+    if array.shape != (count,):
+        raise FormatError(
+            f"{node.location.url}: {node.path} has the shape {array.shape}, where the variable has "
+            f"{count}"
+        )
+    values = StoredArray(node.location, array).values()
+    return xr.Variable(node.dims, values, _encoded(node, array.dtype, array.fill_value))
+
+
+def _encoded(node: Node, dtype: np.dtype[Any], fill: Any) -> dict[str, Any]:
+    """Attributes by which xarray decodes values that it encoded.
+
+    In zarr v2 the fill value stands for what is missing; in v3 an attribute does, whose floats are
+    eight bytes in base64 (xarray's documentation, "Zarr encoding specification").
+    """
+    attributes = {key: value for key, value in node.attributes.items() if key not in _OF_ZARR}
+    for key in _CF_NUMBERS:
+        if not isinstance(attributes.get(key, 0), int | float):
+            raise FormatError(
+                f"{node.location.url}: {node.path} has the {key} "
+                f"{reprlib.repr(attributes[key])}, which is no number"
+            )
+    if node.zarr_format == 2:
+        return attributes if fill is None else {**attributes, _FILL: fill}
+    if _FILL in attributes and dtype.kind == "f":
+        try:
+            (value,) = struct.unpack("<d", base64.b64decode(attributes[_FILL]))
+        except (TypeError, ValueError, struct.error) as error:
+            raise FormatError(
+                f"{node.location.url}: {node.path} has the {_FILL} {attributes[_FILL]!r}, which is "
+                "no float in base64"
+            ) from error
+        attributes[_FILL] = value
+    return attributes
+
+
+def _choose_variable(location: Location, members: Mapping[str, Node], variable: str | None) -> str:
     """Name of the variable that the caller names, or of the only one that is an image."""
-    every = [str(name) for name in dataset.data_vars]
-    images = [name for name in every if {*_AXES} <= {*dataset[name].dims}]
+    every = [name for name, node in members.items() if node.dims != (name,)]
+    images = [name for name in every if {*_AXES} <= {*members[name].dims}]
     if variable in every or (variable is None and len(images) == 1):
         return variable or images[0]
     if variable is not None:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec
-import zarr.abc.store
 from fsspec.implementations.local import LocalFileSystem
-from zarr.storage import FsspecStore, LocalStore
 
-from refspace.errors import StoreError
+from refspace import limits
+from refspace.errors import FormatError, StoreError
+from refspace.files import read_at_most
 from refspace.remote.chunk_cache import ChunkCache
 from refspace.remote.objects import ENGINES, Objects, file_system, read_object, reason
-from refspace.store.read_only_store import ReadOnlyStore
+from refspace.store.zarr_files import JSON_FILES
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -80,21 +80,40 @@ class Location:
     def _objects(self) -> Objects:
         return ENGINES[self.engine](self.url, self.storage_options)
 
-    def read(self, key: str) -> bytes | None:
+    def read(self, key: str, limit: int | None = None) -> bytes | None:
         """Bytes of an object, None if there is no such object.
+
+        Parameters
+        ----------
+        key
+            Name of the object.
+        limit
+            Most bytes that it may have. Of metadata it is the limit of that name.
 
         Raises
         ------
+        FormatError
+            If it has more.
         StoreError
             If a file of this machine may be there, but cannot be read.
         RemoteError
             If an object of another machine cannot be read, after all attempts.
         """
+        is_metadata = limit is None and key.rpartition("/")[2] in JSON_FILES
+        most = limits.limit("metadata_bytes") if is_metadata else limit
+        data = self._read(key, most)
+        if data is not None and most is not None and len(data) > most:
+            hint = limits.how_to_raise("metadata_bytes") if is_metadata else "it is damaged"
+            raise FormatError(f"{self.url}: {key} has more than {most} bytes; {hint}")
+        return data
+
+    def _read(self, key: str, most: int | None) -> bytes | None:
+        """Bytes of an object; of a larger one than allowed, one more than that."""
         folder = self.local_path
         try:
             if folder is None:
-                return read_object(self._objects(), key, f"{self.url}: {key}")
-            return Path(f"{folder}/{key}").read_bytes()
+                return read_object(self._objects(), key, f"{self.url}: {key}", most)
+            return read_at_most(Path(f"{folder}/{key}"), most)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:
@@ -102,7 +121,7 @@ class Location:
                 raise
             raise StoreError(f"{self.url}: {key} cannot be read: {error!r}") from error
 
-    def read_cached(self, key: str, version: str) -> bytes | None:
+    def read_cached(self, key: str, version: str, limit: int | None = None) -> bytes | None:
         """Bytes of an object, from its copy on this machine where there is one.
 
         Parameters
@@ -111,14 +130,16 @@ class Location:
             Name of the object.
         version
             Distinguishes the store from another one at the same URL at another time.
+        limit
+            As for `read`.
         """
         # zarr's `CacheStore` keeps copies by name alone, without version or checksum: after a store
         # is replaced, or a disk was full, it would return wrong voxels.
         if (cache := self._chunk_cache) is None:
-            return self.read(key)
+            return self.read(key, limit)
         if (data := cache.get(key, version)) is not None:
             return data or None
-        data = self.read(key)
+        data = self.read(key, limit)
         self.put_in_cache(key, version, data)
         return data
 
@@ -135,9 +156,12 @@ class Location:
             return None
         return ChunkCache(self.chunk_cache, self.url)
 
-    def read_all_cached(self, keys: Sequence[str], version: str) -> list[bytes | None]:
+    def read_all_cached(
+        self, keys: Sequence[str], version: str, limit: int | None = None
+    ) -> list[bytes | None]:
         """Bytes of several objects, requested at the same time; from their copies if possible."""
-        return map_concurrently(functools.partial(self.read_cached, version=version), keys)
+        read = functools.partial(self.read_cached, version=version, limit=limit)
+        return map_concurrently(read, keys)
 
     def read_all(self, keys: Sequence[str]) -> dict[str, bytes | None]:
         """Bytes of several objects by name, requested at the same time."""
@@ -187,22 +211,13 @@ class Location:
         # Some object stores list an empty folder, which is no object.
         return keys - {""}
 
-    def zarr_store(
-        self, *, read_only: bool = True, contents: Mapping[str, bytes | None] | None = None
-    ) -> zarr.abc.store.Store:
-        """Store of zarr; from another machine it does not request these contents again."""
-        if (folder := self.local_path) is not None:
-            return LocalStore(folder, read_only=read_only)
-        if read_only:
-            return ReadOnlyStore(self.read, contents)
-        return FsspecStore.from_url(
-            self.url, storage_options=dict(self.storage_options), read_only=read_only
-        )
-
 
 def map_concurrently(read: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
-    """Results of reading several things at the same time: a request is mostly waiting."""
-    pool = ThreadPoolExecutor(max(1, len(items)))
+    """Results of reading several things at the same time: a request is mostly waiting.
+
+    No more than the limit of requests are made at once, for metadata may name thousands of things.
+    """
+    pool = ThreadPoolExecutor(max(1, min(len(items), limits.limit("requests"))))
     try:
         return list(pool.map(read, items))
     finally:

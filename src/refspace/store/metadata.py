@@ -12,16 +12,16 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
-from zarr.core.array import Array, AsyncArray
 from zarr.core.buffer import Buffer
 from zarr.errors import ZarrUserWarning
-from zarr.storage import MemoryStore, StorePath
+from zarr.storage import MemoryStore
 
 from refspace.errors import GridError
 from refspace.grid import Grid
 from refspace.label_index import FIELDS, Chunks, cut_at_midline
 from refspace.labels import HEMISPHERES_ATTRS, Midline, axis_attrs, resolve_midline
 from refspace.labels.midline import STATED_BY_STORE
+from refspace.store.described_array import described_array
 from refspace.store.location import Location
 from refspace.store.object_records import ObjectRecord, table_of
 from refspace.store.pyramid import level_grids
@@ -236,10 +236,7 @@ class Skeleton(Draft):
     def array_at(self, location: Location, path: str) -> StoredArray:
         """Array of this metadata whose voxels are written to a location."""
         draft: Any = self._root[path]
-        store_path = StorePath(location.zarr_store(read_only=False), path)
-        # Every block is written, those of background too: a missing one is then a fault.
-        target = AsyncArray(draft.metadata, store_path, config={"write_empty_chunks": True})
-        return StoredArray(location, Array(target))
+        return StoredArray(location, described_array(draft.metadata, path))
 
     def put_coordinates(self, coordinates: Mapping[str, NDArray[np.float64]]) -> None:
         """Add the voxel centres of every level: of the finest, the user's where there are any."""

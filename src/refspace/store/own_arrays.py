@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import zarr
-from zarr.core.array import Array, AsyncArray
 from zarr.core.metadata import ArrayV3Metadata
-from zarr.storage import StorePath
 
 from refspace.errors import FormatError, RefspaceError
+from refspace.store.codecs import array_decoder
+from refspace.store.described_array import described_array
 from refspace.store.location import Location
 from refspace.store.metadata import FORMAT, metadata_digest, records_path
 from refspace.store.object_records import KnownRecords, ObjectRecord, Records
@@ -87,12 +87,11 @@ def arrays_of_store(location: Location, document: Mapping[str, Any]) -> dict[str
     FormatError
         If these are none.
     """
-    store = location.zarr_store()
     metadata = document["attributes"]["refspace"]
     try:
         objects = {k: ObjectRecord.from_json(value) for k, value in metadata["objects"].items()}
         opened = {
-            path: _zarr_array(StorePath(store, path), node)
+            path: _zarr_array(path, node)
             for path, node in document["consolidated_metadata"]["metadata"].items()
             if node["node_type"] == "array"
         }
@@ -147,11 +146,13 @@ class _Arrays:
         return KnownRecords({block_id: self.objects[key]} if key in self.objects else {})
 
 
-def _zarr_array(path: StorePath, node: Any) -> "zarr.Array[Any]":
+def _zarr_array(path: str, node: Any) -> "zarr.Array[Any]":
+    # Before zarr makes codecs of what metadata name.
+    array_decoder(node, texts=True)
     metadata = ArrayV3Metadata.from_dict(node)
     if not isinstance(metadata.attributes, dict):
-        raise FormatError(f"the attributes of {path.path} are no mapping")
-    return Array(AsyncArray(metadata, path))
+        raise FormatError(f"the attributes of {path} are no mapping")
+    return described_array(metadata, path)
 
 
 def owner(url: str) -> str | None:

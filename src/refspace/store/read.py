@@ -32,6 +32,7 @@ from refspace.store.dask_graphs import lazy_array
 from refspace.store.datatree import find_level
 from refspace.store.location import Location, map_concurrently
 from refspace.store.metadata import MASKS, index_cells
+from refspace.store.nodes import Node, read_node
 from refspace.store.own_arrays import (
     REPAIR,
     arrays_of_store,
@@ -40,14 +41,11 @@ from refspace.store.own_arrays import (
     read_document,
     stored_array,
 )
-from refspace.store.read_only_store import ReadOnlyStore
 from refspace.store.record_table import RecordTable
 from refspace.store.staging import leftover_hint
 from refspace.store.stored_array import StoredArray
-from refspace.store.zarr_files import ZARR_JSON, ZARRAY, ZATTRS
+from refspace.store.zarr_files import ZARR_JSON
 
-# A brain at 1 µm has some thousand blocks of 128³; a million of them take seconds to list.
-_MAX_LENGTH, _MAX_BLOCKS = 10**7, 10**7
 # Every store of refspace has it, and no other.
 INDEX_JSON = f"label_index/{ZARR_JSON}"
 
@@ -147,7 +145,6 @@ class StoredAtlas:
     def volume(self, level: int, name: str = "annotation") -> xr.DataArray:
         """Lazy ``annotation``, ``template`` or ``hemispheres`` of a level, with coordinates."""
         stored = self._levels(name)[level]
-        self._refuse_huge(stored)
         data = lazy_array(stored.array, self._token(stored))
         if data.ndim > 3:
             data = data[tuple(slice(None) if a in stored.axes else 0 for a in range(data.ndim))]
@@ -200,16 +197,6 @@ class StoredAtlas:
         sides = zip(level.array.shape, level.array.block_shape, strict=True)
         return math.prod(-(-count // size) for count, size in sides)
 
-    def _refuse_huge(self, level: StoredLevel) -> None:
-        """Refuse the size that damaged metadata state, before a list of blocks fills the memory."""
-        array, blocks = level.array, self._count(level)
-        if max(array.shape) > _MAX_LENGTH or blocks > _MAX_BLOCKS:
-            raise FormatError(
-                f"{self.location.url}: {level.path or 'the array'} has the shape {array.shape} in "
-                f"{blocks} blocks, which is more than one array can be opened with; store it in "
-                "larger chunks or shards, or correct its metadata"
-            )
-
     def _token(self, level: StoredLevel) -> str:
         """Token that distinguishes the voxels of a level from any others."""
         digest = self._array_metadata(level).get("voxels")
@@ -242,8 +229,7 @@ class StoredAtlas:
             raise FormatError(f"{self.location.url}: there is no {path}; {REPAIR}")
         array = self.arrays[path]
         fits = len(array.shape) == len(shape) and all(
-            n == m or (m is None and n <= _MAX_LENGTH)
-            for n, m in zip(array.shape, shape, strict=True)
+            n == m or m is None for n, m in zip(array.shape, shape, strict=True)
         )
         if not fits or array.dtype != dtype:
             raise FormatError(f"{self.location.url}: {path} is not what it should be; {REPAIR}")
@@ -380,19 +366,21 @@ def _open_foreign(
     orientation: str | None,
 ) -> StoredAtlas:
     """OME-Zarr label image, or a bare array, of any program."""
-    store = location.zarr_store(contents={ZARR_JSON: root})
-    try:
-        node = zarr.open(store, mode="r", zarr_format=2 if root is None else 3)
-    except FileNotFoundError as error:
+    node = _node(location, root)
+    if node.is_array:
+        return _open_array(location, node.array(), resolution, orientation)
+    return _open_label_image(location, node, resolution, orientation)
+
+
+def _node(location: Location, root: bytes | None = None) -> Node:
+    """Array or group at the root of a store."""
+    node = read_node(location, root)
+    if node is None:
         hint = leftover_hint(location.url, location.storage_options)
         raise StoreError(
             f"there is no zarr store at {location.url}" + (f": {hint}" if hint else "")
-        ) from error
-    except Exception as error:  # whatever zarr finds wrong with metadata
-        raise FormatError(f"{location.url}: cannot be opened: {error}") from error
-    if isinstance(node, zarr.Array):
-        return _open_array(location, node, resolution, orientation)
-    return _open_label_image(location, node, resolution, orientation)
+        )
+    return node
 
 
 def _open_array(
@@ -413,28 +401,40 @@ def _open_array(
 
 def _open_label_image(
     location: Location,
-    group: zarr.Group,
+    group: Node,
     resolution: float | Sequence[float] | None,
     orientation: str | None,
 ) -> StoredAtlas:
-    attributes = dict(group.attrs)
+    attributes = group.attributes
     inner = [] if ome.is_label(attributes) else _label_image_urls(location, group, attributes)
     if len(inner) > 1:
         raise FormatError(
             f"{location.url} has several label images; open one of {', '.join(inner)}"
         )
     if inner:
-        image = location.with_url(inner[0])
-        root = image.read(ZARR_JSON) if group.metadata.zarr_format == 3 else None
-        return _open_foreign(image, root, resolution, orientation)
+        # Of that, not again those within it: a hostile server could go on for ever.
+        location = location.with_url(inner[0])
+        group = _node(location)
+        if group.is_array:
+            return _open_array(location, group.array(), resolution, orientation)
+    return _open_levels(location, group, resolution, orientation)
+
+
+def _open_levels(
+    location: Location,
+    group: Node,
+    resolution: float | Sequence[float] | None,
+    orientation: str | None,
+) -> StoredAtlas:
+    attributes = group.attributes
     multiscale = ome.read_multiscale(attributes)
     # Where there are units, a resolution selects one of the levels.
     has_units = all(axis.unit for axis in multiscale.axes if axis.type == "space")
     finest = None if has_units else resolution
-    _prefetch_metadata(location, group, [dataset.path for dataset in multiscale.datasets])
+    nodes = group.arrays_at([dataset.path for dataset in multiscale.datasets])
     levels = []
-    for dataset in multiscale.datasets:
-        array = StoredArray(location, _array(location, group, dataset.path))
+    for dataset, node in zip(multiscale.datasets, nodes, strict=True):
+        array = StoredArray(location, _labels(node))
         grid, axes = ome.dataset_grid(
             multiscale, dataset, array.shape, orientation=orientation, resolution=finest
         )
@@ -442,34 +442,17 @@ def _open_label_image(
     return StoredAtlas(location, multiscale.version, tuple(levels))
 
 
-def _prefetch_metadata(location: Location, group: zarr.Group, paths: Sequence[str]) -> None:
-    """Request the metadata of arrays of another machine at once, not one after the other."""
-    if isinstance(group.store, ReadOnlyStore):
-        names = (ZARR_JSON,) if group.metadata.zarr_format == 3 else (ZARRAY, ZATTRS)
-        contents = group.store.contents
-        keys = [f"{path}/{name}" for path in paths for name in names]
-        contents.update(location.read_all([key for key in keys if key not in contents]))
-
-
-def _label_image_urls(
-    location: Location, group: zarr.Group, attributes: Mapping[str, Any]
-) -> list[str]:
+def _label_image_urls(location: Location, group: Node, attributes: Mapping[str, Any]) -> list[str]:
     """URLs of the label images within an image, or within a group of them."""
     url = location.url
-    try:
-        labels = group.get("labels")
-    except Exception as error:  # whatever zarr finds wrong with metadata
-        raise FormatError(f"{url}/labels cannot be opened: {error}") from error
-    if isinstance(labels, zarr.Group):
-        url, attributes = f"{url}/labels", dict(labels.attrs)
+    (labels,) = group.nodes_at(["labels"])
+    if labels is not None and not labels.is_array:
+        url, attributes = f"{url}/labels", labels.attributes
     return [f"{url}/{name}" for name in ome.label_names(attributes)]
 
 
-def _array(location: Location, group: zarr.Group, path: str) -> Any:
-    try:
-        array = group[path]
-    except Exception as error:  # KeyError, or whatever zarr finds wrong with metadata
-        raise FormatError(f"{location.url}: there is no array {path!r}: {error!r}") from error
-    if not isinstance(array, zarr.Array) or array.dtype.kind not in "uif":
-        raise FormatError(f"{location.url}: {path} is no array of labels")
+def _labels(node: Node) -> "zarr.Array[Any]":
+    array = node.array()
+    if array.dtype.kind not in "uif":
+        raise FormatError(f"{node.location.url}: {node.path} is no array of labels")
     return array

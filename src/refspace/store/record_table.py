@@ -58,8 +58,8 @@ class RecordTable:
         if table.shape != (blocks, RECORD_BYTES) or table.dtype != np.uint8:
             raise FormatError(
                 f"{table.location.url}: {table.array.path} is {table.dtype} of shape "
-                f"{table.shape}, and no record of {blocks} blocks; convert the store again, or copy it again from "
-                "where it is whole"
+                f"{table.shape}, and no record of {blocks} blocks; convert the store again, or "
+                "copy it again from where it is whole"
             )
         return table.values()
 

@@ -1,5 +1,6 @@
 """Arrays of a store, read block by block."""
 
+import functools
 import hashlib
 import itertools
 import json
@@ -14,8 +15,9 @@ import zarr
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError, RefspaceError, StoreReplacedError
+from refspace.limits import check_limit
 from refspace.store.boxes import BlockId, Box, block_boxes, common_box, within
-from refspace.store.decode import decode_block
+from refspace.store.decode import block_decoder, decode_block
 from refspace.store.location import Location
 from refspace.store.object_records import ObjectRecord, Records
 from refspace.store.zarr_files import ZARR_JSON
@@ -57,11 +59,27 @@ class StoredArray:
         self.ndim = array.ndim
         dtype = np.dtype(array.dtype)
         self.dtype = dtype.newbyteorder("=") if dtype.kind in "uif" else dtype
-        if not 0 < math.prod(self.block_shape) * dtype.itemsize < 2**63:
+        self._refuse_huge()
+
+    def _refuse_huge(self) -> None:
+        """Refuse the size that damaged metadata state, before a list of blocks fills the memory."""
+        what = f"{self.location.url}: {self.array.path or 'the array'}"
+        if not 0 < math.prod(self.block_shape) * self.dtype.itemsize < 2**63:
             raise FormatError(
-                f"{location.url}: {array.path or 'the array'} has chunks of {self.block_shape}, "
-                "which no memory holds; correct its metadata"
+                f"{what} has chunks of {self.block_shape}, which no memory holds; correct its "
+                "metadata"
             )
+        longest = max(self.shape, default=0)
+        check_limit(
+            "axis_length",
+            longest,
+            f"{what} has the shape {self.shape}, and {longest} voxels along an axis",
+        )
+        sides = zip(self.shape, self.block_shape, strict=True)
+        count = math.prod(-(-n // size) for n, size in sides)
+        check_limit(
+            "blocks", count, f"{what} has the shape {self.shape} in {count} chunks or shards"
+        )
 
     @property
     def block_shape(self) -> tuple[int, ...]:
@@ -102,9 +120,14 @@ class StoredArray:
         """
         return self.decoded(block_id, self.read_object(block_id))
 
+    @functools.cached_property
+    def most_bytes(self) -> int:
+        """Most bytes that an object may have which holds a block."""
+        return block_decoder(self.array).most_bytes
+
     def read_object(self, block_id: Sequence[int]) -> bytes | None:
         """Content of the object that holds a block, not yet proven; None if it is missing."""
-        return self.location.read_cached(self.key(block_id), self.version)
+        return self.location.read_cached(self.key(block_id), self.version, self.most_bytes)
 
     def decoded(self, block_id: Sequence[int], data: bytes | None) -> NDArray[Any]:
         """Values of a block from the content of its object, None if there is no such object.
@@ -142,7 +165,7 @@ class StoredArray:
         if not record.proves(data) and self.location.local_path is None:
             # What came over a network may have been damaged there, but only this time; a copy on
             # this machine may be torn.
-            data = self.location.read(key)
+            data = self.location.read(key, self.most_bytes)
             if record.proves(data):
                 self.location.put_in_cache(key, self.version, data)
         if data is None or not record.proves(data):
@@ -176,7 +199,7 @@ class StoredArray:
             if self.location.local_path is None:
                 # As above, for a store that proves nothing.
                 with suppress(Exception):
-                    data = self.location.read(key) or b""
+                    data = self.location.read(key, self.most_bytes) or b""
                     values = self._decode(data)
                     self.location.put_in_cache(key, self.version, data)
                     return values

@@ -8,11 +8,17 @@ ZARR_JSON = "zarr.json"
 ZGROUP, ZARRAY, ZATTRS = ".zgroup", ".zarray", ".zattrs"
 """Metadata of a group, of an array, and the attributes of either, of zarr v2."""
 
+ZMETADATA = ".zmetadata"
+"""Metadata of all nodes of a group of zarr v2 in one file, where a program wrote it."""
+
 NODE_FILES = (ZARR_JSON, ZGROUP, ZARRAY)
 """Any of these makes a folder a group or an array."""
 
 METADATA_FILES = (*NODE_FILES, ZATTRS)
 """All metadata that a node may have, whatever its version."""
+
+JSON_FILES = (*METADATA_FILES, ZMETADATA)
+"""All files of a store that are JSON."""
 
 
 def is_zarr_folder(folder: Path) -> bool:

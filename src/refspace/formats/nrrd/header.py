@@ -29,6 +29,7 @@ from refspace.formats.sides import NO_SIDES, StatedSides
 from refspace.formats.spacing import UNSTATED, StatedSpacing
 from refspace.formats.voxel_files import MAX_DEFLATE_RATIO, VoxelFile, naming
 from refspace.grid import Triple
+from refspace.limits import how_to_raise, limit
 from refspace.types import PathLike
 
 # Axes of the named spaces: the direction in which each world coordinate grows.
@@ -85,9 +86,6 @@ _ALLENSDK = StatedSpacing(
     notice="note",
     is_open=True,
 )
-
-# Real headers have some kB. A line without an end would be read into memory whole.
-_MAX_HEADER_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -227,16 +225,19 @@ def _fields(file: BinaryIO) -> Mapping[str, Any]:
 def _lines(file: BinaryIO) -> list[str]:
     """Lines up to the blank one that ends a header; the file is left at the first byte of data."""
     lines: list[str] = []
-    while file.tell() < _MAX_HEADER_BYTES:
+    # Real headers have some kB. A line without an end would be read into memory whole.
+    most = limit("header_bytes")
+    while file.tell() < most:
         # UTF-8, because a µ dropped from "µm" would leave metres.
-        line = file.readline(_MAX_HEADER_BYTES).decode("utf-8", "replace").rstrip()
+        line = file.readline(most).decode("utf-8", "replace").rstrip()
         if not line:
             return lines
         lines.append(line)
         if not lines[0].startswith("NRRD"):
             return lines
     raise FormatError(
-        f"the header has no end within {_MAX_HEADER_BYTES} bytes; the file is damaged, get it again"
+        f"the header has no end within {most} bytes; the file is damaged, get it again: or else, "
+        f"{how_to_raise('header_bytes')}"
     )
 
 

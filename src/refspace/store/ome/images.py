@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from refspace.errors import FormatError
+from refspace.limits import check_limit
 
 # Names that zarr gives no node, or that lead elsewhere on some file system: "..", "C:", "\\host".
 _UNSAFE_NAME = re.compile(r"^\.*$|[\\:\x00-\x1f]")
@@ -127,6 +128,7 @@ def read_multiscales(attributes: Mapping[str, Any]) -> list[Multiscale]:
     entries = json_array(content["multiscales"], "multiscales")
     if not entries:
         raise FormatError("multiscales is empty; an OME-Zarr image has one entry at least")
+    check_limit("levels", len(entries), f"multiscales has {len(entries)} entries")
     images = [json_object(entry, f"multiscales[{i}]") for i, entry in enumerate(entries)]
     if "ome" in attributes:
         versions = [_version(content, "0.5")] * len(images)
@@ -207,9 +209,12 @@ def _image(entry: Mapping[str, Any], version: str, where: str) -> Multiscale:
         raise FormatError(f"{where} has the axes {reprlib.repr(names)}; give 2 to 5, each once")
     common = entry.get("coordinateTransformations")
     steps = [] if common is None else _steps(common, len(axes), where)
+    levels = json_array(entry.get("datasets"), f"{where}.datasets")
+    # Each halves the one before: more than some twenty are of no volume.
+    check_limit("levels", len(levels), f"{where} has {len(levels)} datasets")
     datasets = [
         _dataset(dataset, len(axes), steps, f"{where}.datasets[{i}]")
-        for i, dataset in enumerate(json_array(entry.get("datasets"), f"{where}.datasets"))
+        for i, dataset in enumerate(levels)
     ]
     if not datasets:
         raise FormatError(f"{where} has no datasets; an OME-Zarr image has one at least")
