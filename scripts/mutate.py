@@ -43,11 +43,13 @@ ROOMS: dict[str, tuple[list[str], ...]] = {
     "structure_tree": (["tests/structure_tree"], ["tests/verbs/test_regions.py"]),
     "ops": (["tests/ops", *_IMAGES], [f"tests/verbs/test_{name}.py" for name in _VERBS]),
 }
-# Imported once, in the process from which those of the mutants are forked; none is a plugin of pytest.
+# Imported once, in the process from which those of the mutants are forked.
 _LIBRARIES = (
     *("pytest", "hypothesis.extra.numpy", "pandas", "xarray", "dask.array", "distributed"),
-    *("networkx", "matplotlib", "scipy.sparse.csgraph", "scipy.ndimage"),
+    *("zarr", "networkx", "matplotlib", "scipy.sparse.csgraph", "scipy.ndimage"),
 )
+# Of plugins among these, which it can rewrite no more, pytest warns.
+_OPTIONS = ("-q", "-x", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 
 _CPU_SECONDS, _WALL_SECONDS, _MEMORY = 180, 1200, 6 * 2**30
 
@@ -281,7 +283,7 @@ class Laboratory:
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
         pytest = importlib.import_module("pytest")
-        status = int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *tests]))
+        status = int(pytest.main([*_OPTIONS, *tests]))
         sys.stdout.flush()
         return status
 
