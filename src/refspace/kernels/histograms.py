@@ -102,22 +102,25 @@ def build_histogram(
     # 32 bits are sorted in half the time of 64.
     keys: NDArray[Any] = codes.astype(np.uint32 if small else np.int64) * BINS
     keys += assign_bins(image)
-    return _counted(np.sort(keys), np.ones(keys.size, np.int64))
+    keys.sort()
+    first = _first_of_each(keys)
+    return Histogram(keys[first].astype(np.int64), np.diff(first, append=keys.size))
 
 
 def merge_histograms(parts: Sequence[Histogram]) -> Histogram:
     """Merge several histograms."""
     keys = np.concatenate([part.keys for part in parts])
+    counts = np.concatenate([part.counts for part in parts])
     order = np.argsort(keys, kind="stable")
-    return _counted(keys[order], np.concatenate([part.counts for part in parts])[order])
+    keys, counts = keys[order], counts[order]
+    first = _first_of_each(keys)
+    # reduceat refuses to begin at the end.
+    return Histogram(keys[first], np.add.reduceat(counts, first) if keys.size else counts)
 
 
-def _counted(keys: NDArray[Any], counts: NDArray[np.int64]) -> Histogram:
-    """Histogram from sorted keys that may occur several times: their counts are added up."""
-    if not keys.size:
-        return Histogram(keys.astype(np.int64), counts)
-    first = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
-    return Histogram(keys[first].astype(np.int64), np.add.reduceat(counts, first))
+def _first_of_each(keys: NDArray[Any]) -> NDArray[np.intp]:
+    """Where each of some sorted keys begins."""
+    return np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: keys.size])
 
 
 def is_exact(dtype: np.dtype[Any]) -> bool:
@@ -138,40 +141,41 @@ def assign_bins(image: NDArray[Any]) -> NDArray[np.uint32]:
     """
     if is_exact(image.dtype):
         return (image.astype(np.int32) - _lowest(image.dtype)).astype(np.uint32)
-    single = _is_single(image.dtype)
-    bits = image.astype(np.float32).view(np.uint32) if single else _bits(image)
-    mantissa = _mantissa_bits(single)
-    # As integers, the bits of positive floats ascend with their value.
-    magnitude = bits & np.iinfo(bits.dtype).max // 2
-    bins = (magnitude >> (mantissa - 7)).astype(np.int32)
+    mantissa, bias = _layout(image.dtype)
+    sign = (2 * bias + 2) * _BINS_OF_EXPONENT
+    bits = _bits(image, mantissa)
+    # Sign, exponent and what a bin keeps of the mantissa; without the sign they ascend with floats.
+    upper = (bits >> (mantissa - 7)).astype(np.int32)
+    bins = upper & (sign - 1)
+    is_small = bins < _BINS_OF_EXPONENT
     bins += mantissa * _BINS_OF_EXPONENT
     # Subnormal numbers have one exponent together, and as whole numbers one of their own each.
-    is_small = magnitude >> mantissa == 0
     if is_small.any():
-        bins[is_small] = _bins_of_subnormals(magnitude[is_small])
-    np.negative(bins, out=bins, where=bits != magnitude)
+        magnitudes = bits[is_small] & np.iinfo(bits.dtype).max // 2
+        bins[is_small] = _bins_of_subnormals(magnitudes)
+    np.negative(bins, out=bins, where=upper >= sign)
     bins += _ZERO
     return bins.view(np.uint32)
 
 
-def _bins_of_subnormals(numbers: NDArray[np.unsignedinteger[Any]]) -> NDArray[np.int64]:
+def _bins_of_subnormals(numbers: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
     """Bins of small floats, counted from that of 0, from how often each has the smallest one."""
     # The exponent of 1 is 1023 in the bits of a float64; its bins are the first ones after 0.
-    bins = (_bits(numbers) >> 45).astype(np.int64) - 1022 * _BINS_OF_EXPONENT
+    bins = (_bits(numbers, 52) >> 45).astype(np.int64) - 1022 * _BINS_OF_EXPONENT
     return np.where(numbers == 0, 0, bins)
 
 
-def _bits(values: NDArray[Any]) -> NDArray[np.uint64]:
-    return values.astype(np.float64).view(np.uint64)
+def _bits(values: NDArray[Any], mantissa: int) -> NDArray[Any]:
+    """Bits of values as floats of so many bits of mantissa."""
+    if mantissa == 23:
+        return values.astype(np.float32, copy=False).view(np.uint32)
+    return values.astype(np.float64, copy=False).view(np.uint64)
 
 
-def _is_single(dtype: np.dtype[Any]) -> bool:
-    """Whether single precision has all values of a dtype; integers of 32 bits it has not."""
-    return dtype.kind == "f" and dtype.itemsize <= 4
-
-
-def _mantissa_bits(single: bool) -> int:
-    return 23 if single else 52
+def _layout(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Bits of the mantissa, and bias of the exponent, of the floats that are binned."""
+    # Integers of 32 bits are not all in single precision.
+    return (23, 127) if dtype.kind == "f" and dtype.itemsize <= 4 else (52, 1023)
 
 
 def bin_middles(bins: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.float64]:
@@ -186,12 +190,12 @@ def bin_middles(bins: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.float64]
     """
     if is_exact(dtype):
         return bins.astype(np.float64) + _lowest(dtype)
-    single = _is_single(dtype)
+    mantissa, bias = _layout(dtype)
     numbers = bins.astype(np.int64) - _ZERO
     exponents, steps = np.divmod(np.abs(numbers), _BINS_OF_EXPONENT)
-    exponents -= _mantissa_bits(single)
-    is_infinite = exponents == (2**8 if single else 2**11) - 1
-    powers = np.where(is_infinite, 0, exponents - (127 if single else 1023)).astype(np.int32)
+    exponents -= mantissa
+    is_infinite = exponents > 2 * bias
+    powers = np.where(is_infinite, 0, exponents - bias).astype(np.int32)
     # The half is added last: below the smallest number of all it is 0.
     middles = np.ldexp(1 + steps / _BINS_OF_EXPONENT, powers)
     middles += np.ldexp(0.5 / _BINS_OF_EXPONENT, powers)
