@@ -14,7 +14,9 @@ import argparse
 import ast
 import copy
 import difflib
+import gc
 import importlib
+import inspect
 import os
 import random
 import resource
@@ -23,14 +25,18 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any, TypeAlias
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PACKAGE = Path("src", "refspace")
 _Node: TypeAlias = ast.expr | ast.stmt
+# Of functions, by their names and first lines.
+Codes: TypeAlias = dict[tuple[str, int], CodeType]
 _COPIED = ("src", "tests", "conftest.py", "pyproject.toml")
 
 # What runs for each room: first its own tests, with the doctests of the module that is mutated, as
@@ -68,7 +74,15 @@ _LIBRARIES = (
     *("zarr", "networkx", "matplotlib", "scipy.sparse.csgraph", "scipy.ndimage"),
 )
 # Of plugins among these, which it can rewrite no more, pytest warns.
-_OPTIONS = ("-q", "-x", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+_OPTIONS = (
+    "-q",
+    "-x",
+    "-s",
+    "-p",
+    "no:cacheprovider",
+    "-W",
+    "ignore::pytest.PytestAssertRewriteWarning",
+)
 
 _CPU_SECONDS, _WALL_SECONDS, _MEMORY = 180, 1200, 6 * 2**30
 
@@ -245,14 +259,20 @@ def sample(found: Sequence[Mutant], count: int, seed: int) -> list[Mutant]:
 class Laboratory:
     """A copy of the sources and tests, in which mutants are tried.
 
+    Most mutants change functions alone. For these, tests are collected once, and a child process
+    for each mutant gets the functions' other code and runs them: nothing is imported again. What
+    else there is, values of modules and defaults of arguments, is changed in the file.
+
     Parameters
     ----------
     folder
         An empty folder.
+    room
+        Whose tests are run.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, room: str) -> None:
+        self.folder, self.room = folder, room
         for name in _COPIED:
             if (_ROOT / name).is_dir():
                 ignored = shutil.ignore_patterns("__pycache__")
@@ -261,26 +281,32 @@ class Laboratory:
                 shutil.copy(_ROOT / name, folder / name)
         self._writes = 0
 
-    def survives(self, mutant: Mutant, room: str) -> bool:
-        """Whether no test fails with a mutant in place."""
+    def try_all(self, chosen: Sequence[Mutant], tell: Callable[[Mutant, bool], None]) -> None:
+        """Tell of each mutant whether it survives all tests."""
+        swapped = []
+        for mutant in chosen:
+            if self._codes(mutant) is None:
+                tell(mutant, self._survives_in_file(mutant))
+            else:
+                swapped.append(mutant)
+        # Only now may this process import the package.
+        self._collect(lambda items: self._try_swapped(swapped, items, tell))
+
+    def check(self, files: Sequence[Path]) -> bool:
+        """Whether all tests pass without a mutant."""
+        tests = {name for path in files for stage in stages(self.room, path) for name in stage}
+        return in_child(lambda: self._run(sorted(tests)), self.folder / "output")
+
+    def _survives_in_file(self, mutant: Mutant) -> bool:
         path = self.folder / _PACKAGE / mutant.path
         self._write(path, mutant.mutated())
         try:
-            return all(map(self.passes, stages(room, mutant.path)))
+            return all(
+                in_child(partial(self._run, stage), self.folder / "output")
+                for stage in stages(self.room, mutant.path)
+            )
         finally:
             self._write(path, mutant.source)
-
-    def passes(self, tests: Sequence[str]) -> bool:
-        """Whether tests pass, within limits of time and memory, in a process of their own."""
-        child = os.fork()
-        if not child:
-            # Whatever happens there, no child goes on as its parent does.
-            status = 1
-            try:
-                status = self._run(tests)
-            finally:
-                os._exit(status)
-        return os.waitpid(child, 0)[1] == 0
 
     def _write(self, path: Path, source: bytes) -> None:
         path.write_bytes(source)
@@ -289,22 +315,103 @@ class Laboratory:
         self._writes += 1
         os.utime(path, (self._writes * 10, self._writes * 10))
 
-    def _run(self, tests: Sequence[str]) -> int:
-        """Run tests in a child process, which a mutant without end or bounds may have to leave."""
-        resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
-        resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
-        signal.alarm(_WALL_SECONDS)
+    def _run(self, tests: Sequence[str], *plugins: object) -> int:
         os.chdir(self.folder)
         source = str(self.folder / "src")
         os.environ["PYTHONPATH"] = source
         sys.path.insert(0, source)
-        with (self.folder / "output").open("w") as output:
-            os.dup2(output.fileno(), 1)
-            os.dup2(output.fileno(), 2)
         pytest = importlib.import_module("pytest")
-        status = int(pytest.main([*_OPTIONS, *tests]))
+        return int(pytest.main([*_OPTIONS, *tests], plugins=[*plugins]))
+
+    def _collect(self, run: Callable[[list[Any]], None]) -> None:
+        """Collect all tests of the room, and run something instead of them."""
+
+        class Collected:
+            def pytest_runtestloop(self, session: Any) -> bool:
+                run(session.items)
+                return True
+
+        files = room_sources(self.room)
+        found = (stages(self.room, path) for path in files)
+        self._run(
+            list({name: 0 for each in found for stage in each for name in stage}), Collected()
+        )
+
+    def _try_swapped(
+        self, chosen: Sequence[Mutant], items: list[Any], tell: Callable[[Mutant, bool], None]
+    ) -> None:
+        for mutant in chosen:
+            names = [name for stage in stages(self.room, mutant.path) for name in stage]
+            ordered = [item for name in names for item in items if _is_of(item.nodeid, name)]
+            run = partial(self._run_swapped, mutant, ordered)
+            tell(mutant, in_child(run, self.folder / "output"))
+
+    def _run_swapped(self, mutant: Mutant, items: Sequence[Any]) -> int:
+        file, codes = str(self.folder / _PACKAGE / mutant.path), self._codes(mutant)
+        for each in gc.get_objects():
+            if isinstance(each, FunctionType) and each.__code__.co_filename == file:
+                each.__code__ = (codes or {})[
+                    each.__code__.co_qualname, each.__code__.co_firstlineno
+                ]
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if item.session.testsfailed:
+                return 1
+        return 0
+
+    def _codes(self, mutant: Mutant) -> Codes | None:
+        """New code of each function, by name and line; None where more than functions differ."""
+        file = str(self.folder / _PACKAGE / mutant.path)
+        before, after = (
+            compile(text, file, "exec", dont_inherit=True)
+            for text in (mutant.source, mutant.mutated())
+        )
+        codes: Codes = {}
+        return codes if _pair(before, after, codes) else None
+
+
+def _pair(before: CodeType, after: CodeType, codes: Codes) -> bool:
+    """Pair functions of a module or class body; False where the body itself differs."""
+    inner = [[c for c in code.co_consts if isinstance(c, CodeType)] for code in (before, after)]
+    values = [
+        [c for c in code.co_consts if not isinstance(c, CodeType)] for code in (before, after)
+    ]
+    if (before.co_code, before.co_names, repr(values[0])) != (
+        after.co_code,
+        after.co_names,
+        repr(values[1]),
+    ):
+        return False
+    for one, other in zip(*inner, strict=True):
+        if one.co_flags & inspect.CO_OPTIMIZED:
+            codes[one.co_qualname, one.co_firstlineno] = other
+        elif not _pair(one, other, codes):
+            return False
+    return True
+
+
+def _is_of(nodeid: str, name: str) -> bool:
+    return nodeid.startswith((f"{name}::", f"{name}/"))
+
+
+def in_child(run: Callable[[], int], output: Path) -> bool:
+    """Whether something ends with 0 in a process of its own, within limits of time and memory."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1] == 0
+    # Whatever happens there, no child goes on as its parent does.
+    status = 1
+    try:
+        resource.setrlimit(resource.RLIMIT_CPU, (_CPU_SECONDS, _CPU_SECONDS))
+        resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
+        signal.alarm(_WALL_SECONDS)
+        with output.open("w") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        status = run()
         sys.stdout.flush()
-        return status
+    finally:
+        os._exit(status)
 
 
 def room_sources(room: str) -> list[Path]:
@@ -343,28 +450,20 @@ def main(arguments: list[str] | None = None) -> None:
         return
     for library in _LIBRARIES:
         importlib.import_module(library)
-    with tempfile.TemporaryDirectory() as folder:
-        laboratory = Laboratory(Path(folder))
-        if not options.unchecked:
-            _check(files, options.room, laboratory)
-        _try(chosen, options.room, laboratory)
-
-
-def _check(files: Sequence[Path], room: str, laboratory: Laboratory) -> None:
-    """Leave if tests fail without a mutant: then their failure would mean nothing."""
-    for tests in sorted({tuple(stage) for path in files for stage in stages(room, path)}):
-        if not laboratory.passes(tests):
-            sys.exit((laboratory.folder / "output").read_text() + "tests fail without a mutant")
-
-
-def _try(chosen: Sequence[Mutant], room: str, laboratory: Laboratory) -> None:
     counts: Counter[tuple[str, bool]] = Counter()
-    for mutant in chosen:
-        survives = laboratory.survives(mutant, room)
+
+    def tell(mutant: Mutant, survives: bool) -> None:
         counts[mutant.kind, survives] += 1
-        print(f"{'SURVIVED' if survives else 'killed'} {mutant.name}", flush=True)
-        if survives:
-            print(mutant.diff(), flush=True)
+        told = f"SURVIVED {mutant.name}\n{mutant.diff()}" if survives else f"killed {mutant.name}"
+        os.write(output, f"{told}\n".encode())
+
+    with tempfile.TemporaryDirectory() as folder:
+        laboratory = Laboratory(Path(folder), options.room)
+        if not options.unchecked and not laboratory.check(files):
+            sys.exit((laboratory.folder / "output").read_text() + "tests fail without a mutant")
+        # pytest keeps to itself what is printed while it collects.
+        output = os.dup(1)
+        laboratory.try_all(chosen, tell)
     survived = sum(n for (_, survives), n in counts.items() if survives)
     print(f"{len(chosen) - survived} of {len(chosen)} killed: {1 - survived / len(chosen):.0%}")
     for kind in sorted({kind for kind, _ in counts}):
