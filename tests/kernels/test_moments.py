@@ -47,7 +47,9 @@ def check(found, image, inside, column):
     if values.size:
         assert (low, high) == (float(values.min()), float(values.max()))
         mean = total / values.size
-        assert abs(found.means[0, column] - float(mean)) <= 1e-14 * float(abs(values).max())
+        assert abs(found.means[0, column] - float(mean)) <= 1e-14 * float(
+            abs(values.astype("f8")).max()
+        )
     else:
         assert (low, high, found.means[0, column]) == (np.inf, -np.inf, 0)
 
