@@ -38,7 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def nifti(path: Path, data: np.ndarray, affine: np.ndarray = AFFINE, dtype: Any = None) -> Path:
-    image = nib.Nifti1Image(data, affine)
+    image = nib.Nifti1Image(data, affine, dtype=data.dtype)
     image.set_data_dtype(dtype or data.dtype)
     image.header.set_xyzt_units("mm")
     nib.save(image, path)
@@ -97,6 +97,18 @@ def test_no_data(folder: Path, words: tuple[str, ...]) -> None:
     )
     assert result.exit_code == 1
     assert "has rows of another job" in result.stderr
+
+
+def test_no_data_of_many_digits(folder: Path) -> None:
+    """The largest integer of 64 bits, of which a float would be another one."""
+    is_value = RNG.random(BRAIN.shape) > 0.4
+    values = np.where(is_value, 2**64 - 2, 2**64 - 1).astype("u8")
+    nifti(folder / "a.nii.gz", values)
+    table = aggregated("a.nii.gz", "--nodata", str(2**64 - 1))
+    assert table["count"][:2].tolist() == [is_value[i == BRAIN].sum() for i in (1, 2)]
+    result = commands.run("aggregate", "brain.nii.gz", "tree.json", "a.nii.gz", "--nodata", "none")
+    assert result.exit_code == 2
+    assert "'none' is not a number" in result.stderr
 
 
 @pytest.mark.filterwarnings("default:a.nii.gz")

@@ -450,3 +450,19 @@ def test_x_y_and_z_of_a_frame_are_no_matter_of_storage(code, frame):
     assert Grid((1, 1, 1), 25, orientation=code).frame == frame
     assert Grid((1, 1, 1), 25).in_frame(code).frame == frame
     assert Grid((1, 1, 1), 25).in_frame(code) == Grid((1, 1, 1), 25).in_frame(frame)
+
+
+# ----- rounding
+
+
+def test_a_billionth_of_a_voxel_from_an_edge_is_on_it():
+    grid = Grid((4, 4, 4), (25, 25, 25))
+    assert grid.index("ap", 50 - 25 * 4e-10) == 2
+    assert grid.index("ap", 50 - 25 * 6e-10) == 1
+
+
+def test_origins_from_centres_are_rounded_to_a_picometre():
+    centres = {dim: np.array([5, 15]) + 4e-7 for dim in ("ap", "dv", "ml")}
+    assert Grid.from_coordinates(centres, "PIR").origin == (0, 0, 0)
+    centres = {dim: values + 2e-7 for dim, values in centres.items()}
+    assert Grid.from_coordinates(centres, "PIR").origin == (1e-6, 1e-6, 1e-6)

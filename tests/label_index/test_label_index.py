@@ -244,6 +244,25 @@ def test_damaged_rows(changes, message):
         LabelIndex(VOXELS.shape, CHUNKS, damaged(**changes))
 
 
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"label": 2**32}, "labels are 0 to"),
+        ({"stop_1": -(2**63)}, "its box is empty"),
+        ({"count": 2**62}, "it has no voxel"),
+        ({"sum_1": -(2**63)}, "no voxels in its box"),
+    ],
+)
+def test_the_row_that_is_wrong_is_named(changes, rule):
+    for row in range(index_of(VOXELS, CHUNKS).table.shape[1]):
+        table = index_of(VOXELS, CHUNKS).table.copy()
+        for name, value in changes.items():
+            table[ROW[name], row] = value
+        chunk, label = table[[ROW["chunk"], ROW["label"]], row]
+        with pytest.raises(AnnotationError, match=f"for label {label} of chunk {chunk}: {rule}"):
+            LabelIndex(VOXELS.shape, CHUNKS, table)
+
+
 def test_a_changed_sum_does_not_pass():
     table = damaged()
     table[ROW["sum_1"], 0] -= 1

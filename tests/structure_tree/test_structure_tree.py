@@ -982,3 +982,44 @@ def test_selected_regions_keep_their_names():
     assert regions.select([]).columns()["structure"].dtype == np.int64
     with pytest.raises(OntologyError, match=r"^no region is labelled 3, x; the labels are 1, 2$"):
         regions.select([2, 3, "x"])
+
+
+# ----- values of regions
+
+
+def test_values_of_regions_with_other_axes():
+    """What is reduced may have axes before that of the structures."""
+    tree = StructureTree(
+        {"id": i, "structure_id_path": path, "acronym": f"s{i}", "name": f"structure {i}"}
+        for i, path in ((1, [1]), (2, [1, 2]), (3, [1, 3]))
+    )
+    regions = tree.regions([1, 2])
+    values = np.arange(12).reshape(2, 2, 3)
+    found = regions.reduce(np.array([1, 2, 3]), values)
+    np.testing.assert_array_equal(found[..., 0], values.sum(axis=-1))
+    np.testing.assert_array_equal(found[..., 1], values[..., 1])
+    assert str(regions) == str(tree.regions([1, 2]))
+
+
+def test_labels_are_of_one_kind():
+    tree = StructureTree(
+        {"id": i, "structure_id_path": [i], "acronym": f"s{i}", "name": f"structure {i}"}
+        for i in (1, 2)
+    )
+    with pytest.raises(OntologyError, match="labelled by integers and texts; give one or the"):
+        tree.regions({1: "one", 2: 2})
+
+
+def test_only_the_upper_levels_of_a_drawing_are_open():
+    tree = StructureTree(
+        {
+            "id": i,
+            "structure_id_path": [*range(1, i + 1)],
+            "acronym": f"s{i}",
+            "name": f"structure {i}",
+        }
+        for i in range(1, 8)
+    )
+    drawn = tree._repr_html_()
+    assert drawn.count("<details open ") == 3
+    assert drawn.count("<details ") == 6

@@ -1,7 +1,9 @@
 """Statistics of images over regions, against plain NumPy, SciPy and nilearn."""
 
 import functools
+import math
 import warnings
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import dask
@@ -150,7 +152,7 @@ def test_quantiles_are_values_to_the_stated_error(asked):
                 assert np.isnan(found[(n, *lead)]).all()
                 continue
             wanted = np.quantile(values, SHARES, method="inverted_cdf")
-            np.testing.assert_allclose(found[(n, *lead)], wanted, rtol=error, atol=1e-38)
+            np.testing.assert_allclose(found[(n, *lead)], wanted, rtol=error, atol=0)
             assert found[(n, *lead)][0] == values.min()
             assert found[(n, *lead)][-1] == values.max()
 
@@ -195,11 +197,69 @@ def test_values_whose_squares_no_float_holds():
     assert table["std"].item() == np.inf
 
 
+# What float64 or float32 alone would not hold: a dtype, a smallest value, and steps above it.
+FAR = [
+    *(("i8", 2**53, 1), ("i8", 2**63 - 8, 1), ("i8", -(2**63), 3), ("u8", 2**64 - 8, 1)),
+    *(("i4", 2**31 - 8, 1), ("u4", 2**32 - 8, 1), ("f8", 1e9, 1), ("f4", 1e6, 0.125)),
+    *(("f8", 2**53, 2), ("f8", -1e15, 0.5), ("f8", 1e-320, 1e-322), ("f4", 1e-44, 1e-44)),
+    *(("f8", 1e300, 1e298), ("f8", 1e150, 1e149)),
+]
+
+
+@pytest.mark.parametrize(("dtype", "low", "step"), FAR)
+def test_values_at_the_ends_of_their_dtypes(dtype, low, step):
+    """In chunks, rolled up, beside fractions: each chunk is read once all the same."""
+    rng = np.random.default_rng(0)
+    steps = rng.integers(0, 8, VOXELS.shape)
+    image = np.array([low + step * n for n in range(8)], dtype)[steps]
+    source, lazy = counting(image, (4, 4, 4))
+    space = ReferenceSpace(tree_of_four(), da.from_array(VOXELS, chunks=4), 10)
+    table = space.aggregate(lazy, statistics=ALL, quantiles=SHARES).compute()
+    assert len(source.reads) == lazy.npartitions
+    for region in (1, 2, 3, 4):
+        values = [
+            Fraction(v) for v in image[selected(space.structure_tree, region, VOXELS)].tolist()
+        ]
+        found = {name: table[name].sel(structure=region).item() for name in ALL}
+        total, mean = sum(values), sum(values) / len(values)
+        variance = sum((value - mean) ** 2 for value in values) / len(values)
+        assert (found["min"], found["max"]) == (float(min(values)), float(max(values)))
+        assert found["sum"] == pytest.approx(float(total), rel=0 if dtype[0] in "iu" else 1e-14)
+        assert found["mean"] == pytest.approx(float(mean), rel=1e-14, abs=1e-323)
+        if abs(low) < 1e200:
+            lost = 1e-308 if low < 1e-30 else 0
+            assert found["var"] == pytest.approx(float(variance), rel=1e-12, abs=lost)
+            assert found["std"] == pytest.approx(float(variance) ** 0.5, rel=1e-12, abs=lost**0.5)
+        else:
+            assert found["var"] == found["std"] == np.inf
+        quantiles = table["quantiles"].sel(structure=region)
+        ordered = sorted(map(float, values))
+        wanted = [ordered[max(math.ceil(share * len(ordered)), 1) - 1] for share in SHARES]
+        np.testing.assert_allclose(quantiles, wanted, rtol=RELATIVE_ERROR, atol=0)
+
+
 def test_sums_of_integers_are_exact():
     voxels = np.ones((4, 4, 4), "u4")
     image = np.full((4, 4, 4), 2**40 + 1, "i8")
     table = ReferenceSpace(tree_of_four(), voxels, 10).aggregate(image, [1], statistics="sum")
     assert table["sum"].values[0] == 64 * (2**40 + 1)
+    image[:2] = -(2**62) - 1
+    image[2:] = 2**62
+    table = ReferenceSpace(tree_of_four(), voxels, 10).aggregate(image, [1])
+    assert table["mean"].values[0] == -0.5
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata"), [("u8", 2**64 - 1), ("i8", 2**53), ("i8", -(2**63)), ("u8", 2**60)]
+)
+def test_large_integers_that_stand_for_no_value(dtype, nodata):
+    """A float would stand for their neighbours too."""
+    step = -1 if nodata == 2**64 - 1 else 1
+    image = np.array([[[nodata, nodata + step, nodata + 2 * step, 7]]], dtype)
+    space = ReferenceSpace(tree_of_four(), np.ones(image.shape, "u4"), 10)
+    assert space.aggregate(image, [1], nodata=nodata)["count"].values.tolist() == [3]
+    counted = space.aggregate(image, [1], valid_min=nodata)["count"].values.item()
+    assert counted == (image >= np.dtype(dtype).type(nodata)).sum()
 
 
 # ----- which regions
@@ -526,6 +586,8 @@ def test_equal_work_has_equal_names():
         ({"image": "nowhere.nrrd"}, OSError, "nowhere.nrrd"),
         ({"image": 7}, GridError, "the image is a int; give an array or a DataArray"),
         ({"image": IMAGE.astype(complex)}, AnnotationError, "has dtype complex128; give real"),
+        ({"image": IMAGE.astype("g")}, AnnotationError, "double precision at most; give .astype"),
+        ({"nodata": 10**400}, AnnotationError, "give a number, like -1"),
         ({"image": IMAGE.astype(str)}, AnnotationError, "dtype <U.*give real numbers"),
         (
             {"image": np.ma.masked_less(IMAGE, 0)},

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from refspace.cli.options import (
+    Number,
     Resolution,
     access_options,
     annotation_argument,
@@ -178,8 +179,10 @@ def _takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
     callback=existing_image,
     help="Which voxels of the images count: where this one is not 0.",
 )
-@click.option("--nodata", type=float, help="A value of the images that stands for none, like -1.")
-@click.option("--valid-min", type=float, help="Value below which none of the images' counts.")
+@click.option(
+    "--nodata", type=Number(), help="A value of the images that stands for none, like -1."
+)
+@click.option("--valid-min", type=Number(), help="Value below which none of the images' counts.")
 @_takes_image_options
 @click.option(
     "--output",

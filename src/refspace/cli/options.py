@@ -6,7 +6,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,19 @@ class Lengths(_OneOrThree):
     name = "voxels"
     number = int
     hint = "of voxels like 128, or three like 128,128,32"
+
+
+class Number(_ParamType):
+    """A number; a whole one keeps all its digits."""
+
+    name = "number"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Turn the text into an integer, or else into a float."""
+        for number in (int, float):
+            with suppress(ValueError):
+                return number(value)
+        self.fail(f"{value!r} is not a number", param, ctx)
 
 
 class Depth(_ParamType):

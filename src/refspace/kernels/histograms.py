@@ -1,23 +1,27 @@
 """Histograms of the values in each label, from which quantiles are read.
 
-The bin of a value is the upper 16 bits of its 32-bit float: sign, exponent and 7 bits of the
-mantissa, made to ascend with the value. The bins are the same for all data, so that no range has to
-be known beforehand and histograms of any blocks can be merged; none is wider than 1/128 of its
-values. Integers of up to 16 bits have a bin each, and their quantiles are exact.
+The bin of a value is the upper bits of its float: sign, exponent and 7 bits of the mantissa, made
+to ascend with the value. The bins are the same for all data, so that no range has to be known
+beforehand and histograms of any blocks can be merged; none is wider than 1/128 of its values. That
+holds for all that a float can be, subnormal numbers and, in double precision, those beyond single
+precision too. Integers of up to 16 bits have a bin each, and their quantiles are exact.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-BINS = 2**16
+# Bins of any dtype: of the 2 × (2046 + 52) exponents of a float64, 128 each.
+BINS = 2**20
 # The middle of a bin is at most half its width from any value in it.
 RELATIVE_ERROR = 2**-8
-# Masks of the sign bit of a 32-bit float, and of all its bits.
-_SIGN, _ALL = np.uint32(2**31), np.uint32(2**32 - 1)
+# A bin keeps 7 bits of the mantissa: there are as many bins for each exponent.
+_BINS_OF_EXPONENT = 2**7
+# Bin of 0, between those of negative and of positive values.
+_ZERO = BINS // 2
 
 
 @dataclass(frozen=True)
@@ -42,14 +46,35 @@ class Histogram:
         # Labels ascend, so the new keys are sorted as the old ones were.
         return Histogram((named * BINS + bins)[named != 0], self.counts[named != 0])
 
-    def bin_counts(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Number of values in each bin, in several labels together."""
+    def count_bins(
+        self, groups: Iterable[NDArray[np.int64]]
+    ) -> tuple[NDArray[np.int64], Iterator[NDArray[np.int64]]]:
+        """Bins that have values, ascending, and the number of values that groups of labels have.
+
+        Parameters
+        ----------
+        groups
+            Labels of each group.
+
+        Examples
+        --------
+        >>> histogram = build_histogram(np.array([0, 0, 1]), np.array([5, 5, 9], "u1"))
+        >>> bins, counts = histogram.count_bins([np.array([0]), np.array([0, 1])])
+        >>> bins, [*counts]
+        (array([5, 9]), [array([2, 0]), array([2, 1])])
+        """
+        bins, columns = np.unique(self.keys % BINS, return_inverse=True)
+        return bins, (self._column_counts(labels, columns, bins.size) for labels in groups)
+
+    def _column_counts(
+        self, labels: NDArray[np.int64], columns: NDArray[np.intp], size: int
+    ) -> NDArray[np.int64]:
         starts = np.searchsorted(self.keys, labels * BINS)
         stops = np.searchsorted(self.keys, (labels + 1) * BINS)
         parts = [np.arange(a, b) for a, b in zip(starts, stops, strict=True) if a < b]
         rows = np.concatenate([np.empty(0, np.intp), *parts])
         # bincount sums its weights as float64, which is exact up to 2**53 values.
-        return np.bincount(self.keys[rows] % BINS, self.counts[rows], BINS).astype(np.int64)
+        return np.bincount(columns[rows], self.counts[rows], size).astype(np.int64)
 
 
 def build_histogram(
@@ -69,29 +94,33 @@ def build_histogram(
     Examples
     --------
     >>> build_histogram(np.array([0, 0, 1]), np.array([5, 5, 9], "u1"))
-    Histogram(keys=array([    5, 65545]), counts=array([2, 1]))
+    Histogram(keys=array([      5, 1048585]), counts=array([2, 1]))
     """
     if valid is not None:
         codes, image = codes[valid], image[valid]
-    small = codes.max(initial=0) < BINS
+    small = codes.max(initial=0) < 2**32 // BINS
     # 32 bits are sorted in half the time of 64.
-    keys = codes.astype(np.uint32 if small else np.int64) * BINS + assign_bins(image)
-    return _counted(np.sort(keys), np.ones(keys.size, np.int64))
+    keys: NDArray[Any] = codes.astype(np.uint32 if small else np.int64) * BINS
+    keys += assign_bins(image)
+    keys.sort()
+    first = _first_of_each(keys)
+    return Histogram(keys[first].astype(np.int64), np.diff(first, append=keys.size))
 
 
 def merge_histograms(parts: Sequence[Histogram]) -> Histogram:
     """Merge several histograms."""
     keys = np.concatenate([part.keys for part in parts])
+    counts = np.concatenate([part.counts for part in parts])
     order = np.argsort(keys, kind="stable")
-    return _counted(keys[order], np.concatenate([part.counts for part in parts])[order])
+    keys, counts = keys[order], counts[order]
+    first = _first_of_each(keys)
+    # reduceat refuses to begin at the end.
+    return Histogram(keys[first], np.add.reduceat(counts, first) if keys.size else counts)
 
 
-def _counted(keys: NDArray[Any], counts: NDArray[np.int64]) -> Histogram:
-    """Histogram from sorted keys that may occur several times: their counts are added up."""
-    if not keys.size:
-        return Histogram(keys.astype(np.int64), counts)
-    first = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
-    return Histogram(keys[first].astype(np.int64), np.add.reduceat(counts, first))
+def _first_of_each(keys: NDArray[Any]) -> NDArray[np.intp]:
+    """Where each of some sorted keys begins."""
+    return np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: keys.size])
 
 
 def is_exact(dtype: np.dtype[Any]) -> bool:
@@ -99,24 +128,54 @@ def is_exact(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in "uib" and dtype.itemsize <= 2
 
 
-def assign_bins(image: NDArray[Any]) -> NDArray[Any]:
+def assign_bins(image: NDArray[Any]) -> NDArray[np.uint32]:
     """Bin of each value; greater values are in greater bins.
 
     Examples
     --------
     >>> assign_bins(np.array([-3, 7], "i2"))
     array([32765, 32775], dtype=uint32)
-    >>> bool(np.all(np.diff(assign_bins(np.array([-np.inf, -2.0, -0.5, 0.0, 0.5, 2.0]))) > 0))
+    >>> values = [-np.inf, -1e308, -2.0, -0.5, -1e-309, 0.0, 1e-309, 0.5, 2.0, 1e308]
+    >>> bool(np.all(np.diff(assign_bins(np.array(values)).astype(int)) > 0))
     True
     """
     if is_exact(image.dtype):
         return (image.astype(np.int32) - _lowest(image.dtype)).astype(np.uint32)
-    # float64 beyond the range of float32 becomes infinite, and falls into the last bin.
-    with np.errstate(over="ignore"):
-        bits = image.astype(np.float32).view(np.uint32)
-    # As integers, positive floats ascend with their value, and negative ones descend: the bits of
-    # the latter are inverted, and the sign bit of the former is set, so that all ascend.
-    return (bits ^ np.where(bits & _SIGN, _ALL, _SIGN)) >> np.uint32(16)
+    mantissa, bias = _layout(image.dtype)
+    sign = (2 * bias + 2) * _BINS_OF_EXPONENT
+    bits = _bits(image, mantissa)
+    # Sign, exponent and what a bin keeps of the mantissa; without the sign they ascend with floats.
+    upper = (bits >> (mantissa - 7)).astype(np.int32)
+    bins = upper & (sign - 1)
+    is_small = bins < _BINS_OF_EXPONENT
+    bins += mantissa * _BINS_OF_EXPONENT
+    # Subnormal numbers have one exponent together, and as whole numbers one of their own each.
+    if is_small.any():
+        magnitudes = bits[is_small] & np.iinfo(bits.dtype).max // 2
+        bins[is_small] = _bins_of_subnormals(magnitudes)
+    np.negative(bins, out=bins, where=upper >= sign)
+    bins += _ZERO
+    return bins.view(np.uint32)
+
+
+def _bins_of_subnormals(numbers: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """Bins of small floats, counted from that of 0, from how often each has the smallest one."""
+    # The exponent of 1 is 1023 in the bits of a float64; its bins are the first ones after 0.
+    bins = (_bits(numbers, 52) >> 45).astype(np.int64) - 1022 * _BINS_OF_EXPONENT
+    return np.where(numbers == 0, 0, bins)
+
+
+def _bits(values: NDArray[Any], mantissa: int) -> NDArray[Any]:
+    """Bits of values as floats of so many bits of mantissa."""
+    if mantissa == 23:
+        return values.astype(np.float32, copy=False).view(np.uint32)
+    return values.astype(np.float64, copy=False).view(np.uint64)
+
+
+def _layout(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Bits of the mantissa, and bias of the exponent, of the floats that are binned."""
+    # Integers of 32 bits are not all in single precision.
+    return (23, 127) if dtype.kind == "f" and dtype.itemsize <= 4 else (52, 1023)
 
 
 def bin_middles(bins: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.float64]:
@@ -124,23 +183,24 @@ def bin_middles(bins: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.float64]
 
     Examples
     --------
-    >>> bin_middles(assign_bins(np.array([1.0, -np.inf])), np.dtype("f4")).round(3)
+    >>> bin_middles(assign_bins(np.array([1.0, -np.inf])), np.dtype("f8")).round(3)
     array([1.004,  -inf])
+    >>> bin_middles(assign_bins(np.array([-3], "i2")), np.dtype("i2"))
+    array([-3.])
     """
     if is_exact(dtype):
         return bins.astype(np.float64) + _lowest(dtype)
-    first = bins.astype(np.uint32) << np.uint32(16)
-    low, high = map(_keys_to_floats, (first, first | np.uint32(BINS - 1)))
-    # The bins of ±inf extend into bit patterns that are NaN: there one end stands for both.
-    low, high = np.where(np.isnan(low), high, low), np.where(np.isnan(high), low, high)
-    return np.where(low == high, low, (low + high) / 2)
-
-
-def _keys_to_floats(keys: NDArray[np.uint32]) -> NDArray[np.float64]:
-    """Floats whose bits were made to ascend, as `assign_bins` does."""
-    bits = keys ^ np.where(keys & _SIGN, _SIGN, _ALL)
-    with np.errstate(invalid="ignore"):
-        return bits.view(np.float32).astype(np.float64)
+    mantissa, bias = _layout(dtype)
+    numbers = bins.astype(np.int64) - _ZERO
+    exponents, steps = np.divmod(np.abs(numbers), _BINS_OF_EXPONENT)
+    exponents -= mantissa
+    is_infinite = exponents > 2 * bias
+    powers = np.where(is_infinite, 0, exponents - bias).astype(np.int32)
+    # The half is added last: below the smallest number of all it is 0.
+    middles = np.ldexp(1 + steps / _BINS_OF_EXPONENT, powers)
+    middles += np.ldexp(0.5 / _BINS_OF_EXPONENT, powers)
+    middles[is_infinite] = np.inf
+    return np.where(numbers == 0, 0.0, np.copysign(middles, numbers))
 
 
 def _lowest(dtype: np.dtype[Any]) -> int:
@@ -148,6 +208,7 @@ def _lowest(dtype: np.dtype[Any]) -> int:
 
 
 def histogram_quantiles(
+    bins: NDArray[np.int64],
     counts: NDArray[np.int64],
     quantiles: NDArray[np.float64],
     ends: tuple[float, float],
@@ -157,8 +218,8 @@ def histogram_quantiles(
 
     Parameters
     ----------
-    counts
-        Number of values in each bin.
+    bins, counts
+        Bins, ascending, and the number of values in each of them.
     quantiles
         Levels of the quantiles, from 0 to 1.
     ends
@@ -175,15 +236,15 @@ def histogram_quantiles(
     Examples
     --------
     >>> image = np.array([1, 2, 3, 4], "u1")
-    >>> counts = build_histogram(np.zeros(4, int), image).bin_counts(np.array([0]))
-    >>> histogram_quantiles(counts, np.array([0, 0.5, 1]), (1, 4), image.dtype)
+    >>> bins, counts = build_histogram(np.zeros(4, int), image).count_bins([np.array([0])])
+    >>> histogram_quantiles(bins, next(counts), np.array([0, 0.5, 1]), (1, 4), image.dtype)
     array([1., 2., 4.])
     """
     cumulative = np.cumsum(counts)
-    size = int(cumulative[-1])
+    size = int(counts.sum())
     if not size:
         return np.full(len(quantiles), np.nan)
     rank = np.clip(np.ceil(quantiles * size), 1, size).astype(np.int64)
-    values = bin_middles(np.searchsorted(cumulative, rank), dtype).clip(*ends)
+    values = bin_middles(bins[np.searchsorted(cumulative, rank)], dtype).clip(*ends)
     values[rank == 1], values[rank == size] = ends
     return values

@@ -11,9 +11,11 @@ from refspace.kernels.histograms import Histogram, build_histogram, merge_histog
 from refspace.kernels.run_lengths import Labels, run_lengths
 
 # Rows of the table of moments.
-COUNT, SUM, M2, MIN, MAX, VOXELS = range(6)
+COUNT, HIGH, SUM, RESIDUAL, M2, MIN, MAX, VOXELS = range(8)
 # For each row: the function that combines two values, and its neutral element.
 _REDUCTIONS = (
+    (np.add, 0.0),
+    (np.add, 0.0),
     (np.add, 0.0),
     (np.add, 0.0),
     (np.add, 0.0),
@@ -21,6 +23,8 @@ _REDUCTIONS = (
     (np.maximum, -np.inf),
     (np.add, 0.0),
 )
+# What `HIGH` counts: sums of integers are kept in two floats, of which each is exact.
+_HIGH_UNIT = 2.0**32
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,9 @@ class Moments:
     labels
         The labels, sorted.
     table
-        Floats of shape (6, images, labels): `COUNT`, the number of values; `SUM`, their sum;
-        `M2`, the sum of their squared deviations from the label's mean; `MIN` and `MAX`, the
+        Floats of shape (8, images, labels): `COUNT`, the number of values; `SUM`, their sum, to
+        which `HIGH` times 2**32 is added; `RESIDUAL`, the sum of their deviations from the mean as
+        it is rounded; `M2`, that of the squared deviations from the true mean; `MIN` and `MAX`, the
         smallest and the largest, infinite without values; `VOXELS`, the number of voxels, also
         those without a value.
     histograms
@@ -43,8 +48,14 @@ class Moments:
     -----
     Parents are computed exactly, by merging their children's moments. `M2` is summed from
     deviations from the mean, not as the difference of two large sums (Σx² - (Σx)²/n), which cancels
-    all digits where the mean is large against the spread. Parts merge by the formula of Chan, Golub
-    and LeVeque (1983, The American Statistician 37:242-247): M2 = Σ (M2ᵢ + nᵢ (meanᵢ - mean)²).
+    all digits where the mean is large against the spread. The mean itself is rounded: the corrected
+    two-pass algorithm takes what the deviations from it sum to, the residual r, and
+    M2 = Σd² - r²/n. Parts merge by M2 = Σ (M2ᵢ + nᵢ (meanᵢ - mean)²), where means are differences
+    from rounded ones, so that errors are relative to the spread of the values, wherever they are.
+    Both are of Chan, Golub and LeVeque (1983, The American Statistician 37:242-247).
+
+    Sums of integers are exact as long as they are below 2**85. Those of floats are summed pairwise,
+    in double precision.
     """
 
     labels: NDArray[Any]
@@ -68,20 +79,41 @@ class Moments:
         shape = (*self.table.shape[:2], 1)
         table = np.concatenate((self.table, np.broadcast_to(nothing, shape)), axis=-1)
         table = table[..., np.append(positions, -1)]
-        groups = np.arange(len(indptr) - 1)
+        sizes = np.diff(indptr)
+        groups = np.arange(sizes.size)
         pooled = np.empty((*self.table.shape[:2], groups.size))
-        for row, (ufunc, empty) in enumerate(_REDUCTIONS):
-            if row == M2:
-                # SUM was pooled before M2, so that the means of the groups are known by now.
-                group_means = np.repeat(_means(pooled), np.diff(indptr), axis=-1)
-                # inf - inf is NaN, and the square of a huge distance inf: no reason to warn.
-                with np.errstate(invalid="ignore", over="ignore"):
-                    distances = _means(table)[:, :-1] - group_means
-                    table[M2, :, :-1] += table[COUNT, :, :-1] * distances**2
+
+        def pool(row: int) -> None:
+            ufunc, empty = _REDUCTIONS[row]
             pooled[row] = ufunc.reduceat(table[row], indptr[:-1], axis=-1)
             # For an empty group reduceat returns the member after it.
-            pooled[row][:, np.diff(indptr) == 0] = empty
+            pooled[row][:, sizes == 0] = empty
+
+        # inf - inf is NaN, and what is too large for a float is inf: no reason to warn.
+        with np.errstate(invalid="ignore", over="ignore"):
+            for row in (COUNT, HIGH, SUM, MIN, MAX, VOXELS):
+                pool(row)
+            _carry(pooled)
+            # From the rounded mean of a group, first to that of each member, then to the true ones.
+            count, steps = table[COUNT, :, :-1], _means(table)[:, :-1]
+            steps -= np.repeat(_means(pooled), sizes, axis=-1)
+            distances = steps + _divide(table[RESIDUAL], table[COUNT])[:, :-1]
+            table[RESIDUAL, :, :-1] += count * steps
+            pool(RESIDUAL)
+            distances -= np.repeat(_divide(pooled[RESIDUAL], pooled[COUNT]), sizes, axis=-1)
+            table[M2, :, :-1] += count * distances**2
+            pool(M2)
         return Moments(groups, pooled)
+
+    @property
+    def sums(self) -> NDArray[np.float64]:
+        """Sum of the values of each image in each label."""
+        return _sums(self.table)
+
+    @property
+    def means(self) -> NDArray[np.float64]:
+        """Mean of the values of each image in each label; 0 without values."""
+        return _means(self.table)
 
 
 def measure_moments(
@@ -122,7 +154,8 @@ def measure_moments(
         block, values = block.T, values.transpose(0, *range(values.ndim)[:0:-1])
         valid = None if valid is None else valid.transpose(0, *range(valid.ndim)[:0:-1])
     run_labels, lengths = run_lengths(block)
-    labels, codes = np.unique(run_labels, return_inverse=True)
+    labels = np.unique(run_labels)
+    codes = np.searchsorted(labels, run_labels)
     groups = _RunsByLabel(codes, lengths, labels.size)
     table = np.empty((len(_REDUCTIONS), len(values), labels.size))
     histograms = []
@@ -217,33 +250,116 @@ def _rows(
     rows[VOXELS] = _counts(groups, None)
     rows[COUNT] = rows[VOXELS] if valid is None else _counts(groups, valid)
     if SUM in fields:
-        # A copy in float64, in which sums keep the digits that float32 would lose.
-        exact = image.astype(np.float64)
-        if valid is not None:
-            exact[~valid] = 0
-        rows[SUM] = groups.reduce_voxels(np.add, exact)
-        if M2 in fields:
-            rows[M2] = _squared_deviations(groups, exact, _means(rows), valid)
-    for row in {MIN, MAX}.intersection(fields):
-        ufunc, empty = _REDUCTIONS[row]
-        counted = image if valid is None else np.where(valid, image, empty)
-        rows[row] = groups.reduce_voxels(ufunc, counted)
+        is_large = image.dtype.kind in "iu" and image.dtype.itemsize > 2
+        add = _add_integers if is_large else _add_floats
+        add(rows, groups, image, valid, M2 in fields)
+    if fields_of_ends := {MIN, MAX}.intersection(fields):
+        _add_ends(rows, groups, image, valid, fields_of_ends)
     return rows
 
 
-def _squared_deviations(
+def _add_ends(
+    rows: NDArray[np.float64],
     groups: _RunsByLabel,
-    values: NDArray[np.float64],
-    means: NDArray[np.float64],
+    image: NDArray[Any],
     valid: NDArray[np.bool_] | None,
-) -> NDArray[Any]:
-    """Sum of the squared deviations from the mean of each label; overwrites the values."""
-    # inf - inf is NaN, and the square of a huge value inf: no reason to warn.
+    fields: Collection[int],
+) -> None:
+    """Fill in the smallest and largest values."""
+    is_float = image.dtype.kind == "f"
+    values = _ordered(image) if is_float else image
+    for row in fields:
+        ufunc, empty = _REDUCTIONS[row]
+        if valid is not None:
+            neutral = _ordered(np.array(empty, _native_float(image.dtype))) if is_float else empty
+            found = groups.reduce_voxels(ufunc, np.where(valid, values, neutral))
+        else:
+            found = groups.reduce_voxels(ufunc, values)
+        rows[row] = _floats(found) if is_float else found
+
+
+def _native_float(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
+    return np.float32 if dtype.itemsize <= 4 else np.float64
+
+
+def _ordered(values: NDArray[Any]) -> NDArray[np.signedinteger[Any]]:
+    """Integers that ascend as floats do: NumPy finds their extremes in half the time."""
+    floats = values.astype(_native_float(values.dtype), copy=False)
+    return _swapped(floats.view(f"i{floats.itemsize}"))
+
+
+def _floats(ordered: NDArray[np.signedinteger[Any]]) -> NDArray[np.floating[Any]]:
+    """The floats of which `_ordered` made integers."""
+    return _swapped(ordered).view(f"f{ordered.itemsize}")
+
+
+def _swapped(bits: NDArray[np.signedinteger[Any]]) -> NDArray[np.signedinteger[Any]]:
+    """Bits of floats with those of negative ones inverted, but for the sign; its own inverse."""
+    swapped = bits >> (8 * bits.itemsize - 1)
+    swapped &= np.iinfo(bits.dtype).max
+    swapped ^= bits
+    return swapped
+
+
+def _add_floats(
+    rows: NDArray[np.float64],
+    groups: _RunsByLabel,
+    image: NDArray[Any],
+    valid: NDArray[np.bool_] | None,
+    with_squares: bool,
+) -> None:
+    """Fill in the sums of floats, or of integers so small that all their sums are exact."""
+    # A copy in float64, in which sums keep the digits that float32 would lose.
+    values = image.astype(np.float64)
+    if valid is not None:
+        values[~valid] = 0
+    # inf - inf is NaN, and what is too large for a float is inf: no reason to warn.
     with np.errstate(invalid="ignore", over="ignore"):
-        values -= groups.spread(means)
+        rows[SUM] = groups.reduce_voxels(np.add, values)
+        if not with_squares:
+            return
+        values -= groups.spread(_means(rows))
         if valid is not None:
             values[~valid] = 0
-        return groups.reduce_voxels(np.add, np.square(values, out=values))
+        rows[RESIDUAL] = groups.reduce_voxels(np.add, values)
+        squares = groups.reduce_voxels(np.add, np.square(values, out=values))
+        # Of no more than the digits that the mean lost: it is no infinity where the squares are.
+        excess = rows[RESIDUAL] * _divide(rows[RESIDUAL], rows[COUNT])
+        rows[M2] = np.where(np.isinf(squares), squares, np.maximum(squares - excess, 0))
+
+
+def _add_integers(
+    rows: NDArray[np.float64],
+    groups: _RunsByLabel,
+    image: NDArray[Any],
+    valid: NDArray[np.bool_] | None,
+    with_squares: bool,
+) -> None:
+    """Fill in the sums of integers, of which float64 would lose digits."""
+    wide = image.astype(np.uint64 if image.dtype.kind == "u" else np.int64)
+    if valid is not None:
+        wide[~valid] = 0
+    # Neither half of as many integers as a block can have overflows.
+    high, low = (wide >> 32).astype(np.int64), (wide & (2**32 - 1)).astype(np.int64)
+    low_sums = groups.reduce_voxels(np.add, low)
+    rows[HIGH] = groups.reduce_voxels(np.add, high) + (low_sums >> 32)
+    rows[SUM] = low_sums & (2**32 - 1)
+    if not with_squares:
+        return
+    # Deviations from a whole number near the mean are exact, up to the digits of a float; those
+    # from the mean itself follow.
+    whole = np.rint(_means(rows))
+    whole_high = np.floor(whole / _HIGH_UNIT)
+    values = (high - groups.spread(whole_high)) * _HIGH_UNIT
+    values += low - groups.spread(whole - whole_high * _HIGH_UNIT)
+    if valid is not None:
+        values[~valid] = 0
+    deviations = groups.reduce_voxels(np.add, values)
+    rows[RESIDUAL] = deviations - rows[COUNT] * (_means(rows) - whole)
+    values -= groups.spread(_divide(deviations, rows[COUNT]))
+    if valid is not None:
+        values[~valid] = 0
+    rows[M2] = groups.reduce_voxels(np.add, np.square(values, out=values))
 
 
 def _valid(image: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
@@ -261,8 +377,30 @@ def _counts(groups: _RunsByLabel, valid: NDArray[np.bool_] | None) -> NDArray[An
     return groups.reduce_runs(np.add, np.add.reduceat(valid, groups.starts, dtype=np.int64))
 
 
+def _carry(table: NDArray[np.float64]) -> None:
+    """Move what `SUM` has of whole units of `HIGH` to there, so that neither loses digits."""
+    # Sums of floats, which may be infinite, have no high part.
+    carried = np.floor(
+        np.divide(table[SUM], _HIGH_UNIT, where=table[HIGH] != 0, out=np.zeros(table[SUM].shape))
+    )
+    table[HIGH] += carried
+    table[SUM] -= carried * _HIGH_UNIT
+
+
+def _sums(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums of a table's columns."""
+    sums: NDArray[np.float64] = table[HIGH] * _HIGH_UNIT + table[SUM]
+    return sums
+
+
 def _means(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means of a table's columns; 0 without values."""
-    count, total = table[COUNT], table[SUM]
-    means: NDArray[np.float64] = np.divide(total, count, out=np.zeros(count.shape), where=count > 0)
-    return means
+    """Means of a table's columns, rounded; 0 without values."""
+    return _divide(_sums(table), table[COUNT])
+
+
+def _divide(values: NDArray[np.float64], count: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Quotient; 0 where the count is 0."""
+    quotient: NDArray[np.float64] = np.divide(
+        values, count, out=np.zeros(count.shape), where=count > 0
+    )
+    return quotient

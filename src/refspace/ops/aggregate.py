@@ -221,11 +221,11 @@ def _pool_regions(
     pooled = moments.reduce(kernels.find(members, moments.labels.astype(np.int64)), indptr)
     quantiles = np.full((images, len(regions), len(quantile_levels)), np.nan)
     for image, histogram in enumerate(moments.histograms if len(quantile_levels) else ()):
-        for region_index in range(len(regions)):
-            counts = histogram.bin_counts(regions.structures_in(region_index))
+        bins, counts = histogram.count_bins(map(regions.structures_in, range(len(regions))))
+        for region_index, counts_of_region in enumerate(counts):
             low, high = pooled.table[[MIN, MAX], image, region_index].tolist()
             quantiles[image, region_index] = kernels.histogram_quantiles(
-                counts, quantile_levels, (low, high), dtype
+                bins, counts_of_region, quantile_levels, (low, high), dtype
             )
     return pooled, quantiles
 
@@ -234,14 +234,15 @@ def _statistic(
     pooled: tuple[Moments, Any], shape: tuple[int, ...], *, name: str, ddof: float
 ) -> NDArray[Any]:
     """A statistic of regions and images; NaN where there are too few values for it."""
-    count, total, squares, low, high = pooled[0].table[[COUNT, SUM, M2, MIN, MAX]]
+    moments = pooled[0]
+    count, squares, low, high = moments.table[[COUNT, M2, MIN, MAX]]
     values: NDArray[Any]
     if name == "count":
         values = count.astype(np.int64)
     elif name == "sum":
-        values = total
+        values = moments.sums
     elif name == "mean":
-        values = _divide(total, count)
+        values = np.where(count > 0, moments.means, np.nan)
     elif name in ("min", "max"):
         values = np.where(count > 0, low if name == "min" else high, np.nan)
     else:

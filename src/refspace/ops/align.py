@@ -96,6 +96,11 @@ def as_image(image: ArrayLike, annotation: xr.DataArray, name: str = "image") ->
     if image.dtype.kind not in _KINDS:
         hint = ", as the magnitude (numpy.abs) of complex ones" if image.dtype.kind == "c" else ""
         raise AnnotationError(f"the {name} has dtype {image.dtype}; give real numbers{hint}")
+    if image.dtype.kind == "f" and image.dtype.itemsize > 8:
+        raise AnnotationError(
+            f"the {name} has dtype {image.dtype}, and all that is made of images is of double "
+            "precision at most; give .astype('float64')"
+        )
     dims = annotation.dims
     if isinstance(image, xr.DataArray):
         if is_oblique(image):
