@@ -7,10 +7,12 @@ anything else. `verify` has to name what was damaged.
 
 import random
 import re
+import shutil
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import fsspec
@@ -53,7 +55,7 @@ class Subject:
     options
         What fsspec needs to reach it.
     is_changed_by_verbs
-        Whether verbs write: then all its files are put back after each damage.
+        Whether verbs write, in a folder of this machine: all of it is put back after each.
     """
 
     url: str
@@ -82,9 +84,9 @@ class Subject:
         if not self.is_changed_by_verbs:
             self.put({key: self.content.get(key) for key in changes})
             return
-        found = content_of(self.url, **self.options)
-        self.put({key: None for key in found.keys() - self.content.keys()})
-        self.put({key: data for key, data in self.content.items() if found.get(key) != data})
+        # Folders too: an empty one in the way of a store is not what was there.
+        shutil.rmtree(self.url)
+        self.put(self.content)
 
 
 def content_of(url: str, **options: Any) -> dict[str, bytes]:
@@ -305,22 +307,32 @@ def _ask_damaged(
     """Damage a subject, and ask verbs of it, which was opened before or after."""
     opened = subject.open() if before else None
     subject.put(damage.changes)
+    if not before:
+        attempt = _attempt(subject.open, outcome, f"{damage}: open")
+        if attempt is None:
+            outcome.told["refused"] += len(answers)
+            return
+        (opened,) = attempt
     for name, right in answers.items():
         what = f"{damage}: {name}{', open before' if before else ''}"
-        try:
-            found = asked(subject.verbs[name], opened if before else subject.open())
-        except RefspaceError:
-            outcome.told["refused"] += 1
-        except Exception as error:
-            outcome.foreign.append(f"{what}: {type(error).__name__}: {str(error)[:200]}")
-        else:
-            if found == right:
-                outcome.told["right"] += 1
-            else:
-                outcome.wrong.append(f"{what}: a wrong answer")
+        found = _attempt(partial(asked, subject.verbs[name], opened), outcome, what)
+        outcome.told["refused" if found is None else "right"] += found in (None, (right,))
+        if found not in (None, (right,)):
+            outcome.wrong.append(f"{what}: a wrong answer")
         if subject.is_changed_by_verbs:
             subject.restore(damage.changes)
             subject.put(damage.changes)
+
+
+def _attempt(run: Callable[[], Any], outcome: Outcome, what: str) -> tuple[Any] | None:
+    """What a call gives, or None where it raises; one that is not ours is noted."""
+    try:
+        return (run(),)
+    except RefspaceError:
+        return None
+    except Exception as error:
+        outcome.foreign.append(f"{what}: {type(error).__name__}: {str(error)[:200]}")
+        return None
 
 
 def _check_named(subject: Subject, damage: Damage, outcome: Outcome) -> None:
