@@ -13,7 +13,8 @@ Each derives from `RefspaceError` and from the builtin that a caller would catch
     ├── FormatError              (ValueError)  a file that does not hold what it should
     ├── SourceError              (ValueError)  no such source of atlases, atlas or option
     ├── StoreError               (OSError)     a store that is incomplete, in use, or in the way
-    │   └── LockedError          (OSError)     a store that another process is writing
+    │   ├── LockedError          (OSError)     a store that another process is writing
+    │   └── StoreReplacedError   (OSError)     another store in the place of an open one
     ├── RemoteError              (OSError)     a host out of reach, or with a wrong response
     ├── ClusterError             (OSError)     workers or their scheduler that are gone
     ├── JobError                 (RuntimeError) a job some parts of which failed
@@ -77,6 +78,10 @@ class StoreError(RefspaceError, OSError):
 
 class LockedError(StoreError):
     """A store that another process is writing."""
+
+
+class StoreReplacedError(StoreError):
+    """A store that is not the one that was opened: open it again."""
 
 
 class RemoteError(RefspaceError, OSError):

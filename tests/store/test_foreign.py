@@ -341,12 +341,22 @@ ROOTS = {
     "complete: 1": (GROUP % '{"refspace": {"complete": 1}}', StoreError, "is not complete"),
     "odd facts": (GROUP % '{"refspace": []}', StoreError, "is not complete"),
     "a later format": (
+        GROUP % '{"refspace": {"complete": true, "format": 4}}',
+        FormatError,
+        "has format 4; this refspace reads 3: upgrade refspace",
+    ),
+    "an earlier format": (
         GROUP % '{"refspace": {"complete": true, "format": 2}}',
         FormatError,
-        "has format 2; this refspace reads 1: upgrade refspace, or convert the store again",
+        "has format 2, of an earlier refspace: it lacks .* write it again from what it was made of",
+    ),
+    "no format": (
+        GROUP % '{"refspace": {"complete": true, "format": "new"}}',
+        FormatError,
+        "has format 'new'; this refspace reads 3: upgrade refspace",
     ),
     "no digest": (
-        GROUP % '{"ome": {}, "refspace": {"complete": true, "format": 1, "arrays": {}, '
+        GROUP % '{"ome": {}, "refspace": {"complete": true, "format": 3, "arrays": {}, "objects": {}, '
         '"provenance": {}}}',
         FormatError,
         "has no 'consolidated_metadata'",
@@ -579,7 +589,7 @@ def test_what_is_missing_is_named(store):
     with pytest.raises(FormatError, match=text):
         space.annotation.compute()
     path.write_bytes(whole[:-1])
-    with pytest.raises(FormatError, match="chunk s0/annotation/c/0/1/0 cannot be read"):
+    with pytest.raises(FormatError, match="chunk s0/annotation/c/0/1/0 is not the one that"):
         space.annotation.compute()
     path.write_bytes(whole)
     centres = store / "s0" / "ap" / "c" / "0"

@@ -1,7 +1,6 @@
 """Writes blocks of voxels, from memory, from dask or from a finer level, and records them."""
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from refspace.label_index import Chunks, cell_rows
 from refspace.store import pyramid
 from refspace.store.encode import encode_block
+from refspace.store.object_records import KnownRecords, ObjectRecord
 from refspace.store.staging import WriteLease
 from refspace.store.stored_array import BlockId, Box, StoredArray
 
@@ -25,16 +25,13 @@ class WrittenBlock:
 
     Parameters
     ----------
-    sha256
-        Digest of its voxels (C order, little-endian).
-    stored_bytes
-        Bytes that its object takes.
+    record
+        What proves its object.
     rows
         Its rows of the label index.
     """
 
-    sha256: bytes
-    stored_bytes: int
+    record: ObjectRecord
     rows: NDArray[np.int64]
 
 
@@ -60,22 +57,20 @@ class BlockWriter:
     def put(self, block_id: BlockId, block: NDArray[Any]) -> WrittenBlock:
         """Store a block; others may be stored meanwhile."""
         box = self.array.box(block_id)
-        # In the machine's byte order, in which blocks are digested.
         block = _c_order(block.astype(self.array.dtype, copy=False))
-        size = self._store(block_id, block)
+        record = self._store(block_id, block)
         corner = [part.start for part in box]
         rows = cell_rows(block, corner, self.cells) if self.cells else np.empty((0, 0), np.int64)
-        return WrittenBlock(hashlib.sha256(block.data).digest(), size, rows)
+        return WrittenBlock(record, rows)
 
-    def _store(self, block_id: BlockId, block: NDArray[Any]) -> int:
-        """Bytes that the object of a block takes, once it is stored."""
-        key = self.array.key(block_id)
-        if self.lease is not None:
-            data = encode_block(self.array.array, block)
+    def _store(self, block_id: BlockId, block: NDArray[Any]) -> ObjectRecord:
+        """Record of the object of a block, once it is stored."""
+        key, data = self.array.key(block_id), encode_block(self.array.array, block)
+        if self.lease is None:
+            self.array.location.write(key, data)
+        else:
             self.lease.write(key, data)
-            return len(data)
-        self.array.array[self.array.box(block_id)] = block
-        return self.array.location.size(key)
+        return ObjectRecord.of(data)
 
 
 def _c_order(block: NDArray[Any]) -> NDArray[Any]:
@@ -116,25 +111,41 @@ class FromMemory:
 
 
 @dataclass(frozen=True)
-class FromFinerLevel:
-    """Makes blocks of a level by downsampling the level before.
+class CoarseBlock:
+    """A block of a level, and what proves the blocks of the level before that it is made of.
 
     Parameters
     ----------
+    block_id
+        The block.
+    sources
+        Records of the blocks of the finer level.
+    """
+
+    block_id: BlockId
+    sources: Mapping[BlockId, ObjectRecord]
+
+
+def put_coarse_block(
+    block: CoarseBlock, writer: BlockWriter, name: str, finer: StoredArray
+) -> WrittenBlock:
+    """Make a block of a level by downsampling the level before, and store it.
+
+    Parameters
+    ----------
+    block
+        The block.
+    writer
+        Writes it.
     name
         The volume: labels are downsampled by mode, a template by mean.
     finer
         The level before, whole in the store.
     """
-
-    name: str
-    finer: StoredArray
-
-    def __call__(self, box: Box) -> NDArray[Any]:
-        """Voxels of a box of the coarser level."""
-        shape = self.finer.shape
-        voxels: Any = self.finer.array[pyramid.source_box(box, shape)]
-        return pyramid.downsampling(self.name)(voxels, box, shape)
+    box, shape = writer.array.box(block.block_id), finer.shape
+    proven = StoredArray(finer.location, finer.array, records=KnownRecords(block.sources))
+    voxels = proven.read_box(pyramid.source_box(box, shape))
+    return writer.put(block.block_id, pyramid.downsampling(name)(voxels, box, shape))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ does not ask which blocks of it a result needs. There:
   the annotation, and its arrays do not convert by `numpy.asarray`, which `DataArray.values` calls.
 """
 
+import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
+from refspace.store.location import map_concurrently
 from refspace.store.stored_array import StoredArray
 
 # Requests that are on the way at the same time, of any one group.
@@ -136,13 +138,14 @@ def read_block(block_id: Sequence[int], array: StoredArray) -> NDArray[Any]:
 
 
 def fetch(array: StoredArray, block_ids: Sequence[Sequence[int]]) -> list[bytes | None]:
-    """Contents of the objects that hold some blocks."""
-    keys = [array.key(block_id) for block_id in block_ids]
-    return array.location.read_all_cached(keys, array.version)
+    """Contents of the objects that hold some blocks, and beside them what proves these."""
+    reads = [functools.partial(array.read_object, block_id) for block_id in block_ids]
+    records = [] if array.records is None else [array.records.prefetch]
+    return map_concurrently(lambda read: read(), [*reads, *records])[: len(reads)]
 
 
 def decode(
     array: StoredArray, block_id: Sequence[int], fetched: Sequence[bytes | None], position: int
 ) -> NDArray[Any]:
     """Values of a block whose object was fetched, at a position among others."""
-    return array.cropped(block_id, array.decoded(array.key(block_id), fetched[position]))
+    return array.cropped(block_id, array.decoded(block_id, fetched[position]))

@@ -23,6 +23,7 @@ from refspace.label_index import FIELDS, Chunks, cut_at_midline
 from refspace.labels import HEMISPHERES_ATTRS, Midline, axis_attrs, resolve_midline
 from refspace.labels.midline import STATED_BY_STORE
 from refspace.store.location import Location
+from refspace.store.object_records import ObjectRecord, table_of
 from refspace.store.pyramid import level_grids
 from refspace.store.stored_array import StoredArray
 from refspace.store.tables import structures_dataset
@@ -30,7 +31,9 @@ from refspace.store.zarr_files import ZARR_JSON
 
 Triple = tuple[int, int, int]
 
-FORMAT = 1
+FORMAT = 3
+"""Of the layout of stores, of atlases and of masks: from 3 on every object has a record."""
+
 # Kind of a store of refspace that holds masks; that of an atlas has no name.
 MASKS = "masks"
 # With its checksum, so that a flipped bit raises; without a shuffle, which makes labels larger.
@@ -203,7 +206,7 @@ class Draft:
             # Consolidated metadata makes a store readable where nothing can be listed.
             warnings.simplefilter("ignore", ZarrUserWarning)
             zarr.consolidate_metadata(self._root.store)
-        return _with_digest({key: data.to_bytes() for key, data in self._buffers.items()})
+        return _with_records({key: data.to_bytes() for key, data in self._buffers.items()})
 
 
 class Skeleton(Draft):
@@ -236,7 +239,7 @@ class Skeleton(Draft):
         store_path = StorePath(location.zarr_store(read_only=False), path)
         # Every block is written, those of background too: a missing one is then a fault.
         target = AsyncArray(draft.metadata, store_path, config={"write_empty_chunks": True})
-        return StoredArray(location, Array(target), whole=True)
+        return StoredArray(location, Array(target))
 
     def put_coordinates(self, coordinates: Mapping[str, NDArray[np.float64]]) -> None:
         """Add the voxel centres of every level: of the finest, the user's where there are any."""
@@ -247,10 +250,12 @@ class Skeleton(Draft):
                 self.put(f"s{level}/{dim}", values, [dim], axis_attrs(grid, dim))
 
 
-def _with_digest(objects: dict[str, bytes]) -> dict[str, bytes]:
-    """Objects with a digest of the root's metadata in them, the root last."""
+def _with_records(objects: dict[str, bytes]) -> dict[str, bytes]:
+    """Objects with a record of each in the root's metadata, and a digest of these; the root last."""
     document = json.loads(objects.pop(ZARR_JSON))
-    document["attributes"]["refspace"]["metadata_sha256"] = metadata_digest(document)
+    metadata = document["attributes"]["refspace"]
+    metadata["objects"] = {k: ObjectRecord.of(data).to_json() for k, data in objects.items()}
+    metadata["metadata_sha256"] = metadata_digest(document)
     return {**objects, ZARR_JSON: json.dumps(document).encode()}
 
 
@@ -272,13 +277,21 @@ def put_structures(skeleton: Skeleton, nodes: Sequence[Mapping[str, Any]]) -> No
         skeleton.put(f"structures/{name}", column.values, [str(dim) for dim in column.dims])
 
 
-def put_block_table(
-    skeleton: Skeleton, group: str, sha256: bytes, stored_bytes: Sequence[int]
-) -> None:
-    """Add the records of an array's blocks, in C order of the blocks."""
-    digests = np.frombuffer(sha256, np.uint8).reshape(-1, 32)
-    skeleton.put(f"{group}_sha256", digests, ["block", "byte"])
-    skeleton.put(f"{group}_stored_bytes", np.array(stored_bytes, np.int64), ["block"])
+def records_path(path: str) -> str:
+    """Path of the table of records of a volume, by that of the volume.
+
+    Examples
+    --------
+    >>> records_path("s0/annotation")
+    'label_index/s0/annotation_objects'
+    """
+    return f"label_index/{path}_objects"
+
+
+def put_records(skeleton: Skeleton, path: str, records: Sequence[ObjectRecord]) -> None:
+    """Add the records of a volume's blocks, in C order of the blocks."""
+    attrs = {"bytes": ["0-7: length, little-endian", "8-39: sha256"]}
+    skeleton.put(records_path(path), table_of(records), ["block", "byte"], attrs)
 
 
 def put_index(skeleton: Skeleton, level: str, table: NDArray[np.int64]) -> None:
@@ -292,17 +305,20 @@ def index_cells(grid: Grid, blocks: Chunks, midline: float | None) -> Chunks:
     return blocks if midline is None else cut_at_midline(grid, blocks, midline)
 
 
-def voxel_digest(
-    shape: Sequence[int], dtype: np.dtype[Any], blocks: Sequence[Sequence[int]], sha256: bytes
+def array_digest(
+    shape: Sequence[int],
+    dtype: np.dtype[Any],
+    blocks: Sequence[Sequence[int]],
+    records: NDArray[np.uint8],
 ) -> str:
-    """Digest of the decoded voxels of an array, from those of its blocks in C order.
+    """Digest of an array of a store, from the records of its blocks.
 
     Parameters
     ----------
     shape, dtype, blocks
         Shape and type of the array, and the lengths of its blocks along each axis.
-    sha256
-        Digests of the blocks' bytes (C order, little-endian), one after the other.
+    records
+        Records of the blocks in C order, as `table_of` gives them.
     """
     description = [list(map(int, shape)), dtype.name, [list(map(int, sizes)) for sizes in blocks]]
-    return hashlib.sha256(json.dumps(description).encode() + sha256).hexdigest()
+    return hashlib.sha256(json.dumps(description).encode() + records.tobytes()).hexdigest()

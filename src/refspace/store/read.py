@@ -18,7 +18,13 @@ from zarr.core.array import Array, AsyncArray
 from zarr.core.metadata import ArrayV3Metadata
 from zarr.storage import StorePath
 
-from refspace.errors import FormatError, GridError, RefspaceError, StoreError
+from refspace.errors import (
+    FormatError,
+    GridError,
+    RefspaceError,
+    StoreError,
+    StoreReplacedError,
+)
 from refspace.grid import Grid, parse_spacing
 from refspace.label_index import FIELDS, LabelIndex
 from refspace.labels import Midline, labelled, resolve_midline, warn_of_odd_resolution
@@ -28,7 +34,8 @@ from refspace.store import ome
 from refspace.store.dask_graphs import lazy_array
 from refspace.store.datatree import find_level
 from refspace.store.location import Location, map_concurrently
-from refspace.store.metadata import FORMAT, MASKS, index_cells, metadata_digest
+from refspace.store.metadata import FORMAT, MASKS, index_cells, metadata_digest, records_path
+from refspace.store.object_records import KnownRecords, ObjectRecord, Records, RecordTable
 from refspace.store.read_only_store import ReadOnlyStore
 from refspace.store.staging import leftover_hint
 from refspace.store.stored_array import StoredArray
@@ -162,6 +169,8 @@ class StoredAtlas:
                 raise FormatError("it is the index of another volume")
             cells = index_cells(stored.grid, stored.array.blocks, self.midline)
             return LabelIndex(stored.array.shape, cells, table)
+        except StoreReplacedError:
+            raise  # nor are its voxels those that were asked for
         except RefspaceError as error:
             warnings.warn(
                 f"{self.location.url}: the label index of {stored.path} is not used: {error}. "
@@ -172,8 +181,9 @@ class StoredAtlas:
 
     def stored_bytes(self, level: int, name: str = "annotation") -> NDArray[np.int64]:
         """Bytes that each block takes in the store, in C order of the blocks."""
-        blocks = self._count(self._levels(name)[level])
-        return self._small_array(f"label_index/s{level}/{name}_stored_bytes", (blocks,))
+        records = self._levels(name)[level].array.records
+        assert isinstance(records, RecordTable)
+        return records.stored_bytes
 
     # ----- arrays and digests
 
@@ -376,14 +386,10 @@ def _check_metadata(location: Location, metadata: Any) -> None:
         raise FormatError(
             f"{location.url} holds masks, and no annotation: open it with refspace.open_masks"
         )
-    if metadata.get("format") != FORMAT:
-        raise FormatError(
-            f"{location.url} has format {metadata.get('format')!r}; this refspace reads {FORMAT}: "
-            "upgrade refspace, or convert the store again"
-        )
+    check_format(location, metadata)
     arrays = metadata.get("arrays")
     digests = arrays.values() if isinstance(arrays, dict) else ()
-    mappings = [metadata.get("provenance"), arrays, *digests]
+    mappings = [metadata.get("provenance"), metadata.get("objects"), arrays, *digests]
     if not all(isinstance(value, dict) for value in mappings):
         raise FormatError(f"{location.url}: its provenance or digests are none; {_REPAIR}")
     midline = metadata.get("midline", 0.0)
@@ -391,27 +397,101 @@ def _check_metadata(location: Location, metadata: Any) -> None:
         raise FormatError(f"{location.url}: its midline is {midline!r}, no position; {_REPAIR}")
 
 
+def check_format(location: Location, metadata: Mapping[str, Any]) -> None:
+    """Refuse a store of another format than the one that is read here.
+
+    Raises
+    ------
+    FormatError
+        With what to do about it.
+    """
+    there = metadata.get("format")
+    if there == FORMAT:
+        return
+    if isinstance(there, int) and there < FORMAT:
+        raise FormatError(
+            f"{location.url} has format {there}, of an earlier refspace: it lacks the records that "
+            f"prove each of its objects when it is read, which are in format {FORMAT}; write it "
+            "again from what it was made of"
+        )
+    raise FormatError(
+        f"{location.url} has format {there!r}; this refspace reads {FORMAT}: upgrade refspace"
+    )
+
+
 def consolidated_arrays(location: Location, document: Mapping[str, Any]) -> dict[str, StoredArray]:
-    """Arrays of a store, by path, from the metadata that its root holds."""
+    """Arrays of a store of ours, by path, from the metadata that its root holds.
+
+    Raises
+    ------
+    FormatError
+        If these are none.
+    """
     store = location.zarr_store()
-    version = document["attributes"]["refspace"]["metadata_sha256"]
+    metadata = document["attributes"]["refspace"]
     try:
-        return {
-            path: _own_array(location, StorePath(store, path), node, version)
+        objects = {k: ObjectRecord.from_json(value) for k, value in metadata["objects"].items()}
+        opened = {
+            path: _zarr_array(StorePath(store, path), node)
             for path, node in document["consolidated_metadata"]["metadata"].items()
             if node["node_type"] == "array"
         }
+        # The tables of records are among the small arrays, whose records are in the root.
+        return _Arrays(location, metadata["metadata_sha256"], opened, objects).all()
+    except RefspaceError:
+        raise
     except Exception as error:  # whatever zarr finds wrong with metadata
         raise FormatError(
-            f"{location.url}: {ZARR_JSON} has metadata that is none: {error}"
+            f"{location.url}: {ZARR_JSON} has metadata that is none: {error!r}; {_REPAIR}"
         ) from error
 
 
-def _own_array(location: Location, path: StorePath, node: Any, version: str) -> StoredArray:
+@dataclass(frozen=True)
+class _Arrays:
+    """Arrays of a store of ours, and what proves them.
+
+    Parameters
+    ----------
+    location
+        The store.
+    version
+        Digest of its root metadata.
+    opened
+        The arrays by path, as zarr knows them.
+    objects
+        Record of every small object, by its name.
+    """
+
+    location: Location
+    version: str
+    opened: Mapping[str, "zarr.Array[Any]"]
+    objects: Mapping[str, ObjectRecord]
+
+    def all(self) -> dict[str, StoredArray]:
+        """The arrays by path."""
+        return {path: self._stored(path) for path in self.opened}
+
+    def _stored(self, path: str) -> StoredArray:
+        array = self.opened[path]
+        return StoredArray(
+            self.location, array, records=self._records(path, array), version=self.version
+        )
+
+    def _records(self, path: str, array: "zarr.Array[Any]") -> Records:
+        if (table := records_path(path)) in self.opened:
+            sides = zip(array.shape, array.shards or array.chunks, strict=True)
+            return RecordTable(self._stored(table), [-(-count // size) for count, size in sides])
+        # A small array is one object; an empty one is none.
+        block_id = (0,) * array.ndim
+        key = f"{path}/{array.metadata.encode_chunk_key(block_id)}"
+        return KnownRecords({block_id: self.objects[key]} if key in self.objects else {})
+
+
+def _zarr_array(path: StorePath, node: Any) -> "zarr.Array[Any]":
     metadata = ArrayV3Metadata.from_dict(node)
     if not isinstance(metadata.attributes, dict):
         raise FormatError(f"the attributes of {path.path} are no mapping")
-    return StoredArray(location, Array(AsyncArray(metadata, path)), whole=True, version=version)
+    return Array(AsyncArray(metadata, path))
 
 
 def _open_foreign(
@@ -448,7 +528,7 @@ def _open_array(
         raise FormatError(f"{location.url} has shape {array.shape}; a volume has three axes")
     warn_of_odd_resolution(resolution)
     grid = Grid(array.shape, parse_spacing(resolution), orientation=orientation or "PIR")
-    level = StoredLevel("", grid, StoredArray(location, array, whole=False))
+    level = StoredLevel("", grid, StoredArray(location, array))
     return StoredAtlas(location, f"none, zarr {array.metadata.zarr_format}", (level,))
 
 
@@ -475,7 +555,7 @@ def _open_label_image(
     _prefetch_metadata(location, group, [dataset.path for dataset in multiscale.datasets])
     levels = []
     for dataset in multiscale.datasets:
-        array = StoredArray(location, _array(location, group, dataset.path), whole=False)
+        array = StoredArray(location, _array(location, group, dataset.path))
         grid, axes = ome.dataset_grid(
             multiscale, dataset, array.shape, orientation=orientation, resolution=finest
         )

@@ -13,9 +13,13 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from refspace.errors import FormatError
+from refspace.errors import FormatError, RefspaceError, StoreReplacedError
 from refspace.store.decode import decode_block
 from refspace.store.location import Location
+from refspace.store.object_records import ObjectRecord, Records
+from refspace.store.zarr_files import ZARR_JSON
+
+_REPAIR = "convert it again, or copy it again from where it is whole"
 
 Box = tuple[slice, ...]
 """Part of an array, a slice along each axis."""
@@ -33,11 +37,12 @@ class StoredArray:
         The store.
     array
         The array, as zarr opened it.
-    whole
-        Whether every chunk was written, so that a missing one is a fault and not fill values.
+    records
+        What proves each of its objects, in a store of ours: every one was written, so that a
+        missing one is a fault and not fill values. None for one of another program.
     version
-        Distinguishes the store from another one at the same URL at another time; a digest of the
-        array's metadata if None.
+        Distinguishes the store from another one at the same URL at another time: of a store of
+        ours, the digest of its root metadata. A digest of the array's metadata if None.
     """
 
     def __init__(
@@ -45,13 +50,14 @@ class StoredArray:
         location: Location,
         array: "zarr.Array[Any]",
         *,
-        whole: bool,
+        records: Records | None = None,
         version: str | None = None,
     ) -> None:
         self.location = location
         self.array = array
-        self.whole = whole
+        self.records = records
         self.version = version or _metadata_digest(array)
+        self._root_digest = version
         self.shape = array.shape
         self.ndim = array.ndim
         dtype = np.dtype(array.dtype)
@@ -93,28 +99,87 @@ class StoredArray:
         Raises
         ------
         FormatError
-            If it is damaged, or missing where it should not be.
+            If it is damaged, is another one than was written, or is missing where it should not be.
+        StoreReplacedError
+            If another store has taken the place of the one that was opened.
         StoreError
             If it cannot be read.
         """
-        key = self.key(block_id)
-        return self.decoded(key, self.location.read_cached(key, self.version))
+        return self.decoded(block_id, self.read_object(block_id))
 
-    def decoded(self, key: str, data: bytes | None) -> NDArray[Any]:
+    def read_object(self, block_id: Sequence[int]) -> bytes | None:
+        """Content of the object that holds a block, proven by nothing yet; None if it is missing."""
+        return self.location.read_cached(self.key(block_id), self.version)
+
+    def decoded(self, block_id: Sequence[int], data: bytes | None) -> NDArray[Any]:
         """Values of a block from the content of its object, None if there is no such object.
 
         Raises
         ------
-        FormatError
+        FormatError, StoreReplacedError
             As for `block`.
         """
-        if data is None:
-            return self._filled(key)
+        key = self.key(block_id)
+        if self.records is not None:
+            return self._decoded(key, self._proven(block_id, data))
+        # Without memory of its own: a block may be far larger than the array.
+        fill = np.broadcast_to(self.dtype.type(self.array.fill_value or 0), self.block_shape)
+        return fill if data is None else self._decoded(key, data)
+
+    def content(self, block_id: Sequence[int]) -> bytes:
+        """Content of the object that holds a block, proven; only of an array with records.
+
+        Raises
+        ------
+        FormatError, StoreReplacedError, StoreError
+            As for `block`.
+        """
+        return self._proven(block_id, self.read_object(block_id))
+
+    def _proven(self, block_id: Sequence[int], data: bytes | None) -> bytes:
+        """Content of the object of a block, once it is proven to be what was written."""
+        key = self.key(block_id)
+        try:
+            record = self._record(block_id)
+        except RefspaceError:
+            self._refuse_if_replaced()
+            raise
+        if not record.proves(data) and self.location.local_path is None:
+            # What came over a network may have been damaged there, but only this time; a copy on
+            # this machine may be torn.
+            data = self.location.read(key)
+            if record.proves(data):
+                self.location.put_in_cache(key, self.version, data)
+        if data is None or not record.proves(data):
+            self._refuse_if_replaced()
+            what = "missing" if data is None else "not the one that was written"
+            raise FormatError(
+                f"{self.location.url}: chunk {key} is {what}; the store is damaged: {_REPAIR}; "
+                "'refspace verify' lists what is wrong with it"
+            )
+        return data
+
+    def _record(self, block_id: Sequence[int]) -> ObjectRecord:
+        assert self.records is not None
+        return self.records.record(tuple(block_id))
+
+    def _refuse_if_replaced(self) -> None:
+        """Tell a store that was replaced beneath an open handle from one that is damaged."""
+        if self._root_digest is None:
+            return
+        if root_digest(self.location.read(ZARR_JSON)) != self._root_digest:
+            raise StoreReplacedError(
+                f"{self.location.url} is not the store that was opened: it was replaced or removed "
+                "since, or is being written; open it again"
+            )
+
+    def _decoded(self, key: str, data: bytes) -> NDArray[Any]:
+        """Values of a block from the content of its object."""
         try:
             return self._decode(data)
         except Exception as error:  # whatever codecs raise
             if self.location.local_path is None:
-                # What came over a network may have been damaged there, but only this time.
+                # As above, for a store that proves nothing.
                 with suppress(Exception):
                     data = self.location.read(key) or b""
                     values = self._decode(data)
@@ -130,16 +195,6 @@ class StoredArray:
             raise ValueError("the file is empty")
         return decode_block(self.array, data).astype(self.dtype, copy=False)
 
-    def _filled(self, key: str) -> NDArray[Any]:
-        """Values of a block that is not there."""
-        if self.whole:
-            raise FormatError(
-                f"{self.location.url}: chunk {key} is missing; the store is damaged: convert it "
-                "again, or copy it again from where it is whole"
-            )
-        # Without memory of its own: a block may be far larger than the array.
-        return np.broadcast_to(self.dtype.type(self.array.fill_value or 0), self.block_shape)
-
     def read_block(self, block_id: Sequence[int]) -> NDArray[Any]:
         """Values of a block, without what lies beyond the end of the array."""
         return self.cropped(block_id, self.block(block_id))
@@ -150,10 +205,53 @@ class StoredArray:
 
     def values(self) -> NDArray[Any]:
         """Values of the whole array."""
-        values = np.empty(self.shape, self.dtype)
-        for block_id, box in self.boxes.items():
-            values[box] = self.read_block(block_id)
+        return self.read_box(tuple(slice(0, count) for count in self.shape))
+
+    def read_box(self, box: Box) -> NDArray[Any]:
+        """Values of a part of the array."""
+        values = np.empty([part.stop - part.start for part in box], self.dtype)
+        for block_id in self.block_ids(box):
+            whole = self.box(block_id)
+            common = common_box(whole, box)
+            values[within(common, box)] = self.read_block(block_id)[within(common, whole)]
         return values
+
+    def block_ids(self, box: Box) -> list[BlockId]:
+        """Blocks that a part of the array has voxels in."""
+        sides = zip(box, self.block_shape, strict=True)
+        return list(
+            itertools.product(*(range(p.start // size, -(-p.stop // size)) for p, size in sides))
+        )
+
+
+def common_box(one: Box, other: Box) -> Box:
+    """What two parts of an array have in common, where they have anything."""
+    return tuple(
+        slice(max(a.start, b.start), min(a.stop, b.stop))
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def within(part: Box, box: Box) -> Box:
+    """A part of a box, counted from the start of that."""
+    return tuple(
+        slice(p.start - b.start, p.stop - b.start) for p, b in zip(part, box, strict=True)
+    )
+
+
+def root_digest(root: bytes | None) -> str | None:
+    """Digest that the root metadata of a store of ours state of themselves; None if there is none.
+
+    Examples
+    --------
+    >>> root_digest(b'{"attributes": {"refspace": {"metadata_sha256": "0a"}}}')
+    '0a'
+    >>> root_digest(None) is root_digest(b"{}") is None
+    True
+    """
+    with suppress(ValueError, KeyError, TypeError, RecursionError):
+        return str(json.loads(root or b"")["attributes"]["refspace"]["metadata_sha256"])
+    return None
 
 
 def _metadata_digest(array: "zarr.Array[Any]") -> str:

@@ -24,11 +24,12 @@ from refspace.store import ome
 from refspace.store.block_source import BlockSource
 from refspace.store.block_writer import (
     BlockWriter,
-    FromFinerLevel,
+    CoarseBlock,
     FromMemory,
     LazySlab,
     WrittenBlock,
     put_block,
+    put_coarse_block,
     put_slab,
 )
 from refspace.store.location import Location
@@ -36,13 +37,16 @@ from refspace.store.metadata import (
     FORMAT,
     Layout,
     Skeleton,
+    array_digest,
     index_cells,
     json_digest,
-    put_block_table,
     put_index,
+    put_records,
     put_structures,
-    voxel_digest,
 )
+from refspace.store.object_records import ObjectRecord, table_of
+from refspace.store.prove import object_faults
+from refspace.store.pyramid import source_box
 from refspace.store.staging import Recorder, Staging, job_digest, open_staging
 from refspace.store.stored_array import BlockId, Box, block_boxes
 from refspace.store.tables import structures_dataset
@@ -109,6 +113,21 @@ class ArrayWriter:
         block_ids = list(self.boxes)
         return [self.array.key(block_ids[flat_id]) for flat_id in flat_ids]
 
+    def forget_what_is_lost(self) -> None:
+        """Forget the records of blocks whose objects are gone, or are not those recorded."""
+        flat_ids = dict(zip(self.keys(self.written), self.written, strict=True))
+        records = {key: self.written[flat_id].record for key, flat_id in flat_ids.items()}
+        for fault in object_faults(self.array.location, records):
+            del self.written[flat_ids[fault.key]]
+
+    def sources(self, coarser: "ArrayWriter", block_id: BlockId) -> CoarseBlock:
+        """Block of the next level, with the records of what it is made of."""
+        box = source_box(coarser.boxes[block_id], self.array.shape)
+        needed = self.array.block_ids(box)
+        return CoarseBlock(
+            block_id, {own: self.written[self.flat_ids[own]].record for own in needed}
+        )
+
     def index(self, cells: Chunks) -> LabelIndex:
         """Label index of the array, once every block is written."""
         rows = [written.rows for written in self.written.values()]
@@ -158,7 +177,7 @@ class StoreWriter:
     # ----- the journal
 
     def _restore(self) -> None:
-        """Take over the records of an interrupted run."""
+        """Take over the records of an interrupted run, of blocks that are there as recorded."""
         for payload in self.staging.recorded().values():
             with np.load(io.BytesIO(payload), allow_pickle=False) as record:
                 writer = self.arrays[str(record["path"])]
@@ -166,8 +185,11 @@ class StoreWriter:
                 rows = np.split(record["rows"], record["row_ends"][:-1], axis=1)
                 blocks = zip(record["sha256"], record["size"].tolist(), rows, strict=True)
                 for flat_id, block in zip(record["flat"].tolist(), blocks, strict=True):
-                    digest, size, own = block
-                    writer.written[flat_id] = WrittenBlock(digest.tobytes(), size, own)
+                    sha256, size, own = block
+                    object_record = ObjectRecord(size, sha256.tobytes())
+                    writer.written[flat_id] = WrittenBlock(object_record, own)
+        for writer in self.arrays.values():
+            writer.forget_what_is_lost()
 
     def _record(self, writer: ArrayWriter, flat_ids: Sequence[int]) -> None:
         """Add blocks to the journal, so that an interrupted run does not write them again."""
@@ -177,8 +199,8 @@ class StoreWriter:
             payload,
             path=np.array(writer.path),
             flat=np.array(flat_ids, np.int64),
-            sha256=np.array([list(written.sha256) for written in done], np.uint8),
-            size=np.array([written.stored_bytes for written in done], np.int64),
+            sha256=np.array([list(written.record.sha256) for written in done], np.uint8),
+            size=np.array([written.record.nbytes for written in done], np.int64),
             rows=np.concatenate([written.rows for written in done], axis=1),
             row_ends=np.cumsum([written.rows.shape[1] for written in done]),
         )
@@ -201,8 +223,7 @@ class StoreWriter:
             self._write_finest(self.arrays[f"s0/{name}"], source)
             for level in range(1, len(self.layout.grids)):
                 writer, finer = (self.arrays[f"s{n}/{name}"] for n in (level, level - 1))
-                make = FromFinerLevel(name, finer.array)
-                self._put_all(self.pool, writer, writer.missing(), make)
+                self._put_coarser(name, writer, finer)
 
     def _write_finest(self, writer: ArrayWriter, source: BlockSource) -> None:
         slabs = source.slabs(lambda slab: not writer.missing(slab))
@@ -231,6 +252,20 @@ class StoreWriter:
         results = pool.results(work, block_ids, name=_task_name(writer), token=token)
         with closing(results) as done:
             self._note(writer, (([block_id], [written]) for block_id, written in done))
+
+    def _put_coarser(self, name: str, writer: ArrayWriter, finer: ArrayWriter) -> None:
+        """Make the blocks of a level from those of the finer one, proven by their records."""
+        work = functools.partial(
+            put_coarse_block, writer=writer.blocks, name=name, finer=finer.array
+        )
+        results = self.pool.results(
+            work,
+            map(functools.partial(finer.sources, writer), writer.missing()),
+            name=_task_name(writer),
+            token=lambda block: self._token(writer, block.block_id),
+        )
+        with closing(results) as done:
+            self._note(writer, (([block.block_id], [written]) for block, written in done))
 
     def _send_all(self, writer: ArrayWriter, slabs: Iterable[tuple[Box, Any]]) -> None:
         """Have slabs computed, and their blocks stored, elsewhere."""
@@ -282,18 +317,14 @@ class StoreWriter:
 
     def _describe(self, writer: ArrayWriter) -> dict[str, str]:
         """Add the tables of an array, and return the digests that prove them and the voxels."""
-        level, name = writer.path.split("/")
-        blocks = [writer.written[flat_id] for flat_id in range(len(writer.boxes))]
-        sha256 = b"".join(block.sha256 for block in blocks)
-        put_block_table(
-            self.skeleton, f"label_index/{level}/{name}", sha256, [b.stored_bytes for b in blocks]
-        )
-        array = writer.array
-        digests = {"voxels": voxel_digest(array.shape, array.dtype, array.blocks, sha256)}
+        records = [writer.written[flat_id].record for flat_id in range(len(writer.boxes))]
+        put_records(self.skeleton, writer.path, records)
+        array, table = writer.array, table_of(records)
+        digests = {"voxels": array_digest(array.shape, array.dtype, array.blocks, table)}
         if (cells := writer.blocks.cells) is not None:
-            table = writer.index(cells).table
-            put_index(self.skeleton, level, table)
-            digests["label_index"] = hashlib.sha256(table.tobytes()).hexdigest()
+            index = writer.index(cells).table
+            put_index(self.skeleton, writer.path.partition("/")[0], index)
+            digests["label_index"] = hashlib.sha256(index.tobytes()).hexdigest()
         return digests
 
     def _report(self) -> None:

@@ -14,7 +14,6 @@ from refspace.store import ome
 from refspace.store.metadata import Draft
 
 PATH = "s0/mask"
-FORMAT = 1
 
 # As in all files of masks; in Python they are bool.
 DTYPE = np.dtype(np.uint8)

@@ -1,7 +1,6 @@
 """Opens stores of masks: lazy arrays, and proof of every shard."""
 
 import functools
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,30 +9,33 @@ from typing import Any
 import dask.array
 import numpy as np
 import xarray as xr
-import zarr
 from numpy.typing import NDArray
 
-from refspace.errors import FormatError, RefspaceError, StoreError
+from refspace.errors import FormatError, StoreError
 from refspace.labels import Midline, with_hemispheres
-from refspace.store.location import Location, map_concurrently
-from refspace.store.masks.layout import FORMAT, PATH
+from refspace.store.location import Location
+from refspace.store.masks.layout import DTYPE, PATH
+from refspace.store.masks.shard_reader import ShardReader
 from refspace.store.masks.writing import (
-    DIGESTS,
     FIELDS,
+    RECORDS,
     TABLE,
     Shard,
     shards_from_tables,
     unflattened,
 )
 from refspace.store.metadata import MASKS, metadata_digest
-from refspace.store.report import Fault, Report, one_line
+from refspace.store.object_records import RECORD_BYTES, KnownRecords, ObjectRecord
+from refspace.store.prove import object_faults, stray_faults
+from refspace.store.read import check_format, consolidated_arrays
+from refspace.store.report import Fault, Report
 from refspace.store.staging import leftover_hint
-from refspace.store.stored_array import Box
+from refspace.store.stored_array import StoredArray
 from refspace.store.zarr_files import ZARR_JSON
 
 _AGAIN = "write the masks again, or copy them again from where they are whole"
-# Objects that are proven at the same time.
-_GROUP_SIZE = 16
+# Structures, and the axes of space.
+_NDIM = 4
 
 
 @dataclass(frozen=True)
@@ -44,38 +46,35 @@ class StoredMasks:
     ----------
     location
         Where it is.
-    group
-        The store, as zarr opened it.
+    arrays
+        Its arrays by path: that of the masks, and small ones, each proven by its record.
     metadata
         What refspace wrote about it.
     """
 
     location: Location
-    group: "zarr.Group"
+    arrays: Mapping[str, StoredArray]
     metadata: Mapping[str, Any]
 
-    @functools.cached_property
-    def array(self) -> Any:
-        """The array, over structures and space."""
-        return self.group[PATH]
+    @property
+    def array(self) -> StoredArray:
+        """The array, over structures and space, in blocks that are shards."""
+        return self.arrays[PATH]
 
     @functools.cached_property
     def shards(self) -> list[Shard]:
         """Record of each shard."""
-        table, digests = self._small(TABLE), self._small(DIGESTS)
-        if table.shape != (len(digests), len(FIELDS)) or digests.shape[1:] != (32,):
+        table, records = self._small(TABLE), self._small(RECORDS)
+        if table.shape != (len(records), len(FIELDS)) or records.shape[1:] != (RECORD_BYTES,):
             raise FormatError(f"{self.location.url}: the table of shards is damaged; {_AGAIN}")
-        return shards_from_tables(table, digests)
+        return shards_from_tables(table, records)
 
     def _small(self, path: str) -> NDArray[Any]:
-        try:
-            return np.asarray(self.group[path][...])  # type: ignore[index]
-        except Exception as error:  # whatever zarr and codecs raise
-            raise FormatError(
-                f"{self.location.url}: {path} cannot be read: {error}; {_AGAIN}"
-            ) from error
+        if path not in self.arrays:
+            raise FormatError(f"{self.location.url}: there is no {path}; {_AGAIN}")
+        return self.arrays[path].values()
 
-    @property
+    @functools.cached_property
     def structures(self) -> list[int]:
         """Ids of the structures."""
         ids: list[int] = self._small("s0/structure").tolist()
@@ -84,15 +83,25 @@ class StoredMasks:
     @property
     def numblocks(self) -> tuple[int, ...]:
         """Number of blocks along each axis of space."""
-        sides = zip(self.array.shape[1:], self.array.chunks[1:], strict=True)
-        return tuple(-(-count // size) for count, size in sides)
+        return tuple(map(len, self.array.blocks[1:]))
 
     @functools.cached_property
     def _data(self) -> dask.array.Array:
         """The array; lazy."""
+        records = {
+            (shard.group, *unflattened(shard.block_id, self.numblocks)): shard.record
+            for shard in self.shards
+        }
+        array = StoredArray(
+            self.location,
+            self.array.array,
+            records=KnownRecords(records),
+            version=self.array.version,
+        )
+        chunks = self.array.array.chunks
         return dask.array.from_array(
-            _Masks(self.array, self._present),
-            chunks=self.array.chunks,
+            _Masks(ShardReader(array, frozenset(records))),
+            chunks=chunks,
             name=f"masks-{self.metadata['metadata_sha256']}",
             asarray=False,
             meta=np.empty((0,) * self.array.ndim, bool),
@@ -112,9 +121,9 @@ class StoredMasks:
 
     def _labelled(self, data: dask.array.Array, names: Mapping[str, Any]) -> xr.DataArray:
         """Array with the coordinates of its dims, and the names of its structures."""
-        dims = self.array.metadata.dimension_names[-data.ndim :]
+        dims = self.array.array.metadata.dimension_names[-data.ndim :]
         coords: dict[str, Any] = {
-            dim: (dim, self._small(f"s0/{dim}"), dict(self.group[f"s0/{dim}"].attrs))
+            dim: (dim, self._small(f"s0/{dim}"), dict(self.arrays[f"s0/{dim}"].array.attrs))
             for dim in dims
         }
         sides = dict(self.metadata["provenance"].get("sides") or {})
@@ -126,34 +135,19 @@ class StoredMasks:
         volume = array if array.ndim == 3 else array.isel(structure=0, drop=True)
         return array.assign_coords(hemisphere=with_hemispheres(volume, midline)["hemisphere"])
 
-    @functools.cached_property
-    def _present(self) -> frozenset[tuple[int, ...]]:
-        """Group and block of each shard that exists."""
-        return frozenset(
-            (shard.group, *unflattened(shard.block_id, self.numblocks)) for shard in self.shards
-        )
-
     def report(self, progress: Callable[[int, int], None] | None = None) -> Report:
-        """Prove every shard by its digest."""
-        faults: list[Fault] = []
-        shards = self.shards
-        for first in range(0, len(shards), _GROUP_SIZE):
-            for own in map_concurrently(self._faults, shards[first : first + _GROUP_SIZE]):
-                faults += own
-            if progress is not None:
-                progress(min(first + _GROUP_SIZE, len(shards)), len(shards))
-        return Report(self.location.url, len(shards), tuple(faults), proven=True)
-
-    def _faults(self, shard: Shard) -> list[Fault]:
-        key = shard.key(self.numblocks)
-        try:
-            data = self.location.read(key)
-        except RefspaceError as error:
-            return [Fault(key, one_line(error, self.location, key))]
-        if data is None:
-            return [Fault(key, "is missing")]
-        same = len(data) == shard.nbytes and hashlib.sha256(data).digest() == shard.sha256
-        return [] if same else [Fault(key, "is not what was written")]
+        """Prove every file: small ones and shards by their records; and find strays."""
+        objects = {key: ObjectRecord.from_json(v) for key, v in self.metadata["objects"].items()}
+        faults = list(object_faults(self.location, objects))
+        damaged = {fault.key for fault in faults}
+        records: dict[str, ObjectRecord] = {}
+        if damaged.isdisjoint(self.arrays[path].key((0, 0)) for path in (TABLE, RECORDS)):
+            records = {shard.key(self.numblocks): shard.record for shard in self.shards}
+            faults += object_faults(self.location, records, progress)
+            faults += stray_faults(self.location, {ZARR_JSON, *objects, *records})
+        else:
+            faults.append(Fault(PATH, "its shards cannot be proven: their records are damaged"))
+        return Report(self.location.url, len(records), tuple(faults), proven=True)
 
 
 @dataclass(frozen=True)
@@ -162,18 +156,15 @@ class _Masks:
 
     Parameters
     ----------
-    array
-        The array, as zarr reads it.
-    present
-        Group and block of each shard that exists.
+    shards
+        Reads them.
     """
 
-    array: Any
-    present: frozenset[tuple[int, ...]]
+    shards: ShardReader
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(self.array.shape)
+        return self.shards.array.shape
 
     @property
     def ndim(self) -> int:
@@ -187,23 +178,7 @@ class _Masks:
         rows = [range(count)[part] for part, count in zip(key, self.shape, strict=True)]
         box = tuple(_bounding_slice(row) for row in rows)
         inner = tuple(_shifted(row, part.start) for row, part in zip(rows, box, strict=True))
-        return self._read(box)[inner]
-
-    def _read(self, box: Box) -> NDArray[Any]:
-        """Masks in a part of the array; False, without a request, if its one shard is absent."""
-        sides = list(zip(box, self.array.shards, strict=True))
-        first = tuple(part.start // size for part, size in sides)
-        in_one_shard = all(
-            part.stop <= (i + 1) * size for (part, size), i in zip(sides, first, strict=True)
-        )
-        if in_one_shard and first not in self.present:
-            return np.zeros([part.stop - part.start for part in box], self.dtype)
-        try:
-            return np.asarray(self.array[box], bool)
-        except Exception as error:  # whatever zarr and codecs raise
-            raise FormatError(
-                f"{self.array.store_path}: masks cannot be read: {error}; {_AGAIN}"
-            ) from error
+        return self.shards.read_box(box)[inner]
 
 
 def _bounding_slice(row: range | int) -> slice:
@@ -254,18 +229,42 @@ def open_stored_masks(
         document = json.loads(root)
         metadata = document["attributes"]["refspace"]
         proven = metadata_digest(document) == metadata["metadata_sha256"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(f"{location.url} is no store of masks; {_AGAIN}") from error
-    if metadata.get("kind") != MASKS or metadata.get("format") != FORMAT:
+    if metadata.get("kind") != MASKS:
         raise FormatError(
-            f"{location.url} holds no masks that this version of refspace reads; an atlas opens "
-            "with refspace.open"
+            f"{location.url} holds no masks; an atlas opens with refspace.open"
         )
+    check_format(location, metadata)
     if not proven or metadata.get("complete") is not True:
         raise FormatError(f"{location.url}: {ZARR_JSON} is not what was written; {_AGAIN}")
-    store = location.zarr_store(contents={ZARR_JSON: root})
-    group = zarr.open_group(store, mode="r", zarr_format=3, use_consolidated=True)
-    return StoredMasks(location, group, metadata)
+    arrays = consolidated_arrays(location, document)
+    _check_arrays(location, metadata, arrays)
+    return StoredMasks(location, arrays, metadata)
+
+
+def _check_arrays(
+    location: Location, metadata: Mapping[str, Any], arrays: Mapping[str, StoredArray]
+) -> None:
+    """Refuse metadata that describe no masks, whatever their digest."""
+    masks = arrays.get(PATH)
+    names = getattr(masks and masks.array.metadata, "dimension_names", None) or ()
+    dims = [name for name in names if isinstance(name, str)]
+    small = {f"s0/{name}" for name in (*dims, "acronym", "name")} | {TABLE, RECORDS}
+    provenance = metadata.get("provenance")
+    if (
+        masks is None
+        or masks.array.shards is None
+        or masks.dtype != DTYPE
+        or len(dims) != masks.ndim
+        or masks.ndim != _NDIM
+        or dims[0] != "structure"
+        or not small <= {*arrays}
+        or any(arrays[f"s0/{dim}"].shape != (n,) for dim, n in zip(dims, masks.shape, strict=True))
+        or not isinstance(provenance, dict)
+        or not isinstance(provenance.get("sides") or {}, dict)
+    ):
+        raise FormatError(f"{location.url}: {ZARR_JSON} does not describe masks; {_AGAIN}")
 
 
 def open_masks(

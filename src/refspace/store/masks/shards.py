@@ -1,4 +1,4 @@
-"""Encodes shards: objects that hold the masks of many structures in one block.
+"""Encodes and decodes shards: objects that hold the masks of many structures in one block.
 
 A shard is the frames of its chunks one after the other, and then an index: offset and length of
 every chunk as little-endian uint64, all ones where it is absent, and the CRC32C of these. (Zarr's
@@ -22,7 +22,7 @@ shard anew for each mask, in zarr's one event loop, where threads wait for each 
 takes 1.5 to 1.8 times as long as this module, on a quiet machine and on a busy one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import google_crc32c
 import numcodecs.zstd
@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 _ABSENT = 2**64 - 1
 _LEVEL = 5
+_ENTRY_BYTES, _CHECKSUM_BYTES = 16, 4
 
 
 def compress(mask: NDArray[np.bool_]) -> bytes:
@@ -62,3 +63,34 @@ def encode_shard(frames: Mapping[int, bytes], count: int) -> bytes:
     table = index.tobytes()
     checksum = np.array([google_crc32c.value(table)], "<u4").tobytes()
     return b"".join([*(frame for _, frame in sorted(frames.items())), table, checksum])
+
+
+def decode_mask(
+    shard: bytes, position: int, count: int, chunk_shape: Sequence[int]
+) -> NDArray[np.bool_] | None:
+    """Mask of a chunk in a shard that is proven to be what `encode_shard` made; None if absent.
+
+    Parameters
+    ----------
+    shard
+        The shard.
+    position
+        Of the chunk, in the shard.
+    count
+        Number of chunks that the shard has room for.
+    chunk_shape
+        Voxels of a chunk along each axis of space.
+
+    Examples
+    --------
+    >>> shard = encode_shard({1: compress(np.ones((1, 1, 2), bool))}, 2)
+    >>> decode_mask(shard, 1, 2, (1, 1, 2)).tolist(), decode_mask(shard, 0, 2, (1, 1, 2))
+    ([[[True, True]]], None)
+    """
+    entry = len(shard) - _CHECKSUM_BYTES - _ENTRY_BYTES * (count - position)
+    offset, length = np.frombuffer(shard, "<u8", 2, entry).tolist()
+    if offset == _ABSENT:
+        return None
+    mask = np.empty(tuple(chunk_shape), np.uint8)
+    numcodecs.zstd.decompress(shard[offset : offset + length], mask)
+    return mask.view(bool)

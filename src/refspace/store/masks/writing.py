@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 from refspace import kernels
 from refspace.files import atomic_write
 from refspace.store.location import Location
-from refspace.store.masks.layout import FORMAT, PATH, MaskLayout
+from refspace.store.masks.layout import PATH, MaskLayout
 from refspace.store.masks.shards import compress, encode_shard
-from refspace.store.metadata import MASKS, json_digest
+from refspace.store.metadata import FORMAT, MASKS, json_digest
+from refspace.store.object_records import ObjectRecord, table_of
+from refspace.store.prove import object_faults
 from refspace.store.staging import Staging, WriteLease
 from refspace.store.stored_array import BlockId
 from refspace.version import __version__
 
-FIELDS = ("block", "group", "bytes")
-TABLE, DIGESTS = "label_index/shards", "label_index/shards_sha256"
+FIELDS = ("block", "group")
+TABLE, RECORDS = "label_index/shards", "label_index/shards_objects"
 
 
 @dataclass(frozen=True)
@@ -78,14 +80,13 @@ class Shard:
         Flat id of its block, in C order.
     group
         Its index along the axis of structures.
-    nbytes, sha256
-        Its size, and the digest of its bytes.
+    record
+        What proves its object.
     """
 
     block_id: int
     group: int
-    nbytes: int
-    sha256: bytes
+    record: ObjectRecord
 
     def key(self, numblocks: tuple[int, ...]) -> str:
         """Name of the object that holds it, where there are as many blocks along each axis."""
@@ -130,7 +131,7 @@ class ShardWriter:
         data = encode_shard(frames, self.per_shard)
         self.lease.write(shard_key(group, block_id), data)
         flat_id = int(np.ravel_multi_index(block_id, self.numblocks))
-        return Shard(flat_id, group, len(data), hashlib.sha256(data).digest())
+        return Shard(flat_id, group, ObjectRecord.of(data))
 
 
 def put_block(block: MaskBlock, writer: ShardWriter) -> list[Shard]:
@@ -172,12 +173,21 @@ class MaskJournal:
         self.done: dict[int, list[Shard]] = {}
         for payload in staging.recorded().values():
             self._restore(payload)
+        self._forget_what_is_lost()
 
     def _restore(self, payload: bytes) -> None:
         with np.load(io.BytesIO(payload), allow_pickle=False) as record:
             self.done |= {block_id: [] for block_id in record["done"].tolist()}
-            for shard in shards_from_tables(record["shards"], record["sha256"]):
+            for shard in shards_from_tables(record["shards"], record["records"]):
                 self.done[shard.block_id].append(shard)
+
+    def _forget_what_is_lost(self) -> None:
+        """Forget blocks any of whose shards are gone, or are not those recorded."""
+        location = Location(self._staging.work, self._staging.storage_options)
+        shards = {s.key(self._numblocks): s for own in self.done.values() for s in own}
+        records = {key: shard.record for key, shard in shards.items()}
+        for fault in object_faults(location, records):
+            self.done.pop(shards[fault.key].block_id, None)
 
     def record(self, fresh: Sequence[tuple[int, list[Shard]]]) -> None:
         """Record blocks that were done since the last record, so that a resumed run skips them."""
@@ -197,18 +207,18 @@ def unflattened(flat_id: int, numblocks: tuple[int, ...]) -> BlockId:
 
 
 def tables_from_shards(shards: Sequence[Shard]) -> dict[str, Any]:
-    """Records of shards as two tables, with a row for each: integers, and digests."""
-    rows = [[shard.block_id, shard.group, shard.nbytes] for shard in shards]
+    """Records of shards as two tables, with a row for each: which it is, and what proves it."""
+    rows = [[shard.block_id, shard.group] for shard in shards]
     return {
         "shards": np.array(rows, np.int64).reshape(-1, len(FIELDS)),
-        "sha256": np.array([list(shard.sha256) for shard in shards], np.uint8).reshape(-1, 32),
+        "records": table_of(shard.record for shard in shards),
     }
 
 
-def shards_from_tables(table: NDArray[Any], digests: NDArray[Any]) -> list[Shard]:
+def shards_from_tables(table: NDArray[Any], records: NDArray[np.uint8]) -> list[Shard]:
     """Records of shards from their tables."""
-    rows = zip(table.tolist(), digests, strict=True)
-    return [Shard(block, group, size, sha256.tobytes()) for (block, group, size), sha256 in rows]
+    rows = zip(table.tolist(), map(ObjectRecord.from_bytes, records), strict=True)
+    return [Shard(block, group, record) for (block, group), record in rows]
 
 
 def finish_masks(
@@ -237,7 +247,7 @@ def finish_masks(
     draft = layout.draft(coordinates)
     table = tables_from_shards(sorted(shards, key=lambda shard: (shard.block_id, shard.group)))
     draft.put(TABLE, table["shards"], ["shard", "field"], {"fields": list(FIELDS)})
-    draft.put(DIGESTS, table["sha256"], ["shard", "byte"])
+    draft.put(RECORDS, table["records"], ["shard", "byte"])
     metadata = {
         "kind": MASKS,
         "format": FORMAT,
@@ -254,4 +264,4 @@ def finish_masks(
 
 def _tables_digest(table: Mapping[str, NDArray[Any]]) -> str:
     """Digest of a table of shards."""
-    return hashlib.sha256(table["shards"].tobytes() + table["sha256"].tobytes()).hexdigest()
+    return hashlib.sha256(table["shards"].tobytes() + table["records"].tobytes()).hexdigest()

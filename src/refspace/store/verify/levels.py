@@ -1,6 +1,5 @@
-"""Proves blocks of voxels by the digests and sizes that the store records of them."""
+"""Proves blocks of voxels by the records that the store has of their objects."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,8 @@ from numpy.typing import NDArray
 from refspace.errors import StoreError
 from refspace.label_index import Chunks, cell_rows
 from refspace.store.decode import decode_block
+from refspace.store.object_records import ObjectRecord
+from refspace.store.prove import NOT_AS_WRITTEN
 from refspace.store.report import Fault, FaultError, one_line
 from refspace.store.stored_array import BlockId, StoredArray
 
@@ -29,8 +30,12 @@ class BlockReader:
     def __init__(self, array: StoredArray) -> None:
         self.array = array
 
-    def read(self, block_id: BlockId) -> tuple[NDArray[Any], int]:
-        """Values of a block, in C order, and the bytes that it takes in the store."""
+    def read(self, block_id: BlockId) -> NDArray[Any]:
+        """Values of a block, in C order."""
+        return self.decode(block_id, self.content(block_id))
+
+    def content(self, block_id: BlockId) -> bytes:
+        """Content of the object that holds a block."""
         key = self.array.key(block_id)
         try:
             data = self.array.location.read(key)
@@ -38,18 +43,23 @@ class BlockReader:
             raise FaultError(key, one_line(error, self.array.location, key)) from error
         if data is None:
             raise FaultError(key, "is missing")
+        return data
+
+    def decode(self, block_id: BlockId, data: bytes) -> NDArray[Any]:
+        """Values of a block, in C order, from the content of its object."""
+        key = self.array.key(block_id)
         try:
             whole = decode_block(self.array.array, data)
         except Exception as error:  # whatever codecs raise
             what = f"cannot be decoded: {one_line(error, self.array.location, key)}"
             raise FaultError(key, f"{what} ({len(data)} bytes)") from error
-        return np.ascontiguousarray(self.array.cropped(block_id, whole)), len(data)
+        return np.ascontiguousarray(self.array.cropped(block_id, whole))
 
     def read_all(self) -> NDArray[Any]:
         """Values of the whole array."""
         values = np.empty(self.array.shape, self.array.dtype)
         for block_id, box in self.array.boxes.items():
-            values[box] = self.read(block_id)[0]
+            values[box] = self.read(block_id)
         return values
 
 
@@ -67,12 +77,10 @@ class LevelProof:
         Its voxels.
     cells
         Chunks of its label index; None for volumes that are not indexed.
-    sha256
-        Digest of each block as it was recorded; empty if the record is damaged.
-    stored_bytes
-        Bytes that each block took in the store; empty if the record is damaged.
+    records
+        Record of the object of each block; empty if they are damaged.
     measured
-        Digest of the voxels of each block that can be decoded.
+        What the object is of each block that can be decoded.
     rows
         Rows of the label index of each block whose voxels are sound.
     """
@@ -81,9 +89,8 @@ class LevelProof:
     level: int
     blocks: BlockReader
     cells: Chunks | None = None
-    sha256: Mapping[BlockId, bytes] = field(default_factory=dict)
-    stored_bytes: Mapping[BlockId, int] = field(default_factory=dict)
-    measured: dict[BlockId, bytes] = field(default_factory=dict)
+    records: Mapping[BlockId, ObjectRecord] = field(default_factory=dict)
+    measured: dict[BlockId, ObjectRecord] = field(default_factory=dict)
     rows: dict[BlockId, NDArray[np.int64]] = field(default_factory=dict)
 
     @property
@@ -93,7 +100,7 @@ class LevelProof:
 
     def record(self, block_id: BlockId) -> "BlockRecord":
         """What is recorded of a block."""
-        return BlockRecord(block_id, self.sha256.get(block_id), self.stored_bytes.get(block_id))
+        return BlockRecord(block_id, self.records.get(block_id))
 
 
 @dataclass(frozen=True)
@@ -104,15 +111,12 @@ class BlockRecord:
     ----------
     block_id
         The block.
-    sha256
-        Digest of its voxels; None if the record is damaged.
-    stored_bytes
-        Bytes that it took in the store; None if the record is damaged.
+    record
+        What is recorded of its object; None if the record is damaged.
     """
 
     block_id: BlockId
-    sha256: bytes | None
-    stored_bytes: int | None
+    record: ObjectRecord | None
 
 
 @dataclass(frozen=True)
@@ -124,13 +128,13 @@ class BlockFindings:
     faults
         What is wrong with it.
     measured
-        Digest of its voxels; None if they cannot be decoded.
+        What its object is; None if it is missing, or cannot be decoded.
     rows
         Its rows of the label index; None if its voxels are not sound, or are not indexed.
     """
 
     faults: tuple[Fault, ...]
-    measured: bytes | None = None
+    measured: ObjectRecord | None = None
     rows: NDArray[np.int64] | None = None
 
 
@@ -146,19 +150,16 @@ def prove_block(record: BlockRecord, array: StoredArray, cells: Chunks | None) -
     cells
         Chunks of the array's label index; None if it has no index.
     """
-    key = array.key(record.block_id)
+    reader, block_id = BlockReader(array), record.block_id
     try:
-        voxels, size = BlockReader(array).read(record.block_id)
+        data = reader.content(block_id)
+        measured = ObjectRecord.of(data)
+        if record.record not in (None, measured):
+            # Nothing is decoded that is wrong anyway.
+            return BlockFindings((Fault(array.key(block_id), NOT_AS_WRITTEN),), measured)
+        voxels = reader.decode(block_id, data)
     except FaultError as error:
         return BlockFindings((error.fault,))
-    digest = hashlib.sha256(voxels.data).digest()
-    if record.sha256 not in (None, digest):
-        # Of voxels that are wrong anyway, neither the size nor the labels say more.
-        what = "its voxels are not those that were written"
-        return BlockFindings((Fault(key, what),), digest)
-    faults = []
-    if record.stored_bytes not in (None, size):
-        faults.append(Fault(key, f"takes {size} bytes, where {record.stored_bytes} are recorded"))
-    corner = [part.start for part in array.box(record.block_id)]
+    corner = [part.start for part in array.box(block_id)]
     rows = None if cells is None else cell_rows(voxels, corner, cells)
-    return BlockFindings(tuple(faults), digest, rows)
+    return BlockFindings((), measured, rows)

@@ -12,17 +12,28 @@ import numpy as np
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
-from refspace.errors import StoreError
 from refspace.grid import Grid
 from refspace.label_index import FIELDS, Chunks
 from refspace.pools import Pool
 from refspace.store import pyramid
-from refspace.store.location import map_concurrently
-from refspace.store.metadata import Layout, index_cells, json_digest, voxel_digest
+from refspace.store.metadata import (
+    Layout,
+    array_digest,
+    index_cells,
+    json_digest,
+    records_path,
+)
+from refspace.store.object_records import RECORD_BYTES, ObjectRecord, table_of
+from refspace.store.prove import object_faults, stray_faults
 from refspace.store.read import StoredAtlas, StoredLevel
-from refspace.store.report import Fault, FaultError, Report, one_line
+from refspace.store.report import Fault, FaultError, Report
 from refspace.store.tables import structures_dataset
-from refspace.store.verify.levels import BlockReader, BlockRecord, LevelProof, prove_block
+from refspace.store.verify.levels import (
+    BlockReader,
+    BlockRecord,
+    LevelProof,
+    prove_block,
+)
 from refspace.store.write import Progress
 from refspace.store.zarr_files import ZARR_JSON
 
@@ -67,16 +78,16 @@ class AtlasProof:
     def report(self) -> Report:
         """All faults of the store."""
         document = json.loads(self._atlas.location.read(ZARR_JSON) or b"")
-        nodes = document["consolidated_metadata"]["metadata"]
         self._check_root(document)
-        self._check_nodes(nodes)
+        records = {k: ObjectRecord.from_json(v) for k, v in self._metadata["objects"].items()}
+        self._faults += object_faults(self._atlas.location, records)
         self._check_structures()
         for level, stored in enumerate(self._atlas.levels):
             self._check_coordinates(level, stored.grid)
         total = self._check_volumes()
         for path in sorted(self._atlas.arrays.keys() - self._checked_arrays):
             self._add(path, "is nothing that this version of refspace can prove")
-        self._check_strays(nodes)
+        self._check_strays()
         return Report(self._atlas.location.url, total, tuple(self._faults), proven=True)
 
     def _add(self, key: str, what: str) -> None:
@@ -97,6 +108,8 @@ class AtlasProof:
         if not fits or (dtype is not None and array.dtype != dtype):
             self._add(path, f"is {array.dtype} of shape {array.shape}, which it should not be")
             return None
+        if any(fault.key == array.key((0,) * array.ndim) for fault in self._faults):
+            return None  # which has been told
         try:
             return BlockReader(array).read_all()
         except FaultError as error:
@@ -117,26 +130,6 @@ class AtlasProof:
         digest = json_digest([self._metadata.get("arrays"), label, layout.metadata])
         if digest != self._metadata.get("digest"):
             self._add(ZARR_JSON, "the digest of the store is not that of its contents")
-
-    def _check_nodes(self, nodes: Mapping[str, Mapping[str, Any]]) -> None:
-        """Prove that a node that is opened by itself says what the root says of it."""
-        # These files are small: the time goes into waiting for each of them.
-        for faults in map_concurrently(self._node_faults, list(nodes.items())):
-            self._faults += faults
-
-    def _node_faults(self, item: tuple[str, Mapping[str, Any]]) -> list[Fault]:
-        key = f"{item[0]}/{ZARR_JSON}"
-        expected = {k: v for k, v in item[1].items() if k != "consolidated_metadata"}
-        try:
-            data = self._atlas.location.read(key)
-            same = data is not None and json.loads(data) == expected
-        except StoreError as error:
-            return [Fault(key, one_line(error, self._atlas.location, key))]
-        except (ValueError, RecursionError) as error:
-            return [Fault(key, f"is no JSON: {error}")]
-        if data is None:
-            return [Fault(key, "is missing")]
-        return [] if same else [Fault(key, "is not what the metadata of the root says")]
 
     def _check_structures(self) -> None:
         for name, column in structures_dataset(self._atlas.nodes or ()).variables.items():
@@ -184,24 +177,22 @@ class AtlasProof:
         cells = index_cells(stored.grid, stored.array.blocks, self._atlas.midline)
         indexed = cells if name == "annotation" else None
         proof = LevelProof(name, level, BlockReader(stored.array), indexed)
-        group, blocks = f"label_index/s{level}/{name}", proof.blocks.array.boxes
-        digests = self._values(f"{group}_sha256", (len(blocks), 32), np.uint8)
-        if digests is not None and self._is_digest(proof, digests.tobytes()):
-            proof.sha256 = {i: row.tobytes() for i, row in zip(blocks, digests, strict=True)}
-        elif digests is not None:
-            self._add(f"{group}_sha256", f"its digests are not those of {stored.path}")
-        sizes = self._values(f"{group}_stored_bytes", (len(blocks),), np.int64)
-        if sizes is not None:
-            proof.stored_bytes = dict(zip(blocks, sizes.tolist(), strict=True))
+        path, blocks = records_path(stored.path), proof.blocks.array.boxes
+        table = self._values(path, (len(blocks), RECORD_BYTES), np.uint8)
+        if table is not None and self._is_digest(proof, table):
+            records = map(ObjectRecord.from_bytes, table)
+            proof.records = dict(zip(blocks, records, strict=True))
+        elif table is not None:
+            self._add(path, f"its records are not those of {stored.path}")
         return proof
 
     def _recorded(self, proof: LevelProof, what: str) -> Any:
         """Digest that the root has for a level."""
         return self._metadata.get("arrays", {}).get(proof.path, {}).get(what)
 
-    def _is_digest(self, proof: LevelProof, sha256: bytes) -> bool:
+    def _is_digest(self, proof: LevelProof, records: NDArray[np.uint8]) -> bool:
         array = proof.blocks.array
-        digest = voxel_digest(array.shape, array.dtype, array.blocks, sha256)
+        digest = array_digest(array.shape, array.dtype, array.blocks, records)
         return bool(digest == self._recorded(proof, "voxels"))
 
     def _check_level(self, proof: LevelProof, total: int) -> None:
@@ -228,23 +219,24 @@ class AtlasProof:
             self._progress(self._done, total)
         # In the order of the blocks, whichever was proven first.
         self._faults += [fault for block_id in sorted(faults) for fault in faults[block_id]]
-        if not proof.sha256:
+        if not proof.records:
             self._check_as_a_whole(proof)
         if proof.cells is not None:
             self._check_index(proof, proof.cells)
 
     def _token(self, proof: LevelProof, record: BlockRecord) -> str:
         """What distinguishes proving a block from anything else, an earlier proof of it too."""
-        token = (self._run, self._atlas.location.url, proof.path, record.block_id, record.sha256)
+        token = (self._run, self._atlas.location.url, proof.path, record.block_id, record.record)
         return str(tokenize(token))
 
     def _check_as_a_whole(self, proof: LevelProof) -> None:
         """Prove the voxels of a level by the digest in the root, as the others are damaged."""
         measured = [proof.measured.get(block_id) for block_id in proof.blocks.array.boxes]
-        if None in measured:
-            self._add(proof.path, "its other chunks cannot be proven: their digests are damaged")
-        elif not self._is_digest(proof, b"".join(filter(None, measured))):
-            what = "its voxels are not those that were written; which chunks cannot be told"
+        whole = [record for record in measured if record is not None]
+        if len(whole) < len(measured):
+            self._add(proof.path, "its other chunks cannot be proven: their records are damaged")
+        elif not self._is_digest(proof, table_of(whole)):
+            what = "its chunks are not those that were written; which ones cannot be told"
             self._add(proof.path, what)
 
     def _check_index(self, proof: LevelProof, cells: Chunks) -> None:
@@ -269,12 +261,9 @@ class AtlasProof:
 
     # ----- files
 
-    def _check_strays(self, nodes: Mapping[str, Any]) -> None:
+    def _check_strays(self) -> None:
         """Find files that belong to nothing; only where listing a store costs little."""
-        if self._atlas.location.local_path is None:
-            return
-        expected = {ZARR_JSON, *(f"{path}/{ZARR_JSON}" for path in nodes)}
-        for array in self._atlas.arrays.values():
-            expected.update(map(array.key, array.boxes))
-        for key in sorted(self._atlas.location.keys() - expected):
-            self._add(key, "belongs to nothing in the store; remove it")
+        voxels = (levels[n].array for levels in self._volumes.values() for n in range(len(levels)))
+        expected = {ZARR_JSON, *self._metadata["objects"]}
+        expected |= {array.key(block_id) for array in voxels for block_id in array.boxes}
+        self._faults += stray_faults(self._atlas.location, expected)
