@@ -1,7 +1,7 @@
 """Damages to files, and whether what is asked for then is right or refused.
 
-A `Subject` is a store, a table or a job that was interrupted; its verbs are what people ask of it. A
-damaged subject may answer right, or raise an error of ours; it may not answer wrong, nor raise
+A `Subject` is a store, a table or a job that was interrupted; its verbs are what people ask of it.
+A damaged one may answer right, or raise an error of ours; it may not answer wrong, nor raise
 anything else. `verify` has to name what was damaged.
 """
 
@@ -30,6 +30,8 @@ Changes = Mapping[str, bytes | None]
 
 Verb = Callable[[Any], Any]
 
+# What everything else in a store is proven by.
+ROOT = "zarr.json"
 # As large as what follows a file by mistake may be.
 _MORE = 64
 
@@ -56,6 +58,8 @@ class Subject:
         What fsspec needs to reach it.
     is_changed_by_verbs
         Whether verbs write, in a folder of this machine: all of it is put back after each.
+    near
+        What else is asked where a file is damaged, by its key.
     """
 
     url: str
@@ -66,6 +70,7 @@ class Subject:
     verify: Callable[[], Report] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     is_changed_by_verbs: bool = False
+    near: Callable[[str], Mapping[str, Verb]] = lambda key: {}
 
     def put(self, changes: Changes) -> None:
         """Write files, and remove those without content."""
@@ -214,7 +219,9 @@ def _exchanged(
         sources = [own[k] for k in [partner, *alike[:1]]]
         sources += [other[k] for other in subject.others for k in [partner] if k in other]
         return {key: chance.choice(sources)}
-    return {key: chance.choice([other.get(key, own[key]) for other in subject.others] or [own[key]])}
+    return {
+        key: chance.choice([other.get(key, own[key]) for other in subject.others] or [own[key]])
+    }
 
 
 # ----- what becomes of it
@@ -245,7 +252,9 @@ class Outcome:
     def __str__(self) -> str:
         listed = [f"{len(v)} {k}" for k, v in vars(self).items() if isinstance(v, list)]
         lines = [line for each in (self.wrong, self.foreign, self.unnamed) for line in each]
-        return "\n".join([f"{self.damages} damages: {dict(self.told)}, {', '.join(listed)}", *lines])
+        return "\n".join(
+            [f"{self.damages} damages: {dict(self.told)}, {', '.join(listed)}", *lines]
+        )
 
 
 def asked(verb: Verb, opened: Any) -> str:
@@ -288,11 +297,14 @@ def try_damages(
     chance = random.Random(seed)
     for number, damage in enumerate(damages(subject, count, seed)):
         names = list(answers) if verbs is None else chance.sample(list(answers), verbs)
-        chosen = {name: answers[name] for name in names}
-        # One that replaces everything is of what was open before; for others both are tried.
+        chosen = {name: subject.verbs[name] for name in names} | dict(subject.near(damage.key))
+        for name in chosen.keys() - answers.keys():
+            answers[name] = asked(chosen[name], subject.open())
+        # What replaces everything concerns whom it was open for; for others both are tried.
         before = damage.kind == "other" or chance.random() < 0.5
         try:
-            _ask_damaged(subject, damage, chosen, outcome, before=before)
+            found = _ask_damaged(subject, damage, chosen, outcome, before=before)
+            _judge(found, answers, outcome)
             if subject.verify and damage.kind != "other" and number % named == 0:
                 _check_named(subject, damage, outcome)
         finally:
@@ -302,26 +314,35 @@ def try_damages(
 
 
 def _ask_damaged(
-    subject: Subject, damage: Damage, answers: Mapping[str, str], outcome: Outcome, *, before: bool
-) -> None:
-    """Damage a subject, and ask verbs of it, which was opened before or after."""
-    opened = subject.open() if before else None
+    subject: Subject, damage: Damage, verbs: Mapping[str, Verb], outcome: Outcome, *, before: bool
+) -> dict[str, tuple[str, tuple[str] | None]]:
+    """What verbs say of a damaged subject, which was opened before or after, by name."""
+    opened = (subject.open(),) if before else None
     subject.put(damage.changes)
+    found: dict[str, tuple[str, tuple[str] | None]] = {}
     if not before:
-        attempt = _attempt(subject.open, outcome, f"{damage}: open")
-        if attempt is None:
-            outcome.told["refused"] += len(answers)
-            return
-        (opened,) = attempt
-    for name, right in answers.items():
+        opened = _attempt(subject.open, outcome, f"{damage}: open")
+    for name, verb in verbs.items():
         what = f"{damage}: {name}{', open before' if before else ''}"
-        found = _attempt(partial(asked, subject.verbs[name], opened), outcome, what)
-        outcome.told["refused" if found is None else "right"] += found in (None, (right,))
-        if found not in (None, (right,)):
-            outcome.wrong.append(f"{what}: a wrong answer")
+        answer = opened and _attempt(partial(asked, verb, *opened), outcome, what)
+        found[name] = what, answer
         if subject.is_changed_by_verbs:
             subject.restore(damage.changes)
             subject.put(damage.changes)
+    return found
+
+
+def _judge(
+    found: Mapping[str, tuple[str, tuple[str] | None]], answers: Mapping[str, str], outcome: Outcome
+) -> None:
+    """Note which answers are right, refused and wrong."""
+    for name, (what, answer) in found.items():
+        if answer is None:
+            outcome.told["refused"] += 1
+        elif answer == (answers[name],):
+            outcome.told["right"] += 1
+        else:
+            outcome.wrong.append(f"{what}: a wrong answer")
 
 
 def _attempt(run: Callable[[], Any], outcome: Outcome, what: str) -> tuple[Any] | None:
@@ -347,6 +368,9 @@ def _check_named(subject: Subject, damage: Damage, outcome: Outcome) -> None:
         return
     # A fault is of a file, or of the array that several files make up.
     named = {fault.key for fault in report.faults}
-    for key in damage.changes:
-        if not any(key == name or key.startswith(f"{name}/") for name in named):
+    # By another root, all else is what is wrong.
+    for key in [ROOT] if ROOT in damage.changes else damage.changes:
+        if not (named and key == ROOT) and not any(
+            key == name or key.startswith(f"{name}/") for name in named
+        ):
             outcome.unnamed.append(f"{damage}: verify names {sorted(named)[:3]}, not {key}")

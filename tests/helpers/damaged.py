@@ -1,6 +1,10 @@
-"""Subjects of damages: a store, a table or an interrupted job of each kind, in a folder or bucket."""
+"""Subjects of damages: a store, a table or an interrupted job of each kind."""
 
-from collections.abc import Callable, Mapping
+import re
+import shutil
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +15,7 @@ import pandas as pd
 import xarray as xr
 
 import refspace
-from helpers.damage import Subject, content_of
+from helpers.damage import Subject, Verb, content_of
 from helpers.every_op import CHUNKS, GRID, HEMISPHERES, TREE, VOXELS
 from helpers.every_verb import VERBS
 from refspace import ReferenceSpace
@@ -134,10 +138,6 @@ def masks(folder: str, **options: Any) -> Subject:
 # ----- tables and interrupted jobs, whose verb is to run the job again
 
 
-class Interrupted(Exception):
-    """Stands for a kill: jobs keep what is done, as they do when they are stopped."""
-
-
 def stop_after(parts: int) -> Callable[[int, int], None]:
     """Progress of a job that is stopped once so many parts are done."""
 
@@ -149,7 +149,11 @@ def stop_after(parts: int) -> Callable[[int, int], None]:
 
 
 def _job(
-    folder: Path, other: Path, run: Callable[..., Any], read: Callable[[Path], Any], parts: int | None
+    folder: Path,
+    other: Path,
+    run: Callable[..., Any],
+    read: Callable[[Path], Any],
+    parts: int | None,
 ) -> Subject:
     """A job in a folder, whole or stopped, whose verb is to run it again.
 
@@ -168,17 +172,14 @@ def _job(
     """
     for place in (folder, other):
         place.mkdir(parents=True)
-        try:
+        with suppress(KeyboardInterrupt):
             run(place, **({} if parts is None else {"progress": stop_after(parts)}))
-        except KeyboardInterrupt:
-            pass
 
     def again(place: Path) -> Any:
         run(place)
         return read(place)
 
     own, others = content_of(str(folder)), [content_of(str(other))]
-    # The job's own lock tells nothing that counts.
     return Subject(
         str(folder), own, others, lambda: folder, {"run again": again}, is_changed_by_verbs=True
     )
@@ -242,3 +243,96 @@ JOBS: Mapping[str, Callable[[Path], Subject]] = {
     "table.csv, stopped": partial(table, name="t.csv", parts=2),
 }
 """Jobs that are run again, stopped or whole."""
+
+
+# ----- the real annotation
+
+
+def _level_of(key: str) -> int | None:
+    """Level whose chunk a file is, of an atlas."""
+    match = re.match(r"s(\d+)/annotation/c/", key)
+    return int(match[1]) if match else None
+
+
+def _chunk(key: str, sizes: Sequence[int]) -> tuple[slice, ...]:
+    """Voxels of the chunk that a file holds, along the axes of space."""
+    index = [int(part) for part in key.rpartition("/c/")[2].split("/")][-3:]
+    return tuple(slice(i * n, (i + 1) * n) for i, n in zip(index, sizes, strict=True))
+
+
+def checksum(array: xr.DataArray) -> int:
+    """A number that tells arrays of the same shape apart."""
+    return zlib.crc32(np.ascontiguousarray(array.values).data)
+
+
+def ccf(store: Path, folder: Path) -> Subject:
+    """Store of the real annotation, and one of it with left and right exchanged."""
+    url = str(folder / "ccf.zarr")
+    shutil.copytree(store, url)
+    space = refspace.open(url)
+    turned = labelled(space.annotation.values[:, :, ::-1], space.grid)
+    ReferenceSpace(space.structure_tree, turned).to_zarr(folder / "other.zarr")
+    sizes = space.annotation.data.chunksize
+    spacings = [25 * 2**level for level in range(len(list(Path(url).glob("s[0-9]"))))]
+    points = np.random.default_rng(0).random((500, 3)) * np.array(space.grid.extent)
+
+    def near(key: str) -> Mapping[str, Verb]:
+        if (level := _level_of(key)) is None:
+            return {}
+        part = _chunk(key, sizes)
+        return {
+            f"voxels of {key}": lambda spaces: checksum(spaces[level].annotation[part]),
+            f"masks of {key}": lambda spaces: checksum(
+                spaces[level].make_structure_mask("Isocortex")[part]
+            ),
+        }
+
+    verbs: dict[str, Verb] = {
+        "counts": lambda spaces: spaces[0].voxel_counts(),
+        "structures": lambda spaces: spaces[0].structure_tree.nodes(),
+        "places": lambda spaces: [spaces[0].centroid("VISp"), spaces[0].bounds("TH").positions],
+        "mask": lambda spaces: checksum(spaces[0].make_structure_mask("VISp", crop=True)),
+        "slice": lambda spaces: checksum(spaces[0].annotation.isel(ap=200)),
+        "points": lambda spaces: spaces[0].structure_at(points),
+        "aggregate": lambda spaces: spaces[2].aggregate(np.ones(spaces[2].grid.shape), "leaves"),
+    }
+    return Subject(
+        url,
+        content_of(url),
+        [content_of(str(folder / "other.zarr"))],
+        lambda: [refspace.open(url, resolution=spacing) for spacing in spacings],
+        verbs,
+        partial(refspace.verify_store, url),
+        near=near,
+    )
+
+
+def ccf_masks(store: Path, folder: Path) -> Subject:
+    """Masks of the divisions of the real annotation, and those of its left side."""
+    urls = [str(folder / f"masks-{n}.zarr") for n in range(2)]
+    space = refspace.open(store)
+    for url, each in zip(urls, (space, space.hemisphere("left")), strict=True):
+        refspace.write_masks(each, url, space.structure_tree.regions(depth=4))
+    sizes = refspace.open_masks(urls[0]).data.chunksize[1:]
+
+    def near(key: str) -> Mapping[str, Verb]:
+        if not key.startswith("s0/mask/c/"):
+            return {}
+        part = (slice(None), *_chunk(key, sizes))
+        return {f"voxels of {key}": lambda masks: checksum(masks[part])}
+
+    verbs: dict[str, Verb] = {
+        "names": MASK_VERBS["names"],
+        "coordinates": MASK_VERBS["coordinates"],
+        "mask": lambda masks: checksum(masks.sel(structure=int(masks.structure[3]))),
+        "slice": lambda masks: checksum(masks.isel(ap=200)),
+    }
+    return Subject(
+        urls[0],
+        content_of(urls[0]),
+        [content_of(urls[1])],
+        partial(refspace.open_masks, urls[0]),
+        verbs,
+        partial(refspace.verify_store, urls[0]),
+        near=near,
+    )
