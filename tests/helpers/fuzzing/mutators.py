@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import struct
+import zlib
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -211,12 +212,21 @@ def _value(value: Any, chance: Random) -> Any:
 
 # ----- within compression
 
+# Beyond this, what is compressed is a bomb of ours.
+_LARGEST = 2**20
+
 
 def within_gzip(mutate: Mutator) -> Mutator:
     """Change what is compressed, and compress it again."""
 
     def mutated(data: bytes, chance: Random) -> bytes:
-        return gzip.compress(mutate(gzip.decompress(data), chance), 1, mtime=0)
+        try:
+            if len(data) > _LARGEST:
+                raise ValueError("a bomb")
+            content = gzip.decompress(data)
+        except (ValueError, EOFError, OSError, zlib.error):  # was changed before
+            return mutate_bytes(data, chance)
+        return gzip.compress(mutate(content, chance), 1, mtime=0)
 
     return mutated
 
