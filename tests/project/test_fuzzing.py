@@ -12,6 +12,10 @@ CORPUS = Path(__file__).parents[1] / "corpus"
 CASES = 30
 
 
+@pytest.mark.promise(
+    "a file of any format is mutated",
+    "a right answer or an error of ours, within limits of time and memory",
+)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_some_cases_of_every_format(name: str) -> None:
@@ -28,6 +32,7 @@ def kept() -> dict[str, list[Path]]:
     return found
 
 
+@pytest.mark.promise("a file of any format is mutated")
 @pytest.mark.parametrize("name", kept())
 def test_what_was_found_once_is_refused_now(name: str) -> None:
     cases = [unpacked(path.read_bytes()) for path in kept()[name]]

@@ -44,11 +44,19 @@ def check(outcome: damage.Outcome, count: int) -> None:
 HERE = [*damaged.ATLASES, "masks", *damaged.JOBS]
 
 
+@pytest.mark.promise(
+    "files of a store are exchanged, replaced, stale, cut, zeroed, grown or lost",
+    "the right answer or an error of ours, from every verb; verify names them",
+)
+@pytest.mark.promise("a bit is flipped in any file of a store")
 @pytest.mark.parametrize("kind", HERE)
 def test_a_sample(kind: str, tmp_path: Path) -> None:
     check(try_damages(made(kind, tmp_path), 20, seed=len(kind), verbs=1), 20)
 
 
+@pytest.mark.promise("what a stopped conversion recorded is damaged or lost")
+@pytest.mark.promise("files of a store are exchanged, replaced, stale, cut, zeroed, grown or lost")
+@pytest.mark.promise("a bit is flipped in any file of a store")
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", HERE)
 def test_many(kind: str, tmp_path: Path) -> None:
@@ -57,6 +65,7 @@ def test_many(kind: str, tmp_path: Path) -> None:
     check(try_damages(subject, COUNTS[kind], seed=15, verbs=verbs), COUNTS[kind])
 
 
+@pytest.mark.promise("files of a store are exchanged, replaced, stale, cut, zeroed, grown or lost")
 @pytest.mark.parametrize("kind", ["atlas", "masks"])
 def test_on_s3(kind, s3, request) -> None:
     url, options = f"s3://atlases/{request.node.name}", s3.writer
@@ -68,11 +77,13 @@ def test_on_s3(kind, s3, request) -> None:
 # ----- the real annotation
 
 
+@pytest.mark.promise("files of a store are exchanged, replaced, stale, cut, zeroed, grown or lost")
 def test_the_real_annotation(ccf_store, tmp_path) -> None:
     subject, count = damaged.ccf(ccf_store, tmp_path), COUNTS["CCF"]
     check(try_damages(subject, count, seed=25, verbs=1, named=20), count)
 
 
+@pytest.mark.promise("files of a store are exchanged, replaced, stale, cut, zeroed, grown or lost")
 def test_masks_of_the_real_annotation(ccf_store, tmp_path) -> None:
     subject, count = damaged.ccf_masks(ccf_store, tmp_path), COUNTS["masks of the CCF"]
     check(try_damages(subject, count, seed=25, verbs=1, named=20), count)

@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -179,9 +179,9 @@ JOB_TABLE, JOB_TEXT = "t.parquet", "t.csv"
 
 
 def convert(folder: Path, **how: Any) -> None:
-    """Convert an NRRD file, or go on with it."""
+    """Convert an array, or go on with it: a file is another one in another folder."""
     refspace.convert(
-        folder / "x.nrrd", TREE, folder / "store.zarr", chunks=2, threads=1, **how
+        labelled(VOXELS, GRID), TREE, folder / "store.zarr", chunks=2, threads=1, **how
     ).annotation.compute()
 
 
@@ -189,7 +189,6 @@ def conversion() -> Sequence[Case]:
     """A conversion that was stopped."""
 
     def write(folder: Path) -> None:
-        refspace.write_nrrd(folder / "x.nrrd", labelled(VOXELS, GRID))
         with suppress(KeyboardInterrupt):
             convert(folder, progress=stop_after(3))
 
@@ -197,9 +196,11 @@ def conversion() -> Sequence[Case]:
 
 
 def aggregate(folder: Path, name: str, **how: Any) -> None:
-    """Aggregate images into a table, or go on with it."""
-    images = [folder / "a.nrrd", folder / "b.nrrd"]
-    refspace.aggregate_images(folder / "atlas.zarr", images, folder / name, threads=1, **how)
+    """Aggregate images into a table, or go on with it; by names that hold in any folder."""
+    with chdir(folder):
+        refspace.aggregate_images(
+            "atlas.zarr", ["a.nrrd", "b.nrrd"], name, threads=1, overwrite=False, **how
+        )
 
 
 def _aggregation(name: str) -> Sequence[Case]:
