@@ -265,16 +265,6 @@ def asked(verb: Verb, opened: Any) -> str:
         return tokenize(computed(verb(opened)))
 
 
-def right_answers(subject: Subject) -> dict[str, str]:
-    """What the verbs answer as long as nothing is damaged."""
-    answers = {}
-    for name, verb in subject.verbs.items():
-        answers[name] = asked(verb, subject.open())
-        if subject.is_changed_by_verbs:
-            subject.restore({})
-    return answers
-
-
 def try_damages(
     subject: Subject, count: int, *, seed: int, verbs: int | None = None, named: int = 1
 ) -> Outcome:
@@ -293,13 +283,15 @@ def try_damages(
     named
         Of how many damages one is shown to `verify`, which may take long.
     """
-    outcome, answers = Outcome(), right_answers(subject)
-    chance = random.Random(seed)
+    outcome, chance = Outcome(), random.Random(seed)
+    answers: dict[str, str] = {}
     for number, damage in enumerate(damages(subject, count, seed)):
-        names = list(answers) if verbs is None else chance.sample(list(answers), verbs)
+        names = list(subject.verbs) if verbs is None else chance.sample(list(subject.verbs), verbs)
         chosen = {name: subject.verbs[name] for name in names} | dict(subject.near(damage.key))
         for name in chosen.keys() - answers.keys():
             answers[name] = asked(chosen[name], subject.open())
+            if subject.is_changed_by_verbs:
+                subject.restore({})
         # What replaces everything concerns whom it was open for; for others both are tried.
         before = damage.kind == "other" or chance.random() < 0.5
         try:
@@ -326,7 +318,7 @@ def _ask_damaged(
         what = f"{damage}: {name}{', open before' if before else ''}"
         answer = opened and _attempt(partial(asked, verb, *opened), outcome, what)
         found[name] = what, answer
-        if subject.is_changed_by_verbs:
+        if subject.is_changed_by_verbs and len(verbs) > 1:
             subject.restore(damage.changes)
             subject.put(damage.changes)
     return found

@@ -93,10 +93,10 @@ ATLASES: Mapping[str, Mapping[str, Any]] = {
 
 
 def atlas(folder: str, kind: str, **options: Any) -> Subject:
-    """Store of an atlas, and two others of the same kind."""
+    """Store of an atlas, and another of the same kind."""
     how = dict(ATLASES[kind])
     made = {name: how.pop(name) for name in ("sides", "template") if name in how}
-    urls = [f"{folder}/{kind.replace(', ', ' ').replace(' ', '-')}-{n}.zarr" for n in range(3)]
+    urls = [f"{folder}/{kind.replace(', ', ' ').replace(' ', '-')}-{n}.zarr" for n in range(2)]
     for number, url in enumerate(urls):
         space(number, **made).to_zarr(url, **how, storage_options=options or None)
     own, *others = (content_of(url, **options) for url in urls)
@@ -123,8 +123,8 @@ MASK_VERBS: Mapping[str, Callable[[xr.DataArray], Any]] = {
 
 
 def masks(folder: str, **options: Any) -> Subject:
-    """Store of masks, and two others."""
-    urls = [f"{folder}/masks-{n}.zarr" for n in range(3)]
+    """Store of masks, and another."""
+    urls = [f"{folder}/masks-{n}.zarr" for n in range(2)]
     for number, url in enumerate(urls):
         refspace.write_masks(
             space(number), url, [1, 2, 3, 70000], storage_options=options or None, threads=1

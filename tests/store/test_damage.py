@@ -42,6 +42,8 @@ def check(outcome: damage.Outcome, count: int) -> None:
 
 
 HERE = [*damaged.ATLASES, "masks", *damaged.JOBS]
+# Of the quick test: atlases of the others take longest, and have no file of another kind.
+SAMPLED = ["plain", "sharded, with sides", "masks", *damaged.JOBS]
 
 
 @pytest.mark.promise(
@@ -49,9 +51,9 @@ HERE = [*damaged.ATLASES, "masks", *damaged.JOBS]
     "the right answer or an error of ours, from every verb; verify names them",
 )
 @pytest.mark.promise("a bit is flipped in any file of a store")
-@pytest.mark.parametrize("kind", HERE)
+@pytest.mark.parametrize("kind", SAMPLED)
 def test_a_sample(kind: str, tmp_path: Path) -> None:
-    check(try_damages(made(kind, tmp_path), 20, seed=len(kind), verbs=1), 20)
+    check(try_damages(made(kind, tmp_path), 10, seed=len(kind), verbs=1), 10)
 
 
 @pytest.mark.promise("what a stopped conversion recorded is damaged or lost")
