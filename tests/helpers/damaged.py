@@ -209,9 +209,14 @@ def mask_job(folder: Path, parts: int | None, name: str = "masks.zarr") -> Subje
         atlas_url = folder / f"atlas-{place.name[-1]}.zarr"
         refspace.write_masks(atlas_url, place / name, [1, 2, 3, 70000], threads=1, **how)
 
-    return _job(
-        folder / "job-0", folder / "job-1", run, lambda place: content_of(str(place)), parts
-    )
+    def read(place: Path) -> Any:
+        if name.endswith(".zarr"):
+            return content_of(str(place))
+        # A file that holds the very mask is one, whoever wrote it and however.
+        paths = sorted((place / name).glob("structure_*.nrrd"))
+        return [(path.name, refspace.read_nrrd(path)) for path in paths]
+
+    return _job(folder / "job-0", folder / "job-1", run, read, parts)
 
 
 def table(folder: Path, name: str, parts: int | None) -> Subject:

@@ -38,7 +38,8 @@ def made(kind: str, folder: Path) -> Subject:
 def check(outcome: damage.Outcome, count: int) -> None:
     assert [*outcome.wrong, *outcome.foreign, *outcome.unnamed] == [], str(outcome)
     assert outcome.damages == count
-    assert outcome.told["refused"] > 0
+    # Few damages may all be of what is not asked for.
+    assert outcome.told["refused"] > 0 or count < 50
 
 
 HERE = [*damaged.ATLASES, "masks", *damaged.JOBS]

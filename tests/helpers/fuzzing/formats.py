@@ -139,16 +139,17 @@ def read_store(folder: Path) -> Any:
     import refspace
     from helpers.fuzzing.reading import each
 
-    how = {"structures": seeds.TREE, "orientation": "PIR", "resolution": 25}
+    how: dict[str, Any] = {"structures": seeds.TREE, "orientation": "PIR"}
     url = folder / "x.zarr"
     own = {} if (url / "label_index").exists() else how
+    geometry = {name: value for name, value in own.items() if name != "structures"}
     each(
         lambda: refspace.open(url, **own).annotation.compute(),
         lambda: refspace.open(url, **own).voxel_counts().compute(),
         lambda: refspace.open(url, **own).make_structure_mask(8).compute(),
-        lambda: refspace.open(url).hemisphere("left").annotation.compute(),
-        lambda: refspace.open(url).template,
-        lambda: refspace.verify_store(url, threads=1),
+        lambda: refspace.open(url, **own).hemisphere("left").annotation.compute(),
+        lambda: refspace.open(url, **own).template,
+        lambda: refspace.verify_store(url, threads=1, **geometry),
     )
 
 
