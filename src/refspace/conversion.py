@@ -58,7 +58,7 @@ from refspace.store import (
     write_atlas,
 )
 from refspace.store.block_source import IsDone
-from refspace.store.stored_array import Box
+from refspace.store.boxes import Box
 from refspace.structure_tree import StructureTree
 from refspace.structure_tree.records import listing, structure_id
 from refspace.types import PathLike, Resolution

@@ -26,14 +26,13 @@ from helpers.profiles import examples
 from helpers.volumes import CountingSource, chunkings, in_memory_order
 from hypothesis import Phase, given
 from hypothesis import strategies as st
-from zarr.storage import LocalStore
 
 import refspace
 from refspace import ReferenceSpace, StructureTree, conversion
 from refspace.errors import AnnotationError, FormatError, GridError, OntologyError, StoreError
 from refspace.grid import Grid
 from refspace.labels import infer_grid, labelled
-from refspace.store import BlockSource, write
+from refspace.store import BlockSource, block_writer, write
 
 pytestmark = pytest.mark.usefixtures("no_sync")
 
@@ -841,14 +840,14 @@ def test_an_old_store_stays_until_the_new_one_is_complete(tmp_path, source, stop
 
 def test_a_worker_that_fails(tmp_path, monkeypatch):
     calls = itertools.count()
-    original = LocalStore.set
+    original = block_writer.BlockWriter.put
 
-    async def failing(self, key, value):
-        if "/c/" in key and next(calls) == 12:
-            raise PermissionError(errno.EACCES, "no more", key)
-        await original(self, key, value)
+    def failing(*args):
+        if next(calls) == 12:
+            raise PermissionError(errno.EACCES, "no more")
+        return original(*args)
 
-    monkeypatch.setattr(LocalStore, "set", failing)
+    monkeypatch.setattr(block_writer.BlockWriter, "put", failing)
     with pytest.raises(PermissionError, match="no more"):
         convert(VOXELS, tmp_path / "atlas.zarr")
     # What it had done is there, for when it is allowed more.
@@ -906,7 +905,7 @@ def test_a_disk_that_is_full(tmp_path, old):
 
 @pytest.mark.promise("a disk is full")
 @pytest.mark.parametrize("at", [0, 11, 30])
-@pytest.mark.parametrize("call", ["zarr.storage.LocalStore.set", "Location.write", "put"])
+@pytest.mark.parametrize("call", ["Location.write", "put"])
 def test_no_space_at_any_step(tmp_path, monkeypatch, source, at, call):
     target = tmp_path / "atlas.zarr"
     convert(SMALL, target)
@@ -917,21 +916,11 @@ def test_no_space_at_any_step(tmp_path, monkeypatch, source, at, call):
         if next(calls) >= at:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    if call == "zarr.storage.LocalStore.set":
-        original = LocalStore.set
-
-        async def replaced(self, key, value):
-            if "annotation/c/" in key:
-                refuse()
-            await original(self, key, value)
-
-        monkeypatch.setattr(LocalStore, "set", replaced)
-    else:
-        place = write.Location if call == "Location.write" else write.BlockWriter
-        method = call.rpartition(".")[2]
-        original = getattr(place, method)
-        monkeypatch.setattr(place, method, lambda *args: (refuse(), original(*args))[1])
-        at = min(at, 15)
+    place = write.Location if call == "Location.write" else write.BlockWriter
+    method = call.rpartition(".")[2]
+    original = getattr(place, method)
+    monkeypatch.setattr(place, method, lambda *args: (refuse(), original(*args))[1])
+    at = min(at, 15)
     if call != "Location.write" and at > 22:
         at = 22
     with pytest.raises(StoreError, match=r"no space left on .*; the old store is untouched;"):

@@ -154,6 +154,7 @@ BUILTINS = {
     "SourceError": ValueError,
     "StoreError": OSError,
     "LockedError": OSError,
+    "StoreReplacedError": OSError,
     "RemoteError": OSError,
     "MissingDependencyError": ImportError,
     "RefspaceError": Exception,

@@ -350,13 +350,14 @@ ROOTS = {
         FormatError,
         "has format 2, of an earlier refspace: it lacks .* write it again from what it was made of",
     ),
-    "no format": (
+    "an odd format": (
         GROUP % '{"refspace": {"complete": true, "format": "new"}}',
         FormatError,
         "has format 'new'; this refspace reads 3: upgrade refspace",
     ),
     "no digest": (
-        GROUP % '{"ome": {}, "refspace": {"complete": true, "format": 3, "arrays": {}, "objects": {}, '
+        GROUP
+        % '{"ome": {}, "refspace": {"complete": true, "format": 3, "arrays": {}, "objects": {}, '
         '"provenance": {}}}',
         FormatError,
         "has no 'consolidated_metadata'",
@@ -590,7 +591,7 @@ def test_what_is_missing_is_named(store):
     whole = path.read_bytes()
     path.unlink()
     space = refspace.open(store)
-    text = r"chunk s0/annotation/c/0/1/0 is missing; the store is damaged: convert it again, or"
+    text = r"chunk s0/annotation/c/0/1/0 is missing; the store is damaged: write it again, or"
     with pytest.raises(FormatError, match=text):
         space.annotation.compute()
     path.write_bytes(whole[:-1])

@@ -93,7 +93,9 @@ def sign(store, change):
 def seal(store, key):
     """Record a file as it is, and sign the root again."""
     record = ObjectRecord.of((store / key).read_bytes()).to_json()
-    sign(store, lambda document: document["attributes"]["refspace"]["objects"].update({key: record}))
+    sign(
+        store, lambda document: document["attributes"]["refspace"]["objects"].update({key: record})
+    )
 
 
 def flip(path, position, mask=255):
@@ -273,9 +275,7 @@ def test_swapped_chunks(store):
     one, two = (store / FIRST).read_bytes(), (store / second).read_bytes()
     (store / FIRST).write_bytes(two)
     (store / second).write_bytes(one)
-    assert lines(store) == [
-        f"{key}: is not what was written" for key in (FIRST, second)
-    ]
+    assert lines(store) == [f"{key}: is not what was written" for key in (FIRST, second)]
 
 
 @pytest.mark.promise(

@@ -494,11 +494,10 @@ def reads(monkeypatch):
     seen = []
     decoded = StoredArray.decoded
 
-    def counted(self, key, data):
+    def counted(self, block_id, data):
         if self.ndim == 3:
-            number = key.removeprefix(f"{self.array.path}/c/").split("/")
-            seen.append((self.array.path, tuple(map(int, number))))
-        return decoded(self, key, data)
+            seen.append((self.array.path, tuple(block_id)))
+        return decoded(self, block_id, data)
 
     monkeypatch.setattr(StoredArray, "decoded", counted)
     return seen

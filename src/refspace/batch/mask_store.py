@@ -19,6 +19,7 @@ from refspace.labels import LabelVolume
 from refspace.pools import Pool
 from refspace.reference_space import ReferenceSpace
 from refspace.store import Fault, Location, Progress
+from refspace.store.boxes import BlockId
 from refspace.store.masks import (
     MaskBlock,
     MaskJournal,
@@ -31,7 +32,6 @@ from refspace.store.masks import (
     put_block,
 )
 from refspace.store.staging import Recorder, Staging, job_digest, open_staging
-from refspace.store.stored_array import BlockId
 from refspace.store.zarr_files import ZARR_JSON
 from refspace.structure_tree import Regions, RegionsLike
 

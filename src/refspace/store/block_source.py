@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refspace.errors import GridError
-from refspace.store.stored_array import Box
+from refspace.store.boxes import Box
 
 # Whether all blocks in a part of a volume are stored already, so that it need not be read.
 IsDone: TypeAlias = Callable[[Box], bool]

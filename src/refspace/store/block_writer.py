@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from refspace.label_index import Chunks, cell_rows
 from refspace.store import pyramid
+from refspace.store.boxes import BlockId, Box
 from refspace.store.encode import encode_block
 from refspace.store.object_records import KnownRecords, ObjectRecord
 from refspace.store.staging import WriteLease
-from refspace.store.stored_array import BlockId, Box, StoredArray
+from refspace.store.stored_array import StoredArray
 
 # Rows that are turned into C order at a time: a block then takes half the time.
 _ROWS = 16

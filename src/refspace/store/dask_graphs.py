@@ -15,7 +15,7 @@ does not ask which blocks of it a result needs. There:
 """
 
 import functools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import dask.array
@@ -110,7 +110,7 @@ class ReadLayer(Layer):  # type: ignore[misc]  # dask is annotated in part
         before: dict[Any, set[Any]] = {}
         for first in range(0, len(needed), size):
             group = needed[first : first + size]
-            if len(group) == 1:
+            if size == 1:
                 tasks[group[0]], before[group[0]] = self[group[0]], set()
                 continue
             block_ids = [list(key[1:]) for key in group]
@@ -139,9 +139,15 @@ def read_block(block_id: Sequence[int], array: StoredArray) -> NDArray[Any]:
 
 def fetch(array: StoredArray, block_ids: Sequence[Sequence[int]]) -> list[bytes | None]:
     """Contents of the objects that hold some blocks, and beside them what proves these."""
-    reads = [functools.partial(array.read_object, block_id) for block_id in block_ids]
+    reads: list[Callable[[], Any]] = [
+        functools.partial(array.read_object, block_id) for block_id in block_ids
+    ]
     records = [] if array.records is None else [array.records.prefetch]
-    return map_concurrently(lambda read: read(), [*reads, *records])[: len(reads)]
+    return map_concurrently(_call, [*reads, *records])[: len(reads)]
+
+
+def _call(read: Callable[[], Any]) -> Any:
+    return read()
 
 
 def decode(

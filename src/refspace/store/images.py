@@ -18,8 +18,9 @@ from refspace.store.dask_graphs import lazy_array
 from refspace.store.datatree import find_level
 from refspace.store.location import Location
 from refspace.store.ome.images import ome_metadata
+from refspace.store.own_arrays import owner, stored_array
 from refspace.store.read import open_atlas
-from refspace.store.stored_array import StoredArray
+from refspace.store.stored_array import root_digest
 from refspace.store.zarr_files import ZARR_JSON
 
 _AXES = ("ap", "dv", "ml")
@@ -102,6 +103,7 @@ def open_image(
         except (FormatError, GridError) as error:
             named = location.url in str(error)
             raise error if named else type(error)(f"{location.url}: {error}") from error
+    _refuse_part(location)
     return _variable(location, node, variable, located=shape is None)
 
 
@@ -117,10 +119,21 @@ def _node(location: Location) -> Any:
         raise FormatError(f"{location.url}: cannot be opened: {error}") from error
 
 
+def _refuse_part(location: Location) -> None:
+    """Refuse a group of a store of ours, whose coordinates xarray would read unproven."""
+    root = owner(location.url)
+    if root and root_digest(location.with_url(root).read(ZARR_JSON)) is not None:
+        raise FormatError(
+            f"{location.url} is a part of the store {root}: give that, or one of the arrays in "
+            "the part, which are proven when they are read"
+        )
+
+
 def _stored(location: Location, array: Any) -> dask.array.Array:
     """Lazy values of an array, whose errors name its chunks."""
+    stored = stored_array(location, array)
     metadata = json.dumps(array.metadata.to_dict(), default=str)
-    return lazy_array(StoredArray(location, array), f"{location.url} {metadata}")
+    return lazy_array(stored, f"{location.url} {stored.version} {metadata}")
 
 
 # ----- kinds of groups

@@ -251,7 +251,7 @@ class Skeleton(Draft):
 
 
 def _with_records(objects: dict[str, bytes]) -> dict[str, bytes]:
-    """Objects with a record of each in the root's metadata, and a digest of these; the root last."""
+    """Objects with a record of each in the root's metadata, and its digest; the root last."""
     document = json.loads(objects.pop(ZARR_JSON))
     metadata = document["attributes"]["refspace"]
     metadata["objects"] = {k: ObjectRecord.of(data).to_json() for k, data in objects.items()}

@@ -13,25 +13,20 @@ Bytes       Content
 """
 
 import hashlib
-import threading
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError
-
-if TYPE_CHECKING:
-    from refspace.store.stored_array import BlockId, StoredArray
+from refspace.store.boxes import BlockId
 
 RECORD_BYTES = 40
 
 _SIZE_BYTES = 8
-# Tables that a worker process keeps: one for each volume and level that its tasks read.
-_MOST_TABLES = 64
+_DIGITS = 2 * hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True)
@@ -62,19 +57,18 @@ class ObjectRecord:
         return cls(len(data), hashlib.sha256(data).digest())
 
     @classmethod
-    def from_json(cls, value: Any) -> "ObjectRecord":
+    def from_json(cls, value: object) -> "ObjectRecord":
         """Record from a JSON value, as `to_json` gives it.
 
         Raises
         ------
-        ValueError, TypeError
+        ValueError
             If it is none.
         """
-        nbytes, digits = value
-        sha256 = bytes.fromhex(digits)
-        if type(nbytes) is not int or nbytes < 0 or len(sha256) != hashlib.sha256().digest_size:
-            raise ValueError(f"{value} is no record of an object")
-        return cls(nbytes, sha256)
+        match value:
+            case [int(nbytes), str(digits)] if nbytes >= 0 and len(digits) == _DIGITS:
+                return cls(nbytes, bytes.fromhex(digits))
+        raise ValueError(f"{value!r} is no record of an object")
 
     @classmethod
     def from_bytes(cls, row: NDArray[np.uint8]) -> "ObjectRecord":
@@ -102,7 +96,7 @@ class ObjectRecord:
 class Records(Protocol):
     """Records of the blocks of an array."""
 
-    def record(self, block_id: "BlockId") -> ObjectRecord:
+    def record(self, block_id: BlockId) -> ObjectRecord:
         """Record of a block."""
 
     def prefetch(self) -> None:
@@ -119,9 +113,9 @@ class KnownRecords:
         Record of each block that may be read.
     """
 
-    by_block: Mapping["BlockId", ObjectRecord]
+    by_block: Mapping[BlockId, ObjectRecord]
 
-    def record(self, block_id: "BlockId") -> ObjectRecord:
+    def record(self, block_id: BlockId) -> ObjectRecord:
         """Record of a block.
 
         Raises
@@ -138,66 +132,15 @@ class KnownRecords:
         """Nothing: all is known."""
 
 
-class RecordTable:
-    """Records of the blocks of a large array, read when the first of them is needed.
+def sizes_in(table: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Lengths of objects, from the table of their records.
 
-    A copy in another process reads the table anew, once for each process: it would weigh more than
-    all else in a task.
-
-    Parameters
-    ----------
-    table
-        The table, uint8 of shape (blocks, `RECORD_BYTES`), in C order of the blocks.
-    numblocks
-        Number of blocks along each axis.
+    Examples
+    --------
+    >>> sizes_in(table_of([ObjectRecord.of(b"voxels"), ObjectRecord.of(b"")]))
+    array([6, 0])
     """
-
-    def __init__(self, table: "StoredArray", numblocks: Sequence[int]) -> None:
-        self._table, self._numblocks = table, tuple(numblocks)
-        self._rows: NDArray[np.uint8] | None = None
-        self._lock = threading.Lock()
-
-    def __reduce__(self) -> Any:
-        return _in_this_process, (self._table, self._numblocks)
-
-    @property
-    def rows(self) -> NDArray[np.uint8]:
-        """The table.
-
-        Raises
-        ------
-        FormatError, StoreError
-            If it is damaged, or cannot be read.
-        """
-        with self._lock:
-            if self._rows is None:
-                self._rows = self._read()
-            return self._rows
-
-    def _read(self) -> NDArray[np.uint8]:
-        table, blocks = self._table, int(np.prod(self._numblocks))
-        if table.shape != (blocks, RECORD_BYTES) or table.dtype != np.uint8:
-            raise FormatError(
-                f"{table.location.url}: {table.array.path} is {table.dtype} of shape {table.shape}, "
-                f"and no record of {blocks} blocks; convert the store again, or copy it again from "
-                "where it is whole"
-            )
-        return table.values()
-
-    @property
-    def stored_bytes(self) -> NDArray[np.int64]:
-        """Bytes that each block takes in the store, in C order of the blocks."""
-        return np.ascontiguousarray(self.rows[:, :_SIZE_BYTES]).view("<i8")[:, 0].astype(np.int64)
-
-    def record(self, block_id: "BlockId") -> ObjectRecord:
-        """Record of a block."""
-        return ObjectRecord.from_bytes(
-            self.rows[np.ravel_multi_index(tuple(block_id), self._numblocks)]
-        )
-
-    def prefetch(self) -> None:
-        """Read the table."""
-        _ = self.rows
+    return np.ascontiguousarray(table[:, :_SIZE_BYTES]).view("<i8")[:, 0].astype(np.int64)
 
 
 def table_of(records: Iterable[ObjectRecord]) -> NDArray[np.uint8]:
@@ -210,19 +153,3 @@ def table_of(records: Iterable[ObjectRecord]) -> NDArray[np.uint8]:
     """
     rows = b"".join(record.to_bytes() for record in records)
     return np.frombuffer(rows, np.uint8).reshape(-1, RECORD_BYTES)
-
-
-_TABLES: OrderedDict[tuple[str, str, str], RecordTable] = OrderedDict()
-_TABLES_LOCK = threading.Lock()
-
-
-def _in_this_process(table: "StoredArray", numblocks: tuple[int, ...]) -> RecordTable:
-    """The one table of its kind in a process to which tasks with copies of it are sent."""
-    # The version is the digest of all metadata: a store that replaced another has another one.
-    name = (table.location.url, table.version, table.array.path)
-    with _TABLES_LOCK:
-        records = _TABLES.pop(name, None) or RecordTable(table, numblocks)
-        _TABLES[name] = records
-        if len(_TABLES) > _MOST_TABLES:
-            _TABLES.popitem(last=False)
-        return records

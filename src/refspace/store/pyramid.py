@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from refspace import kernels
 from refspace.grid import Grid
-from refspace.store.stored_array import Box
+from refspace.store.boxes import Box
 
 
 def level_grids(grid: Grid, block_shape: Sequence[int]) -> list[Grid]:

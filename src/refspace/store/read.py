@@ -14,9 +14,6 @@ import numpy as np
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
-from zarr.core.array import Array, AsyncArray
-from zarr.core.metadata import ArrayV3Metadata
-from zarr.storage import StorePath
 
 from refspace.errors import (
     FormatError,
@@ -34,9 +31,17 @@ from refspace.store import ome
 from refspace.store.dask_graphs import lazy_array
 from refspace.store.datatree import find_level
 from refspace.store.location import Location, map_concurrently
-from refspace.store.metadata import FORMAT, MASKS, index_cells, metadata_digest, records_path
-from refspace.store.object_records import KnownRecords, ObjectRecord, Records, RecordTable
+from refspace.store.metadata import MASKS, index_cells
+from refspace.store.own_arrays import (
+    REPAIR,
+    arrays_of_store,
+    check_digest,
+    check_format,
+    read_document,
+    stored_array,
+)
 from refspace.store.read_only_store import ReadOnlyStore
+from refspace.store.record_table import RecordTable
 from refspace.store.staging import leftover_hint
 from refspace.store.stored_array import StoredArray
 from refspace.store.zarr_files import ZARR_JSON, ZARRAY, ZATTRS
@@ -45,7 +50,6 @@ from refspace.store.zarr_files import ZARR_JSON, ZARRAY, ZATTRS
 _MAX_LENGTH, _MAX_BLOCKS = 10**7, 10**7
 # Every store of refspace has it, and no other.
 INDEX_JSON = f"label_index/{ZARR_JSON}"
-_REPAIR = "convert it again, or copy it again from where it is whole"
 
 
 @dataclass(frozen=True)
@@ -235,14 +239,14 @@ class StoredAtlas:
     ) -> NDArray[Any]:
         """Values of an array, once its shape is checked; None stands for any length."""
         if path not in self.arrays:
-            raise FormatError(f"{self.location.url}: there is no {path}; {_REPAIR}")
+            raise FormatError(f"{self.location.url}: there is no {path}; {REPAIR}")
         array = self.arrays[path]
         fits = len(array.shape) == len(shape) and all(
             n == m or (m is None and n <= _MAX_LENGTH)
             for n, m in zip(array.shape, shape, strict=True)
         )
         if not fits or array.dtype != dtype:
-            raise FormatError(f"{self.location.url}: {path} is not what it should be; {_REPAIR}")
+            raise FormatError(f"{self.location.url}: {path} is not what it should be; {REPAIR}")
         return array.values()
 
 
@@ -288,39 +292,19 @@ def open_atlas(
         trim(cache_folder)
     location = Location(url, storage_options or {}, engine, cache_folder)
     root = location.read(ZARR_JSON)
-    if root is not None and "refspace" in (document := _document(location, root))["attributes"]:
+    if root is not None and "refspace" in (document := read_document(location, root))["attributes"]:
         return _open_own(location, document, orientation)
     if root is not None and location.read(INDEX_JSON) is not None:
         # Without its digests it proves nothing, and must not pass for another program's store.
         raise FormatError(
             f"{location.url}: what refspace wrote about the store into {ZARR_JSON} is gone; "
-            f"{_REPAIR}"
+            f"{REPAIR}"
         )
     try:
         return _open_foreign(location, root, resolution, orientation)
     except (FormatError, GridError) as error:
         named = location.url in str(error)
         raise error if named else type(error)(f"{location.url}: {error}") from error
-
-
-def _document(location: Location, data: bytes) -> dict[str, Any]:
-    """Metadata of a node, as its JSON says."""
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(
-            f"{location.url}: {ZARR_JSON} is no JSON ({error}); the store is damaged: {_REPAIR}"
-        ) from error
-    if not isinstance(document, dict) or document.get("zarr_format") != 3:
-        raise FormatError(
-            f"{location.url}: {ZARR_JSON} is not the metadata of a zarr node; {_REPAIR}"
-        )
-    attributes = document.setdefault("attributes", {})
-    if not isinstance(attributes, dict):
-        raise FormatError(
-            f"{location.url}: {ZARR_JSON} has attributes that are no mapping; {_REPAIR}"
-        )
-    return document
 
 
 def _open_own(
@@ -330,16 +314,8 @@ def _open_own(
     attributes = document["attributes"]
     metadata = attributes["refspace"]
     _check_metadata(location, metadata)
-    try:
-        digest = metadata_digest(document)
-    except KeyError as error:
-        raise FormatError(f"{location.url}: {ZARR_JSON} has no {error}; {_REPAIR}") from error
-    if digest != metadata.get("metadata_sha256") or document.get("node_type") != "group":
-        raise FormatError(
-            f"{location.url}: {ZARR_JSON} is not what was written: it is damaged, or was changed; "
-            f"{_REPAIR}"
-        )
-    arrays = consolidated_arrays(location, document)
+    check_digest(location, document)
+    arrays = arrays_of_store(location, document)
     first, *others = ome.read_multiscales(attributes)
     levels, *beside = (
         tuple(
@@ -370,7 +346,7 @@ def _own_level(
 ) -> StoredLevel:
     path = dataset.path
     if path not in arrays:
-        raise FormatError(f"{location.url}: there is no {path}; {_REPAIR}")
+        raise FormatError(f"{location.url}: there is no {path}; {REPAIR}")
     grid, _ = ome.dataset_grid(multiscale, dataset, arrays[path].shape, orientation=orientation)
     return StoredLevel(path, grid, arrays[path])
 
@@ -391,107 +367,10 @@ def _check_metadata(location: Location, metadata: Any) -> None:
     digests = arrays.values() if isinstance(arrays, dict) else ()
     mappings = [metadata.get("provenance"), metadata.get("objects"), arrays, *digests]
     if not all(isinstance(value, dict) for value in mappings):
-        raise FormatError(f"{location.url}: its provenance or digests are none; {_REPAIR}")
+        raise FormatError(f"{location.url}: its provenance or digests are none; {REPAIR}")
     midline = metadata.get("midline", 0.0)
     if type(midline) not in (int, float) or not math.isfinite(midline):
-        raise FormatError(f"{location.url}: its midline is {midline!r}, no position; {_REPAIR}")
-
-
-def check_format(location: Location, metadata: Mapping[str, Any]) -> None:
-    """Refuse a store of another format than the one that is read here.
-
-    Raises
-    ------
-    FormatError
-        With what to do about it.
-    """
-    there = metadata.get("format")
-    if there == FORMAT:
-        return
-    if isinstance(there, int) and there < FORMAT:
-        raise FormatError(
-            f"{location.url} has format {there}, of an earlier refspace: it lacks the records that "
-            f"prove each of its objects when it is read, which are in format {FORMAT}; write it "
-            "again from what it was made of"
-        )
-    raise FormatError(
-        f"{location.url} has format {there!r}; this refspace reads {FORMAT}: upgrade refspace"
-    )
-
-
-def consolidated_arrays(location: Location, document: Mapping[str, Any]) -> dict[str, StoredArray]:
-    """Arrays of a store of ours, by path, from the metadata that its root holds.
-
-    Raises
-    ------
-    FormatError
-        If these are none.
-    """
-    store = location.zarr_store()
-    metadata = document["attributes"]["refspace"]
-    try:
-        objects = {k: ObjectRecord.from_json(value) for k, value in metadata["objects"].items()}
-        opened = {
-            path: _zarr_array(StorePath(store, path), node)
-            for path, node in document["consolidated_metadata"]["metadata"].items()
-            if node["node_type"] == "array"
-        }
-        # The tables of records are among the small arrays, whose records are in the root.
-        return _Arrays(location, metadata["metadata_sha256"], opened, objects).all()
-    except RefspaceError:
-        raise
-    except Exception as error:  # whatever zarr finds wrong with metadata
-        raise FormatError(
-            f"{location.url}: {ZARR_JSON} has metadata that is none: {error!r}; {_REPAIR}"
-        ) from error
-
-
-@dataclass(frozen=True)
-class _Arrays:
-    """Arrays of a store of ours, and what proves them.
-
-    Parameters
-    ----------
-    location
-        The store.
-    version
-        Digest of its root metadata.
-    opened
-        The arrays by path, as zarr knows them.
-    objects
-        Record of every small object, by its name.
-    """
-
-    location: Location
-    version: str
-    opened: Mapping[str, "zarr.Array[Any]"]
-    objects: Mapping[str, ObjectRecord]
-
-    def all(self) -> dict[str, StoredArray]:
-        """The arrays by path."""
-        return {path: self._stored(path) for path in self.opened}
-
-    def _stored(self, path: str) -> StoredArray:
-        array = self.opened[path]
-        return StoredArray(
-            self.location, array, records=self._records(path, array), version=self.version
-        )
-
-    def _records(self, path: str, array: "zarr.Array[Any]") -> Records:
-        if (table := records_path(path)) in self.opened:
-            sides = zip(array.shape, array.shards or array.chunks, strict=True)
-            return RecordTable(self._stored(table), [-(-count // size) for count, size in sides])
-        # A small array is one object; an empty one is none.
-        block_id = (0,) * array.ndim
-        key = f"{path}/{array.metadata.encode_chunk_key(block_id)}"
-        return KnownRecords({block_id: self.objects[key]} if key in self.objects else {})
-
-
-def _zarr_array(path: StorePath, node: Any) -> "zarr.Array[Any]":
-    metadata = ArrayV3Metadata.from_dict(node)
-    if not isinstance(metadata.attributes, dict):
-        raise FormatError(f"the attributes of {path.path} are no mapping")
-    return Array(AsyncArray(metadata, path))
+        raise FormatError(f"{location.url}: its midline is {midline!r}, no position; {REPAIR}")
 
 
 def _open_foreign(
@@ -528,7 +407,7 @@ def _open_array(
         raise FormatError(f"{location.url} has shape {array.shape}; a volume has three axes")
     warn_of_odd_resolution(resolution)
     grid = Grid(array.shape, parse_spacing(resolution), orientation=orientation or "PIR")
-    level = StoredLevel("", grid, StoredArray(location, array))
+    level = StoredLevel("", grid, stored_array(location, array))
     return StoredAtlas(location, f"none, zarr {array.metadata.zarr_format}", (level,))
 
 

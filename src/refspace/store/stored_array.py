@@ -14,18 +14,13 @@ import zarr
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError, RefspaceError, StoreReplacedError
+from refspace.store.boxes import BlockId, Box, block_boxes, common_box, within
 from refspace.store.decode import decode_block
 from refspace.store.location import Location
 from refspace.store.object_records import ObjectRecord, Records
 from refspace.store.zarr_files import ZARR_JSON
 
-_REPAIR = "convert it again, or copy it again from where it is whole"
-
-Box = tuple[slice, ...]
-"""Part of an array, a slice along each axis."""
-
-BlockId = tuple[int, ...]
-"""Index of a block along each axis."""
+_REPAIR = "write it again, or copy it again from where it is whole"
 
 
 class StoredArray:
@@ -108,7 +103,7 @@ class StoredArray:
         return self.decoded(block_id, self.read_object(block_id))
 
     def read_object(self, block_id: Sequence[int]) -> bytes | None:
-        """Content of the object that holds a block, proven by nothing yet; None if it is missing."""
+        """Content of the object that holds a block, not yet proven; None if it is missing."""
         return self.location.read_cached(self.key(block_id), self.version)
 
     def decoded(self, block_id: Sequence[int], data: bytes | None) -> NDArray[Any]:
@@ -224,21 +219,6 @@ class StoredArray:
         )
 
 
-def common_box(one: Box, other: Box) -> Box:
-    """What two parts of an array have in common, where they have anything."""
-    return tuple(
-        slice(max(a.start, b.start), min(a.stop, b.stop))
-        for a, b in zip(one, other, strict=True)
-    )
-
-
-def within(part: Box, box: Box) -> Box:
-    """A part of a box, counted from the start of that."""
-    return tuple(
-        slice(p.start - b.start, p.stop - b.start) for p, b in zip(part, box, strict=True)
-    )
-
-
 def root_digest(root: bytes | None) -> str | None:
     """Digest that the root metadata of a store of ours state of themselves; None if there is none.
 
@@ -258,9 +238,3 @@ def _metadata_digest(array: "zarr.Array[Any]") -> str:
     """Digest of an array's metadata, for one that has no version."""
     text = json.dumps(array.metadata.to_dict(), default=str, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def block_boxes(blocks: Sequence[Sequence[int]]) -> dict[BlockId, Box]:
-    """Part of the array that each block covers, by block id, in C order."""
-    block_ids = itertools.product(*(range(len(sizes)) for sizes in blocks))
-    return dict(zip(block_ids, dask.array.core.slices_from_chunks(blocks), strict=True))

@@ -32,6 +32,7 @@ from refspace.store.block_writer import (
     put_coarse_block,
     put_slab,
 )
+from refspace.store.boxes import BlockId, Box, block_boxes
 from refspace.store.location import Location
 from refspace.store.metadata import (
     FORMAT,
@@ -48,7 +49,6 @@ from refspace.store.object_records import ObjectRecord, table_of
 from refspace.store.prove import object_faults
 from refspace.store.pyramid import source_box
 from refspace.store.staging import Recorder, Staging, job_digest, open_staging
-from refspace.store.stored_array import BlockId, Box, block_boxes
 from refspace.store.tables import structures_dataset
 from refspace.version import __version__
 

@@ -26,8 +26,8 @@ from refspace.store.masks.writing import (
 )
 from refspace.store.metadata import MASKS, metadata_digest
 from refspace.store.object_records import RECORD_BYTES, KnownRecords, ObjectRecord
+from refspace.store.own_arrays import arrays_of_store, check_format
 from refspace.store.prove import object_faults, stray_faults
-from refspace.store.read import check_format, consolidated_arrays
 from refspace.store.report import Fault, Report
 from refspace.store.staging import leftover_hint
 from refspace.store.stored_array import StoredArray
@@ -121,7 +121,7 @@ class StoredMasks:
 
     def _labelled(self, data: dask.array.Array, names: Mapping[str, Any]) -> xr.DataArray:
         """Array with the coordinates of its dims, and the names of its structures."""
-        dims = self.array.array.metadata.dimension_names[-data.ndim :]
+        dims = _dims(self.array)[-data.ndim :]
         coords: dict[str, Any] = {
             dim: (dim, self._small(f"s0/{dim}"), dict(self.arrays[f"s0/{dim}"].array.attrs))
             for dim in dims
@@ -148,6 +148,12 @@ class StoredMasks:
         else:
             faults.append(Fault(PATH, "its shards cannot be proven: their records are damaged"))
         return Report(self.location.url, len(records), tuple(faults), proven=True)
+
+
+def _dims(array: StoredArray) -> list[str]:
+    """Names of the axes of an array, as far as they have any."""
+    names = getattr(array.array.metadata, "dimension_names", None) or ()
+    return [name for name in names if isinstance(name, str)]
 
 
 @dataclass(frozen=True)
@@ -232,13 +238,11 @@ def open_stored_masks(
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(f"{location.url} is no store of masks; {_AGAIN}") from error
     if metadata.get("kind") != MASKS:
-        raise FormatError(
-            f"{location.url} holds no masks; an atlas opens with refspace.open"
-        )
+        raise FormatError(f"{location.url} holds no masks; an atlas opens with refspace.open")
     check_format(location, metadata)
     if not proven or metadata.get("complete") is not True:
         raise FormatError(f"{location.url}: {ZARR_JSON} is not what was written; {_AGAIN}")
-    arrays = consolidated_arrays(location, document)
+    arrays = arrays_of_store(location, document)
     _check_arrays(location, metadata, arrays)
     return StoredMasks(location, arrays, metadata)
 
@@ -248,8 +252,7 @@ def _check_arrays(
 ) -> None:
     """Refuse metadata that describe no masks, whatever their digest."""
     masks = arrays.get(PATH)
-    names = getattr(masks and masks.array.metadata, "dimension_names", None) or ()
-    dims = [name for name in names if isinstance(name, str)]
+    dims = [] if masks is None else _dims(masks)
     small = {f"s0/{name}" for name in (*dims, "acronym", "name")} | {TABLE, RECORDS}
     provenance = metadata.get("provenance")
     if (

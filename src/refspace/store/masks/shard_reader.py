@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refspace.store.boxes import BlockId, Box, common_box, within
 from refspace.store.masks.shards import decode_mask
-from refspace.store.stored_array import BlockId, Box, StoredArray, common_box, within
+from refspace.store.stored_array import StoredArray
 
 # Of shards as they are stored: the masks of one block are mostly asked for together.
 _CACHE_BYTES = 64 * 2**20

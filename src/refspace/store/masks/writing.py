@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from refspace import kernels
 from refspace.files import atomic_write
+from refspace.store.boxes import BlockId
 from refspace.store.location import Location
 from refspace.store.masks.layout import PATH, MaskLayout
 from refspace.store.masks.shards import compress, encode_shard
@@ -21,7 +22,6 @@ from refspace.store.metadata import FORMAT, MASKS, json_digest
 from refspace.store.object_records import ObjectRecord, table_of
 from refspace.store.prove import object_faults
 from refspace.store.staging import Staging, WriteLease
-from refspace.store.stored_array import BlockId
 from refspace.version import __version__
 
 FIELDS = ("block", "group")

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from refspace.errors import StoreError
 from refspace.label_index import Chunks, cell_rows
+from refspace.store.boxes import BlockId
 from refspace.store.decode import decode_block
 from refspace.store.object_records import ObjectRecord
 from refspace.store.prove import NOT_AS_WRITTEN
 from refspace.store.report import Fault, FaultError, one_line
-from refspace.store.stored_array import BlockId, StoredArray
+from refspace.store.stored_array import StoredArray
 
 
 class BlockReader:

@@ -9,11 +9,12 @@ from dask.tokenize import tokenize
 
 from refspace.errors import GridError, RefspaceError
 from refspace.pools import Pool, make_pool
+from refspace.store.boxes import BlockId
 from refspace.store.location import Location
 from refspace.store.masks import is_mask_store, open_stored_masks
 from refspace.store.read import INDEX_JSON, StoredAtlas, open_atlas
 from refspace.store.report import Fault, Report, one_line
-from refspace.store.stored_array import BlockId, StoredArray
+from refspace.store.stored_array import StoredArray
 from refspace.store.verify.proof import AtlasProof
 from refspace.store.write import Progress
 from refspace.store.zarr_files import NODE_FILES, ZARR_JSON
