@@ -5,7 +5,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from helpers.fuzzing import FORMATS, child, fuzz, mutators, packed, replay, runner, unpacked
+from helpers.fuzzing import FORMATS, Reader, child, fuzz, mutators, packed, replay, runner, unpacked
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 # Of each format; more by hand, with scripts/fuzz.py.
@@ -103,3 +103,33 @@ def test_outcomes() -> None:
     assert found["kind"] == "foreign"
     assert found["text"].startswith("KeyError: \"'a'\" (")
     assert f"{Path(__file__).name}:" in found["text"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "text"),
+    [
+        ("answer", "answer", ""),
+        ("take_memory", "foreign", "MemoryError"),
+        ("die", "death", "ended with -6"),
+        ("leave", "foreign", "SystemExit"),
+    ],
+)
+def test_what_becomes_of_a_case(name: str, kind: str, text: str) -> None:
+    with Reader(f"helpers.fuzzing.probes:{name}") as reader:
+        found = reader.read({"a": b"x"})
+    assert found["kind"] == kind
+    assert text in found["text"]
+
+
+def test_a_reader_that_died_is_started_again() -> None:
+    with Reader("helpers.fuzzing.probes:fall") as reader:
+        kinds = [reader.read({"a": data})["kind"] for data in (b"x", b"die", b"x")]
+    assert kinds == ["answer", "death", "answer"]
+
+
+def test_a_reader_that_does_not_start() -> None:
+    with (
+        Reader("helpers.fuzzing.probes:nothing") as reader,
+        pytest.raises(RuntimeError, match="AttributeError"),
+    ):
+        reader.read({})

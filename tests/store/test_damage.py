@@ -70,8 +70,8 @@ def test_many(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.promise("files of a store are exchanged, replaced, stale, cut, zeroed, grown or lost")
 @pytest.mark.parametrize("kind", ["atlas", "masks"])
-def test_on_s3(kind, s3, request) -> None:
-    url, options = f"s3://atlases/{request.node.name}", s3.writer
+def test_on_s3(kind, s3) -> None:
+    url, options = f"s3://atlases/damaged-{kind}", s3.writer
     make = damaged.masks if kind == "masks" else partial(damaged.atlas, kind="with sides")
     count = COUNTS[f"{kind} on S3"]
     check(try_damages(make(url, **options), count, seed=3, verbs=2, named=4), count)

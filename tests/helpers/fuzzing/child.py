@@ -1,15 +1,19 @@
 """Reads cases in a process with limits, as a script: a folder on each line in, a result out.
 
-The first line names the format. A process that takes too much memory gets a `MemoryError`; one that
-takes too much time is killed by the system, and whoever started it sees that.
+The first line names the format, or a function as ``module:name``. A process that takes too much
+memory gets a `MemoryError`; one that takes too much time is killed by the system, and whoever
+started it sees that.
 """
 
 import contextlib
+import importlib
 import json
 import resource
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # Memory beyond what the process has once everything is imported.
 HEADROOM = 2**30
@@ -23,11 +27,9 @@ def main() -> None:
     sys.stdout = sys.stderr
     import dask
 
-    from helpers.fuzzing.formats import FORMATS
-
     dask.config.set(scheduler="synchronous")
     warnings.simplefilter("ignore")
-    read = FORMATS[sys.stdin.readline().strip()].read
+    read = reader(sys.stdin.readline().strip())
     limit_memory()
     print("ready", file=out, flush=True)
     for line in sys.stdin:
@@ -35,7 +37,18 @@ def main() -> None:
         print(json.dumps(outcome(read, Path(line.strip()))), file=out, flush=True)
 
 
-def outcome(read, folder: Path) -> dict[str, str]:
+def reader(name: str) -> Callable[[Path], Any]:
+    """What reads a case."""
+    module, _, function = name.partition(":")
+    if function:
+        named: Callable[[Path], Any] = getattr(importlib.import_module(module), function)
+        return named
+    from helpers.fuzzing.formats import FORMATS
+
+    return FORMATS[name].read
+
+
+def outcome(read: Callable[[Path], Any], folder: Path) -> dict[str, str]:
     """What becomes of a case: an answer, a refusal, or an error that is not ours."""
     from refspace.errors import RefspaceError
 

@@ -63,7 +63,7 @@ def read_volume(folder: Path) -> Any:
     each(
         lambda: stated_spacing(path),
         lambda: read_volume(path).compute(),
-        lambda: read_volume(path, resolution=25, orientation="PIR")[::2].compute(),
+        lambda: read_volume(path, resolution=25, orientation="PIR", override=True).compute(),
         lambda: read_image(path).compute(),
     )
 

@@ -1,5 +1,6 @@
 """Changes of content that a reader should survive: of bytes, lines, numbers and JSON."""
 
+import functools
 import gzip
 import json
 import re
@@ -238,8 +239,12 @@ _RLE_BLOCK = 2**17
 
 def gzip_bomb(data: bytes, chance: Random) -> bytes:
     """Two gigabytes of zeros in two megabytes, in place of what was there or behind it."""
-    member = gzip.compress(bytes(2**24), 1, mtime=0)
-    return (data if chance.random() < 0.5 else b"") + member * (BOMB_BYTES >> 24)
+    return (data if chance.random() < 0.5 else b"") + _gzip_zeros() * (BOMB_BYTES >> 24)
+
+
+@functools.cache
+def _gzip_zeros() -> bytes:
+    return gzip.compress(bytes(2**24), 9, mtime=0)
 
 
 def zstd_bomb(data: bytes, chance: Random) -> bytes:

@@ -1,4 +1,4 @@
-"""Reads of several kinds, of which each may be refused, and all are tried."""
+"""Reads of several kinds, each of which may be refused."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,12 +7,12 @@ from refspace.errors import RefspaceError
 
 
 def each(*reads: Callable[[], Any]) -> None:
-    """Try all reads; refused if one of them is, once the others are tried."""
+    """Try all reads; refused if every one of them is."""
     refusals: list[Exception] = []
     for read in reads:
         try:
             read()
         except (RefspaceError, FileNotFoundError) as error:
             refusals.append(error)
-    if refusals:
+    if len(refusals) == len(reads):
         raise refusals[0]

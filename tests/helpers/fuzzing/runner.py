@@ -55,7 +55,7 @@ class Reader:
     Parameters
     ----------
     name
-        Name of the format.
+        Name of the format, or of a function that reads, as ``module:name``.
     """
 
     def __init__(self, name: str) -> None:
