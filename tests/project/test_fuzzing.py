@@ -9,7 +9,7 @@ from helpers.fuzzing import FORMATS, Reader, child, fuzz, mutators, packed, repl
 
 CORPUS = Path(__file__).parents[1] / "corpus"
 # Of each format; more by hand, with scripts/fuzz.py.
-CASES = 30
+CASES = 20
 
 
 @pytest.mark.promise(

