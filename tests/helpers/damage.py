@@ -297,6 +297,10 @@ def try_damages(
         try:
             found = _ask_damaged(subject, damage, chosen, outcome, before=before)
             _judge(found, answers, outcome)
+            if subject.is_changed_by_verbs and subject.verify:
+                # The verbs may have mended it.
+                subject.restore(damage.changes)
+                subject.put(damage.changes)
             if subject.verify and damage.kind != "other" and number % named == 0:
                 _check_named(subject, damage, outcome)
         finally:

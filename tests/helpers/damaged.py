@@ -233,7 +233,9 @@ def table(folder: Path, name: str, parts: int | None) -> Subject:
 
     def read(place: Path) -> pd.DataFrame:
         path = place / name
-        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        rows = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        # Images that are done again may come last.
+        return rows.sort_values(["image", "structure"], ignore_index=True)
 
     return _job(folder / "job-0", folder / "job-1", run, read, parts)
 
