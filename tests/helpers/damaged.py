@@ -19,7 +19,7 @@ from helpers.damage import Subject, Verb, content_of
 from helpers.every_op import CHUNKS, GRID, HEMISPHERES, TREE, VOXELS
 from helpers.every_verb import VERBS
 from refspace import ReferenceSpace
-from refspace.labels import labelled
+from refspace.labels import in_frame, labelled
 
 # Halved once: the levels are 7 × 6 × 5 and 3 × 3 × 2 voxels.
 COARSE = (20, 40, 60)
@@ -212,9 +212,14 @@ def mask_job(folder: Path, parts: int | None, name: str = "masks.zarr") -> Subje
     def read(place: Path) -> Any:
         if name.endswith(".zarr"):
             return content_of(str(place))
-        # A file that holds the very mask is one, whoever wrote it and however.
+        # A file that holds the very mask is one, whoever wrote it, in whichever frame, and whether
+        # it states the midline or not.
         paths = sorted((place / name).glob("structure_*.nrrd"))
-        return [(path.name, refspace.read_nrrd(path)) for path in paths]
+        masks = [in_frame(refspace.read_nrrd(path), "PIR") for path in paths]
+        return [
+            [path.name, mask.drop_vars("hemisphere").drop_attrs()]
+            for path, mask in zip(paths, masks, strict=True)
+        ]
 
     return _job(folder / "job-0", folder / "job-1", run, read, parts)
 
