@@ -351,6 +351,7 @@ def test_annotations_in_files_are_the_same_for_all(space, folder, tmp_path, clus
     assert aggregate_images(atlas, images(folder), out, STRUCTURES, client=cluster).written == 3
 
 
+@pytest.mark.promise("an image of a table has changed")
 def test_zarr_that_is_written_again(values, folder, tmp_path):
     """Its metadata says the same."""
     image, out = tmp_path / "image.zarr", tmp_path / "t.parquet"
@@ -369,6 +370,7 @@ def test_what_a_killed_run_was_writing(folder, tmp_path):
     assert {path.name for path in out.iterdir()} == before.keys()
 
 
+@pytest.mark.promise("an image of a table has changed", "its rows are computed again")
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
 def test_an_image_that_has_changed(space, values, folder, tmp_path, ending):
     out, path = tmp_path / f"t{ending}", tmp_path / "image.nrrd"
@@ -384,6 +386,7 @@ def test_an_image_that_has_changed(space, values, folder, tmp_path, ending):
     np.testing.assert_allclose(read(out)["mean"], wanted.sortby("structure"), rtol=1e-6)
 
 
+@pytest.mark.promise("a table is edited, or another program's")
 def test_other_files_in_the_folder(folder, tmp_path):
     out = tmp_path / "t.parquet"
     out.mkdir()
@@ -404,6 +407,7 @@ def test_other_files_in_the_folder(folder, tmp_path):
     assert [*out.iterdir()] == [path]
 
 
+@pytest.mark.promise("a table is edited, or another program's")
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
 def test_a_file_of_others(folder, tmp_path, ending):
     out = tmp_path / f"t{ending}"
@@ -415,6 +419,7 @@ def test_a_file_of_others(folder, tmp_path, ending):
     assert len(read(out)) == 9
 
 
+@pytest.mark.promise("a part of a table is damaged", "its rows are computed again")
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
 def test_a_part_that_is_damaged(folder, tmp_path, damage):
     out = tmp_path / "t.parquet"
@@ -461,6 +466,7 @@ def test_text_is_written_when_the_job_ends(folder, tmp_path):
     assert {*json.loads(record.read_text())["images"]} == {*map(str, images(folder))}
 
 
+@pytest.mark.promise("a part of a table is damaged")
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
 def test_text_rows_that_are_damaged(folder, tmp_path, damage):
     out = tmp_path / "t.csv"
@@ -479,6 +485,7 @@ def test_text_rows_that_are_damaged(folder, tmp_path, damage):
     assert len(read(out)) == 9
 
 
+@pytest.mark.promise("a table is edited, or another program's", "it is refused and kept")
 def test_text_that_was_edited(folder, tmp_path):
     out = tmp_path / "t.csv"
     aggregate_images(folder / "atlas.zarr", images(folder), out, STRUCTURES)
@@ -577,6 +584,7 @@ def test_a_record_without_its_table(folder, tmp_path):
     assert aggregate_images(folder / "atlas.zarr", images(folder), out, ["TH"]).kept == 3
 
 
+@pytest.mark.promise("two writers want the same store or table")
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
 def test_two_writers(folder, tmp_path, ending):
     out = tmp_path / f"t{ending}"
@@ -659,6 +667,7 @@ def test_columns_that_differ(values, folder, tmp_path):
     assert len(read(tmp_path / "t.csv")) == 3
 
 
+@pytest.mark.promise("a disk is full")
 @pytest.mark.parametrize(("ending", "count"), [(".parquet", 2), (".csv", 2), (".csv", 3)])
 def test_a_full_disk(folder, tmp_path, monkeypatch, ending, count):
     """At the rows of an image, or when all rows are there and the table is written."""
@@ -737,6 +746,7 @@ def test_names_of_tasks_hold_all_that_goes_into_them(folder, tmp_path):
     assert len(names) == len(kinds) + 1
 
 
+@pytest.mark.promise("a password or key is in a URL or in options")
 def test_secrets_are_not_shown(folder):
     secret = {"storage_options": {"key": "hunter2"}}
     atlas = AtlasReference.from_arguments("s3://b/a.zarr", **secret)
@@ -751,6 +761,7 @@ def test_names_of_files():
 # ----- kills
 
 
+@pytest.mark.promise("a writer is killed at any step")
 @pytest.mark.slow
 @pytest.mark.cluster
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])

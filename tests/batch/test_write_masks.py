@@ -379,6 +379,7 @@ def test_a_damaged_store_is_not_taken_for_whole(store, tmp_path, damage):
     refspace.write_masks(store, url, NAMES, overwrite=True)
 
 
+@pytest.mark.promise("two writers want the same store or table")
 @pytest.mark.slow
 def test_two_writers(store, tmp_path):
     def again(done, total):
@@ -404,6 +405,7 @@ def test_misuse(store, tmp_path, how, error, text):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.promise("a mask store is damaged")
 @pytest.mark.parametrize("key", ["zarr.json", "s0/acronym/c/0", "label_index/shards/c/0/0"])
 @pytest.mark.parametrize("damage", ["nonsense", "other"])
 def test_damage_beside_the_masks(store, tmp_path, key, damage):
@@ -419,6 +421,7 @@ def test_damage_beside_the_masks(store, tmp_path, key, damage):
             refspace.write_masks(store, url, NAMES)
 
 
+@pytest.mark.promise("a mask store is damaged", "an error that names the file; verify names it")
 def test_a_shard_that_is_damaged_is_told(store, tmp_path):
     url = tmp_path / "m.zarr"
     refspace.write_masks(store, url, NAMES)
@@ -778,6 +781,7 @@ def shards_in(records):
     return keys
 
 
+@pytest.mark.promise("a writer is killed at any step")
 @pytest.mark.slow
 @pytest.mark.cluster
 @pytest.mark.parametrize("target", ["m.zarr", "files"])

@@ -598,6 +598,7 @@ def test_flipped_bits(tmp_path, plain):
     assert raised > 20
 
 
+@pytest.mark.promise("a job fails")
 def test_a_damaged_source_leaves_the_old_store(tmp_path):
     target = tmp_path / "atlas.zarr"
     source = nrrd(tmp_path / "a.nrrd", VOXELS)
@@ -611,6 +612,7 @@ def test_a_damaged_source_leaves_the_old_store(tmp_path):
         assert contents(tmp_path) == old
 
 
+@pytest.mark.promise("the source of a stopped conversion has changed")
 def test_a_file_that_changes_while_it_is_read(tmp_path):
     source = nrrd(tmp_path / "a.nrrd", VOXELS)
 
@@ -786,6 +788,10 @@ def test_other_arguments_are_not_resumed(tmp_path, source, change):
     assert names(tmp_path) == ["atlas.zarr"]
 
 
+@pytest.mark.promise(
+    "the source of a stopped conversion has changed",
+    "it is begun anew or refused, never mixed",
+)
 def test_other_structures_or_voxels_are_not_resumed(tmp_path, source):
     target = tmp_path / "atlas.zarr"
     run(source, target, stop_at=9)
@@ -807,6 +813,7 @@ def test_memory_and_threads_are_no_matter(tmp_path, source, template, undisturbe
     assert contents(target) == undisturbed[0]
 
 
+@pytest.mark.promise("a job fails", "nothing unfinished is left under a name of a store")
 @pytest.mark.parametrize("stop_at", [1, 18, 46])
 def test_errors_leave_nothing(tmp_path, source, template, stop_at):
     target = tmp_path / "atlas.zarr"
@@ -896,6 +903,7 @@ def test_a_disk_that_is_full(tmp_path, old):
         assert names(disk) == ["atlas.zarr"]
 
 
+@pytest.mark.promise("a disk is full")
 @pytest.mark.parametrize("at", [0, 11, 30])
 @pytest.mark.parametrize("call", ["Location.write", "put"])
 def test_no_space_at_any_step(tmp_path, monkeypatch, source, at, call):
@@ -929,6 +937,7 @@ def test_no_space_at_any_step(tmp_path, monkeypatch, source, at, call):
 KILLS = 20
 
 
+@pytest.mark.promise("a writer is killed at any step")
 @pytest.mark.slow
 def test_killed_at_random_moments(tmp_path):
     space = refspace.phantom(resolution=80)

@@ -35,6 +35,10 @@ def test_a_file_is_replaced_when_the_block_ends(tmp_path):
     assert names(tmp_path) == ["notes.txt"]
 
 
+@pytest.mark.promise(
+    "a file is written and the writer fails",
+    "the old file stays, and nothing beside it",
+)
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, GeneratorExit])
 @pytest.mark.parametrize("begun", ["half", None])
 @pytest.mark.parametrize("old", ["old", None])

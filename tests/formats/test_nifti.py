@@ -340,6 +340,7 @@ def test_an_array_pickles_as_its_path(tmp_path):
     assert pickle.loads(pickled).compute().sum() == 40**3
 
 
+@pytest.mark.promise("a header of NRRD or NIfTI lies about sizes")
 def test_a_bomb_behind_a_small_header_is_not_inflated(tmp_path):
     path = tmp_path / "bomb.nii.gz"
     small = gzip.decompress(save(path, image()).read_bytes())
@@ -443,6 +444,7 @@ def test_numbers_beyond_single_precision(tmp_path, field):
         read_nifti(path)
 
 
+@pytest.mark.promise("a file of any format is mutated")
 @pytest.mark.filterwarnings("ignore:.*axes are oblique:UserWarning")
 @fuzz
 @given(data=st.data())
@@ -547,6 +549,7 @@ def _failing(block):
     raise RuntimeError("lost")
 
 
+@pytest.mark.promise("a file is written and the writer fails")
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path, grid = tmp_path / "kept.nii.gz", Grid(SHAPE, (25, 25, 25))
     write_nifti(path, labelled(VOXELS, grid))

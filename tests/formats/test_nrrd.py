@@ -245,6 +245,7 @@ def _failing(block, block_info=None):
     return block
 
 
+@pytest.mark.promise("a file is written and the writer fails")
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "kept.nrrd"
     write_nrrd(path, VOXELS)
@@ -649,6 +650,10 @@ HEADERS = [
 ]
 
 
+@pytest.mark.promise(
+    "a header of NRRD or NIfTI lies about sizes",
+    "an error before memory is taken",
+)
 @pytest.mark.parametrize(("changes", "message"), HEADERS)
 def test_headers_that_cannot_be_trusted_are_refused(tmp_path, changes, message):
     path = make(tmp_path, **changes)
@@ -710,6 +715,7 @@ def test_damaged_data_raise_when_they_are_computed(tmp_path, data, message):
             array.compute()
 
 
+@pytest.mark.promise("a header of NRRD or NIfTI lies about sizes")
 def test_a_bomb_is_not_inflated(tmp_path):
     array = read_nrrd(make(tmp_path, gzip.compress(bytes(100_000_000))))
     tracemalloc.start()
@@ -764,6 +770,7 @@ def test_a_swapped_header_order_and_comments_are_fine(tmp_path):
 
 
 # A header whose unit is lost, or whose axes are turned a little, is told and read.
+@pytest.mark.promise("a file of any format is mutated")
 @pytest.mark.filterwarnings("ignore:.*(states no unit|axes are oblique):UserWarning")
 @examples(400, parent=tmp_path_fuzz)
 @given(

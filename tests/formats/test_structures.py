@@ -335,6 +335,7 @@ WRONG = {
 }
 
 
+@pytest.mark.promise("structures form no tree", "one error that lists the offenders")
 @pytest.mark.parametrize(("content", "message"), WRONG.values(), ids=WRONG)
 def test_structures_that_form_no_tree(write, content, message):
     path = write(content)
@@ -343,6 +344,7 @@ def test_structures_that_form_no_tree(write, content, message):
     assert str(caught.value).startswith(f"{path}: ")
 
 
+@pytest.mark.promise("an ontology is larger than any", "it is not parsed")
 def test_a_file_larger_than_any_ontology_is_not_read(write):
     padded = json.dumps(flat()).ljust(2**24)
     path = write(padded)
@@ -411,6 +413,7 @@ def test_junk_is_a_clear_error(content):
         in_file(content)
 
 
+@pytest.mark.promise("a file of any format is mutated")
 @few
 @given(st.data())
 def test_a_damaged_file_is_a_tree_or_a_clear_error(data):

@@ -1,6 +1,7 @@
 """Tables in files: what is written is read again, and what is no table is told."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,19 @@ def test_what_is_no_parquet(tmp_path: Path) -> None:
     pd.DataFrame({"ap": ["1", "x"]}).to_parquet(path)
     with pytest.raises(FormatError, match="column ap holds 'x' in row 2 below the header"):
         read_table(path, ["ap"])
+
+
+def test_damage_within_parquet_is_no_fault_of_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pd.DataFrame({"ap": np.arange(50.0)}).to_parquet(path)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + b"\xff\x00\x91" + whole[place + 3 :])
+        # pyarrow raises OSError without a number for some of it.
+        with suppress(FormatError):
+            read_table(path, ["ap"])
+        with suppress(FormatError):
+            column_names(path)
 
 
 def test_missing_cells_of_parquet_are_nan(tmp_path: Path) -> None:

@@ -345,6 +345,10 @@ def test_coordinates_along_some_axes_only_are_refused():
         as_annotation(array, 10)
 
 
+@pytest.mark.promise(
+    "an annotation went through float32 or int16",
+    "it is refused, with the reason",
+)
 @pytest.mark.parametrize(("value", "dtype"), [(2**24, "f4"), (2048, "f2")])
 def test_values_that_may_have_been_rounded_are_refused(value, dtype):
     with pytest.raises(AnnotationError, match="skips integers above"):
@@ -358,6 +362,7 @@ def test_coordinates_that_look_like_millimetres_are_refused():
         as_annotation(bare, None)
 
 
+@pytest.mark.promise("an annotation went through float32 or int16")
 def test_labels_cast_to_int16_are_refused_with_the_remedy():
     with pytest.raises(AnnotationError, match="cast to int16, read the file as uint32"):
         unsigned_labels(np.array([70000], "i4").astype("i2") * -1)

@@ -117,6 +117,7 @@ def untrusted(target, content=CONTENT, **fields):
         target.with_name(f".{NAME}.json").write_text(json.dumps(record | fields))
 
 
+@pytest.mark.promise("a download in the cache is damaged")
 def test_a_file_that_is_not_what_its_record_says_is_not_trusted(server, tmp_path):
     target = tmp_path / NAME
     for fields in ({}, {"url": "http://other/"}, {"url": url_of(server), "bytes": 5}):
@@ -189,6 +190,10 @@ def test_sizes_that_are_known(server, tmp_path):
         download(url_of(server), tmp_path / NAME, nbytes=5)
 
 
+@pytest.mark.promise(
+    "a password or key is in a URL or in options",
+    "it is in no error, record or repr",
+)
 @pytest.mark.parametrize("user", ["user:secret", "user", ":secret", ""])
 def test_passwords_are_kept_nowhere(server, tmp_path, user):
     url = url_of(server).replace("//", f"//{user}@")
@@ -303,6 +308,7 @@ def test_a_part_of_a_file_whose_length_is_not_said(server, tmp_path):
     assert (tmp_path / NAME).read_bytes() == CONTENT
 
 
+@pytest.mark.promise("a download is interrupted, slow, cut or changes midway")
 def test_a_file_that_changes_midway_is_not_put_together(server, tmp_path):
     interrupted(server, tmp_path / NAME, 90_000)
     server.files = {NAME: OTHER}
@@ -427,6 +433,7 @@ def test_no_space_left(server, tmp_path, monkeypatch):
 # ----- wrong content
 
 
+@pytest.mark.promise("a download is not what its digest says", "it is not kept")
 def test_a_wrong_digest_keeps_nothing(server, tmp_path):
     with pytest.raises(RemoteError) as raised:
         download(url_of(server), tmp_path / NAME, sha256=digest(OTHER))
@@ -439,6 +446,7 @@ def test_a_wrong_digest_keeps_nothing(server, tmp_path):
     assert len(server.requests) == 1
 
 
+@pytest.mark.promise("a download is not what its digest says")
 def test_a_wrong_digest_leaves_an_old_file_alone(server, tmp_path):
     untrusted(tmp_path / NAME, OTHER)
     with pytest.raises(RemoteError, match="another content"):
@@ -777,6 +785,10 @@ FAULTS = st.one_of(
 )
 
 
+@pytest.mark.promise(
+    "a download is interrupted, slow, cut or changes midway",
+    "it goes on or begins again, and is never put together from two",
+)
 @examples(60)
 @given(faults=st.lists(FAULTS, max_size=8))
 def test_any_faults_end_in_the_right_file_or_one_error(tmp_path_factory, faults):
@@ -806,6 +818,7 @@ HONEST = st.one_of(
 )
 
 
+@pytest.mark.promise("a download is interrupted, slow, cut or changes midway")
 @examples(60)
 @given(faults=st.lists(HONEST, max_size=8), changes=st.sets(st.integers(0, 8), max_size=2))
 def test_without_a_digest_contents_are_never_mixed(tmp_path_factory, faults, changes):

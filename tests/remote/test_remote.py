@@ -307,12 +307,20 @@ def test_what_fails_for_the_moment_is_read_again(phantom_store, fault, engine):
     assert len(paths) == 2 * len(set(paths))
 
 
+@pytest.mark.promise(
+    "a server sends wrong bytes for the moment",
+    "they are read again; the answer is right",
+)
 def test_wrong_bytes_are_read_again(phantom_store):
     wrong = failing_once(Fault(body=b"(\xb5/\xfdnonsense"))
     with Server(phantom_store, lambda r: wrong(r) if CHUNK in r.path else None) as server:
         np.testing.assert_array_equal(voxels(server.url), voxels(phantom_store))
 
 
+@pytest.mark.promise(
+    "a server sends wrong bytes for good, or a web page",
+    "an error that names URL, file and cause",
+)
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     ("fault", "cause"),
@@ -332,6 +340,7 @@ def test_what_fails_for_good_names_url_chunk_and_cause(phantom_store, fault, cau
             space.annotation.compute()
 
 
+@pytest.mark.promise("a server sends wrong bytes for good, or a web page")
 def test_damage_for_good(phantom_store):
     with Server(phantom_store, lambda r: Fault(body=b"x") if CHUNK in r.path else None) as server:
         space = refspace.open(server.url)
@@ -354,6 +363,7 @@ def test_a_host_that_is_not_there(phantom_store):
             refspace.open(url, engine=engine)
 
 
+@pytest.mark.promise("a server sends wrong bytes for good, or a web page")
 def test_pages_instead_of_stores():
     with Server({}, lambda request: HTML) as server:
         with pytest.raises(
@@ -383,6 +393,10 @@ def test_the_second_query_is_free(phantom_store, folder, engine):
             assert asked is None or server.paths() == asked
 
 
+@pytest.mark.promise(
+    "a copy in a cache is damaged, or of another store at the same URL",
+    "it is read again",
+)
 def test_copies_are_proven(phantom_store, folder):
     with Server(phantom_store) as server:
         expected = voxels(server.url, chunk_cache=folder)
@@ -405,6 +419,7 @@ def test_wrong_bytes_are_not_kept(phantom_store, folder):
         assert server.paths() == ["/zarr.json"]
 
 
+@pytest.mark.promise("a copy in a cache is damaged, or of another store at the same URL")
 def test_copies_of_another_store_at_the_same_url(tmp_path, folder):
     one, other = refspace.phantom(resolution=200), refspace.phantom(resolution=200)
     one.to_zarr(tmp_path / "one.zarr")
@@ -538,6 +553,7 @@ def test_options_that_obstore_would_pass_over(phantom_store):
         refspace.open("gs://x/a.zarr", engine="obstore", storage_options={"token": "key.json"})
 
 
+@pytest.mark.promise("a password or key is in a URL or in options")
 def test_keys_are_not_shown():
     location = Location("s3://x/a.zarr", {"secret": "very-secret"})
     assert "very-secret" not in repr(location)
@@ -551,6 +567,7 @@ def test_web_servers_take_no_stores(phantom_store):
     assert "Authorization" not in str(told.value)
 
 
+@pytest.mark.promise("a password or key is in a URL or in options")
 def test_passwords_are_not_stored(phantom_store, tmp_path):
     with Server(phantom_store) as server:
         url = server.url.replace("://", "://me:very-secret@")

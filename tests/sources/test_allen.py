@@ -320,6 +320,7 @@ def test_what_is_no_atlas_is_not_kept(server, files, space, tmp_path, path, cont
     assert fetch().total_voxel_map == space.total_voxel_map
 
 
+@pytest.mark.promise("a download in the cache is damaged", "it does not become a store")
 def test_a_damaged_download_does_not_become_a_store(server, files, space, tmp_path):
     server.files = {**files, ANNOTATION: files[ANNOTATION][:-100]}
     with pytest.raises(RefspaceError, match="damaged") as caught:

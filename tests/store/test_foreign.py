@@ -466,6 +466,10 @@ def test_chunks_that_are_none(tmp_path, size):
         opened(tmp_path / "a").annotation.compute()
 
 
+@pytest.mark.promise(
+    "a store of another program is damaged in a way that its codec notices",
+    "an error that names the chunk",
+)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_damaged_chunks(tmp_path, version):
     write(tmp_path / "a", version)
@@ -563,6 +567,7 @@ def test_flipped_bits_never_change_what_is_said(store):
     assert damaged / 2 < refused < damaged
 
 
+@pytest.mark.promise("a store of another program is damaged in a way that its codec notices")
 @pytest.mark.slow
 def test_truncated_and_missing_files_never_change_what_is_said(store):
     expected = everything(store)
@@ -665,6 +670,10 @@ HOSTILE = {
 }
 
 
+@pytest.mark.promise(
+    "metadata of a store of another program are hostile",
+    "an error of ours before anything is allocated",
+)
 @pytest.mark.parametrize("change", HOSTILE)
 def test_hostile_metadata(store, document, change):
     HOSTILE[change](document)
@@ -705,6 +714,7 @@ def places_in(value, place=()):
             yield from places_in(part, (*place, key))
 
 
+@pytest.mark.promise("metadata of a store of another program are hostile")
 def test_random_changes_raise_errors_of_ours(store, document):
     text = json.dumps(document)
     places = list(places_in(document))

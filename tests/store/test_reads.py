@@ -433,6 +433,8 @@ def unaffected(url):
     return True
 
 
+@pytest.mark.promise("a chunk is of an older version, or of another store")
+@pytest.mark.promise("two chunks are exchanged")
 @pytest.mark.parametrize("verb", all_verbs.values(), ids=all_verbs)
 def test_a_chunk_of_another_volume_is_noticed(small, other, verb):
     shutil.copy(other / DAMAGED, small / DAMAGED)
@@ -444,6 +446,7 @@ def test_a_chunk_of_another_volume_is_noticed(small, other, verb):
     assert unaffected(small)
 
 
+@pytest.mark.promise("a chunk is lost", "an error that names it, never background")
 @pytest.mark.parametrize("verb", all_verbs.values(), ids=all_verbs)
 def test_a_missing_chunk_is_named(small, verb):
     (small / DAMAGED).unlink()
@@ -503,6 +506,10 @@ def test_an_index_that_is_not_one_is_not_used(small, other, reads, spoil):
     assert reads.chunks() == once(space.plan(70000).blocks) == once([(0, 1, 0), (0, 1, 1)])
 
 
+@pytest.mark.promise(
+    "a store is replaced while it is open",
+    "an error that says to open it again; never old counts with new voxels",
+)
 def test_a_new_store_of_the_same_name_is_not_taken_for_the_old_one(small):
     old = refspace.open(small).make_structure_mask(8).data.name
     plain(np.full_like(VOXELS, 8)).to_zarr(small, chunks=4, overwrite=True)

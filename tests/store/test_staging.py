@@ -261,6 +261,7 @@ def refused(lease, message):
     return True
 
 
+@pytest.mark.promise("a task writes after its run has ended", "it writes nothing")
 @pytest.mark.parametrize(
     ("job", "how", "message"),
     [
@@ -293,6 +294,7 @@ def test_an_end_ends_the_lease(place, end):
     assert bool(Sink(place).tree()) == (end == "commit")
 
 
+@pytest.mark.promise("a task writes after its run has ended")
 @pytest.mark.parametrize("end", ["resume", "commit", "discard"])
 def test_a_file_that_is_half_written_when_its_run_ends(target, end):
     """Between the look at the lease and the renaming there is no gap."""
@@ -604,6 +606,10 @@ def test_a_device_that_is_full(target):
     assert names(target.parent) == []
 
 
+@pytest.mark.promise(
+    "a disk is full",
+    "an error that names the path; what is done stays, the old store too",
+)
 @pytest.mark.parametrize("step", range(12))
 @pytest.mark.parametrize("call", ["os.fsync", "pathlib.Path.mkdir", "pathlib.Path.write_bytes"])
 def test_no_space_anywhere(target, monkeypatch, call, step):
@@ -879,6 +885,7 @@ def test_the_unfinished_run_of_another_job_stays_where_the_job_is_done(target):
     assert names(target.parent) == [".X.zarr.partial", "X.zarr"]
 
 
+@pytest.mark.promise("what a stopped conversion recorded is damaged or lost", "it is done again")
 def test_damaged_and_foreign_records_are_passed_over(target):
     with pytest.raises(KeyboardInterrupt):
         interrupt(target, units=5)
@@ -944,6 +951,10 @@ def test_what_is_renamed_is_on_the_disk_before(target, monkeypatch):
 # ----- one writer at a time
 
 
+@pytest.mark.promise(
+    "two writers want the same store or table",
+    "the second is told who writes; both never succeed",
+)
 def test_a_second_thread_is_refused_at_once(target):
     message = (
         rf"^{target} is being written by process {os.getpid()} on \S+, since \d{{4}}-\d\d-\d\dT"
@@ -998,6 +1009,10 @@ def outcomes(tmp_path_factory):
     return json.loads(run.stdout)
 
 
+@pytest.mark.promise(
+    "a writer is killed at any step",
+    "a store is whole or absent; the same command ends with the same bytes",
+)
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["new", "replace", "remote"])
 def test_killed_at_every_step(outcomes, scenario):
@@ -1281,6 +1296,7 @@ def test_remote_an_interrupted_run_is_resumed(bucket):
     assert leftover_hint(bucket) is None
 
 
+@pytest.mark.promise("two writers want the same store or table")
 def test_remote_a_second_writer_is_refused(bucket):
     message = (
         rf"^{bucket} is being written by process {os.getpid()} on \S+, since \S+; wait until that "

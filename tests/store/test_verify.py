@@ -175,6 +175,10 @@ def assert_named(faults, key):
     assert any(fault.key in (key, array) for fault in faults), (key, faults)
 
 
+@pytest.mark.promise(
+    "a bit is flipped in any file of a store",
+    "the right answer or an error that names the file; verify names it",
+)
 @pytest.mark.slow
 @pytest.mark.parametrize("cut", CUTS)
 def test_a_flipped_byte_in_any_file_is_found(made, cut, tmp_path):
@@ -200,6 +204,7 @@ def damaged(made, request, tmp_path_factory):
     return Path(shutil.copytree(whole, store)), whole, files_of(whole)
 
 
+@pytest.mark.promise("a bit is flipped in any file of a store")
 @given(data=st.data())
 @examples(40)
 def test_no_byte_is_beyond_proof(damaged, data):
@@ -236,6 +241,7 @@ def test_no_byte_is_beyond_proof(damaged, data):
 FIRST = "s0/annotation/c/0/0/0"
 
 
+@pytest.mark.promise("a chunk is lost")
 def test_a_missing_chunk(store):
     (store / FIRST).unlink()
     assert lines(store) == [f"{FIRST}: is missing"]
@@ -263,6 +269,7 @@ def test_a_chunk_that_was_never_right(tmp_path, monkeypatch):
     assert "\n" not in line
 
 
+@pytest.mark.promise("two chunks are exchanged", "an error that names one, never a number")
 def test_swapped_chunks(store):
     second = "s0/annotation/c/0/0/1"
     one, two = (store / FIRST).read_bytes(), (store / second).read_bytes()
@@ -271,6 +278,10 @@ def test_swapped_chunks(store):
     assert lines(store) == [f"{key}: is not what was written" for key in (FIRST, second)]
 
 
+@pytest.mark.promise(
+    "a chunk is of an older version, or of another store",
+    "an error that names it, never a number",
+)
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("name", ["annotation", "template"])
 @pytest.mark.parametrize("level", [0, 1])
@@ -340,6 +351,7 @@ def test_a_level_is_proven_by_its_own_digests(name, tmp_path, monkeypatch):
     assert lines(tmp_path / "right.zarr") == [f"{key}: is not what was written"]
 
 
+@pytest.mark.promise("a chunk is lost")
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_a_chunk_that_is_missing_from_any_level(store, level):
     key = f"s{level}/annotation/c/0/0/0"
@@ -555,6 +567,7 @@ def test_arrays_that_are_not_what_they_should_be(store):
 # ----- files, and all of it
 
 
+@pytest.mark.promise("a file is in the store that belongs to nothing", "verify names it")
 def test_files_that_belong_to_nothing(store):
     extra = [".DS_Store", "s0/annotation/c/0/0/0.partial", "s0/annotation/c/9/9/9", "s9/x"]
     for key in extra:

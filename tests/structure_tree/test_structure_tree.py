@@ -745,6 +745,7 @@ def test_the_notebook_shows_every_structure(tree):
 HOSTILE = "<script>alert('1')</script>\"&amp;\n\r\x1b[2J\u2028\u202e</summary>"
 
 
+@pytest.mark.promise("a name holds control characters", "it is shown as text")
 def test_hostile_names_are_shown_as_text():
     tree = StructureTree([structure([1], "a", HOSTILE), structure([1, 2], HOSTILE, "b")])
     page = Tags(tree._repr_html_())
@@ -901,6 +902,7 @@ def test_sets_match_a_loop(family):
     assert tree.get_structure_sets() == {s for r in records for s in r["structure_set_ids"]}
 
 
+@pytest.mark.promise("structures form no tree")
 @few
 @given(families(), st.data())
 def test_a_broken_tree_is_always_one_clear_error(family, data):

@@ -167,9 +167,12 @@ def _naming(path: PathLike) -> Iterator[None]:
             # pandas warns of rows with more cells than columns, and drops the cells.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             yield
-    except (FormatError, MissingDependencyError, OSError):
+    except (FormatError, MissingDependencyError):
         raise
     except Exception as error:  # whatever parsers raise
+        # Of the disk; pyarrow tells of damaged files by errors of the same type without a number.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise FormatError(
             f"{os.fspath(path)} is no table that can be read: {' '.join(str(error).split())}"
         ) from error
