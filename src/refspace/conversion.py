@@ -3,7 +3,6 @@
 import functools
 import math
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
@@ -46,6 +45,7 @@ from refspace.labels import (
 from refspace.pools import make_pool
 from refspace.reference_space import ReferenceSpace
 from refspace.reference_space import open as open_space
+from refspace.safe_text import escaped, without_secrets
 from refspace.store import (
     Atlas,
     BlockSource,
@@ -225,7 +225,9 @@ def convert(
     dtypes = {name: source.dtype for name, source in sources.items()}
     line = resolve_midline(midline, first.midline, first.grid)
     layout = store_layout(first.grid, dtypes, chunks=chunks, shards=shards, midline=line)
-    named = {"source": _without_secrets(os.fspath(annotation))} if _is_path(annotation) else {}
+    named = (
+        {"source": escaped(without_secrets(os.fspath(annotation)))} if _is_path(annotation) else {}
+    )
     write_atlas(
         WriteTarget(os.fspath(target), resume, overwrite, storage_options),
         Atlas(tree.nodes(), named | dict(provenance or {}), first.coordinates),
@@ -249,19 +251,6 @@ def _bytes(memory: int | str) -> int:
     if size < 1:
         raise GridError(f"memory is {memory!r}; give a positive number of bytes")
     return size
-
-
-def _without_secrets(url: str) -> str:
-    """Path, or URL without user name and password, and without its query, often a token.
-
-    The provenance of a store is public with the store.
-
-    Examples
-    --------
-    >>> _without_secrets("https://me:secret@host/a.zarr?token=1"), _without_secrets("a?.nrrd")
-    ('https://host/a.zarr', 'a?.nrrd')
-    """
-    return re.sub(r"(?<=://)[^/@]*@|\?.*", "", url) if "://" in url else url
 
 
 def _is_path(volume: Volume | None) -> TypeGuard[PathLike]:

@@ -15,6 +15,7 @@ from refspace.labels.noting import LabelNotes
 from refspace.reference_space import ReferenceSpace
 from refspace.reference_space import open as open_space
 from refspace.reference_space.opening import separated
+from refspace.safe_text import without_secrets
 from refspace.store import reachable
 from refspace.types import PathLike, Resolution
 
@@ -37,12 +38,16 @@ class AtlasReference:
         Frame of the coordinates, and of the midline among the options; None for the atlas's own.
     """
 
-    url: str
-    # They may hold keys, which must not stand in a log.
+    # Both may hold keys, which must not stand in a log.
+    url: str = field(repr=False)
     options: str = field(repr=False)
     hemisphere: Hemisphere | None = None
     version: str = ""
     frame: str | None = None
+
+    def __repr__(self) -> str:
+        sides = f", {self.hemisphere}" if self.hemisphere else ""
+        return f"AtlasReference({without_secrets(self.url)!r}{sides})"
 
     @classmethod
     def from_arguments(
@@ -88,7 +93,8 @@ class AtlasReference:
             return cls(_absolute_path(url), json.dumps(options, sort_keys=True), hemisphere)
         except TypeError as error:
             raise SourceError(
-                f"{options} cannot be sent to other processes ({error}); give texts and numbers"
+                f"the options {', '.join(options)} cannot be sent to other processes ({error}); "
+                "give texts and numbers"
             ) from error
 
     def pinned(self) -> "AtlasReference":

@@ -14,6 +14,7 @@ from refspace.formats.volumes import is_volume_file, read_image, read_voxels, re
 from refspace.grid import Grid
 from refspace.ops.align import is_oblique
 from refspace.remote.objects import copy_object, version_stamp
+from refspace.safe_text import url_identity, without_secrets
 from refspace.store import Location, reachable
 from refspace.store.images import open_image
 from refspace.store.zarr_files import METADATA_FILES
@@ -143,13 +144,16 @@ def image_identity(path: str, options: ImageOptions) -> str:
     """
     url = reachable(path)
     if is_image_file(path):
-        return f"{url} {version_stamp(path, options.storage_options)}"
+        return f"{url_identity(url)} {version_stamp(path, options.storage_options)}"
     location = Location(path, options.storage_options)
     metadata = {key: data for key in METADATA_FILES if (data := location.read(key)) is not None}
     if not metadata:
-        raise FileNotFoundError(f"{path} does not exist, or is no zarr store, NRRD or NIfTI file")
+        raise FileNotFoundError(
+            f"{without_secrets(path)} does not exist, or is no zarr store, NRRD or NIfTI file"
+        )
     # Images of one kind have the same metadata, but not the same times: except within an archive
     # (``zip::``), whose file systems tell no time.
     keys = [] if "::" in path else [f"{url.rstrip('/')}/{key}" for key in metadata]
     stamps = [version_stamp(key, options.storage_options).encode() for key in keys]
-    return f"{url} {hashlib.sha256(b'|'.join([*metadata.values(), *stamps])).hexdigest()}"
+    content = hashlib.sha256(b"|".join([*metadata.values(), *stamps])).hexdigest()
+    return f"{url_identity(url)} {content}"

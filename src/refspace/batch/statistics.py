@@ -21,6 +21,7 @@ from refspace.batch.images import ImageOptions, image_identity, opened_image
 from refspace.errors import AnnotationError, GridError, JobError
 from refspace.grid import Grid
 from refspace.pools import Outcome, Pool, ThreadPool, make_pool
+from refspace.safe_text import shown, url_identity
 from refspace.store import Progress, reachable
 from refspace.structure_tree import Regions, RegionsLike
 from refspace.types import PathLike
@@ -59,9 +60,20 @@ class Image:
         Text that changes when the image does; empty where that does not matter.
     """
 
-    path: str
-    url: str
+    path: str = field(repr=False)
+    url: str = field(repr=False)
     identity: str = field(default="", repr=False)
+
+    def __repr__(self) -> str:
+        return f"Image({self.name!r})"
+
+    def __dask_tokenize__(self) -> tuple[str, ...]:
+        return self.name, url_identity(self.url), self.identity
+
+    @property
+    def name(self) -> str:
+        """The path or URL without secrets, as tables and messages have it."""
+        return url_identity(self.path)
 
     @classmethod
     def from_path(cls, path: str, identity: str = "") -> "Image":
@@ -199,7 +211,7 @@ def _identified(path: str, options: ImageOptions) -> Image:
 def compute_rows(image: Image, request: StatisticsRequest) -> pd.DataFrame:
     """Compute the rows of an image, whose path is their first column: the work of a task."""
     rows = request.compute_rows(image.url)
-    rows.insert(0, "image", image.path)
+    rows.insert(0, "image", image.name)
     return rows
 
 
@@ -367,12 +379,13 @@ def aggregate_images(
         valid_min=valid_min,
         image_options=image_options,
     )
-    target, names = os.fspath(out), [*dict.fromkeys(os.fspath(image) for image in images)]
+    paths = {url_identity(path): path for path in [os.fspath(image) for image in images]}
+    target, names = os.fspath(out), [*paths]
     failures: dict[str, str] = {}
     with open_image_table(
         target, request.digest(), overwrite=overwrite, storage_options=storage_options
     ) as table:
-        current = _identify(names, request.image_options, failures)
+        current = _identify(paths, request.image_options, failures)
         if overwrite:
             _remove_outdated(table, current, failures)
         missing = [image for image in current.values() if not _has(table, image)]
@@ -381,7 +394,7 @@ def aggregate_images(
             progress(done, len(names))
         for outcome in compute_all(request, missing, pool, threads):
             if (cause := _add(table, outcome)) is not None:
-                failures[outcome.item.path] = cause
+                failures[outcome.item.name] = cause
                 continue
             done += 1
             if progress is not None:
@@ -397,23 +410,27 @@ def aggregate_images(
 
 
 def _identify(
-    names: Sequence[str], options: ImageOptions, failures: dict[str, str]
+    paths: Mapping[str, str], options: ImageOptions, failures: dict[str, str]
 ) -> dict[str, Image]:
     """Images as they are now, by name, in the order of the names; note which failed, and why."""
     images = {}
     for outcome in ThreadPool(_IDENTIFIED_TOGETHER).outcomes(
-        functools.partial(_identified, options=options), names, name="identify", token=str
+        functools.partial(_identified, options=options),
+        paths.values(),
+        name="identify",
+        token=url_identity,
     ):
+        name = url_identity(outcome.item)
         if outcome.result is not None:
-            images[outcome.item] = outcome.result
+            images[name] = outcome.result
         else:
-            failures[outcome.item] = one_line(outcome.error)
-    return {name: images[name] for name in names if name in images}
+            failures[name] = one_line(outcome.error)
+    return {name: images[name] for name in paths if name in images}
 
 
 def _has(table: ImageTable, image: Image | None) -> bool:
     """Whether the rows of an image are in a table as they would be now."""
-    return image is not None and table.done.get(image.path) == image.identity
+    return image is not None and table.done.get(image.name) == image.identity
 
 
 def _remove_outdated(
@@ -431,9 +448,9 @@ def _add(table: ImageTable, outcome: Outcome[Image, pd.DataFrame]) -> str | None
     if outcome.error is not None or outcome.result is None:
         return one_line(outcome.error)
     for note in told_of(outcome.result):
-        warnings.warn(f"{image.path}: {note}", stacklevel=3)
+        warnings.warn(shown(f"{image.name}: {note}"), stacklevel=3)
     try:
-        table.add(image.path, image.identity, outcome.result)
+        table.add(image.name, image.identity, outcome.result)
     except Exception as error:
         raise_if_hopeless(error)
         return one_line(error)

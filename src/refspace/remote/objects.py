@@ -10,10 +10,11 @@ from typing import Any, Protocol
 import fsspec
 from fsspec.implementations.http import HTTPFileSystem
 
-from refspace.errors import MissingDependencyError, RemoteError
+from refspace.errors import MissingDependencyError, RemoteError, safe_cause
 from refspace.remote import retry
 from refspace.remote.buckets import add_anonymous_access, bucket_region, url_protocol
 from refspace.remote.http_responses import is_web_page
+from refspace.safe_text import without_secrets, without_values
 
 _EXTRAS = {"s3": "s3", "gs": "gs"}
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
@@ -109,7 +110,9 @@ def file_system(url: str, storage_options: Mapping[str, Any]) -> tuple[Any, str]
         hint = f": pip install 'refspace[{extra}]'" if extra else ""
         raise MissingDependencyError(f"{url}: {error}{hint}") from error
     except Exception as error:  # whatever the file system's own library raises
-        raise RemoteError(f"{url}: cannot be reached: {error}") from error
+        text = without_values(str(error), storage_options)
+        cause = safe_cause(error, storage_options)
+        raise RemoteError(f"{url}: cannot be reached: {text}") from cause
     return location
 
 
@@ -212,9 +215,9 @@ def read_object(objects: Objects, key: str, name: str) -> bytes:
     try:
         data = retry.POLICY.run(functools.partial(objects.read, key))
     except _MISSING as error:
-        raise FileNotFoundError(f"{name} does not exist") from error
+        raise FileNotFoundError(f"{without_secrets(name)} does not exist") from safe_cause(error)
     except Exception as error:  # whatever the file system's own library raises
-        raise RemoteError(f"{name} cannot be read: {reason(error)}") from error
+        raise RemoteError(f"{name} cannot be read: {reason(error)}") from safe_cause(error)
     if is_web_page(data):
         raise RemoteError(
             f"{name} cannot be read: the server answers with a web page; it wants a login, or the "
@@ -295,9 +298,9 @@ def copy_object(url: str, target: Path, storage_options: Mapping[str, Any] | Non
     try:
         retry.POLICY.run(functools.partial(fs.get_file, path, str(target)))
     except _MISSING as error:
-        raise FileNotFoundError(f"{url} does not exist") from error
+        raise FileNotFoundError(f"{without_secrets(url)} does not exist") from safe_cause(error)
     except Exception as error:  # whatever the file system's own library raises
-        raise RemoteError(f"{url} cannot be read: {reason(error)}") from error
+        raise RemoteError(f"{url} cannot be read: {reason(error)}") from safe_cause(error)
 
 
 def version_stamp(url: str, storage_options: Mapping[str, Any] | None = None) -> str:
@@ -316,9 +319,9 @@ def version_stamp(url: str, storage_options: Mapping[str, Any] | None = None) ->
         fs.invalidate_cache()
         metadata = retry.POLICY.run(functools.partial(fs.info, path))
     except _MISSING as error:
-        raise FileNotFoundError(f"{url} does not exist") from error
+        raise FileNotFoundError(f"{without_secrets(url)} does not exist") from safe_cause(error)
     except Exception as error:  # whatever the file system's own library raises
-        raise RemoteError(f"{url} cannot be reached: {reason(error)}") from error
+        raise RemoteError(f"{url} cannot be reached: {reason(error)}") from safe_cause(error)
     return json.dumps({name: str(metadata[name]) for name in _VERSION_FIELDS if metadata.get(name)})
 
 

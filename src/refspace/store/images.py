@@ -120,7 +120,7 @@ def _node(location: Location) -> Any:
 def _stored(location: Location, array: Any) -> dask.array.Array:
     """Lazy values of an array, whose errors name its chunks."""
     metadata = json.dumps(array.metadata.to_dict(), default=str)
-    return lazy_array(StoredArray(location, array, whole=False), f"{location.url} {metadata}")
+    return lazy_array(StoredArray(location, array, whole=False), f"{location.identity} {metadata}")
 
 
 # ----- kinds of groups

@@ -13,9 +13,10 @@ import zarr.abc.store
 from fsspec.implementations.local import LocalFileSystem
 from zarr.storage import FsspecStore, LocalStore
 
-from refspace.errors import StoreError
+from refspace.errors import StoreError, safe_cause
 from refspace.remote.chunk_cache import ChunkCache
 from refspace.remote.objects import ENGINES, Objects, file_system, read_object, reason
+from refspace.safe_text import url_identity, without_secrets, without_values
 from refspace.store.read_only_store import ReadOnlyStore
 
 _Item = TypeVar("_Item")
@@ -55,6 +56,20 @@ class Location:
         object.__setattr__(self, "_folder", None if _is_url(url) else _absolute(url))
         if self.engine not in ENGINES:
             raise StoreError(f"engine is {self.engine!r}; there are {' and '.join(ENGINES)}")
+
+    def __repr__(self) -> str:
+        # Tasks are shown so, on dashboards and in logs.
+        return f"Location({self.name!r})"
+
+    @property
+    def name(self) -> str:
+        """The URL without secrets, as messages, records and tables have it."""
+        return without_secrets(self.url)
+
+    @property
+    def identity(self) -> str:
+        """Text without secrets that tells the URL from others."""
+        return url_identity(self.url)
 
     def __hash__(self) -> int:
         return hash(self.url)
@@ -133,7 +148,7 @@ class Location:
         """Copies of objects of other machines; None where there is no folder for them."""
         if self.chunk_cache is None or self.local_path is not None:
             return None
-        return ChunkCache(self.chunk_cache, self.url)
+        return ChunkCache(self.chunk_cache, self.identity)
 
     def read_all_cached(self, keys: Sequence[str], version: str) -> list[bytes | None]:
         """Bytes of several objects, requested at the same time; from their copies if possible."""
@@ -157,7 +172,9 @@ class Location:
             file_system.invalidate_cache(f"{path}/{key}")
             return int(file_system.size(f"{path}/{key}"))
         except Exception as error:  # whatever the file system's own library raises
-            raise StoreError(f"{self.url}: {key} cannot be found: {reason(error)}") from error
+            text = without_values(reason(error), self.storage_options)
+            cause = safe_cause(error, self.storage_options)
+            raise StoreError(f"{self.url}: {key} cannot be found: {text}") from cause
 
     def write(self, key: str, data: bytes) -> None:
         """Store an object."""

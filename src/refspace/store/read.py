@@ -164,7 +164,7 @@ class StoredAtlas:
             return LabelIndex(stored.array.shape, cells, table)
         except RefspaceError as error:
             warnings.warn(
-                f"{self.location.url}: the label index of {stored.path} is not used: {error}. "
+                f"{self.location.name}: the label index of {stored.path} is not used: {error}. "
                 "Voxels are read instead, which takes longer",
                 stacklevel=2,
             )
@@ -200,7 +200,7 @@ class StoredAtlas:
         """Token that distinguishes the voxels of a level from any others."""
         digest = self._array_metadata(level).get("voxels")
         metadata = level.array.array.metadata.to_dict()
-        return digest or f"{self.location.url} {json.dumps(metadata, default=str)}"
+        return digest or f"{self.location.identity} {json.dumps(metadata, default=str)}"
 
     def _array_metadata(self, level: StoredLevel) -> Mapping[str, str]:
         metadata: Mapping[str, str] = (self.metadata or {}).get("arrays", {}).get(level.path, {})

@@ -20,6 +20,7 @@ from refspace.errors import FormatError, StoreError
 from refspace.grid import Grid
 from refspace.label_index import Chunks, LabelIndex
 from refspace.pools import Pool, ThreadPool
+from refspace.safe_text import has_surrogate, without_secrets_in
 from refspace.store import ome
 from refspace.store.block_source import BlockSource
 from refspace.store.block_writer import (
@@ -68,6 +69,10 @@ class Atlas:
     nodes: Sequence[Mapping[str, Any]]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     coordinates: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # It is public with the store.
+        object.__setattr__(self, "provenance", without_secrets_in(self.provenance))
 
 
 class ArrayWriter:
@@ -401,7 +406,8 @@ def _refuse_what_is_read(location: Location, target: str, reads: Sequence[str]) 
 
 def _check_provenance(provenance: Mapping[str, Any]) -> None:
     try:
-        is_carried = json.loads(json.dumps(provenance, allow_nan=False)) == provenance
+        text = json.dumps(provenance, allow_nan=False, ensure_ascii=False)
+        is_carried = json.loads(text) == provenance and not has_surrogate(text)
     except (TypeError, ValueError, RecursionError):
         is_carried = False
     if not is_carried:

@@ -14,6 +14,7 @@ from refspace.errors import (
     RemoteError,
     StoreError,
 )
+from refspace.safe_text import shown
 from refspace.store.location import Location
 from refspace.store.staging.job import (
     JOURNAL,
@@ -259,7 +260,7 @@ def _discard(area: StagingArea, error: BaseException | None = None) -> None:
     except Exception as fault:
         if error is None:
             raise
-        error.add_note(f"what was written to {area.work} could not be removed: {fault}")
+        error.add_note(shown(f"what was written to {area.work} could not be removed: {fault}"))
 
 
 def _will_pass(error: BaseException) -> bool:
