@@ -26,6 +26,7 @@ from refspace.cli.regions import (
     takes_choice,
     tell_separation,
 )
+from refspace.cli.terminal import echo
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,7 +161,7 @@ def _print_others(counts: "xr.Dataset", total: int) -> None:
     if others:
         where = {name: counts[name].attrs["long_name"].removeprefix("points ") for name in others}
         parts = "; ".join(f"{number} {where[name]}" for name, number in others.items())
-        click.echo(f"of {total} points: {parts}", err=True)
+        echo(f"of {total} points: {parts}", err=True)
 
 
 def _write_each(
@@ -194,7 +195,7 @@ def _write_each(
 
     with Progress(f"writing {each}"):
         write_table(each, parts())
-    click.echo(f"wrote {each}")
+    echo(f"wrote {each}")
 
 
 # ----- other volumes, and what is wrong with one
@@ -241,10 +242,10 @@ def compare(
     compared = space.compare(open_other(space, other, other_structures), same_grid=same_grid)
     with Progress("comparing"):
         pairs = compared.confusion
-    click.echo(str(compared))
+    echo(str(compared))
     if confusion is not None:
         write_table(confusion, [pairs])
-        click.echo(f"wrote {confusion}")
+        echo(f"wrote {confusion}")
     if output is not None or regions is not None:
         if choice.structures and regions is not None:
             # By their ids, of which each tree has its own subtrees.
@@ -349,14 +350,14 @@ def validate(
         found = space.validate(
             regions, connectivity=connectivity, volumes=published, tolerance=tolerance
         )
-    click.echo(str(found))
+    echo(str(found))
     if output is not None:
         tables = {output / f"{n}.csv": t for n, t in validation_tables(found, space).items()}
         refuse_overwriting(tables)
         output.mkdir(parents=True, exist_ok=True)
         for path, table in tables.items():
             write_table(path, [table])
-        click.echo(f"wrote {len(tables)} tables into {output}")
+        echo(f"wrote {len(tables)} tables into {output}")
     if not found.ok:
         ctx.exit(1)
 

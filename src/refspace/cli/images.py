@@ -32,6 +32,7 @@ from refspace.cli.regions import (
     takes_choice,
     tell_separation,
 )
+from refspace.cli.terminal import echo
 
 if TYPE_CHECKING:
     from refspace.batch import AtlasReference, ImageOptions
@@ -261,7 +262,7 @@ def _write_statistics(
             atlas, images, output, storage_options=access, progress=progress, **options, **pool
         )
     kept = f", {done.kept} were there" if done.kept else ""
-    click.echo(f"wrote {output}: {done.written} images{kept}")
+    echo(f"wrote {output}: {done.written} images{kept}")
 
 
 def _print_statistics(
@@ -306,7 +307,7 @@ def _print_statistics(
             told = [in_options(note, "image-") for note in told_of(outcome.result)]
             notes += [f"Warning: {outcome.item.path}: {note}" for note in told]
     for note in notes:
-        click.echo(note, err=True)
+        echo(note, err=True)
     table = pd.concat([rows[part.path] for part in parts]).set_index("structure")
     if not with_empty:
         table = table[table["count"] > 0]

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from refspace.cli.terminal import echo
+from refspace.safe_text import shown
+
 _OUTPUTS = ("output", "labels_volume", "labels_txt", "each", "confusion")
 _INPUTS = (
     *("annotation", "structures_file", "template", "image", "valid", "points_file"),
     *("other", "other_structures", "volumes", "hemispheres"),
 )
+
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -393,9 +397,7 @@ def tell_unit(path: str, resolution: "types.Resolution | None") -> None:
     if resolution is None and is_volume_file(path):
         stated = stated_spacing(path)
         if stated.notice == "note":
-            click.echo(
-                f"{path} states no unit: its lengths are taken as {stated.assumed}", err=True
-            )
+            echo(f"{path} states no unit: its lengths are taken as {stated.assumed}", err=True)
 
 
 def open_annotation(
@@ -509,7 +511,7 @@ def takes_pool(command: Callable[..., None]) -> Callable[..., None]:
         with cluster as client:
             # Without bokeh there is none.
             if client.dashboard_link:
-                click.echo(f"dashboard: {client.dashboard_link}", err=True)
+                echo(f"dashboard: {client.dashboard_link}", err=True)
             command(*args, pool={"threads": None, "client": client}, **options)
 
     for decorate in (
@@ -586,7 +588,7 @@ def show_warning(message: Warning | str, *_: Any, prefix: str = "") -> None:
     # In the place of a progress line, where there is one.
     start = "\r\033[K" if sys.stderr.isatty() else ""
     text = in_options(" ".join(str(message).split()), prefix)
-    click.echo(f"{start}Warning: {text}", err=True)
+    click.echo(f"{start}Warning: {shown(text)}", err=True)
 
 
 def show_each_once() -> Callable[..., None]:

@@ -31,6 +31,7 @@ from refspace.cli.regions import (
     takes_hemisphere,
     tell_separation,
 )
+from refspace.cli.terminal import echo
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -79,7 +80,7 @@ def slice_(
     ids = resolve(space.structure_tree, outline)
     with Progress("drawing the slice"):
         save_slice(output, space, dim, position, outline=ids)
-    click.echo(f"wrote {output}, cut at {dim} = {position:g} µm")
+    echo(f"wrote {output}, cut at {dim} = {position:g} µm")
 
 
 def _in_micrometres(
@@ -171,7 +172,7 @@ def mask(
                 }
         for path, group in groups.items():
             if dry_run:
-                click.echo(f"{path}: {parts[path].plan(group, direct_only)}")
+                echo(f"{path}: {parts[path].plan(group, direct_only)}")
                 continue
             if path != output:
                 output.mkdir(parents=True, exist_ok=True)
@@ -188,7 +189,7 @@ def _write_mask(
     count = len(structures)
     with Progress(f"masking {structures[0]}" if count == 1 else f"masking {count} structures"):
         write_volume(path, space.make_structure_mask(structures, direct_only))
-    click.echo(f"wrote {path}")
+    echo(f"wrote {path}")
 
 
 @click.command()
@@ -246,7 +247,7 @@ def downsample(
             coarse = space.downsample(target, method, upsample=upsample)
             coarse.to_zarr(output, overwrite=overwrite, progress=progress, **pool)
         if progress.first is None:
-            click.echo(f"{output} was complete")
+            echo(f"{output} was complete")
             return
     else:
         if sides["hemispheres"] is not None:
@@ -256,7 +257,7 @@ def downsample(
         volume = _with_midline(open_annotation(annotation, **geometry), sides["midline"])
         labels = downsample_labels(volume, target, method, upsample=upsample)
         _write_downsampled(labels, output, **pool)
-    click.echo(f"wrote {output}")
+    echo(f"wrote {output}")
 
 
 def _with_midline(volume: "xr.DataArray", midline: float | None) -> "xr.DataArray":
@@ -305,7 +306,7 @@ def itksnap(space: "ReferenceSpace", labels_volume: str, labels_txt: str, header
 
     with telling_unknown_ids(space) as space, Progress("exporting labels"):
         space.write_itksnap_labels(labels_volume, labels_txt, itksnap_header=header)
-    click.echo(f"wrote {labels_volume} and {labels_txt}")
+    echo(f"wrote {labels_volume} and {labels_txt}")
 
 
 COMMANDS = (slice_, counts, mask, downsample, export)

@@ -1,6 +1,5 @@
 """The commands ``convert``, ``info`` and ``verify``: making stores, and looking at them."""
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from refspace.cli.options import (
     takes_sides,
     tell_unit,
 )
+from refspace.cli.terminal import echo, echo_json
 
 if TYPE_CHECKING:
     from refspace.reference_space import ReferenceSpace
@@ -83,7 +83,7 @@ def convert(
         warn_of_one_side(space.grid, space.midline)
     # Nothing is done, and so nothing reported, where a store of the same job is there.
     verb = f"{target} was complete" if progress.first is None else f"wrote {target}"
-    click.echo(f"{verb}: {_summary(target, space)}, {progress.seconds:.1f} s")
+    echo(f"{verb}: {_summary(target, space)}, {progress.seconds:.1f} s")
     tell_unknown_ids(space.volume.label_counts, space.structure_tree.node_ids())
 
 
@@ -142,7 +142,7 @@ def info(
         description = describe(atlas, frame=frame, **sides)
         text = format_description(description)
         counts, nodes = label_counts(atlas), atlas.nodes
-    click.echo(json.dumps(description, indent=2) if as_json else text)
+    echo_json(description) if as_json else echo(text)
     if counts is not None:
         tell_unknown_ids(counts, [node["id"] for node in nodes or ()])
 
@@ -174,7 +174,7 @@ def verify(
             progress=progress,
             **pool,
         )
-    click.echo(str(report))
+    echo(str(report))
     if report.faults:
         ctx.exit(1)
 
