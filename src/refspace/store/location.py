@@ -1,7 +1,8 @@
 """Location of a store: a folder of this machine, or a prefix on any file system of fsspec."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -11,13 +12,15 @@ from typing import Any, TypeVar
 import fsspec
 import zarr.abc.store
 from fsspec.implementations.local import LocalFileSystem
-from zarr.storage import FsspecStore, LocalStore
+from zarr.storage import FsspecStore
 
 from refspace.errors import StoreError, safe_cause
+from refspace.files import first_link
 from refspace.remote.chunk_cache import ChunkCache
 from refspace.remote.objects import ENGINES, Objects, file_system, read_object, reason
 from refspace.safe_text import url_identity, without_secrets, without_values
 from refspace.store.read_only_store import ReadOnlyStore
+from refspace.store.unlinked_store import UnlinkedStore
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -109,13 +112,35 @@ class Location:
         try:
             if folder is None:
                 return read_object(self._objects(), key, f"{self.url}: {key}")
+            self.refuse_links(key)
             return Path(f"{folder}/{key}").read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:
-            if folder is None:
+            if folder is None or isinstance(error, StoreError):
                 raise
             raise StoreError(f"{self.url}: {key} cannot be read: {error!r}") from error
+
+    def refuse_links(self, key: str) -> None:
+        """Refuse a key that leads through a symbolic link within a store of this machine.
+
+        A link may lead to any file. Stores have none: who makes one of several parts has to copy
+        them. The path of the store itself may have links.
+
+        Raises
+        ------
+        StoreError
+            If there is a link.
+        """
+        if (folder := self.local_path) is not None and (link := first_link(folder, key)):
+            raise StoreError(
+                f"{self.url}: {link} is a symbolic link, which is not followed within a store; "
+                "put what it names in its place"
+            )
+
+    def links(self) -> list[str]:
+        """Names of all symbolic links within a store of this machine; none of any other."""
+        return [] if (folder := self.local_path) is None else sorted(_links(folder))
 
     def read_cached(self, key: str, version: str) -> bytes | None:
         """Bytes of an object, from its copy on this machine where there is one.
@@ -209,12 +234,20 @@ class Location:
     ) -> zarr.abc.store.Store:
         """Store of zarr; from another machine it does not request these contents again."""
         if (folder := self.local_path) is not None:
-            return LocalStore(folder, read_only=read_only)
+            return UnlinkedStore(folder, self.refuse_links, read_only=read_only)
         if read_only:
             return ReadOnlyStore(self.read, contents)
         return FsspecStore.from_url(
             self.url, storage_options=dict(self.storage_options), read_only=read_only
         )
+
+
+def _links(root: Path) -> Iterator[str]:
+    for folder, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            if path.is_symlink():
+                yield path.relative_to(root).as_posix()
 
 
 def map_concurrently(read: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:

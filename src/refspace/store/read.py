@@ -503,7 +503,11 @@ def _label_image_urls(
         raise FormatError(f"{url}/labels cannot be opened: {error}") from error
     if isinstance(labels, zarr.Group):
         url, attributes = f"{url}/labels", dict(labels.attrs)
-    return [f"{url}/{name}" for name in ome.label_names(attributes)]
+    names = ome.label_names(attributes)
+    for name in names:
+        # The path of a store may have links, but this one is within another store.
+        location.refuse_links(f"{url}/{name}".removeprefix(f"{location.url}/"))
+    return [f"{url}/{name}" for name in names]
 
 
 def _array(location: Location, group: zarr.Group, path: str) -> Any:
