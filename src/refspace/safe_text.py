@@ -139,6 +139,26 @@ def without_values(text: str, options: Mapping[str, Any]) -> str:
     return text
 
 
+def places_in(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some options that say where something is, and no others, such as credentials.
+
+    Examples
+    --------
+    >>> places_in({"key": "AKIA", "client_kwargs": {"endpoint_url": "https://host"}})
+    {'client_kwargs': {'endpoint_url': 'https://host'}}
+    """
+    kept = {
+        name: places_in(value) if isinstance(value, Mapping) else value
+        for name, value in options.items()
+        if isinstance(value, Mapping) or name in _OPEN_OPTIONS
+    }
+    return {
+        name: url_identity(value) if isinstance(value, str) else value
+        for name, value in kept.items()
+        if value not in ({}, None)
+    }
+
+
 def _values(options: Mapping[str, Any]) -> Iterator[str]:
     """Texts among the values of options, however deep."""
     for name, value in options.items():

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import json
 import logging
 import os
@@ -9,6 +10,8 @@ import random
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 
 import pytest
 from helpers.files import names
@@ -19,7 +22,7 @@ from hypothesis import strategies as st
 
 from refspace.errors import RemoteError
 from refspace.remote import download as module
-from refspace.remote import partial, retry
+from refspace.remote import http_responses, partial, retry
 from refspace.remote.download import Record, download, read_record
 
 CONTENT = random.Random(0).randbytes(300_000)
@@ -817,3 +820,13 @@ def test_without_a_digest_contents_are_never_mixed(tmp_path_factory, faults, cha
             else:
                 break
     assert target.read_bytes() in (CONTENT, OTHER)
+
+
+def test_no_redirect_leads_from_https_to_http():
+    request = urllib.request.Request("https://host.invalid/a")
+    redirect = http_responses._WebOnly().redirect_request
+    with pytest.raises(urllib.error.HTTPError, match="is not allowed"):
+        redirect(request, io.BytesIO(), 302, "Found", {}, "http://host.invalid/a")
+    assert redirect(request, io.BytesIO(), 302, "Found", {}, "https://host.invalid/b")
+    plain = urllib.request.Request("http://host.invalid/a")
+    assert redirect(plain, io.BytesIO(), 302, "Found", {}, "http://host.invalid/b")
