@@ -475,9 +475,9 @@ def test_hosts_of_sources_are_named_without_secrets(monkeypatch, user, query):
         ("abc:ccf_2020", "REFSPACE_ABC"),
         ("brainglobe:a_25um", "REFSPACE_BRAINGLOBE"),
     ):
-        with monkeypatch.context() as patch, pytest.raises(SourceError) as caught:
-            patch.setenv(variable, url)
-            patch.setenv("REFSPACE_ALLEN_HOST", url)
+        monkeypatch.setenv(variable, url)
+        monkeypatch.setenv("REFSPACE_ALLEN_HOST", url)
+        with pytest.raises(SourceError) as caught:
             refspace.open(spec, resolution=10)
         assert "host.invalid" in str(caught.value)
         assert "secret" not in str(caught.value)

@@ -19,6 +19,7 @@ from refspace.batch.causes import one_line, raise_if_hopeless
 from refspace.batch.image_table import ImageTable, open_image_table
 from refspace.batch.images import ImageOptions, image_identity, opened_image
 from refspace.errors import AnnotationError, GridError, JobError
+from refspace.formats.tables import table_ending, without_formulas
 from refspace.grid import Grid
 from refspace.pools import Outcome, Pool, ThreadPool, make_pool
 from refspace.safe_text import shown, url_identity
@@ -283,6 +284,7 @@ def aggregate_images(
     valid_min: float | None = None,
     image_options: ImageOptions | None = None,
     overwrite: bool = False,
+    escape_formulas: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     threads: int | None = None,
     client: "Client | None" = None,
@@ -317,6 +319,9 @@ def aggregate_images(
         What the images do not state themselves.
     overwrite
         Whether to replace a table that is there, but for rows that would be the same.
+    escape_formulas
+        Whether texts in CSV and TSV that a spreadsheet would take for formulas, as names may be,
+        begin with an apostrophe.
     storage_options
         What fsspec needs to reach `out`.
     threads
@@ -382,8 +387,11 @@ def aggregate_images(
     paths = {url_identity(path): path for path in [os.fspath(image) for image in images]}
     target, names = os.fspath(out), [*paths]
     failures: dict[str, str] = {}
+    escape_formulas = escape_formulas and table_ending(target) != ".parquet"
+    # A table has all of its rows escaped, or none.
+    job = tokenize(request.digest(), "escaped") if escape_formulas else request.digest()
     with open_image_table(
-        target, request.digest(), overwrite=overwrite, storage_options=storage_options
+        target, job, overwrite=overwrite, storage_options=storage_options
     ) as table:
         current = _identify(paths, request.image_options, failures)
         if overwrite:
@@ -393,7 +401,7 @@ def aggregate_images(
         if progress is not None:
             progress(done, len(names))
         for outcome in compute_all(request, missing, pool, threads):
-            if (cause := _add(table, outcome)) is not None:
+            if (cause := _add(table, outcome, escape_formulas)) is not None:
                 failures[outcome.item.name] = cause
                 continue
             done += 1
@@ -442,7 +450,9 @@ def _remove_outdated(
     table.remove({name for name in known if not _has(table, current.get(name))})
 
 
-def _add(table: ImageTable, outcome: Outcome[Image, pd.DataFrame]) -> str | None:
+def _add(
+    table: ImageTable, outcome: Outcome[Image, pd.DataFrame], escape_formulas: bool
+) -> str | None:
     """Add the rows of an image to the table; the cause, if that failed."""
     image = outcome.item
     if outcome.error is not None or outcome.result is None:
@@ -450,7 +460,8 @@ def _add(table: ImageTable, outcome: Outcome[Image, pd.DataFrame]) -> str | None
     for note in told_of(outcome.result):
         warnings.warn(shown(f"{image.name}: {note}"), stacklevel=3)
     try:
-        table.add(image.name, image.identity, outcome.result)
+        rows = without_formulas(outcome.result) if escape_formulas else outcome.result
+        table.add(image.name, image.identity, rows)
     except Exception as error:
         raise_if_hopeless(error)
         return one_line(error)

@@ -14,8 +14,10 @@ from refspace.cli.options import (
     commas,
     existing_image,
     existing_inputs,
+    formulas_option,
     image_warnings,
     in_options,
+    is_escaping_formulas,
     is_named,
     is_store,
     open_space,
@@ -188,6 +190,7 @@ def _takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
     "-o",
     help="Table to write: a .csv or .tsv file, or a .parquet folder, which may be a URL.",
 )
+@formulas_option
 @click.option(
     "--overwrite", is_flag=True, help="Replace a table that is there and is something else."
 )
@@ -255,6 +258,7 @@ def _write_statistics(
     from refspace.cli.progress import BlockProgress
 
     refuse_overwriting([output])
+    options = options | {"escape_formulas": is_escaping_formulas()}
     # What reads images on another machine writes to one too.
     access = options["image_options"].storage_options
     with BlockProgress("aggregating", unit="images") as progress:

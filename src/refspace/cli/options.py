@@ -15,6 +15,8 @@ import click
 from refspace.cli.terminal import echo
 from refspace.safe_text import shown
 
+# Where a command notes that it is to escape formulas.
+_ESCAPING = "refspace.escape_formulas"
 _OUTPUTS = ("output", "labels_volume", "labels_txt", "each", "confusion")
 _INPUTS = (
     *("annotation", "structures_file", "template", "image", "valid", "points_file"),
@@ -471,6 +473,26 @@ class _TableFile(click.Path):
 
 
 table_option = functools.partial(click.option, type=_TableFile())
+
+
+def _note_formulas(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    ctx.meta[_ESCAPING] = value
+
+
+formulas_option = click.option(
+    "--escape-formulas",
+    is_flag=True,
+    expose_value=False,
+    callback=_note_formulas,
+    help="In CSV and TSV, write names that a spreadsheet would take for formulas with an "
+    "apostrophe before them.",
+)
+
+
+def is_escaping_formulas() -> bool:
+    """Whether the command was given ``--escape-formulas``; not where it has no such option."""
+    ctx = click.get_current_context(silent=True)
+    return ctx is not None and bool(ctx.meta.get(_ESCAPING))
 
 
 def _refuse_unwritable_tables() -> None:

@@ -10,6 +10,7 @@ import click
 from refspace.cli.options import (
     Resolution,
     annotation_argument,
+    formulas_option,
     open_annotation,
     open_space,
     refuse_overwriting,
@@ -106,6 +107,7 @@ def _in_micrometres(
 @takes_choice
 @by_hemisphere_option
 @table_option("--output", "-o", help="CSV, TSV or Parquet file to write.")
+@formulas_option
 def counts(
     space: "ReferenceSpace", choice: RegionChoice, by_hemisphere: bool, output: str | None
 ) -> None:

@@ -1,6 +1,7 @@
 """Tables that commands print or write: counts, points, and the findings of a validation."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from refspace.cli.options import is_escaping_formulas
 from refspace.cli.terminal import cell, echo
 from refspace.formats.tables import write_table
 from refspace.ops.point_labels import MISSING, OUTSIDE
@@ -27,12 +29,17 @@ def counts_table(counts: xr.Dataset, structure_ids: Collection[int] = ()) -> pd.
     return table.loc[list(structure_ids)] if structure_ids else table[table["total"] > 0]
 
 
+def save_table(path: str | Path, parts: Iterator[pd.DataFrame] | Sequence[pd.DataFrame]) -> None:
+    """Write a table, without formulas if the command was asked for that."""
+    write_table(path, parts, escape_formulas=is_escaping_formulas())
+
+
 def write_or_print(table: pd.DataFrame, output: str | None, number: str = "{:.3f}") -> None:
     """Write a table to a file, or print it where there is none."""
     if output is None:
         echo(format_table(table, number))
         return
-    write_table(output, [table.reset_index()])
+    save_table(output, [table.reset_index()])
     echo(f"wrote {output}")
 
 

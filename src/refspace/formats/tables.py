@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -21,6 +22,10 @@ _PARQUET = ".parquet"
 # Key under which the schema of a Parquet file holds our metadata.
 _METADATA_KEY = b"refspace"
 ENDINGS = (*_SEPARATORS, _PARQUET)
+# How formulas begin, also in the wide signs of East Asian keyboards; a tab or a line break before
+# one is skipped. Numbers may begin so too.
+_FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 # Rows of a part, where a table is read in parts.
 _ROWS_PER_PART = 10**6
 
@@ -203,7 +208,12 @@ def _as_numbers(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 # ----- writing
 
 
-def write_table(path: PathLike, parts: Iterator[pd.DataFrame] | Sequence[pd.DataFrame]) -> None:
+def write_table(
+    path: PathLike,
+    parts: Iterator[pd.DataFrame] | Sequence[pd.DataFrame],
+    *,
+    escape_formulas: bool = False,
+) -> None:
     r"""Write the columns of a table, without its index; the file appears whole or not at all.
 
     Parameters
@@ -212,6 +222,9 @@ def write_table(path: PathLike, parts: Iterator[pd.DataFrame] | Sequence[pd.Data
         File to write; its ending is one of `ENDINGS`.
     parts
         The table, or its rows part by part; at least one.
+    escape_formulas
+        Whether texts that a spreadsheet would take for formulas begin with an apostrophe in CSV and
+        TSV, as `without_formulas` has it.
 
     Raises
     ------
@@ -229,6 +242,8 @@ def write_table(path: PathLike, parts: Iterator[pd.DataFrame] | Sequence[pd.Data
     write: Callable[..., None] = _write_text
     if (ending := table_ending(path)) == _PARQUET:
         write = _write_parquet
+    elif escape_formulas:
+        parts = map(without_formulas, parts)
     with atomic_write(path) as temporary:
         write(temporary, parts, _SEPARATORS.get(ending))
 
@@ -241,6 +256,35 @@ def _write_text(path: Path, parts: Iterator[pd.DataFrame], separator: str) -> No
 
 def _write_parquet(path: Path, parts: Iterator[pd.DataFrame], _: None) -> None:
     pd.concat(parts, ignore_index=True).to_parquet(path, index=False)
+
+
+def without_formulas(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows whose texts no spreadsheet takes for formulas, and runs: an apostrophe precedes them.
+
+    Names are whatever the maker of an atlas wrote. In a file of text nothing says that a cell
+    ``=HYPERLINK(…)`` is a name; in Parquet it is stated. Texts of numbers, like ``-1.5``, stay.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"name": ["=1+1", "VISp"], "shift": ["-1.5", "@x"], "voxels": [-1, 2]})
+    >>> without_formulas(rows).to_numpy().tolist()
+    [["'=1+1", '-1.5', -1], ['VISp', "'@x", 2]]
+    """
+    escaped = {
+        position: rows.iloc[:, position].map(_without_formula)
+        for position, dtype in enumerate(rows.dtypes)
+        if getattr(dtype, "kind", "O") not in "iufbc"
+    }
+    columns = [escaped.get(n, rows.iloc[:, n]) for n in range(rows.shape[1])]
+    table = pd.concat(columns, axis=1) if columns else rows.copy()
+    table.columns = pd.Index([_without_formula(name) for name in rows.columns])
+    return table
+
+
+def _without_formula(value: Any) -> Any:
+    if not isinstance(value, str) or not _FORMULA.match(value) or _NUMBER.fullmatch(value):
+        return value
+    return f"'{value}"
 
 
 # ----- rows of a part
