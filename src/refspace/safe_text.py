@@ -13,6 +13,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 # Parameters of queries that give access to nothing: they say what is meant.
 _HARMLESS = frozenset({"q", "v", "version", "versionid", "generation"})
@@ -23,13 +24,17 @@ _GRANT = re.compile(
     # Of a shared access signature of Azure, except "sv", which others take for a version.
     r"|s[eiprtv]|sdd|spr|ske|skt|sks|skv|skoid|sktid|saoid|suoid|scid"
 )
+# A URL that was taken for a path has lost a slash; one letter is a drive.
+_AFTER_PROTOCOL = r"(?:(?<=://)|(?<=[\w+.-][\w+.-]:/)(?!/))"
 # User name and password, up to the last @ of the host. The second form is of passwords with signs
 # that a URL does not allow there; a number before them is a port.
 _USER = re.compile(
-    r"(?<=://)(?:[^\s/?#]*@|(?!\[)[^\s/?#@:]+:(?!\d*(?:[/?#\s]|$))[^\s@]*@)",
+    _AFTER_PROTOCOL + r"(?:[^\s/?#]*@|(?!\[)[^\s/?#@:]+:(?!\d*(?:[/?#\s]|$))[^\s@]*@)"
 )
 # A query or fragment, to the end of its URL: of a chain of URLs, another may follow.
-_QUERY = re.compile(r"(?<=://)((?:(?!::[\w+.-]+://)[^\s?#])*)([?#])((?:(?!::[\w+.-]+://)\S)*)")
+_QUERY = re.compile(
+    _AFTER_PROTOCOL + r"((?:(?!::[\w+.-]+://)[^\s?#])*)([?#])((?:(?!::[\w+.-]+://)\S)*)"
+)
 # What ends a sentence or a quotation, rather than a URL.
 _AFTER = re.compile(r"['\")\]}>,.;:]*$")
 # Control characters; marks that change the direction of what follows; separators of lines; halves
@@ -55,7 +60,7 @@ def without_secrets(text: str) -> str:
     >>> without_secrets("'simplecache::https://me@host/a.zarr?sig=1' is gone")
     "'simplecache::https://host/a.zarr' is gone"
     """
-    if "://" not in text:
+    if ":/" not in text:
         return text
     return _QUERY.sub(_without_query, _USER.sub("", text))
 
@@ -96,7 +101,7 @@ def without_secrets_in(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _granting_nothing(value: Any) -> Any:
-    if isinstance(value, str) and "://" in value:
+    if isinstance(value, str) and ":/" in value:
         return _QUERY.sub(lambda match: _without_query(match, _grants), _USER.sub("", value))
     if isinstance(value, list | tuple):
         return type(value)(map(_granting_nothing, value))
@@ -105,6 +110,8 @@ def _granting_nothing(value: Any) -> Any:
 
 def url_identity(url: str) -> str:
     """Text without secrets that differs between URLs, unless they differ in what grants access.
+
+    It can be stored: what is no text in the name of a file is escaped.
 
     A signature is another one each time, of the same object. What else `without_secrets` leaves
     out stands there as a digest; passwords are left out of that too, which might be guessed.
@@ -116,6 +123,7 @@ def url_identity(url: str) -> str:
     >>> url_identity("https://host/a?part=1") == url_identity("https://host/a?part=2")
     False
     """
+    url = _SURROGATE.sub(_escape, url)
     shown = without_secrets(url)
     if shown == url:
         return url
@@ -124,6 +132,29 @@ def url_identity(url: str) -> str:
     if not others:
         return shown
     return f"{shown} sha256:{hashlib.sha256('&'.join(others).encode()).hexdigest()[:16]}"
+
+
+def secrets_in(text: str) -> dict[str, list[str]]:
+    """What `without_secrets` leaves out of a URL, in its parts, as an option of `without_values`.
+
+    Errors of other libraries may tell a part of a URL, as it stands there or decoded.
+
+    Examples
+    --------
+    >>> secrets_in("https://me:secr%21t@host/a.zarr?token=12345")["url"]
+    ['secr%21t', 'secr!t', '12345']
+    """
+    users = [match[0] for match in _USER.finditer(text)]
+    queries = [match[3] for match in _QUERY.finditer(_USER.sub("", text))]
+    parts = [part for user in users for part in re.split(r"[:/@?#]", user)]
+    parts += [
+        part.partition("=")[2]
+        for query in queries
+        for part in re.split("[&;#?]", query)
+        if _is_unknown(part)
+    ]
+    parts = [form for part in parts for form in (part, unquote(part))]
+    return {"url": [part for part in dict.fromkeys(parts) if len(part) >= _SHORTEST_SECRET]}
 
 
 def without_values(text: str, options: Mapping[str, Any]) -> str:
@@ -165,12 +196,13 @@ def _values(options: Mapping[str, Any]) -> Iterator[str]:
         for item in value if isinstance(value, list | tuple) else [value]:
             if isinstance(item, Mapping):
                 yield from _values(item)
-            elif (
-                isinstance(item, str)
-                and len(item) >= _SHORTEST_SECRET
-                and name not in _OPEN_OPTIONS
-            ):
+            elif name not in _OPEN_OPTIONS and _is_long(item):
                 yield item
+
+
+def _is_long(value: Any) -> bool:
+    """Whether a value is a text that can be told from words of a message."""
+    return isinstance(value, str) and len(value) >= _SHORTEST_SECRET
 
 
 def escaped(text: str, keep: str = "") -> str:
@@ -188,7 +220,11 @@ def escaped(text: str, keep: str = "") -> str:
     >>> print(escaped("VISp\x1b[2J\u202e\n"))
     VISp\x1b[2J\u202e\n
     """
-    return _CONTROL.sub(lambda match: match[0] if match[0] in keep else repr(match[0])[1:-1], text)
+    return _CONTROL.sub(lambda match: match[0] if match[0] in keep else _escape(match), text)
+
+
+def _escape(match: "re.Match[str]") -> str:
+    return repr(match[0])[1:-1]
 
 
 def shown(text: str) -> str:

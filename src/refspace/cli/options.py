@@ -465,11 +465,24 @@ def refuse_overwriting(outputs: Iterable[str | Path]) -> None:
         taken.add(real)
 
 
+def local_output(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Refuse a URL, which would be taken for a file or folder of that name here."""
+    if "://" in value:
+        raise click.BadParameter(f"{value} is a URL; this is written to this machine: give a path")
+    return value
+
+
 class _TableFile(click.Path):
     """File that a table is written to."""
 
     def __init__(self) -> None:
         super().__init__(dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse a URL."""
+        if "://" in str(value):
+            self.fail(f"{value} is a URL; this is written to this machine: give a path", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 table_option = functools.partial(click.option, type=_TableFile())

@@ -11,6 +11,7 @@ from refspace.cli.options import (
     Resolution,
     annotation_argument,
     formulas_option,
+    local_output,
     open_annotation,
     open_space,
     refuse_overwriting,
@@ -59,7 +60,12 @@ _DIMS = {"coronal": "ap", "horizontal": "dv", "sagittal": "ml"}
 @unit_option
 @click.option("--outline", multiple=True, help="Structures to draw a line around.")
 @click.option(
-    "--output", "-o", type=click.Path(dir_okay=False), default="slice.png", show_default=True
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False),
+    callback=local_output,
+    default="slice.png",
+    show_default=True,
 )
 def slice_(
     space: "ReferenceSpace",
@@ -138,9 +144,10 @@ def counts(
 @click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path),
+    callback=lambda ctx, param, value: Path(local_output(ctx, param, value)),
     default="masks",
     show_default=True,
+    metavar="PATH",
     help="Folder for a mask of each structure, or an .nrrd or .nii.gz file for one of them all.",
 )
 def mask(
@@ -292,8 +299,8 @@ def export() -> None:
 
 @export.command()
 @takes_space
-@click.argument("labels_volume", type=click.Path(dir_okay=False))
-@click.argument("labels_txt", type=click.Path(dir_okay=False))
+@click.argument("labels_volume", type=click.Path(dir_okay=False), callback=local_output)
+@click.argument("labels_txt", type=click.Path(dir_okay=False), callback=local_output)
 @click.option(
     "--header", is_flag=True, help="Begin with a comment and a clear label, as ITK-SNAP does."
 )

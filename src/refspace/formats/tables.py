@@ -251,7 +251,18 @@ def write_table(
 def _write_text(path: Path, parts: Iterator[pd.DataFrame], separator: str) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         for i, part in enumerate(parts):
-            part.to_csv(file, sep=separator, index=False, header=i == 0, lineterminator="\n")
+            file.write(_separated(part, separator, header=i == 0))
+
+
+def _separated(rows: pd.DataFrame, separator: str, *, header: bool) -> str:
+    """Rows as text."""
+    options: dict[str, Any] = {"sep": separator, "index": False, "header": header}
+    text: str = rows.to_csv(None, lineterminator="\n", **options)
+    if "\r" in text:
+        # Before 3.13, Python puts no quotes around a cell with only a carriage return, where
+        # readers begin another row.
+        text = rows.replace("\r", " ", regex=True).to_csv(None, lineterminator="\n", **options)
+    return text
 
 
 def _write_parquet(path: Path, parts: Iterator[pd.DataFrame], _: None) -> None:
@@ -298,9 +309,7 @@ def text_rows(path: PathLike, rows: pd.DataFrame, *, header: bool) -> str:
     >>> text_rows("counts.csv", pd.DataFrame({"structure": [385]}), header=True)
     'structure\n385\n'
     """
-    separator = _SEPARATORS[table_ending(path)]
-    text: str = rows.to_csv(None, sep=separator, index=False, header=header, lineterminator="\n")
-    return text
+    return _separated(rows, _SEPARATORS[table_ending(path)], header=header)
 
 
 def parquet_bytes(rows: pd.DataFrame, metadata: Mapping[str, Any]) -> bytes:

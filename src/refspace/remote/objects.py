@@ -2,10 +2,12 @@
 
 import functools
 import json
+import re
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import fsspec
 from fsspec.implementations.http import HTTPFileSystem
@@ -14,7 +16,7 @@ from refspace.errors import MissingDependencyError, RemoteError, safe_cause
 from refspace.remote import retry
 from refspace.remote.buckets import add_anonymous_access, bucket_region, url_protocol
 from refspace.remote.http_responses import is_web_page
-from refspace.safe_text import without_secrets, without_values
+from refspace.safe_text import secrets_in, without_secrets, without_values
 
 _EXTRAS = {"s3": "s3", "gs": "gs"}
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
@@ -71,6 +73,7 @@ class ObstoreObjects:
     """
 
     def __init__(self, url: str, storage_options: Mapping[str, Any]) -> None:
+        _check_host(url)
         self._store = _obstore(url, json.dumps(dict(storage_options), sort_keys=True, default=repr))
 
     def read(self, key: str) -> bytes:
@@ -102,6 +105,7 @@ def file_system(url: str, storage_options: Mapping[str, Any]) -> tuple[Any, str]
     RemoteError
         If there is no such protocol, or it does not take one of the options.
     """
+    _check_host(url)
     try:
         options = _with_timeout(url, add_anonymous_access(url, storage_options))
         location: tuple[Any, str] = fsspec.core.url_to_fs(url, **options)
@@ -110,10 +114,22 @@ def file_system(url: str, storage_options: Mapping[str, Any]) -> tuple[Any, str]
         hint = f": pip install 'refspace[{extra}]'" if extra else ""
         raise MissingDependencyError(f"{url}: {error}{hint}") from error
     except Exception as error:  # whatever the file system's own library raises
-        text = without_values(str(error), storage_options)
-        cause = safe_cause(error, storage_options)
-        raise RemoteError(f"{url}: cannot be reached: {text}") from cause
+        secrets = {**storage_options, **secrets_in(url)}
+        text = without_values(str(error), secrets)
+        raise RemoteError(f"{url}: cannot be reached: {text}") from safe_cause(error, secrets)
     return location
+
+
+def _check_host(url: str) -> None:
+    """Refuse a URL whose host nobody can tell, as where a password has signs that URLs do not."""
+    for part in re.findall(r"https?://\S*?(?=::\w+://|$)", url):
+        try:
+            urlsplit(part).port  # noqa: B018  # parsed when it is asked for
+        except ValueError:
+            raise RemoteError(
+                f"{url} is no URL: where its host ends cannot be told; write the special signs of "
+                "a password as %2F for / and %40 for @"
+            ) from None
 
 
 def _with_timeout(url: str, storage_options: dict[str, Any]) -> dict[str, Any]:
@@ -217,13 +233,18 @@ def read_object(objects: Objects, key: str, name: str) -> bytes:
     except _MISSING as error:
         raise FileNotFoundError(f"{without_secrets(name)} does not exist") from safe_cause(error)
     except Exception as error:  # whatever the file system's own library raises
-        raise RemoteError(f"{name} cannot be read: {reason(error)}") from safe_cause(error)
+        raise _unreadable(name, error) from safe_cause(error, secrets_in(name))
     if is_web_page(data):
         raise RemoteError(
             f"{name} cannot be read: the server answers with a web page; it wants a login, or the "
             "URL is that of a page and not of the data"
         )
     return data
+
+
+def _unreadable(name: str, error: Exception) -> RemoteError:
+    text = without_values(reason(error), secrets_in(name))
+    return RemoteError(f"{name} cannot be read: {text}")
 
 
 def reason(error: BaseException) -> str:
@@ -300,7 +321,7 @@ def copy_object(url: str, target: Path, storage_options: Mapping[str, Any] | Non
     except _MISSING as error:
         raise FileNotFoundError(f"{without_secrets(url)} does not exist") from safe_cause(error)
     except Exception as error:  # whatever the file system's own library raises
-        raise RemoteError(f"{url} cannot be read: {reason(error)}") from safe_cause(error)
+        raise _unreadable(url, error) from safe_cause(error, secrets_in(url))
 
 
 def version_stamp(url: str, storage_options: Mapping[str, Any] | None = None) -> str:
@@ -321,7 +342,10 @@ def version_stamp(url: str, storage_options: Mapping[str, Any] | None = None) ->
     except _MISSING as error:
         raise FileNotFoundError(f"{without_secrets(url)} does not exist") from safe_cause(error)
     except Exception as error:  # whatever the file system's own library raises
-        raise RemoteError(f"{url} cannot be reached: {reason(error)}") from safe_cause(error)
+        text = without_values(reason(error), secrets_in(url))
+        raise RemoteError(f"{url} cannot be reached: {text}") from safe_cause(
+            error, secrets_in(url)
+        )
     return json.dumps({name: str(metadata[name]) for name in _VERSION_FIELDS if metadata.get(name)})
 
 

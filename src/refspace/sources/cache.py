@@ -198,14 +198,9 @@ def _names(url: str) -> list[str]:
     names = [_name(part) for part in plain]
     if names != plain or set("?#%@").intersection(url):
         stem, dot, endings = names[-1].partition(".")
-        digest = hashlib.sha256(_key(url).encode()).hexdigest()[:_KEY_DIGITS]
+        digest = hashlib.sha256(url_identity(url).encode()).hexdigest()[:_KEY_DIGITS]
         names[-1] = f"{stem}-{digest}{dot}{endings}"
     return names
-
-
-def _key(url: str) -> str:
-    """Text without secrets that tells a URL from others."""
-    return url_identity(url.encode("utf-8", "backslashreplace").decode())
 
 
 def _name(part: str) -> str:
