@@ -306,4 +306,9 @@ def open_masks(
     >>> masks.dims, masks.sel(structure=385).acronym.item()
     (('structure', 'ap', 'dv', 'ml'), 'VISp')
     """
-    return open_stored_masks(url, storage_options, engine).volume()
+    try:
+        return open_stored_masks(url, storage_options, engine).volume()
+    except RefspaceError:
+        raise
+    except Exception as error:  # whatever zarr and xarray find wrong with what metadata say
+        raise FormatError(f"{url} is no store of masks that opens: {error}; {_AGAIN}") from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dask.tokenize import tokenize
 
-from refspace.errors import GridError, RefspaceError
+from refspace.errors import FormatError, GridError, RefspaceError
 from refspace.pools import Pool, make_pool
 from refspace.store.location import Location
 from refspace.store.masks import is_mask_store, open_stored_masks
@@ -100,8 +100,7 @@ def _report(
 ) -> Report:
     """All faults of a store but its links."""
     if is_mask_store(location):
-        masks = open_stored_masks(location.url, location.storage_options)
-        return masks.report(progress)
+        return _masks_report(location, progress)
     try:
         atlas = open_atlas(
             location.url,
@@ -121,6 +120,15 @@ def _report(
     if atlas.metadata is None:
         return _read_all(atlas, pool, progress)
     return AtlasProof(atlas, atlas.metadata, pool, progress).report()
+
+
+def _masks_report(location: Location, progress: Progress) -> Report:
+    try:
+        return open_stored_masks(location.url, location.storage_options).report(progress)
+    except RefspaceError:
+        raise
+    except Exception as error:  # whatever zarr finds wrong with what metadata say
+        raise FormatError(f"{location.url} is no store of masks that opens: {error}") from error
 
 
 def _silent(_done: int, _total: int) -> None:
