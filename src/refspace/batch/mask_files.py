@@ -57,7 +57,7 @@ class MaskFile:
     name
         Name of the file in its folder.
     identity
-        Digest that distinguishes its mask from any other.
+        Digest that distinguishes its mask from any other; empty where nothing does.
     """
 
     structure: int
@@ -147,7 +147,9 @@ def mask_files(request: MaskRequest, ending: str) -> list[MaskFile]:
             "sides": request.identity["sides"],
             "members": request.regions.structures_in(region_index).tolist(),
         }
-        files.append(MaskFile(structure, f"structure_{structure}{ending}", job_digest(identity)))
+        # Of voxels that may have changed unseen, no file is known to hold the mask.
+        digest = job_digest(identity) if request.voxels.is_proven else ""
+        files.append(MaskFile(structure, f"structure_{structure}{ending}", digest))
     return files
 
 
@@ -235,7 +237,7 @@ def _scratch(
     request = request_masks([file.structure for file in missing])
     identity = [request.identity["sides"], *map(request.provenance.get, ("voxels", "direct_only"))]
     url = f"{location.url}/{JOURNAL}/masks-{tokenize(identity)[:16]}.zarr"
-    masks = _complete(url, location)
+    masks = _complete(url, location) if request.voxels.is_proven else None
     if masks is None or not set(request.ids) <= set(masks.structures):
         write_mask_store(
             request,
