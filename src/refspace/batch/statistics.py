@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from refspace.batch.atlas_reference import AtlasReference
 from refspace.batch.causes import one_line, raise_if_hopeless
-from refspace.batch.image_table import ImageTable, open_image_table
+from refspace.batch.image_table import ImageTable
 from refspace.batch.images import ImageOptions, image_identity, opened_image
+from refspace.batch.tables import open_image_table
 from refspace.errors import AnnotationError, GridError, JobError, StoreError
 from refspace.grid import Grid
 from refspace.pools import Outcome, Pool, ThreadPool, make_pool
@@ -450,9 +451,12 @@ def _identify(
 ) -> dict[str, Image]:
     """Images as they are now, by name, in the order of the names; note which failed, and why."""
     images = {}
-    how = {"grid": request.atlas.open().grid, "options": request.image_options}
+    grid, options = request.atlas.open().grid, request.image_options
     for outcome in ThreadPool(_IDENTIFIED_TOGETHER).outcomes(
-        functools.partial(_identified, **how), names, name="identify", token=str
+        functools.partial(_identified, grid=grid, options=options),
+        names,
+        name="identify",
+        token=str,
     ):
         if outcome.result is not None:
             images[outcome.item] = outcome.result

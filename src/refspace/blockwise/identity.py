@@ -5,8 +5,8 @@ array of zarr, for one, is made of a URL and metadata, and stays the same when v
 anew. So a job looks for the sources in the graph of an array, and identifies each by its content.
 
 Sources that can be identified are arrays in memory; stores and files that refspace opened, which
-identify themselves (`Identified`). Whatever else is in a graph may read anything: it is a doubt, and
-a job does not go on from voxels that are in doubt.
+identify themselves (`Identified`). Whatever else is in a graph may read anything: it is a doubt,
+and a job does not go on from voxels that are in doubt.
 """
 
 import pickle
@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import dask.array
 import numpy as np
 from dask.tokenize import tokenize
+from numpy.typing import NDArray
 
 from refspace.errors import StoreError
 
@@ -27,8 +28,8 @@ _GIVE_A_PATH = (
     "from others"
 )
 # Packages whose functions compute and do not read, but for these parts of them.
-_COMPUTING = ("builtins", "operator", "_operator", "functools", "itertools", "math", "toolz", "tlz")
-_COMPUTING = (*_COMPUTING, "cytoolz", "numpy", "dask", "xarray", "scipy", "refspace", "copyreg")
+_COMPUTING = {"builtins", "operator", "_operator", "functools", "itertools", "math", "copyreg"}
+_COMPUTING |= {"toolz", "tlz", "cytoolz", "numpy", "dask", "xarray", "scipy", "refspace"}
 _READING = ("dask.bytes", "dask.dataframe", "dask.bag", "xarray.backends", "scipy.io")
 _READERS = {"open", "eval", "exec", "compile", "load", "fromfile", "memmap", "open_memmap"}
 _READERS |= {"loadtxt", "genfromtxt", "fromregex"}
@@ -69,7 +70,7 @@ class Identified(Protocol):
         """What tells its content, as it is now, from any other."""
 
 
-def array_identity(data: Any) -> Identity:
+def array_identity(data: dask.array.Array | NDArray[Any]) -> Identity:
     """Identify the voxels of a lazy array by what they are computed from, as that is now.
 
     Parameters
@@ -184,9 +185,7 @@ class _Finder(pickle.Pickler):
             self._found.arrays.add(str(tokenize(obj.view(np.ndarray))))
         elif isinstance(obj, np.generic | np.dtype | np.ufunc | types.ModuleType):
             pass
-        elif isinstance(obj, type):
-            return self._visit_function(obj)
-        elif isinstance(obj, types.FunctionType | types.BuiltinFunctionType):
+        elif isinstance(obj, type | types.FunctionType | types.BuiltinFunctionType):
             return self._visit_function(obj)
         elif not _computes(type(obj)):
             kind = type(obj)

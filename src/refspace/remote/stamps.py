@@ -233,7 +233,7 @@ def _list_obstore(url: str, folder: str, storage_options: Mapping[str, Any]) -> 
 
 
 def _stamp(info: Mapping[str, Any]) -> str | None:
-    """Stamp of an object of which a file system states some fields; None if they prove nothing.
+    r"""Stamp of an object of which a file system states some fields; None if they prove nothing.
 
     Examples
     --------

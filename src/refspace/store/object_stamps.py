@@ -2,10 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import Any
 
 from refspace.blockwise.identity import Identity
 from refspace.remote.stamps import (
@@ -17,20 +16,25 @@ from refspace.remote.stamps import (
 )
 from refspace.store.location import Location
 
-if TYPE_CHECKING:
-    from refspace.store.stored_array import StoredArray
 
-
-def objects_identity(array: "StoredArray") -> Identity:
-    """Identify an array by the size and version of each of its objects.
+def objects_identity(
+    location: Location, path: str, metadata: Mapping[str, Any], keys: Callable[[], Sequence[str]]
+) -> Identity:
+    """Identify an array of any program by the size and version of each of its objects.
 
     They are listed where that is possible: on this machine, in buckets, in archives. Elsewhere, as
     on plain web servers, each object is asked for by its name, many at a time.
 
     Parameters
     ----------
-    array
-        The array, of any program.
+    location
+        The store.
+    path
+        Path of the array in it.
+    metadata
+        Metadata of the array.
+    keys
+        Makes the names of all objects that the array may have.
 
     Returns
     -------
@@ -42,16 +46,13 @@ def objects_identity(array: "StoredArray") -> Identity:
     RemoteError
         If they cannot be reached.
     """
-    location, folder = array.location, array.array.path
-    stamps = _stamps(array)
+    stamps = _stamps(location, path, keys)
     unproven = sorted(key for key, stamp in stamps.items() if stamp is None)
     if unproven:
-        return Identity(
-            {},
-            f"{location.url}: its server states neither an ETag nor a time of {unproven[0]}",
-        )
-    metadata = json.dumps(array.array.metadata.to_dict(), default=str, sort_keys=True)
-    text = json.dumps([archive_stamp(location), folder, metadata, sorted(stamps.items())])
+        where = f"{location.url}: its server states neither an ETag nor a time of {unproven[0]}"
+        return Identity({}, where)
+    own = json.dumps(metadata, default=str, sort_keys=True)
+    text = json.dumps([archive_stamp(location), path, own, sorted(stamps.items())])
     return Identity({"objects": hashlib.sha256(text.encode()).hexdigest()})
 
 
@@ -66,13 +67,12 @@ def archive_stamp(location: Location) -> str | None:
     return object_stamp(archive)
 
 
-def _stamps(array: "StoredArray") -> dict[str, str | None]:
-    """Stamp of each object of an array by its name in the array's folder; absent ones have none."""
-    location, path = array.location, array.array.path
+def _stamps(
+    location: Location, path: str, keys: Callable[[], Sequence[str]]
+) -> Mapping[str, str | None]:
+    """Stamp of each object by its name; absent ones have none."""
     if (root := location.local_path) is not None:
-        return {**folder_stamps(Path(root, path))}
+        return folder_stamps(Path(root, path))
     how = location.storage_options, location.engine
-    if (listed := listed_stamps(location.url, path, *how)) is not None:
-        return listed
-    keys = [array.key(block_id) for block_id in np.ndindex(*map(len, array.blocks))]
-    return object_stamps(location.url, keys, *how)
+    listed = listed_stamps(location.url, path, *how)
+    return object_stamps(location.url, keys(), *how) if listed is None else listed

@@ -154,7 +154,14 @@ class StoredArray:
         An array of ours needs no look at its objects: its name in a graph is made of the digests of
         its voxels, and reads prove each object. Of another program's, all objects are looked up.
         """
-        return Identity({}) if self.whole else objects_identity(self)
+        if self.whole:
+            return Identity({})
+
+        def keys() -> list[str]:
+            return [self.key(block_id) for block_id in np.ndindex(*map(len, self.blocks))]
+
+        metadata = self.array.metadata.to_dict()
+        return objects_identity(self.location, self.array.path, metadata, keys)
 
     def values(self) -> NDArray[Any]:
         """Values of the whole array."""
