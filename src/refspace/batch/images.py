@@ -11,6 +11,7 @@ import xarray as xr
 from dask.tokenize import tokenize
 
 from refspace.blockwise.identity import Identity, array_identity
+from refspace.errors import StoreError
 from refspace.formats.volumes import is_volume_file, read_image, read_voxels, refuse_override
 from refspace.grid import Grid
 from refspace.ops.align import is_oblique
@@ -162,11 +163,23 @@ def image_identity(path: str, grid: Grid, options: ImageOptions) -> Identity:
         doubt = None if stamp else f"{path}: its server states neither an ETag nor a time"
         # A digest, for URLs may hold a key.
         return Identity({"image": str(tokenize(reachable(path), stamp))}, doubt)
-    with opened_image(path, grid, options) as image:
+    with _naming_what_is_missing(path), opened_image(path, grid, options) as image:
         own = array_identity(image.data)
         names = sorted(map(str, image.coords))
         place = [(name, image[name].dims, image[name].values) for name in names]
         return Identity({**own.facts, "place": str(tokenize(image.dims, place))}, own.doubt)
+
+
+@contextmanager
+def _naming_what_is_missing(path: str) -> Iterator[None]:
+    """Say of a path where nothing is what there might have been."""
+    try:
+        yield
+    except StoreError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            text = f"{path} does not exist, or is no zarr store, NRRD or NIfTI file"
+            raise FileNotFoundError(text) from error
+        raise
 
 
 def _stamp(path: str, options: ImageOptions) -> str | None:

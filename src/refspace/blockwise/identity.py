@@ -91,7 +91,7 @@ def array_identity(data: dask.array.Array | NDArray[Any]) -> Identity:
     >>> voxels[0] = 8
     >>> array_identity(data) == before
     False
-    >>> array_identity(data.map_blocks(lambda block: block)).doubt
+    >>> array_identity(data.map_blocks(lambda block: block)).doubt.partition(";")[0]
     "it calls '<lambda>' of refspace.blockwise.identity, which may read anything"
     """
     if not isinstance(data, dask.array.Array):
