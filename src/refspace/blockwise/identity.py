@@ -85,12 +85,9 @@ def array_identity(data: dask.array.Array | NDArray[Any]) -> Identity:
 
     Examples
     --------
-    >>> voxels = np.array([997, 8])
-    >>> data = dask.array.from_array(voxels, chunks=1) + 1
-    >>> before = array_identity(data)
-    >>> voxels[0] = 8
-    >>> array_identity(data) == before
-    False
+    >>> data = dask.array.from_array(np.array([997, 8]), chunks=1)
+    >>> array_identity(data).is_proven, array_identity(data) == array_identity(data + 1)
+    (True, False)
     >>> array_identity(data.map_blocks(lambda block: block)).doubt.partition(";")[0]
     "it calls '<lambda>' of refspace.blockwise.identity, which may read anything"
     """
