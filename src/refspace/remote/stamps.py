@@ -32,7 +32,7 @@ _TOGETHER = 32
 # HFS+, some of networks) by two seconds; the latter have no fractions.
 _TICK_NS, _COARSE_TICK_NS = 2 * 10**7, 2 * 10**9
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-_GONE = {None, 404, 410}
+_GONE = (404, 410)
 
 
 def file_stamp(path: str | os.PathLike[str]) -> str:
@@ -130,8 +130,8 @@ def object_stamp(
     try:
         info = retry.POLICY.run(functools.partial(look_up, url, key, dict(storage_options or {})))
     except _MISSING as error:
-        # fsspec says so of any answer of a web server that is no success.
-        if retry.http_status(error.__cause__ or error) in _GONE:
+        # fsspec says so of any answer of a web server that is no success, and of none at all.
+        if error.__cause__ is None or retry.http_status(error.__cause__) in _GONE:
             raise FileNotFoundError(f"{name} does not exist") from error
         raise RemoteError(f"{name} cannot be reached: {reason(error)}") from error
     except Exception as error:  # whatever the file system's own library raises
