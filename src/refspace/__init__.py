@@ -11,6 +11,7 @@ from refspace.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from refspace.batch import aggregate_images as aggregate_images
+    from refspace.batch import verify as verify
     from refspace.batch import write_masks as write_masks
     from refspace.conversion import convert as convert
     from refspace.errors import RefspaceError as RefspaceError
@@ -45,6 +46,7 @@ _ROOMS = {
     "read_nifti": "refspace.formats.nifti",
     "read_nrrd": "refspace.formats.nrrd",
     "read_structures": "refspace.formats.structures",
+    "verify": "refspace.batch",
     "verify_store": "refspace.store.verify",
     "write_masks": "refspace.batch",
     "write_nifti": "refspace.formats.nifti",

@@ -18,7 +18,8 @@ from refspace.batch.images import image_identity
 from refspace.batch.statistics import Image
 from refspace.errors import JobError, RefspaceError
 from refspace.remote import retry
-from refspace.remote.objects import copy_object, read_url, version_stamp
+from refspace.remote.objects import copy_object, read_url
+from refspace.remote.stamps import object_stamp
 from refspace.store import Location, open_atlas, verify_store
 from refspace.store.write import WriteTarget
 
@@ -226,7 +227,7 @@ CALLS = {
     "structures": lambda url, out, atlas: refspace.read_structures(url),
     "read": lambda url, out, atlas: read_url(url),
     "copy": lambda url, out, atlas: copy_object(url, out / "copy"),
-    "stamp": lambda url, out, atlas: version_stamp(url),
+    "stamp": lambda url, out, atlas: object_stamp(url),
     "convert": lambda url, out, atlas: refspace.convert(url, out / "none.json", out / "new.zarr"),
     "write": lambda url, out, atlas: refspace.phantom(resolution=800).to_zarr(url),
     "write masks": lambda url, out, atlas: refspace.write_masks(

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import secrets
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 
 from refspace.batch.atlas_reference import AtlasReference
 from refspace.batch.causes import one_line, raise_if_hopeless
-from refspace.batch.image_table import ImageTable, open_image_table
+from refspace.batch.image_table import ImageTable
 from refspace.batch.images import ImageOptions, image_identity, opened_image
-from refspace.errors import AnnotationError, GridError, JobError
+from refspace.batch.tables import open_image_table
+from refspace.errors import AnnotationError, GridError, JobError, StoreError
 from refspace.formats.tables import table_ending, without_formulas
 from refspace.grid import Grid
 from refspace.pools import Outcome, Pool, ThreadPool, make_pool
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 # Images whose identity is read at the same time: on another machine, reading is mostly waiting.
 _IDENTIFIED_TOGETHER = 16
+_CHANGED = "has changed while it was read, so that its rows are not kept; run the same again"
 # Attribute of rows, beside which they have none.
 _NOTE = "note"
 _PLACE_HINT = (
@@ -59,11 +62,14 @@ class Image:
         Absolute path or URL, by which other processes reach it.
     identity
         Text that changes when the image does; empty where that does not matter.
+    doubt
+        Why images of the same identity may differ; None if they are the same.
     """
 
     path: str = field(repr=False)
     url: str = field(repr=False)
     identity: str = field(default="", repr=False)
+    doubt: str | None = None
 
     def __repr__(self) -> str:
         return f"Image({self.name!r})"
@@ -77,9 +83,9 @@ class Image:
         return url_identity(self.path)
 
     @classmethod
-    def from_path(cls, path: str, identity: str = "") -> "Image":
+    def from_path(cls, path: str, identity: str = "", doubt: str | None = None) -> "Image":
         """Image at a path or URL, which may be relative to the working directory."""
-        return cls(path, reachable(path), identity)
+        return cls(path, reachable(path), identity, doubt)
 
 
 @dataclass(frozen=True)
@@ -139,8 +145,10 @@ class StatisticsRequest:
             atlas = AtlasReference.from_arguments(atlas)
         atlas = atlas.pinned()
         image_options = image_options or ImageOptions()
-        valid_image = None if valid is None else _identified(os.fspath(valid), image_options)
-        chosen = atlas.open().structure_tree.regions(regions)
+        space = atlas.open()
+        how = _options_of_valid(image_options)
+        valid_image = None if valid is None else _identified(os.fspath(valid), space.grid, how)
+        chosen = space.structure_tree.regions(regions)
         options = StatisticsOptions.from_arguments(
             chosen, statistics, quantiles, nodata=nodata, valid_min=valid_min
         )
@@ -168,16 +176,40 @@ class StatisticsRequest:
         """Open the image of the voxels that count, as other images but for a variable's name."""
         if self.valid is None:
             return nullcontext()
-        return opened_image(self.valid.url, grid, replace(self.image_options, variable=None))
+        return opened_image(self.valid.url, grid, _options_of_valid(self.image_options))
+
+    def refuse_changed(self, image: Image) -> None:
+        """Refuse an image that has changed since the job began, or whose atlas or mask has.
+
+        Raises
+        ------
+        StoreError
+            If any has.
+        """
+        grid = self.atlas.open().grid
+        if _differs(image, grid, self.image_options):
+            raise StoreError(f"{image.path} {_CHANGED}")
+        if self.valid and _differs(self.valid, grid, _options_of_valid(self.image_options)):
+            raise StoreError(f"{self.valid.path} {_CHANGED}")
+        self.atlas.refuse_changed()
+
+    @functools.cached_property
+    def doubt(self) -> str | None:
+        """Why rows of an earlier run may be of other voxels; None if they are of the same."""
+        return self.atlas.identity().doubt or (self.valid.doubt if self.valid else None)
 
     def digest(self) -> str:
-        """Digest of what all rows have in common: voxels, regions, statistics and options."""
+        """Digest of what all rows have in common: voxels, regions, statistics and options.
+
+        Where voxels are in doubt, it is another one each time.
+        """
         images = self.image_options
         opened = [images.variable, images.same_grid, images.image_origin, images.geometry_of_file]
         space = self.atlas.open()
         # The grid too: what overrules the header of a file leaves its voxels as they are.
         sides = space.volume.hemispheres.identity
-        voxels = str(tokenize(space.annotation.data, space.grid, sides))
+        facts = dict(self.atlas.identity().facts)
+        voxels = str(tokenize(facts, space.grid, sides, self.doubt and secrets.token_hex(8)))
         return str(tokenize(voxels, self.options, self.by_hemisphere, opened, self.valid))
 
     def without_names(self) -> "StatisticsRequest":
@@ -205,13 +237,26 @@ def told_of(rows: pd.DataFrame) -> list[str]:
     return notes
 
 
-def _identified(path: str, options: ImageOptions) -> Image:
-    return Image.from_path(path, image_identity(path, options))
+def _identified(path: str, grid: Grid, options: ImageOptions) -> Image:
+    identity = image_identity(path, grid, options)
+    return Image.from_path(path, str(tokenize(dict(identity.facts))), identity.doubt)
+
+
+def _differs(image: Image, grid: Grid, options: ImageOptions) -> bool:
+    """Whether an image is another one than it was."""
+    return _identified(image.url, grid, options).identity != image.identity
+
+
+def _options_of_valid(options: ImageOptions) -> ImageOptions:
+    """How the image of the voxels that count is opened: as others, but for a variable's name."""
+    return replace(options, variable=None)
 
 
 def compute_rows(image: Image, request: StatisticsRequest) -> pd.DataFrame:
     """Compute the rows of an image, whose path is their first column: the work of a task."""
     rows = request.compute_rows(image.url)
+    if image.identity:  # of a job, whose rows are kept
+        request.refuse_changed(image)
     rows.insert(0, "image", image.name)
     return rows
 
@@ -391,11 +436,16 @@ def aggregate_images(
     # A table has all of its rows escaped, or none.
     job = tokenize(request.digest(), "escaped") if escape_formulas else request.digest()
     with open_image_table(
-        target, job, overwrite=overwrite, storage_options=storage_options
+        target,
+        job,
+        overwrite=overwrite,
+        storage_options=storage_options,
+        doubt=request.doubt,
     ) as table:
-        current = _identify(paths, request.image_options, failures)
+        current = _identify(paths, request, failures)
         if overwrite:
             _remove_outdated(table, current, failures)
+        _tell_of_doubts(table, current)
         missing = [image for image in current.values() if not _has(table, image)]
         kept = done = len(names) - len(missing) - len(failures)
         if progress is not None:
@@ -418,12 +468,13 @@ def aggregate_images(
 
 
 def _identify(
-    paths: Mapping[str, str], options: ImageOptions, failures: dict[str, str]
+    paths: Mapping[str, str], request: StatisticsRequest, failures: dict[str, str]
 ) -> dict[str, Image]:
     """Images as they are now, by name, in the order of the names; note which failed, and why."""
     images = {}
+    grid, options = request.atlas.open().grid, request.image_options
     for outcome in ThreadPool(_IDENTIFIED_TOGETHER).outcomes(
-        functools.partial(_identified, options=options),
+        functools.partial(_identified, grid=grid, options=options),
         paths.values(),
         name="identify",
         token=url_identity,
@@ -437,8 +488,18 @@ def _identify(
 
 
 def _has(table: ImageTable, image: Image | None) -> bool:
-    """Whether the rows of an image are in a table as they would be now."""
-    return image is not None and table.done.get(image.name) == image.identity
+    """Whether the rows of an image are in a table, and proven to be as they would be now."""
+    if image is None or image.doubt is not None:
+        return False
+    return table.done.get(image.name) == image.identity
+
+
+def _tell_of_doubts(table: ImageTable, current: Mapping[str, Image]) -> None:
+    """Tell of images that may be as they were, but cannot be proven to be."""
+    for image in current.values():
+        if image.doubt is not None and image.name in table.done:
+            text = f"the rows of {image.name} are made again, as it cannot be proven to be the same"
+            warnings.warn(shown(f"{text}: {image.doubt}"), stacklevel=3)
 
 
 def _remove_outdated(

@@ -159,15 +159,16 @@ def verify(
     orientation: str | None,
     pool: dict[str, Any],
 ) -> None:
-    """Verify the store at a path or URL: read all of it, and list what is not as it was written.
+    """Verify what is at a path or URL: read all of it, and list what is not as it was written.
 
-    The exit status is 1 if there is any fault.
+    It is a store, of an atlas or of masks, or a table of the command aggregate, .parquet, .csv or
+    .tsv. The exit status is 1 if there is any fault.
     """
+    from refspace.batch import verify as verify_any
     from refspace.cli.progress import BlockProgress
-    from refspace.store import verify_store
 
     with BlockProgress("verifying") as progress:
-        report = verify_store(
+        report = verify_any(
             url,
             resolution=resolution,
             orientation=orientation,

@@ -20,9 +20,6 @@ from refspace.safe_text import secrets_in, without_secrets, without_values
 
 _EXTRAS = {"s3": "s3", "gs": "gs"}
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-# Names under which file systems state the size and the version of a file: local ones mtime, S3 ETag
-# and LastModified, Google Cloud Storage etag and generation.
-_VERSION_FIELDS = ("size", "mtime", "ETag", "etag", "LastModified", "last_modified", "generation")
 # Retries of obstore are off: the policy of `retry` holds for all engines, once.
 _NO_RETRIES: Any = {"max_retries": 0}
 
@@ -74,19 +71,19 @@ class ObstoreObjects:
 
     def __init__(self, url: str, storage_options: Mapping[str, Any]) -> None:
         _check_host(url)
-        self._store = _obstore(url, json.dumps(dict(storage_options), sort_keys=True, default=repr))
+        self.store = _obstore(url, json.dumps(dict(storage_options), sort_keys=True, default=repr))
 
     def read(self, key: str) -> bytes:
         """Read an object."""
         import obstore
 
-        return bytes(obstore.get(self._store, key).bytes())
+        return bytes(obstore.get(self.store, key).bytes())
 
     def size(self, key: str) -> int:
         """Bytes of an object."""
         import obstore
 
-        return int(obstore.head(self._store, key)["size"])
+        return int(obstore.head(self.store, key)["size"])
 
 
 ENGINES: dict[str, Callable[[str, Mapping[str, Any]], Objects]] = {
@@ -322,31 +319,6 @@ def copy_object(url: str, target: Path, storage_options: Mapping[str, Any] | Non
         raise FileNotFoundError(f"{without_secrets(url)} does not exist") from safe_cause(error)
     except Exception as error:  # whatever the file system's own library raises
         raise _unreadable(url, error) from safe_cause(error, secrets_in(url))
-
-
-def version_stamp(url: str, storage_options: Mapping[str, Any] | None = None) -> str:
-    """Version of a file, as its file system states it: a text that changes when the file does.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    RemoteError
-        If it cannot be reached.
-    """
-    fs, path = file_system(url, storage_options or {})
-    try:
-        # fsspec caches listings, in which a file that has changed would look as before.
-        fs.invalidate_cache()
-        metadata = retry.POLICY.run(functools.partial(fs.info, path))
-    except _MISSING as error:
-        raise FileNotFoundError(f"{without_secrets(url)} does not exist") from safe_cause(error)
-    except Exception as error:  # whatever the file system's own library raises
-        text = without_values(reason(error), secrets_in(url))
-        raise RemoteError(f"{url} cannot be reached: {text}") from safe_cause(
-            error, secrets_in(url)
-        )
-    return json.dumps({name: str(metadata[name]) for name in _VERSION_FIELDS if metadata.get(name)})
 
 
 class _Limited:

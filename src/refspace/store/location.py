@@ -18,6 +18,7 @@ from refspace.errors import StoreError, safe_cause
 from refspace.files import first_link
 from refspace.remote.chunk_cache import ChunkCache
 from refspace.remote.objects import ENGINES, Objects, file_system, read_object, reason
+from refspace.remote.stamps import object_stamp
 from refspace.safe_text import url_identity, without_secrets, without_values
 from refspace.store.read_only_store import ReadOnlyStore
 from refspace.store.unlinked_store import UnlinkedStore
@@ -142,7 +143,7 @@ class Location:
         """Names of all symbolic links within a store of this machine; none of any other."""
         return [] if (folder := self.local_path) is None else sorted(_links(folder))
 
-    def read_cached(self, key: str, version: str) -> bytes | None:
+    def read_cached(self, key: str, version: str | None) -> bytes | None:
         """Bytes of an object, from its copy on this machine where there is one.
 
         Parameters
@@ -150,11 +151,19 @@ class Location:
         key
             Name of the object.
         version
-            Distinguishes the store from another one at the same URL at another time.
+            Distinguishes the store from another one at the same URL at another time. If None, as
+            for a store of another program, the object's own version is asked for: that costs a
+            request, but brings no voxels. Without an answer, no copy is used.
         """
         # zarr's `CacheStore` keeps copies by name alone, without version or checksum: after a store
         # is replaced, or a disk was full, it would return wrong voxels.
         if (cache := self._chunk_cache) is None:
+            return self.read(key)
+        try:
+            version = version or self._object_version(key)
+        except FileNotFoundError:
+            return None
+        if version is None:
             return self.read(key)
         if (data := cache.get(key, version)) is not None:
             return data or None
@@ -162,11 +171,16 @@ class Location:
         self.put_in_cache(key, version, data)
         return data
 
-    def put_in_cache(self, key: str, version: str, data: bytes | None) -> None:
+    def put_in_cache(self, key: str, version: str | None, data: bytes | None) -> None:
         """Put a copy of an object on this machine; an empty copy stands for a missing object."""
         # An object that is empty itself is damaged, and not worth a copy.
-        if (cache := self._chunk_cache) is not None and data != b"":
+        if (cache := self._chunk_cache) is None or data == b"":
+            return
+        if (version := version or self._object_version(key)) is not None:
             cache.put(key, version, data or b"")
+
+    def _object_version(self, key: str) -> str | None:
+        return object_stamp(self.url, key, self.storage_options, self.engine)
 
     @property
     def _chunk_cache(self) -> ChunkCache | None:
@@ -175,7 +189,7 @@ class Location:
             return None
         return ChunkCache(self.chunk_cache, self.identity)
 
-    def read_all_cached(self, keys: Sequence[str], version: str) -> list[bytes | None]:
+    def read_all_cached(self, keys: Sequence[str], version: str | None) -> list[bytes | None]:
         """Bytes of several objects, requested at the same time; from their copies if possible."""
         return map_concurrently(functools.partial(self.read_cached, version=version), keys)
 

@@ -1,8 +1,6 @@
 """Arrays of a store, read block by block."""
 
-import hashlib
 import itertools
-import json
 import math
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,9 +11,11 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from refspace.blockwise.identity import Identity
 from refspace.errors import FormatError
 from refspace.store.decode import decode_block
 from refspace.store.location import Location
+from refspace.store.object_stamps import objects_identity
 
 Box = tuple[slice, ...]
 """Part of an array, a slice along each axis."""
@@ -36,8 +36,8 @@ class StoredArray:
     whole
         Whether every chunk was written, so that a missing one is a fault and not fill values.
     version
-        Distinguishes the store from another one at the same URL at another time; a digest of the
-        array's metadata if None.
+        Distinguishes the store from another one at the same URL at another time. None for one of
+        another program, whose objects have versions of their own at best.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class StoredArray:
         self.location = location
         self.array = array
         self.whole = whole
-        self.version = version or _metadata_digest(array)
+        self.version = version
         self.shape = array.shape
         self.ndim = array.ndim
         dtype = np.dtype(array.dtype)
@@ -148,18 +148,27 @@ class StoredArray:
         """The part of a whole block that lies within the array."""
         return block[tuple(slice(part.stop - part.start) for part in self.box(block_id))]
 
+    def content_identity(self) -> Identity:
+        """What tells the content of the array, as it is now, from any other.
+
+        An array of ours needs no look at its objects: its name in a graph is made of the digests of
+        its voxels, and reads prove each object. Of another program's, all objects are looked up.
+        """
+        if self.whole:
+            return Identity({})
+
+        def keys() -> list[str]:
+            return [self.key(block_id) for block_id in np.ndindex(*map(len, self.blocks))]
+
+        metadata = self.array.metadata.to_dict()
+        return objects_identity(self.location, self.array.path, metadata, keys)
+
     def values(self) -> NDArray[Any]:
         """Values of the whole array."""
         values = np.empty(self.shape, self.dtype)
         for block_id, box in self.boxes.items():
             values[box] = self.read_block(block_id)
         return values
-
-
-def _metadata_digest(array: "zarr.Array[Any]") -> str:
-    """Digest of an array's metadata, for one that has no version."""
-    text = json.dumps(array.metadata.to_dict(), default=str, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def block_boxes(blocks: Sequence[Sequence[int]]) -> dict[BlockId, Box]:

@@ -16,6 +16,7 @@ from dask.array import Array
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
+from refspace.blockwise.identity import Identity, first_doubt, refuse_changed
 from refspace.errors import FormatError, StoreError
 from refspace.grid import Grid
 from refspace.label_index import Chunks, LabelIndex
@@ -341,7 +342,7 @@ def write_atlas(
     layout: Layout,
     sources: Mapping[str, BlockSource],
     *,
-    identity: Mapping[str, Any],
+    identify: Callable[[], Mapping[str, Identity]],
     pool: Pool | None = None,
     progress: Progress | None = None,
     reads: Sequence[str] = (),
@@ -354,9 +355,10 @@ def write_atlas(
         Where the store is written.
     atlas, layout, sources
         What it holds.
-    identity
-        What distinguishes the voxels of the sources from others, as JSON values: an interrupted
-        run is resumed only for the same ones.
+    identify
+        Identifies the voxels of each source, as they are when it is called. An interrupted run is
+        resumed only for the same ones, and never where there is a doubt. Before the store appears
+        they are identified again: they must not have changed while they were read.
     pool
         Threads or workers that do the work; as many threads as there are cores if not given.
     progress
@@ -367,7 +369,8 @@ def write_atlas(
     Raises
     ------
     StoreError
-        If a store would be removed while it is read, or as `open_staging` says.
+        If a store would be removed while it is read, if a source has changed while it was read, or
+        as `open_staging` says.
     """
     location = Location(target.url, target.storage_options or {})
     _refuse_what_is_read(location, target.url, reads)
@@ -375,8 +378,9 @@ def write_atlas(
     ome_metadata = _ome_metadata(atlas, layout)
     structures_dataset(atlas.nodes)
     _check_provenance(atlas.provenance)
+    identities = identify()
     job = {
-        "source": dict(identity),
+        "source": {name: dict(identity.facts) for name, identity in identities.items()},
         "layout": layout.metadata,
         "structures": json_digest(ome_metadata["image-label"]),
         "provenance": dict(atlas.provenance),
@@ -387,11 +391,13 @@ def write_atlas(
         resume=target.resume,
         overwrite=target.overwrite,
         storage_options=target.storage_options,
+        doubt=first_doubt(identities),
     ) as staging:
         if staging.finished:
             return
         writer = StoreWriter(staging, layout, pool or ThreadPool(), progress)
         writer.write(sources)
+        refuse_changed(identities, identify())
         writer.finish(atlas, job_digest(job))
 
 

@@ -94,7 +94,7 @@ class RemoteStagingArea(StagingArea):
             self.writing = True
             self.lease.begin()
         else:
-            self._refuse_existing(unfinished)
+            self._refuse_existing(unfinished and not self.begins_anew(job))
             self.writing = True
             self.discard()
             self.lease.begin()
@@ -106,7 +106,7 @@ class RemoteStagingArea(StagingArea):
         if unfinished:
             self.refuse_unfinished()
         if not self._keys().isdisjoint(NODE_FILES):
-            refuse_existing(self.work)
+            refuse_existing(self.work, self.doubt)
 
     def _refuse_foreign(self) -> None:
         if self._fs.isfile(self._path):
