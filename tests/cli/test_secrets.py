@@ -99,7 +99,7 @@ def run_clean(*words: object, codes: tuple[int, ...] = (0,)) -> str:
 # ----- what goes well
 
 
-def test_commands_and_what_they_write(base, server, space, tmp_path, caplog):
+def test_commands_and_what_they_write(base, site, space, tmp_path, caplog):
     caplog.set_level(logging.DEBUG, "refspace")
     atlas, image = f"{base}/atlas.zarr", f"{base}/image.nrrd"
     structures = f"{base}/structures.json"
@@ -126,7 +126,7 @@ def test_commands_and_what_they_write(base, server, space, tmp_path, caplog):
         )
         run_clean("aggregate", atlas, image, "--same-grid", *out, codes=(0, 1))
     run_clean("aggregate", atlas, image, "--valid", image)
-    run_clean("aggregate", local, structures, image)
+    run_clean("aggregate", local, site / "structures.json", image)
     assert_no_secret_in_files(tmp_path)
     assert_no_secret(caplog.text)
     assert "image" in (tmp_path / "table.csv").read_text()

@@ -158,3 +158,36 @@ def test_names_with_a_nul_are_no_links(tmp_path):
     (tmp_path / "a.zarr").mkdir()
     with pytest.raises((RefspaceError, ValueError)):
         Location(str(tmp_path / "a.zarr")).read("s0\0/x")
+
+
+def test_no_way_of_zarr_to_read_a_file_follows_links(tmp_path):
+    import asyncio
+
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.storage import LocalStore
+
+    prototype = default_buffer_prototype()
+    (tmp_path / "outside").write_bytes(b"secret")
+    (tmp_path / "a.zarr").mkdir()
+    (tmp_path / "a.zarr/file").write_bytes(b"voxels")
+    (tmp_path / "a.zarr/link").symlink_to(tmp_path / "outside")
+    store = Location(str(tmp_path / "a.zarr")).zarr_store()
+
+    def read(key):
+        ways = [
+            asyncio.run(store.get(key, prototype)),
+            *asyncio.run(store.get_partial_values(prototype, [(key, None)])),
+        ]
+        # Of newer versions of zarr.
+        if hasattr(LocalStore, "get_sync"):
+            ways.append(store.get_sync(key, prototype=prototype))
+        return [buffer.to_bytes() for buffer in ways]
+
+    assert set(read("file")) == {b"voxels"}
+    for way in (
+        lambda: asyncio.run(store.get("link", prototype)),
+        lambda: asyncio.run(store.get_partial_values(prototype, [("link", None)])),
+        lambda: store.get_sync("link", prototype=prototype),
+    ):
+        with pytest.raises(StoreError, match=REFUSED):
+            way()

@@ -33,7 +33,7 @@ class _Commands(click.Group):
                 echo("; ".join(["Interrupted", *_notes(stop)]), err=True)
                 ctx.exit(_INTERRUPTED)
             except click.ClickException as error:
-                vars(error).update(message=one_line(error.message))
+                object.__setattr__(error, "message", one_line(error.message))
                 raise
             except JobError as error:
                 for part, cause in error.failures.items():

@@ -5,8 +5,8 @@ import hashlib
 import io
 import json
 import reprlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
 from refspace.blockwise.identity import Identity, first_doubt, refuse_changed
-from refspace.errors import FormatError, StoreError
+from refspace.errors import FormatError, RefspaceError, StoreError
 from refspace.grid import Grid
 from refspace.label_index import Chunks, LabelIndex
 from refspace.pools import Pool, ThreadPool
@@ -153,7 +153,8 @@ class StoreWriter:
             for name in self.layout.dtypes
             for path, grid in self.layout.paths(name)
         }
-        self._restore()
+        with _refusing_strange_journals(self.staging.work):
+            self._restore()
 
     def _writer(self, path: str, grid: Grid, *, labels: bool) -> ArrayWriter:
         array = self.skeleton.array_at(self.location, path)
@@ -306,6 +307,20 @@ class StoreWriter:
         if self.progress is not None:
             done = sum(len(writer.written) for writer in self.arrays.values())
             self.progress(done, sum(len(writer.boxes) for writer in self.arrays.values()))
+
+
+@contextmanager
+def _refusing_strange_journals(work: str) -> Iterator[None]:
+    """Refuse records that are whole, and yet not what is recorded here."""
+    try:
+        yield
+    except RefspaceError:
+        raise
+    except Exception as error:  # whatever reading an archive of NumPy raises
+        raise StoreError(
+            f"what is recorded at {work} of an interrupted run is not what this version of "
+            f"refspace records ({error!r}); remove it, or begin anew (Python: resume=False)"
+        ) from error
 
 
 def _task_name(writer: ArrayWriter) -> str:
