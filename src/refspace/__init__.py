@@ -11,6 +11,7 @@ from refspace.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from refspace.batch import aggregate_images as aggregate_images
+    from refspace.batch import verify as verify
     from refspace.batch import write_masks as write_masks
     from refspace.conversion import convert as convert
     from refspace.errors import RefspaceError as RefspaceError
@@ -47,6 +48,7 @@ _ROOMS = {
     "read_nrrd": "refspace.formats.nrrd",
     "read_structures": "refspace.formats.structures",
     "set_limits": "refspace.limits",
+    "verify": "refspace.batch",
     "verify_store": "refspace.store.verify",
     "write_masks": "refspace.batch",
     "write_nifti": "refspace.formats.nifti",

@@ -3,7 +3,6 @@
 import functools
 import math
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
@@ -15,6 +14,7 @@ import xarray as xr
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
+from refspace.blockwise.identity import Identity, array_identity
 from refspace.errors import AnnotationError, GridError
 from refspace.formats.structures import read_structures
 from refspace.formats.volumes import (
@@ -46,6 +46,7 @@ from refspace.labels import (
 from refspace.pools import make_pool
 from refspace.reference_space import ReferenceSpace
 from refspace.reference_space import open as open_space
+from refspace.safe_text import escaped, without_secrets
 from refspace.store import (
     Atlas,
     BlockSource,
@@ -78,7 +79,7 @@ _LAYERS_CHECKED = 8
 
 @dataclass(frozen=True)
 class _Source:
-    """A volume to be stored: its grid, its voxels, and the identity that a resumed run compares.
+    """A volume to be stored: its grid, its voxels, and what identifies them for a resumed run.
 
     Its grid is that of the store, along the frame; the volume may be stored in another order. Its
     blocks are read one by one, for what is checked beforehand.
@@ -87,7 +88,7 @@ class _Source:
     grid: Grid
     own_grid: Grid
     dtype: np.dtype[Any]
-    identity: Mapping[str, Any]
+    identify: Callable[[], Identity]
     block_source: Callable[[Layout, int], BlockSource]
     coordinates: Mapping[str, NDArray[np.float64]]
     blocks: Callable[[], Iterator[NDArray[Any]]]
@@ -171,7 +172,11 @@ def convert(
         (`distributed.get_client`), or else as many threads as there are cores.
     resume
         Whether to go on with an interrupted run of the very same conversion. Only what is missing
-        is done; nothing, if the store is complete.
+        is done; nothing, if the store is complete. Sources are identified by their content: files
+        by size and times, stores of refspace by their digests, other zarr by size and version
+        (ETag, generation, time) of each object, arrays in memory by their voxels. Where that is
+        not possible, for a server that states no versions or a dask array that reads in another
+        way, the conversion begins anew.
     overwrite
         Whether a store of that name is replaced, once the new one is complete.
     storage_options
@@ -194,8 +199,8 @@ def convert(
     GridError
         If the geometry is missing or contradictory, or the memory too small for the chunks.
     StoreError
-        If the target exists, is being written, or has no space left; or if an interrupted run of
-        another conversion is in the way.
+        If the target exists, is being written, or has no space left; if an interrupted run of
+        another conversion is in the way; or if a source has changed while it was read.
 
     Examples
     --------
@@ -225,13 +230,15 @@ def convert(
     dtypes = {name: source.dtype for name, source in sources.items()}
     line = resolve_midline(midline, first.midline, first.grid)
     layout = store_layout(first.grid, dtypes, chunks=chunks, shards=shards, midline=line)
-    named = {"source": _without_secrets(os.fspath(annotation))} if _is_path(annotation) else {}
+    named = (
+        {"source": escaped(without_secrets(os.fspath(annotation)))} if _is_path(annotation) else {}
+    )
     write_atlas(
         WriteTarget(os.fspath(target), resume, overwrite, storage_options),
         Atlas(tree.nodes(), named | dict(provenance or {}), first.coordinates),
         layout,
         {name: source.block_source(layout, budget) for name, source in sources.items()},
-        identity={name: dict(source.identity) for name, source in sources.items()},
+        identify=lambda: {name: source.identify() for name, source in sources.items()},
         pool=make_pool(threads, client),
         progress=progress,
         reads=[
@@ -249,19 +256,6 @@ def _bytes(memory: int | str) -> int:
     if size < 1:
         raise GridError(f"memory is {memory!r}; give a positive number of bytes")
     return size
-
-
-def _without_secrets(url: str) -> str:
-    """Path, or URL without user name and password, and without its query, often a token.
-
-    The provenance of a store is public with the store.
-
-    Examples
-    --------
-    >>> _without_secrets("https://me:secret@host/a.zarr?token=1"), _without_secrets("a?.nrrd")
-    ('https://host/a.zarr', 'a?.nrrd')
-    """
-    return re.sub(r"(?<=://)[^/@]*@|\?.*", "", url) if "://" in url else url
 
 
 def _is_path(volume: Volume | None) -> TypeGuard[PathLike]:
@@ -380,10 +374,14 @@ def _with_structure_ids(source: _Source, ids: Mapping[int, int]) -> _Source:
     values = np.array(sorted(by_value), np.uint32)
     structure_ids = np.array([by_value[value] for value in values.tolist()], np.uint32)
     relabel_block = functools.partial(_relabel, values=values, ids=structure_ids)
-    # Part of the identity, so that a run with other ids is not resumed.
-    identity = {**source.identity, "ids": tokenize(values, structure_ids)}
+
+    def identify() -> Identity:
+        # With the ids, so that a run with others is not resumed.
+        own = source.identify()
+        return Identity({**own.facts, "ids": tokenize(values, structure_ids)}, own.doubt)
+
     mapped = _mapped(source, relabel_block, np.dtype(np.uint32))
-    return replace(mapped, identity=identity)
+    return replace(mapped, identify=identify)
 
 
 def _relabel(
@@ -458,7 +456,8 @@ def _streamed(
         return (slab for _, slab in stream.slabs(_LAYERS_CHECKED))
 
     line = _turned(stream.midline, stream.grid, stored)
-    return _Source(stored, stream.grid, dtype, stream.identity, block_source, {}, blocks, line)
+    identify = stream.content_identity
+    return _Source(stored, stream.grid, dtype, identify, block_source, {}, blocks, line)
 
 
 def _computed(volume: xr.DataArray, onto: Grid | None = None) -> _Source:
@@ -474,6 +473,6 @@ def _computed(volume: xr.DataArray, onto: Grid | None = None) -> _Source:
         return blocks_from_both_ends(turned)
 
     coordinates = {str(dim): turned[dim].values for dim in turned.dims}
-    identity = {"voxels": tokenize(turned.data)}
+    identify = functools.partial(array_identity, turned.data)
     grids = infer_grid(turned), infer_grid(volume)
-    return _Source(*grids, turned.dtype, identity, block_source, coordinates, blocks)
+    return _Source(*grids, turned.dtype, identify, block_source, coordinates, blocks)

@@ -20,21 +20,65 @@ Each derives from `RefspaceError` and from the builtin that a caller would catch
     ├── ClusterError             (OSError)     workers or their scheduler that are gone
     ├── JobError                 (RuntimeError) a job some parts of which failed
     └── MissingDependencyError   (ImportError) an optional package is not installed
+
+No message holds a secret of a URL, nor a control character, whatever it was made of.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from refspace.safe_text import shown, without_secrets, without_values
+
 # Number of failures in the message of a job; all of them are in its ``failures``.
 _SHOWN = 3
 
 
+def safe_cause(error: BaseException, options: Mapping[str, Any] | None = None) -> BaseException:
+    """The error, or in its place one of the same message, where that or a cause tells a secret.
+
+    Parameters
+    ----------
+    error
+        Error of another library, to be the cause of one of ours.
+    options
+        Options of which no value is to be told, such as credentials.
+
+    Examples
+    --------
+    >>> safe_cause(OSError("https://me:secret@host is gone"))
+    RemoteError('OSError: https://host is gone')
+    """
+    link: BaseException | None = error
+    while link is not None:
+        text = f"{link} {link!r} {getattr(link, '__notes__', '')}"
+        if without_values(without_secrets(text), options or {}) != text:
+            return RemoteError(without_values(f"{type(error).__name__}: {error}", options or {}))
+        link = link.__cause__ or link.__context__
+    return error
+
+
 class RefspaceError(Exception):
-    """Base of every error that refspace raises on purpose."""
+    """Base of every error that refspace raises on purpose.
+
+    Messages name URLs and what files hold, and end in logs and on terminals: user names, passwords
+    and queries are left out of them here, and control characters escaped.
+
+    Examples
+    --------
+    >>> str(RefspaceError("https://me:secret@host/a.zarr is gone"))
+    'https://host/a.zarr is gone'
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*(shown(arg) if isinstance(arg, str) else arg for arg in args))
 
     def __str__(self) -> str:
         # KeyError would show the repr of its message: quotes, and newlines escaped.
-        return str(self.args[0]) if len(self.args) == 1 else super().__str__()
+        return shown(str(self.args[0])) if len(self.args) == 1 else super().__str__()
+
+    def add_note(self, note: str, /) -> None:
+        """Add a note, as safe to show as the message."""
+        super().add_note(shown(note))
 
 
 class StructureNotFoundError(RefspaceError, KeyError):
@@ -110,7 +154,7 @@ class JobError(RefspaceError, RuntimeError):
 
     def __init__(self, message: str, failures: Mapping[str, str]) -> None:
         super().__init__(message)
-        self.failures = dict(failures)
+        self.failures = {shown(part): shown(cause) for part, cause in failures.items()}
 
     def __str__(self) -> str:
         shown = [f"{part}: {cause}" for part, cause in self.failures.items()]

@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -90,6 +91,37 @@ def exclusive_lock(
         with suppress(OSError):
             path.unlink()
         lock.release()
+
+
+def first_link(folder: str | os.PathLike[str], key: str) -> str | None:
+    """First symbolic link on the way from a folder to what a key names in it; None if none is.
+
+    The folder itself may be reached through links.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    key
+        Path below it, with slashes.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / "out").symlink_to("/")
+    >>> first_link(folder, "out/etc"), first_link(folder, "in/etc")
+    ('out', None)
+    """
+    path = os.fspath(folder)
+    for count, part in enumerate(parts := key.split("/"), 1):
+        path = f"{path}/{part}"
+        try:
+            if stat.S_ISLNK(os.lstat(path).st_mode):
+                return "/".join(parts[:count])
+        except (OSError, ValueError):
+            return None  # nothing is there, so nothing to follow
+    return None
 
 
 @contextmanager

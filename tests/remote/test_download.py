@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import json
 import logging
 import os
@@ -10,6 +11,8 @@ import shutil
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 
 import pytest
@@ -881,3 +884,13 @@ def test_disks_without_room(server, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Room(2**26 + len(CONTENT)))
     download(url_of(server), tmp_path / NAME)
     assert (tmp_path / NAME).read_bytes() == CONTENT
+
+
+def test_no_redirect_leads_from_https_to_http():
+    request = urllib.request.Request("https://host.invalid/a")
+    redirect = http_responses._WebOnly().redirect_request
+    with pytest.raises(urllib.error.HTTPError, match="is not allowed"):
+        redirect(request, io.BytesIO(), 302, "Found", {}, "http://host.invalid/a")
+    assert redirect(request, io.BytesIO(), 302, "Found", {}, "https://host.invalid/b")
+    plain = urllib.request.Request("http://host.invalid/a")
+    assert redirect(plain, io.BytesIO(), 302, "Found", {}, "http://host.invalid/b")

@@ -91,7 +91,7 @@ def test_hosts_by_default():
     files = AllenFiles()
     assert files.structures_url(1).startswith("https://api.brain-map.org/api/v2/data/query.json?q=")
     assert files.annotation_url("ccf_2017", 25) == (
-        "http://download.alleninstitute.org/informatics-archive/current-release/mouse_ccf/"
+        "https://download.alleninstitute.org/informatics-archive/current-release/mouse_ccf/"
         "annotation/ccf_2017/annotation_25.nrrd"
     )
 

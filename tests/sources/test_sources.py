@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import refspace
 from refspace.cli import main
 from refspace.cli.progress import FetchProgress
-from refspace.errors import GridError, SourceError, StoreError
+from refspace.errors import GridError, RemoteError, SourceError, StoreError
 from refspace.labels import labelled
 from refspace.remote import retry
 from refspace.remote.download import read_record
@@ -407,3 +407,86 @@ def test_nothing_is_touched_at_import(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert cache.CACHE_VARIABLE in os.environ
+
+
+# ----- what the cache holds is proven
+
+
+def test_a_file_that_was_changed_comes_again(tmp_path, caplog):
+    with Server({"a.txt": b"voxels"}) as server:
+        path = Cache(tmp_path).file(f"{server.url}/a.txt")
+        # Of the same size, so that only its content tells.
+        path.write_bytes(b"vOxels")
+        with caplog.at_level(logging.INFO):
+            assert Cache(tmp_path).file(f"{server.url}/a.txt").read_bytes() == b"voxels"
+        assert "is not what was downloaded" in caplog.text
+        assert server.paths() == ["/a.txt"] * 2
+        path.write_bytes(b"vOxels")
+    with pytest.raises(RemoteError, match=r"put .*a\.txt back as it was downloaded, with sha256"):
+        Cache(tmp_path).file(f"{server.url}/a.txt")
+
+
+@pytest.mark.parametrize("level", ["a.txt", "a", "downloads"])
+def test_links_in_the_cache_are_refused(tmp_path, level):
+    with Server({"a/a.txt": b"voxels"}) as server:
+        path = Cache(tmp_path / "cache").file(f"{server.url}/a/a.txt")
+        here = {"a.txt": path, "a": path.parent, "downloads": tmp_path / "cache/downloads"}[level]
+        here.rename(tmp_path / "outside")
+        here.symlink_to(tmp_path / "outside")
+        with pytest.raises(StoreError, match=r"is a symbolic link, .* by REFSPACE_CACHE"):
+            Cache(tmp_path / "cache").file(f"{server.url}/a/a.txt")
+        # The folder itself may be one.
+        (tmp_path / "link").symlink_to(tmp_path / "fresh")
+        (tmp_path / "fresh").mkdir()
+        assert Cache(tmp_path / "link").file(f"{server.url}/a/a.txt").read_bytes() == b"voxels"
+
+
+@pytest.mark.parametrize("ending", [".json", ".part", ".part.json", ".lock"])
+def test_nothing_is_written_through_links_beside_a_download(tmp_path, ending):
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    with Server({"a.txt": b"voxels"}) as server:
+        path = Cache(tmp_path / "cache").path(f"{server.url}/a.txt")
+        path.parent.mkdir(parents=True)
+        path.with_name(f".a.txt{ending}").symlink_to(victim)
+        with pytest.raises(RemoteError, match="symbolic link"):
+            Cache(tmp_path / "cache").file(f"{server.url}/a.txt")
+    assert victim.read_text() == "mine"
+
+
+def test_records_of_downloads_hold_no_signature(tmp_path):
+    with Server({"a.txt": b"voxels"}) as server:
+        url = f"{server.url}/a.txt?X-Amz-Signature=s1gned"
+        path = Cache(tmp_path).file(url)
+        again = Cache(tmp_path).file(url.replace("s1gned", "s2gned"))
+        assert again == path
+        assert len(server.requests) == 1
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert files
+    assert all("s1gned" not in str(file) + file.read_text("latin-1") for file in files)
+
+
+@pytest.mark.parametrize("user", ["me:secret@", "me@"])
+@pytest.mark.parametrize("query", ["", "?token=secret"])
+def test_hosts_of_sources_are_named_without_secrets(monkeypatch, user, query):
+    url = f"https://{user}host.invalid/atlas{query}"
+    for spec, variable in (
+        ("allen:ccf_2017", "REFSPACE_ALLEN_ARCHIVE"),
+        ("abc:ccf_2020", "REFSPACE_ABC"),
+        ("brainglobe:a_25um", "REFSPACE_BRAINGLOBE"),
+    ):
+        monkeypatch.setenv(variable, url)
+        monkeypatch.setenv("REFSPACE_ALLEN_HOST", url)
+        with pytest.raises(SourceError) as caught:
+            refspace.open(spec, resolution=10)
+        assert "host.invalid" in str(caught.value)
+        assert "secret" not in str(caught.value)
+
+
+def test_credentials_choose_no_other_store():
+    def place(**storage_options):
+        return opening.locate("brainglobe:a", storage_options=storage_options or None)[2]
+
+    assert place(key="mine") == place(key="yours") == place()
+    assert place(endpoint_url="https://a") != place(endpoint_url="https://b")
+    assert place(client_kwargs={"endpoint_url": "https://a"}) != place()

@@ -5,6 +5,7 @@ from refspace.batch.images import ImageOptions
 from refspace.batch.mask_store import MasksWritten
 from refspace.batch.masks import write_masks
 from refspace.batch.statistics import ImagesAggregated, aggregate_images
+from refspace.batch.tables import verify
 
 __all__ = [
     "AtlasReference",
@@ -12,5 +13,6 @@ __all__ = [
     "ImagesAggregated",
     "MasksWritten",
     "aggregate_images",
+    "verify",
     "write_masks",
 ]

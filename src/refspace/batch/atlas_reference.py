@@ -9,12 +9,14 @@ from typing import Any
 
 from dask.tokenize import tokenize
 
+from refspace.blockwise.identity import Identity, array_identity, refuse_changed
 from refspace.errors import SourceError, StoreError
 from refspace.grid import Hemisphere
 from refspace.labels.noting import LabelNotes
 from refspace.reference_space import ReferenceSpace
 from refspace.reference_space import open as open_space
 from refspace.reference_space.opening import separated
+from refspace.safe_text import without_secrets
 from refspace.store import reachable
 from refspace.types import PathLike, Resolution
 
@@ -37,12 +39,16 @@ class AtlasReference:
         Frame of the coordinates, and of the midline among the options; None for the atlas's own.
     """
 
-    url: str
-    # They may hold keys, which must not stand in a log.
+    # Both may hold keys, which must not stand in a log.
+    url: str = field(repr=False)
     options: str = field(repr=False)
     hemisphere: Hemisphere | None = None
     version: str = ""
     frame: str | None = None
+
+    def __repr__(self) -> str:
+        sides = f", {self.hemisphere}" if self.hemisphere else ""
+        return f"AtlasReference({without_secrets(self.url)!r}{sides})"
 
     @classmethod
     def from_arguments(
@@ -88,7 +94,8 @@ class AtlasReference:
             return cls(_absolute_path(url), json.dumps(options, sort_keys=True), hemisphere)
         except TypeError as error:
             raise SourceError(
-                f"{options} cannot be sent to other processes ({error}); give texts and numbers"
+                f"the options {', '.join(options)} cannot be sent to other processes ({error}); "
+                "give texts and numbers"
             ) from error
 
     def pinned(self) -> "AtlasReference":
@@ -103,11 +110,30 @@ class AtlasReference:
         StoreError
             If the atlas there has another version.
         """
-        return _opened(self)[0] if self.version else _open(self)
+        return _opened(self).noted if self.version else _open(self)
+
+    def identity(self) -> Identity:
+        """What tells the voxels of the atlas, as they are now, from any others.
+
+        In doubt where a server states sizes alone. The voxels of a store of ours are told apart by
+        their digests.
+        """
+        return _identity(_opened(self).space if self.version else _open(self))
+
+    def refuse_changed(self) -> None:
+        """Refuse an atlas that has changed since this process opened it.
+
+        Raises
+        ------
+        StoreError
+            If it has.
+        """
+        opened = _opened(self)
+        refuse_changed({"annotation": opened.identity}, {"annotation": _identity(opened.space)})
 
     def labels_read(self) -> set[int]:
         """Labels that this process has read so far of an atlas without a label index."""
-        return _opened(self)[1].labels if self.version else set()
+        return _opened(self).notes.labels if self.version else set()
 
 
 def _absolute_path(path: object) -> str:
@@ -120,18 +146,28 @@ def _absolute_path(path: object) -> str:
     return reachable(os.fspath(path))
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """An atlas as this process has opened it; `noted` notes the labels that are read of it."""
+
+    space: ReferenceSpace
+    noted: ReferenceSpace
+    notes: LabelNotes
+    identity: Identity
+
+
 @functools.lru_cache(maxsize=4)
-def _opened(reference: AtlasReference) -> tuple[ReferenceSpace, LabelNotes]:
+def _opened(reference: AtlasReference) -> _Opened:
     space = _open(reference)
     if _version(space) != reference.version:
         raise StoreError(
             f"{reference.url} has changed since the job began, or is not the same for every "
             "process; run the same again"
         )
-    notes = LabelNotes()
+    notes, noted = LabelNotes(), space
     if space.volume.index is None:
-        space = space.with_volume(notes.on(space.volume), space.template)
-    return space, notes
+        noted = space.with_volume(notes.on(space.volume), space.template)
+    return _Opened(space, noted, notes, _identity(space))
 
 
 def _open(reference: AtlasReference) -> ReferenceSpace:
@@ -146,4 +182,14 @@ def _open(reference: AtlasReference) -> ReferenceSpace:
 
 def _version(space: ReferenceSpace) -> str:
     nodes = json.dumps(space.structure_tree.nodes(), sort_keys=True, default=str)
-    return str(tokenize(space.annotation.data, nodes, space.volume.hemispheres.identity))
+    return str(tokenize(dict(_identity(space).facts), nodes, space.volume.hemispheres.identity))
+
+
+def _identity(space: ReferenceSpace) -> Identity:
+    """Identity of the labels, and of the hemispheres where they are a volume."""
+    labels, sides = space.annotation.data, space.volume.hemispheres.volume
+    own = array_identity(labels)
+    if sides is None:
+        return own
+    beside = array_identity(sides.data)
+    return Identity({**own.facts, "hemispheres": dict(beside.facts)}, own.doubt or beside.doubt)

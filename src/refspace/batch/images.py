@@ -1,6 +1,5 @@
 """Opening the images of a job: files and zarr, on this machine and on others."""
 
-import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
+from dask.tokenize import tokenize
 
+from refspace.blockwise.identity import Identity, array_identity
+from refspace.errors import StoreError
 from refspace.formats.volumes import is_volume_file, read_image, read_voxels, refuse_override
 from refspace.grid import Grid
 from refspace.ops.align import is_oblique
-from refspace.remote.objects import copy_object, version_stamp
-from refspace.store import Location, reachable
+from refspace.remote.objects import copy_object
+from refspace.remote.stamps import file_stamp, object_stamp
+from refspace.safe_text import url_identity, without_secrets
+from refspace.store import reachable
 from refspace.store.images import open_image
-from refspace.store.zarr_files import METADATA_FILES
 from refspace.types import ImageOrigin, PathLike, Resolution
 from refspace.verbs.images import ImagePlace, without_position
 
@@ -130,26 +133,59 @@ def _open_file(path: PathLike, options: ImageOptions) -> xr.DataArray:
     return read_image(path, **options.geometry_of_file)
 
 
-def image_identity(path: str, options: ImageOptions) -> str:
-    """Text that differs between images, and changes when an image does.
+def image_identity(path: str, grid: Grid, options: ImageOptions) -> Identity:
+    """What tells an image, as it is now, from any other.
 
-    For a file: where it is, its size and the time of its last change, or what its server has in
-    their place. For zarr: the same for its metadata, and their content.
+    A file is identified by where it is, by its size and by the times of its last change, or by what
+    its server has in their place, such as an ETag. An image in zarr by its voxels: those of a store
+    of ours have digests; any other array has objects, each with a size and a version.
+
+    Parameters
+    ----------
+    path
+        Path or URL.
+    grid
+        That of the annotation.
+    options
+        What the image does not state itself.
+
+    Returns
+    -------
+    Identity
+        In doubt where a server states sizes alone.
 
     Raises
     ------
-    FileNotFoundError, RemoteError, StoreError
-        If there is no such image, or it cannot be reached.
+    FileNotFoundError, RemoteError, StoreError, FormatError, GridError
+        If there is no such image, or it cannot be reached or opened.
     """
-    url = reachable(path)
     if is_image_file(path):
-        return f"{url} {version_stamp(path, options.storage_options)}"
-    location = Location(path, options.storage_options)
-    metadata = {key: data for key in METADATA_FILES if (data := location.read(key)) is not None}
-    if not metadata:
-        raise FileNotFoundError(f"{path} does not exist, or is no zarr store, NRRD or NIfTI file")
-    # Images of one kind have the same metadata, but not the same times: except within an archive
-    # (``zip::``), whose file systems tell no time.
-    keys = [] if "::" in path else [f"{url.rstrip('/')}/{key}" for key in metadata]
-    stamps = [version_stamp(key, options.storage_options).encode() for key in keys]
-    return f"{url} {hashlib.sha256(b'|'.join([*metadata.values(), *stamps])).hexdigest()}"
+        stamp = _stamp(path, options)
+        doubt = None if stamp else f"{path}: its server states neither an ETag nor a time"
+        return Identity({"image": str(tokenize(url_identity(reachable(path)), stamp))}, doubt)
+    with _naming_what_is_missing(path), opened_image(path, grid, options) as image:
+        own = array_identity(image.data)
+        names = sorted(map(str, image.coords))
+        place = [(name, image[name].dims, image[name].values) for name in names]
+        return Identity({**own.facts, "place": str(tokenize(image.dims, place))}, own.doubt)
+
+
+@contextmanager
+def _naming_what_is_missing(path: str) -> Iterator[None]:
+    """Say of a path where nothing is what there might have been."""
+    try:
+        yield
+    except StoreError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            what = "does not exist, or is no zarr store, NRRD or NIfTI file"
+            raise FileNotFoundError(f"{without_secrets(path)} {what}") from error
+        raise
+
+
+def _stamp(path: str, options: ImageOptions) -> str | None:
+    if "://" in path:
+        return object_stamp(path, storage_options=options.storage_options)
+    try:
+        return file_stamp(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(f"{path} does not exist") from error

@@ -10,8 +10,8 @@ The pass writes a store of masks, from which each file is then made by itself::
 
 import functools
 import hashlib
-import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +24,7 @@ from dask.tokenize import tokenize
 
 from refspace.batch.causes import one_line, raise_if_hopeless
 from refspace.batch.mask_store import MaskRequest, MasksWritten, write_mask_store
+from refspace.batch.sealing import sealed, unsealed
 from refspace.errors import (
     FormatError,
     GridError,
@@ -43,6 +44,10 @@ from refspace.store.staging import WriteLease, end_runs, job_digest
 
 JOURNAL = ".refspace"
 ENDINGS = {"nrrd": ".nrrd", "nifti": ".nii.gz"}
+# Names that `atomic_write` gives to files of masks, and to their records, while it writes them.
+_UNFINISHED = re.compile(
+    r"\.structure_\d+(\.nii|\.nrrd|\.nii\.gz)?\.[0-9a-f]{8}\.partial\.(nrrd|gz|json)"
+)
 _OVERWRITE = "replace it with --overwrite (Python: overwrite=True)"
 
 
@@ -57,7 +62,7 @@ class MaskFile:
     name
         Name of the file in its folder.
     identity
-        Digest that distinguishes its mask from any other.
+        Digest that distinguishes its mask from any other; empty where nothing does.
     """
 
     structure: int
@@ -128,6 +133,8 @@ def write_mask_files(
             _write(missing, options, pool, progress, kept, len(files))
         # All files are there: the store that they were made from is not needed any more.
         location.remove_all(f"{JOURNAL}/masks-*.zarr")
+        # Those that other runs were writing, of an annotation that has changed since.
+        location.remove_all(f"{JOURNAL}/.masks-*.zarr.*")
     ids = tuple(file.structure for file in files)
     return MasksWritten(folder, ids, len(missing), kept)
 
@@ -147,7 +154,9 @@ def mask_files(request: MaskRequest, ending: str) -> list[MaskFile]:
             "sides": request.identity["sides"],
             "members": request.regions.structures_in(region_index).tolist(),
         }
-        files.append(MaskFile(structure, f"structure_{structure}{ending}", job_digest(identity)))
+        # Of voxels that may have changed unseen, no file is known to hold the mask.
+        digest = job_digest(identity) if request.voxels.is_proven else ""
+        files.append(MaskFile(structure, f"structure_{structure}{ending}", digest))
     return files
 
 
@@ -168,6 +177,7 @@ def _exclusive(location: Location) -> Iterator[WriteLease | None]:
     journal.mkdir(parents=True, exist_ok=True)
     message = f"another process writes masks to {folder}; wait until that has ended, or end it"
     with exclusive_lock(journal / "lock", lambda: LockedError(message)):
+        _remove_leftovers(folder)
         lease = WriteLease.new(location)
         lease.begin()
         try:
@@ -176,17 +186,24 @@ def _exclusive(location: Location) -> Iterator[WriteLease | None]:
             end_runs(location)
 
 
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what a kill has left of files that were being written: only names of ours."""
+    for parent in (folder, folder / JOURNAL):
+        for path in parent.iterdir():
+            if _UNFINISHED.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+                path.unlink()
+
+
 # ----- existing files
 
 
 def _is_proven(location: Location, file: MaskFile) -> bool:
     """Whether a file is there whose checksum matches that of the same mask."""
-    try:
-        record = json.loads(location.read(file.record) or b"")
-        data = location.read(file.name) if record["identity"] == file.identity else None
-        return data is not None and hashlib.sha256(data).hexdigest() == record["sha256"]
-    except (ValueError, KeyError, TypeError):
+    record = unsealed(location.read(file.record) or b"", ("identity", "sha256"))
+    if record is None or not file.identity or record["identity"] != file.identity:
         return False
+    data = location.read(file.name)
+    return data is not None and hashlib.sha256(data).hexdigest() == record["sha256"]
 
 
 def _is_mask(path: Path, mask: xr.DataArray) -> bool:
@@ -235,7 +252,7 @@ def _scratch(
     request = request_masks([file.structure for file in missing])
     identity = [request.identity["sides"], *map(request.provenance.get, ("voxels", "direct_only"))]
     url = f"{location.url}/{JOURNAL}/masks-{tokenize(identity)[:16]}.zarr"
-    masks = _complete(url, location)
+    masks = _complete(url, location) if request.voxels.is_proven else None
     if masks is None or not set(request.ids) <= set(masks.structures):
         write_mask_store(
             request,
@@ -282,7 +299,7 @@ def _write(
             failures[outcome.item.name] = one_line(outcome.error)
             continue
         record = {"identity": outcome.item.identity, "sha256": outcome.result}
-        write_whole(location, outcome.item.record, json.dumps(record).encode())
+        write_whole(location, outcome.item.record, sealed(record))
         done += 1
         if progress is not None:
             progress(done, total)

@@ -13,6 +13,7 @@ from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
 from refspace.batch.causes import one_line, raise_if_hopeless
+from refspace.blockwise.identity import Identity, array_identity, refuse_changed
 from refspace.errors import FormatError, JobError, OntologyError, StoreError
 from refspace.label_index import BlockLabels
 from refspace.labels import LabelVolume
@@ -61,6 +62,8 @@ class MaskRequest:
         Distinguishes the masks from any others, as JSON values.
     provenance
         Where the annotation comes from.
+    voxels
+        Identity of the annotation's voxels as they were when the masks were asked for.
     """
 
     annotation: xr.DataArray
@@ -69,6 +72,7 @@ class MaskRequest:
     layout: MaskLayout
     identity: Mapping[str, Any]
     provenance: Mapping[str, Any]
+    voxels: Identity
 
     @classmethod
     def from_space(cls, space: ReferenceSpace, regions: RegionsLike | None) -> "MaskRequest":
@@ -92,8 +96,9 @@ class MaskRequest:
         nodes = space.structure_tree.nodes(list(regions.labels))
         layout = MaskLayout(space.grid, block, nodes)
         sides = dict(space.volume.hemispheres.attrs or space.volume.hemispheres.separation)
+        voxels = array_identity(annotation.data)
         identity = {
-            "voxels": str(tokenize(annotation.data)),
+            "voxels": str(voxels.facts.get("voxels")),
             # What files and stores state beside their voxels.
             "sides": [sides.get("hemisphere"), sides.get("midline")],
             "structures": str(tokenize(regions.labels, regions.members, regions.indptr)),
@@ -107,7 +112,18 @@ class MaskRequest:
             "hemisphere": space.volume.hemispheres.side,
             "sides": sides,
         }
-        return cls(annotation, block_labels, regions, layout, identity, provenance)
+        return cls(annotation, block_labels, regions, layout, identity, provenance, voxels)
+
+    def refuse_changed(self) -> None:
+        """Refuse an annotation that has changed since the masks were asked for.
+
+        Raises
+        ------
+        StoreError
+            If it has.
+        """
+        now = array_identity(self.annotation.data)
+        refuse_changed({"annotation": self.voxels}, {"annotation": now})
 
     @property
     def ids(self) -> list[int]:
@@ -246,13 +262,19 @@ def write_mask_store(
             "overwrite=True)"
         )
     with open_staging(
-        target, job=job, resume=not faults, overwrite=overwrite, storage_options=storage_options
+        target,
+        job=job,
+        resume=not faults,
+        overwrite=overwrite,
+        storage_options=storage_options,
+        doubt=request.voxels.doubt,
     ) as staging:
         if staging.finished:
             return MasksWritten(target, tuple(request.ids), 0, request.count())
         journal = MaskJournal(staging, request.numblocks)
         kept = len(journal.done)
         _write_blocks(request, staging, journal, pool, progress)
+        request.refuse_changed()
         shards = [shard for own in journal.done.values() for shard in own]
         provenance = request.provenance
         finish_masks(

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import secrets
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -16,11 +17,14 @@ from numpy.typing import NDArray
 
 from refspace.batch.atlas_reference import AtlasReference
 from refspace.batch.causes import one_line, raise_if_hopeless
-from refspace.batch.image_table import ImageTable, open_image_table
+from refspace.batch.image_table import ImageTable
 from refspace.batch.images import ImageOptions, image_identity, opened_image
-from refspace.errors import AnnotationError, GridError, JobError
+from refspace.batch.tables import open_image_table
+from refspace.errors import AnnotationError, GridError, JobError, StoreError
+from refspace.formats.tables import table_ending, without_formulas
 from refspace.grid import Grid
 from refspace.pools import Outcome, Pool, ThreadPool, make_pool
+from refspace.safe_text import shown, url_identity
 from refspace.store import Progress, reachable
 from refspace.structure_tree import Regions, RegionsLike
 from refspace.types import PathLike
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
 
 # Images whose identity is read at the same time: on another machine, reading is mostly waiting.
 _IDENTIFIED_TOGETHER = 16
+_CHANGED = "has changed while it was read, so that its rows are not kept; run the same again"
 # Attribute of rows, beside which they have none.
 _NOTE = "note"
 _PLACE_HINT = (
@@ -57,16 +62,30 @@ class Image:
         Absolute path or URL, by which other processes reach it.
     identity
         Text that changes when the image does; empty where that does not matter.
+    doubt
+        Why images of the same identity may differ; None if they are the same.
     """
 
-    path: str
-    url: str
+    path: str = field(repr=False)
+    url: str = field(repr=False)
     identity: str = field(default="", repr=False)
+    doubt: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Image({self.name!r})"
+
+    def __dask_tokenize__(self) -> tuple[str, ...]:
+        return self.name, url_identity(self.url), self.identity
+
+    @property
+    def name(self) -> str:
+        """The path or URL without secrets, as tables and messages have it."""
+        return url_identity(self.path)
 
     @classmethod
-    def from_path(cls, path: str, identity: str = "") -> "Image":
+    def from_path(cls, path: str, identity: str = "", doubt: str | None = None) -> "Image":
         """Image at a path or URL, which may be relative to the working directory."""
-        return cls(path, reachable(path), identity)
+        return cls(path, reachable(path), identity, doubt)
 
 
 @dataclass(frozen=True)
@@ -126,8 +145,10 @@ class StatisticsRequest:
             atlas = AtlasReference.from_arguments(atlas)
         atlas = atlas.pinned()
         image_options = image_options or ImageOptions()
-        valid_image = None if valid is None else _identified(os.fspath(valid), image_options)
-        chosen = atlas.open().structure_tree.regions(regions)
+        space = atlas.open()
+        how = _options_of_valid(image_options)
+        valid_image = None if valid is None else _identified(os.fspath(valid), space.grid, how)
+        chosen = space.structure_tree.regions(regions)
         options = StatisticsOptions.from_arguments(
             chosen, statistics, quantiles, nodata=nodata, valid_min=valid_min
         )
@@ -155,16 +176,40 @@ class StatisticsRequest:
         """Open the image of the voxels that count, as other images but for a variable's name."""
         if self.valid is None:
             return nullcontext()
-        return opened_image(self.valid.url, grid, replace(self.image_options, variable=None))
+        return opened_image(self.valid.url, grid, _options_of_valid(self.image_options))
+
+    def refuse_changed(self, image: Image) -> None:
+        """Refuse an image that has changed since the job began, or whose atlas or mask has.
+
+        Raises
+        ------
+        StoreError
+            If any has.
+        """
+        grid = self.atlas.open().grid
+        if _differs(image, grid, self.image_options):
+            raise StoreError(f"{image.path} {_CHANGED}")
+        if self.valid and _differs(self.valid, grid, _options_of_valid(self.image_options)):
+            raise StoreError(f"{self.valid.path} {_CHANGED}")
+        self.atlas.refuse_changed()
+
+    @functools.cached_property
+    def doubt(self) -> str | None:
+        """Why rows of an earlier run may be of other voxels; None if they are of the same."""
+        return self.atlas.identity().doubt or (self.valid.doubt if self.valid else None)
 
     def digest(self) -> str:
-        """Digest of what all rows have in common: voxels, regions, statistics and options."""
+        """Digest of what all rows have in common: voxels, regions, statistics and options.
+
+        Where voxels are in doubt, it is another one each time.
+        """
         images = self.image_options
         opened = [images.variable, images.same_grid, images.image_origin, images.geometry_of_file]
         space = self.atlas.open()
         # The grid too: what overrules the header of a file leaves its voxels as they are.
         sides = space.volume.hemispheres.identity
-        voxels = str(tokenize(space.annotation.data, space.grid, sides))
+        facts = dict(self.atlas.identity().facts)
+        voxels = str(tokenize(facts, space.grid, sides, self.doubt and secrets.token_hex(8)))
         return str(tokenize(voxels, self.options, self.by_hemisphere, opened, self.valid))
 
     def without_names(self) -> "StatisticsRequest":
@@ -192,14 +237,27 @@ def told_of(rows: pd.DataFrame) -> list[str]:
     return notes
 
 
-def _identified(path: str, options: ImageOptions) -> Image:
-    return Image.from_path(path, image_identity(path, options))
+def _identified(path: str, grid: Grid, options: ImageOptions) -> Image:
+    identity = image_identity(path, grid, options)
+    return Image.from_path(path, str(tokenize(dict(identity.facts))), identity.doubt)
+
+
+def _differs(image: Image, grid: Grid, options: ImageOptions) -> bool:
+    """Whether an image is another one than it was."""
+    return _identified(image.url, grid, options).identity != image.identity
+
+
+def _options_of_valid(options: ImageOptions) -> ImageOptions:
+    """How the image of the voxels that count is opened: as others, but for a variable's name."""
+    return replace(options, variable=None)
 
 
 def compute_rows(image: Image, request: StatisticsRequest) -> pd.DataFrame:
     """Compute the rows of an image, whose path is their first column: the work of a task."""
     rows = request.compute_rows(image.url)
-    rows.insert(0, "image", image.path)
+    if image.identity:  # of a job, whose rows are kept
+        request.refuse_changed(image)
+    rows.insert(0, "image", image.name)
     return rows
 
 
@@ -271,6 +329,7 @@ def aggregate_images(
     valid_min: float | None = None,
     image_options: ImageOptions | None = None,
     overwrite: bool = False,
+    escape_formulas: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     threads: int | None = None,
     client: "Client | None" = None,
@@ -305,6 +364,9 @@ def aggregate_images(
         What the images do not state themselves.
     overwrite
         Whether to replace a table that is there, but for rows that would be the same.
+    escape_formulas
+        Whether texts in CSV and TSV that a spreadsheet would take for formulas, as names may be,
+        begin with an apostrophe.
     storage_options
         What fsspec needs to reach `out`.
     threads
@@ -367,21 +429,30 @@ def aggregate_images(
         valid_min=valid_min,
         image_options=image_options,
     )
-    target, names = os.fspath(out), [*dict.fromkeys(os.fspath(image) for image in images)]
+    paths = {url_identity(path): path for path in [os.fspath(image) for image in images]}
+    target, names = os.fspath(out), [*paths]
     failures: dict[str, str] = {}
+    escape_formulas = escape_formulas and table_ending(target) != ".parquet"
+    # A table has all of its rows escaped, or none.
+    job = tokenize(request.digest(), "escaped") if escape_formulas else request.digest()
     with open_image_table(
-        target, request.digest(), overwrite=overwrite, storage_options=storage_options
+        target,
+        job,
+        overwrite=overwrite,
+        storage_options=storage_options,
+        doubt=request.doubt,
     ) as table:
-        current = _identify(names, request.image_options, failures)
+        current = _identify(paths, request, failures)
         if overwrite:
             _remove_outdated(table, current, failures)
+        _tell_of_doubts(table, current)
         missing = [image for image in current.values() if not _has(table, image)]
         kept = done = len(names) - len(missing) - len(failures)
         if progress is not None:
             progress(done, len(names))
         for outcome in compute_all(request, missing, pool, threads):
-            if (cause := _add(table, outcome)) is not None:
-                failures[outcome.item.path] = cause
+            if (cause := _add(table, outcome, escape_formulas)) is not None:
+                failures[outcome.item.name] = cause
                 continue
             done += 1
             if progress is not None:
@@ -397,23 +468,38 @@ def aggregate_images(
 
 
 def _identify(
-    names: Sequence[str], options: ImageOptions, failures: dict[str, str]
+    paths: Mapping[str, str], request: StatisticsRequest, failures: dict[str, str]
 ) -> dict[str, Image]:
     """Images as they are now, by name, in the order of the names; note which failed, and why."""
     images = {}
+    grid, options = request.atlas.open().grid, request.image_options
     for outcome in ThreadPool(_IDENTIFIED_TOGETHER).outcomes(
-        functools.partial(_identified, options=options), names, name="identify", token=str
+        functools.partial(_identified, grid=grid, options=options),
+        paths.values(),
+        name="identify",
+        token=url_identity,
     ):
+        name = url_identity(outcome.item)
         if outcome.result is not None:
-            images[outcome.item] = outcome.result
+            images[name] = outcome.result
         else:
-            failures[outcome.item] = one_line(outcome.error)
-    return {name: images[name] for name in names if name in images}
+            failures[name] = one_line(outcome.error)
+    return {name: images[name] for name in paths if name in images}
 
 
 def _has(table: ImageTable, image: Image | None) -> bool:
-    """Whether the rows of an image are in a table as they would be now."""
-    return image is not None and table.done.get(image.path) == image.identity
+    """Whether the rows of an image are in a table, and proven to be as they would be now."""
+    if image is None or image.doubt is not None:
+        return False
+    return table.done.get(image.name) == image.identity
+
+
+def _tell_of_doubts(table: ImageTable, current: Mapping[str, Image]) -> None:
+    """Tell of images that may be as they were, but cannot be proven to be."""
+    for image in current.values():
+        if image.doubt is not None and image.name in table.done:
+            text = f"the rows of {image.name} are made again, as it cannot be proven to be the same"
+            warnings.warn(shown(f"{text}: {image.doubt}"), stacklevel=3)
 
 
 def _remove_outdated(
@@ -425,15 +511,18 @@ def _remove_outdated(
     table.remove({name for name in known if not _has(table, current.get(name))})
 
 
-def _add(table: ImageTable, outcome: Outcome[Image, pd.DataFrame]) -> str | None:
+def _add(
+    table: ImageTable, outcome: Outcome[Image, pd.DataFrame], escape_formulas: bool
+) -> str | None:
     """Add the rows of an image to the table; the cause, if that failed."""
     image = outcome.item
     if outcome.error is not None or outcome.result is None:
         return one_line(outcome.error)
     for note in told_of(outcome.result):
-        warnings.warn(f"{image.path}: {note}", stacklevel=3)
+        warnings.warn(shown(f"{image.name}: {note}"), stacklevel=3)
     try:
-        table.add(image.path, image.identity, outcome.result)
+        rows = without_formulas(outcome.result) if escape_formulas else outcome.result
+        table.add(image.name, image.identity, rows)
     except Exception as error:
         raise_if_hopeless(error)
         return one_line(error)

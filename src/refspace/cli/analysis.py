@@ -9,6 +9,7 @@ import click
 from refspace.cli.options import (
     commas,
     existing,
+    formulas_option,
     given_access,
     is_named,
     is_store,
@@ -26,6 +27,7 @@ from refspace.cli.regions import (
     takes_choice,
     tell_separation,
 )
+from refspace.cli.terminal import echo
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +69,7 @@ _COMPARED = {
     "--each", help="CSV, TSV or Parquet file to write: POINTS, and where each of them is."
 )
 @table_option("--output", "-o", help="CSV, TSV or Parquet file to write.")
+@formulas_option
 def points(
     space: "ReferenceSpace",
     choice: RegionChoice,
@@ -160,7 +163,7 @@ def _print_others(counts: "xr.Dataset", total: int) -> None:
     if others:
         where = {name: counts[name].attrs["long_name"].removeprefix("points ") for name in others}
         parts = "; ".join(f"{number} {where[name]}" for name, number in others.items())
-        click.echo(f"of {total} points: {parts}", err=True)
+        echo(f"of {total} points: {parts}", err=True)
 
 
 def _write_each(
@@ -175,8 +178,8 @@ def _write_each(
     import numpy as np
 
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import point_columns
-    from refspace.formats.tables import read_parts, table_ending, write_table
+    from refspace.cli.tables import point_columns, save_table
+    from refspace.formats.tables import read_parts, table_ending
 
     # Outside some regions there are structures too; outside all structures there is background.
     nothing = "unassigned" if in_regions else "background"
@@ -193,8 +196,8 @@ def _write_each(
             start = stop
 
     with Progress(f"writing {each}"):
-        write_table(each, parts())
-    click.echo(f"wrote {each}")
+        save_table(each, parts())
+    echo(f"wrote {each}")
 
 
 # ----- other volumes, and what is wrong with one
@@ -217,6 +220,7 @@ def _write_each(
 @takes_choice
 @table_option("--confusion", help="CSV, TSV or Parquet file to write: which ids are at one place.")
 @table_option("--output", "-o", help="CSV, TSV or Parquet file to write.")
+@formulas_option
 def compare(
     space: "ReferenceSpace",
     choice: RegionChoice,
@@ -232,8 +236,7 @@ def compare(
     voxels and volumes of structures in both, those asked for or all, and how far they agree.
     """
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import write_or_print
-    from refspace.formats.tables import write_table
+    from refspace.cli.tables import save_table, write_or_print
     from refspace.verbs.tables import long_table
 
     regions = choice.regions(space.structure_tree)
@@ -241,10 +244,10 @@ def compare(
     compared = space.compare(open_other(space, other, other_structures), same_grid=same_grid)
     with Progress("comparing"):
         pairs = compared.confusion
-    click.echo(str(compared))
+    echo(str(compared))
     if confusion is not None:
-        write_table(confusion, [pairs])
-        click.echo(f"wrote {confusion}")
+        save_table(confusion, [pairs])
+        echo(f"wrote {confusion}")
     if output is not None or regions is not None:
         if choice.structures and regions is not None:
             # By their ids, of which each tree has its own subtrees.
@@ -317,6 +320,7 @@ def _open_other(space: "ReferenceSpace", other: str, structures: str | None) -> 
     show_default=True,
     help="Relative difference of hemispheres, and of volumes, that is all right.",
 )
+@formulas_option
 @click.option(
     "--output",
     "-o",
@@ -339,8 +343,7 @@ def validate(
     The exit status is 1 if the volume holds ids that the structures lack.
     """
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import validation_tables
-    from refspace.formats.tables import write_table
+    from refspace.cli.tables import save_table, validation_tables
 
     regions = choice.regions(space.structure_tree)
     published = None if volumes is None else _published(volumes)
@@ -349,14 +352,14 @@ def validate(
         found = space.validate(
             regions, connectivity=connectivity, volumes=published, tolerance=tolerance
         )
-    click.echo(str(found))
+    echo(str(found))
     if output is not None:
         tables = {output / f"{n}.csv": t for n, t in validation_tables(found, space).items()}
         refuse_overwriting(tables)
         output.mkdir(parents=True, exist_ok=True)
         for path, table in tables.items():
-            write_table(path, [table])
-        click.echo(f"wrote {len(tables)} tables into {output}")
+            save_table(path, [table])
+        echo(f"wrote {len(tables)} tables into {output}")
     if not found.ok:
         ctx.exit(1)
 

@@ -6,10 +6,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import click
-
 from refspace.cli.progress import BlockProgress, Progress
 from refspace.cli.tables import counts_table, format_table
+from refspace.cli.terminal import echo
 from refspace.conversion import convert
 from refspace.errors import GridError
 from refspace.formats.nrrd import write_nrrd
@@ -56,10 +55,10 @@ def run_demo(folder: Path, resolution: float | Sequence[float]) -> None:
     _print_counts(space)
     written = [*atlas, *_write_masks(space, folder), *_write_slices(space, folder)]
     written += [*_write_coarse(space, folder), *_write_statistics(space, folder)]
-    click.echo(f"\nwrote into {folder}:")
+    echo(f"\nwrote into {folder}:")
     for path in written:
-        click.echo(f"  {path.name:22} {_size(path) / 1000:7.0f} kB")
-    click.echo(_next_steps(atlas[-1]))
+        echo(f"  {path.name:22} {_size(path) / 1000:7.0f} kB")
+    echo(_next_steps(atlas[-1]))
 
 
 def _make_atlas(
@@ -124,11 +123,11 @@ def _write_statistics(space: ReferenceSpace, folder: Path) -> list[Path]:
 
 
 def _print_counts(space: ReferenceSpace) -> None:
-    click.echo(repr(space), err=True)
+    echo(repr(space), err=True)
     with Progress("counting the voxels of every structure, from the label index"):
         counts = space.voxel_counts()
     divisions = space.structure_tree.get_structures_by_set_id(MAJOR_DIVISIONS_SET)
-    click.echo(format_table(counts_table(counts, [node["id"] for node in divisions])))
+    echo(format_table(counts_table(counts, [node["id"] for node in divisions])))
 
 
 def _next_steps(store: Path) -> str:

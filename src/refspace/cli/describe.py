@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from refspace.cli.terminal import cell
 from refspace.grid import Grid
 from refspace.labels import Midline, midline_in_frame, resolve_midline
 from refspace.reference_space.opening import read_hemispheres
@@ -33,7 +34,7 @@ def describe(
     nodes = None if atlas.nodes is None else len(atlas.nodes)
     own = "in the store" if atlas.hemispheres and midline is None else None
     return {
-        "url": atlas.location.url,
+        "url": atlas.location.name,
         "kind": "foreign" if atlas.metadata is None else "refspace",
         "format": details.get("format"),
         "ome_zarr": atlas.version,
@@ -179,7 +180,7 @@ def format_description(details: dict[str, Any]) -> str:
         "midline": format_sides(details),
         "structures": _structures(details),
         "template": "yes" if details["template"] else "none",
-        **{f"provenance, {key}": str(value) for key, value in details["provenance"].items()},
+        **{f"provenance, {cell(k)}": cell(value) for k, value in details["provenance"].items()},
         "digest": details["digest"] or "none",
         "stored": size_text(details["stored_bytes"]),
     }

@@ -8,6 +8,7 @@ import click
 
 from refspace.cli.options import Resolution, key_values
 from refspace.cli.regions import resolve
+from refspace.cli.terminal import echo
 
 if TYPE_CHECKING:
     from refspace.sources.source import Request
@@ -74,7 +75,7 @@ def fetch(
         request = locate(spec, progress=progress, **how)[1]
         files = list(_files_of_structures(request, space.structure_tree, masks, meshes))
     for file, size in progress.downloads.items():
-        click.echo(f"downloaded {file}: {_size(size)}")
+        echo(f"downloaded {file}: {_size(size)}")
     _report(store, progress.seconds, was_there)
     for path, there in files:
         _report(path, None, there)
@@ -113,7 +114,7 @@ def _report(path: Path, seconds: float | None, was_there: bool) -> None:
         details.append("was there already")
     elif seconds is not None:
         details.append(f"{seconds:.1f} s")
-    click.echo(f"{path}: {', '.join(details)}")
+    echo(f"{path}: {', '.join(details)}")
 
 
 def _size(count: int) -> str:

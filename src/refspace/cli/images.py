@@ -15,8 +15,10 @@ from refspace.cli.options import (
     commas,
     existing_image,
     existing_inputs,
+    formulas_option,
     image_warnings,
     in_options,
+    is_escaping_formulas,
     is_named,
     is_store,
     open_space,
@@ -33,6 +35,7 @@ from refspace.cli.regions import (
     takes_choice,
     tell_separation,
 )
+from refspace.cli.terminal import echo
 
 if TYPE_CHECKING:
     from refspace.batch import AtlasReference, ImageOptions
@@ -190,6 +193,7 @@ def _takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
     "-o",
     help="Table to write: a .csv or .tsv file, or a .parquet folder, which may be a URL.",
 )
+@formulas_option
 @click.option(
     "--overwrite", is_flag=True, help="Replace a table that is there and is something else."
 )
@@ -257,6 +261,7 @@ def _write_statistics(
     from refspace.cli.progress import BlockProgress
 
     refuse_overwriting([output])
+    options = options | {"escape_formulas": is_escaping_formulas()}
     # What reads images on another machine writes to one too.
     access = options["image_options"].storage_options
     with BlockProgress("aggregating", unit="images") as progress:
@@ -264,7 +269,7 @@ def _write_statistics(
             atlas, images, output, storage_options=access, progress=progress, **options, **pool
         )
     kept = f", {done.kept} were there" if done.kept else ""
-    click.echo(f"wrote {output}: {done.written} images{kept}")
+    echo(f"wrote {output}: {done.written} images{kept}")
 
 
 def _print_statistics(
@@ -309,7 +314,7 @@ def _print_statistics(
             told = [in_options(note, "image-") for note in told_of(outcome.result)]
             notes += [f"Warning: {outcome.item.path}: {note}" for note in told]
     for note in notes:
-        click.echo(note, err=True)
+        echo(note, err=True)
     table = pd.concat([rows[part.path] for part in parts]).set_index("structure")
     if not with_empty:
         table = table[table["count"] > 0]

@@ -1,7 +1,7 @@
 """The group of all commands, and what is common to them: errors, warnings, interruptions."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import click
 
 from refspace.cli import analysis, fetch, images, masks, spaces, stores
 from refspace.cli.options import Resolution, in_options, show_each_once
+from refspace.cli.terminal import echo, one_line
 from refspace.errors import JobError, RefspaceError
 from refspace.version import __version__
 
@@ -29,16 +30,24 @@ class _Commands(click.Group):
             except BrokenPipeError:
                 raise
             except KeyboardInterrupt as stop:
-                click.echo("; ".join(["Interrupted", *_notes(stop)]), err=True)
+                echo("; ".join(["Interrupted", *_notes(stop)]), err=True)
                 ctx.exit(_INTERRUPTED)
+            except click.ClickException as error:
+                object.__setattr__(error, "message", one_line(error.message))
+                raise
             except JobError as error:
                 for part, cause in error.failures.items():
                     # Of the parts of jobs, images alone are read by options.
-                    click.echo(f"{part}: {in_options(cause, 'image-')}", err=True)
-                raise click.ClickException("; ".join([error.summary, *_notes(error)])) from error
+                    echo(one_line(f"{part}: {in_options(cause, 'image-')}"), err=True)
+                raise _one_line([error.summary, *_notes(error)]) from error
             except (RefspaceError, OSError) as error:
                 message = in_options(str(error))
-                raise click.ClickException("; ".join([message, *_notes(error)])) from error
+                raise _one_line([message, *_notes(error)]) from error
+
+
+def _one_line(parts: Iterable[str]) -> click.ClickException:
+    """What ends a command, and is shown as one line."""
+    return click.ClickException(one_line("; ".join(parts)))
 
 
 def _notes(error: BaseException) -> list[str]:

@@ -12,6 +12,7 @@ from refspace.cli.regions import (
     takes_hemisphere,
     tell_empty,
 )
+from refspace.cli.terminal import echo
 
 if TYPE_CHECKING:
     from refspace.reference_space import ReferenceSpace
@@ -72,7 +73,7 @@ def masks(
         )
     what = "blocks" if output.rstrip("/").lower().endswith(".zarr") else "files"
     kept = f", {done.kept} were there" if done.kept else ""
-    click.echo(f"wrote {output}: {len(done.structures)} masks, {done.written} {what}{kept}")
+    echo(f"wrote {output}: {len(done.structures)} masks, {done.written} {what}{kept}")
 
 
 COMMANDS = (masks,)

@@ -12,11 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from refspace.cli.terminal import echo
+from refspace.safe_text import shown
+
+# Where a command notes that it is to escape formulas.
+_ESCAPING = "refspace.escape_formulas"
 _OUTPUTS = ("output", "labels_volume", "labels_txt", "each", "confusion")
 _INPUTS = (
     *("annotation", "structures_file", "template", "image", "valid", "points_file"),
     *("other", "other_structures", "volumes", "hemispheres"),
 )
+
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -406,9 +412,7 @@ def tell_unit(path: str, resolution: "types.Resolution | None") -> None:
     if resolution is None and is_volume_file(path):
         stated = stated_spacing(path)
         if stated.notice == "note":
-            click.echo(
-                f"{path} states no unit: its lengths are taken as {stated.assumed}", err=True
-            )
+            echo(f"{path} states no unit: its lengths are taken as {stated.assumed}", err=True)
 
 
 def open_annotation(
@@ -474,14 +478,47 @@ def refuse_overwriting(outputs: Iterable[str | Path]) -> None:
         taken.add(real)
 
 
+def local_output(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Refuse a URL, which would be taken for a file or folder of that name here."""
+    if "://" in value:
+        raise click.BadParameter(f"{value} is a URL; this is written to this machine: give a path")
+    return value
+
+
 class _TableFile(click.Path):
     """File that a table is written to."""
 
     def __init__(self) -> None:
         super().__init__(dir_okay=False)
 
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse a URL."""
+        if "://" in str(value):
+            self.fail(f"{value} is a URL; this is written to this machine: give a path", param, ctx)
+        return super().convert(value, param, ctx)
+
 
 table_option = functools.partial(click.option, type=_TableFile())
+
+
+def _note_formulas(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    ctx.meta[_ESCAPING] = value
+
+
+formulas_option = click.option(
+    "--escape-formulas",
+    is_flag=True,
+    expose_value=False,
+    callback=_note_formulas,
+    help="In CSV and TSV, write names that a spreadsheet would take for formulas with an "
+    "apostrophe before them.",
+)
+
+
+def is_escaping_formulas() -> bool:
+    """Whether the command was given ``--escape-formulas``; not where it has no such option."""
+    ctx = click.get_current_context(silent=True)
+    return ctx is not None and bool(ctx.meta.get(_ESCAPING))
 
 
 def _refuse_unwritable_tables() -> None:
@@ -522,7 +559,7 @@ def takes_pool(command: Callable[..., None]) -> Callable[..., None]:
         with cluster as client:
             # Without bokeh there is none.
             if client.dashboard_link:
-                click.echo(f"dashboard: {client.dashboard_link}", err=True)
+                echo(f"dashboard: {client.dashboard_link}", err=True)
             command(*args, pool={"threads": None, "client": client}, **options)
 
     for decorate in (
@@ -599,7 +636,7 @@ def show_warning(message: Warning | str, *_: Any, prefix: str = "") -> None:
     # In the place of a progress line, where there is one.
     start = "\r\033[K" if sys.stderr.isatty() else ""
     text = in_options(" ".join(str(message).split()), prefix)
-    click.echo(f"{start}Warning: {text}", err=True)
+    click.echo(f"{start}Warning: {shown(text)}", err=True)
 
 
 def show_each_once() -> Callable[..., None]:

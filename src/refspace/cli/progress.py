@@ -10,6 +10,8 @@ import click
 from tqdm import tqdm
 from tqdm.dask import TqdmCallback
 
+from refspace.cli.terminal import one_line
+
 _REDRAWN_EVERY = 0.1
 _TIMES = "{elapsed} gone, {remaining} to go"
 _LOG = logging.getLogger("refspace")
@@ -27,7 +29,7 @@ class _Line:
     """
 
     def __init__(self, label: str) -> None:
-        self._label = label
+        self._label = one_line(label)
         self._live = sys.stderr.isatty()
         self.seconds = 0.0
 
@@ -77,7 +79,7 @@ class Progress(_Line):
     def __init__(self, label: str) -> None:
         super().__init__(label)
         # The bar of a terminal: the one for notebooks would need a widget.
-        options = _bar_options(label, "tasks", live=self._live)
+        options = _bar_options(self._label, "tasks", live=self._live)
         self._callback = TqdmCallback(tqdm_class=tqdm, **options)
 
     def __enter__(self) -> Self:
@@ -176,7 +178,9 @@ class FetchProgress(_Line):
         if not blocks:
             self.downloads[name] = done
         if self._is_due():
-            self._write(f"{'converting' if blocks else name}, {self._text(done, total, blocks)}")
+            self._write(
+                f"{'converting' if blocks else one_line(name)}, {self._text(done, total, blocks)}"
+            )
 
     def _text(self, done: int, total: int, blocks: bool) -> str:
         share = f"{100 * done // total} %, " if total else ""
@@ -200,4 +204,4 @@ class _MessageHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Pass a message on."""
-        self._show(record.getMessage())
+        self._show(one_line(record.getMessage()))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from refspace.cli.options import Depth, sides_options
+from refspace.cli.terminal import echo
 
 if TYPE_CHECKING:
     from refspace.grid import Hemisphere
@@ -124,7 +125,7 @@ def takes_hemisphere(command: Callable[..., None]) -> Callable[..., None]:
 
 def tell_separation(space: "ReferenceSpace") -> None:
     """Say on standard error what tells the hemispheres apart, of whatever depends on it."""
-    click.echo(f"hemispheres: {space.volume.hemispheres}", err=True)
+    echo(f"hemispheres: {space.volume.hemispheres}", err=True)
 
 
 # ----- structures
@@ -175,7 +176,7 @@ def tell_empty(space: "ReferenceSpace", structures: Sequence[int], *, direct_onl
         return
     if len(empty) == len(structures):
         refuse_empty(space, [structures], direct_only=direct_only)
-    click.echo(
+    echo(
         f"Warning: {len(empty)} of {len(structures)} masks have no voxel: {_listed(space, empty)}",
         err=True,
     )

@@ -10,6 +10,8 @@ import click
 from refspace.cli.options import (
     Resolution,
     annotation_argument,
+    formulas_option,
+    local_output,
     open_annotation,
     open_space,
     refuse_overwriting,
@@ -31,6 +33,7 @@ from refspace.cli.regions import (
     takes_hemisphere,
     tell_separation,
 )
+from refspace.cli.terminal import echo
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,7 +60,12 @@ _DIMS = {"coronal": "ap", "horizontal": "dv", "sagittal": "ml"}
 @unit_option
 @click.option("--outline", multiple=True, help="Structures to draw a line around.")
 @click.option(
-    "--output", "-o", type=click.Path(dir_okay=False), default="slice.png", show_default=True
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False),
+    callback=local_output,
+    default="slice.png",
+    show_default=True,
 )
 def slice_(
     space: "ReferenceSpace",
@@ -79,7 +87,7 @@ def slice_(
     ids = resolve(space.structure_tree, outline)
     with Progress("drawing the slice"):
         save_slice(output, space, dim, position, outline=ids)
-    click.echo(f"wrote {output}, cut at {dim} = {position:g} µm")
+    echo(f"wrote {output}, cut at {dim} = {position:g} µm")
 
 
 def _in_micrometres(
@@ -105,6 +113,7 @@ def _in_micrometres(
 @takes_choice
 @by_hemisphere_option
 @table_option("--output", "-o", help="CSV, TSV or Parquet file to write.")
+@formulas_option
 def counts(
     space: "ReferenceSpace", choice: RegionChoice, by_hemisphere: bool, output: str | None
 ) -> None:
@@ -135,9 +144,10 @@ def counts(
 @click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path),
+    callback=lambda ctx, param, value: Path(local_output(ctx, param, value)),
     default="masks",
     show_default=True,
+    metavar="PATH",
     help="Folder for a mask of each structure, or an .nrrd or .nii.gz file for one of them all.",
 )
 def mask(
@@ -171,7 +181,7 @@ def mask(
                 }
         for path, group in groups.items():
             if dry_run:
-                click.echo(f"{path}: {parts[path].plan(group, direct_only)}")
+                echo(f"{path}: {parts[path].plan(group, direct_only)}")
                 continue
             if path != output:
                 output.mkdir(parents=True, exist_ok=True)
@@ -188,7 +198,7 @@ def _write_mask(
     count = len(structures)
     with Progress(f"masking {structures[0]}" if count == 1 else f"masking {count} structures"):
         write_volume(path, space.make_structure_mask(structures, direct_only))
-    click.echo(f"wrote {path}")
+    echo(f"wrote {path}")
 
 
 @click.command()
@@ -246,7 +256,7 @@ def downsample(
             coarse = space.downsample(target, method, upsample=upsample)
             coarse.to_zarr(output, overwrite=overwrite, progress=progress, **pool)
         if progress.first is None:
-            click.echo(f"{output} was complete")
+            echo(f"{output} was complete")
             return
     else:
         if sides["hemispheres"] is not None:
@@ -256,7 +266,7 @@ def downsample(
         volume = _with_midline(open_annotation(annotation, **geometry), sides["midline"])
         labels = downsample_labels(volume, target, method, upsample=upsample)
         _write_downsampled(labels, output, **pool)
-    click.echo(f"wrote {output}")
+    echo(f"wrote {output}")
 
 
 def _with_midline(volume: "xr.DataArray", midline: float | None) -> "xr.DataArray":
@@ -289,8 +299,8 @@ def export() -> None:
 
 @export.command()
 @takes_space
-@click.argument("labels_volume", type=click.Path(dir_okay=False))
-@click.argument("labels_txt", type=click.Path(dir_okay=False))
+@click.argument("labels_volume", type=click.Path(dir_okay=False), callback=local_output)
+@click.argument("labels_txt", type=click.Path(dir_okay=False), callback=local_output)
 @click.option(
     "--header", is_flag=True, help="Begin with a comment and a clear label, as ITK-SNAP does."
 )
@@ -305,7 +315,7 @@ def itksnap(space: "ReferenceSpace", labels_volume: str, labels_txt: str, header
 
     with telling_unknown_ids(space) as space, Progress("exporting labels"):
         space.write_itksnap_labels(labels_volume, labels_txt, itksnap_header=header)
-    click.echo(f"wrote {labels_volume} and {labels_txt}")
+    echo(f"wrote {labels_volume} and {labels_txt}")
 
 
 COMMANDS = (slice_, counts, mask, downsample, export)

@@ -1,6 +1,5 @@
 """The commands ``convert``, ``info`` and ``verify``: making stores, and looking at them."""
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from refspace.cli.options import (
     takes_sides,
     tell_unit,
 )
+from refspace.cli.terminal import echo, echo_json
 
 if TYPE_CHECKING:
     from refspace.reference_space import ReferenceSpace
@@ -83,7 +83,7 @@ def convert(
         warn_of_one_side(space.grid, space.midline)
     # Nothing is done, and so nothing reported, where a store of the same job is there.
     verb = f"{target} was complete" if progress.first is None else f"wrote {target}"
-    click.echo(f"{verb}: {_summary(target, space)}, {progress.seconds:.1f} s")
+    echo(f"{verb}: {_summary(target, space)}, {progress.seconds:.1f} s")
     tell_unknown_ids(space.volume.label_counts, space.structure_tree.node_ids())
 
 
@@ -142,7 +142,7 @@ def info(
         description = describe(atlas, frame=frame, **sides)
         text = format_description(description)
         counts, nodes = label_counts(atlas), atlas.nodes
-    click.echo(json.dumps(description, indent=2) if as_json else text)
+    echo_json(description) if as_json else echo(text)
     if counts is not None:
         tell_unknown_ids(counts, [node["id"] for node in nodes or ()])
 
@@ -159,22 +159,23 @@ def verify(
     orientation: str | None,
     pool: dict[str, Any],
 ) -> None:
-    """Verify the store at a path or URL: read all of it, and list what is not as it was written.
+    """Verify what is at a path or URL: read all of it, and list what is not as it was written.
 
-    The exit status is 1 if there is any fault.
+    It is a store, of an atlas or of masks, or a table of the command aggregate, .parquet, .csv or
+    .tsv. The exit status is 1 if there is any fault.
     """
+    from refspace.batch import verify as verify_any
     from refspace.cli.progress import BlockProgress
-    from refspace.store import verify_store
 
     with BlockProgress("verifying") as progress:
-        report = verify_store(
+        report = verify_any(
             url,
             resolution=resolution,
             orientation=orientation,
             progress=progress,
             **pool,
         )
-    click.echo(str(report))
+    echo(str(report))
     if report.faults:
         ctx.exit(1)
 

@@ -1,14 +1,16 @@
 """Tables that commands print or write: counts, points, and the findings of a validation."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from refspace.cli.options import is_escaping_formulas
+from refspace.cli.terminal import cell, echo
 from refspace.formats.tables import write_table
 from refspace.ops.point_labels import MISSING, OUTSIDE
 from refspace.reference_space import ReferenceSpace
@@ -27,22 +29,29 @@ def counts_table(counts: xr.Dataset, structure_ids: Collection[int] = ()) -> pd.
     return table.loc[list(structure_ids)] if structure_ids else table[table["total"] > 0]
 
 
+def save_table(path: str | Path, parts: Iterator[pd.DataFrame] | Sequence[pd.DataFrame]) -> None:
+    """Write a table, without formulas if the command was asked for that."""
+    write_table(path, parts, escape_formulas=is_escaping_formulas())
+
+
 def write_or_print(table: pd.DataFrame, output: str | None, number: str = "{:.3f}") -> None:
     """Write a table to a file, or print it where there is none."""
     if output is None:
-        click.echo(format_table(table, number))
+        echo(format_table(table, number))
         return
-    write_table(output, [table.reset_index()])
-    click.echo(f"wrote {output}")
+    save_table(output, [table.reset_index()])
+    echo(f"wrote {output}")
 
 
 def format_table(table: pd.DataFrame, number: str = "{:.3f}") -> str:
     """Table as text, the names flush left and cut to a line."""
     if table.empty:
         return "no structure has any"
-    names = [str(name)[:_NAME_WIDTH] for name in table.get("name", [""] * len(table))]
+    names = [cell(name)[:_NAME_WIDTH] for name in table.get("name", [""] * len(table))]
     width = max(map(len, names), default=0)
     shown = table.assign(name=[name.ljust(width) for name in names]).reset_index()
+    for column in shown.columns[shown.dtypes.map(lambda dtype: dtype.kind not in "iufb")]:
+        shown[column] = [value if pd.isna(value) else cell(value) for value in shown[column]]
     return shown.to_string(index=False, float_format=number.format)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import click
+from refspace.cli.terminal import echo
 
 if TYPE_CHECKING:
     from refspace.reference_space import ReferenceSpace
@@ -48,4 +48,4 @@ def tell_unknown_ids(
     from refspace.verbs.unknown import UnknownIds
 
     if found := UnknownIds.from_labels(labels, structure_ids):
-        click.echo(f"Warning: {found}", err=True)
+        echo(f"Warning: {found}", err=True)

@@ -207,6 +207,11 @@ def write_structures(path: PathLike, tree: StructureTree) -> None:
     tree
         The structures.
 
+    Raises
+    ------
+    OntologyError
+        If a structure holds what JSON does not carry.
+
     Examples
     --------
     >>> import tempfile
@@ -216,6 +221,18 @@ def write_structures(path: PathLike, tree: StructureTree) -> None:
     [997]
     """
     # One structure a line, so that versions of an ontology can be compared line by line.
-    lines = ",\n".join(json.dumps(node, ensure_ascii=False) for node in tree.nodes())
+    lines = ",\n".join(map(_line, tree.nodes()))
     with atomic_write(path) as temporary:
         temporary.write_text(f"[\n{lines}\n]\n", encoding="utf-8", newline="\n")
+
+
+def _line(node: Mapping[str, Any]) -> str:
+    try:
+        text = json.dumps(node, ensure_ascii=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise OntologyError(
+            f"structure {node['id']} cannot be written as JSON: {error}; give texts, numbers, "
+            "lists and dicts of these"
+        ) from error
+    return text

@@ -1,13 +1,15 @@
 """Tables in files: CSV, TSV or Parquet, by the ending of the name."""
 
+import hashlib
 import io
 import json
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -16,11 +18,21 @@ from refspace.errors import FormatError, MissingDependencyError
 from refspace.files import atomic_write
 from refspace.types import PathLike
 
+if TYPE_CHECKING:
+    import pyarrow
+
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _PARQUET = ".parquet"
 # Key under which the schema of a Parquet file holds our metadata.
 _METADATA_KEY = b"refspace"
+# Options of pyarrow: Parquet has no checksums of its pages unless they are asked for.
+_CHECKED: dict[str, Any] = {"write_page_checksum": True}
+_VERIFIED: dict[str, Any] = {"page_checksum_verification": True}
 ENDINGS = (*_SEPARATORS, _PARQUET)
+# How formulas begin, also in the wide signs of East Asian keyboards; a tab or a line break before
+# one is skipped. Numbers may begin so too.
+_FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 # Rows of a part, where a table is read in parts.
 _ROWS_PER_PART = 10**6
 
@@ -93,7 +105,7 @@ def read_table(path: PathLike, numeric: Sequence[str], *text: str) -> pd.DataFra
     dtypes: dict[str, Any] = dict.fromkeys(numeric, np.float64) | dict.fromkeys(text, str)
     with _naming(path):
         if table_ending(path) == _PARQUET:
-            return _as_numbers(pd.read_parquet(path, columns=names), numeric)[names]
+            return _as_numbers(pd.read_parquet(path, columns=names, **_VERIFIED), numeric)[names]
         # With dtypes, so that a large table never goes through Python objects.
         with suppress(ValueError):
             table: pd.DataFrame = _read_text(path, usecols=names, dtype=dtypes)[names]
@@ -146,7 +158,7 @@ def read_parts(path: PathLike, *, as_text: bool) -> Iterator[pd.DataFrame]:
     """
     with _naming(path):
         if table_ending(path) == _PARQUET:
-            yield pd.read_parquet(path)
+            yield pd.read_parquet(path, **_VERIFIED)
         elif not as_text:
             yield _read_text(path, index_col=False)
         else:
@@ -206,7 +218,12 @@ def _as_numbers(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 # ----- writing
 
 
-def write_table(path: PathLike, parts: Iterator[pd.DataFrame] | Sequence[pd.DataFrame]) -> None:
+def write_table(
+    path: PathLike,
+    parts: Iterator[pd.DataFrame] | Sequence[pd.DataFrame],
+    *,
+    escape_formulas: bool = False,
+) -> None:
     r"""Write the columns of a table, without its index; the file appears whole or not at all.
 
     Parameters
@@ -215,6 +232,9 @@ def write_table(path: PathLike, parts: Iterator[pd.DataFrame] | Sequence[pd.Data
         File to write; its ending is one of `ENDINGS`.
     parts
         The table, or its rows part by part; at least one.
+    escape_formulas
+        Whether texts that a spreadsheet would take for formulas begin with an apostrophe in CSV and
+        TSV, as `without_formulas` has it.
 
     Raises
     ------
@@ -232,6 +252,8 @@ def write_table(path: PathLike, parts: Iterator[pd.DataFrame] | Sequence[pd.Data
     write: Callable[..., None] = _write_text
     if (ending := table_ending(path)) == _PARQUET:
         write = _write_parquet
+    elif escape_formulas:
+        parts = map(without_formulas, parts)
     with atomic_write(path) as temporary:
         write(temporary, parts, _SEPARATORS.get(ending))
 
@@ -239,11 +261,51 @@ def write_table(path: PathLike, parts: Iterator[pd.DataFrame] | Sequence[pd.Data
 def _write_text(path: Path, parts: Iterator[pd.DataFrame], separator: str) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         for i, part in enumerate(parts):
-            part.to_csv(file, sep=separator, index=False, header=i == 0, lineterminator="\n")
+            file.write(_separated(part, separator, header=i == 0))
+
+
+def _separated(rows: pd.DataFrame, separator: str, *, header: bool) -> str:
+    """Rows as text."""
+    options: dict[str, Any] = {"sep": separator, "index": False, "header": header}
+    text: str = rows.to_csv(None, lineterminator="\n", **options)
+    if "\r" in text:
+        # Before 3.13, Python puts no quotes around a cell with only a carriage return, where
+        # readers begin another row.
+        text = rows.replace("\r", " ", regex=True).to_csv(None, lineterminator="\n", **options)
+    return text
 
 
 def _write_parquet(path: Path, parts: Iterator[pd.DataFrame], _: None) -> None:
-    pd.concat(parts, ignore_index=True).to_parquet(path, index=False)
+    pd.concat(parts, ignore_index=True).to_parquet(path, index=False, **_CHECKED)
+
+
+def without_formulas(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows whose texts no spreadsheet takes for formulas, and runs: an apostrophe precedes them.
+
+    Names are whatever the maker of an atlas wrote. In a file of text nothing says that a cell
+    ``=HYPERLINK(…)`` is a name; in Parquet it is stated. Texts of numbers, like ``-1.5``, stay.
+
+    Examples
+    --------
+    >>> rows = pd.DataFrame({"name": ["=1+1", "VISp"], "shift": ["-1.5", "@x"], "voxels": [-1, 2]})
+    >>> without_formulas(rows).to_numpy().tolist()
+    [["'=1+1", '-1.5', -1], ['VISp', "'@x", 2]]
+    """
+    escaped = {
+        position: rows.iloc[:, position].map(_without_formula)
+        for position, dtype in enumerate(rows.dtypes)
+        if getattr(dtype, "kind", "O") not in "iufbc"
+    }
+    columns = [escaped.get(n, rows.iloc[:, n]) for n in range(rows.shape[1])]
+    table = pd.concat(columns, axis=1) if columns else rows.copy()
+    table.columns = pd.Index([_without_formula(name) for name in rows.columns])
+    return table
+
+
+def _without_formula(value: Any) -> Any:
+    if not isinstance(value, str) or not _FORMULA.match(value) or _NUMBER.fullmatch(value):
+        return value
+    return f"'{value}"
 
 
 # ----- rows of a part
@@ -257,43 +319,104 @@ def text_rows(path: PathLike, rows: pd.DataFrame, *, header: bool) -> str:
     >>> text_rows("counts.csv", pd.DataFrame({"structure": [385]}), header=True)
     'structure\n385\n'
     """
-    separator = _SEPARATORS[table_ending(path)]
-    text: str = rows.to_csv(None, sep=separator, index=False, header=header, lineterminator="\n")
-    return text
+    return _separated(rows, separator(path), header=header)
 
 
-def parquet_bytes(rows: pd.DataFrame, metadata: Mapping[str, Any]) -> bytes:
-    """Content of a Parquet file of some rows, with metadata, and with checksums of its pages."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pa.Table.from_pandas(rows, preserve_index=False)
-    merged = {
-        **(table.schema.metadata or {}),
-        _METADATA_KEY: json.dumps(dict(metadata)).encode(),
-    }
-    file = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(merged), file, write_page_checksum=True)
-    return file.getvalue()
-
-
-def parquet_metadata(data: bytes) -> dict[str, Any] | None:
-    """Metadata of a file of `parquet_bytes`; None if it is damaged, or another file.
-
-    All pages are read, so that a damaged one is noticed.
+def separator(path: PathLike) -> str:
+    """What separates the cells of a text table, by its name.
 
     Examples
     --------
-    >>> data = parquet_bytes(pd.DataFrame({"structure": [385]}), {"part": "a.nii"})
-    >>> parquet_metadata(data), parquet_metadata(data[:-1])
-    ({'part': 'a.nii'}, None)
+    >>> separator("counts.csv")
+    ','
+    """
+    return _SEPARATORS[table_ending(path)]
+
+
+def parquet_bytes(rows: pd.DataFrame, describe: Callable[[str], Any]) -> bytes:
+    """Content of a Parquet file of some rows, with metadata, and with checksums of its pages.
+
+    Parameters
+    ----------
+    rows
+        The rows.
+    describe
+        Makes the metadata, a JSON value, from the digest of the rows.
     """
     import pyarrow as pa
+
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    return _parquet(table, describe(_rows_digest(table)))
+
+
+class ParquetFile:
+    """A Parquet file in memory, all of which was read.
+
+    Parameters
+    ----------
+    table
+        What it holds, as pyarrow reads it.
+
+    Examples
+    --------
+    >>> data = parquet_bytes(pd.DataFrame({"structure": [385]}), lambda digest: {"rows": digest})
+    >>> file = ParquetFile.read(data)
+    >>> file.rows, file.metadata == {"rows": file.digest}
+    (1, True)
+    >>> ParquetFile.read_if_whole(data[:-1]) is None
+    True
+    """
+
+    def __init__(self, table: "pyarrow.Table") -> None:
+        self._table = table
+        self.rows = int(table.num_rows)
+
+    @classmethod
+    def read(cls, data: bytes) -> "ParquetFile":
+        """Read a file, the checksums of whose pages are compared where it has any."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        return cls(pq.read_table(pa.BufferReader(data), **_VERIFIED))
+
+    @classmethod
+    def read_if_whole(cls, data: bytes) -> "ParquetFile | None":
+        """Read a file; None if it is damaged, or no Parquet."""
+        import pyarrow as pa
+
+        try:
+            return cls.read(data)
+        except (pa.ArrowException, OSError, ValueError):
+            return None
+
+    @property
+    def digest(self) -> str:
+        """Digest of the rows: of the names of the columns, and of their values."""
+        return _rows_digest(self._table)
+
+    @property
+    def metadata(self) -> Any:
+        """JSON value that was written with the rows; None where there is none."""
+        try:
+            return json.loads((self._table.schema.metadata or {})[_METADATA_KEY])
+        except (KeyError, ValueError, RecursionError):
+            return None
+
+    def without_rows(self, metadata: Mapping[str, Sequence[str]]) -> bytes:
+        """A file with the same columns, no rows, and other metadata."""
+        return _parquet(self._table[:0], metadata)
+
+
+def _parquet(table: Any, metadata: Any) -> bytes:
     import pyarrow.parquet as pq
 
-    try:
-        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
-        metadata: dict[str, Any] = json.loads(table.schema.metadata[_METADATA_KEY])
-        return metadata
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError):
-        return None
+    merged = {**(table.schema.metadata or {}), _METADATA_KEY: json.dumps(metadata).encode()}
+    file = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(merged), file, **_CHECKED)
+    return file.getvalue()
+
+
+def _rows_digest(table: Any) -> str:
+    # Of values, and not of bytes: versions of pyarrow encode the same rows in other ways.
+    text = json.dumps(table.to_pydict(), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

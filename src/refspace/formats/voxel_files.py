@@ -23,9 +23,11 @@ import numpy as np
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
+from refspace.blockwise.identity import Identity
 from refspace.errors import FormatError, GridError
 from refspace.grid import Grid
 from refspace.labels import Midline
+from refspace.remote.stamps import settled_status
 
 # Size of a block. Blocks are whole layers of the slowest axis: contiguous in the file, and views of
 # the array that was read.
@@ -46,8 +48,9 @@ class VoxelFile:
     ----------
     path
         Absolute path of the file.
-    file_bytes, mtime_ns
-        Its size, and the time of its last change.
+    file_bytes, mtime_ns, ctime_ns
+        Its size, and the times of the last change of its content and of its metadata: the latter is
+        not for programs to set.
     shape
         Number of voxels along each axis, the fastest in the file first: three, but for images that
         have other axes than those of space.
@@ -64,6 +67,7 @@ class VoxelFile:
     path: str
     file_bytes: int
     mtime_ns: int
+    ctime_ns: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     encoding: str
@@ -82,8 +86,24 @@ class VoxelFile:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Path, size and time of last change: different for any other file, and after a change."""
-        return {"path": self.path, "bytes": self.file_bytes, "mtime_ns": self.mtime_ns}
+        """Path, size and times of last change: different for any other file, and after a change."""
+        times = {"mtime_ns": self.mtime_ns, "ctime_ns": self.ctime_ns}
+        return {"path": self.path, "bytes": self.file_bytes, **times}
+
+    def content_identity(self) -> Identity:
+        """What tells the file from any other, once it is made sure that it is as it was opened.
+
+        Raises
+        ------
+        FormatError
+            If it has changed since.
+        OSError
+            If it is gone.
+        """
+        status = settled_status(self.path)
+        with naming(self.path):
+            _refuse_changed(status, self)
+        return Identity(self.identity)
 
 
 @contextmanager
@@ -146,6 +166,10 @@ class _Voxels:
     def __reduce__(self) -> tuple[Any, ...]:
         return _cached_voxels, (self.file,)
 
+    def content_identity(self) -> Identity:
+        """What tells the voxels from any others."""
+        return self.file.content_identity()
+
     def __getitem__(self, key: Any) -> NDArray[Any]:
         # Threads that compute blocks at the same time read the file once.
         with self._lock:
@@ -164,7 +188,7 @@ def _cached_voxels(file: VoxelFile) -> _Voxels:
 def _read_voxels(file: VoxelFile) -> NDArray[Any]:
     """Read voxels into an array of native byte order, Fortran order and read-only."""
     with naming(file.path), Path(file.path).open("rb") as opened:
-        _refuse_changed(opened, file)
+        _refuse_changed(os.fstat(opened.fileno()), file)
         flat = _mapped(opened, file) if file.encoding == "raw" else _inflated(opened, file)
     if not file.dtype.isnative:
         # In place: a swapped copy would double the memory.
@@ -174,9 +198,9 @@ def _read_voxels(file: VoxelFile) -> NDArray[Any]:
     return voxels
 
 
-def _refuse_changed(opened: io.BufferedReader, file: VoxelFile) -> None:
-    status = os.fstat(opened.fileno())
-    if (status.st_size, status.st_mtime_ns) != (file.file_bytes, file.mtime_ns):
+def _refuse_changed(status: os.stat_result, file: VoxelFile) -> None:
+    there = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    if there != (file.file_bytes, file.mtime_ns, file.ctime_ns):
         raise FormatError("the file has changed since it was opened; read it again")
 
 
@@ -250,10 +274,9 @@ class VoxelStream:
         self.header, self.grid, self.midline = header, grid, midline
         self.dtype = header.native
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Path, size and time of last change: different for any other file, and after a change."""
-        return self.header.identity
+    def content_identity(self) -> Identity:
+        """What tells the voxels from any others, as of the file."""
+        return self.header.content_identity()
 
     def values(self, slab: NDArray[Any]) -> NDArray[Any]:
         """What the stored numbers of a slab stand for."""
@@ -299,7 +322,7 @@ class VoxelStream:
             return
         buffer = np.empty((*self.header.shape[:2], min(thickness, layers)), self.header.dtype, "F")
         with naming(self.header.path), Path(self.header.path).open("rb") as opened:
-            _refuse_changed(opened, self.header)
+            _refuse_changed(os.fstat(opened.fileno()), self.header)
             with _decoded(opened, self.header) as stream:
                 for cut, want in zip(cuts, wanted, strict=True):
                     slab = buffer[..., : cut.stop - cut.start]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from refspace.errors import GridError
 from refspace.grid import Grid
+from refspace.safe_text import escaped
 
 GIVEN = "given"
 STATED_BY_FILE = "stated by the file"
@@ -43,7 +44,7 @@ class Midline:
     source: str
 
     def __str__(self) -> str:
-        return f"ml {self.position:g} µm ({self.source})"
+        return f"ml {self.position:g} µm ({escaped(self.source)})"
 
     @classmethod
     def from_value(cls, value: object, source: str = GIVEN) -> "Midline":

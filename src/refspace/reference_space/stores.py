@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
-from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
+from refspace.blockwise.identity import array_identity
 from refspace.labels import LabelVolume, downsample
 from refspace.labels.knowledge import BlockKnowledge, Once
 from refspace.pools import make_pool
@@ -65,7 +65,8 @@ def to_zarr(
         Whether a store of that name is replaced, once the new one is complete.
     resume
         Whether to go on with an interrupted run of the very same job, or leave what it has
-        completed.
+        completed. Voxels of arrays in memory, and of stores and files that refspace opened, are
+        identified by their content; an array that dask reads in another way is written anew.
     storage_options
         What fsspec needs to reach the URL.
     memory
@@ -82,7 +83,8 @@ def to_zarr(
     Raises
     ------
     StoreError
-        If the target exists, is being written or cannot be reached.
+        If the target exists, is being written or cannot be reached; if what the voxels are read
+        from has changed meanwhile.
     GridError
         If the chunks are no lengths, or too large for the memory.
 
@@ -108,7 +110,7 @@ def to_zarr(
             name: BlockSource.from_array(volume.data, layout.block_shape, memory)
             for name, volume in volumes.items()
         },
-        identity={name: tokenize(volume.data) for name, volume in volumes.items()},
+        identify=lambda: {name: array_identity(volume.data) for name, volume in volumes.items()},
         pool=make_pool(threads, client),
         progress=progress,
         reads=[space.url] if space.url else [],

@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from refspace.files import first_link
+
 _DIGEST_BYTES = hashlib.sha256().digest_size
 # Bytes that all copies may take. A 10 µm atlas of the mouse takes 60 MB.
 LIMIT = 10 * 2**30
@@ -45,6 +47,10 @@ class ChunkCache:
         name = hashlib.sha256("\n".join((self.url, version, key)).encode()).hexdigest()
         return self.folder / name[:2] / name[2:]
 
+    def _leads_out(self, path: Path) -> bool:
+        """Whether a copy lies behind a symbolic link, which is neither read nor written through."""
+        return first_link(self.folder, path.relative_to(self.folder).as_posix()) is not None
+
     def get(self, key: str, version: str) -> bytes | None:
         """Read the copy of an object; None if there is none.
 
@@ -57,6 +63,8 @@ class ChunkCache:
         """
         path = self._path(key, version)
         try:
+            if self._leads_out(path):
+                return None
             content = path.read_bytes()
         except OSError:
             return None
@@ -71,6 +79,8 @@ class ChunkCache:
         """Store a copy of an object; a copy that cannot be written is left out without an error."""
         path = self._path(key, version)
         temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+        if self._leads_out(path):
+            return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Not synced to disk, which would be slow: the digest reveals a torn copy.

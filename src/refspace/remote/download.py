@@ -3,7 +3,7 @@
 While ``a.nrrd`` is downloaded, its first bytes are in ``.a.nrrd.part``, their origin and number in
 ``.a.nrrd.part.json``, and ``.a.nrrd.lock`` keeps other processes waiting. Afterwards
 ``.a.nrrd.json`` records origin, size and digest of the file. A file without a record is not
-trusted.
+trusted, nor is one that differs from its record: before it is used again, it is read and proven.
 """
 
 import glob
@@ -17,18 +17,19 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from refspace.errors import RemoteError
+from refspace.errors import RemoteError, safe_cause
 from refspace.files import atomic_write, exclusive_lock
 from refspace.remote import http_responses, retry
 from refspace.remote.intake import Intake
 from refspace.remote.partial import PartialDownload
+from refspace.safe_text import shown, url_identity, without_secrets
 from refspace.types import PathLike
 from refspace.version import __version__
 
@@ -55,7 +56,7 @@ class Record:
     Parameters
     ----------
     url
-        URL that it was downloaded from.
+        URL that it was downloaded from, without secrets.
     sha256
         Digest of its content, hexadecimal.
     bytes
@@ -141,6 +142,7 @@ def download(
     if not fresh and (record := job.cached()):
         return record
     job.target.parent.mkdir(parents=True, exist_ok=True)
+    _refuse_linked_records(job.target)
     lock = job.target.with_name(f".{job.target.name}.lock")
     with exclusive_lock(lock, waiting_for=f"downloading {job.target}"):
         # Another process may have downloaded it while this one waited.
@@ -173,6 +175,15 @@ def _record_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.json")
 
 
+def _refuse_linked_records(target: Path) -> None:
+    """Refuse symbolic links where hidden files beside a download are written: nobody wants them."""
+    for ending in (".json", ".part", ".part.json", ".lock"):
+        if (path := target.with_name(f".{target.name}{ending}")).is_symlink():
+            raise RemoteError(
+                f"{path} is a symbolic link, through which nothing is written; remove it"
+            )
+
+
 def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
@@ -192,7 +203,7 @@ def _check_url(url: str) -> None:
 class _Download:
     """One file to be downloaded, and the conditions that it must meet."""
 
-    url: str
+    url: str = field(repr=False)
     target: Path
     sha256: str | None
     nbytes: int | None
@@ -206,6 +217,11 @@ class _Download:
         self.opener = http_responses.web_opener()
         self.sha256 = self.sha256 and self.sha256.lower()
 
+    @property
+    def name(self) -> str:
+        """The URL, as messages have it."""
+        return without_secrets(self.url)
+
     # ----- existing files
 
     def cached(self) -> Record | None:
@@ -213,8 +229,20 @@ class _Download:
         record = read_record(self.target)
         if record is None or self.nbytes not in (None, record.bytes):
             return None
-        same = record.sha256 == self.sha256 if self.sha256 else record.url == self.url
-        return record if same else None
+        same = record.sha256 == self.sha256 if self.sha256 else record.url == url_identity(self.url)
+        return record if same and self._is_unchanged(record) else None
+
+    def _is_unchanged(self, record: Record) -> bool:
+        """Whether the file is what was downloaded; it is read for that, as it soon is anyway."""
+        with self.target.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == record.sha256:
+                return True
+        _LOG.info("%s is not what was downloaded; it was changed, and comes again", self.target)
+        self.remedies = [
+            f"put {self.target} back as it was downloaded, with sha256 {record.sha256}",
+            *self.remedies,
+        ]
+        return False
 
     def adopted(self) -> Record | None:
         """Record of a file that was put there by hand, if its digest is known and right."""
@@ -227,7 +255,7 @@ class _Download:
 
     def _write_record(self, sha256: str, size: int, etag: str | None) -> Record:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        record = Record(self.url, sha256, size, etag, now)
+        record = Record(url_identity(self.url), sha256, size, etag, now)
         with atomic_write(_record_path(self.target)) as temporary:
             temporary.write_text(json.dumps(asdict(record)), encoding="utf-8")
         return record
@@ -246,7 +274,7 @@ class _Download:
             if part.pieced and self._fault(part):
                 # One of several responses may have been of another version: once more, in a single
                 # response. After a single one there is no point in that, the same would come again.
-                _LOG.info("%s, put together, is not what it should be; again from 0", self.url)
+                _LOG.info("%s, put together, is not what it should be; again from 0", self.name)
                 self.ranges = False
                 part.clear()
                 self._fetch_rest(part)
@@ -336,7 +364,7 @@ class _Download:
             if error.code != 416 or not part.size:
                 raise
             error.close()
-            _LOG.info("%s is shorter than what came of it before; again from 0", self.url)
+            _LOG.info("%s is shorter than what came of it before; again from 0", self.name)
             part.clear()
             self._request_rest(part)
             return
@@ -356,7 +384,7 @@ class _Download:
             part.pieced = part.pieced or part.size > 0
         elif response.status == 200:
             if part.size:
-                _LOG.info("%s comes from its beginning: changed, or without ranges", self.url)
+                _LOG.info("%s comes from its beginning: changed, or without ranges", self.name)
             part.clear()
             length = http_responses.content_length(response.headers)
         else:
@@ -425,17 +453,17 @@ class _Download:
                 f"{http_responses.describe(cause)}{_times(failures)}. "
                 f"To have {self.url}: {self._remedies(cause)}"
             ) from error
-        error.add_note(f"this was on the way from {self.url} to {self.target}")
+        error.add_note(shown(f"this was on the way from {self.name} to {self.target}"))
         raise error
 
     def _fail_with_status(self, error: urllib.error.HTTPError, failures: int) -> NoReturn:
         status = f"HTTP status {error.code} {error.reason}".rstrip()
         if error.code in _MISSING:
             raise FileNotFoundError(
-                f"{self.url}: there is no such file on the server ({status})"
-            ) from error
+                shown(f"{self.name}: there is no such file on the server ({status})")
+            ) from safe_cause(error)
         if error.code in _DENIED:
-            raise RemoteError(f"{self.url}: access is denied ({status})") from error
+            raise RemoteError(f"{self.url}: access is denied ({status})") from safe_cause(error)
         if 300 <= error.code < 400:
             raise RemoteError(
                 f"{self.url}: the server redirects to where no file can come from ({status})"

@@ -20,7 +20,10 @@ _LENGTH = r"\d{1,18}"
 
 
 class _WebOnly(urllib.request.HTTPRedirectHandler):
-    """Redirects from web servers to web servers: not to files of this machine, nor to FTP."""
+    """Redirects from web servers to web servers: not to files of this machine, nor to FTP.
+
+    Nor from HTTPS to HTTP, where anyone on the way could send something else.
+    """
 
     def redirect_request(
         self,
@@ -31,7 +34,8 @@ class _WebOnly(urllib.request.HTTPRedirectHandler):
         headers: HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        if urlsplit(newurl).scheme not in SCHEMES:
+        scheme = urlsplit(newurl).scheme
+        if scheme not in SCHEMES or (scheme == "http" and req.type == "https"):
             # The standard library refuses some schemes itself: the message is worded as its own.
             reason = f"{msg} - Redirection to url {newurl!r} is not allowed"
             raise urllib.error.HTTPError(req.full_url, code, reason, headers, fp)

@@ -2,29 +2,29 @@
 
 import functools
 import json
+import re
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.http import HTTPFileSystem
 
-from refspace.errors import MissingDependencyError, RemoteError
+from refspace.errors import MissingDependencyError, RemoteError, safe_cause
 from refspace.files import read_at_most
 from refspace.remote import retry
 from refspace.remote.buckets import add_anonymous_access, bucket_region, url_protocol
 from refspace.remote.http_responses import is_web_page
 from refspace.remote.intake import Intake
+from refspace.safe_text import secrets_in, without_secrets, without_values
 
 _EXTRAS = {"s3": "s3", "gs": "gs"}
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
-# Names under which file systems state the size and the version of a file: local ones mtime, S3 ETag
-# and LastModified, Google Cloud Storage etag and generation.
-_VERSION_FIELDS = ("size", "mtime", "ETag", "etag", "LastModified", "last_modified", "generation")
 # Retries of obstore are off: the policy of `retry` holds for all engines, once.
 _PIECE_BYTES = 2**20
 _NO_RETRIES: Any = {"max_retries": 0}
@@ -75,13 +75,14 @@ class ObstoreObjects:
     """
 
     def __init__(self, url: str, storage_options: Mapping[str, Any]) -> None:
-        self._store = _obstore(url, json.dumps(dict(storage_options), sort_keys=True, default=repr))
+        _check_host(url)
+        self.store = _obstore(url, json.dumps(dict(storage_options), sort_keys=True, default=repr))
 
     def read(self, key: str, limit: int | None = None) -> bytes:
         """Read an object; of one of more bytes than a limit, only a part that is longer than it."""
         import obstore
 
-        response = obstore.get(self._store, key)
+        response = obstore.get(self.store, key)
         if limit is None:
             return bytes(response.bytes())
         # Piece by piece: a server may send more than it announces.
@@ -97,7 +98,7 @@ class ObstoreObjects:
         """Bytes of an object."""
         import obstore
 
-        return int(obstore.head(self._store, key)["size"])
+        return int(obstore.head(self.store, key)["size"])
 
 
 ENGINES: dict[str, Callable[[str, Mapping[str, Any]], Objects]] = {
@@ -116,6 +117,7 @@ def file_system(url: str, storage_options: Mapping[str, Any]) -> tuple[Any, str]
     RemoteError
         If there is no such protocol, or it does not take one of the options.
     """
+    _check_host(url)
     try:
         options = _with_timeout(url, add_anonymous_access(url, storage_options))
         location: tuple[Any, str] = fsspec.core.url_to_fs(url, **options)
@@ -124,8 +126,22 @@ def file_system(url: str, storage_options: Mapping[str, Any]) -> tuple[Any, str]
         hint = f": pip install 'refspace[{extra}]'" if extra else ""
         raise MissingDependencyError(f"{url}: {error}{hint}") from error
     except Exception as error:  # whatever the file system's own library raises
-        raise RemoteError(f"{url}: cannot be reached: {error}") from error
+        secrets = {**storage_options, **secrets_in(url)}
+        text = without_values(str(error), secrets)
+        raise RemoteError(f"{url}: cannot be reached: {text}") from safe_cause(error, secrets)
     return location
+
+
+def _check_host(url: str) -> None:
+    """Refuse a URL whose host nobody can tell, as where a password has signs that URLs do not."""
+    for part in re.findall(r"https?://\S*?(?=::\w+://|$)", url):
+        try:
+            urlsplit(part).port  # noqa: B018  # parsed when it is asked for
+        except ValueError:
+            raise RemoteError(
+                f"{url} is no URL: where its host ends cannot be told; write the special signs of "
+                "a password as %2F for / and %40 for @"
+            ) from None
 
 
 def _with_timeout(url: str, storage_options: dict[str, Any]) -> dict[str, Any]:
@@ -229,15 +245,20 @@ def read_object(objects: Objects, key: str, name: str, limit: int | None = None)
     try:
         data = retry.POLICY.run(functools.partial(objects.read, key, limit))
     except _MISSING as error:
-        raise FileNotFoundError(f"{name} does not exist") from error
+        raise FileNotFoundError(f"{without_secrets(name)} does not exist") from safe_cause(error)
     except Exception as error:  # whatever the file system's own library raises
-        raise RemoteError(f"{name} cannot be read: {reason(error)}") from error
+        raise _unreadable(name, error) from safe_cause(error, secrets_in(name))
     if is_web_page(data):
         raise RemoteError(
             f"{name} cannot be read: the server answers with a web page; it wants a login, or the "
             "URL is that of a page and not of the data"
         )
     return data
+
+
+def _unreadable(name: str, error: Exception) -> RemoteError:
+    text = without_values(reason(error), secrets_in(name))
+    return RemoteError(f"{name} cannot be read: {text}")
 
 
 def reason(error: BaseException) -> str:
@@ -312,16 +333,16 @@ def copy_object(url: str, target: Path, storage_options: Mapping[str, Any] | Non
     try:
         retry.POLICY.run(functools.partial(_copy, fs, path, target, url))
     except _MISSING as error:
-        raise FileNotFoundError(f"{url} does not exist") from error
+        raise FileNotFoundError(f"{without_secrets(url)} does not exist") from safe_cause(error)
     except RemoteError:
         raise
     except Exception as error:  # whatever the file system's own library raises
-        raise RemoteError(f"{url} cannot be read: {reason(error)}") from error
+        raise _unreadable(url, error) from safe_cause(error, secrets_in(url))
 
 
 def _copy(fs: Any, path: str, target: Path, url: str) -> None:
     announced = fs.info(path).get("size")
-    intake = Intake(url, target.parent, announced)
+    intake = Intake(without_secrets(url), target.parent, announced)
     # As a stream: a server without ranges would send the whole file for each.
     how = {"block_size": 0} if isinstance(fs, HTTPFileSystem) else {}
     with fs.open(path, "rb", **how) as source, target.open("wb") as copy:
@@ -330,28 +351,6 @@ def _copy(fs: Any, path: str, target: Path, url: str) -> None:
             copy.write(piece)
     if announced is not None and intake.taken < announced:
         raise ConnectionError(f"it ended after {intake.taken} of {announced} bytes")
-
-
-def version_stamp(url: str, storage_options: Mapping[str, Any] | None = None) -> str:
-    """Version of a file, as its file system states it: a text that changes when the file does.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    RemoteError
-        If it cannot be reached.
-    """
-    fs, path = file_system(url, storage_options or {})
-    try:
-        # fsspec caches listings, in which a file that has changed would look as before.
-        fs.invalidate_cache()
-        metadata = retry.POLICY.run(functools.partial(fs.info, path))
-    except _MISSING as error:
-        raise FileNotFoundError(f"{url} does not exist") from error
-    except Exception as error:  # whatever the file system's own library raises
-        raise RemoteError(f"{url} cannot be reached: {reason(error)}") from error
-    return json.dumps({name: str(metadata[name]) for name in _VERSION_FIELDS if metadata.get(name)})
 
 
 @dataclass(frozen=True)

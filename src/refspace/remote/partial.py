@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from refspace.files import atomic_write
+from refspace.safe_text import url_identity
 
 _PIECE_BYTES = 2**20
 # A power cut may take what is not yet on the disk: at most this much is downloaded between syncs.
@@ -44,7 +45,7 @@ class PartialDownload:
     def __init__(self, target: Path, url: str, *, has_digest: bool) -> None:
         self.path = target.with_name(f".{target.name}.part")
         self._metadata_path = target.with_name(f".{target.name}.part.json")
-        self._target, self._url, self._has_digest = target, url, has_digest
+        self._target, self._url, self._has_digest = target, url_identity(url), has_digest
         self._file = self.path.open("ab+")
         self._forget()
         self._load()

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from refspace.safe_text import shown
+
 _LOG = logging.getLogger("refspace")
 # Too many requests, and the responses of overloaded servers and gateways. 509, "bandwidth limit
 # exceeded", is in no standard, but in use.
@@ -91,7 +93,7 @@ class Retry:
         """Wait after a failed attempt, longer with the number of failures so far."""
         seconds = self.delay * 2 ** (failures - 1) * random.uniform(0.5, 1.5)
         seconds = min(max(seconds, _retry_after(error)), self.longest)
-        _LOG.info("attempt %d failed (%r); again in %.1f s", failures, error, seconds)
+        _LOG.info("attempt %d failed (%s); again in %.1f s", failures, shown(repr(error)), seconds)
         time.sleep(seconds)
 
 

@@ -5,6 +5,7 @@ http://help.brain-map.org/display/api/RESTful+Model+Access+(RMA) describes queri
 """
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from refspace.sources.source import AtlasParts, Request, base_url
 from refspace.types import Resolution
 
 HOST = "https://api.brain-map.org"
-ARCHIVE = "http://download.alleninstitute.org/informatics-archive/current-release/mouse_ccf"
+ARCHIVE = "https://download.alleninstitute.org/informatics-archive/current-release/mouse_ccf"
 HOST_VARIABLE = "REFSPACE_ALLEN_HOST"
 ARCHIVE_VARIABLE = "REFSPACE_ALLEN_ARCHIVE"
 VERSIONS = ("ccf_2015", "ccf_2016", "ccf_2017")
@@ -303,11 +304,16 @@ class AllenFiles:
         return self.cache.file(
             url,
             target=target,
-            sha256=_SHA256.get(url),
+            sha256=_known_digest(url),
             progress=self.progress,
             check=check,
             remedies=[f"name another host by {option}= or {variable}"],
         )
+
+
+def _known_digest(url: str) -> str | None:
+    """Digest of a file of the Allen Institute's archive, by whichever protocol it comes."""
+    return _SHA256.get(re.sub("^http:", "https:", url))
 
 
 def _check_response(path: Path, url: str, graph_id: int) -> None:

@@ -9,9 +9,8 @@ import json
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import xarray as xr
 
@@ -100,13 +99,7 @@ def brainglobe(request: Request) -> AtlasParts:
 
 
 def _base(request: Request) -> str:
-    base = base_url(request.options.get("base"), BASE_VARIABLE, BASE)
-    if urlsplit(base).username is not None:
-        raise SourceError(
-            f"the base on {urlsplit(base).hostname} holds a user's name or password, which the "
-            "store would keep; leave it out, and give storage_options="
-        )
-    return base
+    return base_url(request.options.get("base"), BASE_VARIABLE, BASE)
 
 
 def _name_and_version(request: Request) -> tuple[str, str | None]:
@@ -130,7 +123,8 @@ class _Bucket:
     """The folder of all atlases, at a path or URL, and how it is accessed."""
 
     base: str
-    access: Mapping[str, Any]
+    # They may hold keys, which must not stand in a log.
+    access: Mapping[str, Any] = field(repr=False)
 
     def url(self, path: str) -> str:
         return f"{self.base}/{path}"

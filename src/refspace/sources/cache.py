@@ -12,8 +12,10 @@ from urllib.parse import unquote, urlsplit
 
 import platformdirs
 
-from refspace.files import exclusive_lock
+from refspace.errors import StoreError
+from refspace.files import exclusive_lock, first_link
 from refspace.remote.download import Progress, download
+from refspace.safe_text import url_identity
 from refspace.types import PathLike
 
 CACHE_VARIABLE = "REFSPACE_CACHE"
@@ -93,6 +95,8 @@ class Cache:
             If the host cannot be reached, or sends something else.
         """
         path = self.path(url) if target is None else Path(target)
+        if target is None:
+            self._refuse_links(path)
         remedies = [
             *remedies,
             f"set {CACHE_VARIABLE} to a copy of the cache of a machine that has it",
@@ -109,6 +113,14 @@ class Cache:
                 refresh=self.refresh,
             )
         return path
+
+    def _refuse_links(self, path: Path) -> None:
+        """Refuse symbolic links in the cache, behind which a file could be anyone's."""
+        if link := first_link(self.root, path.relative_to(self.root).as_posix()):
+            raise StoreError(
+                f"{self.root / link} is a symbolic link, which is not followed within the cache; "
+                f"remove it, or name the folder that it leads to by {CACHE_VARIABLE}"
+            )
 
     @contextmanager
     def _naming_folder(self) -> Iterator[None]:
@@ -186,7 +198,7 @@ def _names(url: str) -> list[str]:
     names = [_name(part) for part in plain]
     if names != plain or set("?#%@").intersection(url):
         stem, dot, endings = names[-1].partition(".")
-        digest = hashlib.sha256(url.encode()).hexdigest()[:_KEY_DIGITS]
+        digest = hashlib.sha256(url_identity(url).encode()).hexdigest()[:_KEY_DIGITS]
         names[-1] = f"{stem}-{digest}{dot}{endings}"
     return names
 

@@ -17,6 +17,7 @@ from refspace.labels import LabelVolume
 from refspace.reference_space import ReferenceSpace
 from refspace.reference_space.opening import separated
 from refspace.remote.download import Progress
+from refspace.safe_text import places_in
 from refspace.sources.cache import Cache
 from refspace.sources.source import (
     AtlasParts,
@@ -283,7 +284,7 @@ def store_key(source: str, request: Request) -> dict[str, Any]:
         "resolution": request.resolution,
         "options": dict(request.options),
         # They may name another host.
-        "storage_options": request.access.get("storage_options"),
+        "storage_options": places_in(request.access.get("storage_options") or {}) or None,
         "environment": named,
     }
 

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from refspace.conversion import Volume
 from refspace.errors import SourceError
 from refspace.remote.download import Progress
+from refspace.safe_text import without_secrets
 from refspace.sources.cache import Cache
 from refspace.structure_tree import StructureTree
 from refspace.types import Resolution
@@ -55,7 +56,8 @@ class Request:
     options: Mapping[str, Any] = field(default_factory=dict)
     cache: Cache = field(default_factory=Cache)
     progress: Progress | None = None
-    access: Mapping[str, Any] = field(default_factory=dict)
+    # They may hold keys, which must not stand in a log.
+    access: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def check_options(self, allowed: Collection[str]) -> None:
         """Refuse options that the source does not have.
@@ -129,12 +131,24 @@ def base_url(option: object, variable: str, default: str) -> str:
     default
         URL without either.
 
+    Raises
+    ------
+    SourceError
+        If the URL holds what may be a secret.
+
     Examples
     --------
     >>> base_url(None, "REFSPACE_NOWHERE", "https://example.org/atlases/")
     'https://example.org/atlases'
     """
-    return str(option or os.environ.get(variable) or default).rstrip("/")
+    url = str(option or os.environ.get(variable) or default).rstrip("/")
+    if without_secrets(url) != url:
+        raise SourceError(
+            f"the URL of {url} holds a user's name or password, or a query, which the records of "
+            "what comes from there would keep; leave it out, and give storage_options= where the "
+            "source takes them"
+        )
+    return url
 
 
 def source_names() -> list[str]:

@@ -148,7 +148,7 @@ def _stored(location: Location, array: Any) -> dask.array.Array:
     """Lazy values of an array, whose errors name its chunks."""
     stored = stored_array(location, array)
     metadata = json.dumps(array.metadata.to_dict(), default=str)
-    return lazy_array(stored, f"{location.url} {stored.version} {metadata}")
+    return lazy_array(stored, f"{location.identity} {stored.version} {metadata}")
 
 
 # ----- kinds of groups

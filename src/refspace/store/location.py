@@ -1,7 +1,8 @@
 """Location of a store: a folder of this machine, or a prefix on any file system of fsspec."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,10 +13,12 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from refspace import limits
-from refspace.errors import FormatError, StoreError
-from refspace.files import read_at_most
+from refspace.errors import FormatError, StoreError, safe_cause
+from refspace.files import first_link, read_at_most
 from refspace.remote.chunk_cache import ChunkCache
 from refspace.remote.objects import ENGINES, Objects, file_system, read_object, reason
+from refspace.remote.stamps import object_stamp
+from refspace.safe_text import url_identity, without_secrets, without_values
 from refspace.store.zarr_files import JSON_FILES
 
 _Item = TypeVar("_Item")
@@ -55,6 +58,20 @@ class Location:
         object.__setattr__(self, "_folder", None if _is_url(url) else _absolute(url))
         if self.engine not in ENGINES:
             raise StoreError(f"engine is {self.engine!r}; there are {' and '.join(ENGINES)}")
+
+    def __repr__(self) -> str:
+        # Tasks are shown so, on dashboards and in logs.
+        return f"Location({self.name!r})"
+
+    @property
+    def name(self) -> str:
+        """The URL without secrets, as messages, records and tables have it."""
+        return without_secrets(self.url)
+
+    @property
+    def identity(self) -> str:
+        """Text without secrets that tells the URL from others."""
+        return url_identity(self.url)
 
     def __hash__(self) -> int:
         return hash(self.url)
@@ -113,15 +130,37 @@ class Location:
         try:
             if folder is None:
                 return read_object(self._objects(), key, f"{self.url}: {key}", most)
+            self.refuse_links(key)
             return read_at_most(Path(f"{folder}/{key}"), most)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:
-            if folder is None:
+            if folder is None or isinstance(error, StoreError):
                 raise
             raise StoreError(f"{self.url}: {key} cannot be read: {error!r}") from error
 
-    def read_cached(self, key: str, version: str, limit: int | None = None) -> bytes | None:
+    def refuse_links(self, key: str) -> None:
+        """Refuse a key that leads through a symbolic link within a store of this machine.
+
+        A link may lead to any file. Stores have none: who makes one of several parts has to copy
+        them. The path of the store itself may have links.
+
+        Raises
+        ------
+        StoreError
+            If there is a link.
+        """
+        if (folder := self.local_path) is not None and (link := first_link(folder, key)):
+            raise StoreError(
+                f"{self.url}: {link} is a symbolic link, which is not followed within a store; "
+                "put what it names in its place"
+            )
+
+    def links(self) -> list[str]:
+        """Names of all symbolic links within a store of this machine; none of any other."""
+        return [] if (folder := self.local_path) is None else sorted(_links(folder))
+
+    def read_cached(self, key: str, version: str | None, limit: int | None = None) -> bytes | None:
         """Bytes of an object, from its copy on this machine where there is one.
 
         Parameters
@@ -129,7 +168,9 @@ class Location:
         key
             Name of the object.
         version
-            Distinguishes the store from another one at the same URL at another time.
+            Distinguishes the store from another one at the same URL at another time. If None, as
+            for a store of another program, the object's own version is asked for: that costs a
+            request, but brings no voxels. Without an answer, no copy is used.
         limit
             As for `read`.
         """
@@ -137,27 +178,38 @@ class Location:
         # is replaced, or a disk was full, it would return wrong voxels.
         if (cache := self._chunk_cache) is None:
             return self.read(key, limit)
+        try:
+            version = version or self._object_version(key)
+        except FileNotFoundError:
+            return None
+        if version is None:
+            return self.read(key, limit)
         if (data := cache.get(key, version)) is not None:
             return data or None
         data = self.read(key, limit)
         self.put_in_cache(key, version, data)
         return data
 
-    def put_in_cache(self, key: str, version: str, data: bytes | None) -> None:
+    def put_in_cache(self, key: str, version: str | None, data: bytes | None) -> None:
         """Put a copy of an object on this machine; an empty copy stands for a missing object."""
         # An object that is empty itself is damaged, and not worth a copy.
-        if (cache := self._chunk_cache) is not None and data != b"":
+        if (cache := self._chunk_cache) is None or data == b"":
+            return
+        if (version := version or self._object_version(key)) is not None:
             cache.put(key, version, data or b"")
+
+    def _object_version(self, key: str) -> str | None:
+        return object_stamp(self.url, key, self.storage_options, self.engine)
 
     @property
     def _chunk_cache(self) -> ChunkCache | None:
         """Copies of objects of other machines; None where there is no folder for them."""
         if self.chunk_cache is None or self.local_path is not None:
             return None
-        return ChunkCache(self.chunk_cache, self.url)
+        return ChunkCache(self.chunk_cache, self.identity)
 
     def read_all_cached(
-        self, keys: Sequence[str], version: str, limit: int | None = None
+        self, keys: Sequence[str], version: str | None, limit: int | None = None
     ) -> list[bytes | None]:
         """Bytes of several objects, requested at the same time; from their copies if possible."""
         read = functools.partial(self.read_cached, version=version, limit=limit)
@@ -181,7 +233,9 @@ class Location:
             file_system.invalidate_cache(f"{path}/{key}")
             return int(file_system.size(f"{path}/{key}"))
         except Exception as error:  # whatever the file system's own library raises
-            raise StoreError(f"{self.url}: {key} cannot be found: {reason(error)}") from error
+            text = without_values(reason(error), self.storage_options)
+            cause = safe_cause(error, self.storage_options)
+            raise StoreError(f"{self.url}: {key} cannot be found: {text}") from cause
 
     def write(self, key: str, data: bytes) -> None:
         """Store an object."""
@@ -210,6 +264,14 @@ class Location:
         keys = {key.removeprefix(root).lstrip("/") for key in file_system.find(path)}
         # Some object stores list an empty folder, which is no object.
         return keys - {""}
+
+
+def _links(root: Path) -> Iterator[str]:
+    for folder, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            if path.is_symlink():
+                yield path.relative_to(root).as_posix()
 
 
 def map_concurrently(read: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:

@@ -174,7 +174,7 @@ class StoredAtlas:
             raise  # nor are its voxels those that were asked for
         except RefspaceError as error:
             warnings.warn(
-                f"{self.location.url}: the label index of {stored.path} is not used: {error}. "
+                f"{self.location.name}: the label index of {stored.path} is not used: {error}. "
                 "Voxels are read instead, which takes longer",
                 stacklevel=2,
             )
@@ -201,7 +201,7 @@ class StoredAtlas:
         """Token that distinguishes the voxels of a level from any others."""
         digest = self._array_metadata(level).get("voxels")
         metadata = level.array.array.metadata.to_dict()
-        return digest or f"{self.location.url} {json.dumps(metadata, default=str)}"
+        return digest or f"{self.location.identity} {json.dumps(metadata, default=str)}"
 
     def _array_metadata(self, level: StoredLevel) -> Mapping[str, str]:
         metadata: Mapping[str, str] = (self.metadata or {}).get("arrays", {}).get(level.path, {})
@@ -448,7 +448,11 @@ def _label_image_urls(location: Location, group: Node, attributes: Mapping[str, 
     (labels,) = group.nodes_at(["labels"])
     if labels is not None and not labels.is_array:
         url, attributes = f"{url}/labels", labels.attributes
-    return [f"{url}/{name}" for name in ome.label_names(attributes)]
+    names = ome.label_names(attributes)
+    for name in names:
+        # The path of a store may have links, but this one is within another store.
+        location.refuse_links(f"{url}/{name}".removeprefix(f"{location.url}/"))
+    return [f"{url}/{name}" for name in names]
 
 
 def _labels(node: Node) -> "zarr.Array[Any]":

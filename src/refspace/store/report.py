@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from refspace.safe_text import escaped, without_secrets
 from refspace.store.location import Location
 from refspace.store.zarr_files import ZARR_JSON
 
@@ -20,6 +21,11 @@ class Fault:
 
     key: str
     what: str
+
+    def __post_init__(self) -> None:
+        # Names of files, and what errors quote, are shown; they may be hostile.
+        object.__setattr__(self, "key", escaped(self.key))
+        object.__setattr__(self, "what", escaped(without_secrets(self.what)))
 
     def __str__(self) -> str:
         return f"{self.key}: {self.what}"
@@ -46,6 +52,9 @@ class Report:
     faults: tuple[Fault, ...]
     proven: bool
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "url", escaped(without_secrets(self.url)))
+
     def __str__(self) -> str:
         if self.faults:
             count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
@@ -68,4 +77,4 @@ class FaultError(Exception):
 def one_line(error: Exception, location: Location, key: str = ZARR_JSON) -> str:
     """Message of an error as one line, without the names of the store and the file."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return text.removeprefix(f"{location.url}: ").removeprefix(f"{key} ")
+    return text.removeprefix(f"{location.name}: ").removeprefix(f"{key} ")

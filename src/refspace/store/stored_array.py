@@ -1,7 +1,6 @@
 """Arrays of a store, read block by block."""
 
 import functools
-import hashlib
 import itertools
 import json
 import math
@@ -14,12 +13,14 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from refspace.blockwise.identity import Identity
 from refspace.errors import FormatError, RefspaceError, StoreReplacedError
 from refspace.limits import check_limit
 from refspace.store.boxes import BlockId, Box, block_boxes, common_box, within
 from refspace.store.decode import block_decoder, decode_block
 from refspace.store.location import Location
 from refspace.store.object_records import ObjectRecord, Records
+from refspace.store.object_stamps import objects_identity
 from refspace.store.zarr_files import ZARR_JSON
 
 _REPAIR = "write it again, or copy it again from where it is whole"
@@ -39,7 +40,8 @@ class StoredArray:
         missing one is a fault and not fill values. None for one of another program.
     version
         Distinguishes the store from another one at the same URL at another time: of a store of
-        ours, the digest of its root metadata. A digest of the array's metadata if None.
+        ours, the digest of its root metadata. None for one of another program, whose objects have
+        versions of their own at best.
     """
 
     def __init__(
@@ -53,8 +55,7 @@ class StoredArray:
         self.location = location
         self.array = array
         self.records = records
-        self.version = version or _metadata_digest(array)
-        self._root_digest = version
+        self.version = version
         self.shape = array.shape
         self.ndim = array.ndim
         dtype = np.dtype(array.dtype)
@@ -183,9 +184,9 @@ class StoredArray:
 
     def _refuse_if_replaced(self) -> None:
         """Tell a store that was replaced beneath an open handle from one that is damaged."""
-        if self._root_digest is None:
+        if self.version is None:
             return
-        if root_digest(self.location.read(ZARR_JSON)) != self._root_digest:
+        if root_digest(self.location.read(ZARR_JSON)) != self.version:
             raise StoreReplacedError(
                 f"{self.location.url} is not the store that was opened: it was replaced or removed "
                 "since, or is being written; open it again"
@@ -221,6 +222,21 @@ class StoredArray:
         """The part of a whole block that lies within the array."""
         return block[tuple(slice(part.stop - part.start) for part in self.box(block_id))]
 
+    def content_identity(self) -> Identity:
+        """What tells the content of the array, as it is now, from any other.
+
+        An array of ours needs no look at its objects: its name in a graph is made of the digests of
+        its voxels, and reads prove each object. Of another program's, all objects are looked up.
+        """
+        if self.records is not None:
+            return Identity({})
+
+        def keys() -> list[str]:
+            return [self.key(block_id) for block_id in np.ndindex(*map(len, self.blocks))]
+
+        metadata = self.array.metadata.to_dict()
+        return objects_identity(self.location, self.array.path, metadata, keys)
+
     def values(self) -> NDArray[Any]:
         """Values of the whole array."""
         return self.read_box(tuple(slice(0, count) for count in self.shape))
@@ -255,9 +271,3 @@ def root_digest(root: bytes | None) -> str | None:
     with suppress(ValueError, KeyError, TypeError, RecursionError):
         return str(json.loads(root or b"")["attributes"]["refspace"]["metadata_sha256"])
     return None
-
-
-def _metadata_digest(array: "zarr.Array[Any]") -> str:
-    """Digest of an array's metadata, for one that has no version."""
-    text = json.dumps(array.metadata.to_dict(), default=str, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()

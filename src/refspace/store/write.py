@@ -5,8 +5,8 @@ import hashlib
 import io
 import json
 import reprlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +16,12 @@ from dask.array import Array
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
-from refspace.errors import FormatError, StoreError
+from refspace.blockwise.identity import Identity, first_doubt, refuse_changed
+from refspace.errors import FormatError, RefspaceError, StoreError
 from refspace.grid import Grid
 from refspace.label_index import Chunks, LabelIndex
 from refspace.pools import Pool, ThreadPool
+from refspace.safe_text import has_surrogate, without_secrets_in
 from refspace.store import ome
 from refspace.store.block_source import BlockSource
 from refspace.store.block_writer import (
@@ -72,6 +74,10 @@ class Atlas:
     nodes: Sequence[Mapping[str, Any]]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     coordinates: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # It is public with the store.
+        object.__setattr__(self, "provenance", without_secrets_in(self.provenance))
 
 
 class ArrayWriter:
@@ -166,7 +172,8 @@ class StoreWriter:
             for name in self.layout.dtypes
             for path, grid in self.layout.paths(name)
         }
-        self._restore()
+        with _refusing_strange_journals(self.staging.work):
+            self._restore()
 
     def _writer(self, path: str, grid: Grid, *, labels: bool) -> ArrayWriter:
         array = self.skeleton.array_at(self.location, path)
@@ -333,6 +340,20 @@ class StoreWriter:
             self.progress(done, sum(len(writer.boxes) for writer in self.arrays.values()))
 
 
+@contextmanager
+def _refusing_strange_journals(work: str) -> Iterator[None]:
+    """Refuse records that are whole, and yet not what is recorded here."""
+    try:
+        yield
+    except RefspaceError:
+        raise
+    except Exception as error:  # whatever reading an archive of NumPy raises
+        raise StoreError(
+            f"what is recorded at {work} of an interrupted run is not what this version of "
+            f"refspace records ({error!r}); remove it, or begin anew (Python: resume=False)"
+        ) from error
+
+
 def _task_name(writer: ArrayWriter) -> str:
     """What the dashboard calls tasks that store blocks, like ``store-s0-annotation``."""
     return f"store-{writer.path.replace('/', '-')}"
@@ -367,7 +388,7 @@ def write_atlas(
     layout: Layout,
     sources: Mapping[str, BlockSource],
     *,
-    identity: Mapping[str, Any],
+    identify: Callable[[], Mapping[str, Identity]],
     pool: Pool | None = None,
     progress: Progress | None = None,
     reads: Sequence[str] = (),
@@ -380,9 +401,10 @@ def write_atlas(
         Where the store is written.
     atlas, layout, sources
         What it holds.
-    identity
-        What distinguishes the voxels of the sources from others, as JSON values: an interrupted
-        run is resumed only for the same ones.
+    identify
+        Identifies the voxels of each source, as they are when it is called. An interrupted run is
+        resumed only for the same ones, and never where there is a doubt. Before the store appears
+        they are identified again: they must not have changed while they were read.
     pool
         Threads or workers that do the work; as many threads as there are cores if not given.
     progress
@@ -393,7 +415,8 @@ def write_atlas(
     Raises
     ------
     StoreError
-        If a store would be removed while it is read, or as `open_staging` says.
+        If a store would be removed while it is read, if a source has changed while it was read, or
+        as `open_staging` says.
     """
     location = Location(target.url, target.storage_options or {})
     _refuse_what_is_read(location, target.url, reads)
@@ -401,8 +424,9 @@ def write_atlas(
     ome_metadata = _ome_metadata(atlas, layout)
     structures_dataset(atlas.nodes)
     _check_provenance(atlas.provenance)
+    identities = identify()
     job = {
-        "source": dict(identity),
+        "source": {name: dict(identity.facts) for name, identity in identities.items()},
         "layout": layout.metadata,
         "structures": json_digest(ome_metadata["image-label"]),
         "provenance": dict(atlas.provenance),
@@ -413,11 +437,13 @@ def write_atlas(
         resume=target.resume,
         overwrite=target.overwrite,
         storage_options=target.storage_options,
+        doubt=first_doubt(identities),
     ) as staging:
         if staging.finished:
             return
         writer = StoreWriter(staging, layout, pool or ThreadPool(), progress)
         writer.write(sources)
+        refuse_changed(identities, identify())
         writer.finish(atlas, job_digest(job))
 
 
@@ -432,7 +458,8 @@ def _refuse_what_is_read(location: Location, target: str, reads: Sequence[str]) 
 
 def _check_provenance(provenance: Mapping[str, Any]) -> None:
     try:
-        is_carried = json.loads(json.dumps(provenance, allow_nan=False)) == provenance
+        text = json.dumps(provenance, allow_nan=False, ensure_ascii=False)
+        is_carried = json.loads(text) == provenance and not has_surrogate(text)
     except (TypeError, ValueError, RecursionError):
         is_carried = False
     if not is_carried:

@@ -58,6 +58,7 @@ class StructureTree(SimpleTree):
             node["id"] = rec.structure_id(node.get("id"))
             if node.get("rgb_triplet") is not None:
                 node["rgb_triplet"] = rec.hex_to_rgb(node["rgb_triplet"])
+        rec.refuse_surrogates(structures)
         super().__init__(structures, operator.itemgetter("id"), rec.parent_id)
         self._check_paths()
         self._by_acronym = self._lookup("acronym")

@@ -18,6 +18,7 @@ from refspace.formats.volumes import read_volume, read_voxels
 from refspace.grid import Grid
 from refspace.labels import LabelVolume, as_annotation, labelled
 from refspace.ops.compare import check_same_grid, check_same_shape, confusion
+from refspace.safe_text import escaped
 from refspace.structure_tree import RegionLabel, Regions, RegionsLike, StructureTree
 from refspace.structure_tree.simple_tree import as_list
 from refspace.types import BACKGROUND, ImageLike
@@ -206,7 +207,7 @@ class Comparison:
             columns = ["acronym", "voxels", "other_voxels", "common", "dice"]
             shown = table.loc[worst, columns]
             text = shown.to_string(float_format="{:.3f}".format, index_names=False)
-            lines += ["structures that changed most:", text]
+            lines += ["structures that changed most:", escaped(text, "\n")]
         return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from refspace.grid import Grid
 from refspace.label_index import BlockLabels, LabelIndex
 from refspace.labels import LabelVolume, infer_grid, turn_onto
 from refspace.ops.contacts import Contacts, contacts
+from refspace.safe_text import without_secrets_in
 from refspace.structure_tree import StructureTree
 from refspace.types import BACKGROUND
 
@@ -61,7 +62,7 @@ class Space:
         self._structure_tree = structure_tree
         self._volume = volume
         self._template = None if template is None else _on_grid(template, volume)
-        self._provenance = dict(provenance or {})
+        self._provenance = without_secrets_in(provenance or {})
         self._url = url
         # What is counted once, and remembered.
         self._voxel_maps: _VoxelMaps | None = None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from refspace.labels import HEMISPHERES
 from refspace.ops.components import components, split_by_hemisphere
 from refspace.ops.relabel import relabel
+from refspace.safe_text import escaped
 from refspace.structure_tree import Regions, RegionsLike
 from refspace.verbs.counts import unknown_voxels
 from refspace.verbs.grids import with_index
@@ -111,7 +112,7 @@ class Validation:
 def _cut(table: pd.DataFrame) -> str:
     """First rows of a table, and how many there are beyond."""
     text = table.head(_SHOWN).to_string(float_format="{:.3g}".format, index_names=False)
-    more = len(table) - _SHOWN
+    text, more = escaped(text, "\n"), len(table) - _SHOWN
     return f"{text}\n… and {more} more" if more > 0 else text
 
 

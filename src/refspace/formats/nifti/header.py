@@ -188,6 +188,7 @@ def _read(path: PathLike, *, is_image: bool, geometry: bool) -> tuple[NiftiHeade
             str(absolute),
             status.st_size,
             status.st_mtime_ns,
+            status.st_ctime_ns,
             (lengths[0], lengths[1], lengths[2]),
             dtype,
             encoding,

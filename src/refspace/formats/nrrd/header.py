@@ -183,6 +183,7 @@ def _read(path: PathLike, *, is_image: bool, geometry: bool) -> tuple[NrrdHeader
             str(absolute),
             status.st_size,
             status.st_mtime_ns,
+            status.st_ctime_ns,
             shape,
             dtype,
             encoding,

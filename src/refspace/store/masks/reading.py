@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from refspace.errors import FormatError, StoreError
+from refspace.errors import FormatError, RefspaceError, StoreError
 from refspace.labels import Midline, with_hemispheres
 from refspace.store.location import Location
 from refspace.store.masks.layout import DTYPE, PATH
@@ -308,4 +308,9 @@ def open_masks(
     >>> masks.dims, masks.sel(structure=385).acronym.item()
     (('structure', 'ap', 'dv', 'ml'), 'VISp')
     """
-    return open_stored_masks(url, storage_options, engine).volume()
+    try:
+        return open_stored_masks(url, storage_options, engine).volume()
+    except RefspaceError:
+        raise
+    except Exception as error:  # whatever zarr and xarray find wrong with what metadata say
+        raise FormatError(f"{url} is no store of masks that opens: {error}; {_AGAIN}") from error

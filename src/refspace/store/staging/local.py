@@ -83,6 +83,9 @@ class LocalStagingArea(StagingArea):
             return
         self._refuse_existing()
         unfinished = _is_unfinished(self._folder)
+        if unfinished and self.begins_anew(_read(self._folder / JOB)):
+            self._start()
+            return
         if unfinished and not (resume or self.overwrite):
             self.refuse_unfinished()
         if unfinished and resume:
@@ -138,7 +141,7 @@ class LocalStagingArea(StagingArea):
     def _refuse_existing(self) -> None:
         self._refuse_foreign()
         if self._target.exists() and not self.overwrite:
-            refuse_existing(str(self._target))
+            refuse_existing(str(self._target), self.doubt)
 
     def _refuse_foreign(self) -> None:
         if not self._target.exists():

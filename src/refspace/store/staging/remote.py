@@ -5,6 +5,7 @@ from contextlib import contextmanager, suppress
 
 from refspace.errors import LockedError, StoreError
 from refspace.remote.objects import file_system, reason
+from refspace.safe_text import shown
 from refspace.store.location import Location
 from refspace.store.staging.job import (
     JOB,
@@ -93,7 +94,7 @@ class RemoteStagingArea(StagingArea):
             self.writing = True
             self.lease.begin()
         else:
-            self._refuse_existing(unfinished)
+            self._refuse_existing(unfinished and not self.begins_anew(job))
             self.writing = True
             self.discard()
             self.lease.begin()
@@ -105,7 +106,7 @@ class RemoteStagingArea(StagingArea):
         if unfinished:
             self.refuse_unfinished()
         if not self._keys().isdisjoint(NODE_FILES):
-            refuse_existing(self.work)
+            refuse_existing(self.work, self.doubt)
 
     def _refuse_foreign(self) -> None:
         if self._fs.isfile(self._path):
@@ -138,7 +139,7 @@ class RemoteStagingArea(StagingArea):
 
     def leave_for_resume(self, stop: BaseException) -> None:
         """Leave unfinished work to be resumed, and add a note that says how."""
-        stop.add_note(f"what is done lies in {self.work}; continue it with {RESUME}")
+        stop.add_note(shown(f"what is done lies in {self.work}; continue it with {RESUME}"))
 
     def discard(self) -> None:
         """Remove everything but the lock; the metadata first, which make it a store."""

@@ -14,6 +14,7 @@ from refspace.errors import (
     RemoteError,
     StoreError,
 )
+from refspace.safe_text import shown
 from refspace.store.location import Location
 from refspace.store.staging.job import (
     JOURNAL,
@@ -145,6 +146,7 @@ def open_staging(
     resume: bool = False,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
+    doubt: str | None = None,
 ) -> Iterator[Staging]:
     """Write a store that appears whole or not at all. One writer at a time.
 
@@ -166,6 +168,10 @@ def open_staging(
         file system: at once), and an unfinished one discarded, unless it is resumed.
     storage_options
         What fsspec needs to reach the target.
+    doubt
+        Why another run of this job may be one of other voxels. Then no run goes on with another:
+        one that is unfinished is discarded, with a warning, and one that is interrupted leaves
+        nothing.
 
     Yields
     ------
@@ -197,20 +203,24 @@ def open_staging(
     ['voxels', 'zarr.json']
     """
     area = _area(target, storage_options, canonical(job), overwrite)
+    area.doubt = doubt
     with ExitStack() as stack:
         try:
             stack.enter_context(area.locked())
-            area.begin(resume=resume)
+            area.begin(resume=resume and doubt is None)
             yield Staging(area)
             _discard(area)
         except (KeyboardInterrupt, SystemExit) as stop:
-            if area.writing:
+            if area.writing and doubt is None:
                 area.leave_for_resume(stop)
+            else:
+                _discard(area, stop)
             raise
         except BaseException as error:
             full = _no_space(error, area)  # before it makes room
             raised = full or error
-            if area.writing and _will_pass(error) and _is_worth_keeping(area):
+            stays = doubt is None and _will_pass(error)
+            if area.writing and stays and _is_worth_keeping(area):
                 area.leave_for_resume(raised)
             else:
                 _discard(area, raised)
@@ -259,7 +269,7 @@ def _discard(area: StagingArea, error: BaseException | None = None) -> None:
     except Exception as fault:
         if error is None:
             raise
-        error.add_note(f"what was written to {area.work} could not be removed: {fault}")
+        error.add_note(shown(f"what was written to {area.work} could not be removed: {fault}"))
 
 
 def _will_pass(error: BaseException) -> bool:

@@ -1,5 +1,6 @@
 """Where a store is written until it is complete: what local and remote areas have in common."""
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -29,6 +30,9 @@ class StagingArea(ABC):
     overwrite
         Whether what is there may be replaced.
     """
+
+    doubt: str | None = None
+    """Why another run of this job may be one of other voxels, so that none goes on with it."""
 
     def __init__(self, location: Location, job: bytes, overwrite: bool) -> None:
         self.work = location.url
@@ -87,6 +91,17 @@ class StagingArea(ABC):
                 f"or discard it with {OVERWRITE}"
             )
 
+    def begins_anew(self, job: bytes | None) -> bool:
+        """Whether unfinished work is of this job, but cannot be gone on with; tell so if it is."""
+        if self.doubt is None or job != self.job:
+            return False
+        warnings.warn(
+            f"the unfinished conversion in {self.work} is not continued, but begun anew: whether "
+            f"its voxels are the same cannot be proven: {self.doubt}",
+            stacklevel=2,
+        )
+        return True
+
     def refuse_unfinished(self) -> NoReturn:
         """Refuse to start anew over unfinished work."""
         raise StoreError(
@@ -95,9 +110,10 @@ class StagingArea(ABC):
         )
 
 
-def refuse_existing(target: str) -> NoReturn:
-    """Refuse to replace a store."""
-    raise StoreError(f"{target} exists; give another name, or replace it with {OVERWRITE}")
+def refuse_existing(target: str, doubt: str | None = None) -> NoReturn:
+    """Refuse to replace a store, which may be one of the same job if there is a doubt."""
+    unsure = f", and cannot be proven to hold the same voxels: {doubt}" if doubt else ""
+    raise StoreError(f"{target} exists{unsure}; give another name, or replace it with {OVERWRITE}")
 
 
 def refuse_foreign(target: str) -> NoReturn:

@@ -3,11 +3,12 @@
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dask.tokenize import tokenize
 
-from refspace.errors import GridError, RefspaceError
+from refspace.errors import FormatError, GridError, RefspaceError
 from refspace.pools import Pool, make_pool
 from refspace.store.boxes import BlockId
 from refspace.store.location import Location
@@ -17,7 +18,7 @@ from refspace.store.report import Fault, Report, one_line
 from refspace.store.stored_array import StoredArray
 from refspace.store.verify.proof import AtlasProof
 from refspace.store.write import Progress
-from refspace.store.zarr_files import NODE_FILES, ZARR_JSON
+from refspace.store.zarr_files import METADATA_FILES, NODE_FILES, ZARR_JSON
 
 if TYPE_CHECKING:
     from refspace.pools.choosing import Client
@@ -82,9 +83,25 @@ def verify_store(
     """
     pool = make_pool(threads, client)
     location = Location(os.fspath(url), storage_options or {})
+    links = [Fault(key, "is a symbolic link, which is not followed") for key in location.links()]
+    if any(link.key in (*METADATA_FILES, INDEX_JSON) for link in links):
+        return Report(location.url, 0, tuple(links), proven=False)
+    report = _report(location, resolution, orientation, pool, progress or _silent)
+    keys = {link.key for link in links}
+    others = [fault for fault in report.faults if fault.key not in keys]
+    return replace(report, faults=(*links, *others))
+
+
+def _report(
+    location: Location,
+    resolution: float | Sequence[float] | None,
+    orientation: str | None,
+    pool: Pool,
+    progress: Progress,
+) -> Report:
+    """All faults of a store but its links."""
     if is_mask_store(location):
-        masks = open_stored_masks(location.url, location.storage_options)
-        return masks.report(progress or _silent)
+        return _masks_report(location, progress)
     try:
         atlas = open_atlas(
             location.url,
@@ -102,8 +119,15 @@ def verify_store(
             raise
         return Report(location.url, 0, (Fault(there[0], one_line(error, location)),), proven=False)
     if atlas.metadata is None:
-        return _read_all(atlas, pool, progress or _silent)
-    return AtlasProof(atlas, atlas.metadata, pool, progress or _silent).report()
+        return _read_all(atlas, pool, progress)
+    return AtlasProof(atlas, atlas.metadata, pool, progress).report()
+
+
+def _masks_report(location: Location, progress: Progress) -> Report:
+    try:
+        return open_stored_masks(location.url, location.storage_options).report(progress)
+    except FormatError as error:
+        return Report(location.url, 0, (Fault(ZARR_JSON, one_line(error, location)),), proven=False)
 
 
 def _silent(_done: int, _total: int) -> None:
