@@ -14,7 +14,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -271,21 +271,24 @@ def _write(
 ) -> None:
     location, run = task.folder, task.lease and task.lease.run
     failures = {}
-    for outcome in pool.outcomes(
+    outcomes = pool.outcomes(
         functools.partial(_write_file, task=task),
         files,
         name="mask-file",
         token=lambda file: str(tokenize(location.url, run, file.name, file.identity)),
-    ):
-        if outcome.error is not None:
-            raise_if_hopeless(outcome.error)
-            failures[outcome.item.name] = one_line(outcome.error)
-            continue
-        record = {"identity": outcome.item.identity, "sha256": outcome.result}
-        write_whole(location, outcome.item.record, json.dumps(record).encode())
-        done += 1
-        if progress is not None:
-            progress(done, total)
+    )
+    # Closed, also where recording fails: the run ends then, with no writer left.
+    with closing(outcomes):
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise_if_hopeless(outcome.error)
+                failures[outcome.item.name] = one_line(outcome.error)
+                continue
+            record = {"identity": outcome.item.identity, "sha256": outcome.result}
+            write_whole(location, outcome.item.record, json.dumps(record).encode())
+            done += 1
+            if progress is not None:
+                progress(done, total)
     if failures:
         raise JobError(
             f"{len(failures)} of {total} masks failed; what is done is not done again", failures
