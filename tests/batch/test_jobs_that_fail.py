@@ -8,6 +8,7 @@ import pytest
 import refspace
 from refspace.batch import mask_files, statistics
 from refspace.batch.image_table import ImageTable
+from refspace.errors import JobError, LockedError, StoreError
 from refspace.store import Location
 from refspace.store.block_writer import BlockWriter
 from refspace.store.masks import ShardWriter
@@ -167,3 +168,43 @@ def test_of_tables_no_image_is_at_work(folder, tmp_path, monkeypatch):
         )
     assert parts.in_flight == 0
     parts.job_ended.set()
+
+
+# ----- two jobs at once, where there are no lock files
+
+
+@pytest.mark.parametrize("job", ["table", "files"])
+@pytest.mark.parametrize("second", ["comes", "takes over"])
+def test_a_second_job_at_a_url(folder, bucket, job, second):
+    """It is refused; and where somebody takes the first for dead, the first does not succeed."""
+    target = f"{bucket}/{'t.parquet' if job == 'table' else 'masks'}"
+    key = ".writer.json" if job == "table" else ".refspace/holder.json"
+    atlas, refused = folder / "atlas.zarr", []
+
+    def run(**how):
+        if job == "table":
+            images = [folder / f"{name}.nrrd" for name in "abc"]
+            return refspace.aggregate_images(atlas, images, target, ["TH"], threads=1, **how)
+        return refspace.write_masks(atlas, target, ["TH", "CP"], threads=1, **how)
+
+    def meet(done, total):
+        # Not while the store is written from which files are made: that has a lock of its own.
+        if done == 1 and total in (2, 3) and not refused:
+            if second == "takes over":
+                Location(target).remove(key)
+                run()
+                refused.append(None)
+            else:
+                with pytest.raises(LockedError, match="is being written by process") as caught:
+                    run()
+                refused.append(caught.value)
+
+    if second == "comes":
+        run(progress=meet)
+    else:
+        message = r"while this process was writing|sees no store in"
+        with pytest.raises((StoreError, JobError), match=message):
+            run(progress=meet)
+    assert len(refused) == 1
+    assert run().written == 0
+    assert not [name for name in Location(target).keys() if name == key]  # noqa: SIM118

@@ -17,7 +17,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,13 @@ from refspace.formats.tables import parquet_bytes, parquet_metadata, table_endin
 from refspace.pools import ThreadPool
 from refspace.store import Location
 from refspace.store.masks import write_whole
+from refspace.store.staging import exclusive
 
 _OWN_FILE = re.compile(r"part-[0-9a-f]{16}\.(parquet|csv|tsv)|table-[0-9a-f]{16}\.json")
 # What a kill leaves of `atomic_write`.
 _UNFINISHED = re.compile(r"\.(part|table)-[0-9a-f]{16}\.[0-9a-f]{8}\.partial\.[a-z]+")
+# Names the writer of a table at a URL; what reads Parquet passes over names with a dot in front.
+_LOCK = ".writer.json"
 # Files that are read at the same time: on another machine, reading is mostly waiting.
 _READ_TOGETHER = 16
 _OTHER_JOB = "has rows of another job: of another atlas, or other structures, statistics or options"
@@ -128,7 +131,7 @@ class ImageTable(ABC):
 def open_image_table(
     url: str, job: str, *, overwrite: bool = False, storage_options: Mapping[str, Any] | None = None
 ) -> Iterator[ImageTable]:
-    """Open a table to add rows to; one writer at a time, where there are locks.
+    """Open a table to add rows to; one writer at a time.
 
     Parameters
     ----------
@@ -150,7 +153,7 @@ def open_image_table(
     """
     location = Location(url, storage_options or {})
     kind = _ParquetTable if table_ending(location.url) == ".parquet" else _TextTable
-    lock: AbstractContextManager[None] = nullcontext()
+    lock: AbstractContextManager[object]
     if (path := location.local_path) is not None:
         if not path.parent.is_dir():
             raise FileNotFoundError(f"folder {path.parent} does not exist; make it, then try again")
@@ -158,6 +161,8 @@ def open_image_table(
         lock = exclusive_lock(path.with_name(f".{path.name}.lock"), lambda: LockedError(message))
     elif kind is _TextTable:
         raise FormatError(f"{url} is no file of this machine; there, give a name in .parquet")
+    else:
+        lock = exclusive(location, _LOCK)
     with lock:
         table: ImageTable = kind(location, job)
         table.begin(overwrite=overwrite)

@@ -39,7 +39,7 @@ from refspace.labels.midline import STATED_BY_FILE
 from refspace.pools import Pool
 from refspace.store import Location, Progress
 from refspace.store.masks import StoredMasks, open_stored_masks, write_whole
-from refspace.store.staging import WriteLease, end_runs, job_digest
+from refspace.store.staging import WriteLease, end_runs, exclusive, job_digest
 
 JOURNAL = ".refspace"
 ENDINGS = {"nrrd": ".nrrd", "nifti": ".nii.gz"}
@@ -85,14 +85,14 @@ class _FileOptions:
     overwrite
         Whether it replaces a file that is something else.
     lease
-        Permission to write, where there are locks.
+        Permission to write.
     """
 
     masks: Location
     digest: str
     folder: Location
     overwrite: bool
-    lease: WriteLease | None
+    lease: WriteLease
 
 
 def write_mask_files(
@@ -152,11 +152,12 @@ def mask_files(request: MaskRequest, ending: str) -> list[MaskFile]:
 
 
 @contextmanager
-def _exclusive(location: Location) -> Iterator[WriteLease | None]:
-    """Hold the lock of the folder, where there are locks; permission to write for tasks."""
+def _exclusive(location: Location) -> Iterator[WriteLease]:
+    """Hold the lock of the folder; permission to write for tasks."""
     folder = location.local_path
     if folder is None:
-        yield None
+        with exclusive(location) as holder:
+            yield holder.lease()
         return
     if folder.exists() and not folder.is_dir():
         raise StoreError(
@@ -269,7 +270,7 @@ def _write(
     done: int,
     total: int,
 ) -> None:
-    location, run = task.folder, task.lease and task.lease.run
+    location, run = task.folder, task.lease.run
     failures = {}
     outcomes = pool.outcomes(
         functools.partial(_write_file, task=task),
@@ -309,7 +310,7 @@ def _write_file(file: MaskFile, task: _FileOptions) -> str:
             path.write_bytes(data)
         digest = _write_local(path, mask, task.overwrite)
         if data is None or hashlib.sha256(data).hexdigest() != digest:
-            task.folder.write(file.name, path.read_bytes())
+            task.lease.write(file.name, path.read_bytes())
     return digest
 
 

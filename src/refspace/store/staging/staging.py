@@ -106,11 +106,20 @@ class Staging:
             a killed run has left them.
         """
         location = Location(self.work, self.storage_options)
-        for key, data in objects.items():
-            if key != ZARR_JSON:
-                location.write(key, data)
-        if (folder := location.local_path) is not None:
-            for key in location.keys().difference(objects, voxels):
+        folder = location.local_path
+        # A process that holds a lock file is the writer until it ends; any other one looks.
+        write = location.write if folder is not None else self.lease.write
+        beside_root = {key: data for key, data in objects.items() if key != ZARR_JSON}
+        for key, data in beside_root.items():
+            write(key, data)
+        there = location.keys()
+        if missing := sorted({*beside_root, *voxels} - there):
+            raise StoreError(
+                f"{self.work} has lost {len(missing)} of its objects while it was written, like "
+                f"{missing[0]}; see who else writes or removes there, then run the same again"
+            )
+        if folder is not None:
+            for key in there.difference(objects, voxels):
                 if not key.startswith(JOURNAL):
                     (folder / key).unlink()
         self.commit(objects[ZARR_JSON])
@@ -128,7 +137,7 @@ class Staging:
         ------
         StoreError
             If that is not so, if the store is complete already, or if something has taken its name
-            meanwhile.
+            or its lock meanwhile.
         """
         if not self._area.writing:
             raise StoreError(f"{self.work}: there is nothing to commit; the store is complete")
