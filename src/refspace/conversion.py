@@ -194,8 +194,10 @@ def convert(
     GridError
         If the geometry is missing or contradictory, or the memory too small for the chunks.
     StoreError
-        If the target exists, is being written, or has no space left; or if an interrupted run of
-        another conversion is in the way.
+        If the target exists, or is being written; or if an interrupted run of another conversion is
+        in the way.
+    WriteError
+        If there is no space left, or no right to write.
 
     Examples
     --------

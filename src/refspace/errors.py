@@ -14,6 +14,7 @@ Each derives from `RefspaceError` and from the builtin that a caller would catch
     ├── SourceError              (ValueError)  no such source of atlases, atlas or option
     ├── StoreError               (OSError)     a store that is incomplete, in use, or in the way
     │   └── LockedError          (OSError)     a store that another process is writing
+    ├── WriteError               (OSError)     a full disk, or no right to write
     ├── RemoteError              (OSError)     a host out of reach, or with a wrong response
     ├── ClusterError             (OSError)     workers or their scheduler that are gone
     ├── JobError                 (RuntimeError) a job some parts of which failed
@@ -77,6 +78,16 @@ class StoreError(RefspaceError, OSError):
 
 class LockedError(StoreError):
     """A store that another process is writing."""
+
+
+class WriteError(RefspaceError, OSError):
+    """A place where nothing can be written: a full disk, missing rights.
+
+    Its ``errno`` is that of the system, and ``filename`` is not used: the message names the place.
+    """
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 class RemoteError(RefspaceError, OSError):

@@ -157,6 +157,7 @@ BUILTINS = {
     "RemoteError": OSError,
     "MissingDependencyError": ImportError,
     "RefspaceError": Exception,
+    "WriteError": OSError,
     "ClusterError": OSError,
     "JobError": RuntimeError,
 }

@@ -29,6 +29,7 @@ from refspace.errors import (
     LockedError,
     RemoteError,
     StoreError,
+    WriteError,
 )
 from refspace.remote.retry import Retry
 from refspace.store import Location
@@ -573,7 +574,7 @@ def test_no_space_in_the_block(target, old):
         rf"^no space left on /\S* \([\d,]+ bytes free\) for .*X\.zarr{left}; "
         "make room, or give another place"
     )
-    with pytest.raises(StoreError, match=message) as caught:
+    with pytest.raises(WriteError, match=message) as caught:
         interrupt(target, error=OSError(errno.ENOSPC, "No space left"), overwrite=old)
     assert caught.value.errno == errno.ENOSPC
     assert isinstance(caught.value.__cause__, OSError)
@@ -611,7 +612,7 @@ def test_a_device_that_is_full(target):
         with open_staging(str(target), job=JOB), Path("/dev/full").open("wb", buffering=0) as file:
             file.write(b"voxels")
 
-    with pytest.raises(StoreError, match="no space left"):
+    with pytest.raises(WriteError, match="no space left"):
         write()
     assert names(target.parent) == []
 
@@ -632,7 +633,7 @@ def test_no_space_anywhere(target, monkeypatch, call, step):
     errors = []
     try:
         convert(target, version=1, overwrite=True)
-    except StoreError as error:
+    except WriteError as error:
         errors.append((error.errno, str(error)))
     if next(steps) <= step or (name, step) == ("write_bytes", 0):
         # There are fewer such calls, or it was the one that notes who writes.
@@ -1266,7 +1267,7 @@ def test_remote_failures_leave_nothing(bucket, commit):
         with open_staging(bucket, job=JOB) as staging:
             Sink(staging.work).write("s0/voxels", b"997")
     assert objects(bucket) == {}
-    with pytest.raises(StoreError, match=rf"^no space left for {bucket}; make room, or") as caught:
+    with pytest.raises(WriteError, match=rf"^no space left for {bucket}; make room, or") as caught:
         interrupt(bucket, error=OSError(errno.EDQUOT, "Quota exceeded"))
     assert caught.value.errno == errno.EDQUOT
     assert convert(bucket, resume=True) == ["unit-2", "unit-3", "unit-4"]
@@ -1428,7 +1429,7 @@ def test_remote_places_that_cannot_be_written(bucket, monkeypatch):
     with pytest.raises(StoreError, match=message):
         convert(bucket)
     monkeypatch.setattr(type(Sink(bucket).fs), "pipe_file", full)
-    with pytest.raises(StoreError, match="no space left"):
+    with pytest.raises(WriteError, match="no space left"):
         convert(bucket)
 
 

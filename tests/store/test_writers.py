@@ -67,7 +67,7 @@ def orders(requests, *, sparse):
     for _ in range(20 if sparse else 150):
         yield [0] * draw.randrange(requests), draw.choices([0, 1], k=2 * requests)
     if not sparse:
-        for first, second in itertools.product(range(requests), range(1, requests, 3)):
+        for first, second in itertools.product(range(0, requests, 2), range(1, requests, 5)):
             yield [0] * first, [1] * second
 
 
@@ -167,7 +167,10 @@ def test_a_writer_whose_lock_was_removed_does_not_succeed(urls, interleavings, j
         there = objects(url)
         # What the first may leave in the journal is no part of the store.
         there = {key: data for key, data in there.items() if not key.startswith(".refspace/")}
-        if done:
+        if done == [0] and "zarr.json" not in there:
+            # The second came after it, had begun to replace it, and failed.
+            assert second.error is not None
+        elif done:
             assert there == expected(done[-1], (JOB, job)[done[-1]])
 
 
@@ -183,7 +186,8 @@ def test_without_conditions_never_do_both_succeed(urls, interleavings, before):
         done = [writer.result for writer in writers if writer.error is None]
         assert len(done) <= 1
         if done:
-            assert objects(url) == expected(done[0])
+            there = objects(url)
+            assert {k: data for k, data in there.items() if k[0] != "."} == expected(done[0])
 
 
 # ----- a real server

@@ -32,7 +32,7 @@ from refspace.errors import (
     RefspaceError,
     StoreError,
 )
-from refspace.files import exclusive_lock
+from refspace.files import exclusive_lock, make_folder, refuse_link
 from refspace.formats.volumes import check_spacing, read_volume, write_volume
 from refspace.labels import in_frame, infer_grid, stated_midline
 from refspace.labels.midline import STATED_BY_FILE
@@ -166,7 +166,8 @@ def _exclusive(location: Location) -> Iterator[WriteLease]:
     journal = folder / JOURNAL
     if not folder.parent.is_dir():
         raise FileNotFoundError(f"folder {folder.parent} does not exist; make it, then try again")
-    journal.mkdir(parents=True, exist_ok=True)
+    refuse_link(journal)
+    make_folder(journal)
     message = f"another process writes masks to {folder}; wait until that has ended, or end it"
     with exclusive_lock(journal / "lock", lambda: LockedError(message)):
         lease = WriteLease.new(location)

@@ -340,6 +340,7 @@ def validate(
     """
     from refspace.cli.progress import Progress
     from refspace.cli.tables import validation_tables
+    from refspace.files import make_folder
     from refspace.formats.tables import write_table
 
     regions = choice.regions(space.structure_tree)
@@ -353,7 +354,7 @@ def validate(
     if output is not None:
         tables = {output / f"{n}.csv": t for n, t in validation_tables(found, space).items()}
         refuse_overwriting(tables)
-        output.mkdir(parents=True, exist_ok=True)
+        make_folder(output)
         for path, table in tables.items():
             write_table(path, [table])
         click.echo(f"wrote {len(tables)} tables into {output}")

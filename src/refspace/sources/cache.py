@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import platformdirs
 
-from refspace.files import exclusive_lock
+from refspace.files import exclusive_lock, make_folder
 from refspace.remote.download import Progress, download
 from refspace.types import PathLike
 
@@ -149,7 +149,7 @@ class Cache:
         """
         lock = store.with_name(f".{store.name}.fetch.lock")
         with self._naming_folder():
-            store.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(store.parent)
         with exclusive_lock(lock, waiting_for=f"making {store}"):
             yield
 

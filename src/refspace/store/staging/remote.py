@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from refspace.errors import StoreError
+from refspace.errors import StoreError, WriteError
+from refspace.files import write_error
 from refspace.remote.objects import file_system
 from refspace.store.location import Location
 from refspace.store.staging.holder import Holder
@@ -142,9 +143,9 @@ class RemoteStagingArea(StagingArea):
             return None
         return f"an unfinished conversion lies in {self.work}"
 
-    def describe_space(self) -> str:
-        """What is full."""
-        return f"for {self.work}"
+    def explain(self, error: BaseException) -> WriteError | None:
+        """Why nothing can be written, if an error is of that."""
+        return write_error(error, self.work)
 
     # ----- objects
 

@@ -1,6 +1,5 @@
 """Opens the staging area of a store, and keeps or discards it when writing ends."""
 
-import errno
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,6 +12,7 @@ from refspace.errors import (
     RefspaceError,
     RemoteError,
     StoreError,
+    WriteError,
 )
 from refspace.store.location import Location
 from refspace.store.staging.job import (
@@ -189,7 +189,9 @@ def open_staging(
         If another process is writing the store.
     StoreError
         If the target exists, or is no store; if an unfinished run is in the way, or is another
-        job; if there is no space left.
+        job.
+    WriteError
+        If there is no space left, or no right to write.
 
     Examples
     --------
@@ -217,14 +219,14 @@ def open_staging(
                 area.leave_for_resume(stop)
             raise
         except BaseException as error:
-            full = _no_space(error, area)  # before it makes room
-            raised = full or error
+            explained = area.explain(error)  # before it makes room
+            raised = explained or error
             if area.writing and _will_pass(error) and _is_worth_keeping(area):
                 area.leave_for_resume(raised)
             else:
                 _discard(area, raised)
-            if full is not None:
-                raise full from error
+            if explained is not None:
+                raise explained from error
             raise
 
 
@@ -274,7 +276,7 @@ def _discard(area: StagingArea, error: BaseException | None = None) -> None:
 def _will_pass(error: BaseException) -> bool:
     """Whether the same job may succeed at another time, with what is done already."""
     if isinstance(error, RefspaceError):
-        return isinstance(error, RemoteError | ClusterError | JobError)
+        return isinstance(error, RemoteError | ClusterError | JobError | WriteError)
     return isinstance(error, OSError)
 
 
@@ -284,11 +286,3 @@ def _is_worth_keeping(area: StagingArea) -> bool:
         return any(True for _ in area.records())
     except Exception:  # of a network that is gone
         return True
-
-
-def _no_space(error: BaseException, area: StagingArea) -> StoreError | None:
-    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return None
-    full = StoreError(f"no space left {area.describe_space()}; make room, or give another place")
-    full.errno = error.errno
-    return full
