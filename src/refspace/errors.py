@@ -87,7 +87,8 @@ class WriteError(RefspaceError, OSError):
     """
 
     def __str__(self) -> str:
-        return str(self.strerror)
+        # Without the number, which the system's own errors show in front.
+        return super().__str__() if self.strerror is None else self.strerror
 
 
 class RemoteError(RefspaceError, OSError):
