@@ -199,8 +199,10 @@ def convert(
     GridError
         If the geometry is missing or contradictory, or the memory too small for the chunks.
     StoreError
-        If the target exists, is being written, or has no space left; if an interrupted run of
-        another conversion is in the way; or if a source has changed while it was read.
+        If the target exists, or is being written; if an interrupted run of another conversion is in
+        the way; or if a source has changed while it was read.
+    WriteError
+        If there is no space left, or no right to write.
 
     Examples
     --------

@@ -16,6 +16,7 @@ Each derives from `RefspaceError` and from the builtin that a caller would catch
     ├── StoreError               (OSError)     a store that is incomplete, in use, or in the way
     │   ├── LockedError          (OSError)     a store that another process is writing
     │   └── StoreReplacedError   (OSError)     another store in the place of an open one
+    ├── WriteError               (OSError)     a full disk, or no right to write
     ├── RemoteError              (OSError)     a host out of reach, or with a wrong response
     ├── ClusterError             (OSError)     workers or their scheduler that are gone
     ├── JobError                 (RuntimeError) a job some parts of which failed
@@ -131,6 +132,17 @@ class LockedError(StoreError):
 
 class StoreReplacedError(StoreError):
     """A store that is not the one that was opened: open it again."""
+
+
+class WriteError(RefspaceError, OSError):
+    """A place where nothing can be written: a full disk, missing rights.
+
+    Its ``errno`` is that of the system, and ``filename`` is not used: the message names the place.
+    """
+
+    def __str__(self) -> str:
+        # Without the number, which the system's own errors show in front.
+        return super().__str__() if self.strerror is None else self.strerror
 
 
 class RemoteError(RefspaceError, OSError):

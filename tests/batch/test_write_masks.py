@@ -52,6 +52,7 @@ from refspace.errors import (
     LockedError,
     OntologyError,
     StoreError,
+    WriteError,
 )
 from refspace.formats.volumes import write_volume
 from refspace.labels import in_frame, stated_midline
@@ -673,7 +674,7 @@ def test_a_full_disk(store, tmp_path, monkeypatch):
         return put(self, block)
 
     monkeypatch.setattr(ShardWriter, "put", full)
-    with pytest.raises(StoreError, match="no space left on") as caught:
+    with pytest.raises(WriteError, match="no space left on") as caught:
         refspace.write_masks(store, tmp_path / "m.zarr", NAMES, threads=1)
     assert "what is done lies in" in caught.value.__notes__[-1]
     monkeypatch.setattr(ShardWriter, "put", put)

@@ -1,6 +1,5 @@
 """Volumes of any kind become the same store; run as a script, this is a writer that is killed."""
 
-import contextlib
 import errno
 import functools
 import gzip
@@ -22,6 +21,7 @@ import pytest
 import xarray as xr
 import zarr
 from helpers.files import contents, journal, names
+from helpers.places_to_write import small_disk
 from helpers.profiles import examples
 from helpers.volumes import CountingSource, chunkings, in_memory_order
 from hypothesis import Phase, given
@@ -29,7 +29,14 @@ from hypothesis import strategies as st
 
 import refspace
 from refspace import ReferenceSpace, StructureTree, conversion
-from refspace.errors import AnnotationError, FormatError, GridError, OntologyError, StoreError
+from refspace.errors import (
+    AnnotationError,
+    FormatError,
+    GridError,
+    OntologyError,
+    StoreError,
+    WriteError,
+)
 from refspace.grid import Grid
 from refspace.labels import infer_grid, labelled
 from refspace.store import BlockSource, block_writer, write
@@ -860,23 +867,6 @@ def test_a_worker_that_fails(tmp_path, monkeypatch):
 # ----- a full disk
 
 
-@contextlib.contextmanager
-def small_disk(folder, size):
-    """A file system of a few bytes; skips where none can be made."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    try:
-        made = subprocess.run(mount, check=False, capture_output=True)
-    except OSError:
-        pytest.skip("there is no mount")
-    if made.returncode:
-        pytest.skip("may not mount")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 @pytest.mark.parametrize("old", [True, False])
 def test_a_disk_that_is_full(tmp_path, old):
     noise = np.random.default_rng(0).integers(0, 2**32, (64, 64, 32), dtype="u4")
@@ -890,7 +880,7 @@ def test_a_disk_that_is_full(tmp_path, old):
             rf"^no space left on {disk} \([\d,]+ bytes free\) for {target}{left}; "
             "make room, or give another place$"
         )
-        with pytest.raises(StoreError, match=text) as caught:
+        with pytest.raises(WriteError, match=text) as caught:
             convert(noise, target, chunks=16, overwrite=True)
         assert caught.value.errno == errno.ENOSPC
         # What it had done stays, beside the old store.
@@ -923,7 +913,7 @@ def test_no_space_at_any_step(tmp_path, monkeypatch, source, at, call):
     at = min(at, 15)
     if call != "Location.write" and at > 22:
         at = 22
-    with pytest.raises(StoreError, match=r"no space left on .*; the old store is untouched;"):
+    with pytest.raises(WriteError, match=r"no space left on .*; the old store is untouched;"):
         convert(source, target, overwrite=True)
     monkeypatch.undo()
     assert {k: data for k, data in contents(tmp_path).items() if k in old} == old

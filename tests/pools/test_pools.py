@@ -19,7 +19,7 @@ from typing import Any
 import dask
 import psutil
 import pytest
-from distributed import Client, get_worker
+from distributed import Client, Security, get_worker
 from helpers.clusters import (
     Scheduler,
     Workers,
@@ -168,6 +168,21 @@ def test_a_failure_is_raised_when_nothing_is_in_flight(pool: Pool, tmp_path: Pat
     left = {path.name for path in tmp_path.iterdir()}
     time.sleep(1.2)
     assert {path.name for path in tmp_path.iterdir()} == left
+
+
+def items_of_a_damaged_file(folder: Path) -> Iterator[int]:
+    yield 1
+    while not (folder / "1-begun").exists():
+        time.sleep(0.01)
+    raise ValueError("damaged")
+
+
+def test_what_is_in_flight_ends_where_items_cannot_be_made(pool: Pool, tmp_path: Path) -> None:
+    """The first has begun, and lingers; the second cannot be read from a file."""
+    items = items_of_a_damaged_file(tmp_path)
+    with pytest.raises(ValueError, match="damaged"):
+        outcomes(pool, partial(linger, tmp_path), items)
+    assert (tmp_path / "1").exists()
 
 
 # ----- threads
@@ -453,6 +468,40 @@ def test_no_distributed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # ----- a cluster of this machine
+
+
+def test_no_cryptography(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    message = r"nobody else can use it; install it with: pip install 'refspace\[cluster\]'"
+    with pytest.raises(MissingDependencyError, match=message), local_cluster(1):
+        pass
+
+
+def other_user(address: str, security: Security | None) -> Client:
+    """Client of whoever finds out where a process listens."""
+    return Client(address, security=security, timeout=5, set_as_default=False)
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("key", ["none", "own"])
+def test_nobody_else_can_use_it(key: str) -> None:
+    with local_cluster(1) as client:
+        (worker,) = client.scheduler_info()["workers"]
+        for address in (client.scheduler.address, worker):
+            assert address.startswith("tls://127.0.0.1:")
+            security = Security.temporary() if key == "own" else None
+            plain = address.replace("tls://", "tcp://")
+            with pytest.raises((OSError, TypeError)):
+                other_user(address if security else plain, security)
+        assert client.submit(square, 3).result() == 9
+
+
+@pytest.mark.cluster
+def test_it_listens_on_this_machine_alone() -> None:
+    with local_cluster(1):
+        family = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        found = [place for each in family for place in each.net_connections("inet")]
+    assert {place.laddr.ip for place in found if place.status == "LISTEN"} == {"127.0.0.1"}
 
 
 @pytest.mark.cluster

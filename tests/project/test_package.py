@@ -160,6 +160,7 @@ BUILTINS = {
     "RemoteError": OSError,
     "MissingDependencyError": ImportError,
     "RefspaceError": Exception,
+    "WriteError": OSError,
     "ClusterError": OSError,
     "JobError": RuntimeError,
 }

@@ -22,7 +22,7 @@ from helpers.serving import HTML, NO_RANGES, RESET, Fault, Server
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refspace.errors import RemoteError
+from refspace.errors import RemoteError, WriteError
 from refspace.limits import set_limits
 from refspace.remote import download as module
 from refspace.remote import http_responses, intake, partial, retry
@@ -422,9 +422,12 @@ def test_no_space_left(server, tmp_path, monkeypatch):
         append(self, piece)
 
     monkeypatch.setattr(partial.PartialDownload, "append", full)
-    with pytest.raises(OSError, match="No space left") as raised:
+    with pytest.raises(
+        WriteError, match=rf"^no space left on .* for {tmp_path / NAME}; "
+    ) as raised:
         download(url_of(server), tmp_path / NAME)
-    assert raised.value.__notes__ == [
+    assert raised.value.errno == errno.ENOSPC
+    assert raised.value.__cause__.__notes__ == [
         f"this was on the way from {url_of(server)} to {tmp_path / NAME}"
     ]
     monkeypatch.undo()

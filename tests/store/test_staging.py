@@ -11,11 +11,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +29,9 @@ from refspace.errors import (
     LockedError,
     RemoteError,
     StoreError,
+    WriteError,
 )
+from refspace.remote.retry import Retry
 from refspace.store import Location
 from refspace.store.staging import WriteLease, job_digest, leftover_hint, open_staging
 
@@ -248,8 +250,9 @@ def interrupted(place):
         lease.write("s0/voxels", b"997")
         staging.record("unit", b"payload", ["s0/voxels"])
         raise KeyboardInterrupt
-    # As long as no other run has begun, what its tasks write is in nobody's way.
-    lease.check()
+    # On a disk, as long as no other run has begun, what its tasks write is in nobody's way.
+    if Location(place).local_path is not None:
+        lease.check()
     return lease
 
 
@@ -325,20 +328,30 @@ def test_a_file_that_is_half_written_when_its_run_ends(target, end):
         assert not (target.parent / name / "s1").exists()
 
 
-def test_elsewhere_a_task_that_has_looked_at_its_lease_still_writes(bucket, monkeypatch):
-    """One object, of the same bytes."""
-    lease, check = interrupted(bucket), WriteLease.check
+@pytest.mark.parametrize("conditional", [True, False])
+def test_elsewhere_a_task_that_has_looked_at_its_lease_still_writes(
+    bucket, monkeypatch, conditional
+):
+    """One object; and on condition none that another run has written."""
+    check, data = WriteLease.check, b"997"
+    with open_staging(bucket, job=JOB) as staging:
+        lease = replace(lease_of(staging), conditional=conditional)
+        Location(bucket).remove(".refspace/holder.json")
 
     def check_and_wait(self):
-        check(self)
-        with suppress(KeyboardInterrupt), open_staging(bucket, job=JOB, resume=True):
+        monkeypatch.undo()
+        with suppress(KeyboardInterrupt), open_staging(bucket, job=JOB, resume=True) as staging:
+            staging.lease.write("s0/voxels", b"8")
             raise KeyboardInterrupt
 
     monkeypatch.setattr(WriteLease, "check", check_and_wait)
-    lease.write("s0/voxels", b"997")
-    monkeypatch.undo()
+    with (
+        pytest.raises(StoreError, match="another run of its job") if conditional else nullcontext()
+    ):
+        lease.write("s0/voxels", data)
+    assert Location(bucket).read("s0/voxels") == (b"8" if conditional else b"997")
+    assert WriteLease.check is check
     assert refused(lease, "is written by another run of its job now")
-    assert Location(bucket).read("s0/voxels") == b"997"
 
 
 def test_a_write_that_fails_in_a_run_that_goes_on(target, monkeypatch):
@@ -563,7 +576,7 @@ def test_no_space_in_the_block(target, old):
         rf"^no space left on /\S* \([\d,]+ bytes free\) for .*X\.zarr{left}; "
         "make room, or give another place"
     )
-    with pytest.raises(StoreError, match=message) as caught:
+    with pytest.raises(WriteError, match=message) as caught:
         interrupt(target, error=OSError(errno.ENOSPC, "No space left"), overwrite=old)
     assert caught.value.errno == errno.ENOSPC
     assert isinstance(caught.value.__cause__, OSError)
@@ -601,7 +614,7 @@ def test_a_device_that_is_full(target):
         with open_staging(str(target), job=JOB), Path("/dev/full").open("wb", buffering=0) as file:
             file.write(b"voxels")
 
-    with pytest.raises(StoreError, match="no space left"):
+    with pytest.raises(WriteError, match="no space left"):
         write()
     assert names(target.parent) == []
 
@@ -626,7 +639,7 @@ def test_no_space_anywhere(target, monkeypatch, call, step):
     errors = []
     try:
         convert(target, version=1, overwrite=True)
-    except StoreError as error:
+    except WriteError as error:
         errors.append((error.errno, str(error)))
     if next(steps) <= step or (name, step) == ("write_bytes", 0):
         # There are fewer such calls, or it was the one that notes who writes.
@@ -1229,7 +1242,7 @@ def main(folder):
 def test_remote_a_store_appears_with_its_root(bucket):
     with open_staging(bucket + "/", job=JOB) as staging:
         assert staging.work == bucket
-        journal = ["holder.json", "job.json", staging.lease.run.removeprefix(".refspace/")]
+        journal = ["holder.json", "job.json"]
         assert sorted(objects(bucket)) == [f".refspace/{name}" for name in journal]
         Sink(staging.work).write("s0/voxels", b"997")
         staging.record("unit", b"payload", ["s0/voxels"])
@@ -1269,7 +1282,7 @@ def test_remote_failures_leave_nothing(bucket, commit):
         with open_staging(bucket, job=JOB) as staging:
             Sink(staging.work).write("s0/voxels", b"997")
     assert objects(bucket) == {}
-    with pytest.raises(StoreError, match=rf"^no space left for {bucket}; make room, or") as caught:
+    with pytest.raises(WriteError, match=rf"^no space left for {bucket}; make room, or") as caught:
         interrupt(bucket, error=OSError(errno.EDQUOT, "Quota exceeded"))
     assert caught.value.errno == errno.EDQUOT
     assert convert(bucket, resume=True) == ["unit-2", "unit-3", "unit-4"]
@@ -1330,22 +1343,97 @@ def test_remote_who_holds_a_store(bucket, holder):
         assert objects(bucket) == {".refspace/holder.json": text}
 
 
-def test_remote_of_two_that_come_together_the_last_one_writes(bucket, monkeypatch):
-    start = threading.Event()
-    sink = Sink(bucket)
-    pipe = type(sink.fs).pipe_file
+def overtaking(monkeypatch, bucket, *, conditional):
+    """Have another writer's object replace the one that names a writer, once it is written."""
+    fs = type(Sink(bucket).fs)
+    pipe, overtaken = fs.pipe_file, []
 
-    def overtaken(self, path, value, **kwargs):
-        pipe(self, path, value, **kwargs)
-        if path.endswith("holder.json") and not start.is_set():
-            start.set()
-            pipe(self, path, value.replace(b'"token": "', b'"token": "other'), **kwargs)
+    def write(self, path, value, mode="overwrite"):
+        pipe(self, path, value, mode=mode if conditional else "overwrite")
+        if path.endswith("holder.json") and (conditional or mode == "overwrite") and not overtaken:
+            overtaken.append(path)
+            pipe(self, path, value.replace(b'"token": "', b'"token": "other'))
 
-    monkeypatch.setattr(type(sink.fs), "pipe_file", overtaken)
+    monkeypatch.setattr(fs, "pipe_file", write)
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_remote_of_two_that_come_together_the_last_one_writes(bucket, monkeypatch, conditional):
+    overtaking(monkeypatch, bucket, conditional=conditional)
     with pytest.raises(LockedError, match="is being written by process"):
         convert(bucket)
     # It is the other's now.
     assert list(objects(bucket)) == [".refspace/holder.json"]
+
+
+def test_remote_a_lock_that_is_lost(bucket):
+    """What another writer has begun is left alone."""
+    lock = f"{bucket}/.refspace/holder.json"
+
+    def lose(owner):
+        with open_staging(bucket, job=JOB) as staging:
+            staging.lease.write("s0/voxels", b"997")
+            sink = Sink(bucket)
+            sink.fs.rm(lock)
+            if owner:
+                Sink(bucket).write(".refspace/holder.json", owner)
+            staging.commit(metadata(JOB))
+
+    with pytest.raises(LockedError, match=rf"{lock} was removed while this process was writing"):
+        lose(None)
+    left = {".refspace/job.json", "s0/voxels"}
+    assert set(objects(bucket)) == left
+    with pytest.raises(StoreError, match=UNFINISHED):
+        convert(bucket)
+    assert len(convert(bucket, overwrite=True)) == 5
+    Sink(bucket).fs.rm(bucket, recursive=True)
+    with pytest.raises(LockedError, match=r"is being written by another process; wait until"):
+        lose(b"another writer")
+    assert set(objects(bucket)) == {*left, ".refspace/holder.json"}
+
+
+def test_remote_objects_that_are_lost_while_a_store_is_written(bucket):
+    def lose():
+        with open_staging(bucket, job=JOB) as staging:
+            for number in range(3):
+                staging.lease.write(f"s0/{number}", b"voxels")
+            Sink(bucket).fs.rm([f"{bucket}/s0/0", f"{bucket}/s0/2"])
+            staging.complete({"zarr.json": metadata(JOB)}, [f"s0/{n}" for n in range(3)])
+
+    with pytest.raises(StoreError, match=r"has lost 2 of its objects .*, like s0/0; see who else"):
+        lose()
+    assert objects(bucket) == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (FileExistsError("there"), False),
+        (ValueError("no such mode"), None),
+        (ConnectionResetError("gone"), ConnectionResetError),
+    ],
+)
+def test_objects_on_condition(bucket, monkeypatch, error, outcome):
+    location = Location(bucket)
+    assert location.create("a/b", b"1") is True
+    assert location.create("a/b", b"2") is False
+    # As by an attempt whose answer was lost.
+    assert location.create("a/b", b"1") is True
+    assert location.read("a/b") == b"1"
+    location.remove("a/b")
+    location.remove("a/b")
+    assert location.read("a/b") is None
+
+    def fail(self, path, value, **kwargs):
+        raise error
+
+    monkeypatch.setattr(type(Sink(bucket).fs), "pipe_file", fail)
+    monkeypatch.setattr("refspace.remote.retry.POLICY", Retry(attempts=2, delay=0))
+    if isinstance(outcome, type):
+        with pytest.raises(outcome):
+            location.create("a/c", b"1")
+    else:
+        assert location.create("a/c", b"1") is outcome
 
 
 def test_remote_places_that_cannot_be_written(bucket, monkeypatch):
@@ -1357,7 +1445,7 @@ def test_remote_places_that_cannot_be_written(bucket, monkeypatch):
     with pytest.raises(StoreError, match=message):
         convert(bucket)
     monkeypatch.setattr(type(Sink(bucket).fs), "pipe_file", full)
-    with pytest.raises(StoreError, match="no space left"):
+    with pytest.raises(WriteError, match="no space left"):
         convert(bucket)
 
 

@@ -14,7 +14,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,14 @@ from refspace.errors import (
     RefspaceError,
     StoreError,
 )
-from refspace.files import exclusive_lock
+from refspace.files import exclusive_lock, make_folder, refuse_link
 from refspace.formats.volumes import check_spacing, read_volume, write_volume
 from refspace.labels import in_frame, infer_grid, stated_midline
 from refspace.labels.midline import STATED_BY_FILE
 from refspace.pools import Pool
 from refspace.store import Location, Progress
 from refspace.store.masks import StoredMasks, open_stored_masks, write_whole
-from refspace.store.staging import WriteLease, end_runs, job_digest
+from refspace.store.staging import WriteLease, end_runs, exclusive, job_digest
 
 JOURNAL = ".refspace"
 ENDINGS = {"nrrd": ".nrrd", "nifti": ".nii.gz"}
@@ -90,14 +90,14 @@ class _FileOptions:
     overwrite
         Whether it replaces a file that is something else.
     lease
-        Permission to write, where there are locks.
+        Permission to write.
     """
 
     masks: Location
     digest: str
     folder: Location
     overwrite: bool
-    lease: WriteLease | None
+    lease: WriteLease
 
 
 def write_mask_files(
@@ -161,11 +161,12 @@ def mask_files(request: MaskRequest, ending: str) -> list[MaskFile]:
 
 
 @contextmanager
-def _exclusive(location: Location) -> Iterator[WriteLease | None]:
-    """Hold the lock of the folder, where there are locks; permission to write for tasks."""
+def _exclusive(location: Location) -> Iterator[WriteLease]:
+    """Hold the lock of the folder; permission to write for tasks."""
     folder = location.local_path
     if folder is None:
-        yield None
+        with exclusive(location) as holder:
+            yield holder.lease()
         return
     if folder.exists() and not folder.is_dir():
         raise StoreError(
@@ -174,7 +175,8 @@ def _exclusive(location: Location) -> Iterator[WriteLease | None]:
     journal = folder / JOURNAL
     if not folder.parent.is_dir():
         raise FileNotFoundError(f"folder {folder.parent} does not exist; make it, then try again")
-    journal.mkdir(parents=True, exist_ok=True)
+    refuse_link(journal)
+    make_folder(journal)
     message = f"another process writes masks to {folder}; wait until that has ended, or end it"
     with exclusive_lock(journal / "lock", lambda: LockedError(message)):
         _remove_leftovers(folder)
@@ -286,23 +288,26 @@ def _write(
     done: int,
     total: int,
 ) -> None:
-    location, run = task.folder, task.lease and task.lease.run
+    location, run = task.folder, task.lease.run
     failures = {}
-    for outcome in pool.outcomes(
+    outcomes = pool.outcomes(
         functools.partial(_write_file, task=task),
         files,
         name="mask-file",
         token=lambda file: str(tokenize(location.url, run, file.name, file.identity)),
-    ):
-        if outcome.error is not None:
-            raise_if_hopeless(outcome.error)
-            failures[outcome.item.name] = one_line(outcome.error)
-            continue
-        record = {"identity": outcome.item.identity, "sha256": outcome.result}
-        write_whole(location, outcome.item.record, sealed(record))
-        done += 1
-        if progress is not None:
-            progress(done, total)
+    )
+    # Closed, also where recording fails: the run ends then, with no writer left.
+    with closing(outcomes):
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise_if_hopeless(outcome.error)
+                failures[outcome.item.name] = one_line(outcome.error)
+                continue
+            record = {"identity": outcome.item.identity, "sha256": outcome.result}
+            write_whole(location, outcome.item.record, sealed(record))
+            done += 1
+            if progress is not None:
+                progress(done, total)
     if failures:
         raise JobError(
             f"{len(failures)} of {total} masks failed; what is done is not done again", failures
@@ -323,7 +328,7 @@ def _write_file(file: MaskFile, task: _FileOptions) -> str:
             path.write_bytes(data)
         digest = _write_local(path, mask, task.overwrite)
         if data is None or hashlib.sha256(data).hexdigest() != digest:
-            task.folder.write(file.name, path.read_bytes())
+            task.lease.write(file.name, path.read_bytes())
     return digest
 
 

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -297,13 +298,15 @@ def _write_blocks(
     done = len(journal.done)
     if progress is not None:
         progress(done, total)
-    with Recorder[tuple[int, list[Shard]]](journal.record) as recorder:
-        for outcome in pool.outcomes(
-            functools.partial(put_block, writer=writer),
-            request.blocks(done=frozenset(journal.done)),
-            name="mask",
-            token=lambda block: str(tokenize(staging.work, lease.run, block.block_id)),
-        ):
+    outcomes = pool.outcomes(
+        functools.partial(put_block, writer=writer),
+        request.blocks(done=frozenset(journal.done)),
+        name="mask",
+        token=lambda block: str(tokenize(staging.work, lease.run, block.block_id)),
+    )
+    # Closed, also where noting fails: what is written is removed then, with no writer left.
+    with closing(outcomes), Recorder[tuple[int, list[Shard]]](journal.record) as recorder:
+        for outcome in outcomes:
             if outcome.error is not None or outcome.result is None:
                 failures[f"block {outcome.item.block_id}"] = outcome.error
                 raise_if_hopeless(outcome.error)

@@ -75,7 +75,9 @@ def write_masks(
     StructureNotFoundError, OntologyError
         If there is no such structure, or none at all.
     StoreError
-        If `out` is there and is something else or damaged, is being written, or has no space left.
+        If `out` is there and is something else or damaged, or is being written.
+    WriteError
+        If there is no space left, or no right to write.
     JobError
         If some blocks or files failed; the others are done, and not done again.
     SourceError

@@ -4,8 +4,8 @@ import functools
 import os
 import secrets
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -263,7 +263,7 @@ def compute_rows(image: Image, request: StatisticsRequest) -> pd.DataFrame:
 
 def compute_all(
     request: StatisticsRequest, images: Sequence[Image], pool: Pool, threads: int | None = None
-) -> Iterator[Outcome[Image, pd.DataFrame]]:
+) -> Generator[Outcome[Image, pd.DataFrame], None, None]:
     """Compute the rows of each image, with the names of regions, and yield them as they come."""
     if pool.is_local:
         # One image after the other, each by all threads: of large ones few blocks are in memory.
@@ -278,7 +278,16 @@ def compute_all(
         name="aggregate",
         token=lambda image: str(tokenize(task_request, image)),
     )
-    return map(functools.partial(_with_names, regions=request.options.regions), outcomes)
+    return _all_with_names(outcomes, request.options.regions)
+
+
+def _all_with_names(
+    outcomes: Generator[Outcome[Image, pd.DataFrame], None, None], regions: Regions
+) -> Generator[Outcome[Image, pd.DataFrame], None, None]:
+    """Outcomes with names, as they come; closed, they wait for the images in flight."""
+    with closing(outcomes):
+        for outcome in outcomes:
+            yield _with_names(outcome, regions)
 
 
 def _with_names(
@@ -450,13 +459,15 @@ def aggregate_images(
         kept = done = len(names) - len(missing) - len(failures)
         if progress is not None:
             progress(done, len(names))
-        for outcome in compute_all(request, missing, pool, threads):
-            if (cause := _add(table, outcome, escape_formulas)) is not None:
-                failures[outcome.item.name] = cause
-                continue
-            done += 1
-            if progress is not None:
-                progress(done, len(names))
+        # Closed, also where adding fails: nothing is at work when the table is left.
+        with closing(compute_all(request, missing, pool, threads)) as outcomes:
+            for outcome in outcomes:
+                if (cause := _add(table, outcome, escape_formulas)) is not None:
+                    failures[outcome.item.name] = cause
+                    continue
+                done += 1
+                if progress is not None:
+                    progress(done, len(names))
         table.complete(names)
     if failures:
         raise JobError(

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from refspace.files import exclusive_lock
 from refspace.formats.tables import ENDINGS, table_ending
 from refspace.store import Fault, Location, Progress
 from refspace.store.report import Report
+from refspace.store.staging import exclusive
 from refspace.store.verify import verify_store
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def open_image_table(
     storage_options: Mapping[str, Any] | None = None,
     doubt: str | None = None,
 ) -> Iterator[ImageTable]:
-    """Open a table to add rows to; one writer at a time, where there are locks.
+    """Open a table to add rows to; one writer at a time.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ def open_image_table(
     """
     location = Location(url, storage_options or {})
     kind = ParquetTable if table_ending(location.url) == ".parquet" else TextTable
-    lock: AbstractContextManager[None] = nullcontext()
+    lock: AbstractContextManager[object]
     if (path := location.local_path) is not None:
         if not path.parent.is_dir():
             raise FileNotFoundError(f"folder {path.parent} does not exist; make it, then try again")
@@ -72,6 +73,8 @@ def open_image_table(
         lock = exclusive_lock(path.with_name(f".{path.name}.lock"), lambda: LockedError(message))
     elif kind is TextTable:
         raise FormatError(f"{url} is no file of this machine; there, give a name in .parquet")
+    else:
+        lock = exclusive(location, WRITER)
     with lock:
         table: ImageTable = kind(location, job, doubt)
         table.begin(overwrite=overwrite)

@@ -344,6 +344,7 @@ def validate(
     """
     from refspace.cli.progress import Progress
     from refspace.cli.tables import save_table, validation_tables
+    from refspace.files import make_folder
 
     regions = choice.regions(space.structure_tree)
     published = None if volumes is None else _published(volumes)
@@ -356,7 +357,7 @@ def validate(
     if output is not None:
         tables = {output / f"{n}.csv": t for n, t in validation_tables(found, space).items()}
         refuse_overwriting(tables)
-        output.mkdir(parents=True, exist_ok=True)
+        make_folder(output)
         for path, table in tables.items():
             save_table(path, [table])
         echo(f"wrote {len(tables)} tables into {output}")

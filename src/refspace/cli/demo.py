@@ -11,6 +11,7 @@ from refspace.cli.tables import counts_table, format_table
 from refspace.cli.terminal import echo
 from refspace.conversion import convert
 from refspace.errors import GridError
+from refspace.files import make_folder
 from refspace.formats.nrrd import write_nrrd
 from refspace.formats.structures import write_structures
 from refspace.formats.tables import write_table
@@ -49,7 +50,7 @@ def run_demo(folder: Path, resolution: float | Sequence[float]) -> None:
             f"{_FINEST} or more. refspace.phantom goes further, lazily"
         )
     sample = phantom(resolution)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     atlas = folder / "annotation.nrrd", folder / "structures.json", folder / "atlas.zarr"
     space = _make_atlas(*atlas, sample)
     _print_counts(space)

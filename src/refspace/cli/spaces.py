@@ -161,6 +161,7 @@ def mask(
     """Write masks of structures as NRRD or NIfTI files."""
     from refspace.cli.progress import Progress
     from refspace.cli.unknown import telling_unknown_ids
+    from refspace.files import make_folder
 
     ids = resolve(space.structure_tree, structures)
     groups = {output: ids}
@@ -184,7 +185,7 @@ def mask(
                 echo(f"{path}: {parts[path].plan(group, direct_only)}")
                 continue
             if path != output:
-                output.mkdir(parents=True, exist_ok=True)
+                make_folder(output)
             _write_mask(path, parts[path], group, direct_only)
 
 

@@ -102,7 +102,8 @@ class ClusterPool(Pool):
                     return
                 future, item = running.pop(self._next(ended).key)
                 yield self._outcome(future, item)
-        except GeneratorExit:
+        except (GeneratorExit, Exception):
+            # Of the caller, or where items come from: what the work writes may be removed next.
             self._await_end(running, ended)
             raise
         finally:
@@ -268,6 +269,9 @@ async def _greet(address: str) -> None:
 def local_cluster(workers: int) -> "Iterator[Client]":
     """Start worker processes on this machine, which end with the ``with`` block.
 
+    Scheduler and workers run what they are sent. They listen on this machine alone, and talk to
+    those alone who have the key that this process makes for them: no other user of the machine.
+
     Parameters
     ----------
     workers
@@ -276,12 +280,15 @@ def local_cluster(workers: int) -> "Iterator[Client]":
     Raises
     ------
     MissingDependencyError
-        If distributed is not installed.
+        If distributed is not installed, or cryptography, which makes keys.
     """
     distributed = _distributed()
     import dask
 
+    security = _temporary_security()
     options = {
+        "host": "127.0.0.1",
+        "security": security,
         "n_workers": workers,
         "threads_per_worker": 1,
         "dashboard_address": f"127.0.0.1:{_dashboard_port()}",
@@ -292,9 +299,20 @@ def local_cluster(workers: int) -> "Iterator[Client]":
         _quiet(),
         dask.config.set(_WORKER_MEMORY | _PATIENCE),
         distributed.LocalCluster(**options) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
+        distributed.Client(cluster, security=security, set_as_default=False) as client,
     ):
         yield client
+
+
+def _temporary_security() -> Any:
+    """Key and certificate of a cluster, which are in the memory of its processes alone."""
+    try:
+        return _distributed().Security.temporary()
+    except ImportError as error:
+        raise MissingDependencyError(
+            "a cluster of this machine needs cryptography, so that nobody else can use it; install "
+            "it with: pip install 'refspace[cluster]'"
+        ) from error
 
 
 def _dashboard_port() -> int:

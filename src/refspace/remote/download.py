@@ -25,7 +25,7 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 from refspace.errors import RemoteError, safe_cause
-from refspace.files import atomic_write, exclusive_lock
+from refspace.files import atomic_write, exclusive_lock, explained, make_folder
 from refspace.remote import http_responses, retry
 from refspace.remote.intake import Intake
 from refspace.remote.partial import PartialDownload
@@ -141,10 +141,11 @@ def download(
     fresh = refresh and sha256 is None
     if not fresh and (record := job.cached()):
         return record
-    job.target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(job.target.parent)
     _refuse_linked_records(job.target)
     lock = job.target.with_name(f".{job.target.name}.lock")
-    with exclusive_lock(lock, waiting_for=f"downloading {job.target}"):
+    waiting_for = f"downloading {job.target}"
+    with exclusive_lock(lock, waiting_for=waiting_for), explained(job.target):
         # Another process may have downloaded it while this one waited.
         record = None if fresh else job.cached() or job.adopted()
         return record or job.run()
@@ -256,7 +257,7 @@ class _Download:
     def _write_record(self, sha256: str, size: int, etag: str | None) -> Record:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         record = Record(url_identity(self.url), sha256, size, etag, now)
-        with atomic_write(_record_path(self.target)) as temporary:
+        with atomic_write(_record_path(self.target), through_links=False) as temporary:
             temporary.write_text(json.dumps(asdict(record)), encoding="utf-8")
         return record
 

@@ -5,7 +5,7 @@ import json
 import os
 from pathlib import Path
 
-from refspace.files import atomic_write
+from refspace.files import atomic_write, refuse_link
 from refspace.safe_text import url_identity
 
 _PIECE_BYTES = 2**20
@@ -46,6 +46,7 @@ class PartialDownload:
         self.path = target.with_name(f".{target.name}.part")
         self._metadata_path = target.with_name(f".{target.name}.part.json")
         self._target, self._url, self._has_digest = target, url_identity(url), has_digest
+        refuse_link(self.path)
         self._file = self.path.open("ab+")
         self._forget()
         self._load()
@@ -130,7 +131,7 @@ class PartialDownload:
             "version": self.version,
             "safe": self._safe,
         }
-        with atomic_write(self._metadata_path) as temporary:
+        with atomic_write(self._metadata_path, through_links=False) as temporary:
             temporary.write_text(json.dumps(metadata), encoding="utf-8")
 
     def publish(self) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import platformdirs
 
 from refspace.errors import StoreError
-from refspace.files import exclusive_lock, first_link
+from refspace.files import exclusive_lock, first_link, make_folder
 from refspace.remote.download import Progress, download
 from refspace.safe_text import url_identity
 from refspace.types import PathLike
@@ -161,7 +161,7 @@ class Cache:
         """
         lock = store.with_name(f".{store.name}.fetch.lock")
         with self._naming_folder():
-            store.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(store.parent)
         with exclusive_lock(lock, waiting_for=f"making {store}"):
             yield
 

@@ -372,9 +372,10 @@ def _convert(parts: AtlasParts, store: Path, request: Request, *, overwrite: boo
         try:
             convert(parts.annotation, parts.structures, store, resume=True, **options)
             return
-        except StoreError as error:
+        except LockedError:
+            raise
+        except StoreError:
             # A file that has changed since an interrupted run is another job, which cannot resume
             # that run: it starts anew.
-            if isinstance(error, LockedError) or error.errno is not None:
-                raise
+            pass
     convert(parts.annotation, parts.structures, store, overwrite=True, **options)

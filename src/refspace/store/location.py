@@ -15,6 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 from refspace import limits
 from refspace.errors import FormatError, StoreError, safe_cause
 from refspace.files import first_link, read_at_most
+from refspace.remote import retry
 from refspace.remote.chunk_cache import ChunkCache
 from refspace.remote.objects import ENGINES, Objects, file_system, read_object, reason
 from refspace.remote.stamps import object_stamp
@@ -23,6 +24,8 @@ from refspace.store.zarr_files import JSON_FILES
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+# HTTP status of a server that has another object, or was just asked to store one.
+_CONDITION_FAILED = (409, 412)
 
 
 @dataclass(frozen=True)
@@ -243,6 +246,37 @@ class Location:
         file_system.makedirs(f"{path}/{key}".rpartition("/")[0], exist_ok=True)
         file_system.pipe_file(f"{path}/{key}", data)
 
+    def create(self, key: str, data: bytes) -> bool | None:
+        """Store an object on the condition that there is none of its name.
+
+        Of several that do so at the same time, one succeeds.
+
+        Returns
+        -------
+        bool or None
+            Whether it was stored. None where the file system takes no conditions, or nothing at
+            all. A server may also ignore the condition, and replace what is there.
+        """
+        file_system, path = self._resolved()
+        file_system.makedirs(f"{path}/{key}".rpartition("/")[0], exist_ok=True)
+        create = functools.partial(file_system.pipe_file, f"{path}/{key}", data, mode="create")
+        try:
+            retry.POLICY.run(create)
+        except Exception as error:  # whatever the file system's own library raises
+            if _is_there(error):
+                # It may have been stored by an attempt whose answer was lost.
+                return self.read(key) == data
+            if retry.is_transient(error):
+                raise
+            return None
+        return True
+
+    def remove(self, key: str) -> None:
+        """Remove an object, if it is there."""
+        file_system, path = self._resolved()
+        with suppress(FileNotFoundError):
+            file_system.rm_file(f"{path}/{key}")
+
     def remove_all(self, pattern: str) -> None:
         """Remove folders, with all in them, and objects whose names fit a pattern."""
         file_system, path = self._resolved()
@@ -260,6 +294,8 @@ class Location:
     def keys(self) -> set[str]:
         """Names of all objects, of a store that can be listed."""
         file_system, path = self._resolved()
+        # A listing from before would lack what other processes have written.
+        file_system.invalidate_cache()
         root = path.rstrip("/")
         keys = {key.removeprefix(root).lstrip("/") for key in file_system.find(path)}
         # Some object stores list an empty folder, which is no object.
@@ -272,6 +308,12 @@ def _links(root: Path) -> Iterator[str]:
             path = Path(folder, name)
             if path.is_symlink():
                 yield path.relative_to(root).as_posix()
+
+
+def _is_there(error: Exception) -> bool:
+    """Whether an object could not be created because there is one, or another one comes."""
+    status = retry.http_status(error) or retry.http_status(error.__cause__ or error)
+    return isinstance(error, FileExistsError) or status in _CONDITION_FAILED
 
 
 def map_concurrently(read: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:

@@ -178,7 +178,9 @@ class StoreWriter:
     def _writer(self, path: str, grid: Grid, *, labels: bool) -> ArrayWriter:
         array = self.skeleton.array_at(self.location, path)
         cells = index_cells(grid, array.blocks, self.layout.midline) if labels else None
-        lease = None if self.pool.is_local else self.staging.lease
+        # Threads of the process that holds a lock file need no other permission.
+        holds_file = self.pool.is_local and self.location.local_path is not None
+        lease = None if holds_file else self.staging.lease
         return ArrayWriter(BlockWriter(array, cells, lease))
 
     # ----- the journal

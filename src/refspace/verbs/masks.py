@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import xarray as xr
 
+from refspace.files import make_folder
 from refspace.formats.nrrd import write_nrrd
 from refspace.ops.relabel import mask
 from refspace.structure_tree import StructureTree
@@ -161,7 +162,7 @@ def check_and_write(
     structure_id = int(operator.index(structure_id))
     path = Path(base_dir) / f"structure_{structure_id}.nrrd"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_nrrd(path, fn())
     return structure_id
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refspace import kernels
-from refspace.files import atomic_write
+from refspace.files import atomic_write, make_folder
 from refspace.store.boxes import BlockId
 from refspace.store.location import Location
 from refspace.store.masks.layout import PATH, MaskLayout
@@ -151,8 +151,8 @@ def write_whole(location: Location, key: str, data: bytes) -> None:
         location.write(key, data)
         return
     path = Path(folder, key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
+    make_folder(path.parent)
+    with atomic_write(path, through_links=False) as temporary:
         temporary.write_bytes(data)
 
 

@@ -20,14 +20,15 @@ none     there  not ready   moves the old one back
 there    there  any         removes the old one
 =======  =====  ==========  ============================================================
 
-Tasks of a cluster may outlive the run that sent them. A run has a name under ``.refspace/runs/``,
+Tasks of a cluster may outlive the run that sent them. A run has a folder under ``.refspace/runs/``,
 which goes when the run ends or another one begins, and then no task of it writes: see `WriteLease`.
 
 Any other file system that fsspec knows cannot rename a folder: there objects are written in
 place, the root metadata last; without it there is no store yet. The journal, and an object that
-names the writer, are under ``X.zarr/.refspace/``.
+names the writer (see `Holder`), are under ``X.zarr/.refspace/``.
 """
 
+from refspace.store.staging.holder import Holder, exclusive
 from refspace.store.staging.job import JOURNAL, job_digest
 from refspace.store.staging.recorder import Recorder
 from refspace.store.staging.staging import Staging, leftover_hint, open_staging
@@ -35,10 +36,12 @@ from refspace.store.staging.write_lease import WriteLease, end_runs
 
 __all__ = [
     "JOURNAL",
+    "Holder",
     "Recorder",
     "Staging",
     "WriteLease",
     "end_runs",
+    "exclusive",
     "job_digest",
     "leftover_hint",
     "open_staging",

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from refspace.errors import LockedError, StoreError
-from refspace.files import atomic_write, exclusive_lock
+from refspace.errors import LockedError, StoreError, WriteError
+from refspace.files import atomic_write, exclusive_lock, refuse_link, write_error
 from refspace.store.location import Location
 from refspace.store.staging.job import (
     JOB,
@@ -55,6 +55,8 @@ class LocalStagingArea(StagingArea):
         if not (parent := self._target.parent).is_dir():
             raise FileNotFoundError(f"folder {parent} does not exist; make it, then try again")
         self._refuse_foreign()
+        for path in (self._folder, self._old, self._lock_owner):
+            refuse_link(path)
         with exclusive_lock(self._lock, self._refusal):
             try:
                 # Only for the message that other writers get: it may be missing, or out of date.
@@ -116,6 +118,8 @@ class LocalStagingArea(StagingArea):
                 self._start()
                 return
             self.refuse_other_job(_read(self._folder / JOB))
+        for path in self._folder.rglob("*"):
+            refuse_link(path)
         if _is_ready(self._folder):
             self._publish()
             self._finish()
@@ -163,7 +167,7 @@ class LocalStagingArea(StagingArea):
         folders = {self._folder / parent for key in files for parent in Path(key).parents}
         for path in [*(self._folder / key for key in files), *sorted(folders)]:
             _sync(path)
-        with atomic_write(self._journal / name) as temporary:
+        with atomic_write(self._journal / name, through_links=False) as temporary:
             temporary.write_bytes(data)
         _sync(self._journal)
 
@@ -216,13 +220,10 @@ class LocalStagingArea(StagingArea):
             return f"an interrupted conversion has moved the store to {self._old}"
         return None
 
-    def describe_space(self) -> str:
-        """Which device is full, and what became of an old store."""
-        parent = self._target.parent
-        device = next(path for path in (parent, *parent.parents) if path.is_mount())
-        free = shutil.disk_usage(parent).free
-        left = "; the old store is untouched" if self._target.exists() else ""
-        return f"on {device} ({free:,} bytes free) for {self._target}{left}"
+    def explain(self, error: BaseException) -> WriteError | None:
+        """Why nothing can be written, and what became of an old store, if an error is of that."""
+        is_there = self._target.exists()
+        return write_error(error, self._target, "the old store is untouched" if is_there else "")
 
 
 def _is_ready(folder: Path) -> bool:
@@ -239,6 +240,8 @@ def _remove(folder: Path) -> None:
     """Remove a store; its metadata first, so that what is left does not look like a store."""
     if not folder.exists():
         return
+    if (folder / JOURNAL).is_symlink():  # what it names is not ours
+        (folder / JOURNAL).unlink()
     for key in (*NODE_FILES, JOB):
         (folder / key).unlink(missing_ok=True)
     end_runs(Location(str(folder)))

@@ -1,21 +1,20 @@
 """Staging area where folders cannot be renamed: written in place, root metadata last."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
-from refspace.errors import LockedError, StoreError
-from refspace.remote.objects import file_system, reason
+from refspace.errors import StoreError, WriteError
+from refspace.files import write_error
+from refspace.remote.objects import file_system
 from refspace.safe_text import shown
 from refspace.store.location import Location
+from refspace.store.staging.holder import Holder
 from refspace.store.staging.job import (
     JOB,
     JOURNAL,
     LOCK_OWNER,
     RECORD,
     finished_job,
-    in_use,
-    is_dead,
-    lock_owner,
 )
 from refspace.store.staging.staging_area import (
     RESUME,
@@ -23,7 +22,6 @@ from refspace.store.staging.staging_area import (
     refuse_existing,
     refuse_foreign,
 )
-from refspace.store.staging.write_lease import end_runs
 from refspace.store.zarr_files import NODE_FILES, ZARR_JSON
 
 
@@ -43,6 +41,7 @@ class RemoteStagingArea(StagingArea):
     def __init__(self, location: Location, job: bytes, overwrite: bool) -> None:
         super().__init__(location, job, overwrite)
         self._location = location
+        self._holder = Holder(location)
         self._fs, path = file_system(location.url, location.storage_options)
         self._path = path.rstrip("/")
 
@@ -50,35 +49,12 @@ class RemoteStagingArea(StagingArea):
     def locked(self) -> Iterator[None]:
         """Write an object that names this process: the only lock that object stores allow."""
         self._refuse_foreign()
-        self._refuse_other_owner(None)
-        mine = lock_owner()
         try:
-            self._write_lock_owner(mine)
-            # Of two that saw no lock at the same time, the one that wrote last goes on.
-            self._refuse_other_owner(mine)
+            self._holder.acquire()
+            self.lease = self._holder.lease(self.digest)
             yield
         finally:
-            with suppress(Exception):
-                if self._location.read(LOCK_OWNER) == mine:
-                    self._remove({LOCK_OWNER})
-
-    def _write_lock_owner(self, mine: bytes) -> None:
-        try:
-            self._location.write(LOCK_OWNER, mine)
-        except OSError:
-            raise
-        except Exception as error:  # whatever the file system's own library raises
-            # Without what the library adds, which may be the headers with a password in them.
-            raise StoreError(
-                f"{self.work} cannot be written to: {reason(error)}; give a folder, or a URL that "
-                "takes files, like s3://"
-            ) from error
-
-    def _refuse_other_owner(self, mine: bytes | None) -> None:
-        owner = self._location.read(LOCK_OWNER)
-        if owner != mine and not is_dead(owner):
-            way_out = f"if that process is gone, remove {self.work}/{LOCK_OWNER} and try again"
-            raise LockedError(f"{in_use(self.work, owner)}; {way_out}")
+            self._holder.release()
 
     # ----- the beginning
 
@@ -92,13 +68,11 @@ class RemoteStagingArea(StagingArea):
         elif resume and unfinished and (job == self.job or not self.overwrite):
             self.refuse_other_job(job)
             self.writing = True
-            self.lease.begin()
         else:
             self._refuse_existing(unfinished and not self.begins_anew(job))
             self.writing = True
             self.discard()
-            self.lease.begin()
-            self._location.write(JOB, self.job)
+            self.lease.write(JOB, self.job)
 
     def _refuse_existing(self, unfinished: bool) -> None:
         if self.overwrite:
@@ -126,16 +100,26 @@ class RemoteStagingArea(StagingArea):
 
     def put(self, name: str, data: bytes, files: Sequence[str] = ()) -> None:
         """Add an object to the journal; what an object store has accepted is safe."""
-        self._location.write(f"{JOURNAL}/{name}", data)
+        self.lease.write(f"{JOURNAL}/{name}", data)
 
     # ----- the end
 
     def commit(self, root: bytes) -> None:
-        """Write the root metadata, then remove the journal."""
-        self._location.write(ZARR_JSON, root)
+        """Write the root metadata, then remove the journal.
+
+        Whoever is the writer after that has been all the time: another one begins when the store is
+        complete, and of two that meet here none succeeds before the other one knows.
+        """
+        self._holder.check()
+        if not (self.lease.conditional and self._location.create(ZARR_JSON, root)):
+            # What is there is of one that has lost its lock, or this process has.
+            self._holder.check()
+            self._location.write(ZARR_JSON, root)
+        self._holder.check()
         # From here on the store is complete: readers ignore the rest of a journal.
         self.writing = False
         self._remove(self._journal())
+        self._holder.release()
 
     def leave_for_resume(self, stop: BaseException) -> None:
         """Leave unfinished work to be resumed, and add a note that says how."""
@@ -143,10 +127,11 @@ class RemoteStagingArea(StagingArea):
 
     def discard(self) -> None:
         """Remove everything but the lock; the metadata first, which make it a store."""
-        end_runs(self._location)
         keys = self._keys() - {LOCK_OWNER}
-        self._remove(keys.intersection(NODE_FILES))
-        self._remove(keys.difference(NODE_FILES))
+        for part in (keys.intersection(NODE_FILES), keys.difference(NODE_FILES)):
+            # What was listed is of this writer, or older, if it is the writer still.
+            if self._holder.holds():
+                self._remove(part)
 
     # ----- for messages
 
@@ -159,9 +144,9 @@ class RemoteStagingArea(StagingArea):
             return None
         return f"an unfinished conversion lies in {self.work}"
 
-    def describe_space(self) -> str:
-        """What is full."""
-        return f"for {self.work}"
+    def explain(self, error: BaseException) -> WriteError | None:
+        """Why nothing can be written, if an error is of that."""
+        return write_error(error, self.work)
 
     # ----- objects
 
@@ -173,8 +158,13 @@ class RemoteStagingArea(StagingArea):
         return set(filter(_is_journal, self._keys())) - {LOCK_OWNER}
 
     def _remove(self, keys: set[str]) -> None:
-        if keys:
+        if not keys:
+            return
+        try:
             self._fs.rm([f"{self._path}/{key}" for key in sorted(keys)])
+        except FileNotFoundError:  # of one that its own writer was removing too
+            for key in sorted(keys):
+                self._location.remove(key)
 
 
 def _is_journal(key: str) -> bool:

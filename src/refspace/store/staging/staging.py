@@ -1,6 +1,5 @@
 """Opens the staging area of a store, and keeps or discards it when writing ends."""
 
-import errno
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,6 +12,7 @@ from refspace.errors import (
     RefspaceError,
     RemoteError,
     StoreError,
+    WriteError,
 )
 from refspace.safe_text import shown
 from refspace.store.location import Location
@@ -107,11 +107,20 @@ class Staging:
             a killed run has left them.
         """
         location = Location(self.work, self.storage_options)
-        for key, data in objects.items():
-            if key != ZARR_JSON:
-                location.write(key, data)
-        if (folder := location.local_path) is not None:
-            for key in location.keys().difference(objects, voxels):
+        folder = location.local_path
+        # A process that holds a lock file is the writer until it ends; any other one looks.
+        write = location.write if folder is not None else self.lease.write
+        beside_root = {key: data for key, data in objects.items() if key != ZARR_JSON}
+        for key, data in beside_root.items():
+            write(key, data)
+        there = location.keys()
+        if missing := sorted({*beside_root, *voxels} - there):
+            raise StoreError(
+                f"{self.work} has lost {len(missing)} of its objects while it was written, like "
+                f"{missing[0]}; see who else writes or removes there, then run the same again"
+            )
+        if folder is not None:
+            for key in there.difference(objects, voxels):
                 if not key.startswith(JOURNAL):
                     (folder / key).unlink()
         self.commit(objects[ZARR_JSON])
@@ -129,7 +138,7 @@ class Staging:
         ------
         StoreError
             If that is not so, if the store is complete already, or if something has taken its name
-            meanwhile.
+            or its lock meanwhile.
         """
         if not self._area.writing:
             raise StoreError(f"{self.work}: there is nothing to commit; the store is complete")
@@ -186,7 +195,9 @@ def open_staging(
         If another process is writing the store.
     StoreError
         If the target exists, or is no store; if an unfinished run is in the way, or is another
-        job; if there is no space left.
+        job.
+    WriteError
+        If there is no space left, or no right to write.
 
     Examples
     --------
@@ -217,15 +228,15 @@ def open_staging(
                 _discard(area, stop)
             raise
         except BaseException as error:
-            full = _no_space(error, area)  # before it makes room
-            raised = full or error
+            explained = area.explain(error)  # before it makes room
+            raised = explained or error
             stays = doubt is None and _will_pass(error)
             if area.writing and stays and _is_worth_keeping(area):
                 area.leave_for_resume(raised)
             else:
                 _discard(area, raised)
-            if full is not None:
-                raise full from error
+            if explained is not None:
+                raise explained from error
             raise
 
 
@@ -275,7 +286,7 @@ def _discard(area: StagingArea, error: BaseException | None = None) -> None:
 def _will_pass(error: BaseException) -> bool:
     """Whether the same job may succeed at another time, with what is done already."""
     if isinstance(error, RefspaceError):
-        return isinstance(error, RemoteError | ClusterError | JobError)
+        return isinstance(error, RemoteError | ClusterError | JobError | WriteError)
     return isinstance(error, OSError)
 
 
@@ -285,11 +296,3 @@ def _is_worth_keeping(area: StagingArea) -> bool:
         return any(True for _ in area.records())
     except Exception:  # of a network that is gone
         return True
-
-
-def _no_space(error: BaseException, area: StagingArea) -> StoreError | None:
-    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return None
-    full = StoreError(f"no space left {area.describe_space()}; make room, or give another place")
-    full.errno = error.errno
-    return full

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
-from refspace.errors import StoreError
+from refspace.errors import StoreError, WriteError
 from refspace.store.location import Location
 from refspace.store.staging.job import differences, digest
 from refspace.store.staging.write_lease import WriteLease
@@ -79,8 +79,8 @@ class StagingArea(ABC):
         """What an interrupted run has left."""
 
     @abstractmethod
-    def describe_space(self) -> str:
-        """Where space is short, and what became of an old store."""
+    def explain(self, error: BaseException) -> WriteError | None:
+        """Why nothing can be written, and what became of an old store, if an error is of that."""
 
     def refuse_other_job(self, job: bytes | None) -> None:
         """Refuse to resume what was begun with other arguments."""

@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from refspace.errors import StoreError
@@ -28,9 +28,11 @@ class WriteLease:
 
     On a disk the name is that of a folder, in which tasks write the files that they then rename. A
     run is ended by removing its folder: from then on, no task of it can write or rename. Elsewhere
-    the name is that of an object, which a task looks for before it writes. There a task that has
-    looked already still writes: one object, of the bytes that every run of that job writes there.
-    If another job has begun in its place (``overwrite=True``), `verify_store` finds that object.
+    a task looks for the object that names the process as the only writer, before it writes. A task
+    that has looked already still writes: one object, of the bytes that every run of that job writes
+    there. Where objects can be created on condition, it replaces none that another run has written.
+    Where they cannot, and another job has begun in its place (``overwrite=True``), readers of that
+    object find out, for it is not the one that the index has recorded.
 
     Within a run a task may be done twice, by a worker that the scheduler took for lost and by
     another one. Both write the same bytes.
@@ -42,12 +44,19 @@ class WriteLease:
     job
         Digest of the job; only what a message says depends on it.
     run
-        Key of the folder or object that is there while the run goes on.
+        Name of the run; on a disk, the folder that is there while it goes on.
+    holder
+        Elsewhere, key and content of the object that names the writer while it goes on.
+    conditional
+        Whether objects are created on the condition that there is none of their name.
     """
 
     location: Location
     job: str
     run: str
+    # It tells who may write, and is in no log.
+    holder: tuple[str, bytes] = field(default=("", b""), repr=False)
+    conditional: bool = False
 
     @classmethod
     def new(cls, location: Location, job: str = "") -> "WriteLease":
@@ -55,12 +64,9 @@ class WriteLease:
         return cls(location, job, f"{RUNS}/{secrets.token_hex(8)}")
 
     def begin(self) -> None:
-        """End the runs before this one, and begin it; only for the holder of the lock."""
+        """End the runs before this one, and begin it; only for the holder of the lock file."""
         end_runs(self.location)
-        if (folder := self.location.local_path) is None:
-            self.location.write(self.run, self.job.encode())
-        else:
-            Path(folder, self.run).mkdir(parents=True)
+        Path(self.location.local_path or "", self.run).mkdir(parents=True)
 
     def check(self) -> None:
         """Make sure that the run goes on, and that its store is reachable from here.
@@ -83,6 +89,11 @@ class WriteLease:
         """
         if self.location.local_path is None:
             self.check()
+            if self.conditional:
+                if self.location.create(key, data):
+                    return
+                # What is there was written before, or belongs to another run by now.
+                self.check()
             self.location.write(key, data)
             return
         with self.file(key) as temporary:
@@ -122,7 +133,8 @@ class WriteLease:
 
     def _goes_on(self) -> bool:
         if (folder := self.location.local_path) is None:
-            return self.location.read(self.run) is not None
+            key, content = self.holder
+            return self.location.read(key) == content
         return Path(folder, self.run).is_dir()
 
     def _refusal(self) -> StoreError:
@@ -138,15 +150,14 @@ class WriteLease:
 
 
 def end_runs(location: Location) -> None:
-    """Refuse from now on whatever tasks would write; only for the holder of the lock."""
-    if (folder := location.local_path) is None:
-        location.remove_folder(RUNS)
-    else:
-        _remove_for_good(Path(folder, RUNS))
+    """Refuse from now on whatever tasks would write; only for the holder of the lock file."""
+    _remove_for_good(Path(location.local_path or "", RUNS))
 
 
 def _remove_for_good(runs: Path) -> None:
     """Remove folders into which tasks may be writing."""
+    if runs.is_symlink():  # what it names is not ours
+        runs.unlink()
     for _ in range(_TRIES):
         if not runs.exists():
             return
