@@ -25,6 +25,7 @@ EXPORTED = [
     "read_nifti",
     "read_nrrd",
     "read_structures",
+    "verify",
     "verify_store",
     "write_masks",
     "write_nifti",
