@@ -47,8 +47,8 @@ def tasks(atlas: Path, masks: Path) -> dict[str, Callable[[], object]]:
         "mask of VISp, cropped": lambda: mask("VISp", crop=True),
         "mask of Isocortex": lambda: mask("Isocortex"),
         "every voxel": lambda: refspace.open(atlas).annotation.max().compute(),
-        "opening masks": lambda: refspace.open_masks(masks),
-        "sum of 16 masks": lambda: refspace.open_masks(masks)[:16].sum().compute(),
+        "opening masks": lambda: refspace.open_masks(str(masks)),
+        "sum of 16 masks": lambda: refspace.open_masks(str(masks))[:16].sum().compute(),
     }
 
 

@@ -89,7 +89,8 @@ def test_the_midline_is_given_in_the_frame(files: Path) -> None:
     ):
         for frame, midline, right in (("RAS", 2000, 3), ("LPS", -2000, 3), ("LPS", 2000, 7)):
             given = ("--by-hemisphere", "--frame", frame, "--midline", midline)
-            result = run(*words, *given, "-o", "t.csv", *(["--overwrite"] * (words[0] != "counts")))
+            Path("t.csv").unlink(missing_ok=True)
+            result = run(*words, *given, "-o", "t.csv")
             assert result.exit_code == 0, result.output
             assert f"ml {midline} µm (given)" in result.stderr
             table = pd.read_csv("t.csv")

@@ -83,7 +83,9 @@ def test_tables_say_what_tells_sides_apart(files: Path, source, way) -> None:
         (("counts", *source, "--by-hemisphere"), split),
         (("aggregate", *source, "far.nii.gz", "--by-hemisphere"), split),
     ):
-        result = run(*words, *way, "-o", "table.csv", *(["--overwrite"] * (words[0] != "counts")))
+        # What another command wrote is not replaced.
+        Path("table.csv").unlink(missing_ok=True)
+        result = run(*words, *way, "-o", "table.csv")
         assert result.exit_code == 0, result.output
         assert f"hemispheres: told apart by {'' if said == OWN else 'the midline at '}{said}" in (
             result.stderr

@@ -190,7 +190,23 @@ def test_a_server_that_states_no_versions(tmp_path):
         refspace.convert(url, TREE, target, progress=lambda *n: told.append(n), **HOW)
         assert told[0][0] == 2
         server.faults = lambda request: SILENT
-        with pytest.raises(
-            StoreError, match="its server states neither an ETag nor a time of 0/c/0"
-        ):
+        with pytest.raises(StoreError, match="states neither an ETag nor a time of 0/c/0"):
             refspace.convert(url, TREE, target, **HOW)
+
+
+def test_what_verbs_make_is_no_doubt(tmp_path):
+    refspace.phantom(resolution=200).to_zarr(tmp_path / "atlas.zarr")
+    refspace.write_nrrd(tmp_path / "a.nrrd", refspace.phantom(resolution=200).annotation)
+    tree = refspace.phantom(resolution=400).structure_tree
+    of_file = refspace.ReferenceSpace(tree, refspace.read_nrrd(tmp_path / "a.nrrd"))
+    for space in (refspace.open(tmp_path / "atlas.zarr"), of_file):
+        for each in (
+            space,
+            space.hemisphere("left"),
+            space.downsample(400),
+            space.downsample(400, "mode"),
+            space.downsample(300),
+            space.reorient("RAS"),
+        ):
+            assert array_identity(each.annotation.data).is_proven
+        assert array_identity(space.make_structure_mask("TH").data).is_proven

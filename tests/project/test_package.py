@@ -26,6 +26,7 @@ EXPORTED = [
     "read_nrrd",
     "read_structures",
     "set_limits",
+    "verify",
     "verify_store",
     "write_masks",
     "write_nifti",

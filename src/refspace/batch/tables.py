@@ -29,6 +29,9 @@ from refspace.store.verify import verify_store
 if TYPE_CHECKING:
     from refspace.pools.choosing import Client
 
+# Names the writer of a table at a URL; what reads Parquet passes over names with a dot in front.
+_WRITER = ".writer.json"
+
 
 @contextmanager
 def open_image_table(
@@ -74,7 +77,7 @@ def open_image_table(
     elif kind is TextTable:
         raise FormatError(f"{url} is no file of this machine; there, give a name in .parquet")
     else:
-        lock = exclusive(location, WRITER)
+        lock = exclusive(location, _WRITER)
     with lock:
         table: ImageTable = kind(location, job, doubt)
         table.begin(overwrite=overwrite)

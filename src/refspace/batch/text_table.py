@@ -13,7 +13,7 @@ import io
 import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -88,7 +88,7 @@ class TableRecord:
         """The file of the record."""
         common = {"job": self.job, "table": self.digest}
         lines = [
-            {"image": image, **vars(rows), "sha256": self.sha256[image], **common}
+            {"image": image, **asdict(rows), "sha256": self.sha256[image], **common}
             for image, rows in self.rows.items()
         ]
         return b"".join(sealed(line) + b"\n" for line in lines)

@@ -29,6 +29,7 @@ _GIVE_A_PATH = (
 )
 # Packages whose functions compute and do not read, but for these parts of them.
 _COMPUTING = {"builtins", "operator", "_operator", "functools", "itertools", "math", "copyreg"}
+_COMPUTING |= {"fractions", "decimal", "collections", "datetime", "enum", "types"}
 _COMPUTING |= {"toolz", "tlz", "cytoolz", "numpy", "dask", "xarray", "scipy", "refspace"}
 _READING = ("dask.bytes", "dask.dataframe", "dask.bag", "xarray.backends", "scipy.io")
 _READERS = {"open", "eval", "exec", "compile", "load", "fromfile", "memmap", "open_memmap"}

@@ -79,7 +79,7 @@ class RecordTable:
         _ = self.rows
 
 
-_TABLES: OrderedDict[tuple[str, str, str], RecordTable] = OrderedDict()
+_TABLES: OrderedDict[tuple[str, str | None, str], RecordTable] = OrderedDict()
 _TABLES_LOCK = threading.Lock()
 
 
