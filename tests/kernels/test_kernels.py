@@ -248,3 +248,7 @@ def test_mode_of_noise_in_batches(monkeypatch):
     whole = kernels.mode(noise, pairs)
     monkeypatch.setattr("refspace.kernels.modes._GATHERED", 20)
     np.testing.assert_array_equal(kernels.mode(noise, pairs), whole)
+
+
+def test_a_graph_without_nodes_has_no_components():
+    assert kernels.join(0, np.empty((0, 2), int)).shape == (0,)
