@@ -14,18 +14,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
-_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+(?:\[[A-Za-z0-9,._-]+\])?)>=([0-9][0-9.]*)")
+_REQUIREMENT = re.compile(
+    r"([A-Za-z0-9._-]+(?:\[[A-Za-z0-9,._-]+\])?)>=([0-9][0-9.]*)((?:,!=[0-9.]+)*)"
+)
 
 
 def lowest(requirements: Iterable[str]) -> Iterator[str]:
-    """Yield the lowest version of each requirement, which must be a lower bound alone."""
+    """Yield the lowest version of each requirement, which must be a lower bound, less some versions."""
     for requirement in requirements:
         match = _REQUIREMENT.fullmatch(requirement.replace(" ", ""))
         if match is None:
             raise ValueError(
                 f"{requirement!r} in {PYPROJECT} states no lower bound, like numpy>=2.2"
             )
-        yield "{}=={}".format(*match.groups())
+        yield f"{match[1]}=={match[2]}"
 
 
 def main(words: list[str]) -> None:

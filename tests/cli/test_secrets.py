@@ -170,9 +170,9 @@ def test_reprs(base):
     assert_message_is_clean(caught.value)
 
 
-def test_identities_differ_by_what_is_no_secret(base, tmp_path):
-    first = image_identity(f"{base}/image.nrrd", ImageOptions())
-    assert_no_secret(first)
+def test_identities_differ_by_what_is_no_secret(base, space):
+    first = image_identity(f"{base}/image.nrrd", space.grid, ImageOptions())
+    assert_no_secret(str(first))
     plain = [Image.from_path(f"https://host/{name}") for name in ("a?x=1", "a?x=2", "b", "a")]
     assert len({image.name for image in plain}) == 4
     assert Image.from_path(f"https://{USER}@host/b").name == plain[2].name

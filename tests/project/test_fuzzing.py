@@ -97,7 +97,7 @@ def test_outcomes() -> None:
     assert child.outcome(lambda folder: 1, Path())["kind"] == "answer"
     assert child.outcome(refuse, Path()) == {
         "kind": "refused",
-        "text": r"FormatError: 'no such thing\ud800'",
+        "text": r"FormatError: 'no such thing\\ud800'",
     }
     found = child.outcome(fail, Path())
     assert found["kind"] == "foreign"

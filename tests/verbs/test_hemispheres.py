@@ -30,6 +30,7 @@ from refspace.label_index import LabelIndex, cell_rows, cut_at_midline
 from refspace.labels import labelled
 from refspace.store import verify_store
 from refspace.store.metadata import json_digest, metadata_digest, store_layout
+from refspace.store.object_records import ObjectRecord
 from refspace.store.stored_array import StoredArray
 
 FLAGS = {"left": 1, "right": 2}
@@ -579,6 +580,8 @@ def forget_midline(url, space):
         node = json.loads((url / f"label_index/{number}/table/zarr.json").read_text())
         root["consolidated_metadata"]["metadata"][made.path] = node
         facts["arrays"][level]["label_index"] = sha256(table.tobytes()).hexdigest()
+        for key in (f"{made.path}/zarr.json", f"{made.path}/c/0/0"):
+            facts["objects"][key] = ObjectRecord.of((url / key).read_bytes()).to_json()
     layout = store_layout(space.grid, {"annotation": np.dtype("u4")}, chunks=32).metadata
     del layout["midline"]
     label = root["attributes"]["ome"]["image-label"]

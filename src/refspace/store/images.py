@@ -22,10 +22,8 @@ from refspace.store.datatree import find_level
 from refspace.store.location import Location
 from refspace.store.nodes import Node, members_of, read_node
 from refspace.store.ome.images import ome_metadata
-from refspace.store.own_arrays import owner, stored_array
+from refspace.store.own_arrays import stored_array
 from refspace.store.read import open_atlas
-from refspace.store.stored_array import StoredArray, root_digest
-from refspace.store.zarr_files import ZARR_JSON
 
 _AXES = ("ap", "dv", "ml")
 _FILL = "_FillValue"
@@ -122,7 +120,6 @@ def _open(
         return _template(location, shape, resolution, orientation)
     if "multiscales" in ome_metadata(attributes):
         return _ome_image(location, node, shape, resolution, orientation)
-    _refuse_part(location)
     return _variable(location, node, variable, located=shape is None)
 
 
@@ -132,16 +129,6 @@ def _node(location: Location) -> Node:
     if node is None:
         raise StoreError(f"there is no zarr store at {location.url}")
     return node
-
-
-def _refuse_part(location: Location) -> None:
-    """Refuse a group of a store of ours, whose coordinates xarray would read unproven."""
-    root = owner(location.url)
-    if root and root_digest(location.with_url(root).read(ZARR_JSON)) is not None:
-        raise FormatError(
-            f"{location.url} is a part of the store {root}: give that, or one of the arrays in "
-            "the part, which are proven when they are read"
-        )
 
 
 def _stored(location: Location, array: Any) -> dask.array.Array:
@@ -250,7 +237,7 @@ def _coordinate(node: Node, count: int) -> xr.Variable:
             f"{node.location.url}: {node.path} has the shape {array.shape}, where the variable has "
             f"{count}"
         )
-    values = StoredArray(node.location, array).values()
+    values = stored_array(node.location, array).values()
     return xr.Variable(node.dims, values, _encoded(node, array.dtype, array.fill_value))
 
 

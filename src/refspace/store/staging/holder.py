@@ -55,8 +55,9 @@ class Holder:
         created = self._create(key)
         self.conditional = created is not None
         if not self.conditional:
-            # Nothing that others would go by.
-            self._location.remove(key)
+            # Nothing that others would go by. Where nothing can be removed, nothing can be written.
+            with suppress(NotImplementedError):
+                self._location.remove(key)
             self._write()
         elif created and owner is not None:
             self._take_over([*outdated, key])
