@@ -20,7 +20,7 @@ _REQUIREMENT = re.compile(
 
 
 def lowest(requirements: Iterable[str]) -> Iterator[str]:
-    """Yield the lowest version of each requirement, which must be a lower bound, less some versions."""
+    """Yield the lowest version of each requirement: a lower bound, less some versions."""
     for requirement in requirements:
         match = _REQUIREMENT.fullmatch(requirement.replace(" ", ""))
         if match is None:

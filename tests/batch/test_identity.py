@@ -70,6 +70,7 @@ def mean(out):
 # ----- images
 
 
+@pytest.mark.promise("an image of a table has changed")
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_an_image_that_is_computed_again_in_place(atlas, image, tmp_path, overwrite):
     out, path = tmp_path / "t.parquet", tmp_path / "image.zarr"
@@ -118,6 +119,9 @@ def test_another_level_or_variable_is_no_matter(atlas, tmp_path):
     assert aggregate_images(atlas, [image], out, REGIONS, image_options=options).written == 1
 
 
+@pytest.mark.promise(
+    "a source changes while it is read", "an error that names it; nothing is written"
+)
 @pytest.mark.parametrize("kind", ["image", "valid", "atlas", "file"])
 def test_what_changes_while_it_is_read(tmp_path, monkeypatch, kind):
     write(tmp_path / "atlas.zarr", label=True)

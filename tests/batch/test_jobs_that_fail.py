@@ -105,6 +105,7 @@ def bucket():
     Location(url).remove_folder("")
 
 
+@pytest.mark.promise("a job fails")
 @pytest.mark.parametrize("where", ["disk", "memory"])
 @pytest.mark.parametrize("job", STORES)
 def test_of_stores_nothing_is_left(folder, tmp_path, bucket, monkeypatch, job, where):

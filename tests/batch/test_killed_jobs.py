@@ -1,175 +1,116 @@
-"""Jobs of threads that are killed at random steps: the same bytes in the end, and nothing else."""
+"""Jobs that are killed at random moments, with threads: the same bytes, and nothing left over."""
 
 import itertools
-import json
-import os
 import random
 import signal
-import sys
-import threading
+import time
 from pathlib import Path
 
 import pytest
-from helpers.clusters import Job
-from helpers.files import contents, names
+from helpers.clusters import Job, ended_before
+from helpers.files import contents
 
 import refspace
-from refspace.store import Location
-from refspace.store.staging import recorder
+from refspace.batch import aggregate_images, write_masks
 
 KILLS = 20
-# What changes a disk.
-STEPS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "open")
-TARGETS = {
-    "convert": "c.zarr",
-    "downsample": "d.zarr",
-    "masks": "m.zarr",
-    "mask files": "masks",
-}
+IMAGES = 12
+STRUCTURES = ["VISp", "TH"]
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sources")
-    space = refspace.phantom(resolution=200)
-    space.to_zarr(folder / "atlas.zarr", chunks=32)
-    refspace.write_nrrd(folder / "a.nrrd", space.annotation)
-    refspace.write_structures(folder / "structures.json", space.structure_tree)
+def folder(tmp_path_factory):
+    """An atlas, images of it, and what jobs make of them undisturbed; not to be changed."""
+    folder = tmp_path_factory.mktemp("kills")
+    space = refspace.phantom(resolution=400)
+    space.to_zarr(folder / "atlas.zarr", chunks=16)
+    (folder / "images").mkdir()
+    for number in range(IMAGES):
+        values = space.annotation.copy(data=space.annotation.data + number)
+        refspace.write_nrrd(folder / "images" / f"{number:02}.nrrd", values.astype("f4"))
     return folder
 
 
-def work(kind, sources, target, options):
-    """Do a job, and go on with what was done of it before."""
-    how = {"threads": 2, "storage_options": options}
-    store = f"{sources}/atlas.zarr"
-    if kind == "convert":
-        structures = f"{sources}/structures.json"
-        refspace.convert(f"{sources}/a.nrrd", structures, target, chunks=32, **how)
-    elif kind == "downsample":
-        refspace.open(store).downsample(400, "mode").to_zarr(target, chunks=16, resume=True, **how)
+def main(folder, out):
+    """The job: a table of images, or a file for each mask."""
+    atlas, out = f"{folder}/atlas.zarr", Path(out)
+    if out.suffix:
+        aggregate_images(
+            atlas, sorted(Path(folder, "images").iterdir()), out, STRUCTURES, threads=1
+        )
     else:
-        refspace.write_masks(store, target, ["TH", "CP", "VISp", "HY", "CB"], **how)
+        write_masks(atlas, out, threads=1)
 
 
-class Steps:
-    """Counts steps of this process, and kills it before one of them."""
-
-    def __init__(self, last):
-        self.count, self._last, self._lock = 0, last, threading.Lock()
-
-    def step(self):
-        with self._lock:
-            if self.count == self._last:
-                os.kill(os.getpid(), signal.SIGKILL)
-            self.count += 1
-
-    def watch_disk(self, folder):
-        """Take what changes a folder for steps."""
-
-        def watch(event, args):
-            if event not in STEPS or not str(args[0]).startswith(folder):
-                return
-            if event != "open" or (args[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-                self.step()
-
-        sys.addaudithook(watch)
-
-    def watch_requests(self):
-        """Take requests to an object store for steps."""
-        import s3fs
-
-        call = s3fs.S3FileSystem._call_s3
-
-        async def counted(fs, *args, **kwargs):
-            self.step()
-            return await call(fs, *args, **kwargs)
-
-        s3fs.S3FileSystem._call_s3 = counted
+def steps(place):
+    """How far a job is: the number of files that it has made, temporary ones too."""
+    return lambda count: len([*place.rglob("*")]) >= count
 
 
-def main(kind, sources, target, options, last, told):
-    """Do a job in a process of its own, until its last step; tell how many there were."""
-    recorder.RECORD_SECONDS = 0.0
-    os.fsync = lambda descriptor: None  # nobody cuts the power
-    steps = Steps(int(last))
-    if "://" in target:
-        steps.watch_requests()
-    else:
-        steps.watch_disk(os.path.dirname(target))  # noqa: PTH120
-    work(kind, sources, target, json.loads(options))
-    Path(told).write_text(str(steps.count))
-
-
-class Disk:
-    """A folder for targets."""
-
-    options = None
-
-    def __init__(self, folder):
-        self.folder = folder
-
-    def place(self, number):
-        (self.folder / str(number)).mkdir()
-        return self.folder / str(number)
-
-    def found(self, place):
-        return contents(place)
-
-    def begun(self, place):
-        return bool(names(place))
-
-
-class Bucket:
-    """A prefix of a bucket for targets."""
-
-    def __init__(self, url, options):
-        self.url, self.options = url, options
-
-    def place(self, number):
-        return f"{self.url}/{number}"
-
-    def found(self, place):
-        location = Location(place, self.options)
-        return location.read_all(sorted(location.keys()))
-
-    def begun(self, place):
-        return bool(Location(place, self.options).keys())
-
-
-def kill_again_and_again(kind, sources, places, told):
-    """What jobs leave that were killed, target by target, and what one left that was not."""
-
-    def run(place, last):
-        target, options = f"{place}/{TARGETS[kind]}", json.dumps(places.options)
-        status = Job(main, kind, sources, target, options, last, told).wait(300)
-        assert status in (0, -signal.SIGKILL)
-        return status == 0
-
-    whole = places.place("whole")
-    assert run(whole, -1)
-    undisturbed, steps = places.found(whole), int(told.read_text())
-    draw, kills, begun = random.Random(kind), 0, 0
+@pytest.mark.promise("a writer is killed at any step")
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv", "masks"])
+def test_killed_at_random_moments(folder, tmp_path, name):
+    draw, kills = random.Random(name), 0
+    (tmp_path / "whole").mkdir()
+    main(folder, tmp_path / "whole" / name)
+    whole = contents(tmp_path / "whole")
     for number in itertools.count():
-        place = places.place(number)
-        while not run(place, draw.randrange(steps) if kills < KILLS else -1):
-            kills += 1
-            begun += places.begun(place)
-        assert places.found(place) == undisturbed
+        place = tmp_path / str(number)
+        place.mkdir()
+        there = 0
+        while True:
+            process = Job(main, folder, place / name)
+            enough = there + draw.randrange(1, 12)
+            is_there = steps(place)
+            if kills < KILLS and not ended_before(
+                process, lambda n=enough, at=is_there: at(n), pause=0.002
+            ):
+                time.sleep(draw.uniform(0, 0.02))
+                process.kill()
+            code = process.wait(300)
+            assert code in (0, -signal.SIGKILL)
+            kills += code == -signal.SIGKILL
+            there = len([*place.rglob("*")])
+            if code == 0:
+                break
+        assert contents(place) == whole
         if kills == KILLS:
             break
-    # Nearly all were killed when there was something to lose.
-    assert begun > KILLS / 2
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", TARGETS)
-def test_on_a_disk(sources, tmp_path, kind):
-    (tmp_path / "disk").mkdir()
-    kill_again_and_again(kind, sources, Disk(tmp_path / "disk"), tmp_path / "steps")
+def test_what_a_kill_leaves_of_mask_files_is_removed(folder, tmp_path):
+    out = tmp_path / "masks"
+    write_masks(folder / "atlas.zarr", out, STRUCTURES)
+    whole = contents(out)
+    left = [
+        ".structure_385.0123abcd.partial.nrrd",
+        ".structure_385.nii.0123abcd.partial.gz",
+        ".refspace/.structure_385.nrrd.0123abcd.partial.json",
+        ".refspace/.masks-0123456789abcdef.zarr.partial/zarr.json",
+        ".refspace/masks-0123456789abcdef.zarr/zarr.json",
+        ".refspace/runs/0123456789abcdef/0123abcd-structure_385.nrrd",
+    ]
+    others = [".structure_385.nrrd", ".notes.0123abcd.partial.nrrd", ".structure_x.partial.nrrd"]
+    for key in (*left, *others):
+        (out / key).parent.mkdir(parents=True, exist_ok=True)
+        (out / key).write_bytes(b"left")
+    (out / ".structure_1.0123abcd.partial.nrrd").mkdir()
+    assert write_masks(folder / "atlas.zarr", out, STRUCTURES).kept == 2
+    assert contents(out) == whole | dict.fromkeys(others, b"left")
+    assert (out / ".structure_1.0123abcd.partial.nrrd").is_dir()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", TARGETS)
-def test_on_s3(sources, tmp_path, s3, kind):
-    places = Bucket(f"s3://atlases/kills/{kind.replace(' ', '-')}", s3.writer)
-    kill_again_and_again(kind, sources, places, tmp_path / "steps")
+@pytest.mark.parametrize(
+    "record",
+    [b"", b"[]", b'{"identity": "1"}', b'{"identity": 1, "sha256": "0", "seal": "0"}'],
+)
+def test_records_of_mask_files_that_were_edited(folder, tmp_path, record):
+    out = tmp_path / "masks"
+    write_masks(folder / "atlas.zarr", out, ["TH"])
+    (path,) = (out / ".refspace").glob("*.json")
+    whole = path.read_bytes()
+    path.write_bytes(record)
+    # The mask itself is the right one, which is found by reading it.
+    assert write_masks(folder / "atlas.zarr", out, ["TH"]).written == 1
+    assert path.read_bytes() == whole

@@ -161,6 +161,7 @@ def kill_again_and_again(kind, sources, places, told):
     assert begun > KILLS / 2
 
 
+@pytest.mark.promise("a writer is killed at any step")
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", TARGETS)
 def test_on_a_disk(sources, tmp_path, kind):
@@ -168,6 +169,7 @@ def test_on_a_disk(sources, tmp_path, kind):
     kill_again_and_again(kind, sources, Disk(tmp_path / "disk"), tmp_path / "steps")
 
 
+@pytest.mark.promise("a writer is killed at any step")
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", TARGETS)
 def test_on_s3(sources, tmp_path, s3, kind):

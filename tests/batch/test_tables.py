@@ -65,6 +65,7 @@ def edited(path, how):
     return path.read_bytes()
 
 
+@pytest.mark.promise("a table is edited, or another program's")
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("how", ["pandas", "rows", "record"])
 def test_a_part_that_was_edited_is_left_alone(folder, tmp_path, how, overwrite):
@@ -114,6 +115,7 @@ def test_a_damaged_part_of_no_image_of_the_job(folder, tmp_path):
     assert not refspace.verify(out).faults
 
 
+@pytest.mark.promise("a table is edited, or another program's")
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("ending", [".csv", ".tsv"])
 def test_a_text_table_that_was_edited_is_left_alone(folder, tmp_path, ending, overwrite):
@@ -139,6 +141,7 @@ def test_overwriting_replaces_a_table_of_another_job(folder, tmp_path, ending):
 # ----- records
 
 
+@pytest.mark.promise("a part of a table is damaged")
 @pytest.mark.parametrize("damage", ["flip", "cut"])
 def test_a_line_of_a_record_that_is_damaged(folder, tmp_path, damage):
     """The others still count, and no rows are lost."""
@@ -226,6 +229,7 @@ def test_what_proof_names_in_parquet(folder, tmp_path):
     assert run("verify", out).exit_code == 1
 
 
+@pytest.mark.promise("a bit is flipped in the rows of a table", "verify names the file")
 @pytest.mark.parametrize("bit", [0, 3])
 def test_every_flipped_bit_of_a_part_is_found(folder, tmp_path, bit):
     out = tmp_path / "t.parquet"

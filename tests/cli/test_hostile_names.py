@@ -109,6 +109,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.promise("a name holds control characters")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_command_prints_control_characters(command, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
@@ -174,6 +175,7 @@ def _record(message):
 # ----- lone surrogates
 
 
+@pytest.mark.promise("a text is no text (half a character)", "an error with the remedy")
 @pytest.mark.parametrize("field", ["name", "acronym", "safe_name"])
 def test_halves_of_characters_are_refused(field, tmp_path):
     node = {"id": 5, "structure_id_path": [5], "acronym": "a", "name": "n", field: "x\ud83e"}
@@ -245,6 +247,7 @@ def formulas(tmp_path_factory):
 FORMULA = re.compile("^[=+\\-@\t\r\uff1d]")
 
 
+@pytest.mark.promise("a name begins like a formula", "it is escaped in CSV and TSV on request")
 @pytest.mark.parametrize(
     "command",
     [

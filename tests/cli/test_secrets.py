@@ -99,6 +99,7 @@ def run_clean(*words: object, codes: tuple[int, ...] = (0,)) -> str:
 # ----- what goes well
 
 
+@pytest.mark.promise("a password or key is in a URL or in options")
 def test_commands_and_what_they_write(base, site, space, tmp_path, caplog):
     caplog.set_level(logging.DEBUG, "refspace")
     atlas, image = f"{base}/atlas.zarr", f"{base}/image.nrrd"
@@ -241,6 +242,7 @@ CALLS = {
 }
 
 
+@pytest.mark.promise("a password or key is in a URL or in options")
 @pytest.mark.parametrize("url", urls(), ids=range(len(urls())))
 @pytest.mark.parametrize("name", CALLS)
 def test_messages(name, url, tmp_path, site, caplog):

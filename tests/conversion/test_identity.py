@@ -40,6 +40,7 @@ def interrupted(source, target, count=2, **how):
         refspace.convert(source, TREE, target, progress=interrupt_at(count), **{**HOW, **how})
 
 
+@pytest.mark.promise("the source of a stopped conversion has changed")
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_an_edited_source_is_not_resumed(tmp_path, version):
     source, target = tmp_path / "labels.zarr", tmp_path / "atlas.zarr"
@@ -94,6 +95,7 @@ def test_a_file_that_was_edited_with_forged_times(tmp_path):
         refspace.convert(path, TREE, target, **how)
 
 
+@pytest.mark.promise("a source changes while it is read")
 @pytest.mark.parametrize("kind", ["zarr", "nrrd"])
 def test_a_source_that_changes_while_it_is_read(tmp_path, kind):
     folder = tmp_path / "out"
@@ -147,6 +149,7 @@ def _unchanged(block):
     return block
 
 
+@pytest.mark.promise("nothing proves a source unchanged", "a job begins anew, and says why")
 @pytest.mark.parametrize("kind", ["zarr", "function", "named"])
 @pytest.mark.parametrize("place", ["folder", "memory"])
 def test_a_source_in_doubt_begins_anew(tmp_path, kind, place):

@@ -42,6 +42,7 @@ def floats(width):
     return st.floats(width=width, allow_nan=False)
 
 
+@pytest.mark.promise("values are outside the range of float32", "quantiles within 1/256")
 @given(st.sampled_from([16, 32, 64]), st.data())
 @examples(200)
 def test_floats_of_any_size(width, data):

@@ -73,6 +73,10 @@ def images(draw):
     return np.array([draw(numbers) for _ in range(count)], dtype)
 
 
+@pytest.mark.promise(
+    "values are large, far from zero, or integers beyond 2^53",
+    "std and var within 1e-12, sums of integers exact",
+)
 @given(images(), st.data())
 @examples(150)
 def test_moments_are_those_of_fractions(image, data):

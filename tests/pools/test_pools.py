@@ -482,6 +482,10 @@ def other_user(address: str, security: Security | None) -> Client:
     return Client(address, security=security, timeout=5, set_as_default=False)
 
 
+@pytest.mark.promise(
+    "somebody else on the machine looks for a cluster of --workers",
+    "TLS lets in only who has its key",
+)
 @pytest.mark.cluster
 @pytest.mark.parametrize("key", ["none", "own"])
 def test_nobody_else_can_use_it(key: str) -> None:

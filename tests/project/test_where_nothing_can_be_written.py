@@ -89,6 +89,7 @@ CASES = [
 ]
 
 
+@pytest.mark.promise("a disk is full")
 @pytest.mark.parametrize(("kind", "place"), CASES)
 def test_an_error_names_the_path(store, kind, place):
     where, number, message = PLACES[place]
@@ -234,6 +235,10 @@ def test_links_beside_a_store(store, tmp_path, treasure, ending, kind):
     assert kind == "file" or len(list(named.iterdir())) == 2
 
 
+@pytest.mark.promise(
+    "a lock, a journal or a partial file is a symbolic link",
+    "it is refused, and what it names stays",
+)
 @pytest.mark.parametrize("name", [".refspace", ".refspace/runs", "s0", "s0/annotation/c/0/0/0"])
 @pytest.mark.parametrize("overwrite", [True, False])
 def test_links_in_a_store_in_the_making(store, tmp_path, name, overwrite):

@@ -851,6 +851,10 @@ def test_without_a_digest_contents_are_never_mixed(tmp_path_factory, faults, cha
 # ----- more than there should be
 
 
+@pytest.mark.promise(
+    "a body is longer than announced, or than the disk has room for",
+    "an error, and nothing is kept",
+)
 def test_bodies_longer_than_announced(server, tmp_path, monkeypatch):
     # A library that reads past the end that was announced, or a server that states two lengths.
     monkeypatch.setattr(http_responses, "content_length", lambda headers: len(CONTENT) - 1)
@@ -873,6 +877,7 @@ def test_bodies_of_unknown_length_have_a_limit(server, tmp_path):
     assert len(server.requests) == 2
 
 
+@pytest.mark.promise("a body is longer than announced, or than the disk has room for")
 def test_disks_without_room(server, tmp_path, monkeypatch):
     monkeypatch.setattr(intake, "_STEP_BYTES", 2**16)
     free = iter([10**9, 10**9, 10**9, 2**26 - 1])

@@ -41,6 +41,9 @@ def marker(tmp_path):
     assert not (tmp_path / "it-ran").exists()
 
 
+@pytest.mark.promise(
+    "metadata of zarr ask for pickles or other code", "nothing is decoded, nothing runs"
+)
 @pytest.mark.parametrize("fields", RUNNING)
 def test_an_image_runs_nothing(tmp_path, marker, fields):
     write_running(tmp_path / "array", SHAPE, marker, fields)
@@ -52,6 +55,7 @@ def test_an_image_runs_nothing(tmp_path, marker, fields):
             open_image(str(url), resolution=25).compute()
 
 
+@pytest.mark.promise("metadata of zarr ask for pickles or other code")
 @pytest.mark.parametrize("fields", RUNNING)
 def test_a_coordinate_runs_nothing(tmp_path, marker, fields):
     url = tmp_path / "image"
@@ -66,6 +70,7 @@ def test_a_coordinate_runs_nothing(tmp_path, marker, fields):
             open_image(str(url)).compute()
 
 
+@pytest.mark.promise("metadata of zarr ask for pickles or other code")
 @pytest.mark.parametrize("fields", RUNNING)
 def test_labels_run_nothing(tmp_path, marker, fields):
     write(tmp_path / "a", "0.4")
@@ -100,6 +105,7 @@ def test_objects_larger_than_their_chunk_are_not_read(tmp_path):
         image.compute()
 
 
+@pytest.mark.promise("metadata are larger than any", "an error that names the limit")
 @pytest.mark.parametrize("name", ["zarr.json", ".zarray", ".zattrs", ".zgroup"])
 def test_metadata_that_are_too_large(tmp_path, name):
     zarr_format = 3 if name == "zarr.json" else 2
@@ -145,6 +151,9 @@ def test_a_store_of_ours_whose_metadata_are_too_large(tmp_path):
             assert "has more than 1000 bytes" in str(fault)
 
 
+@pytest.mark.promise(
+    "an object is larger than it can be", "an error, before the rest of it is read"
+)
 @pytest.mark.parametrize("engine", ["fsspec", "obstore"])
 def test_objects_of_other_machines_are_read_up_to_a_limit(engine):
     with Server({"a.zarr/c": bytes(2**22), "a.zarr/zarr.json": b"{}"}) as server:
@@ -189,6 +198,7 @@ def test_objects_of_s3_are_read_up_to_a_limit(s3, engine):
 # ----- thousands of things
 
 
+@pytest.mark.promise("metadata name thousands of levels", "an error; no thread for each")
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_thousands_of_levels(tmp_path, version):
     group = write(tmp_path / "a", version)

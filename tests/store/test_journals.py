@@ -13,7 +13,7 @@ from helpers.commands import run
 import refspace
 from refspace.errors import RefspaceError, StoreError
 from refspace.store import verify_store
-from refspace.store.staging.job import JOB, JOURNAL, RECORD, checksummed, verified_payload
+from refspace.store.staging.job import JOB, JOURNAL, RECORD, checksummed, digest, verified_payload
 from refspace.store.write import StoreWriter
 
 pytestmark = pytest.mark.usefixtures("no_sync", "no_threads")
@@ -45,11 +45,11 @@ def interrupted(space, tmp_path, monkeypatch) -> Path:
 def rewrite(work: Path, change) -> None:
     """Change what each record holds, and give it the checksum that it should have."""
     for path in (work / JOURNAL).rglob(f"*{RECORD}"):
-        name = path.name.removesuffix(RECORD)
-        payload = verified_payload(name, path.read_bytes())
+        job, name = digest((work / JOB).read_bytes()), path.name.removesuffix(RECORD)
+        payload = verified_payload(job, name, path.read_bytes())
         with np.load(io.BytesIO(payload)) as record:
             fields = {field: record[field] for field in record.files}
-        path.write_bytes(checksummed(name, change(fields)))
+        path.write_bytes(checksummed(job, name, change(fields)))
 
 
 def saved(fields) -> bytes:
@@ -72,6 +72,9 @@ CHANGES = {
 }
 
 
+@pytest.mark.promise(
+    "a record of a job lacks something", "an error with the remedy, or it is done again"
+)
 @pytest.mark.parametrize("change", CHANGES)
 def test_records_that_lack_something(space, interrupted, tmp_path, change):
     rewrite(interrupted, CHANGES[change])

@@ -39,6 +39,7 @@ def linked(path: Path, outside: Path, *, relative: bool = False) -> None:
     path.symlink_to(os.path.relpath(target, path.parent) if relative else target)
 
 
+@pytest.mark.promise("a symbolic link lies within a store", "it is not followed; verify names it")
 @pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize(
     "key",
@@ -71,6 +72,7 @@ def test_the_path_of_a_store_may_have_links(atlas, space, tmp_path):
         assert verify_store(path).faults == ()
 
 
+@pytest.mark.promise("a symbolic link lies within a store")
 @pytest.mark.parametrize("key", ["zarr.json", "s0/annotation/c/0/0/0", "label_index/s0", "s0"])
 def test_verify_lists_links(atlas, tmp_path, key):
     linked(atlas / key, tmp_path / "outside")

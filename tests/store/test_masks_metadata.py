@@ -102,6 +102,7 @@ def faults(store: Path, document: Any, whole: Any, *, seal: bool) -> list[str]:
     return found
 
 
+@pytest.mark.promise("a mask store is damaged")
 def test_any_field_of_the_root_may_be_anything(damaged, whole):
     document = json.loads((damaged / "zarr.json").read_text())
     assert faults(damaged, document, whole, seal=False) == []

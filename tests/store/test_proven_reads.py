@@ -88,6 +88,7 @@ verbs = pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
 # ----- other chunks than those that were written
 
 
+@pytest.mark.promise("two chunks are exchanged")
 @verbs
 def test_two_chunks_exchanged(store, verb):
     exchange(store / "s0/annotation/c/0/0/2", store / "s0/annotation/c/0/0/0")
@@ -95,6 +96,7 @@ def test_two_chunks_exchanged(store, verb):
         verb(refspace.open(store))
 
 
+@pytest.mark.promise("a chunk is of an older version, or of another store")
 @verbs
 @pytest.mark.parametrize("source", ["s1/annotation/c/0/0/0", "s0/template/c/0/0/2", "other"])
 def test_a_chunk_of_another_level_array_or_store(store, source, tmp_path, verb):
@@ -153,6 +155,7 @@ def test_arrays_of_others_in_folders_of_such_names(tmp_path):
 # ----- a store that is replaced beneath an open handle
 
 
+@pytest.mark.promise("a store is replaced while it is open")
 @verbs
 def test_a_store_that_was_replaced_says_so(store, verb):
     space = refspace.open(store)
@@ -166,6 +169,7 @@ def test_a_store_that_was_replaced_says_so(store, verb):
     assert again.total_voxel_map != counts
 
 
+@pytest.mark.promise("a store is replaced while it is open")
 def test_counts_of_a_store_that_was_replaced(store):
     space = refspace.open(store)
     space_of(1, template=TEMPLATE).to_zarr(store, chunks=4, overwrite=True)
@@ -199,6 +203,7 @@ def mirror(tmp_path):
     return url
 
 
+@pytest.mark.promise("a chunk is of an older version, or of another store")
 def test_a_stale_copy_of_a_mirror(mirror):
     files = fsspec.filesystem("memory")
     stale = f"{mirror}-old"
@@ -331,6 +336,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.promise("what a stopped conversion recorded is damaged or lost")
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 @pytest.mark.parametrize("after", [7, 13])
 def test_recorded_chunks_that_are_lost_are_done_again(tmp_path, monkeypatch, damage, after):
@@ -346,6 +352,9 @@ def test_recorded_chunks_that_are_lost_are_done_again(tmp_path, monkeypatch, dam
             assert (target / key).read_bytes() == (tmp_path / "whole.zarr" / key).read_bytes()
 
 
+@pytest.mark.promise(
+    "a finer level is damaged while coarser ones are made", "an error that names the chunk"
+)
 def test_a_level_is_made_of_proven_blocks_alone(tmp_path, monkeypatch):
     put = block_writer.put_coarse_block
 
@@ -382,6 +391,7 @@ def test_masks_are_what_they_were(masks):
     assert verify_store(masks).faults == ()
 
 
+@pytest.mark.promise("a mask store is damaged")
 def test_every_file_of_masks_is_proven(masks):
     whole = {key: (masks / key).read_bytes() for key in files_of(masks)}
     expected = refspace.open_masks(masks).compute()
@@ -420,6 +430,7 @@ def test_masks_whose_records_are_lost(masks):
     ]
 
 
+@pytest.mark.promise("a store is replaced while it is open")
 def test_masks_that_were_replaced(masks, tmp_path):
     opened = refspace.open_masks(masks)
     space_of(1).to_zarr(tmp_path / "source.zarr", chunks=4, overwrite=True)
@@ -450,6 +461,7 @@ def test_few_shards_are_kept(masks, monkeypatch):
     np.testing.assert_array_equal(refspace.open_masks(masks), expected)
 
 
+@pytest.mark.promise("what a stopped job of masks recorded is damaged or lost", "it is done again")
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_recorded_shards_that_are_lost_are_done_again(masks, tmp_path, monkeypatch, damage):
     from refspace.batch import mask_store

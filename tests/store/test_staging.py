@@ -22,6 +22,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+import refspace
 from refspace.errors import (
     ClusterError,
     FormatError,
@@ -32,8 +33,9 @@ from refspace.errors import (
     WriteError,
 )
 from refspace.remote.retry import Retry
-from refspace.store import Location
+from refspace.store import Location, verify_store
 from refspace.store.staging import WriteLease, job_digest, leftover_hint, open_staging
+from refspace.store.staging.job import JOURNAL, checksummed, verified_payload
 
 JOB = {"source": "annotation.nrrd", "grid": {"shape": [8, 8, 8], "spacing": 25.0}, "chunks": 4}
 OTHER = {**JOB, "grid": {"shape": [8, 8, 9], "spacing": 25.0}, "chunks": 2}
@@ -1451,3 +1453,25 @@ def test_remote_places_that_cannot_be_written(bucket, monkeypatch):
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+
+
+def test_names_with_brackets_and_stars_are_no_patterns():
+    """What is removed is of this store, not of others whose names the pattern would fit."""
+    space = refspace.phantom(resolution=400)
+    for name in ("a1.zarr", "a[1].zarr", "a*.zarr"):
+        space.to_zarr(f"memory://patterns/{name}", chunks=32)
+    space.to_zarr("memory://patterns/a*.zarr", chunks=32, overwrite=True)
+    space.to_zarr("memory://patterns/a[1].zarr", chunks=16, overwrite=True)
+    for name in ("a1.zarr", "a[1].zarr", "a*.zarr"):
+        assert verify_store(f"memory://patterns/{name}").faults == ()
+        keys = Location(f"memory://patterns/{name}").keys()
+        assert not [key for key in keys if key.startswith(JOURNAL)]
+
+
+@pytest.mark.promise("a record is of another job", "it is passed over")
+def test_records_of_another_job_are_none():
+    """The same names and payloads, but of another source."""
+    record = checksummed("job of one", "s0-annotation-0", b"records")
+    assert verified_payload("job of one", "s0-annotation-0", record) == b"records"
+    assert verified_payload("job of another", "s0-annotation-0", record) is None
+    assert verified_payload("job of one", "s0-annotation-1", record) is None

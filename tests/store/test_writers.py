@@ -106,6 +106,7 @@ def test_a_writer_alone(urls):
     assert count_requests(urls) < 45
 
 
+@pytest.mark.promise("two writers want the same store or table")
 @pytest.mark.parametrize("before", ["nothing", "dead", "dead twice"])
 def test_of_two_that_come_together_one_succeeds(urls, interleavings, before):
     dead, second = dead_holder(), dead_holder()
@@ -193,6 +194,7 @@ def test_without_conditions_never_do_both_succeed(urls, interleavings, before):
 # ----- a real server
 
 
+@pytest.mark.promise("two writers want the same store or table")
 def test_on_s3_one_of_many_is_the_writer(s3):
     location = Location("s3://atlases/writers/X.zarr", s3.writer)
     for number in range(5):

@@ -148,7 +148,7 @@ class ImageTable(ABC):
         if (path := self.folder.local_path) is not None:
             Path(path, key).unlink(missing_ok=True)
         else:
-            self.folder.remove_all(key)
+            self.folder.remove(key)
 
     @abstractmethod
     def _encode(self, rows: pd.DataFrame, record: Mapping[str, Any]) -> bytes:

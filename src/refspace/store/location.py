@@ -1,8 +1,11 @@
 """Location of a store: a folder of this machine, or a prefix on any file system of fsspec."""
 
+import fnmatch
 import functools
+import glob
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -279,17 +282,34 @@ class Location:
 
     def remove_all(self, pattern: str) -> None:
         """Remove folders, with all in them, and objects whose names fit a pattern."""
-        file_system, path = self._resolved()
-        file_system.invalidate_cache()
-        for match in file_system.glob(f"{path}/{pattern}"):
-            file_system.rm(match, recursive=True)
+        if (folder := self.local_path) is not None:
+            for match in folder.glob(pattern):
+                shutil.rmtree(match) if match.is_dir() else match.unlink(missing_ok=True)
+            return
+        within = (pattern, f"{pattern}/*")
+        keys = self.keys()
+        self.remove_keys(k for k in keys if any(fnmatch.fnmatchcase(k, each) for each in within))
 
     def remove_folder(self, name: str) -> None:
         """Remove all objects of a folder, if there are any."""
         file_system, path = self._resolved()
         file_system.invalidate_cache()
-        if keys := file_system.find(f"{path}/{name}"):
-            file_system.rm(keys)
+        root = path.rstrip("/")
+        found = file_system.find(f"{root}/{name}")
+        self.remove_keys(key.removeprefix(root).lstrip("/") for key in found)
+
+    def remove_keys(self, keys: Iterable[str]) -> None:
+        """Remove objects, as far as they are there: many at a time where that is possible."""
+        file_system, path = self._resolved()
+        names = sorted(f"{path.rstrip('/')}/{key}" for key in keys)
+        # Of names with brackets or stars `rm` makes patterns, which may fit objects of others.
+        if names and not any(glob.has_magic(name) for name in names):
+            with suppress(FileNotFoundError):
+                file_system.rm(names)
+                return
+        for name in names:
+            with suppress(FileNotFoundError):
+                file_system.rm_file(name)
 
     def keys(self) -> set[str]:
         """Names of all objects, of a store that can be listed."""

@@ -199,6 +199,7 @@ def zarr_json(shape, data_type, codecs, chunks=None, **fields):
 # ----- no more than a chunk
 
 
+@pytest.mark.promise("the frame of a chunk announces another size than its shape")
 @pytest.mark.parametrize("name", ENCODERS)
 @pytest.mark.parametrize("content", [2**25, 481, 479, 0])
 def test_frames_of_another_size_are_refused_before_they_grow(name, content):
@@ -269,6 +270,7 @@ def test_empty_chunks_of_nothing():
             decoder.decode(frame)
 
 
+@pytest.mark.promise("the frame of a chunk announces another size than its shape")
 def test_shards_whose_chunks_grow():
     array, data = stored("<u4", chunks=(2, 5, 3), shards=SHAPE, compressors=[ZstdCodec()])
     index = np.frombuffer(data[-68:-4], "<u8").reshape(-1, 2).copy()

@@ -82,15 +82,15 @@ def _short(text: str) -> str:
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
 
 
-def checksummed(name: str, payload: bytes) -> bytes:
-    """Record with a checksum in front, of its name and its payload."""
-    return hashlib.sha256(f"{name}\n".encode() + payload).digest() + payload
+def checksummed(job: str, name: str, payload: bytes) -> bytes:
+    """Record with a checksum in front, of its job's digest, its name and its payload."""
+    return hashlib.sha256(f"{job}\n{name}\n".encode() + payload).digest() + payload
 
 
-def verified_payload(name: str, record: bytes) -> bytes | None:
-    """Payload of a record whose checksum matches its name; None of any other."""
+def verified_payload(job: str, name: str, record: bytes) -> bytes | None:
+    """Payload of a record whose checksum matches its job and its name; None of any other."""
     payload = record[hashlib.sha256().digest_size :]
-    return payload if checksummed(name, payload) == record else None
+    return payload if checksummed(job, name, payload) == record else None
 
 
 def lock_owner() -> bytes:

@@ -158,13 +158,7 @@ class RemoteStagingArea(StagingArea):
         return set(filter(_is_journal, self._keys())) - {LOCK_OWNER}
 
     def _remove(self, keys: set[str]) -> None:
-        if not keys:
-            return
-        try:
-            self._fs.rm([f"{self._path}/{key}" for key in sorted(keys)])
-        except FileNotFoundError:  # of one that its own writer was removing too
-            for key in sorted(keys):
-                self._location.remove(key)
+        self._location.remove_keys(keys)
 
 
 def _is_journal(key: str) -> bool:

@@ -68,10 +68,11 @@ class Staging:
     def recorded(self) -> dict[str, bytes]:
         """Payloads of the records that an interrupted run of the same job has left, by name.
 
-        Damaged records are left out.
+        Damaged records are left out, and those of any other job.
         """
         records = sorted(self._area.records())
-        payloads = {name: verified_payload(name, record) for name, record in records}
+        job = self._area.digest
+        payloads = {name: verified_payload(job, name, record) for name, record in records}
         return {name: payload for name, payload in payloads.items() if payload is not None}
 
     def record(self, name: str, payload: bytes, files: Sequence[str] = ()) -> None:
@@ -93,7 +94,7 @@ class Staging:
         """
         if not _RECORD_NAME.fullmatch(name):
             raise StoreError(f"{name!r} is no name for a record; use letters, digits and . _ -")
-        self._area.put(name + RECORD, checksummed(name, payload), files)
+        self._area.put(name + RECORD, checksummed(self._area.digest, name, payload), files)
 
     def complete(self, objects: Mapping[str, bytes], voxels: Collection[str]) -> None:
         """Write all that is not voxels, and let the store appear.
