@@ -235,7 +235,7 @@ def test_images_and_table_on_s3(space, values, folder, tmp_path, cluster, s3):
     again = aggregate_images(folder / "atlas.zarr", urls, out, STRUCTURES, **how)
     assert again.kept >= 1
     assert aggregate_images(folder / "atlas.zarr", urls[:1], out, ["TH"], overwrite=True, **how)
-    assert len(fs.find("atlases/tables/t.parquet")) == 1
+    assert len(fs.find("atlases/tables/t.parquet")) == 2  # the image and the record
 
 
 def test_images_over_http(space, values, folder, tmp_path, monkeypatch):

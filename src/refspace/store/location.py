@@ -76,8 +76,8 @@ class Location:
 
     @property
     def identity(self) -> str:
-        """Text without secrets that tells the URL from others."""
-        return url_identity(self.url)
+        """Text without secrets that tells the URL, or the path from anywhere, from others."""
+        return url_identity(reachable(self.url))
 
     def __hash__(self) -> int:
         return hash(self.url)
