@@ -1,4 +1,4 @@
-"""How many examples the tests of properties take: two profiles, and every test's share of them."""
+"""How many examples the tests of properties take: three profiles, and every test's share of them."""
 
 import os
 
@@ -8,6 +8,8 @@ from hypothesis import settings
 settings.register_profile(
     "thorough", max_examples=100, deadline=None, derandomize="CI" in os.environ
 )
+# What runs on each change: there is an end to what a change may wait for.
+settings.register_profile("wide", settings.get_profile("thorough"), max_examples=40)
 # What one runs again and again: every property is tried, with fewer examples.
 settings.register_profile("quick", settings.get_profile("thorough"), max_examples=10)
 
