@@ -18,11 +18,11 @@ pytestmark = pytest.mark.usefixtures("no_sync", "no_threads")
 
 # Damages of each subject in the slow tests: more than 2000 in all.
 COUNTS = {
-    **dict.fromkeys(damaged.ATLASES, 100),
-    "masks": 800,
-    **dict.fromkeys(damaged.JOBS, 80),
-    "atlas on S3": 100,
-    "masks on S3": 150,
+    **dict.fromkeys(damaged.ATLASES, 80),
+    "masks": 1000,
+    **dict.fromkeys(damaged.JOBS, 60),
+    "atlas on S3": 40,
+    "masks on S3": 210,
     "CCF": 120,
     "masks of the CCF": 120,
 }

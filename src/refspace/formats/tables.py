@@ -385,7 +385,11 @@ class ParquetFile:
         import pyarrow as pa
 
         try:
-            return cls.read(data)
+            file = cls.read(data)
+            # Names and texts that are none in UTF-8 would be met only where they are used.
+            file._table.validate(full=True)
+            _ = file._table.column_names
+            return file
         except (pa.ArrowException, OSError, ValueError):
             return None
 
