@@ -383,7 +383,8 @@ def _read_limited(fs: Any, path: str, limit: int | None) -> bytes:
         return data
     # As a stream, because a server may ignore a range and send the whole file.
     if isinstance(fs, AsyncFileSystem) and not fs.asynchronous:
-        with suppress(NotImplementedError):
+        # Wrappers of file systems that do not stream say so late, or not at all.
+        with suppress(NotImplementedError, AttributeError):
             return bytes(fsspec.asyn.sync(fs.loop, _read_stream, fs, path, limit + 1))
     part: bytes = fs.cat_file(path, start=0, end=limit + 1)
     return part
