@@ -1,4 +1,4 @@
-"""How many examples the tests of properties take: three profiles, and every test's share of them."""
+"""How many examples the tests of properties take: three profiles, and what share each test has."""
 
 import os
 
