@@ -177,7 +177,7 @@ def read_zarr_image(folder: Path) -> Any:
         with opened_image(url, seeds.GRID, options) as image:
             image.compute()
 
-    each(image, lambda: image_identity(url, options))
+    each(image, lambda: image_identity(url, seeds.GRID, options))
 
 
 STORE = {

@@ -17,12 +17,16 @@ from helpers import abc_replay, allen_replay, brainglobe_replay, foreign_stores
 from helpers.damaged import stop_after
 from helpers.fuzzing.cases import Case, read_case
 from helpers.serving import Server
-from refspace import ReferenceSpace
+from refspace import ReferenceSpace, StructureTree
 from refspace.grid import Grid
 from refspace.labels import labelled
 from refspace.store.metadata import metadata_digest
 
-TREE = foreign_stores.TREE
+# With what sources of atlases state of each structure.
+TREE = StructureTree(
+    {"rgb_triplet": [n, 2, 3], "graph_order": n, "structure_set_ids": [7], **node}
+    for n, node in enumerate(foreign_stores.TREE.nodes())
+)
 GRID = Grid(foreign_stores.SHAPE, (25, 25, 25))
 VOXELS = foreign_stores.VOXELS
 
