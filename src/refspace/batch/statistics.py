@@ -469,13 +469,17 @@ def aggregate_images(
                 if progress is not None:
                     progress(done, len(names))
         table.complete(names)
+    _raise_failures(failures, len(names), target)
+    return ImagesAggregated(target, done - kept, kept)
+
+
+def _raise_failures(failures: Mapping[str, str], total: int, target: str) -> None:
     if failures:
         raise JobError(
-            f"{len(failures)} of {len(names)} images failed; the rows of the others are in "
-            f"{target}, and are not made again",
+            f"{len(failures)} of {total} images failed; the rows of the others are in {target}, "
+            "and are not made again",
             failures,
         )
-    return ImagesAggregated(target, done - kept, kept)
 
 
 def _identify(

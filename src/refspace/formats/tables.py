@@ -386,12 +386,21 @@ class ParquetFile:
 
         try:
             file = cls.read(data)
-            # Names and texts that are none in UTF-8 would be met only where they are used.
-            file._table.validate(full=True)
-            _ = file._table.column_names
+            file.check_texts()
             return file
         except (pa.ArrowException, OSError, ValueError):
             return None
+
+    def check_texts(self) -> None:
+        """Look at every name and text, which would else be met only where it is used.
+
+        Raises
+        ------
+        ValueError
+            If one is none in UTF-8.
+        """
+        self._table.validate(full=True)
+        _ = self._table.column_names
 
     @property
     def digest(self) -> str:
