@@ -102,7 +102,7 @@ def bucket():
     """Prefix in memory."""
     url = "memory://jobs-that-fail"
     yield url
-    Location(url).remove_folder("")
+    Location(url).remove_keys(Location(url).keys())
 
 
 @pytest.mark.promise("a job fails")

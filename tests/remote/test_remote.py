@@ -6,6 +6,7 @@ import shutil
 import socket
 import sys
 import threading
+from functools import partial
 from types import SimpleNamespace
 
 import aiohttp
@@ -24,7 +25,7 @@ from refspace.errors import FormatError, MissingDependencyError, RemoteError, St
 from refspace.limits import set_limits
 from refspace.remote import buckets, chunk_cache, objects, retry
 from refspace.store import dask_graphs, open_atlas, verify_store
-from refspace.store.location import Location
+from refspace.store.location import Location, map_concurrently
 
 AUDD, VISP = 1011, 385
 ENGINES = ["fsspec", "obstore"]
@@ -579,6 +580,10 @@ def test_passwords_are_not_stored(phantom_store, tmp_path):
     assert b"very-secret" not in (tmp_path / "a.zarr" / "zarr.json").read_bytes()
 
 
+def read_all_cached(location, keys):
+    return map_concurrently(partial(location.read_cached, version="1"), keys)
+
+
 def test_one_that_fails_does_not_wait_for_the_others(monkeypatch):
     go_on = threading.Event()
 
@@ -588,7 +593,7 @@ def test_one_that_fails_does_not_wait_for_the_others(monkeypatch):
         assert go_on.wait(30)
 
     monkeypatch.setattr(Location, "read", read)
-    for read_together in (Location.read_all, lambda *args: Location.read_all_cached(*args, "1")):
+    for read_together in (Location.read_all, read_all_cached):
         with pytest.raises(RemoteError, match="at once"):
             read_together(Location("memory://a.zarr"), ["fails", "hangs"])
         assert not go_on.is_set()

@@ -214,13 +214,6 @@ class Location:
             return None
         return ChunkCache(self.chunk_cache, self.identity)
 
-    def read_all_cached(
-        self, keys: Sequence[str], version: str | None, limit: int | None = None
-    ) -> list[bytes | None]:
-        """Bytes of several objects, requested at the same time; from their copies if possible."""
-        read = functools.partial(self.read_cached, version=version, limit=limit)
-        return map_concurrently(read, keys)
-
     def read_all(self, keys: Sequence[str]) -> dict[str, bytes | None]:
         """Bytes of several objects by name, requested at the same time."""
         return dict(zip(keys, map_concurrently(self.read, keys), strict=True))
@@ -289,14 +282,6 @@ class Location:
         within = (pattern, f"{pattern}/*")
         keys = self.keys()
         self.remove_keys(k for k in keys if any(fnmatch.fnmatchcase(k, each) for each in within))
-
-    def remove_folder(self, name: str) -> None:
-        """Remove all objects of a folder, if there are any."""
-        file_system, path = self._resolved()
-        file_system.invalidate_cache()
-        root = path.rstrip("/")
-        found = file_system.find(f"{root}/{name}")
-        self.remove_keys(key.removeprefix(root).lstrip("/") for key in found)
 
     def remove_keys(self, keys: Iterable[str]) -> None:
         """Remove objects, as far as they are there: many at a time where that is possible."""
