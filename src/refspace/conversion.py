@@ -20,7 +20,6 @@ from refspace.formats.structures import read_structures
 from refspace.formats.volumes import (
     is_volume_file,
     refuse_override,
-    stream_image,
     stream_volume,
 )
 from refspace.formats.voxel_files import VoxelStream
@@ -278,9 +277,13 @@ def _stream(
         return volume
     if not _is_path(volume) or not is_volume_file(volume):
         return None
-    read = stream_image if is_image else stream_volume
-    return read(
-        volume, resolution=resolution, orientation=orientation, override=override, like=like
+    return stream_volume(
+        volume,
+        is_image=is_image,
+        resolution=resolution,
+        orientation=orientation,
+        override=override,
+        like=like,
     )
 
 
@@ -439,7 +442,7 @@ def _streamed(
         needed = stream.slab_bytes(thickness)
         if needed > memory * _SHARE_OF_STREAM:
             raise GridError(
-                f"{thickness} layers of {stream.header.path} take {needed / 1e6:.1f} MB at a time; "
+                f"{thickness} layers of {stream.path} take {needed / 1e6:.1f} MB at a time; "
                 f"give memory of {math.ceil(needed / _SHARE_OF_STREAM / 1e6)} MB, or chunks with "
                 "fewer voxels along the last axis, like chunks=(128, 128, 32)"
             )

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from refspace.errors import FormatError
-from refspace.formats import voxel_files
+from refspace.formats import encoded_voxels, voxel_files
 from refspace.formats.intensities import Scaling
-from refspace.formats.volumes import read_image, read_volume, stream_image
+from refspace.formats.volumes import read_image_file, read_volume, stream_volume
 
 fuzz = examples(25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 RNG = np.random.default_rng(3)
@@ -66,12 +66,12 @@ def test_scaled_values_are_those_of_nibabel(
     stored = np.random.default_rng(seed).integers(0, 120, shape).astype(dtype)
     path = nifti(tmp_path / "a.nii", stored, slope, inter, kind)
     wanted = np.asarray(nib.load(path).dataobj, np.float64)
-    image = read_image(path)
+    image = read_image_file(path)
     order = [name for name in ("time", "channel") if name in image.dims]
     ours = image.transpose("ml", "ap", "dv", *order).values
     np.testing.assert_allclose(ours, wanted.reshape(ours.shape), rtol=1e-6, atol=0)
     if len(shape) == 3:
-        slabs = [slab.copy() for _, slab in stream_image(path).slabs(2)]
+        slabs = [slab.copy() for _, slab in stream_volume(path, is_image=True).slabs(2)]
         assert slabs[0].dtype == image.dtype
         np.testing.assert_array_equal(np.concatenate(slabs, axis=2), image.values)
 
@@ -81,7 +81,7 @@ def test_scaled_values_are_those_of_nibabel(
 )
 def test_what_scales_nothing_leaves_the_dtype(tmp_path: Path, slope: float, inter: float) -> None:
     stored = RNG.integers(-50, 50, (4, 3, 2)).astype("i2")
-    image = read_image(nifti(tmp_path / "a.nii", stored, slope, inter))
+    image = read_image_file(nifti(tmp_path / "a.nii", stored, slope, inter))
     assert image.dtype == np.int16
     np.testing.assert_array_equal(image.values, stored)
     assert image.encoding == {}
@@ -90,7 +90,7 @@ def test_what_scales_nothing_leaves_the_dtype(tmp_path: Path, slope: float, inte
 def test_a_slope_with_no_intercept_is_damaged(tmp_path: Path) -> None:
     path = nifti(tmp_path / "a.nii", np.ones((4, 3, 2), "i2"), 2, np.nan)
     with pytest.raises(FormatError, match="scl_slope is 2, and scl_inter nan, which is no number"):
-        read_image(path)
+        read_image_file(path)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_what_cancels_keeps_its_digits(tmp_path: Path) -> None:
     stored = np.array([32767, 32766, 0], "i2").reshape(3, 1, 1)
     path = nifti(tmp_path / "a.nii", stored, 0.01, -327.6, nib.Nifti2Image)
     wanted = nib.load(path).get_fdata()
-    np.testing.assert_allclose(read_image(path).values, wanted, rtol=1e-6)
+    np.testing.assert_allclose(read_image_file(path).values, wanted, rtol=1e-6)
 
 
 def test_labels_stay_strict(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_labels_stay_strict(tmp_path: Path) -> None:
     for path in (scaled, series):
         with pytest.raises(FormatError, match="save"):
             read_volume(path)
-        assert read_image(path).size == np.prod(nib.load(path).shape)
+        assert read_image_file(path).size == np.prod(nib.load(path).shape)
 
 
 # ----- other axes
@@ -135,7 +135,7 @@ def test_labels_stay_strict(tmp_path: Path) -> None:
 def test_a_series_has_its_times(tmp_path: Path) -> None:
     stored = RNG.random((4, 3, 2, 5)).astype("f4")
     fields = {"pixdim": [1, 0.2, 0.3, 0.4, 800, 1, 1, 1], "xyzt_units": 2 + 16, "toffset": 400}
-    image = read_image(nifti(tmp_path / "a.nii", stored, **fields))
+    image = read_image_file(nifti(tmp_path / "a.nii", stored, **fields))
     assert image.dims == ("time", "ml", "ap", "dv")
     np.testing.assert_array_equal(image.time, [0.4, 1.2, 2.0, 2.8, 3.6])
     assert image.time.attrs["units"] == "s"
@@ -144,7 +144,7 @@ def test_a_series_has_its_times(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fields", [{}, {"xyzt_units": 2}, {"xyzt_units": 10, "toffset": np.nan}])
 def test_a_series_that_states_no_times(tmp_path: Path, fields: dict[str, Any]) -> None:
-    image = read_image(nifti(tmp_path / "a.nii", np.ones((4, 3, 2, 5), "f4"), **fields))
+    image = read_image_file(nifti(tmp_path / "a.nii", np.ones((4, 3, 2, 5), "f4"), **fields))
     assert image.dims[0] == "time"
     assert "time" not in image.coords
 
@@ -164,7 +164,7 @@ def test_axes_of_nifti(
 ) -> None:
     stored = RNG.integers(0, 999, shape).astype("u2")
     path = nifti(tmp_path / "a.nii", stored, xyzt_units=unit)
-    image = read_image(path)
+    image = read_image_file(path)
     assert image.dims == (*dims, "ml", "ap", "dv")
     theirs = np.squeeze(
         np.asarray(nib.load(path).dataobj),
@@ -205,7 +205,7 @@ def test_axes_of_nrrd(
     path = write_nrrd(
         tmp_path / "a.nrrd", values, kinds=kinds, spacings=spacings, encoding=encoding
     )
-    image = read_image(path)
+    image = read_image_file(path)
     assert image.dims == dims
     assert image.dtype == values.dtype.newbyteorder("=")
     theirs, _ = nrrd.read(str(path))
@@ -223,7 +223,7 @@ def test_axes_of_nrrd_that_have_a_direction(tmp_path: Path) -> None:
     image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
     sitk.WriteImage(image, str(tmp_path / "a.nrrd"))
     with pytest.warns(UserWarning, match="states no unit; its lengths are taken as millimetres"):
-        ours = read_image(tmp_path / "a.nrrd")
+        ours = read_image_file(tmp_path / "a.nrrd")
     assert ours.dims == ("channel", "ml", "ap", "dv")
     places = [float(ours[dim][0]) for dim in ("ml", "ap", "dv")]
     theirs = np.multiply(image.TransformIndexToPhysicalPoint((0, 0, 0)), [-1000, -1000, 1000])
@@ -240,11 +240,11 @@ def test_times_of_nrrd(tmp_path: Path) -> None:
         (["um"] * 3 + ["s"], [0, 0.5, 1.0]),
         (["um"] * 3 + ["ms"], [0, 0.0005, 0.001]),
     ):
-        image = read_image(write_nrrd(tmp_path / "a.nrrd", values, units=units, **header))
+        image = read_image_file(write_nrrd(tmp_path / "a.nrrd", values, units=units, **header))
         np.testing.assert_allclose(image.time, wanted)
     for other in ({"units": ["um"] * 3 + ["parsec"]}, {}):
         path = write_nrrd(tmp_path / "b.nrrd", values, **header, **other)
-        assert "time" not in read_image(path).coords
+        assert "time" not in read_image_file(path).coords
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_axes_that_are_not_known(
 ) -> None:
     path = write_nrrd(tmp_path / "a.nrrd", np.zeros(shape, "f4"), **header)
     with pytest.raises(FormatError, match=message):
-        read_image(path)
+        read_image_file(path)
 
 
 def test_sizes_that_are_none(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_sizes_that_are_none(tmp_path: Path) -> None:
         b"kinds: list domain domain domain\nspacings: nan 1 1 1\n\n"
     )
     with pytest.raises(FormatError, match="positive whole numbers"):
-        read_image(path)
+        read_image_file(path)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_sizes_that_are_none(tmp_path: Path) -> None:
 )
 def test_what_is_no_real_number(tmp_path: Path, dtype: Any, message: str) -> None:
     nib.save(nib.Nifti1Image(np.zeros((4, 3, 2), dtype), AFFINE), tmp_path / "a.nii.gz")
-    for read in (read_image, read_volume):
+    for read in (read_image_file, read_volume):
         with pytest.raises(FormatError, match=message):
             read(tmp_path / "a.nii.gz")
 
@@ -298,30 +298,32 @@ def test_images_are_lazy_and_cut_into_blocks(
 ) -> None:
     stored = RNG.integers(0, 99, (8, 6, 4, 5)).astype("i2")
     path = nifti(tmp_path / "a.nii", stored, 0.5, 1)
-    monkeypatch.setattr(voxel_files, "_SLAB_BYTES", 8 * 6 * 2 * 2)
-    monkeypatch.setattr(voxel_files, "_read_voxels", None)
-    image = read_image(path)
+    monkeypatch.setattr(voxel_files, "SLAB_BYTES", 8 * 6 * 2 * 2)
+    monkeypatch.setattr(encoded_voxels, "_read_voxels", None)
+    image = read_image_file(path)
     assert image.chunks == ((1,) * 5, (8,), (6,), (2, 2))
     assert image.dtype == np.float32
     monkeypatch.undo()
-    np.testing.assert_array_equal(read_image(path).values, np.moveaxis(stored * 0.5 + 1, 3, 0))
-    monkeypatch.setattr(voxel_files, "_SLAB_BYTES", 8 * 6 * 4 * 2 * 2)
-    assert read_image(path).chunks == ((2, 2, 1), (8,), (6,), (4,))
+    np.testing.assert_array_equal(read_image_file(path).values, np.moveaxis(stored * 0.5 + 1, 3, 0))
+    monkeypatch.setattr(voxel_files, "SLAB_BYTES", 8 * 6 * 4 * 2 * 2)
+    assert read_image_file(path).chunks == ((2, 2, 1), (8,), (6,), (4,))
 
 
 def test_equal_images_have_equal_names(tmp_path: Path) -> None:
     path = nifti(tmp_path / "a.nii", np.ones((4, 3, 2), "i2"), 0.5, 1)
-    assert dask.base.tokenize(read_image(path)) == dask.base.tokenize(read_image(path))
+    assert dask.base.tokenize(read_image_file(path)) == dask.base.tokenize(read_image_file(path))
 
 
 def test_a_stream_is_of_one_volume(tmp_path: Path) -> None:
     path = nifti(tmp_path / "a.nii", np.ones((4, 3, 2, 5), "i2"))
     with pytest.raises(FormatError, match=r"a.nii: holds several volumes, 5 along time; save the"):
-        stream_image(path)
+        stream_volume(path, is_image=True)
 
 
 def test_memory_of_a_stream_counts_stored_numbers_and_values(tmp_path: Path) -> None:
-    scaled = stream_image(nifti(tmp_path / "a.nii", np.ones((4, 3, 2), "i2"), 0.5, 1))
+    scaled = stream_volume(
+        nifti(tmp_path / "a.nii", np.ones((4, 3, 2), "i2"), 0.5, 1), is_image=True
+    )
     assert scaled.slab_bytes(1) == 4 * 3 * (2 + 4)
-    plain = stream_image(nifti(tmp_path / "b.nii", np.ones((4, 3, 2), "i2")))
+    plain = stream_volume(nifti(tmp_path / "b.nii", np.ones((4, 3, 2), "i2")), is_image=True)
     assert plain.slab_bytes(1) == 4 * 3 * 2

@@ -20,9 +20,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from refspace.errors import AnnotationError, FormatError, GridError
-from refspace.formats import voxel_files as reading
+from refspace.formats import encoded_voxels as reading
+from refspace.formats import voxel_files
 from refspace.formats import voxel_output as writing
-from refspace.formats.nrrd import NrrdStream, read_header, read_nrrd, write_nrrd
+from refspace.formats.nrrd import NRRD, read_nrrd, write_nrrd
+from refspace.formats.volumes import stream_volume
 from refspace.grid import Grid
 from refspace.labels import infer_grid, labelled
 
@@ -270,7 +272,7 @@ def test_opening_reads_the_header_only(tmp_path):
 
 
 def test_blocks_are_read_only_views_of_one_array(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "_SLAB_BYTES", 4 * 3 * 4)
+    monkeypatch.setattr(voxel_files, "SLAB_BYTES", 4 * 3 * 4)
     loads = []
     original = reading._inflated
     monkeypatch.setattr(
@@ -494,7 +496,7 @@ def test_slabs_are_the_volume(tmp_path, values, encoding, thickness, unwanted):
     if encoding == "members":
         head, _, _ = path.read_bytes().partition(b"\n\n")
         path.write_bytes(head + b"\n\n" + members(values.tobytes("F"), 3))
-    stream, whole = NrrdStream(path), read_nrrd(path)
+    stream, whole = stream_volume(path), read_nrrd(path)
     assert (stream.grid, stream.dtype) == (infer_grid(whole), whole.dtype)
     cuts = []
     for cut, slab in stream.slabs(thickness, lambda cut: cut.start in unwanted):
@@ -512,29 +514,29 @@ def test_slabs_are_the_volume(tmp_path, values, encoding, thickness, unwanted):
 def test_a_stream_has_the_geometry_of_the_file(tmp_path):
     path = make(tmp_path, spacings=None)
     with pytest.raises(GridError, match=r"made\.nrrd: the header states no spacing; give resol"):
-        NrrdStream(path)
-    assert NrrdStream(path, resolution=10).grid == Grid(SHAPE, (10, 10, 10))
-    turned = NrrdStream(path, resolution=(1, 2, 3), orientation="RAS").grid
+        stream_volume(path)
+    assert stream_volume(path, resolution=10).grid == Grid(SHAPE, (10, 10, 10))
+    turned = stream_volume(path, resolution=(1, 2, 3), orientation="RAS").grid
     assert turned == Grid(SHAPE, (1, 2, 3), orientation="RAS")
     with pytest.raises(GridError, match="contradicts the header"):
-        NrrdStream(make(tmp_path, units='"um" "um" "um"'), resolution=10)
+        stream_volume(make(tmp_path, units='"um" "um" "um"'), resolution=10)
 
 
 def test_a_stream_is_told_from_others(tmp_path):
     path = make(tmp_path)
-    stream = NrrdStream(path)
+    stream = stream_volume(path)
     identity = stream.content_identity()
-    assert identity == NrrdStream(str(path)).content_identity()
-    assert identity.facts["path"] == str(path)
+    assert identity == stream_volume(str(path)).content_identity()
+    assert identity.facts["0"]["path"] == str(path)
     os.utime(path, ns=(1, 1))
-    assert NrrdStream(path).content_identity() != identity
+    assert stream_volume(path).content_identity() != identity
     with pytest.raises(FormatError, match=r"made\.nrrd: the file has changed since it was opened"):
         next(stream.slabs(1))
 
 
 def test_a_file_of_which_nothing_is_wanted_is_not_read(tmp_path):
     path = make(tmp_path)
-    stream = NrrdStream(path)
+    stream = stream_volume(path)
     path.unlink()
     assert list(stream.slabs(1, lambda cut: True)) == []
 
@@ -545,7 +547,7 @@ def test_a_stream_holds_one_slab(tmp_path, dtype, encoding):
     values = np.zeros((256, 256, 64), dtype)  # 16 MiB
     fields = {"encoding": encoding, "spacings": [25, 25, 25]}
     nrrd.write(str(tmp_path / "big.nrrd"), values, fields)
-    stream = NrrdStream(tmp_path / "big.nrrd")
+    stream = stream_volume(tmp_path / "big.nrrd")
     places = set()
     tracemalloc.start()
     try:
@@ -573,7 +575,7 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("wanted", [True, False])
 def test_the_last_slab_proves_the_whole(tmp_path, damage, wanted):
-    stream = NrrdStream(make(tmp_path, DAMAGES[damage](VOXELS.tobytes("F"))))
+    stream = stream_volume(make(tmp_path, DAMAGES[damage](VOXELS.tobytes("F"))))
     slabs = stream.slabs(1, lambda cut: not wanted and cut.start == 1)
     cut, first = next(slabs)
     np.testing.assert_array_equal(first, VOXELS[..., cut])
@@ -584,7 +586,7 @@ def test_the_last_slab_proves_the_whole(tmp_path, damage, wanted):
 
 def test_a_raw_stream_is_as_long_as_declared(tmp_path):
     path = make(tmp_path, VOXELS.tobytes("F"), encoding="raw")
-    stream = NrrdStream(path)
+    stream = stream_volume(path)
     status = path.stat()
     # Cut behind the back of the header, at the same size and time.
     path.write_bytes(path.read_bytes()[:-5])
@@ -605,7 +607,7 @@ def test_a_stream_reads_no_more_than_declared(tmp_path, monkeypatch):
 
     monkeypatch.setattr(gzip.GzipFile, "readinto", counted)
     with pytest.raises(FormatError, match="the gzip data hold more than 96"):
-        list(NrrdStream(path).slabs(1))
+        list(stream_volume(path).slabs(1))
     assert sum(read) == 96
 
 
@@ -795,9 +797,9 @@ def test_a_damaged_file_is_read_right_or_refused(tmp_path, encoding, flips, cut)
         values = read_nrrd(path).values
     except (FormatError, GridError, OSError):
         return
-    header = read_header(path)
+    header = NRRD.read_header(path)
     assert values.shape == header.shape
-    assert values.nbytes == header.nbytes
+    assert values.nbytes == header.image.voxels.nbytes
     if not damaged_header and encoding != "raw":
         np.testing.assert_array_equal(values, VOXELS)
 

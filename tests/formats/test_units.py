@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 import refspace
 from refspace.batch import AtlasReference, ImageOptions
 from refspace.errors import FormatError, GridError, JobError, StoreError
-from refspace.formats.nifti import NiftiStream, read_nifti, write_nifti
-from refspace.formats.nrrd import NrrdStream, read_nrrd, write_nrrd
-from refspace.formats.volumes import read_volume, stated_spacing
+from refspace.formats.nifti import read_nifti, write_nifti
+from refspace.formats.nrrd import read_nrrd, write_nrrd
+from refspace.formats.volumes import read_volume, stated_spacing, stream_volume
 from refspace.grid import Grid
 from refspace.labels import infer_grid, labelled
 
@@ -82,7 +82,7 @@ def test_files_of_itk_are_in_millimetres(tmp_path, micrometres):
     np.testing.assert_allclose(grid.origin, theirs.origin, atol=1e-3)
     # Nothing is assumed where the caller says it.
     assert infer_grid(read_nrrd(path, resolution=micrometres)) == grid
-    assert NrrdStream(path, resolution=micrometres).grid == grid
+    assert stream_volume(path, resolution=micrometres).grid == grid
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_an_origin_is_left_out_where_lengths_differ_by_no_factor(tmp_path):
 
 def test_a_header_that_states_nothing(tmp_path):
     path = made_nifti(tmp_path / "x.nii", None)
-    for read in (read_nifti, lambda *a, **k: labelled(VOXELS, NiftiStream(*a, **k).grid)):
+    for read in (read_nifti, lambda *a, **k: labelled(VOXELS, stream_volume(*a, **k).grid)):
         grid = infer_grid(read(path, resolution=25, orientation="RAS"))
         assert grid == Grid(SHAPE, (25, 25, 25), orientation="RAS")
     with pytest.raises(GridError, match=r"x\.nii: the header states no spacing; give resolution="):
@@ -353,7 +353,7 @@ def test_spaces_of_overruled_files(mouse, tmp_path):
     np.testing.assert_array_equal(stored.annotation.values, VOXELS[::-1])
     np.testing.assert_array_equal(stored.template.values, VOXELS[::-1])
     for volume in (da.zeros(SHAPE, dtype="u1"), tmp_path / "a.zarr"):
-        with pytest.raises(GridError, match="override=True is for headers of NRRD and NIfTI files"):
+        with pytest.raises(GridError, match="override=True is for headers of files"):
             refspace.convert(volume, tree, tmp_path / "b.zarr", **given)
     for name in (tmp_path / "a.zarr", "allen:ccf_2017"):
         with pytest.raises(GridError, match="override=True is for headers"):
@@ -375,7 +375,7 @@ def test_tables_of_images_of_overruled_files(mouse, tmp_path):
     with pytest.raises(StoreError):
         refspace.aggregate_images(believed, [path], table, threads=1)
     refspace.open(path, structures=tree, **given).to_zarr(tmp_path / "a.zarr")
-    with pytest.raises(JobError, match="override=True is for headers of NRRD"):
+    with pytest.raises(JobError, match="override=True is for headers of files"):
         refspace.aggregate_images(
             tmp_path / "a.zarr",
             [tmp_path / "a.zarr"],

@@ -12,7 +12,7 @@ from dask.tokenize import tokenize
 
 from refspace.blockwise.identity import Identity, array_identity
 from refspace.errors import StoreError
-from refspace.formats.volumes import is_volume_file, read_image, read_voxels, refuse_override
+from refspace.formats.volumes import is_volume_file, read_image_file, read_voxels, refuse_override
 from refspace.grid import Grid
 from refspace.ops.align import is_oblique
 from refspace.remote.objects import copy_object
@@ -130,7 +130,7 @@ def opened_image(path: str, grid: Grid, options: ImageOptions) -> Iterator[xr.Da
 def _open_file(path: PathLike, options: ImageOptions) -> xr.DataArray:
     if options.same_grid:
         return read_voxels(path, is_image=True)
-    return read_image(path, **options.geometry_of_file)
+    return read_image_file(path, **options.geometry_of_file)
 
 
 def image_identity(path: str, grid: Grid, options: ImageOptions) -> Identity:

@@ -4,7 +4,7 @@ Labels are read by stricter rules, in `voxel_files`: an id is neither scaled nor
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import dask.array
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from refspace.errors import FormatError
 from refspace.formats.directions import Affine
-from refspace.formats.voxel_files import VoxelFile, VoxelStream, lazy_voxels
+from refspace.formats.voxel_files import VoxelFile, VoxelStream
 from refspace.grid import Grid
-from refspace.labels import labelled
+from refspace.labels import Midline, labelled
 from refspace.types import AFFINE
 
 # Axes of space of which nothing is known.
@@ -85,7 +85,7 @@ class OtherAxis:
     name
         What it is called: ``"time"``, ``"channel"`` or another dim.
     axis
-        Which axis of the file it is.
+        Which axis of the voxels it is.
     length
         Number of volumes along it.
     start, step
@@ -110,24 +110,30 @@ class OtherAxis:
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image in a file.
+    """The voxels of a file, and what they stand for: labels, or an image of intensities.
 
     Parameters
     ----------
-    header
-        Header of the volumes that it consists of, along the three axes of space.
+    voxels
+        The voxels, with all axes of the file that have more than one voxel, or are of space.
     space
-        Which axes of the file are those of space.
+        Which axes of the voxels are those of space, in the order in which the volume has them.
     others
-        Its other axes of more than one volume, in the order of the file.
+        The other axes, in the order of the file.
     scaling
         What the stored numbers stand for.
     """
 
-    header: VoxelFile
-    space: tuple[int, ...] = (0, 1, 2)
+    voxels: VoxelFile
+    space: tuple[int, int, int] = (0, 1, 2)
     others: tuple[OtherAxis, ...] = ()
     scaling: Scaling = Scaling()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along each axis of space."""
+        i, j, k = (self.voxels.shape[axis] for axis in self.space)
+        return i, j, k
 
     def lazy_image(self, kind: str, place: Grid | Affine | None, name: str) -> xr.DataArray:
         """Lazy image: its other axes, then those of space, with coordinates where these have any.
@@ -143,7 +149,7 @@ class ImageFile:
         name
             Name of the result.
         """
-        data = self._values(kind)
+        data = self.values(kind)
         coords: dict[str, Any] = {}
         dims, attrs = _INDICES, {}
         if isinstance(place, Grid):
@@ -159,41 +165,53 @@ class ImageFile:
         )
         if not self.scaling.is_identity:
             scale = {"scale_factor": self.scaling.slope, "add_offset": self.scaling.intercept}
-            image.encoding = {"dtype": self.header.native, **scale}
+            image.encoding = {"dtype": self.voxels.native, **scale}
         return image
 
-    def _values(self, kind: str) -> dask.array.Array:
-        order = sorted((*self.space, *(other.axis for other in self.others)))
-        lengths = dict(zip(self.space, self.header.shape, strict=True))
-        lengths |= {other.axis: other.length for other in self.others}
-        stored = lazy_voxels(replace(self.header, shape=tuple(lengths[n] for n in order)), kind)
+    def values(self, kind: str) -> dask.array.Array:
+        """Lazy values: the other axes, then those of space.
+
+        Parameters
+        ----------
+        kind
+            Name of the format.
+        """
+        stored = self.voxels.lazy(kind)
         if not self.scaling.is_identity:
             dtype = self.scaling.dtype(stored.dtype)
             meta = np.empty((0,) * stored.ndim, dtype)
             stored = stored.map_blocks(self.scaling.values, dtype=dtype, meta=meta)
         wanted = (*(other.axis for other in self.others), *self.space)
-        values: dask.array.Array = stored.transpose([order.index(n) for n in wanted])
+        values: dask.array.Array = stored.transpose(wanted)
         return values
 
-    def stream(self, grid: Grid) -> VoxelStream:
+    def stream(self, grid: Grid, midline: Midline | None = None) -> VoxelStream:
         """Values slab by slab.
+
+        Parameters
+        ----------
+        grid
+            Where the voxels are, in the order in which the volume has the axes.
+        midline
+            As for `VoxelStream`.
 
         Raises
         ------
         FormatError
             If the image is no single volume.
         """
-        refuse_others(self.header.path, self.others)
-        return _ScaledStream(self, grid)
+        refuse_others(self.voxels.path, self.others)
+        order = "".join(grid.orientation[self.space.index(axis)] for axis in range(3))
+        return _ScaledStream(self, grid.reorient(order), midline)
 
 
 class _ScaledStream(VoxelStream):
     """Stream of values instead of stored numbers."""
 
-    def __init__(self, image: ImageFile, grid: Grid) -> None:
-        super().__init__(image.header, grid)
+    def __init__(self, image: ImageFile, grid: Grid, midline: Midline | None) -> None:
+        super().__init__(image.voxels, grid, midline)
         self._scaling = image.scaling
-        self.dtype = image.scaling.dtype(image.header.native)
+        self.dtype = image.scaling.dtype(image.voxels.native)
 
     def values(self, slab: NDArray[Any]) -> NDArray[Any]:
         """Values of a slab."""
@@ -204,7 +222,7 @@ class _ScaledStream(VoxelStream):
         stored = super().slab_bytes(thickness)
         if self._scaling.is_identity:
             return stored
-        return stored + stored * self.dtype.itemsize // self.header.dtype.itemsize
+        return stored + stored * self.dtype.itemsize // self.voxels.dtype.itemsize
 
 
 def refuse_others(path: str, others: Iterable[OtherAxis]) -> None:

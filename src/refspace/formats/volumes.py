@@ -1,51 +1,69 @@
-"""Volumes in files of any format: the one module that chooses a format, by the ending."""
+"""Volumes in files of any format: the one module that chooses a format, by the content."""
 
 import os
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import xarray as xr
 
-from refspace.errors import GridError
-from refspace.formats import nifti, nrrd
-from refspace.formats.intensities import ImageFile
-from refspace.formats.nifti import (
-    NiftiStream,
-    read_nifti,
-    read_nifti_image,
-    stream_nifti_image,
-    write_nifti,
-)
-from refspace.formats.nrrd import (
-    NrrdStream,
-    read_nrrd,
-    read_nrrd_image,
-    stream_nrrd_image,
-    write_nrrd,
-)
+from refspace.errors import FormatError, GridError
+from refspace.formats.headers import VolumeHeader
+from refspace.formats.nifti import NIFTI, write_nifti
+from refspace.formats.nrrd import NRRD, write_nrrd
+from refspace.formats.recognise import describe_foreign, is_zip, read_start, recognise
+from refspace.formats.source_file import is_url, naming, opened_source
 from refspace.formats.spacing import StatedSpacing, settle_spacing
-from refspace.formats.voxel_files import VoxelStream, naming
+from refspace.formats.volume_format import Given, VolumeFormat
+from refspace.formats.voxel_files import VoxelStream
 from refspace.grid import Grid, Triple
 from refspace.types import PathLike, Resolution
 
-_NRRD_ENDINGS = (".nrrd", ".nhdr")
+_FORMATS = {form.name: form for form in (NRRD, NIFTI)}
+# Endings of names, and what files of them are whose content says nothing.
+_ENDINGS = {
+    **dict.fromkeys((".nrrd", ".nhdr"), "nrrd"),
+    **dict.fromkeys((".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz"), "nifti"),
+    **dict.fromkeys((".mgh", ".mgz", ".mgh.gz"), "mgh"),
+    **dict.fromkeys((".tif", ".tiff", ".btf", ".tf8"), "tiff"),
+    **dict.fromkeys((".mha", ".mhd"), "metaimage"),
+    ".npy": "npy",
+}
+# Of files that cannot be read, which are opened to say what they are.
+_UNREAD = (".h5", ".hdf5", ".ims", ".mnc", ".czi", ".nd2", ".lif", ".dcm", ".png", ".jpg", ".mat")
+OUTPUT_ENDINGS = (".nrrd", ".nii", ".nii.gz")
 # Relative error of lengths in single precision.
 _SINGLE = 1e-5
-_NIFTI_ENDINGS = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
 
 
 def is_volume_file(path: PathLike) -> bool:
-    """Whether a path has the ending of a file format of volumes, and is no URL.
+    """Whether a path or URL is that of a file, rather than of a store.
+
+    Of this machine it is, if there is a file that is no zip archive, whatever its name; or nothing,
+    and the name ends like one. Of a URL the name decides.
 
     Examples
     --------
-    >>> is_volume_file("annotation_25.nrrd"), is_volume_file("MNI152.NII.GZ")
+    >>> is_volume_file("annotation_25.nrrd"), is_volume_file("s3://bucket/MNI152.NII.GZ")
     (True, True)
-    >>> is_volume_file("atlas.zarr"), is_volume_file("s3://bucket/atlas.nii.gz")
+    >>> is_volume_file("atlas.zarr"), is_volume_file("https://host/atlas.zarr?key=7")
     (False, False)
     """
-    name = os.fspath(path).lower()
-    return name.endswith((*_NRRD_ENDINGS, *_NIFTI_ENDINGS)) and "://" not in name
+    if is_url(path):
+        return _is_named_like_one(urlsplit(os.fspath(path)).path)
+    local = Path(path)
+    with suppress(OSError):
+        if local.is_file():
+            with local.open("rb") as file:
+                return not is_zip(read_start(file))
+    return not local.is_dir() and _is_named_like_one(os.fspath(path))
+
+
+def _is_named_like_one(name: str) -> bool:
+    return name.lower().endswith((*_ENDINGS, *_UNREAD))
 
 
 def refuse_override(url: object, override: bool) -> None:
@@ -58,8 +76,52 @@ def refuse_override(url: object, override: bool) -> None:
     """
     if override:
         raise GridError(
-            f"override=True is for headers of NRRD and NIfTI files, and {url} is none; leave it out"
+            f"override=True is for headers of files of volumes, and {url} is none; leave it out"
         )
+
+
+def open_header(
+    path: PathLike,
+    *,
+    is_image: bool = False,
+    geometry: bool = True,
+    storage_options: Mapping[str, Any] | None = None,
+) -> tuple[VolumeFormat, VolumeHeader]:
+    """Recognise a file by its content, and read its header; no voxel is read.
+
+    Parameters
+    ----------
+    path
+        Path or URL.
+    is_image, geometry
+        As for `HeaderParser`.
+    storage_options
+        What fsspec needs to reach a URL.
+
+    Raises
+    ------
+    FormatError
+        If it is damaged, or of no format that is read; the message names what it is.
+    MissingDependencyError
+        If a package that reads it is not installed.
+    OSError
+        If it cannot be read.
+    """
+    with opened_source(path, storage_options) as (source, file):
+        form = _recognised(read_start(file), source.path)
+        return form, form.parse(source, file, is_image=is_image, geometry=geometry)
+
+
+def _recognised(start: bytes, path: str) -> VolumeFormat:
+    if (name := recognise(start)) is not None:
+        return _FORMATS[name]
+    told = describe_foreign(start)
+    lowered = path.lower()
+    # A damaged file: what its format says of it tells more.
+    named = [name for ending, name in _ENDINGS.items() if lowered.endswith(ending)]
+    if named and "like no format" in told:
+        return _FORMATS[named[0]]
+    raise FormatError(told)
 
 
 def stated_spacing(path: PathLike) -> StatedSpacing:
@@ -70,8 +132,7 @@ def stated_spacing(path: PathLike) -> StatedSpacing:
     FormatError, GridError, OSError
         As for `read_volume`.
     """
-    read = nifti.read_header if _is_nifti(path) else nrrd.read_header
-    return read(path).stated
+    return open_header(path)[1].stated
 
 
 def check_spacing(path: PathLike, spacing: Triple) -> None:
@@ -90,10 +151,6 @@ def check_spacing(path: PathLike, spacing: Triple) -> None:
         settle_spacing(replace(stated_spacing(path), is_open=False), spacing, rtol=_SINGLE)
 
 
-def _is_nifti(path: PathLike) -> bool:
-    return Path(path).name.lower().endswith(_NIFTI_ENDINGS)
-
-
 def read_volume(
     path: PathLike,
     *,
@@ -101,119 +158,110 @@ def read_volume(
     orientation: str | None = None,
     override: bool = False,
     like: Grid | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> xr.DataArray:
-    """Open a file as a lazy volume of labels: NIfTI by its ending, anything else as NRRD.
+    """Open a file as a lazy volume of labels, of the format that its content is of.
 
     Parameters
     ----------
-    path, resolution, orientation, override, like
-        As for `read_nrrd` and `read_nifti`.
+    path, resolution, orientation, override, like, storage_options
+        As for `read_nrrd`.
+
+    Raises
+    ------
+    FormatError, GridError, MissingDependencyError, OSError
+        As for `open_header` and `read_nrrd`.
     """
-    read = read_nifti if _is_nifti(path) else read_nrrd
-    return read(path, resolution=resolution, orientation=orientation, override=override, like=like)
+    form, header = open_header(path, storage_options=storage_options)
+    return form.labels(header, Given(resolution, orientation, override, like))
 
 
-def read_image(
+def read_image_file(
     path: PathLike,
     *,
     resolution: Resolution | None = None,
     orientation: str | None = None,
     override: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> xr.DataArray:
-    """Open a file as a lazy image of intensities: NIfTI by its ending, anything else as NRRD.
+    """Open a file as a lazy image of intensities, of the format that its content is of.
 
     Unlike labels, intensities are scaled as the file says, and may be series or have channels.
 
     Parameters
     ----------
-    path, resolution, orientation, override
-        As for `read_nrrd` and `read_nifti`.
+    path, resolution, orientation, override, storage_options
+        As for `read_nrrd`.
 
     Raises
     ------
     FormatError, GridError, MissingDependencyError, OSError
-        As for `read_nrrd_image` and `read_nifti_image`.
+        As for `open_header` and `read_nrrd_image`.
     """
-    read = read_nifti_image if _is_nifti(path) else read_nrrd_image
-    return read(path, resolution=resolution, orientation=orientation, override=override)
+    form, header = open_header(path, is_image=True, storage_options=storage_options)
+    return form.image(header, Given(resolution, orientation, override))
 
 
-def read_voxels(path: PathLike, *, is_image: bool = False) -> xr.DataArray:
+def read_voxels(
+    path: PathLike,
+    *,
+    is_image: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> xr.DataArray:
     """Open a file as a lazy array, whatever its header says, or not, of where its voxels are.
 
     Parameters
     ----------
     path
-        The file.
+        Path or URL.
     is_image
-        Whether it holds intensities, as of `read_image`; else labels, as of `read_volume`.
+        Whether it holds intensities, as of `read_image_file`; else labels, as of `read_volume`.
+    storage_options
+        What fsspec needs to reach a URL.
 
     Returns
     -------
     xarray.DataArray
-        Its axes of space, the last three, are ``i``, ``j`` and ``k``, in the order of the file.
+        Its axes of space, the last three, are ``i``, ``j`` and ``k``, in the order in which the
+        volume has them.
 
     Raises
     ------
     FormatError, MissingDependencyError, OSError
-        As for `read_image` and `read_volume`.
+        As for `open_header`.
     """
-    is_nifti = _is_nifti(path)
-    if is_image:
-        read_image_header = nifti.read_image_header if is_nifti else nrrd.read_image_header
-        image = read_image_header(path, geometry=False)[1]
-    else:
-        read_header = nifti.read_header if is_nifti else nrrd.read_header
-        image = ImageFile(read_header(path, geometry=False))
-    name = Path(path).name.partition(".")[0]
-    return image.lazy_image("nifti" if is_nifti else "nrrd", None, name)
-
-
-def stream_image(
-    path: PathLike,
-    *,
-    resolution: Resolution | None = None,
-    orientation: str | None = None,
-    override: bool = False,
-    like: Grid | None = None,
-) -> VoxelStream:
-    """Open an image of one volume to be read slab by slab.
-
-    Parameters
-    ----------
-    path, resolution, orientation, override, like
-        As for `read_nrrd` and `read_nifti`.
-
-    Raises
-    ------
-    FormatError, GridError, MissingDependencyError, OSError
-        As for `read_image`; FormatError also if there are several volumes.
-    """
-    stream = stream_nifti_image if _is_nifti(path) else stream_nrrd_image
-    return stream(
-        path, resolution=resolution, orientation=orientation, override=override, like=like
+    form, header = open_header(
+        path, is_image=is_image, geometry=False, storage_options=storage_options
     )
+    return form.voxels(header)
 
 
 def stream_volume(
     path: PathLike,
     *,
+    is_image: bool = False,
     resolution: Resolution | None = None,
     orientation: str | None = None,
     override: bool = False,
     like: Grid | None = None,
 ) -> VoxelStream:
-    """Open a file to be read slab by slab.
+    """Open a file of one volume to be read slab by slab.
 
     Parameters
     ----------
     path, resolution, orientation, override, like
-        As for `NrrdStream` and `NiftiStream`.
+        As for `read_nrrd`.
+    is_image
+        Whether it holds intensities; else labels.
+
+    Raises
+    ------
+    FormatError, GridError, MissingDependencyError, OSError
+        As for `read_volume`; FormatError also if there are several volumes.
     """
-    stream = NiftiStream if _is_nifti(path) else NrrdStream
-    return stream(
-        path, resolution=resolution, orientation=orientation, override=override, like=like
-    )
+    form, header = open_header(path, is_image=is_image)
+    given = Given(resolution, orientation, override, like)
+    return form.stream(header, given, is_image=is_image)
 
 
 def write_volume(path: PathLike, array: xr.DataArray, *, scheduler: str | None = None) -> None:
@@ -224,5 +272,5 @@ def write_volume(path: PathLike, array: xr.DataArray, *, scheduler: str | None =
     path, array, scheduler
         As for `write_nrrd` and `write_nifti`.
     """
-    write = write_nifti if _is_nifti(path) else write_nrrd
+    write = write_nifti if os.fspath(path).lower().endswith((".nii", ".nii.gz")) else write_nrrd
     write(path, array, scheduler=scheduler)

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,22 @@ def folder_stamps(folder: Path) -> dict[str, str]:
     return stamps
 
 
+@dataclass(frozen=True)
+class ObjectStatus:
+    """What a server states of an object.
+
+    Parameters
+    ----------
+    size
+        Its size in bytes; None if not stated.
+    stamp
+        As of `object_stamp`.
+    """
+
+    size: int | None
+    stamp: str | None
+
+
 def object_stamp(
     url: str,
     key: str = "",
@@ -109,6 +126,27 @@ def object_stamp(
     engine: str = "fsspec",
 ) -> str | None:
     """Stamp of an object of another machine; None if its server states none that proves anything.
+
+    Parameters
+    ----------
+    url, key, storage_options, engine
+        As for `object_status`.
+
+    Raises
+    ------
+    FileNotFoundError, RemoteError
+        As for `object_status`.
+    """
+    return object_status(url, key, storage_options, engine).stamp
+
+
+def object_status(
+    url: str,
+    key: str = "",
+    storage_options: Mapping[str, Any] | None = None,
+    engine: str = "fsspec",
+) -> ObjectStatus:
+    """Size and stamp of an object of another machine, by one request.
 
     Parameters
     ----------
@@ -139,7 +177,8 @@ def object_stamp(
         raise _out_of_reach(name, error) from safe_cause(error, secrets_in(name))
     except Exception as error:  # whatever the file system's own library raises
         raise _out_of_reach(name, error) from safe_cause(error, secrets_in(name))
-    return _stamp(info)
+    size = info.get("size")
+    return ObjectStatus(None if size is None else int(size), _stamp(info))
 
 
 def _out_of_reach(name: str, error: Exception) -> RemoteError:

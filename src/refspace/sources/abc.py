@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from refspace.errors import FormatError, GridError, SourceError
-from refspace.formats.nifti import read_header, read_image_header
+from refspace.formats.nifti import NIFTI
+from refspace.formats.source_file import naming
 from refspace.formats.spacing import settle_spacing
-from refspace.formats.voxel_files import VoxelStream, naming
+from refspace.formats.voxel_files import VoxelStream
 from refspace.grid import Grid, parse_spacing
 from refspace.limits import check_limit
 from refspace.remote.download import read_record
@@ -126,11 +127,11 @@ def _stream_at_origin(path: Path, *, is_image: bool = False) -> VoxelStream:
     All volumes of the CCF have their corner there. The headers of these files state another world,
     whose origin is within the brain.
     """
-    header, image = read_image_header(path) if is_image else (read_header(path), None)
+    header = NIFTI.read_header(path, is_image=is_image)
     with naming(header.path):
         settle_spacing(header.stated, RESOLUTION, rtol=_NOISE)
     grid = Grid(header.shape, parse_spacing(RESOLUTION), orientation=ORIENTATION)
-    return VoxelStream(header, grid) if image is None else image.stream(grid)
+    return header.image.stream(grid)
 
 
 # ----- tables

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from refspace.errors import GridError, RemoteError, SourceError
-from refspace.formats.nrrd import read_header
+from refspace.formats.nrrd import NRRD
 from refspace.formats.structures import parse_structures, read_structures
 from refspace.limits import check_limit
 from refspace.remote.download import Progress, read_record
@@ -278,7 +278,7 @@ class AllenFiles:
 
     def _volume(self, url: str, target: Path | None) -> Path:
         # Checked before it is cached: a wrong file would be used for ever.
-        return self._download(url, target, check=read_header)
+        return self._download(url, target, check=NRRD.read_header)
 
     def _structure_file(
         self, download: Callable[[str, Path | None], Path], url: str, target: Path | None

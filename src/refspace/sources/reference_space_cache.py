@@ -7,8 +7,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import xarray as xr
 
-from refspace.formats.nrrd import read_header, read_nrrd
+from refspace.formats.nrrd import parse_header, read_nrrd
 from refspace.formats.obj import Mesh, read_obj
+from refspace.formats.source_file import opened_source
 from refspace.formats.structures import read_structures
 from refspace.reference_space import ReferenceSpace
 from refspace.remote.download import Progress
@@ -235,13 +236,15 @@ def _path(file_name: PathLike | None) -> Path | None:
 
 def _header(path: Path) -> dict[str, Any]:
     """Fields of the header of a file, by the names of the format."""
-    header = read_header(path)
+    with opened_source(path) as (source, file):
+        header = parse_header(source, file)
+    spacing = header.stated.spacing
     fields: dict[str, Any] = {
-        "type": header.dtype.name,
+        "type": header.image.voxels.dtype.name,
         "dimension": len(header.shape),
         "sizes": np.array(header.shape),
         "encoding": header.encoding,
-        "spacings": None if header.spacing is None else np.array(header.spacing),
+        "spacings": None if spacing is None else np.array(spacing),
         "space": header.space,
     }
     return {name: value for name, value in fields.items() if value is not None}

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from refspace.errors import AnnotationError, GridError
-from refspace.formats.volumes import read_image, read_voxels
+from refspace.formats.volumes import read_image_file, read_voxels
 from refspace.kernels import RELATIVE_ERROR, is_exact
 from refspace.ops import aggregate as ops
 from refspace.ops.align import Aligned, align, as_image, image_extent, settle_origin
@@ -340,7 +340,7 @@ def _aggregate(
 def _read_image(space: Space, image: ImageLike, name: str, same_grid: bool) -> xr.DataArray:
     """Image with its place, of an array or a file."""
     if isinstance(image, str | os.PathLike):
-        image = read_voxels(image, is_image=True) if same_grid else read_image(image)
+        image = read_voxels(image, is_image=True) if same_grid else read_image_file(image)
     if same_grid and isinstance(image, xr.DataArray):
         image = without_position(image, space.grid.dims)
     return as_image(image, space.annotation, name)

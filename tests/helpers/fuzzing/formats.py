@@ -57,14 +57,14 @@ class Format:
 def read_volume(folder: Path) -> Any:
     """Read a volume of labels, as an image, and part by part."""
     from helpers.fuzzing.reading import each
-    from refspace.formats.volumes import read_image, read_volume, stated_spacing
+    from refspace.formats.volumes import read_image_file, read_volume, stated_spacing
 
     (path,) = [path for path in folder.iterdir() if path.suffix != ".raw"]
     each(
         lambda: stated_spacing(path),
         lambda: read_volume(path).compute(),
         lambda: read_volume(path, resolution=25, orientation="PIR", override=True).compute(),
-        lambda: read_image(path).compute(),
+        lambda: read_image_file(path).compute(),
     )
 
 

@@ -5,22 +5,8 @@ is optional, parses headers. The voxels are read here: nibabel holds a compresse
 times in memory, and inflates whatever the stream holds.
 """
 
-from refspace.formats.nifti.header import NiftiHeader, read_header, read_image_header
-from refspace.formats.nifti.read import (
-    NiftiStream,
-    read_nifti,
-    read_nifti_image,
-    stream_nifti_image,
-)
+from refspace.formats.nifti.header import parse_header
+from refspace.formats.nifti.read import NIFTI, read_nifti, read_nifti_image
 from refspace.formats.nifti.write import write_nifti
 
-__all__ = [
-    "NiftiHeader",
-    "NiftiStream",
-    "read_header",
-    "read_image_header",
-    "read_nifti",
-    "read_nifti_image",
-    "stream_nifti_image",
-    "write_nifti",
-]
+__all__ = ["NIFTI", "parse_header", "read_nifti", "read_nifti_image", "write_nifti"]

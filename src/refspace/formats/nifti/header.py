@@ -2,11 +2,8 @@
 
 import gzip
 import math
-import os
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
@@ -15,7 +12,6 @@ from numpy.typing import NDArray
 from refspace.errors import FormatError, GridError, MissingDependencyError
 from refspace.formats.directions import (
     WORLD,
-    Affine,
     fit_axes,
     micrometres,
     orientation_from_steps,
@@ -23,13 +19,14 @@ from refspace.formats.directions import (
     triple,
     world_affine,
 )
+from refspace.formats.encoded_voxels import MAX_DEFLATE_RATIO, EncodedVoxels, Encoding
+from refspace.formats.headers import Form, VolumeHeader
 from refspace.formats.intensities import ImageFile, OtherAxis, Scaling
 from refspace.formats.nifti.extensions import MAX_EXTENSION_BYTES, stated_sides
 from refspace.formats.sides import NO_SIDES, StatedSides
+from refspace.formats.source_file import SourceFile
 from refspace.formats.spacing import UNSTATED, StatedSpacing
-from refspace.formats.voxel_files import MAX_DEFLATE_RATIO, VoxelFile, naming
 from refspace.grid import Triple
-from refspace.types import PathLike
 
 _GZIP_MAGIC = b"\x1f\x8b"
 # Magic of headers whose voxels are in another file, .img.
@@ -54,63 +51,9 @@ _QUATERNION_NOISE = 1e-3
 # In any unit longer than lengths may be. Larger numbers would overflow what is computed of an
 # affine.
 _LARGEST = 1e9
+# Relative error of lengths in single precision.
+_SINGLE = 1e-5
 _DAMAGED = "the file is damaged, get it again"
-
-
-@dataclass(frozen=True)
-class Form:
-    """One of the two statements of a header on orientation and position of the voxels.
-
-    Parameters
-    ----------
-    name
-        ``"sform"`` or ``"qform"``.
-    orientation
-        Direction in which the index of each axis grows.
-    spacing
-        µm per voxel along each axis; None for a form that is only compared.
-    origin
-        Lowest world coordinate of the volume along each axis in µm; None for a form that is only
-        compared.
-    deviation
-        How far voxels are off that lie along the nearest axes, as of `FittedAxes`.
-    affine
-        From indices to positions in the world in µm, where the axes are oblique.
-    """
-
-    name: str
-    orientation: str
-    spacing: Triple | None = None
-    origin: Triple | None = None
-    deviation: float = 0.0
-    affine: Affine | None = None
-
-
-@dataclass(frozen=True)
-class NiftiHeader(VoxelFile):
-    """The header of a NIfTI file; what concerns its voxels is that of `VoxelFile`.
-
-    Parameters
-    ----------
-    version
-        1 or 2.
-    stated
-        What it says of the µm per voxel.
-    forms
-        Statements on the position of the voxels, the one that counts first. The second one may be
-        oblique.
-    sides
-        What a header extension states of hemispheres.
-    fault
-        What is wrong with its geometry, where it is of no volume; None if nothing is.
-    """
-
-    shape: tuple[int, int, int]
-    version: int = 1
-    stated: StatedSpacing = UNSTATED
-    forms: tuple[Form, ...] = ()
-    sides: StatedSides = NO_SIDES
-    fault: str | None = None
 
 
 def nibabel() -> Any:
@@ -130,80 +73,56 @@ def nibabel() -> Any:
     return package
 
 
-def read_header(path: PathLike, *, geometry: bool = True) -> NiftiHeader:
-    """Read and check the header of a NIfTI file; no voxel is read.
+def parse_header(
+    source: SourceFile, file: BinaryIO, *, is_image: bool = False, geometry: bool = True
+) -> VolumeHeader:
+    """Parse and check the header of a NIfTI file; no voxel is read.
 
     Parameters
     ----------
-    path
-        The file.
-    geometry
-        Whether to read where the voxels are; else it counts as not stated.
+    source, file, is_image, geometry
+        As for `HeaderParser`.
 
     Raises
     ------
     FormatError
-        If the file is no three-dimensional volume that `read_nifti` can read.
+        If the file is no three-dimensional volume that `read_nifti` can read. Of an image only what
+        holds no real numbers, as complex ones and colours, is of no use.
     MissingDependencyError
         If nibabel is not installed.
     OSError
         If the file cannot be read.
     """
-    return _read(path, is_image=False, geometry=geometry)[0]
-
-
-def read_image_header(path: PathLike, *, geometry: bool = True) -> tuple[NiftiHeader, ImageFile]:
-    """Read and check the header of an image, which may be scaled and have more than three axes.
-
-    Parameters
-    ----------
-    path, geometry
-        As for `read_header`.
-
-    Raises
-    ------
-    FormatError, MissingDependencyError, OSError
-        As for `read_header`; but only what holds no real numbers, as complex ones and colours, is
-        of no use.
-    """
-    return _read(path, is_image=True, geometry=geometry)
-
-
-def _read(path: PathLike, *, is_image: bool, geometry: bool) -> tuple[NiftiHeader, ImageFile]:
-    absolute = Path(path).absolute()
-    with absolute.open("rb") as file, naming(str(absolute)):
-        status = os.fstat(file.fileno())
-        encoding, data = _read_start(file)
-        version, header = _parse(data)
-        lengths, dtype = _lengths(header), _dtype(header)
-        if not is_image:
-            _refuse_series(header, lengths)
-            _refuse_scaled(header)
-        offset = _offset(header, version)
-        _check_size(offset + math.prod(lengths) * dtype.itemsize, status.st_size, encoding)
-        stated, forms, fault = (
-            _geometry_or_fault(header, lengths[:3]) if geometry else (UNSTATED, (), None)
-        )
-        volume = NiftiHeader(
-            str(absolute),
-            status.st_size,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
-            (lengths[0], lengths[1], lengths[2]),
-            dtype,
-            encoding,
-            # In a compressed file, the header is part of the stream.
-            data_offset=0 if encoding == "gzip" else offset,
-            skipped=offset if encoding == "gzip" else 0,
-            version=version,
-            stated=stated,
-            forms=forms,
-            sides=_sides(file, encoding, offset, version) if geometry else NO_SIDES,
-            fault=fault,
-        )
-        if not is_image:
-            return volume, ImageFile(volume)
-        return volume, ImageFile(volume, others=_others(header, lengths), scaling=_scaling(header))
+    encoding, data = _read_start(file)
+    version, header = _parse(data)
+    lengths, dtype = _lengths(header), _dtype(header)
+    if not is_image:
+        _refuse_series(header, lengths)
+        _refuse_scaled(header)
+    offset = _offset(header, version)
+    _check_size(offset + math.prod(lengths) * dtype.itemsize, source.size, encoding)
+    others = _others(header, lengths)
+    voxels = EncodedVoxels(
+        (source,),
+        (*lengths[:3], *(other.length for other in others)),
+        dtype,
+        encoding,
+        # In a compressed file, the header is part of the stream.
+        data_offset=0 if encoding == "gzip" else offset,
+        skipped=offset if encoding == "gzip" else 0,
+    )
+    stated, forms, fault = (
+        _geometry_or_fault(header, lengths[:3]) if geometry else (UNSTATED, (), None)
+    )
+    return VolumeHeader(
+        ImageFile(voxels, others=others, scaling=_scaling(header)),
+        stated,
+        forms,
+        _sides(file, encoding, offset, version) if geometry else NO_SIDES,
+        fault,
+        precision=_SINGLE,
+        unoriented="the header has no sform or qform",
+    )
 
 
 def _sides(file: BinaryIO, encoding: str, offset: int, version: int) -> StatedSides:
@@ -216,7 +135,7 @@ def _sides(file: BinaryIO, encoding: str, offset: int, version: int) -> StatedSi
     return stated_sides(start[_HEADER_BYTES[version] :], order)
 
 
-def _read_start(file: BinaryIO, size: int = max(_HEADER_BYTES.values())) -> tuple[str, bytes]:
+def _read_start(file: BinaryIO, size: int = max(_HEADER_BYTES.values())) -> tuple[Encoding, bytes]:
     """Encoding of a file, and the first bytes of its decoded content."""
     # The encoding by the first bytes: files named .nii may be compressed, and the reverse.
     data = file.read(size)
@@ -327,10 +246,10 @@ def _others(header: Any, lengths: Sequence[int]) -> tuple[OtherAxis, ...]:
     step = _decimal(header["pixdim"][4]) * _SECONDS.get(code, math.nan)
     start = _decimal(header["toffset"]) * _SECONDS.get(code, math.nan)
     times = (start, step) if math.isfinite(start) and 0 < step < math.inf else (0.0, None)
+    long = [n for n, length in enumerate(lengths[3:]) if length > 1]
     return tuple(
-        OtherAxis(name, axis, length, *(times if axis == 3 else ()))
-        for axis, (name, length) in enumerate(zip(names, lengths[3:], strict=False), 3)
-        if length > 1
+        OtherAxis(names[n], axis, lengths[3 + n], *(times if n == 0 else ()))
+        for axis, n in enumerate(long, 3)
     )
 
 

@@ -1,28 +1,14 @@
-"""Volumes from NIfTI files, as lazy arrays and as streams of slabs."""
+"""Volumes from NIfTI files."""
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import xarray as xr
 
-from refspace.errors import GridError
-from refspace.formats.directions import WORLD, Affine, settle_tilt, tilted_affine
-from refspace.formats.nifti.header import NiftiHeader, read_header, read_image_header
-from refspace.formats.spacing import (
-    grid_like,
-    refuse_fault,
-    scaled_origin,
-    settle_orientation,
-    settle_spacing,
-    spacing_like,
-)
-from refspace.formats.voxel_files import VoxelStream, lazy_voxels, naming
+from refspace.formats.nifti.header import parse_header
+from refspace.formats.volume_format import Given, VolumeFormat
 from refspace.grid import Grid
-from refspace.labels import Midline, labelled, with_hemispheres
 from refspace.types import PathLike, Resolution
-
-# Relative error of lengths in single precision.
-_SINGLE = 1e-5
 
 
 def read_nifti(
@@ -32,6 +18,7 @@ def read_nifti(
     orientation: str | None = None,
     override: bool = False,
     like: Grid | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> xr.DataArray:
     """Open a three-dimensional NIfTI file as a lazy volume.
 
@@ -41,7 +28,7 @@ def read_nifti(
     Parameters
     ----------
     path
-        Local file, NIfTI-1 or NIfTI-2, ``.nii`` or ``.nii.gz``.
+        Path or URL of a file, NIfTI-1 or NIfTI-2, ``.nii`` or ``.nii.gz``.
     resolution
         µm per voxel, one number or three; must agree with what the header states. Lengths without a
         unit are mm, as other programs read them, unless they are the resolution's in another unit.
@@ -56,6 +43,8 @@ def read_nifti(
     like
         Where the voxels of another volume are that is stored in the same order, as a template is:
         it fills what the header leaves open.
+    storage_options
+        As for `read_nrrd`.
 
     Returns
     -------
@@ -85,6 +74,7 @@ def read_nifti(
     >>> import tempfile
     >>> import numpy as np
     >>> from refspace.formats.nifti import write_nifti
+    >>> from refspace.labels import labelled
     >>> path = tempfile.mkdtemp() + "/annotation.nii.gz"
     >>> grid = Grid((4, 2, 3), (1000, 1000, 1000), (-2000, -3000, 0), "RAS")
     >>> write_nifti(path, labelled(np.ones(grid.shape, "u2"), grid))
@@ -94,11 +84,7 @@ def read_nifti(
     >>> annotation.hemisphere.values.tolist()
     ['left', 'left', 'right', 'right']
     """
-    header = read_header(path)
-    with naming(header.path):
-        grid, midline = grid_and_midline(header, resolution, orientation, override, like)
-    volume = labelled(lazy_voxels(header, "nifti"), grid, _name(header), header.sides.attrs)
-    return volume if midline is None else with_hemispheres(volume, midline)
+    return NIFTI.read(path, Given(resolution, orientation, override, like), storage_options)
 
 
 def read_nifti_image(
@@ -107,12 +93,13 @@ def read_nifti_image(
     resolution: Resolution | None = None,
     orientation: str | None = None,
     override: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> xr.DataArray:
     """Open a NIfTI file as a lazy image: with its values, and all of its axes.
 
     Parameters
     ----------
-    path, resolution, orientation, override
+    path, resolution, orientation, override, storage_options
         As for `read_nifti`.
 
     Returns
@@ -147,131 +134,7 @@ def read_nifti_image(
     >>> image.dims, image.dtype, image.time.values, round(float(image.max()), 4)
     (('time', 'ml', 'ap', 'dv'), dtype('float32'), array([0., 1.]), 1.0)
     """
-    header, image = read_image_header(path)
-    with naming(header.path):
-        place: Grid | Affine | None = _affine(header, resolution, orientation, override)
-        if place is None:
-            place, _ = grid_and_midline(header, resolution, orientation, override)
-    return image.lazy_image("nifti", place, _name(header))
+    return NIFTI.read_image(path, Given(resolution, orientation, override), storage_options)
 
 
-def stream_nifti_image(
-    path: PathLike,
-    *,
-    resolution: Resolution | None = None,
-    orientation: str | None = None,
-    override: bool = False,
-    like: Grid | None = None,
-) -> VoxelStream:
-    """Values of an image of one volume, slab by slab along its last axis, never as a whole.
-
-    Parameters
-    ----------
-    path, resolution, orientation, override, like
-        As for `read_nifti`.
-
-    Raises
-    ------
-    FormatError, GridError, MissingDependencyError, OSError
-        As for `read_nifti_image`; FormatError also if there are several volumes.
-    """
-    header, image = read_image_header(path)
-    with naming(header.path):
-        grid, _ = grid_and_midline(header, resolution, orientation, override, like)
-    return image.stream(grid)
-
-
-def _name(header: NiftiHeader) -> str:
-    return Path(header.path).name.removesuffix(".gz").removesuffix(".nii")
-
-
-class NiftiStream(VoxelStream):
-    """Voxels of a NIfTI file, slab by slab along its last axis, never as a whole.
-
-    Parameters
-    ----------
-    path, resolution, orientation, override, like
-        As for `read_nifti`.
-
-    Raises
-    ------
-    FormatError, GridError, MissingDependencyError, OSError
-        As for `read_nifti`.
-    """
-
-    def __init__(
-        self,
-        path: PathLike,
-        *,
-        resolution: Resolution | None = None,
-        orientation: str | None = None,
-        override: bool = False,
-        like: Grid | None = None,
-    ) -> None:
-        header = read_header(path)
-        with naming(header.path):
-            super().__init__(
-                header, *grid_and_midline(header, resolution, orientation, override, like)
-            )
-
-
-def grid_and_midline(
-    header: NiftiHeader,
-    resolution: Resolution | None,
-    orientation: str | None,
-    override: bool = False,
-    like: Grid | None = None,
-) -> tuple[Grid, Midline | None]:
-    """Grid and midline of a file, from its header and the arguments of the caller."""
-    refuse_fault(header.fault, resolution, orientation, override, like)
-    if like is not None:
-        if override or not header.forms:
-            how: dict[str, Any] = {"override": override, "path": header.path, "rtol": _SINGLE}
-            return grid_like(header.shape, header.stated, like, **how), None
-        resolution = spacing_like(header.stated, header.forms[0].orientation, like)
-    spacing, factor = settle_spacing(
-        header.stated, resolution, override=override, path=header.path, rtol=_SINGLE
-    )
-    used = _orientation(header, orientation, override)
-    form = header.forms[0] if header.forms else None
-    # An origin holds only in the orientation that it is stated for.
-    if form is None or form.origin is None or form.orientation != used:
-        return Grid(header.shape, spacing, orientation=used), None
-    settle_tilt(form.deviation, orientation, form.orientation, header.path)
-    origin = scaled_origin(form.origin, factor, header.path)
-    grid = header.sides.in_frame(Grid(header.shape, spacing, origin, used, WORLD))
-    return grid, header.sides.midline(grid)
-
-
-def _affine(
-    header: NiftiHeader,
-    resolution: Resolution | None,
-    orientation: str | None,
-    override: bool,
-) -> Affine | None:
-    """Affine of a file whose axes are oblique; None of others, and where they are overruled."""
-    form = header.forms[0] if header.forms else None
-    if form is None or tilted_affine(form.affine, form.deviation, 1) is None:
-        return None
-    if _orientation(header, orientation, override) != form.orientation:
-        return None
-    _, factor = settle_spacing(
-        header.stated, resolution, override=override, path=header.path, rtol=_SINGLE
-    )
-    return tilted_affine(form.affine, form.deviation, factor)
-
-
-def _orientation(header: NiftiHeader, orientation: str | None, override: bool) -> str:
-    stated = [form.orientation for form in header.forms]
-    used = settle_orientation(stated, orientation, override=override)
-    if used is not None:
-        return used
-    listed = " and ".join(f"{form.name} {form.orientation}" for form in header.forms)
-    raise GridError(
-        (
-            f"the header has two orientations, {listed}"
-            if listed
-            else "the header has no sform or qform"
-        )
-        + "; give orientation=, the directions in which the indices grow, like 'RAS'"
-    )
+NIFTI = VolumeFormat("nifti", parse_header)

@@ -5,17 +5,15 @@ header lines. The voxels are read and written here: pynrrd holds a volume two or
 memory, follows a header to any file on the disk, and inflates whatever the stream holds.
 """
 
-from refspace.formats.nrrd.header import NrrdHeader, read_header, read_image_header
-from refspace.formats.nrrd.read import NrrdStream, read_nrrd, read_nrrd_image, stream_nrrd_image
+from refspace.formats.nrrd.header import NrrdHeader, parse_header
+from refspace.formats.nrrd.read import NRRD, read_nrrd, read_nrrd_image
 from refspace.formats.nrrd.write import write_nrrd
 
 __all__ = [
+    "NRRD",
     "NrrdHeader",
-    "NrrdStream",
-    "read_header",
-    "read_image_header",
+    "parse_header",
     "read_nrrd",
     "read_nrrd_image",
-    "stream_nrrd_image",
     "write_nrrd",
 ]

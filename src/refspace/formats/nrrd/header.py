@@ -1,11 +1,9 @@
 """The header of an NRRD file, parsed and checked before a voxel is read."""
 
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import nrrd
@@ -14,7 +12,6 @@ from numpy.typing import NDArray
 
 from refspace.errors import FormatError, GridError
 from refspace.formats.directions import (
-    Affine,
     FittedAxes,
     fit_axes,
     micrometres,
@@ -23,14 +20,15 @@ from refspace.formats.directions import (
     triple,
     world_affine,
 )
+from refspace.formats.encoded_voxels import MAX_DEFLATE_RATIO, EncodedVoxels, Encoding
+from refspace.formats.headers import Form, VolumeHeader
 from refspace.formats.intensities import ImageFile, OtherAxis
 from refspace.formats.nrrd.axes import split_axes
 from refspace.formats.sides import NO_SIDES, StatedSides
+from refspace.formats.source_file import SourceFile
 from refspace.formats.spacing import UNSTATED, StatedSpacing
-from refspace.formats.voxel_files import MAX_DEFLATE_RATIO, VoxelFile, naming
 from refspace.grid import Triple
 from refspace.limits import how_to_raise, limit
-from refspace.types import PathLike
 
 # Axes of the named spaces: the direction in which each world coordinate grows.
 _SPACES = {
@@ -58,7 +56,7 @@ _TYPES = {
 }
 _CODES = {name: code for code, names in _TYPES.items() for name in names.split(", ")}
 # The format has bzip2, text and hex too: they are refused by name.
-_ENCODINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
+_ENCODINGS: dict[str, Encoding] = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
 _BYTE_ORDERS = {"little": "<", "big": ">"}
 
 # µm per unit.
@@ -89,109 +87,64 @@ _ALLENSDK = StatedSpacing(
 
 
 @dataclass(frozen=True)
-class NrrdHeader(VoxelFile):
-    """The header of an NRRD file; what concerns its voxels is that of `VoxelFile`.
+class NrrdHeader(VolumeHeader):
+    """The header of an NRRD file.
 
     Parameters
     ----------
-    stated
-        What it says of the µm per voxel.
     space
         Directions in which the world coordinates grow; None if the space is not anatomical.
-    orientation
-        Direction in which the index of each axis grows; None if not stated.
-    origin
-        Lowest coordinate in RAS+ of the volume along each axis in µm; None if not stated.
-    deviation
-        How far voxels are off that lie along the nearest axes, as of `FittedAxes`.
-    affine
-        From indices to positions in RAS+ in µm, where the axes are oblique.
-    sides
-        What key/value pairs state of the frame and of hemispheres.
-    fault
-        What is wrong with its directions, where they are of no volume; None if nothing is.
+    encoding
+        How the voxels are encoded.
     """
 
-    shape: tuple[int, int, int]
-    stated: StatedSpacing = UNSTATED
     space: str | None = None
-    orientation: str | None = None
-    origin: Triple | None = None
-    deviation: float = 0.0
-    affine: Affine | None = None
-    sides: StatedSides = NO_SIDES
-    fault: str | None = None
-
-    @property
-    def spacing(self) -> Triple | None:
-        """µm per voxel along each axis, in the unit that is stated or assumed; None if neither."""
-        return self.stated.spacing
+    encoding: Encoding = "raw"
 
 
-def read_header(path: PathLike, *, geometry: bool = True) -> NrrdHeader:
-    """Read and check the header of an NRRD file; no voxel is read.
+def parse_header(
+    source: SourceFile, file: BinaryIO, *, is_image: bool = False, geometry: bool = True
+) -> NrrdHeader:
+    """Parse and check the header of an NRRD file; no voxel is read.
 
     Parameters
     ----------
-    path
-        The file.
-    geometry
-        Whether to read where the voxels are; else it counts as not stated.
+    source, file, is_image, geometry
+        As for `HeaderParser`.
 
     Raises
     ------
     FormatError
-        If the file is no three-dimensional volume that `read_nrrd` can read.
+        If the file is no three-dimensional volume that `read_nrrd` can read, or no image that
+        `read_nrrd_image` can.
     OSError
         If the file cannot be read.
     """
-    return _read(path, is_image=False, geometry=geometry)[0]
-
-
-def read_image_header(path: PathLike, *, geometry: bool = True) -> tuple[NrrdHeader, ImageFile]:
-    """Read and check the header of an image, which may have more axes than those of space.
-
-    Parameters
-    ----------
-    path, geometry
-        As for `read_header`.
-
-    Raises
-    ------
-    FormatError
-        If the file is no image that `read_nrrd_image` can read.
-    OSError
-        As for `read_header`.
-    """
-    return _read(path, is_image=True, geometry=geometry)
-
-
-def _read(path: PathLike, *, is_image: bool, geometry: bool) -> tuple[NrrdHeader, ImageFile]:
-    absolute = Path(path).absolute()
-    with absolute.open("rb") as file, naming(str(absolute)):
-        fields, end, status = _fields(file), file.tell(), os.fstat(file.fileno())
-        axes: tuple[int, ...] = (0, 1, 2)
-        others: tuple[OtherAxis, ...] = ()
-        if is_image:
-            fields, axes, others = split_axes(fields)
-        shape, dtype, encoding = _shape(fields), _dtype(fields), _encoding(fields)
-        volumes = math.prod(other.length for other in others)
-        nbytes = math.prod(shape) * dtype.itemsize * volumes
-        offset = _data_offset(fields, encoding, nbytes, end, status.st_size)
-        stated = _geometry_or_fault(fields, shape) if geometry else {}
-        volume = NrrdHeader(
-            str(absolute),
-            status.st_size,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
-            shape,
-            dtype,
-            encoding,
-            offset,
-            sides=StatedSides.from_fields(fields) if geometry else NO_SIDES,
-            **stated,
-        )
-        return volume, ImageFile(volume, axes, others)
+    fields, end = _fields(file), file.tell()
+    axes: tuple[int, ...] = (0, 1, 2)
+    others: tuple[OtherAxis, ...] = ()
+    if is_image:
+        fields, axes, others = split_axes(fields)
+    shape, dtype, encoding = _shape(fields), _dtype(fields), _encoding(fields)
+    lengths = dict(zip(axes, shape, strict=True)) | {o.axis: o.length for o in others}
+    # Without axes of one voxel that are none of space.
+    kept = sorted(lengths)
+    nbytes = math.prod(lengths.values()) * dtype.itemsize
+    voxels = EncodedVoxels(
+        (source,),
+        tuple(lengths[axis] for axis in kept),
+        dtype,
+        encoding,
+        _data_offset(fields, encoding, nbytes, end, source.size),
+    )
+    i, j, k = (kept.index(axis) for axis in axes)
+    others = tuple(replace(other, axis=kept.index(other.axis)) for other in others)
+    return NrrdHeader(
+        ImageFile(voxels, (i, j, k), others),
+        sides=StatedSides.from_fields(fields) if geometry else NO_SIDES,
+        encoding=encoding,
+        **(_geometry_or_fault(fields, shape) if geometry else {}),
+    )
 
 
 def _fields(file: BinaryIO) -> Mapping[str, Any]:
@@ -281,7 +234,7 @@ def _dtype(fields: Mapping[str, Any]) -> np.dtype[Any]:
     return np.dtype(_BYTE_ORDERS[endian] + code)
 
 
-def _encoding(fields: Mapping[str, Any]) -> str:
+def _encoding(fields: Mapping[str, Any]) -> Encoding:
     encoding = _ENCODINGS.get(fields["encoding"].lower())
     if encoding is None:
         raise FormatError(
@@ -343,17 +296,16 @@ def _geometry(fields: Mapping[str, Any], shape: tuple[int, int, int]) -> dict[st
         _check_spacings(fields, spacings, stated, scales)
     if space is None:
         return {"stated": stated}
-    geometry: dict[str, Any] = {
-        "stated": stated,
-        "space": space,
-        "orientation": orientation_from_steps(axes.steps, axes.world, space),
-        "deviation": axes.deviation,
-    }
+    # Without an origin, the corner of the volume is at 0.
+    origin: Triple = (0.0, 0.0, 0.0)
     if "space origin" in fields:
-        geometry["origin"] = _origin(axes, stated.spacing or (), scales, shape, space)
+        origin = _origin(axes, stated.spacing or (), scales, shape, space)
+    affine = None
     if axes.deviation:
-        geometry["affine"] = world_affine(vectors, _first_centre(fields), scales, space)
-    return geometry
+        affine = world_affine(vectors, _first_centre(fields), scales, space)
+    orientation = orientation_from_steps(axes.steps, axes.world, space)
+    form = Form("space directions", orientation, stated.spacing, origin, axes.deviation, affine)
+    return {"stated": stated, "space": space, "forms": (form,)}
 
 
 def _in_unit(

@@ -1,24 +1,20 @@
-"""Volumes from NRRD files, as lazy arrays and as streams of slabs."""
+"""Volumes from NRRD files, and where their voxels are."""
 
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import xarray as xr
 
 from refspace.errors import GridError
-from refspace.formats.directions import WORLD, Affine, settle_tilt, tilted_affine
-from refspace.formats.nrrd.header import NrrdHeader, read_header, read_image_header
-from refspace.formats.spacing import (
-    grid_like,
-    refuse_fault,
-    scaled_origin,
-    settle_orientation,
-    settle_spacing,
-    spacing_like,
-)
-from refspace.formats.voxel_files import VoxelStream, lazy_voxels, naming
+from refspace.formats import headers
+from refspace.formats.directions import WORLD
+from refspace.formats.headers import Form, VolumeHeader
+from refspace.formats.nrrd.header import NrrdHeader, parse_header
+from refspace.formats.spacing import scaled_origin, settle_orientation, settle_spacing
+from refspace.formats.volume_format import Given, VolumeFormat
 from refspace.grid import Grid
-from refspace.labels import Midline, labelled, with_hemispheres
+from refspace.labels import Midline
 from refspace.types import PathLike, Resolution
 
 _HOUSE_ORIENTATION = "PIR"
@@ -40,6 +36,7 @@ def read_nrrd(
     orientation: str | None = None,
     override: bool = False,
     like: Grid | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> xr.DataArray:
     """Open a three-dimensional NRRD file as a lazy volume.
 
@@ -51,7 +48,7 @@ def read_nrrd(
     Parameters
     ----------
     path
-        Local file with attached data, encoding gzip or raw.
+        Path or URL of a file with attached data, encoding gzip or raw.
     resolution
         µm per voxel, one number or three. Needed where the header states no spacing; where it
         states one with its unit, it must agree. Where it states none, it counts. If it is not given
@@ -70,6 +67,9 @@ def read_nrrd(
     like
         Where the voxels of another volume are that is stored in the same order, as a template is:
         it fills what the header leaves open.
+    storage_options
+        What fsspec needs to reach a URL. The header of a file of another machine is read from its
+        first bytes; the first block that is computed copies the whole file.
 
     Returns
     -------
@@ -98,6 +98,7 @@ def read_nrrd(
     >>> import tempfile
     >>> import numpy as np
     >>> from refspace.formats.nrrd import write_nrrd
+    >>> from refspace.labels import labelled
     >>> path = tempfile.mkdtemp() + "/annotation.nrrd"
     >>> grid = Grid((4, 2, 3), (25, 25, 25))
     >>> write_nrrd(path, labelled(np.ones(grid.shape, "u4"), grid))
@@ -105,13 +106,7 @@ def read_nrrd(
     >>> annotation.dims, annotation.ml.values
     (('ap', 'dv', 'ml'), array([12.5, 37.5, 62.5]))
     """
-    header = read_header(path)
-    with naming(header.path):
-        grid = grid_for(header, resolution, orientation, override, like)
-        midline = midline_for(header, grid)
-    name = Path(header.path).stem
-    volume = labelled(lazy_voxels(header, "nrrd"), grid, name, header.sides.attrs)
-    return volume if midline is None else with_hemispheres(volume, midline)
+    return NRRD.read(path, Given(resolution, orientation, override, like), storage_options)
 
 
 def read_nrrd_image(
@@ -120,12 +115,13 @@ def read_nrrd_image(
     resolution: Resolution | None = None,
     orientation: str | None = None,
     override: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> xr.DataArray:
     """Open an NRRD file as a lazy image: with all of its axes.
 
     Parameters
     ----------
-    path, resolution, orientation, override
+    path, resolution, orientation, override, storage_options
         As for `read_nrrd`.
 
     Returns
@@ -156,157 +152,50 @@ def read_nrrd_image(
     >>> read_nrrd_image(path).sizes
     Frozen({'channel': 2, 'ap': 5, 'dv': 4, 'ml': 3})
     """
-    header, image = read_image_header(path)
-    with naming(header.path):
-        place: Grid | Affine | None = _affine(header, resolution, orientation, override)
-        if place is None:
-            place = grid_for(header, resolution, orientation, override)
-    return image.lazy_image("nrrd", place, Path(header.path).stem)
+    return NRRD.read_image(path, Given(resolution, orientation, override), storage_options)
 
 
-def stream_nrrd_image(
-    path: PathLike,
-    *,
-    resolution: Resolution | None = None,
-    orientation: str | None = None,
-    override: bool = False,
-    like: Grid | None = None,
-) -> VoxelStream:
-    """Values of an image of one volume, slab by slab along its last axis, never as a whole.
-
-    Parameters
-    ----------
-    path, resolution, orientation, override, like
-        As for `read_nrrd`.
-
-    Raises
-    ------
-    FormatError, GridError, OSError
-        As for `read_nrrd_image`; FormatError also if there are several volumes.
-    """
-    header, image = read_image_header(path)
-    with naming(header.path):
-        grid = grid_for(header, resolution, orientation, override, like)
-    return image.stream(grid)
-
-
-class NrrdStream(VoxelStream):
-    """Voxels of an NRRD file, slab by slab along its last axis, never as a whole.
-
-    Parameters
-    ----------
-    path, resolution, orientation, override, like
-        As for `read_nrrd`.
-
-    Raises
-    ------
-    FormatError, GridError, OSError
-        As for `read_nrrd`.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> import numpy as np
-    >>> from refspace.formats.nrrd import write_nrrd
-    >>> path = tempfile.mkdtemp() + "/annotation.nrrd"
-    >>> write_nrrd(path, np.arange(8, dtype="u4").reshape(2, 2, 2))
-    >>> stream = NrrdStream(path, resolution=25)
-    >>> [slab.ravel(order="F").tolist() for _, slab in stream.slabs(1)]
-    [[0, 4, 2, 6], [1, 5, 3, 7]]
-    """
-
-    def __init__(
-        self,
-        path: PathLike,
-        *,
-        resolution: Resolution | None = None,
-        orientation: str | None = None,
-        override: bool = False,
-        like: Grid | None = None,
-    ) -> None:
-        header = read_header(path)
-        with naming(header.path):
-            grid = grid_for(header, resolution, orientation, override, like)
-            super().__init__(header, grid, midline_for(header, grid))
-
-
-def grid_for(
-    header: NrrdHeader,
+def grid_and_midline(
+    header: VolumeHeader,
     resolution: Resolution | None,
     orientation: str | None,
     override: bool = False,
     like: Grid | None = None,
-) -> Grid:
-    """Grid of a file, from its header and the arguments of the caller."""
-    refuse_fault(header.fault, resolution, orientation, override, like)
-    if like is not None:
-        if override or not _states_orientation(header):
-            if not override and (grid := _grid_on(header, like)) is not None:
-                return grid
-            how: dict[str, Any] = {"override": override, "path": header.path}
-            return grid_like(header.shape, header.stated, like, **how)
-        resolution = spacing_like(header.stated, header.orientation or _HOUSE_ORIENTATION, like)
-    spacing, factor = settle_spacing(header.stated, resolution, override=override, path=header.path)
-    used = _orientation(header, orientation, override)
-    # World and origin hold only in the orientation that they are stated for.
-    if used != header.orientation:
-        return Grid(header.shape, spacing, orientation=used)
-    settle_tilt(header.deviation, orientation, header.orientation, header.path)
-    origin = scaled_origin(header.origin or (0.0, 0.0, 0.0), factor, header.path)
-    grid = Grid(header.shape, spacing, origin, used, WORLD)
-    return header.sides.in_frame(grid)
+) -> tuple[Grid, Midline | None]:
+    """Grid and midline of a file, from its header and the arguments of the caller."""
+    if header.fault is None:
+        is_doubtful = _is_ambiguous(header) and not _is_ccf(header)
+        grid = _grid_on(header, like) if like and is_doubtful and not override else None
+        if grid is not None:
+            return grid, header.sides.midline(grid)
+        header = replace(header, forms=_believed_forms(header, orientation, is_alone=like is None))
+        if not header.forms and like is None:
+            orientation = orientation or _HOUSE_ORIENTATION
+    return headers.grid_and_midline(header, resolution, orientation, override, like)
 
 
-def _affine(
-    header: NrrdHeader,
-    resolution: Resolution | None,
-    orientation: str | None,
-    override: bool,
-) -> Affine | None:
-    """Affine of a file whose axes are oblique; None of others, and where they are overruled."""
-    if tilted_affine(header.affine, header.deviation, 1) is None:
-        return None
-    if _orientation(header, orientation, override) != header.orientation:
-        return None
-    _, factor = settle_spacing(header.stated, resolution, override=override, path=header.path)
-    return tilted_affine(header.affine, header.deviation, factor)
+def _believed_forms(
+    header: VolumeHeader, orientation: str | None, *, is_alone: bool
+) -> tuple[Form, ...]:
+    """Statements of a header on its position, without one that contradicts the voxels.
 
-
-def _grid_on(header: NrrdHeader, like: Grid) -> Grid | None:
-    """Grid that a header states that may be wrong, where it lies on that of another volume.
-
-    None where it does not: then the header is not believed.
+    Parameters
+    ----------
+    header
+        The header.
+    orientation
+        What the caller says.
+    is_alone
+        Whether no other volume says where the voxels are.
     """
-    if header.orientation is None or header.origin is None:
-        return None
-    wanted = like.reorient(header.orientation).spacing
-    try:
-        spacing, factor = settle_spacing(header.stated, wanted, path=header.path)
-    except GridError:
-        return None
-    origin = scaled_origin(header.origin, factor, header.path)
-    grid = header.sides.in_frame(Grid(header.shape, spacing, origin, header.orientation, WORLD))
-    lies_on = grid.in_frame(like.frame).reorient(like.orientation).matches(like)
-    return grid if lies_on else None
-
-
-def midline_for(header: NrrdHeader, grid: Grid) -> Midline | None:
-    """Midline of a file whose grid is in the world that its header states; None of any other."""
-    if header.origin is None or header.orientation != grid.orientation:
-        return None
-    return header.sides.midline(grid)
-
-
-def _orientation(header: NrrdHeader, orientation: str | None, override: bool) -> str:
-    if header.orientation is None:
-        return settle_orientation([], orientation) or _HOUSE_ORIENTATION
     if not _is_ambiguous(header):
-        used = settle_orientation([header.orientation], orientation, override=override)
-        return used or header.orientation
+        return header.forms
     if (given := settle_orientation([], orientation)) is not None:
-        return given
+        return tuple(form for form in header.forms if form.orientation == given)
     if _is_ccf(header):
-        return _HOUSE_ORIENTATION
+        return (Form("the volumes of the Allen CCF", _HOUSE_ORIENTATION),)
+    if not is_alone:
+        return ()
     raise GridError(
         "the header says left-posterior-superior with directions along the axes, as files of the "
         "Allen Institute do whose voxels run to posterior, inferior and right; give "
@@ -314,19 +203,39 @@ def _orientation(header: NrrdHeader, orientation: str | None, override: bool) ->
     )
 
 
-def _is_ambiguous(header: NrrdHeader) -> bool:
+def _grid_on(header: VolumeHeader, like: Grid) -> Grid | None:
+    """Grid that a header states that may be wrong, where it lies on that of another volume.
+
+    None where it does not: then the header is not believed.
+    """
+    (form,) = header.forms
+    if form.origin is None:
+        return None
+    wanted = like.reorient(form.orientation).spacing
+    try:
+        spacing, factor = settle_spacing(header.stated, wanted, path=header.path)
+    except GridError:
+        return None
+    origin = scaled_origin(form.origin, factor, header.path)
+    grid = header.sides.in_frame(Grid(header.shape, spacing, origin, form.orientation, WORLD))
+    lies_on = grid.in_frame(like.frame).reorient(like.orientation).matches(like)
+    return grid if lies_on else None
+
+
+def _is_ambiguous(header: VolumeHeader) -> bool:
     """Whether directions are along the axes of the file in left-posterior-superior.
 
     That is what programs write that do not know the orientation; none that does not knows a tilt.
     """
-    return header.space == "LPS" == header.orientation and header.affine is None
+    is_in_lps = isinstance(header, NrrdHeader) and header.space == "LPS"
+    return is_in_lps and [(form.orientation, form.affine) for form in header.forms] == [
+        ("LPS", None)
+    ]
 
 
-def _is_ccf(header: NrrdHeader) -> bool:
-    resolutions = set(header.spacing or ())
+def _is_ccf(header: VolumeHeader) -> bool:
+    resolutions = set(header.stated.spacing or ())
     return len(resolutions) == 1 and _CCF_SHAPES.get(resolutions.pop()) == header.shape
 
 
-def _states_orientation(header: NrrdHeader) -> bool:
-    """Whether a header says in which order the voxels are, or its file is known by its shape."""
-    return header.orientation is not None and (not _is_ambiguous(header) or _is_ccf(header))
+NRRD = VolumeFormat("nrrd", parse_header, place=grid_and_midline)
