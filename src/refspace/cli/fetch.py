@@ -1,6 +1,7 @@
 """Command that brings atlases to this machine."""
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +17,42 @@ if TYPE_CHECKING:
 _TEMPLATES = ("average_template", "ara_nissl")
 
 
+def _takes_list(command: Callable[..., None]) -> Callable[..., None]:
+    """Give the command the list of atlases, in whose place it runs where that is not asked for."""
+
+    @functools.wraps(command)
+    def with_list(
+        source: str | None, is_list: bool, as_json: bool, output: str | None, **options: Any
+    ) -> None:
+        if is_list:
+            _refuse_with_list(options["atlas"])
+            _list(source, options["more"], output, as_json)
+            return
+        if source is None:
+            raise click.UsageError(
+                "give SOURCE and ATLAS; 'refspace fetch --list' says what there is"
+            )
+        if as_json or output:
+            raise click.UsageError("--json and --output are of the list: give --list too")
+        command(source=source, **options)
+
+    for decorate in (
+        table_option("--output", help="CSV, TSV or Parquet file to write the list to."),
+        click.option("--json", "as_json", is_flag=True, help="Print the list as JSON."),
+        click.option(
+            "--list",
+            "is_list",
+            is_flag=True,
+            help="List the atlases that SOURCE has, or all sources, and those that are here.",
+        ),
+    ):
+        with_list = decorate(with_list)
+    return with_list
+
+
 @click.command()
 @click.argument("source", required=False)
 @click.argument("atlas", required=False)
-@click.option(
-    "--list",
-    "is_list",
-    is_flag=True,
-    help="List the atlases that SOURCE has, or all sources, and those that are here already.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
-@table_option("--output", help="CSV, TSV or Parquet file to write the list to.")
 @click.option("--resolution", type=Resolution(), help="µm per voxel, where there are several.")
 @click.option(
     "--template",
@@ -50,12 +76,10 @@ _TEMPLATES = ("average_template", "ara_nissl")
     callback=key_values,
     help="What else the source understands; any number of times.",
 )
+@_takes_list
 def fetch(
-    source: str | None,
+    source: str,
     atlas: str | None,
-    is_list: bool,
-    as_json: bool,
-    output: str | None,
     resolution: float | Sequence[float] | None,
     masks: tuple[str, ...],
     meshes: tuple[str, ...],
@@ -72,14 +96,6 @@ def fetch(
 
     'refspace fetch --list' says which atlases there are.
     """
-    if is_list:
-        _refuse_with_list(atlas)
-        _list(source, more, output, as_json)
-        return
-    if source is None:
-        raise click.UsageError("give SOURCE and ATLAS; 'refspace fetch --list' says what there is")
-    if as_json or output:
-        raise click.UsageError("--json and --output are of the list: give --list too")
     from refspace.cli.progress import FetchProgress
     from refspace.sources.opening import fetch as fetch_atlas
     from refspace.sources.opening import locate

@@ -31,9 +31,9 @@ from refspace.sources.brainglobe_bucket import (
     listed_versions,
     newest_version,
     no_version,
+    nothing_listed,
     orientation_from_origin,
     stated_versions,
-    unknown_atlas,
 )
 from refspace.sources.source import AtlasEntry, AtlasParts, Request
 from refspace.store import StoredAtlas, open_atlas
@@ -295,7 +295,9 @@ def list_brainglobe(request: Request) -> Iterator[AtlasEntry]:
     Raises
     ------
     RemoteError
-        If the bucket cannot be reached, or there are no atlases.
+        If the bucket cannot be reached.
+    SourceError
+        If there are no atlases, or nothing says which.
     FormatError
         If its list of versions is none.
     """
@@ -303,7 +305,7 @@ def list_brainglobe(request: Request) -> Iterator[AtlasEntry]:
     bucket = find_bucket(request.options.get("base"), request.access)
     versions = _all_versions(bucket)
     if not versions:
-        raise unknown_atlas(bucket, "", None)
+        raise nothing_listed(bucket)
     for name in sorted(versions):
         for version in versions[name]:
             yield _entry(bucket, name, version)

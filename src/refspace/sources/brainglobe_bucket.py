@@ -8,6 +8,7 @@ own code writes has none, and where its reader keeps downloads, the list is that
 import configparser
 import difflib
 import json
+import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -17,10 +18,11 @@ from typing import Any
 
 from refspace.errors import FormatError, GridError, RefspaceError, RemoteError, SourceError
 from refspace.files import read_at_most
-from refspace.grid import OPPOSITE, parse_orientation
+from refspace.grid import OPPOSITE, parse_orientation, parse_spacing
 from refspace.limits import check_limit, limit
 from refspace.remote.objects import list_folder, read_url
 from refspace.sources.source import base_url
+from refspace.store.location import reachable
 from refspace.types import PathLike
 
 BASE = "https://brainglobe.s3.us-west-2.amazonaws.com/atlas"
@@ -83,7 +85,7 @@ def find_bucket(base: object, access: Mapping[str, Any]) -> Bucket:
         How it is accessed.
     """
     url = base_url(base, BASE_VARIABLE, BASE)
-    if "://" in url or not (folder := Path(url).expanduser().absolute()).is_dir():
+    if not (folder := Path(reachable(url))).is_dir():
         return Bucket(url, access)
     around = [folder.parent] if folder.name == ATLASES else []
     for each in (folder, folder / _OWN_FOLDER, *around):
@@ -141,9 +143,8 @@ def newest_version(bucket: Bucket, name: str) -> str:
     if found is None and stated is None:
         raise RemoteError(
             f"{bucket.url(_VERSIONS_FILE)} does not exist, and a web server cannot be asked which "
-            f"versions there are: give one, as in 'brainglobe:{name}@1.2'. If there are no "
-            f"atlases of BrainGlobe at {bucket.base}, name the folder that has {ATLASES}/ by base= "
-            f"or {BASE_VARIABLE}"
+            f"versions there are: give one, as in 'brainglobe:{name}@1.2'. If there are "
+            f"{_no_atlases(bucket)}"
         )
     raise unknown_atlas(bucket, name, stated)
 
@@ -229,16 +230,30 @@ def unknown_atlas(bucket: Bucket, name: str, stated: Mapping[str, str] | None) -
         return classic_error(classic)
     names = sorted(stated or atlas_names(bucket) or ())
     if not names:
-        return RemoteError(
-            f"there are no atlases of BrainGlobe at {bucket.base}: name the folder that has "
-            f"{ATLASES}/ by base= or {BASE_VARIABLE}"
-        )
+        return RemoteError(f"there are {_no_atlases(bucket)}")
     near = difflib.get_close_matches(name, names, _NEAR_NAMES, 0.5)
     versions = {each: f" ({v})" for each, v in (stated or {}).items()}
     listed = ", ".join(f"{n}{versions.get(n, '')}" for n in near or names[:_NEAR_NAMES])
     hint = f"did you mean {listed}?" if near else f"there are {len(names)}, like {listed}"
     where = "" if bucket.folder is None else f" in {bucket.base}"
     return SourceError(f"brainglobe has no atlas {name!r}{where}; {hint}")
+
+
+def nothing_listed(bucket: Bucket) -> SourceError:
+    """Error on a folder or bucket of which there is no list of atlases."""
+    if bucket.folder is None and bucket.names(ATLASES) is None:
+        return SourceError(
+            f"{bucket.url(_VERSIONS_FILE)} does not exist or is empty, and a web server cannot be "
+            f"asked what it has; if there are {_no_atlases(bucket)}"
+        )
+    return SourceError(f"there are {_no_atlases(bucket)}")
+
+
+def _no_atlases(bucket: Bucket) -> str:
+    return (
+        f"no atlases of BrainGlobe at {bucket.base}: name the folder that has {ATLASES}/ by base= "
+        f"or {BASE_VARIABLE}"
+    )
 
 
 # ----- folders that are named by their path
@@ -265,7 +280,7 @@ def find_atlas(path: PathLike) -> tuple[str, str] | None:
     FormatError
         If it is an atlas of the packaging before version 3.
     """
-    folder = Path(path).expanduser().absolute()
+    folder = Path(reachable(os.fspath(path)))
     if not folder.is_dir():
         return None
     if is_classic(folder):
@@ -333,7 +348,7 @@ def _classic_geometry(folder: Path) -> list[str]:
     try:
         fields = json.loads(data)
         orientation = orientation_from_origin(fields["orientation"])
-        lengths = [f"{float(length):g}" for length in fields["resolution"]]
+        lengths = [f"{length:g}" for length in parse_spacing(fields["resolution"])]
     except (AttributeError, GridError, LookupError, RecursionError, TypeError, ValueError):
         return ["--orientation", "XYZ", "--resolution", "UM"]
     resolution = ",".join(lengths if len(set(lengths)) > 1 else lengths[:1])

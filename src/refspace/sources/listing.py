@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from refspace.errors import RefspaceError, RemoteError, SourceError
+from refspace.safe_text import without_secrets, without_values
 from refspace.sources.cache import Cache
 from refspace.sources.opening import ATLAS_KEY, locate
 from refspace.sources.source import (
@@ -157,6 +158,7 @@ def _entries(
         if is_asked and not isinstance(error, RemoteError):
             raise
         text = str(error) if isinstance(error, RefspaceError) else repr(error)
+        text = without_values(without_secrets(text), options)
         return [], f"the atlases of {source} cannot be listed: {text}"
 
 
