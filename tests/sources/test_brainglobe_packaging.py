@@ -192,6 +192,25 @@ def test_a_web_server_is_asked_for_a_version(packed):
         np.testing.assert_array_equal(space.annotation.values, MOUSE.annotation[0])
 
 
+@pytest.mark.s3
+def test_a_bucket_of_s3(packed, s3):
+    fs = fsspec.filesystem("s3", **s3.writer)
+    fs.put(str(packed / packaging.ROOT), "atlases/packed", recursive=True)
+    base = "s3://atlases/packed"
+    space = refspace.open(SPEC, base=base, storage_options=s3.writer)
+    assert space.provenance["version"] == "3.10"
+    np.testing.assert_array_equal(space.annotation.values, MOUSE.annotation[0])
+    table = refspace.atlases("brainglobe", base=base, storage_options=s3.writer)
+    assert table["version"].tolist() == ["3.10", "3.9", "3.10", "3.9", "3.0"]
+    # Who may read and not list needs to know the version.
+    with pytest.raises(RemoteError, match="access is denied") as caught:
+        refspace.open(SPEC, base=base, storage_options=s3.reader)
+    (note,) = caught.value.__notes__
+    assert note == f"a version that is given needs no list: '{SPEC}@1.2'"
+    space = refspace.open(f"{SPEC}@3.9", base=base, storage_options=s3.reader)
+    np.testing.assert_array_equal(space.annotation.values, MOUSE.annotation[0])
+
+
 # ----- folders by their path
 
 

@@ -137,7 +137,11 @@ def newest_version(bucket: Bucket, name: str) -> str:
     stated = stated_versions(bucket)
     if stated and name in stated:
         return _checked(bucket, name, stated[name])
-    found = listed_versions(bucket, name)
+    try:
+        found = listed_versions(bucket, name)
+    except RemoteError as error:
+        error.add_note(f"a version that is given needs no list: 'brainglobe:{name}@1.2'")
+        raise
     if found:
         return found[0]
     if found is None and stated is None:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from refspace.errors import RefspaceError, RemoteError, SourceError
+from refspace.grid import parse_spacing
 from refspace.safe_text import without_secrets, without_values
 from refspace.sources.cache import Cache
 from refspace.sources.opening import ATLAS_KEY, locate
@@ -135,9 +136,9 @@ def _spec(source: str, entry: AtlasEntry, stores: "list[_Store]", is_newest: boo
 
 def _lengths(resolution: Resolution | None) -> float | tuple[float, ...] | None:
     """Resolution as a cell of a table: one number where all axes have it."""
-    if resolution is None or isinstance(resolution, int | float):
-        return None if resolution is None else float(resolution)
-    lengths = tuple(map(float, resolution))
+    if resolution is None:
+        return None
+    lengths = parse_spacing(resolution)
     return lengths[0] if len(set(lengths)) == 1 else lengths
 
 

@@ -37,7 +37,7 @@ from refspace.types import PathLike, Resolution
 _ACCESS = ("storage_options", "engine", "chunk_cache")
 # Part of the key of stores in the cache: a change of how they are made gets a new number here.
 _FORMAT = 2
-ATLAS_KEY = "atlas"
+ATLAS_KEY = "fetched_as"
 """Key in the provenance of stores in the cache: source and atlas, as they were asked for."""
 _AGAIN = "fetch it again with --refresh (Python: refresh=True)"
 
@@ -277,9 +277,9 @@ def _request(
         key: value for key, value in options.items() if value is not None and value is not False
     }
     access = {key: wanted.pop(key) for key in _ACCESS if key in wanted}
-    if "base" in wanted:
-        # A path is part of the key of a store, and is another one in another working directory.
-        wanted["base"] = reachable(os.fspath(wanted["base"]))
+    # A path is part of the key of a store, and is another one in another working directory.
+    if "base" in wanted and Path(folder := reachable(str(wanted["base"]))).is_dir():
+        wanted["base"] = folder
     return Request(name, _plain(resolution), wanted, cache or Cache(), progress, access)
 
 
