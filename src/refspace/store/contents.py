@@ -69,11 +69,10 @@ def _images_of(group: Node) -> tuple[str | None, list[str], int]:
 
 def _images_of_plate(group: Node, wells: Sequence[str]) -> tuple[str, list[str], int]:
     first = wells[:_MOST_NAMED]
-    paths, without = [], 0
+    paths: list[str] = []
     for well, node in zip(first, group.nodes_at(first), strict=True):
         fields = [] if node is None else field_paths(node.attributes)
         paths += [f"{well}/{field}" for field in fields]
-        without += not fields
     # Of wells that were not looked at, each has an image.
     count = len(paths) + len(wells) - len(first)
     return f"a plate of {len(wells)} wells", paths[:_MOST_NAMED], count

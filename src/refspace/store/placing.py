@@ -148,7 +148,7 @@ def _centres(image: xr.DataArray, dim: str, known: float | None) -> NDArray[np.f
     if dim not in image.coords:
         if known is None:
             raise GridError(f"{dim} has no coordinates; give resolution=, the µm per voxel")
-        return (np.arange(count) + 0.5) * known
+        return (np.arange(count, dtype=np.float64) + 0.5) * known
     axis = image.coords[dim]
     values = _numbers(axis, dim)
     unit = micrometres_of_unit(str(axis.attrs.get("units", "")))
@@ -164,7 +164,8 @@ def _centres(image: xr.DataArray, dim: str, known: float | None) -> NDArray[np.f
             f"resolution {known:g} contradicts {dim}, whose coordinates are {step * unit:g} µm "
             "apart; leave the resolution out or correct the coordinates"
         )
-    return values * unit
+    # In another unit, positions are decimals: noise in their last digit is none of theirs.
+    return values if unit == 1 else np.round(values * unit, 9)
 
 
 def _numbers(axis: xr.DataArray, dim: str) -> NDArray[np.float64]:

@@ -7,10 +7,7 @@ _HDF5, _HDF5_OFFSETS = b"\x89HDF\r\n\x1a\n", (0, 512, 1024, 2048)
 START_BYTES = 2048 + len(_HDF5)
 """How many bytes of a file are looked at."""
 
-_STARTS = {
-    b"PK\x03\x04": "a zip archive: unpack it, and give the folder of the store in it",
-    b"version https://git-lfs": "a pointer of Git LFS, and not the file: get it with git lfs pull",
-}
+_ZIP, _LFS = b"PK\x03\x04", b"version https://git-lfs"
 
 
 def kind_of_content(start: bytes, name: str = "") -> str | None:
@@ -21,7 +18,7 @@ def kind_of_content(start: bytes, name: str = "") -> str | None:
     start
         Its first bytes.
     name
-        Name of the file, which tells the formats within HDF5 apart.
+        Path or URL of the file, whose ending tells the formats within HDF5 apart.
 
     Examples
     --------
@@ -37,4 +34,8 @@ def kind_of_content(start: bytes, name: str = "") -> str | None:
         )
     if is_web_page(start):
         return "an HTML page: the URL is that of a page, and not of the data"
-    return next((kind for first, kind in _STARTS.items() if start.startswith(first)), None)
+    if start.startswith(_ZIP):
+        return f"a zip archive: give zip://::{name} if the store is at its root, or unpack it"
+    if start.startswith(_LFS):
+        return "a pointer of Git LFS, and not the file: get it with git lfs pull"
+    return None
