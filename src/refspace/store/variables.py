@@ -11,6 +11,7 @@ from typing import Any
 import dask.array
 import numpy as np
 import xarray as xr
+import zarr
 
 from refspace.errors import FormatError
 from refspace.store.contents import named_inside
@@ -114,7 +115,7 @@ class Variable:
         }
 
 
-def lazy_values(location: Location, array: Any) -> dask.array.Array:
+def lazy_values(location: Location, array: "zarr.Array[Any]") -> dask.array.Array:
     """Lazy values of an array, whose errors name its chunks."""
     stored = stored_array(location, array)
     metadata = json.dumps(array.metadata.to_dict(), default=str)

@@ -43,7 +43,7 @@ def compose(
     return scale, translation
 
 
-def read_steps(value: Any, axes: Sequence[str], where: str) -> list[Step]:
+def read_steps(value: object, axes: Sequence[str], where: str) -> list[Step]:
     """Transformations in the order in which they are applied.
 
     Parameters
@@ -72,7 +72,7 @@ def read_steps(value: Any, axes: Sequence[str], where: str) -> list[Step]:
     return steps
 
 
-def steps_to_system(value: Any, axes: Sequence[str], where: str) -> list[Step]:
+def steps_to_system(value: object, axes: Sequence[str], where: str) -> list[Step]:
     """Transformations that all levels have in common, in the order in which they are applied.
 
     OME-Zarr applies them one after the other. SpatialData lists one for each coordinate system that
@@ -96,7 +96,7 @@ def steps_to_system(value: Any, axes: Sequence[str], where: str) -> list[Step]:
     return read_steps([entries[chosen]], axes, where)
 
 
-def system_of(transformations: Any) -> str | None:
+def system_of(transformations: object) -> str | None:
     """Name of the coordinate system that transformations lead to; None if they do not say."""
     last = transformations[-1] if isinstance(transformations, list) and transformations else None
     return _system(last, "output")

@@ -33,7 +33,7 @@ def json_text(entry: Mapping[str, Any], key: str, where: str) -> str | None:
     return value
 
 
-def path_within(value: Any, where: str) -> str:
+def path_within(value: object, where: str) -> str:
     """Check that a value is a path within a group; nothing that could lead out of it."""
     if not isinstance(value, str) or any(map(_UNSAFE_NAME.search, value.split("/"))):
         raise FormatError(
