@@ -139,12 +139,16 @@ def _spatialdata_image(group, name, levels, systems, *, is_label):
         "axes": [{"name": dim, "type": kinds.get(dim, "space")} for dim in dims],
         "coordinateTransformations": systems,
     }
-    label = {"image-label": {"version": "0.5" if v3 else "0.4"}} if is_label else {}
+    # Of pyramids it does not say that they are labels.
+    says_so = is_label and len(levels) == 1
+    rest = {"image-label": {"version": "0.5" if v3 else "0.4"}} if says_so else {}
+    if dims[0] == "c":
+        rest["omero"] = {"channels": [{"label": n} for n in range(levels[0].shape[0])]}
     version = "0.5-dev-spatialdata" if v3 else "0.4-dev-spatialdata"
     if v3:
-        group.attrs["ome"] = {"version": version, "multiscales": [image], **label}
+        group.attrs["ome"] = {"version": version, "multiscales": [image], **rest}
     else:
-        group.attrs.update({"multiscales": [{**image, "version": version}], **label})
+        group.attrs.update({"multiscales": [{**image, "version": version}], **rest})
     group.attrs["spatialdata_attrs"] = {"version": "0.3" if v3 else "0.2"}
 
 
@@ -206,7 +210,7 @@ def iohub_plate(folder, fields, voxels):
 
 
 def iohub_field(folder, voxels, scale=25.0):
-    """Image over T, C, Z, Y and X as iohub 0.2.3 writes it."""
+    """Image over T, C, Z, Y and X as iohub 0.2.3 writes it, but for its `omero`."""
     group = zarr.open_group(folder, mode="w", zarr_format=2)
     group.create_array("0", data=voxels[None, None], chunks=(1, 1, 4, 4, 4))
     space = [{"name": name, "type": "space", "unit": "micrometer"} for name in "ZYX"]

@@ -447,6 +447,13 @@ def test_units_that_are_unknown(tmp_path):
     assert opened(tmp_path / "a", resolution=40).grid.spacing == (40, 40, 40)
 
 
+@pytest.mark.parametrize(("scale", "said"), [(0.025, "1000 times less"), (250, "10 times more")])
+def test_units_that_are_wrong(tmp_path, scale, said):
+    write(tmp_path / "a", levels=[(VOXELS, scale)])
+    text = f"has no level of 25 µm; it has {scale:g} µm: open one of these, and downsample it; or, "
+    refused(tmp_path / "a", GridError, text, f"as it states {said} than that", resolution=25)
+
+
 def test_axes_whose_types_are_not_stated(tmp_path):
     group = write(tmp_path / "a", extra="tc")
     ome = group.attrs["ome"]

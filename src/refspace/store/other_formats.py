@@ -32,6 +32,21 @@ def missing_store(location: Location) -> RefspaceError:
     return StoreError(f"there is no zarr store at {location.url}" + (f": {hint}" if hint else ""))
 
 
+def what_is_there(location: Location) -> str:
+    """End of a message on a folder that is no zarr store; empty if nothing in it is known.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> what_is_there(Location(tempfile.mkdtemp()))
+    ''
+    """
+    if kind := _kind_of_folder(location):
+        return f", but {kind}"
+    stores = _stores_in(location)
+    return f", but holds some, {stores}" if stores else ""
+
+
 def _kind_of_file(location: Location) -> str | None:
     """Format of a file by its first bytes; None if it is unknown, or no file."""
     return kind_of_content(_start(location), location.name)
@@ -70,12 +85,17 @@ def _document(location: Location, key: str) -> Mapping[str, Any]:
 def _stores_around(location: Location) -> str | None:
     """What to give in place of a folder that holds stores, or of a file of a store."""
     path = location.local_path
-    if path is None:
-        return None
-    if path.name in JSON_FILES and path.is_file():
+    if path is not None and path.name in JSON_FILES and path.is_file():
         return f"it is a file of one; give its folder, {path.parent}"
-    found = folders_of_zarr(path) if path.is_dir() else []
-    outer = [each for each in found if each.parent not in found]
-    named = ", ".join(map(str, outer[:_MOST_NAMED]))
+    stores = _stores_in(location)
+    return f"it is a folder with stores in it; open one of {stores}" if stores else None
+
+
+def _stores_in(location: Location) -> str:
+    """Paths of the first stores in a folder of this machine, for a message."""
+    path = location.local_path
+    found = folders_of_zarr(path) if path is not None and path.is_dir() else []
+    inner = {*found}
+    outer = [each for each in found if each.parent not in inner]
     others = " and others" if len(outer) > _MOST_NAMED else ""
-    return f"it is a folder with stores in it; open one of {named}{others}" if outer else None
+    return ", ".join(map(str, outer[:_MOST_NAMED])) + others
