@@ -165,6 +165,7 @@ HOSTILE_PLATES = {
 }
 
 
+@pytest.mark.promise("metadata of a store of another program are hostile")
 @pytest.mark.parametrize("fault", HOSTILE_PLATES)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_hostile_groups_of_images(tmp_path, fault, version):
@@ -408,8 +409,9 @@ def places(value, place=()):
             yield from places(inner, (*place, key))
 
 
+@pytest.mark.promise("metadata of a store of another program are hostile")
 @pytest.mark.parametrize("whole", DAMAGED)
-def test_nothing_but_errors_of_ours_comes_of_damage(whole):
+def test_damage_of_any_layout(whole):
     for *above, last in places(whole):
         for odd in ODD:
             changed = copy.deepcopy(whole)

@@ -36,16 +36,17 @@ def open_atlas(
     engine: str = "fsspec",
     chunk_cache: str | os.PathLike[str] | None = None,
 ) -> StoredAtlas:
-    """Open a store written by refspace, or an OME-Zarr label image of any other program.
+    """Open a store written by refspace, or labels in zarr of any other program.
 
     Parameters
     ----------
     url
-        Path or URL.
+        Path or URL; of another program, that of an OME-Zarr image, of a group of one alone, of a
+        group with a variable, or of an array, each of one volume.
     storage_options
         What fsspec needs to reach it.
     resolution
-        µm per voxel of the finest level, for a store that states no unit.
+        µm per voxel of the finest level, for a store that states no unit of length.
     orientation
         Direction in which the index of each axis grows, for a store that does not state it.
     engine
