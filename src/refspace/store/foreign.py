@@ -15,7 +15,7 @@ from refspace.store.nodes import Node, read_node
 from refspace.store.ome.values import ome_metadata
 from refspace.store.other_formats import missing_store
 from refspace.store.own_arrays import stored_array
-from refspace.store.placing import AXES, Given, space_dims
+from refspace.store.placing import AXES, Given, space_axes, space_dims
 from refspace.store.stored_array import StoredArray
 from refspace.store.stored_atlas import StoredAtlas, StoredLevel
 from refspace.store.variables import Variable
@@ -85,18 +85,15 @@ def _refuse_without_geometry(url: str) -> NoReturn:
 def _volume_axes(location: Location, node: Node, shape: Sequence[int]) -> tuple[int, ...]:
     """The three axes of space of an array: by their names, or all but axes of length 1."""
     named = dict(zip(node.dims, range(len(shape)), strict=False))
-    axes = [*range(len(shape))]
-    if len(named) == len(shape) >= len(AXES):
-        axes = [named[dim] for dim in space_dims(node.dims)]
-    while len(axes) > len(AXES) and 1 in (shape[axes[0]], shape[axes[-1]]):
-        axes = axes[1:] if shape[axes[0]] == 1 else axes[:-1]
+    is_named = len(named) == len(shape) >= len(AXES)
+    axes = tuple(named[d] for d in space_dims(node.dims)) if is_named else space_axes(shape)
     others = [n for axis, n in enumerate(shape) if axis not in axes]
     if len(axes) != len(AXES) or any(n != 1 for n in others):
         raise FormatError(
             f"{location.url} has shape {tuple(shape)}; a volume has three axes, and any others of "
             "length 1"
         )
-    return tuple(axes)
+    return axes
 
 
 def _open_label_image(

@@ -17,7 +17,7 @@ from refspace.store.location import Location
 from refspace.store.nodes import Node, read_node
 from refspace.store.ome.values import ome_metadata
 from refspace.store.other_formats import missing_store
-from refspace.store.placing import Given, placed
+from refspace.store.placing import Given, placed, space_axes
 from refspace.store.read import open_atlas
 from refspace.store.variables import Variable, lazy_values
 
@@ -107,10 +107,13 @@ def _open(location: Location, variable: str | None, given: Given) -> xr.DataArra
 
 def _array(location: Location, node: Node, given: Given) -> xr.DataArray:
     """Array without a group, with a position if the caller gives it one."""
-    array = node.array()
-    data = lazy_values(location, array)
-    dims = node.dims if len({*node.dims}) == data.ndim else None
-    image = xr.DataArray(data, dims=dims, name="image")
+    data = lazy_values(location, node.array())
+    if len({*node.dims}) == data.ndim:
+        image = xr.DataArray(data, dims=node.dims, name="image")
+    else:
+        space = space_axes(data.shape)
+        order = (*(n for n in range(data.ndim) if n not in space), *space)
+        image = xr.DataArray(data.transpose(order), name="image")
     if given.shape is not None or given.resolution is None or data.ndim < 3:
         return image
     # As for arrays in memory, the order of the Allen CCF is that of an array which states none.

@@ -53,6 +53,23 @@ def space_dims(dims: Sequence[str]) -> tuple[str, ...]:
     return tuple(dims[-3:])
 
 
+def space_axes(shape: Sequence[int]) -> tuple[int, ...]:
+    """The axes of space of an array whose axes have no names: all but those of length 1.
+
+    The first axes of length 1 are left out before the last, and no more than leaves three. Of what
+    is left, the last three are those of space.
+
+    Examples
+    --------
+    >>> space_axes((1, 8, 6, 4)), space_axes((8, 6, 4, 1)), space_axes((2, 8, 6, 4))
+    ((1, 2, 3), (0, 1, 2), (1, 2, 3))
+    """
+    axes = [*range(len(shape))]
+    while len(axes) > len(AXES) and 1 in (shape[axes[0]], shape[axes[-1]]):
+        axes = axes[1:] if shape[axes[0]] == 1 else axes[:-1]
+    return tuple(axes[-3:])
+
+
 def placed(image: xr.DataArray, given: Given) -> xr.DataArray:
     """Image over ap, dv and ml with coordinates in µm; any other dims come first.
 
