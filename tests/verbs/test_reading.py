@@ -77,24 +77,25 @@ def test_content_and_not_the_name_tells_the_format(folder, tmp_path):
 
 # What people give, and what they are told.
 FOREIGN = {
-    "a.ims": (b"\x89HDF\r\n\x1a\n" + bytes(600), "is an HDF5 file .*Imaris.*read the dataset"),
-    "page.nrrd": (b"<!DOCTYPE html><html>404", "is an HTML page; its URL is that of a page"),
+    "a.ims": (b"\x89HDF\r\n\x1a\n" + bytes(600), "is an Imaris file: convert it to OME-Zarr"),
+    "page.nrrd": (b"<!DOCTYPE html><html>404", "is an HTML page: the URL is that of a page"),
     "atlas.xml": (b"<?xml version='1.0'?><atlas/>", "is XML; give a volume, and the structures"),
     "lfs.nii.gz": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
-        "run: git lfs",
+        "of Git LFS, .*: run git lfs pull",
     ),
-    "a.czi": (b"ZISRAWFILE" + bytes(90), "is a Zeiss CZI file; convert it with bioformats2raw"),
+    "a.czi": (b"ZISRAWFILE" + bytes(90), "is a Zeiss CZI file: convert it to OME-Zarr"),
     "tree.json": (json.dumps([{"id": 1}]).encode(), "is JSON; give a volume, and"),
     "a.dcm": (
         bytes(128) + b"DICM" + bytes(99),
-        "is a DICOM file; convert .* dcm2niix",
+        "is a DICOM file: convert .* dcm2niix",
     ),
-    "a.png": (b"\x89PNG\r\n", "is a PNG picture; give a volume: a stack of pictures"),
+    "a.png": (b"\x89PNG\r\n", "is a PNG picture: give a volume, like a"),
     "a.mnc": (b"CDF\x01", "is a NetCDF or MINC 1 file"),
+    "b.h5": (bytes(512) + b"\x89HDF\r\n\x1a\n", "is an HDF5 file: save the volume in it as zarr"),
     "a.mat": (b"MATLAB 5.0 MAT-file", "is a MATLAB file"),
     "empty": (b"", "is empty; get it again"),
-    "a.nrrd.bz2": (b"BZh91AY", "is compressed by bzip2; unpack it first"),
+    "a.nrrd.bz2": (b"BZh91AY", "is compressed by bzip2: unpack it first"),
     "noise": (b"\x00\x01\x02\x03\xff" * 9, "starts with .*like no format that is read: NRRD"),
 }
 
@@ -117,7 +118,7 @@ def test_gzip_is_looked_into(tmp_path):
     import gzip
 
     (tmp_path / "a.nrrd.gz").write_bytes(gzip.compress(b"NRRD0005\n" + bytes(99)))
-    with pytest.raises(FormatError, match=r"compressed by gzip, and within it .*NRRD"):
+    with pytest.raises(FormatError, match=r"compressed by gzip, and what is within .*NRRD"):
         refspace.read_image(tmp_path / "a.nrrd.gz")
 
 

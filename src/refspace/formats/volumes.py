@@ -14,12 +14,13 @@ from refspace.errors import FormatError, GridError
 from refspace.formats.headers import VolumeHeader
 from refspace.formats.nifti import NIFTI, write_nifti
 from refspace.formats.nrrd import NRRD, write_nrrd
-from refspace.formats.recognise import describe_foreign, is_zip, read_start, recognise
+from refspace.formats.recognise import describe_foreign, read_start, recognise
 from refspace.formats.source_file import is_url, naming, opened_source
 from refspace.formats.spacing import StatedSpacing, settle_spacing
 from refspace.formats.volume_format import Given, VolumeFormat
 from refspace.formats.voxel_files import VoxelStream
 from refspace.grid import Grid, Triple
+from refspace.signatures import is_zip
 from refspace.types import PathLike, Resolution
 
 _FORMATS = {form.name: form for form in (NRRD, NIFTI)}
@@ -34,6 +35,8 @@ _ENDINGS = {
 }
 # Of files that cannot be read, which are opened to say what they are.
 _UNREAD = (".h5", ".hdf5", ".ims", ".mnc", ".czi", ".nd2", ".lif", ".dcm", ".png", ".jpg", ".mat")
+# Metadata of a store: who gives one of these means the folder that it is in.
+_OF_ZARR = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 OUTPUT_ENDINGS = (".nrrd", ".nii", ".nii.gz")
 # Relative error of lengths in single precision.
 _SINGLE = 1e-5
@@ -42,8 +45,8 @@ _SINGLE = 1e-5
 def is_volume_file(path: PathLike) -> bool:
     """Whether a path or URL is that of a file, rather than of a store.
 
-    Of this machine it is, if there is a file that is no zip archive, whatever its name; or nothing,
-    and the name ends like one. Of a URL the name decides.
+    Of this machine it is, if there is a file that is no zip archive and no metadata of a store,
+    whatever its name; or nothing, and the name ends like one. Of a URL the name decides.
 
     Examples
     --------
@@ -56,7 +59,7 @@ def is_volume_file(path: PathLike) -> bool:
         return _is_named_like_one(urlsplit(os.fspath(path)).path)
     local = Path(path)
     with suppress(OSError):
-        if local.is_file():
+        if local.is_file() and local.name not in _OF_ZARR:
             with local.open("rb") as file:
                 return not is_zip(read_start(file))
     return not local.is_dir() and _is_named_like_one(os.fspath(path))
@@ -131,7 +134,7 @@ def open_header(
 def _recognised(start: bytes, path: str) -> VolumeFormat:
     if (name := recognise(start)) is not None:
         return _FORMATS[name]
-    told = describe_foreign(start)
+    told = describe_foreign(start, path)
     lowered = path.lower()
     # A damaged file: what its format says of it tells more.
     named = [name for ending, name in _ENDINGS.items() if lowered.endswith(ending)]

@@ -9,12 +9,9 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from refspace.errors import RemoteError
+from refspace.signatures import is_markup, is_web_page
 
 SCHEMES = ("http", "https")
-_PAGE_STARTS = (b"<!doctype html", b"<html")
-# Bytes in which a page shows that it is one, behind a byte order mark and blanks.
-_PAGE_HEAD = 256
-_BLANK = b"\xef\xbb\xbf \t\r\n"
 # At most 18 digits: any such number fits an int64, and is parsed at once.
 _LENGTH = r"\d{1,18}"
 
@@ -106,17 +103,6 @@ def file_version(headers: Message) -> str | None:
     return strong or headers.get("Last-Modified")
 
 
-def is_web_page(start: bytes) -> bool:
-    """Whether content begins like HTML.
-
-    Examples
-    --------
-    >>> is_web_page(b" <!DOCTYPE html><html>"), is_web_page(b"NRRD0004")
-    (True, False)
-    """
-    return start[:_PAGE_HEAD].lstrip(_BLANK).lower().startswith(_PAGE_STARTS)
-
-
 def refuse_web_page(url: str, response: HTTPResponse, start: bytes) -> None:
     """Refuse a web page where a file should be.
 
@@ -136,8 +122,9 @@ def refuse_web_page(url: str, response: HTTPResponse, start: bytes) -> None:
     RemoteError
         If the response is a web page.
     """
-    markup = start[:_PAGE_HEAD].lstrip(_BLANK).startswith(b"<")
-    if is_web_page(start) or (markup and response.headers.get_content_type() == "text/html"):
+    if is_web_page(start) or (
+        is_markup(start) and response.headers.get_content_type() == "text/html"
+    ):
         raise RemoteError(
             f"{url}: the server answers with a web page where a file should be; the network wants "
             "a login, or the URL is that of a page and not of the file"

@@ -19,9 +19,9 @@ from refspace.errors import MissingDependencyError, RemoteError, safe_cause
 from refspace.files import read_at_most
 from refspace.remote import retry
 from refspace.remote.buckets import add_anonymous_access, bucket_region, url_protocol
-from refspace.remote.http_responses import is_web_page
 from refspace.remote.intake import Intake
 from refspace.safe_text import secrets_in, without_secrets, without_values
+from refspace.signatures import is_web_page
 
 _EXTRAS = {"s3": "s3", "gs": "gs"}
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)

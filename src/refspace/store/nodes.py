@@ -16,10 +16,10 @@ from zarr.core.metadata import ArrayV2Metadata, ArrayV3Metadata
 from zarr.errors import ZarrUserWarning
 
 from refspace.errors import FormatError
+from refspace.signatures import kind_of_content
 from refspace.store.codecs import array_decoder
 from refspace.store.described_array import described_array
 from refspace.store.location import Location
-from refspace.store.signatures import kind_of_content
 from refspace.store.zarr_files import NODE_FILES, ZARR_JSON, ZARRAY, ZATTRS, ZGROUP, ZMETADATA
 
 # Where xarray keeps the names of dims in zarr v2.

@@ -7,9 +7,9 @@ from typing import Any
 
 from refspace.errors import FormatError, RefspaceError, StoreError
 from refspace.remote.objects import read_url
+from refspace.signatures import START_BYTES, kind_of_content
 from refspace.store.contents import folders_of_zarr
 from refspace.store.location import Location
-from refspace.store.signatures import START_BYTES, kind_of_content
 from refspace.store.staging import leftover_hint
 from refspace.store.zarr_files import JSON_FILES
 

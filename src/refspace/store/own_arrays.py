@@ -10,13 +10,13 @@ import zarr
 from zarr.core.metadata import ArrayV3Metadata
 
 from refspace.errors import FormatError, RefspaceError
+from refspace.signatures import kind_of_content
 from refspace.store.codecs import array_decoder
 from refspace.store.described_array import described_array
 from refspace.store.location import Location
 from refspace.store.metadata import FORMAT, metadata_digest, records_path
 from refspace.store.object_records import KnownRecords, ObjectRecord, Records
 from refspace.store.record_table import RecordTable
-from refspace.store.signatures import kind_of_content
 from refspace.store.stored_array import StoredArray, root_digest
 from refspace.store.zarr_files import ZARR_JSON
 
