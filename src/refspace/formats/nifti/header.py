@@ -9,15 +9,12 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from refspace.errors import FormatError, GridError, MissingDependencyError
-from refspace.formats.directions import (
-    WORLD,
-    fit_axes,
-    micrometres,
-    orientation_from_steps,
-    origin_from_centre,
-    triple,
-    world_affine,
+from refspace.errors import FormatError, GridError
+from refspace.formats.affines import (
+    form_from_affine,
+    nibabel,
+    positive_spacing,
+    single_micrometres,
 )
 from refspace.formats.encoded_voxels import MAX_DEFLATE_RATIO, EncodedVoxels, Encoding
 from refspace.formats.headers import Form, VolumeHeader
@@ -47,30 +44,13 @@ _SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}
 _TIME_BITS, _SPECTRAL = 56, 32
 # A quaternion is stored without its first number, which is computed as the root of a difference. In
 # single precision, a half turn comes out up to 2.5e-4 off its axis.
-_QUATERNION_NOISE = 1e-3
+_NOISE = {"qform": 1e-3}
 # In any unit longer than lengths may be. Larger numbers would overflow what is computed of an
 # affine.
 _LARGEST = 1e9
 # Relative error of lengths in single precision.
 _SINGLE = 1e-5
 _DAMAGED = "the file is damaged, get it again"
-
-
-def nibabel() -> Any:
-    """Import the package that parses headers.
-
-    Raises
-    ------
-    MissingDependencyError
-        If nibabel is not installed.
-    """
-    try:
-        import nibabel as package
-    except ImportError as error:
-        raise MissingDependencyError(
-            "NIfTI files need nibabel, which is not installed: pip install 'refspace[nifti]'"
-        ) from error
-    return package
 
 
 def parse_header(
@@ -296,7 +276,9 @@ def _geometry(header: Any, shape: Sequence[int]) -> tuple[StatedSpacing, tuple[F
             affine = _affine(get, name)
             is_first = not forms
             forms.append(
-                _form(affine, name, scale, shape) if is_first else _compared_form(affine, name)
+                form_from_affine(affine, name, scale, shape, noise=_NOISE.get(name))
+                if is_first
+                else _compared_form(affine, name)
             )
     # The vectors of a qform are computed from pixdim, which itself has no noise of rotations.
     if forms and forms[0].name == "sform":
@@ -312,7 +294,7 @@ def _pixdim(header: Any, scale: float, *, is_stated: bool) -> Triple | None:
     numbers = [abs(float(n)) for n in header["pixdim"][1:4]]
     if not is_stated and set(numbers) <= {0.0, 1.0}:
         return None
-    return _spacing([_micrometres(n, scale, "pixdim") for n in numbers])
+    return positive_spacing([single_micrometres(n, scale, "pixdim") for n in numbers])
 
 
 def _affine(get: Any, name: str) -> NDArray[np.float64]:
@@ -327,24 +309,6 @@ def _affine(get: Any, name: str) -> NDArray[np.float64]:
     return affine
 
 
-def _form(affine: NDArray[np.float64], name: str, scale: float, shape: Sequence[int]) -> Form:
-    noise = {"noise": _QUATERNION_NOISE} if name == "qform" else {}
-    vectors = affine[:3, :3].T
-    axes = fit_axes(vectors, affine[:3, 3].tolist(), shape, f"the vectors of the {name},", **noise)
-    lengths = [_micrometres(step, scale, name) for step in axes.steps]
-    centre = [_micrometres(x, scale, name) for x in axes.centre]
-    return Form(
-        name,
-        orientation_from_steps(lengths, axes.world, WORLD),
-        _spacing([abs(length) for length in lengths]),
-        origin_from_centre(lengths, axes.world, centre, shape, WORLD),
-        axes.deviation,
-        world_affine(vectors, affine[:3, 3].tolist(), [scale] * 3, WORLD)
-        if axes.deviation
-        else None,
-    )
-
-
 def _compared_form(affine: NDArray[np.float64], name: str) -> Form:
     """The second form, of which only the directions are compared with the first.
 
@@ -354,21 +318,6 @@ def _compared_form(affine: NDArray[np.float64], name: str) -> Form:
     return Form(name, "".join(letter or "?" for letter in letters))
 
 
-def _spacing(lengths: Sequence[float]) -> Triple:
-    if not min(lengths) > 0:
-        raise GridError(f"voxels are {list(lengths)} µm apart; lengths must be positive")
-    return triple(lengths)
-
-
 def _decimal(value: Any) -> float:
     """Number in single precision, as it is meant: 0.8 and not 0.800000011920929."""
     return float(str(value)) if isinstance(value, np.float32) else float(value)
-
-
-def _micrometres(value: float, scale: float, name: str) -> float:
-    """Length in µm of a number in single precision: 0.025 is meant, not 0.02500000037."""
-    # NIfTI-2 stores doubles, which need not fit single precision.
-    with np.errstate(over="ignore"):
-        single = np.float32(value)
-    close = math.isclose(single, value, rel_tol=1e-12)
-    return micrometres(float(str(single)) if close else float(value), scale, name)

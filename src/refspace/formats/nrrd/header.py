@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError, GridError
+from refspace.formats.allen_volumes import ORIENTATION
 from refspace.formats.directions import (
     FittedAxes,
     fit_axes,
@@ -21,8 +22,9 @@ from refspace.formats.directions import (
     world_affine,
 )
 from refspace.formats.encoded_voxels import MAX_DEFLATE_RATIO, EncodedVoxels, Encoding
-from refspace.formats.headers import Form, VolumeHeader
+from refspace.formats.headers import Form
 from refspace.formats.intensities import ImageFile, OtherAxis
+from refspace.formats.itk_headers import ItkHeader, assumed_unit
 from refspace.formats.nrrd.axes import split_axes
 from refspace.formats.sides import NO_SIDES, StatedSides
 from refspace.formats.source_file import SourceFile
@@ -69,36 +71,20 @@ _UNITS = {
     "m": 1e6,
 }
 
-# The Allen Institute's mouse brain in µm, at any resolution: annotations of 2011 to 2017, templates
-# and masks. These files write µm without a unit, in an anatomical space.
-_ALLEN_EXTENT = (8000, 11400, 13200)
-_ALLEN = StatedSpacing(
-    assumed="µm, as the Allen Institute writes those of its mouse brain", notice="note"
-)
-# They cannot write a unit; ITK does not read one.
-_ITK = StatedSpacing(
-    assumed="millimetres, as ITK, SimpleITK and Slicer write them", notice="warning", is_open=True
-)
-_ALLENSDK = StatedSpacing(
-    assumed="µm, as AllenSDK writes volumes without an anatomical space",
-    notice="note",
-    is_open=True,
-)
-
 
 @dataclass(frozen=True)
-class NrrdHeader(VolumeHeader):
+class NrrdHeader(ItkHeader):
     """The header of an NRRD file.
 
     Parameters
     ----------
-    space
-        Directions in which the world coordinates grow; None if the space is not anatomical.
+    usual
+        As AllenSDK writes files.
     encoding
         How the voxels are encoded.
     """
 
-    space: str | None = None
+    usual: str | None = ORIENTATION
     encoding: Encoding = "raw"
 
 
@@ -333,12 +319,8 @@ def _in_unit(
     """
     scales, kind = _scales(fields, name), UNSTATED
     if scales is None:
-        extents = sorted(n * number for n, number in zip(shape, numbers, strict=True))
-        if np.allclose(extents, _ALLEN_EXTENT, rtol=1e-6, atol=0):
-            kind = _ALLEN
-        else:
-            kind = _ITK if space else _ALLENSDK
-        scales = [1e3 if kind is _ITK else 1.0] * 3
+        kind, scale = assumed_unit(shape, numbers, space)
+        scales = [scale] * 3
     field = "spacings" if name == "units" else "space directions"
     spacing = triple(
         micrometres(number, scales[axis], field)
