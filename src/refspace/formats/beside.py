@@ -7,7 +7,7 @@ the header, and shows it as voxels.
 import re
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from refspace.errors import FormatError
 from refspace.formats.source_file import SourceFile, is_url, source_at
@@ -61,6 +61,21 @@ def beside(header: SourceFile, name: str) -> SourceFile:
             f"the voxels are in another file, {_short(name)}, and there is none of that name "
             "beside the header; put it there"
         ) from error
+
+
+def file_name(path: str) -> str:
+    """Name of a file without its folder, from its path or URL.
+
+    Examples
+    --------
+    >>> file_name("/data/x.hdr"), file_name("https://host/a/x%201.hdr?version=2")
+    ('x.hdr', 'x 1.hdr')
+    """
+    if not is_url(path):
+        return Path(path).name
+    place = urlsplit(next(part for part in path.split("::") if is_url(part)))
+    named = unquote(place.path) if place.scheme in _HTTP else place.path
+    return (named or place.netloc).rpartition("/")[2]
 
 
 def _local(header: Path, name: str) -> SourceFile:

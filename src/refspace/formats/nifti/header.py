@@ -16,9 +16,10 @@ from refspace.formats.affines import (
     positive_spacing,
     single_micrometres,
 )
-from refspace.formats.encoded_voxels import MAX_DEFLATE_RATIO, EncodedVoxels, Encoding
+from refspace.formats.encoded_voxels import EncodedVoxels, Encoding
 from refspace.formats.headers import Form, VolumeHeader
 from refspace.formats.intensities import ImageFile, OtherAxis, Scaling
+from refspace.formats.nifti.data import data_place
 from refspace.formats.nifti.extensions import MAX_EXTENSION_BYTES, stated_sides
 from refspace.formats.sides import NO_SIDES, StatedSides
 from refspace.formats.source_file import SourceFile
@@ -27,7 +28,7 @@ from refspace.grid import Triple
 
 _GZIP_MAGIC = b"\x1f\x8b"
 # Magic of headers whose voxels are in another file, .img.
-_PAIRS = (b"ni1\0", b"ni2\0")
+_PAIRS = {1: b"ni1\0", 2: b"ni2\0"}
 # Bytes of a header by version. Between it and the voxels there are only the extensions.
 _HEADER_BYTES = {1: 348, 2: 540}
 # µm per unit of length, by its code: 1 metre, 2 mm, 3 µm. Programs read code 0, unknown, as mm.
@@ -74,22 +75,23 @@ def parse_header(
         If the file cannot be read.
     """
     encoding, data = _read_start(file)
-    version, header = _parse(data)
+    version, header, is_pair = _parse(data, source.path)
     lengths, dtype = _lengths(header), _dtype(header)
     if not is_image:
         _refuse_series(header, lengths)
         _refuse_scaled(header)
-    offset = _offset(header, version)
-    _check_size(offset + math.prod(lengths) * dtype.itemsize, source.size, encoding)
+    offset = _offset(header, 0 if is_pair else _HEADER_BYTES[version])
+    nbytes = math.prod(lengths) * dtype.itemsize
+    place = data_place(source, encoding, offset, nbytes, is_pair=is_pair)
     others = _others(header, lengths)
     voxels = EncodedVoxels(
-        (source,),
+        place.files,
         (*lengths[:3], *(other.length for other in others)),
         dtype,
-        encoding,
+        place.encoding,
         # In a compressed file, the header is part of the stream.
-        data_offset=0 if encoding == "gzip" else offset,
-        skipped=offset if encoding == "gzip" else 0,
+        data_offset=0 if place.encoding == "gzip" else offset,
+        skipped=offset if place.encoding == "gzip" else 0,
     )
     stated, forms, fault = (
         _geometry_or_fault(header, lengths[:3]) if geometry else (UNSTATED, (), None)
@@ -98,17 +100,17 @@ def parse_header(
         ImageFile(voxels, others=others, scaling=_scaling(header)),
         stated,
         forms,
-        _sides(file, encoding, offset, version) if geometry else NO_SIDES,
+        _sides(file, MAX_EXTENSION_BYTES if is_pair else offset, version) if geometry else NO_SIDES,
         fault,
         precision=_SINGLE,
         unoriented="the header has no sform or qform",
     )
 
 
-def _sides(file: BinaryIO, encoding: str, offset: int, version: int) -> StatedSides:
-    """What a header extension states of hemispheres."""
+def _sides(file: BinaryIO, end: int, version: int) -> StatedSides:
+    """What a header extension states of hemispheres; none goes on beyond an end."""
     file.seek(0)
-    start = _read_start(file, min(offset, MAX_EXTENSION_BYTES))[1]
+    start = _read_start(file, min(end, MAX_EXTENSION_BYTES))[1]
     order: Literal["little", "big"] = (
         "little" if int.from_bytes(start[:4], "little") == _HEADER_BYTES[version] else "big"
     )
@@ -129,12 +131,14 @@ def _read_start(file: BinaryIO, size: int = max(_HEADER_BYTES.values())) -> tupl
         raise FormatError(f"the gzip data are damaged ({error}); get the file again") from error
 
 
-def _parse(data: bytes) -> tuple[int, Any]:
-    """Version and header, from the first bytes of a file."""
+def _parse(data: bytes, path: str) -> tuple[int, Any, bool]:
+    """Version, header, and whether it is of a pair, from the first bytes of a file."""
     package = nibabel()
     # A header begins with its own length, in the byte order of all that follows.
     lengths = {int.from_bytes(data[:4], order) for order in ("little", "big")}
     versions = [v for v, length in _HEADER_BYTES.items() if length in lengths]
+    if not versions and path.lower().endswith((".img", ".img.gz")):
+        raise FormatError("these are the voxels of a pair of files; give the .hdr file beside them")
     if not versions or len(data) < _HEADER_BYTES[versions[0]]:
         raise FormatError(
             f"not a NIfTI file: it {f'starts with {data[:20]!r}' if data else 'is empty'}; check "
@@ -145,16 +149,14 @@ def _parse(data: bytes) -> tuple[int, Any]:
     # Unchecked: nibabel would correct fields that look wrong, with an entry in its log.
     header = kind(data[: _HEADER_BYTES[version]], check=False)
     magic = bytes(header["magic"].item())[:3] + b"\0"
-    if magic in _PAIRS:
-        raise FormatError(
-            "header and voxels are in two files (.hdr and .img); save both in one .nii or .nii.gz"
-        )
+    if magic == _PAIRS[version]:
+        return version, header, True
     if magic != b"n+%d\0" % version:
         raise FormatError(
             f"the header's magic is {header['magic'].item()!r}, not that of NIfTI-{version} (a "
             "file of ANALYZE 7.5 states no orientation); save the volume as NIfTI"
         )
-    return version, header
+    return version, header, False
 
 
 def _lengths(header: Any) -> tuple[int, ...]:
@@ -233,21 +235,12 @@ def _others(header: Any, lengths: Sequence[int]) -> tuple[OtherAxis, ...]:
     )
 
 
-def _offset(header: Any, version: int) -> int:
-    offset, least = float(header["vox_offset"]), _HEADER_BYTES[version]
+def _offset(header: Any, least: int) -> int:
+    """Position of the voxels in their file: at least so many bytes from its start."""
+    offset = float(header["vox_offset"])
     if not (math.isfinite(offset) and offset >= least and offset == int(offset)):
         raise FormatError(f"vox_offset is {offset}; voxels start behind the header: {_DAMAGED}")
     return int(offset)
-
-
-def _check_size(needed: int, stored: int, encoding: str) -> None:
-    most = stored * (MAX_DEFLATE_RATIO if encoding == "gzip" else 1)
-    if needed > most or (encoding == "raw" and needed != stored):
-        raise FormatError(
-            f"vox_offset, dim and datatype make {needed} bytes, but the file holds {stored} bytes"
-            + (f", which can be at most {most}" if encoding == "gzip" else "")
-            + "; the file is cut short or its header is wrong: get it again"
-        )
 
 
 # ----- position of the voxels

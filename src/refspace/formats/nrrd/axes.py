@@ -48,12 +48,15 @@ def split_axes(
             "(numpy.abs) or their real part"
         )
     sizes = fields["sizes"].split()
-    if fields["dimension"] == 3 or len(sizes) != fields["dimension"]:
+    if fields["dimension"] <= 3 or len(sizes) != fields["dimension"]:
         return {**fields}, (0, 1, 2), ()
-    space = _space_axes(fields, kinds)
+    space = named = _space_axes(fields, kinds)
+    if len(space) != 3:
+        # Axes of one voxel are left out where that leaves three.
+        space = tuple(axis for axis, size in enumerate(sizes) if size != "1")
     if len(space) != 3 or max(space) >= len(sizes):
         raise FormatError(
-            f"dimension is {fields['dimension']}, and the header names {len(space)} axes of space; "
+            f"dimension is {fields['dimension']}, and the header names {len(named)} axes of space; "
             "state three, by 'kinds' like list domain domain domain, or by 'space directions' with "
             "none for the others"
         )
@@ -62,7 +65,29 @@ def split_axes(
     for name in ("space directions", "spacings", "units"):
         if len(fields.get(name, ())) == len(sizes):
             volume[name] = [fields[name][axis] for axis in space]
+    if fields.get("space dimension") == len(sizes):
+        volume |= _in_three_dimensions(volume, space)
     return volume, space, others
+
+
+def _in_three_dimensions(volume: Mapping[str, Any], space: Sequence[int]) -> dict[str, Any]:
+    """Fields of a volume of a space that has as many dimensions as the file has axes.
+
+    ITK writes such, without a name: the world's first three are left, posterior and superior.
+    """
+    try:
+        rows = np.array(volume.get("space directions", ()), np.float64)
+    except (TypeError, ValueError):  # of some axes none are stated
+        return {}
+    origin = np.ravel(volume.get("space origin", ()))
+    wanted = [*space]
+    if rows.ndim != 2 or max(wanted) >= rows.shape[1] or len(origin) not in (0, rows.shape[1]):
+        return {}
+    if np.delete(rows, wanted, axis=1).any():
+        return {}
+    fields: dict[str, Any] = {"space": "left-posterior-superior"}
+    fields["space directions"] = rows[:, wanted]
+    return fields | ({"space origin": origin[wanted]} if len(origin) else {})
 
 
 def _space_axes(fields: Mapping[str, Any], kinds: Sequence[str]) -> tuple[int, ...]:

@@ -21,11 +21,12 @@ from refspace.formats.directions import (
     triple,
     world_affine,
 )
-from refspace.formats.encoded_voxels import MAX_DEFLATE_RATIO, EncodedVoxels, Encoding
+from refspace.formats.encoded_voxels import EncodedVoxels, Encoding
 from refspace.formats.headers import Form
 from refspace.formats.intensities import ImageFile, OtherAxis
 from refspace.formats.itk_headers import ItkHeader, assumed_unit
 from refspace.formats.nrrd.axes import split_axes
+from refspace.formats.nrrd.data import data_place
 from refspace.formats.sides import NO_SIDES, StatedSides
 from refspace.formats.source_file import SourceFile
 from refspace.formats.spacing import UNSTATED, StatedSpacing
@@ -107,21 +108,22 @@ def parse_header(
         If the file cannot be read.
     """
     fields, end = _fields(file), file.tell()
-    axes: tuple[int, ...] = (0, 1, 2)
-    others: tuple[OtherAxis, ...] = ()
-    if is_image:
-        fields, axes, others = split_axes(fields)
+    fields, axes, others = split_axes(fields)
+    if not is_image:
+        _refuse_series(others)
     shape, dtype, encoding = _shape(fields), _dtype(fields), _encoding(fields)
     lengths = dict(zip(axes, shape, strict=True)) | {o.axis: o.length for o in others}
     # Without axes of one voxel that are none of space.
     kept = sorted(lengths)
     nbytes = math.prod(lengths.values()) * dtype.itemsize
+    place = data_place(fields, encoding, nbytes, source, end)
     voxels = EncodedVoxels(
-        (source,),
+        place.files,
         tuple(lengths[axis] for axis in kept),
         dtype,
         encoding,
-        _data_offset(fields, encoding, nbytes, end, source.size),
+        place.offset,
+        place.skipped,
     )
     i, j, k = (kept.index(axis) for axis in axes)
     others = tuple(replace(other, axis=kept.index(other.axis)) for other in others)
@@ -181,12 +183,14 @@ def _lines(file: BinaryIO) -> list[str]:
     )
 
 
-def _either(fields: Mapping[str, Any], name: str) -> Any:
-    """Value of a field whose name the format allows with and without its space."""
-    twin = name.replace(" ", "")
-    if name in fields and twin in fields:
-        raise FormatError(f"the header has both {name!r} and {twin!r}; remove one")
-    return fields.get(name, fields.get(twin))
+def _refuse_series(others: Sequence[OtherAxis]) -> None:
+    """Refuse several volumes: of labels there is one."""
+    if others:
+        along = " and ".join(f"{other.length} along {other.name}" for other in others)
+        raise FormatError(
+            f"dimension is {3 + len(others)}, with {along}; a volume of labels has three axes, and "
+            "any others of length 1: save one volume of it"
+        )
 
 
 def _shape(fields: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -227,35 +231,6 @@ def _encoding(fields: Mapping[str, Any]) -> Encoding:
             f"encoding {fields['encoding']!r} is not supported; save it with encoding gzip or raw"
         )
     return encoding
-
-
-def _data_offset(
-    fields: Mapping[str, Any], encoding: str, nbytes: int, header_end: int, file_end: int
-) -> int:
-    """Position of the data in the file, checked against its size."""
-    if (other := _either(fields, "data file")) is not None:
-        # Refused: the name may be that of any file on this machine.
-        raise FormatError(
-            f"the data are in another file, {other!r}; only attached data are read: save header "
-            "and data in one .nrrd file"
-        )
-    lines, skip = _either(fields, "line skip") or 0, _either(fields, "byte skip") or 0
-    # byte skip -1: the data are the last bytes of the file.
-    at_end = encoding == "raw" and skip == -1
-    if lines != 0 or (skip != 0 and not at_end):
-        raise FormatError(
-            f"line skip {lines} and byte skip {skip} are not supported with encoding {encoding}; "
-            "save it without them"
-        )
-    stored = file_end - header_end
-    most = stored * (MAX_DEFLATE_RATIO if encoding == "gzip" else 1)
-    if nbytes > most or (encoding == "raw" and nbytes != stored and not at_end):
-        raise FormatError(
-            f"sizes and type make {nbytes} bytes, but the file holds {stored} bytes of {encoding} "
-            f"data, which {'are' if encoding == 'raw' else 'can be at most'} {most}; the file is "
-            "cut short or its header is wrong: get it again"
-        )
-    return file_end - nbytes if at_end else header_end
 
 
 def _geometry_or_fault(fields: Mapping[str, Any], shape: tuple[int, int, int]) -> dict[str, Any]:
