@@ -44,7 +44,7 @@ def beside(header: SourceFile, name: str) -> SourceFile:
             "that wrote it"
         )
     plain = name.removeprefix("./")
-    if plain in ("", ".", "..") or len(plain) > _LONGEST or _UNSAFE.search(plain):
+    if not is_plain_name(plain):
         raise FormatError(
             f"the voxels are in another file, {_short(name)}; only one in the same folder is read: "
             "put it beside the header, and name it there without a folder"
@@ -61,6 +61,19 @@ def beside(header: SourceFile, name: str) -> SourceFile:
             f"the voxels are in another file, {_short(name)}, and there is none of that name "
             "beside the header; put it there"
         ) from error
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a name is that of one file in the same folder, on any system.
+
+    Examples
+    --------
+    >>> is_plain_name("energy.raw"), is_plain_name("../energy.raw"), is_plain_name("x%03d.raw")
+    (True, False, False)
+    """
+    if name in ("", ".", "..") or len(name) > _LONGEST or name != name.strip():
+        return False
+    return not (_UNSAFE.search(name) or _MANY.fullmatch(name))
 
 
 def file_name(path: str) -> str:

@@ -1,8 +1,6 @@
 """The header of a NIfTI file, parsed and checked before a voxel is read."""
 
-import gzip
 import math
-import zlib
 from collections.abc import Sequence
 from typing import Any, BinaryIO, Literal
 
@@ -16,7 +14,8 @@ from refspace.formats.affines import (
     positive_spacing,
     single_micrometres,
 )
-from refspace.formats.encoded_voxels import EncodedVoxels, Encoding
+from refspace.formats.encoded_voxels import EncodedVoxels
+from refspace.formats.gzip_start import read_inflated
 from refspace.formats.headers import Form, VolumeHeader
 from refspace.formats.intensities import ImageFile, OtherAxis, Scaling
 from refspace.formats.nifti.data import data_place
@@ -26,7 +25,6 @@ from refspace.formats.source_file import SourceFile
 from refspace.formats.spacing import UNSTATED, StatedSpacing
 from refspace.grid import Triple
 
-_GZIP_MAGIC = b"\x1f\x8b"
 # Magic of headers whose voxels are in another file, .img.
 _PAIRS = {1: b"ni1\0", 2: b"ni2\0"}
 # Bytes of a header by version. Between it and the voxels there are only the extensions.
@@ -74,7 +72,7 @@ def parse_header(
     OSError
         If the file cannot be read.
     """
-    encoding, data = _read_start(file)
+    encoding, data = read_inflated(file, max(_HEADER_BYTES.values()))
     version, header, is_pair = _parse(data, source.path)
     lengths, dtype = _lengths(header), _dtype(header)
     if not is_image:
@@ -110,25 +108,11 @@ def parse_header(
 def _sides(file: BinaryIO, end: int, version: int) -> StatedSides:
     """What a header extension states of hemispheres; none goes on beyond an end."""
     file.seek(0)
-    start = _read_start(file, min(end, MAX_EXTENSION_BYTES))[1]
+    start = read_inflated(file, min(end, MAX_EXTENSION_BYTES))[1]
     order: Literal["little", "big"] = (
         "little" if int.from_bytes(start[:4], "little") == _HEADER_BYTES[version] else "big"
     )
     return stated_sides(start[_HEADER_BYTES[version] :], order)
-
-
-def _read_start(file: BinaryIO, size: int = max(_HEADER_BYTES.values())) -> tuple[Encoding, bytes]:
-    """Encoding of a file, and the first bytes of its decoded content."""
-    # The encoding by the first bytes: files named .nii may be compressed, and the reverse.
-    data = file.read(size)
-    if not data.startswith(_GZIP_MAGIC):
-        return "raw", data
-    file.seek(0)
-    try:
-        with gzip.GzipFile(fileobj=file) as stream:
-            return "gzip", stream.read(size)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise FormatError(f"the gzip data are damaged ({error}); get the file again") from error
 
 
 def _parse(data: bytes, path: str) -> tuple[int, Any, bool]:

@@ -63,19 +63,19 @@ def data_place(
             f"line skip {lines} and byte skip {skip} are not supported with encoding {encoding}"
             f"{'' if name is not None else ' and attached data'}; save it without them"
         )
-    if name is None:
-        files, start = (source,), end
-    else:
-        data = beside(source, name)
-        files, start = (source, data), _end_of_lines(data, lines)
+    files: tuple[SourceFile, ...] = (source,)
+    start = end
+    if name is not None:
+        files = (source, beside(source, name))
+        start = _end_of_lines(files[-1], lines)
+    # Of compressed data, bytes are skipped in what is decoded.
     before = max(0, skip)
     _check_size(nbytes, before, files[-1].size - start, encoding, is_open=at_end)
     if at_end:
         return DataPlace(files, files[-1].size - nbytes)
-    # Bytes are skipped in the decoded data.
-    return (
-        DataPlace(files, start, before) if encoding != "raw" else DataPlace(files, start + before)
-    )
+    if encoding == "raw":
+        return DataPlace(files, start + before)
+    return DataPlace(files, start, before)
 
 
 def _check_size(
