@@ -30,6 +30,7 @@ _READERS = {
     (2, 0): np.lib.format.read_array_header_2_0,
 }
 _LARGEST_ITEM = 8
+_LONGEST_AXIS = 10**12
 
 
 def parse_header(
@@ -107,6 +108,11 @@ def _parse(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 
 def _checked_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    if max(shape, default=0) > _LONGEST_AXIS:
+        raise FormatError(
+            "the array has an axis that is longer than any file can be; the file is damaged, get "
+            "it again"
+        )
     if len(shape) < 3 or min(shape) < 1 or any(isinstance(n, bool) for n in shape):
         raise FormatError(
             f"the array has shape {shown(str(tuple(shape))[:200])}; a volume has three axes of one "
