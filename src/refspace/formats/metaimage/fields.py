@@ -41,7 +41,7 @@ def read_fields(file: BinaryIO) -> tuple[dict[str, str], int]:
     --------
     >>> import io
     >>> read_fields(io.BytesIO(b"NDims = 3\nElementDataFile = LOCAL\n voxels"))
-    ({'NDims': '3', 'ElementDataFile': 'LOCAL'}, 33)
+    ({'NDims': '3', 'ElementDataFile': 'LOCAL'}, 34)
     """
     fields: dict[str, str] = {}
     most = limit("header_bytes")

@@ -31,7 +31,9 @@ def read_nrrd(
     Parameters
     ----------
     path
-        Path or URL of a file with attached data, encoding gzip or raw.
+        Path or URL of a file, encoding gzip or raw. Its data are in it, or in the file beside it
+        that it names; names that lead out of the folder are refused. Axes of one voxel may come
+        beside those of space.
     resolution
         µm per voxel, one number or three. Needed where the header states no spacing; where it
         states one with its unit, it must agree. Where it states none, it counts. If it is not given
