@@ -134,7 +134,11 @@ def is_store(text: str) -> bool:
 
 
 def is_named(text: str) -> bool:
-    """Whether a text is an atlas by the name of its source and its own, like allen:ccf_2017."""
+    """Whether a text is an atlas of a source: by its name, like allen:ccf_2017, or its folder."""
+    if Path(text).is_dir():
+        from refspace.sources.brainglobe_bucket import find_atlas
+
+        return find_atlas(text) is not None
     if ":" not in text or "://" in text:
         return False
     from refspace.sources.source import parse_spec
