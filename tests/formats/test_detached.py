@@ -352,6 +352,39 @@ def test_labels_of_nrrd_are_one_volume(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*states no unit:UserWarning")
+def test_a_series_of_itk_in_four_dimensions(tmp_path: Path) -> None:
+    path = tmp_path / "x.nrrd"
+    values = np.random.default_rng(0).random((2, *SHAPE[::-1])).astype("f4")
+    image = sitk.GetImageFromArray(values, isVector=False)
+    image.SetDirection((0, 0, 1, 0, 1, 0, 0, 0, 0, -1, 0, 0, 0, 0, 0, 1))
+    sitk.WriteImage(image, path)
+    series = read_image_file(path)
+    assert series.dims == ("time", "ap", "dv", "ml")
+    np.testing.assert_array_equal(series.values, values.transpose(0, 3, 2, 1))
+    with pytest.raises(FormatError, match="dimension is 4, with 2 along time"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "space directions: (1,0,0,2) (0,1,0,0) (0,0,1,0) (0,0,0,1)",
+        "space directions: (1,0,0) (0,1,0) (0,0,1) (0,0,0)",
+        "space directions: (1,0,0,0) none none (0,0,0,1)",
+        "space directions: (1,0,0,0) (0,1,0,0) (0,0,1,0) (0,0,0,1)\nspace origin: (1,2)",
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*states no unit:UserWarning")
+def test_directions_in_four_dimensions_that_say_nothing(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "x.nrrd"
+    head = "NRRD0005\ntype: uint16\ndimension: 4\nspace dimension: 4\nsizes: 5 4 3 1\n"
+    text = f"{head}endian: little\nencoding: raw\n{field}\n\n"
+    path.write_bytes(text.encode() + RAW)
+    with pytest.raises(FormatError, match="vectors of 4 numbers, as is the space dimension"):
+        read_volume(path)
+
+
+@pytest.mark.filterwarnings("ignore:.*states no unit:UserWarning")
 def test_four_dimensions_of_itk(tmp_path: Path) -> None:
     for name in ("x.nrrd", "x.mha"):
         path = tmp_path / name

@@ -500,6 +500,7 @@ HEADERS: list[tuple[dict[str, Any], str]] = [
     ({"CompressedData": "True", "DimSize": "500 400 300"}, "can be at most 123840"),
     ({"Position": "0 0 0"}, "both Offset and Position; remove one"),
     ({"ElementSpacing": "0.1 nan 0.1"}, "must be 3 numbers"),
+    ({"ElementSpacing": "0.1 mm 0.1"}, "must be 3 numbers"),
     ({"ElementSpacing": "1e308 1 1"}, "no length"),
     ({"ElementSpacing": "0.1 0.1"}, "must be 3 numbers"),
     ({"Offset": "inf 0 0"}, "must be 3 numbers"),
@@ -617,6 +618,13 @@ def test_damaged_voxels_raise_when_they_are_computed(tmp_path: Path, damage: Any
         read_volume(path).compute()
     with pytest.raises(FormatError, match=r"damaged|hold"):
         list(stream_volume(path).slabs(1))
+
+
+def test_blank_lines_and_ends_of_lines_are_of_no_concern(tmp_path: Path) -> None:
+    path = tmp_path / "x.mha"
+    text = header_text().replace("\n", "\r\n\r\n").removesuffix("\r\n")
+    path.write_bytes(text.encode() + VOXELS.tobytes("F"))
+    np.testing.assert_array_equal(read_volume(path).values, VOXELS)
 
 
 def test_a_header_is_recognised_whatever_its_name(tmp_path: Path) -> None:

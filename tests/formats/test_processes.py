@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
 
 from refspace.formats.metaimage import write_metaimage
 from refspace.formats.volumes import read_volume
@@ -17,6 +18,7 @@ SHAPE = (50, 40, 30)
 VOXELS = np.random.default_rng(7).integers(0, 120, SHAPE).astype("i4")
 
 
+@pytest.mark.slow
 def test_voxels_are_read_in_another_process(tmp_path: Path) -> None:
     write_metaimage(tmp_path / "x.mhd", labelled(VOXELS, Grid(SHAPE, (25, 25, 25))))
     nib.save(nib.MGHImage(VOXELS, np.eye(4)), tmp_path / "x.mgz")
