@@ -176,7 +176,12 @@ def existing_inputs(
 
 
 def _why_not(path: str) -> str:
-    return "is a folder, and no zarr store" if Path(path).is_dir() else "does not exist"
+    if not Path(path).is_dir():
+        return "does not exist"
+    from refspace.store import Location
+    from refspace.store.other_formats import what_is_there
+
+    return f"is a folder, and no zarr store{what_is_there(Location(path))}"
 
 
 def geometry_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -63,14 +63,16 @@ def open(
     Parameters
     ----------
     url
-        Path or URL (anything that fsspec opens) of a store that refspace wrote, or of an OME-Zarr
-        label image, 0.4 or 0.5, of any program; or of a file of a volume: NRRD, NIfTI, MGH, TIFF,
-        MetaImage or ``.npy``, recognised by its content. Or an atlas by the name of its source and
-        its own, like ``"allen:ccf_2017"`` or ``"brainglobe:allen_mouse_25um"``: one that can be
-        queried where it is, is; any other is fetched, as `fetch` does it. A folder of BrainGlobe's
-        packaging is such an atlas too.
+        Path or URL (anything that fsspec opens) of a store that refspace wrote, or of labels in
+        zarr of any program: an OME-Zarr image, a variable as xarray writes it, or an array, each of
+        one volume; or of a file of a volume: NRRD, NIfTI, MGH, TIFF, MetaImage or ``.npy``,
+        recognised by its content. Or an atlas by the name of its source and its own, like
+        ``"allen:ccf_2017"`` or ``"brainglobe:allen_mouse_25um"``: one that can be queried where it
+        is, is; any other is fetched, as `fetch` does it. A folder of BrainGlobe's packaging is such
+        an atlas too.
     resolution
-        µm per voxel of the level to open; the finest if not given. Of a file, as for `read_nrrd`.
+        µm per voxel of the level to open; the finest if not given. Of zarr that states no lengths,
+        that of the finest level. Of a file, as for `read_nrrd`.
     structures
         The structures, as a tree or as the path or URL of a file. A store of refspace has its own,
         and so has an atlas of a source; with any other they must be given.
