@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from refspace.batch import write_masks as write_masks
     from refspace.conversion import convert as convert
     from refspace.errors import RefspaceError as RefspaceError
+    from refspace.formats.metaimage import write_metaimage as write_metaimage
     from refspace.formats.nifti import read_nifti as read_nifti
     from refspace.formats.nifti import write_nifti as write_nifti
     from refspace.formats.nrrd import read_nrrd as read_nrrd
@@ -55,6 +56,7 @@ _ROOMS = {
     "verify": "refspace.batch",
     "verify_store": "refspace.store.verify",
     "write_masks": "refspace.batch",
+    "write_metaimage": "refspace.formats.metaimage",
     "write_nifti": "refspace.formats.nifti",
     "write_nrrd": "refspace.formats.nrrd",
     "write_structures": "refspace.formats.structures",

@@ -545,7 +545,7 @@ HEADER_LIES = {
     "a wider type": ({"type": "uint64"}, (FormatError, AnnotationError)),
     "a narrower type": ({"type": "uint16"}, FormatError),
     "no type": ({"type": "block"}, FormatError),
-    "four axes": ({"dimension": 4, "sizes": "23 14 19 1"}, FormatError),
+    "four axes": ({"dimension": 4, "sizes": "23 14 19 2"}, FormatError),
     "negative sizes": ({"sizes": "-23 14 19"}, FormatError),
     "another encoding": ({"encoding": "bzip2"}, FormatError),
     "no spacing at all": ({"spacings": "nan nan nan"}, FormatError),

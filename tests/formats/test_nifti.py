@@ -427,12 +427,6 @@ def test_files_that_are_no_nifti(tmp_path, content, message):
         read_nifti(path)
 
 
-def test_pairs_of_files_are_refused(tmp_path):
-    nib.save(nib.Nifti1Pair(VOXELS, AFFINE), tmp_path / "pair.img")
-    with pytest.raises(FormatError, match=r"pair\.hdr: header and voxels are in two files"):
-        read_nifti(tmp_path / "pair.hdr")
-
-
 @pytest.mark.parametrize("field", ["pixdim", "srow_x", "quatern_b"])
 def test_numbers_beyond_single_precision(tmp_path, field):
     made = nib.Nifti2Image(VOXELS, np.diag([-2.0, 2, 3, 1]))

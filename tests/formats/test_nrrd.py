@@ -632,7 +632,7 @@ HEADERS = [
     ({"endian": None}, "endian None for type 'uint32'; it must be 'little' or 'big'"),
     ({"endian": "middle"}, "endian 'middle'"),
     ({"data file": "/etc/passwd"}, "another file, '/etc/passwd'"),
-    ({"datafile": "LIST"}, "another file, 'LIST'"),
+    ({"datafile": "LIST"}, "in several files, 'LIST'"),
     ({"line skip": "1000000000"}, "line skip 1000000000 and byte skip 0 are not supported"),
     ({"lineskip": "1"}, "line skip 1"),
     ({"byte skip": "7"}, "byte skip 7"),

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from refspace.types import LengthUnit
 
 # A name that ends so is meant as a file, not as a folder, even where it cannot be written.
-_VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".gz", ".zarr")
+_VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".gz", ".mha", ".mhd", ".zarr")
 _DIMS = {"coronal": "ap", "horizontal": "dv", "sagittal": "ml"}
 
 

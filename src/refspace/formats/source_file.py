@@ -6,6 +6,7 @@ that is still the same one.
 
 import io
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -145,6 +146,31 @@ def opened_source(
     with _open_local(absolute) as opened, naming(absolute):
         status = os.fstat(opened.fileno())
         yield SourceFile(absolute, status.st_size, _stamp(status)), opened
+
+
+def source_at(path: str, storage_options: Mapping[str, Any] | None = None) -> SourceFile:
+    """A file, as it is now; it is not opened.
+
+    Parameters
+    ----------
+    path
+        Absolute path, or URL.
+    storage_options
+        What fsspec needs to reach a URL.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file, or what has its name is none.
+    OSError
+        If it cannot be reached.
+    """
+    if is_url(path):
+        return _remote_status(path, storage_options or {})
+    status = Path(path).stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise FileNotFoundError(f"{path} is a folder or device, and no file")
+    return SourceFile(path, status.st_size, _stamp(status))
 
 
 def _open_local(path: str) -> BinaryIO:

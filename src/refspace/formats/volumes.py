@@ -1,7 +1,7 @@
 """Volumes in files of any format: the one module that chooses a format, by the content."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,10 @@ import xarray as xr
 
 from refspace.errors import FormatError, GridError
 from refspace.formats.headers import VolumeHeader
+from refspace.formats.metaimage import METAIMAGE, write_metaimage
+from refspace.formats.mgh import MGH
 from refspace.formats.nifti import NIFTI, write_nifti
+from refspace.formats.npy import NPY
 from refspace.formats.nrrd import NRRD, write_nrrd
 from refspace.formats.recognise import describe_foreign, read_start, recognise
 from refspace.formats.source_file import is_url, naming, opened_source
@@ -23,7 +26,7 @@ from refspace.grid import Grid, Triple
 from refspace.signatures import is_zip
 from refspace.types import PathLike, Resolution
 
-_FORMATS = {form.name: form for form in (NRRD, NIFTI)}
+_FORMATS = {form.name: form for form in (NRRD, NIFTI, MGH, METAIMAGE, NPY)}
 # Endings of names, and what files of them are whose content says nothing.
 _ENDINGS = {
     **dict.fromkeys((".nrrd", ".nhdr"), "nrrd"),
@@ -37,7 +40,12 @@ _ENDINGS = {
 _UNREAD = (".h5", ".hdf5", ".ims", ".mnc", ".czi", ".nd2", ".lif", ".dcm", ".png", ".jpg", ".mat")
 # Metadata of a store: who gives one of these means the folder that it is in.
 _OF_ZARR = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
-OUTPUT_ENDINGS = (".nrrd", ".nii", ".nii.gz")
+_WRITERS: dict[tuple[str, ...], Callable[..., None]] = {
+    (".nrrd",): write_nrrd,
+    (".nii", ".nii.gz"): write_nifti,
+    (".mha", ".mhd"): write_metaimage,
+}
+OUTPUT_ENDINGS = tuple(ending for endings in _WRITERS for ending in endings)
 # Relative error of lengths in single precision.
 _SINGLE = 1e-5
 
@@ -286,12 +294,13 @@ def stream_volume(
 
 
 def write_volume(path: PathLike, array: xr.DataArray, *, scheduler: str | None = None) -> None:
-    """Write a volume with its geometry: NIfTI by the ending of the name, anything else as NRRD.
+    """Write a volume with its geometry, in the format of the name's ending: NRRD by default.
 
     Parameters
     ----------
     path, array, scheduler
-        As for `write_nrrd` and `write_nifti`.
+        As for `write_nrrd`, `write_nifti` and `write_metaimage`.
     """
-    write = write_nifti if os.fspath(path).lower().endswith((".nii", ".nii.gz")) else write_nrrd
+    name = os.fspath(path).lower()
+    write = next((write for ends, write in _WRITERS.items() if name.endswith(ends)), write_nrrd)
     write(path, array, scheduler=scheduler)

@@ -59,7 +59,7 @@ def read_volume(folder: Path) -> Any:
     from helpers.fuzzing.reading import each
     from refspace.formats.volumes import read_image_file, read_volume, stated_spacing
 
-    (path,) = [path for path in folder.iterdir() if path.suffix != ".raw"]
+    (path,) = [path for path in folder.iterdir() if path.suffix not in (".raw", ".zraw", ".img")]
     each(
         lambda: stated_spacing(path),
         lambda: read_volume(path).compute(),
@@ -89,6 +89,26 @@ def nifti_header(data: bytes, chance: Random) -> bytes:
         return within_gzip(nifti_header)(data, chance)
     end = chance.choice((348, 352, 600))
     return mutate_bytes(data[:end], chance)[: len(data)] + data[end:]
+
+
+def mgh_header(data: bytes, chance: Random) -> bytes:
+    """Change the header of a MGH file, which is compressed or not."""
+    if data[:2] == b"\x1f\x8b":
+        return within_gzip(mgh_header)(data, chance)
+    return mutate_bytes(data[:90], chance)[: len(data)] + data[90:]
+
+
+def metaimage_header(data: bytes, chance: Random) -> bytes:
+    """Change the lines of a MetaImage header alone."""
+    lines, key, rest = data.partition(b"ElementDataFile")
+    name, end, voxels = rest.partition(b"\n")
+    return mutate_text(lines + key + name, chance) + end + voxels
+
+
+def npy_header(data: bytes, chance: Random) -> bytes:
+    """Change the header of a .npy file alone, as text or as bytes."""
+    change = chance.choice((mutate_text, mutate_text, mutate_bytes))
+    return data[:10] + change(data[10:128], chance)[:118].ljust(118) + data[128:]
 
 
 # ----- tables and documents
@@ -220,6 +240,13 @@ FORMATS: Mapping[str, Format] = {
     "nifti": Format(
         seeds.nifti, {"*": [nifti_header] * 3 + [mutate_bytes, gzip_bomb]}, read_volume
     ),
+    "mgh": Format(seeds.mgh, {"*": [mgh_header] * 3 + [mutate_bytes, gzip_bomb]}, read_volume),
+    "metaimage": Format(
+        seeds.metaimage,
+        {"*raw": [mutate_bytes], "*": [metaimage_header] * 4 + [mutate_bytes]},
+        read_volume,
+    ),
+    "npy": Format(seeds.npy, {"*": [npy_header] * 4 + [mutate_bytes]}, read_volume),
     "structures": Format(seeds.structures, {"*.json": [mutate_json], "*": TABLE}, read_structures),
     "mesh": Format(seeds.mesh, {"*": TABLE}, read_mesh),
     "points": Format(seeds.points, {"*.parquet": [mutate_bytes], "*": TABLE}, read_points),

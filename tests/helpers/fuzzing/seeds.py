@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 from unittest import mock
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 
@@ -75,7 +76,44 @@ def nifti() -> Sequence[Case]:
         cases.append(
             folder_of(lambda folder, name=name: refspace.write_nifti(folder / name, array))
         )
-    return [*cases, {"x.nii.gz": abc_replay.nifti(VOXELS)}]
+    pair = folder_of(lambda folder: nib.save(nib.Nifti1Pair(VOXELS, np.eye(4)), folder / "x.hdr"))
+    return [*cases, {"x.nii.gz": abc_replay.nifti(VOXELS)}, pair]
+
+
+def mgh() -> Sequence[Case]:
+    """MGH and MGZ files of nibabel's."""
+    voxels = VOXELS.astype("i4")
+    return [
+        folder_of(
+            lambda folder, name=name: nib.save(nib.MGHImage(voxels, np.eye(4)), folder / name)
+        )
+        for name in ("x.mgh", "x.mgz")
+    ]
+
+
+def metaimage() -> Sequence[Case]:
+    """MetaImage files of ours and of others: in one file and two, raw, of channels and times."""
+    array = labelled(VOXELS, GRID)
+    head = b"ObjectType = Image\nNDims = %d\nBinaryDataByteOrderMSB = True\n"
+    geometry = b"TransformMatrix = 0 1 0 0 0 -1 1 0 0\nOffset = 0 1 2\nElementSpacing = 1 1 1\n"
+    size = b"DimSize = 8 6 4\nElementType = MET_UINT\nHeaderSize = -1\n"
+    channels = b"DimSize = 8 6 4 2\nElementNumberOfChannels = 3\nElementType = MET_FLOAT\n"
+    local, raw = b"ElementDataFile = LOCAL\n", b"ElementDataFile = x.raw\n"
+    beside = head % 3 + geometry + size + raw
+    return [
+        *(
+            folder_of(lambda folder, name=name: refspace.write_metaimage(folder / name, array))
+            for name in ("x.mha", "x.mhd")
+        ),
+        {"x.mhd": beside, "x.raw": VOXELS.astype(">u4").tobytes("F")},
+        {"x.mha": head % 4 + channels + local + bytes(4 * 6 * VOXELS.size)},
+    ]
+
+
+def npy() -> Sequence[Case]:
+    """Arrays of NumPy in C and in Fortran order, and one of more axes."""
+    arrays = (VOXELS, np.asfortranarray(VOXELS), VOXELS.reshape(2, 4, 6, 4).astype(">f4"))
+    return [folder_of(lambda folder, a=a: np.save(folder / "x.npy", a)) for a in arrays]
 
 
 # ----- tables and documents

@@ -1,36 +1,32 @@
 """The header of a NIfTI file, parsed and checked before a voxel is read."""
 
-import gzip
 import math
-import zlib
 from collections.abc import Sequence
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refspace.errors import FormatError, GridError, MissingDependencyError
-from refspace.formats.directions import (
-    WORLD,
-    fit_axes,
-    micrometres,
-    orientation_from_steps,
-    origin_from_centre,
-    triple,
-    world_affine,
+from refspace.errors import FormatError, GridError
+from refspace.formats.affines import (
+    form_from_affine,
+    nibabel,
+    positive_spacing,
+    single_micrometres,
 )
-from refspace.formats.encoded_voxels import MAX_DEFLATE_RATIO, EncodedVoxels, Encoding
+from refspace.formats.encoded_voxels import EncodedVoxels
+from refspace.formats.gzip_start import read_inflated
 from refspace.formats.headers import Form, VolumeHeader
 from refspace.formats.intensities import ImageFile, OtherAxis, Scaling
+from refspace.formats.nifti.data import data_place
 from refspace.formats.nifti.extensions import MAX_EXTENSION_BYTES, stated_sides
 from refspace.formats.sides import NO_SIDES, StatedSides
 from refspace.formats.source_file import SourceFile
 from refspace.formats.spacing import UNSTATED, StatedSpacing
 from refspace.grid import Triple
 
-_GZIP_MAGIC = b"\x1f\x8b"
 # Magic of headers whose voxels are in another file, .img.
-_PAIRS = (b"ni1\0", b"ni2\0")
+_PAIRS = {1: b"ni1\0", 2: b"ni2\0"}
 # Bytes of a header by version. Between it and the voxels there are only the extensions.
 _HEADER_BYTES = {1: 348, 2: 540}
 # µm per unit of length, by its code: 1 metre, 2 mm, 3 µm. Programs read code 0, unknown, as mm.
@@ -47,30 +43,13 @@ _SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}
 _TIME_BITS, _SPECTRAL = 56, 32
 # A quaternion is stored without its first number, which is computed as the root of a difference. In
 # single precision, a half turn comes out up to 2.5e-4 off its axis.
-_QUATERNION_NOISE = 1e-3
+_NOISE = {"qform": 1e-3}
 # In any unit longer than lengths may be. Larger numbers would overflow what is computed of an
 # affine.
 _LARGEST = 1e9
 # Relative error of lengths in single precision.
 _SINGLE = 1e-5
 _DAMAGED = "the file is damaged, get it again"
-
-
-def nibabel() -> Any:
-    """Import the package that parses headers.
-
-    Raises
-    ------
-    MissingDependencyError
-        If nibabel is not installed.
-    """
-    try:
-        import nibabel as package
-    except ImportError as error:
-        raise MissingDependencyError(
-            "NIfTI files need nibabel, which is not installed: pip install 'refspace[nifti]'"
-        ) from error
-    return package
 
 
 def parse_header(
@@ -93,23 +72,24 @@ def parse_header(
     OSError
         If the file cannot be read.
     """
-    encoding, data = _read_start(file)
-    version, header = _parse(data)
+    encoding, data = read_inflated(file, max(_HEADER_BYTES.values()))
+    version, header, is_pair = _parse(data, source.path)
     lengths, dtype = _lengths(header), _dtype(header)
     if not is_image:
         _refuse_series(header, lengths)
         _refuse_scaled(header)
-    offset = _offset(header, version)
-    _check_size(offset + math.prod(lengths) * dtype.itemsize, source.size, encoding)
+    offset = _offset(header, 0 if is_pair else _HEADER_BYTES[version])
+    nbytes = math.prod(lengths) * dtype.itemsize
+    place = data_place(source, encoding, offset, nbytes, is_pair=is_pair)
     others = _others(header, lengths)
     voxels = EncodedVoxels(
-        (source,),
+        place.files,
         (*lengths[:3], *(other.length for other in others)),
         dtype,
-        encoding,
+        place.encoding,
         # In a compressed file, the header is part of the stream.
-        data_offset=0 if encoding == "gzip" else offset,
-        skipped=offset if encoding == "gzip" else 0,
+        data_offset=0 if place.encoding == "gzip" else offset,
+        skipped=offset if place.encoding == "gzip" else 0,
     )
     stated, forms, fault = (
         _geometry_or_fault(header, lengths[:3]) if geometry else (UNSTATED, (), None)
@@ -118,43 +98,31 @@ def parse_header(
         ImageFile(voxels, others=others, scaling=_scaling(header)),
         stated,
         forms,
-        _sides(file, encoding, offset, version) if geometry else NO_SIDES,
+        _sides(file, MAX_EXTENSION_BYTES if is_pair else offset, version) if geometry else NO_SIDES,
         fault,
         precision=_SINGLE,
         unoriented="the header has no sform or qform",
     )
 
 
-def _sides(file: BinaryIO, encoding: str, offset: int, version: int) -> StatedSides:
-    """What a header extension states of hemispheres."""
+def _sides(file: BinaryIO, end: int, version: int) -> StatedSides:
+    """What a header extension states of hemispheres; none goes on beyond an end."""
     file.seek(0)
-    start = _read_start(file, min(offset, MAX_EXTENSION_BYTES))[1]
+    start = read_inflated(file, min(end, MAX_EXTENSION_BYTES))[1]
     order: Literal["little", "big"] = (
         "little" if int.from_bytes(start[:4], "little") == _HEADER_BYTES[version] else "big"
     )
     return stated_sides(start[_HEADER_BYTES[version] :], order)
 
 
-def _read_start(file: BinaryIO, size: int = max(_HEADER_BYTES.values())) -> tuple[Encoding, bytes]:
-    """Encoding of a file, and the first bytes of its decoded content."""
-    # The encoding by the first bytes: files named .nii may be compressed, and the reverse.
-    data = file.read(size)
-    if not data.startswith(_GZIP_MAGIC):
-        return "raw", data
-    file.seek(0)
-    try:
-        with gzip.GzipFile(fileobj=file) as stream:
-            return "gzip", stream.read(size)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise FormatError(f"the gzip data are damaged ({error}); get the file again") from error
-
-
-def _parse(data: bytes) -> tuple[int, Any]:
-    """Version and header, from the first bytes of a file."""
+def _parse(data: bytes, path: str) -> tuple[int, Any, bool]:
+    """Version, header, and whether it is of a pair, from the first bytes of a file."""
     package = nibabel()
     # A header begins with its own length, in the byte order of all that follows.
     lengths = {int.from_bytes(data[:4], order) for order in ("little", "big")}
     versions = [v for v, length in _HEADER_BYTES.items() if length in lengths]
+    if not versions and path.lower().endswith((".img", ".img.gz")):
+        raise FormatError("these are the voxels of a pair of files; give the .hdr file beside them")
     if not versions or len(data) < _HEADER_BYTES[versions[0]]:
         raise FormatError(
             f"not a NIfTI file: it {f'starts with {data[:20]!r}' if data else 'is empty'}; check "
@@ -165,16 +133,14 @@ def _parse(data: bytes) -> tuple[int, Any]:
     # Unchecked: nibabel would correct fields that look wrong, with an entry in its log.
     header = kind(data[: _HEADER_BYTES[version]], check=False)
     magic = bytes(header["magic"].item())[:3] + b"\0"
-    if magic in _PAIRS:
-        raise FormatError(
-            "header and voxels are in two files (.hdr and .img); save both in one .nii or .nii.gz"
-        )
+    if magic == _PAIRS[version]:
+        return version, header, True
     if magic != b"n+%d\0" % version:
         raise FormatError(
             f"the header's magic is {header['magic'].item()!r}, not that of NIfTI-{version} (a "
             "file of ANALYZE 7.5 states no orientation); save the volume as NIfTI"
         )
-    return version, header
+    return version, header, False
 
 
 def _lengths(header: Any) -> tuple[int, ...]:
@@ -253,21 +219,12 @@ def _others(header: Any, lengths: Sequence[int]) -> tuple[OtherAxis, ...]:
     )
 
 
-def _offset(header: Any, version: int) -> int:
-    offset, least = float(header["vox_offset"]), _HEADER_BYTES[version]
+def _offset(header: Any, least: int) -> int:
+    """Position of the voxels in their file: at least so many bytes from its start."""
+    offset = float(header["vox_offset"])
     if not (math.isfinite(offset) and offset >= least and offset == int(offset)):
         raise FormatError(f"vox_offset is {offset}; voxels start behind the header: {_DAMAGED}")
     return int(offset)
-
-
-def _check_size(needed: int, stored: int, encoding: str) -> None:
-    most = stored * (MAX_DEFLATE_RATIO if encoding == "gzip" else 1)
-    if needed > most or (encoding == "raw" and needed != stored):
-        raise FormatError(
-            f"vox_offset, dim and datatype make {needed} bytes, but the file holds {stored} bytes"
-            + (f", which can be at most {most}" if encoding == "gzip" else "")
-            + "; the file is cut short or its header is wrong: get it again"
-        )
 
 
 # ----- position of the voxels
@@ -296,7 +253,9 @@ def _geometry(header: Any, shape: Sequence[int]) -> tuple[StatedSpacing, tuple[F
             affine = _affine(get, name)
             is_first = not forms
             forms.append(
-                _form(affine, name, scale, shape) if is_first else _compared_form(affine, name)
+                form_from_affine(affine, name, scale, shape, noise=_NOISE.get(name))
+                if is_first
+                else _compared_form(affine, name)
             )
     # The vectors of a qform are computed from pixdim, which itself has no noise of rotations.
     if forms and forms[0].name == "sform":
@@ -312,7 +271,7 @@ def _pixdim(header: Any, scale: float, *, is_stated: bool) -> Triple | None:
     numbers = [abs(float(n)) for n in header["pixdim"][1:4]]
     if not is_stated and set(numbers) <= {0.0, 1.0}:
         return None
-    return _spacing([_micrometres(n, scale, "pixdim") for n in numbers])
+    return positive_spacing([single_micrometres(n, scale, "pixdim") for n in numbers])
 
 
 def _affine(get: Any, name: str) -> NDArray[np.float64]:
@@ -327,24 +286,6 @@ def _affine(get: Any, name: str) -> NDArray[np.float64]:
     return affine
 
 
-def _form(affine: NDArray[np.float64], name: str, scale: float, shape: Sequence[int]) -> Form:
-    noise = {"noise": _QUATERNION_NOISE} if name == "qform" else {}
-    vectors = affine[:3, :3].T
-    axes = fit_axes(vectors, affine[:3, 3].tolist(), shape, f"the vectors of the {name},", **noise)
-    lengths = [_micrometres(step, scale, name) for step in axes.steps]
-    centre = [_micrometres(x, scale, name) for x in axes.centre]
-    return Form(
-        name,
-        orientation_from_steps(lengths, axes.world, WORLD),
-        _spacing([abs(length) for length in lengths]),
-        origin_from_centre(lengths, axes.world, centre, shape, WORLD),
-        axes.deviation,
-        world_affine(vectors, affine[:3, 3].tolist(), [scale] * 3, WORLD)
-        if axes.deviation
-        else None,
-    )
-
-
 def _compared_form(affine: NDArray[np.float64], name: str) -> Form:
     """The second form, of which only the directions are compared with the first.
 
@@ -354,21 +295,6 @@ def _compared_form(affine: NDArray[np.float64], name: str) -> Form:
     return Form(name, "".join(letter or "?" for letter in letters))
 
 
-def _spacing(lengths: Sequence[float]) -> Triple:
-    if not min(lengths) > 0:
-        raise GridError(f"voxels are {list(lengths)} µm apart; lengths must be positive")
-    return triple(lengths)
-
-
 def _decimal(value: Any) -> float:
     """Number in single precision, as it is meant: 0.8 and not 0.800000011920929."""
     return float(str(value)) if isinstance(value, np.float32) else float(value)
-
-
-def _micrometres(value: float, scale: float, name: str) -> float:
-    """Length in µm of a number in single precision: 0.025 is meant, not 0.02500000037."""
-    # NIfTI-2 stores doubles, which need not fit single precision.
-    with np.errstate(over="ignore"):
-        single = np.float32(value)
-    close = math.isclose(single, value, rel_tol=1e-12)
-    return micrometres(float(str(single)) if close else float(value), scale, name)

@@ -28,7 +28,8 @@ def read_nifti(
     Parameters
     ----------
     path
-        Path or URL of a file, NIfTI-1 or NIfTI-2, ``.nii`` or ``.nii.gz``.
+        Path or URL of a file, NIfTI-1 or NIfTI-2, ``.nii`` or ``.nii.gz``; or of the header of a
+        pair, ``.hdr``, whose voxels are beside it.
     resolution
         µm per voxel, one number or three; must agree with what the header states. Lengths without a
         unit are mm, as other programs read them, unless they are the resolution's in another unit.

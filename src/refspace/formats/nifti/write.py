@@ -8,9 +8,9 @@ import xarray as xr
 
 from refspace.errors import AnnotationError, FormatError
 from refspace.files import atomic_write
+from refspace.formats.affines import nibabel
 from refspace.formats.directions import world_vectors
 from refspace.formats.nifti.extensions import comment_extension
-from refspace.formats.nifti.header import nibabel
 from refspace.formats.sides import StatedSides
 from refspace.formats.voxel_output import COMPRESSION_LEVEL, check_output, pieces, write_gzip
 from refspace.grid import Grid

@@ -48,12 +48,19 @@ def split_axes(
             "(numpy.abs) or their real part"
         )
     sizes = fields["sizes"].split()
-    if fields["dimension"] == 3 or len(sizes) != fields["dimension"]:
+    if fields["dimension"] <= 3 or len(sizes) != fields["dimension"]:
         return {**fields}, (0, 1, 2), ()
-    space = _space_axes(fields, kinds)
+    is_of_itk = fields.get("space dimension") == len(sizes)
+    if is_of_itk:
+        # All axes are of its space: those of the volume are the first.
+        kinds = [*["domain"] * 3, "time", *["list"] * (len(sizes) - 4)]
+    space = named = (0, 1, 2) if is_of_itk else _space_axes(fields, kinds)
+    if len(space) != 3:
+        # Axes of one voxel are left out where that leaves three.
+        space = tuple(axis for axis, size in enumerate(sizes) if size != "1")
     if len(space) != 3 or max(space) >= len(sizes):
         raise FormatError(
-            f"dimension is {fields['dimension']}, and the header names {len(space)} axes of space; "
+            f"dimension is {fields['dimension']}, and the header names {len(named)} axes of space; "
             "state three, by 'kinds' like list domain domain domain, or by 'space directions' with "
             "none for the others"
         )
@@ -62,7 +69,31 @@ def split_axes(
     for name in ("space directions", "spacings", "units"):
         if len(fields.get(name, ())) == len(sizes):
             volume[name] = [fields[name][axis] for axis in space]
+    if is_of_itk:
+        volume |= _in_three_dimensions(volume)
     return volume, space, others
+
+
+def _in_three_dimensions(volume: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a volume of a space that has as many dimensions as the file has axes.
+
+    ITK writes such, without a name: the world's first three are left, posterior and superior.
+    """
+    if "space directions" not in volume:
+        return {}
+    count, origin = volume["space dimension"], np.ravel(volume.get("space origin", ()))
+    try:
+        rows = np.array(volume["space directions"], np.float64).reshape(3, count)
+        is_apart = np.isfinite(rows).all() and not rows[:, 3:].any()
+    except (TypeError, ValueError):  # of some axes none are stated, or other numbers
+        is_apart = False
+    if not is_apart or len(origin) not in (0, count):
+        raise FormatError(
+            f"space directions and origin must be vectors of {count} numbers, as is the space "
+            "dimension, and those of the first three axes 0 along others; correct the header"
+        )
+    fields = {"space": "left-posterior-superior", "space directions": rows[:, :3]}
+    return fields | ({"space origin": origin[:3]} if len(origin) else {})
 
 
 def _space_axes(fields: Mapping[str, Any], kinds: Sequence[str]) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError, GridError
+from refspace.formats.allen_volumes import ORIENTATION
 from refspace.formats.directions import (
     FittedAxes,
     fit_axes,
@@ -20,10 +21,12 @@ from refspace.formats.directions import (
     triple,
     world_affine,
 )
-from refspace.formats.encoded_voxels import MAX_DEFLATE_RATIO, EncodedVoxels, Encoding
-from refspace.formats.headers import Form, VolumeHeader
+from refspace.formats.encoded_voxels import EncodedVoxels, Encoding
+from refspace.formats.headers import Form
 from refspace.formats.intensities import ImageFile, OtherAxis
+from refspace.formats.itk_headers import ItkHeader, assumed_unit
 from refspace.formats.nrrd.axes import split_axes
+from refspace.formats.nrrd.data import data_place
 from refspace.formats.sides import NO_SIDES, StatedSides
 from refspace.formats.source_file import SourceFile
 from refspace.formats.spacing import UNSTATED, StatedSpacing
@@ -69,36 +72,20 @@ _UNITS = {
     "m": 1e6,
 }
 
-# The Allen Institute's mouse brain in µm, at any resolution: annotations of 2011 to 2017, templates
-# and masks. These files write µm without a unit, in an anatomical space.
-_ALLEN_EXTENT = (8000, 11400, 13200)
-_ALLEN = StatedSpacing(
-    assumed="µm, as the Allen Institute writes those of its mouse brain", notice="note"
-)
-# They cannot write a unit; ITK does not read one.
-_ITK = StatedSpacing(
-    assumed="millimetres, as ITK, SimpleITK and Slicer write them", notice="warning", is_open=True
-)
-_ALLENSDK = StatedSpacing(
-    assumed="µm, as AllenSDK writes volumes without an anatomical space",
-    notice="note",
-    is_open=True,
-)
-
 
 @dataclass(frozen=True)
-class NrrdHeader(VolumeHeader):
+class NrrdHeader(ItkHeader):
     """The header of an NRRD file.
 
     Parameters
     ----------
-    space
-        Directions in which the world coordinates grow; None if the space is not anatomical.
+    usual
+        As AllenSDK writes files.
     encoding
         How the voxels are encoded.
     """
 
-    space: str | None = None
+    usual: str | None = ORIENTATION
     encoding: Encoding = "raw"
 
 
@@ -121,21 +108,22 @@ def parse_header(
         If the file cannot be read.
     """
     fields, end = _fields(file), file.tell()
-    axes: tuple[int, ...] = (0, 1, 2)
-    others: tuple[OtherAxis, ...] = ()
-    if is_image:
-        fields, axes, others = split_axes(fields)
+    fields, axes, others = split_axes(fields)
+    if not is_image:
+        _refuse_series(others)
     shape, dtype, encoding = _shape(fields), _dtype(fields), _encoding(fields)
     lengths = dict(zip(axes, shape, strict=True)) | {o.axis: o.length for o in others}
     # Without axes of one voxel that are none of space.
     kept = sorted(lengths)
     nbytes = math.prod(lengths.values()) * dtype.itemsize
+    place = data_place(fields, encoding, nbytes, source, end)
     voxels = EncodedVoxels(
-        (source,),
+        place.files,
         tuple(lengths[axis] for axis in kept),
         dtype,
         encoding,
-        _data_offset(fields, encoding, nbytes, end, source.size),
+        place.offset,
+        place.skipped,
     )
     i, j, k = (kept.index(axis) for axis in axes)
     others = tuple(replace(other, axis=kept.index(other.axis)) for other in others)
@@ -195,12 +183,14 @@ def _lines(file: BinaryIO) -> list[str]:
     )
 
 
-def _either(fields: Mapping[str, Any], name: str) -> Any:
-    """Value of a field whose name the format allows with and without its space."""
-    twin = name.replace(" ", "")
-    if name in fields and twin in fields:
-        raise FormatError(f"the header has both {name!r} and {twin!r}; remove one")
-    return fields.get(name, fields.get(twin))
+def _refuse_series(others: Sequence[OtherAxis]) -> None:
+    """Refuse several volumes: of labels there is one."""
+    if others:
+        along = " and ".join(f"{other.length} along {other.name}" for other in others)
+        raise FormatError(
+            f"dimension is {3 + len(others)}, with {along}; a volume of labels has three axes, and "
+            "any others of length 1: save one volume of it"
+        )
 
 
 def _shape(fields: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -241,35 +231,6 @@ def _encoding(fields: Mapping[str, Any]) -> Encoding:
             f"encoding {fields['encoding']!r} is not supported; save it with encoding gzip or raw"
         )
     return encoding
-
-
-def _data_offset(
-    fields: Mapping[str, Any], encoding: str, nbytes: int, header_end: int, file_end: int
-) -> int:
-    """Position of the data in the file, checked against its size."""
-    if (other := _either(fields, "data file")) is not None:
-        # Refused: the name may be that of any file on this machine.
-        raise FormatError(
-            f"the data are in another file, {other!r}; only attached data are read: save header "
-            "and data in one .nrrd file"
-        )
-    lines, skip = _either(fields, "line skip") or 0, _either(fields, "byte skip") or 0
-    # byte skip -1: the data are the last bytes of the file.
-    at_end = encoding == "raw" and skip == -1
-    if lines != 0 or (skip != 0 and not at_end):
-        raise FormatError(
-            f"line skip {lines} and byte skip {skip} are not supported with encoding {encoding}; "
-            "save it without them"
-        )
-    stored = file_end - header_end
-    most = stored * (MAX_DEFLATE_RATIO if encoding == "gzip" else 1)
-    if nbytes > most or (encoding == "raw" and nbytes != stored and not at_end):
-        raise FormatError(
-            f"sizes and type make {nbytes} bytes, but the file holds {stored} bytes of {encoding} "
-            f"data, which {'are' if encoding == 'raw' else 'can be at most'} {most}; the file is "
-            "cut short or its header is wrong: get it again"
-        )
-    return file_end - nbytes if at_end else header_end
 
 
 def _geometry_or_fault(fields: Mapping[str, Any], shape: tuple[int, int, int]) -> dict[str, Any]:
@@ -333,12 +294,8 @@ def _in_unit(
     """
     scales, kind = _scales(fields, name), UNSTATED
     if scales is None:
-        extents = sorted(n * number for n, number in zip(shape, numbers, strict=True))
-        if np.allclose(extents, _ALLEN_EXTENT, rtol=1e-6, atol=0):
-            kind = _ALLEN
-        else:
-            kind = _ITK if space else _ALLENSDK
-        scales = [1e3 if kind is _ITK else 1.0] * 3
+        kind, scale = assumed_unit(shape, numbers, space)
+        scales = [scale] * 3
     field = "spacings" if name == "units" else "space directions"
     spacing = triple(
         micrometres(number, scales[axis], field)

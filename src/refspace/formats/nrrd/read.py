@@ -1,32 +1,15 @@
 """Volumes from NRRD files, and where their voxels are."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import xarray as xr
 
-from refspace.errors import GridError
-from refspace.formats import headers
-from refspace.formats.directions import WORLD
-from refspace.formats.headers import Form, VolumeHeader
-from refspace.formats.nrrd.header import NrrdHeader, parse_header
-from refspace.formats.spacing import scaled_origin, settle_orientation, settle_spacing
+from refspace.formats.itk_headers import grid_and_midline
+from refspace.formats.nrrd.header import parse_header
 from refspace.formats.volume_format import Given, VolumeFormat
 from refspace.grid import Grid
-from refspace.labels import Midline
 from refspace.types import PathLike, Resolution
-
-_HOUSE_ORIENTATION = "PIR"
-# Shapes of the volumes of the Allen CCF by µm per voxel. Their headers state
-# left-posterior-superior along the axes of the file, while the voxels run to posterior, inferior
-# and right.
-_CCF_SHAPES: dict[float, tuple[int, int, int]] = {
-    10: (1320, 800, 1140),
-    25: (528, 320, 456),
-    50: (264, 160, 228),
-    100: (132, 80, 114),
-}
 
 
 def read_nrrd(
@@ -48,7 +31,9 @@ def read_nrrd(
     Parameters
     ----------
     path
-        Path or URL of a file with attached data, encoding gzip or raw.
+        Path or URL of a file, encoding gzip or raw. Its data are in it, or in the file beside it
+        that it names; names that lead out of the folder are refused. Axes of one voxel may come
+        beside those of space.
     resolution
         µm per voxel, one number or three. Needed where the header states no spacing; where it
         states one with its unit, it must agree. Where it states none, it counts. If it is not given
@@ -153,89 +138,6 @@ def read_nrrd_image(
     Frozen({'channel': 2, 'ap': 5, 'dv': 4, 'ml': 3})
     """
     return NRRD.read_image(path, Given(resolution, orientation, override), storage_options)
-
-
-def grid_and_midline(
-    header: VolumeHeader,
-    resolution: Resolution | None,
-    orientation: str | None,
-    override: bool = False,
-    like: Grid | None = None,
-) -> tuple[Grid, Midline | None]:
-    """Grid and midline of a file, from its header and the arguments of the caller."""
-    if header.fault is None:
-        is_doubtful = _is_ambiguous(header) and not _is_ccf(header)
-        grid = _grid_on(header, like) if like and is_doubtful and not override else None
-        if grid is not None:
-            return grid, header.sides.midline(grid)
-        header = replace(header, forms=_believed_forms(header, orientation, is_alone=like is None))
-        if not header.forms and like is None:
-            orientation = orientation or _HOUSE_ORIENTATION
-    return headers.grid_and_midline(header, resolution, orientation, override, like)
-
-
-def _believed_forms(
-    header: VolumeHeader, orientation: str | None, *, is_alone: bool
-) -> tuple[Form, ...]:
-    """Statements of a header on its position, without one that contradicts the voxels.
-
-    Parameters
-    ----------
-    header
-        The header.
-    orientation
-        What the caller says.
-    is_alone
-        Whether no other volume says where the voxels are.
-    """
-    if not _is_ambiguous(header):
-        return header.forms
-    if (given := settle_orientation([], orientation)) is not None:
-        return tuple(form for form in header.forms if form.orientation == given)
-    if _is_ccf(header):
-        return (Form("the volumes of the Allen CCF", _HOUSE_ORIENTATION),)
-    if not is_alone:
-        return ()
-    raise GridError(
-        "the header says left-posterior-superior with directions along the axes, as files of the "
-        "Allen Institute do whose voxels run to posterior, inferior and right; give "
-        "orientation='PIR' for such data, or 'LPS' to trust the header"
-    )
-
-
-def _grid_on(header: VolumeHeader, like: Grid) -> Grid | None:
-    """Grid that a header states that may be wrong, where it lies on that of another volume.
-
-    None where it does not: then the header is not believed.
-    """
-    (form,) = header.forms
-    if form.origin is None:
-        return None
-    wanted = like.reorient(form.orientation).spacing
-    try:
-        spacing, factor = settle_spacing(header.stated, wanted, path=header.path)
-    except GridError:
-        return None
-    origin = scaled_origin(form.origin, factor, header.path)
-    grid = header.sides.in_frame(Grid(header.shape, spacing, origin, form.orientation, WORLD))
-    lies_on = grid.in_frame(like.frame).reorient(like.orientation).matches(like)
-    return grid if lies_on else None
-
-
-def _is_ambiguous(header: VolumeHeader) -> bool:
-    """Whether directions are along the axes of the file in left-posterior-superior.
-
-    That is what programs write that do not know the orientation; none that does not knows a tilt.
-    """
-    is_in_lps = isinstance(header, NrrdHeader) and header.space == "LPS"
-    return is_in_lps and [(form.orientation, form.affine) for form in header.forms] == [
-        ("LPS", None)
-    ]
-
-
-def _is_ccf(header: VolumeHeader) -> bool:
-    resolutions = set(header.stated.spacing or ())
-    return len(resolutions) == 1 and _CCF_SHAPES.get(resolutions.pop()) == header.shape
 
 
 NRRD = VolumeFormat("nrrd", parse_header, place=grid_and_midline)
