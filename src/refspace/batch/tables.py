@@ -256,25 +256,31 @@ def _verify_text(path: Path, url: str, tell: Progress) -> TableReport:
     folder = parts_folder(path)
     keys = sorted(own.name for own in folder.glob("*")) if folder.is_dir() else []
     digest = file_digest(path)
-    records = {key: TableRecord.from_bytes((folder / key).read_bytes()) for key in keys}
-    record = records.get(record_key(digest))
+    records = {key: _record_in(folder / key) for key in keys}
+    own = record_key(digest)
     faults = []
-    if record is None or record.digest != digest:
+    if (record := records.get(own)) is None or record.digest != digest:
         faults.append(Fault(path.name, "is not as it was written, or was not written here"))
-        record = next((own for own in records.values() if own is not None), None)
+        # That of the table before it was changed says where.
+        own = next((key for key in keys if records[key] is not None), "")
+        record = records.get(own)
     elif record.damaged:
-        count = record.damaged
-        faults.append(Fault(record_key(digest), f"has {count} damaged lines; run the job again"))
+        faults.append(Fault(own, f"has {record.damaged} damaged lines; run the job again"))
     if record is not None:
         faults += _edited_rows(path, record)
-    for key in keys:
-        if key.startswith("part-"):
+    for key in (key for key in keys if key != own):
+        if key.startswith(("part-", ".")) or records[key] is not None:
             faults.append(Fault(key, "is of a run that was stopped; run the same job again"))
-        elif key[:1] != "." and records[key] is None:
+        else:
             faults.append(Fault(key, "was not written here, or is damaged"))
     count = 0 if record is None else len(record.rows)
     tell(count, count)
     return TableReport(url, count, tuple(faults), proven=True)
+
+
+def _record_in(path: Path) -> TableRecord | None:
+    """Record in a file; None if it is none."""
+    return TableRecord.from_bytes(path.read_bytes()) if path.is_file() else None
 
 
 def _edited_rows(path: Path, record: TableRecord) -> list[Fault]:
