@@ -23,6 +23,7 @@ from refspace.formats.nrrd import (
     stream_nrrd_image,
     write_nrrd,
 )
+from refspace.formats.sides import StatedSides
 from refspace.formats.spacing import StatedSpacing, settle_spacing
 from refspace.formats.voxel_files import VoxelStream, naming
 from refspace.grid import Grid, Triple
@@ -70,8 +71,36 @@ def stated_spacing(path: PathLike) -> StatedSpacing:
     FormatError, GridError, OSError
         As for `read_volume`.
     """
-    read = nifti.read_header if _is_nifti(path) else nrrd.read_header
-    return read(path).stated
+    return _header(path).stated
+
+
+def stated_sides(path: PathLike) -> StatedSides:
+    """What the header of a file says of its frame and of hemispheres.
+
+    Raises
+    ------
+    FormatError, GridError, OSError
+        As for `read_volume`.
+    """
+    return _header(path).sides
+
+
+def is_askew(path: PathLike) -> bool:
+    """Whether the header of a file states axes that are oblique, or of no volume.
+
+    Raises
+    ------
+    FormatError, GridError, OSError
+        As for `read_volume`.
+    """
+    header = _header(path)
+    if isinstance(header, nifti.NiftiHeader):
+        return header.fault is not None or any(form.deviation for form in header.forms)
+    return header.fault is not None or header.deviation > 0
+
+
+def _header(path: PathLike) -> nifti.NiftiHeader | nrrd.NrrdHeader:
+    return nifti.read_header(path) if _is_nifti(path) else nrrd.read_header(path)
 
 
 def check_spacing(path: PathLike, spacing: Triple) -> None:
