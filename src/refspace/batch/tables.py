@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -229,6 +229,9 @@ def _verify_parquet(location: Location, tell: Progress) -> TableReport:
         if (what := _part_fault(location, key, recorded)) is not None:
             faults.append(Fault(key, what))
         tell(done, len(parts))
+    wrong = {fault.key for fault in faults}
+    if recorded and any(_is_of_other_job(location, key) for key in parts if key in wrong):
+        faults.append(Fault(RECORD, "is of another job than files of the table"))
     faults += [Fault(key, "is missing") for key in recorded if key not in keys]
     known = {*parts, RECORD}
     strays = [key for key in keys if key not in known]
@@ -252,6 +255,14 @@ def _part_fault(location: Location, key: str, recorded: Mapping[str, str]) -> st
     return "is not in the record of the table: a run was stopped; run the same job again"
 
 
+def _is_of_other_job(location: Location, key: str) -> bool:
+    """Whether a file of rows, which is as it was written, is of another job than the record."""
+    with suppress(EditedError):
+        record = parquet_record(location.read(key) or b"")
+        return record is not None and not read_record(location, record["job"])
+    return False
+
+
 def _verify_text(path: Path, url: str, tell: Progress) -> TableReport:
     folder = parts_folder(path)
     keys = sorted(own.name for own in folder.glob("*")) if folder.is_dir() else []
@@ -261,6 +272,8 @@ def _verify_text(path: Path, url: str, tell: Progress) -> TableReport:
     faults = []
     if (record := records.get(own)) is None or record.digest != digest:
         faults.append(Fault(path.name, "is not as it was written, or was not written here"))
+        if folder.is_dir() and not any(records.values()):
+            faults.append(Fault(folder.name, "has no record of the table"))
         # That of the table before it was changed says where.
         own = next((key for key in keys if records[key] is not None), "")
         record = records.get(own)
@@ -268,8 +281,13 @@ def _verify_text(path: Path, url: str, tell: Progress) -> TableReport:
         faults.append(Fault(own, f"has {record.damaged} damaged lines; run the job again"))
     if record is not None:
         faults += _edited_rows(path, record)
-    for key in (key for key in keys if key != own):
-        if key.startswith(("part-", ".")) or records[key] is not None:
+    for key in keys:
+        named = records[key]
+        if named is not None and key != record_key(named.digest):
+            faults.append(Fault(key, "is not as it was written: it is of another table"))
+        elif key == own:
+            continue
+        elif key.startswith(("part-", ".")) or named is not None:
             faults.append(Fault(key, "is of a run that was stopped; run the same job again"))
         else:
             faults.append(Fault(key, "was not written here, or is damaged"))
