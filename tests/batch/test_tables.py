@@ -261,6 +261,28 @@ def test_names_with_line_breaks_and_quotes(folder, tmp_path):
     assert f"{printable}: its rows are not as they were written" in faults
 
 
+def test_names_that_are_escaped(folder, tmp_path, monkeypatch):
+    """In the table, and not in the record."""
+    monkeypatch.chdir(tmp_path)
+    names = ["=1+1.nrrd", "b.nrrd", "@sum.nrrd"]
+    for name, source in zip(names, NAMES, strict=True):
+        shutil.copy(folder / source, name)
+
+    def run_again():
+        aggregate_images(folder / "atlas.zarr", names, "t.csv", ["TH"], escape_formulas=True)
+
+    run_again()
+    before, path = contents(tmp_path), record(tmp_path / "t.csv")
+    assert b"\n'=1+1.nrrd," in before["t.csv"]
+    assert not verify_table("t.csv").faults
+    lines = path.read_bytes().splitlines(keepends=True)
+    for n in range(3):
+        path.write_bytes(b"".join(lines[:n] + lines[n + 1 :]))
+        assert [fault.key for fault in verify_table("t.csv").faults] == [path.name]
+        run_again()
+        assert contents(tmp_path) == before
+
+
 # ----- proof
 
 

@@ -20,7 +20,7 @@ from refspace.batch.text_table import (
 )
 from refspace.errors import FormatError, LockedError, StoreError
 from refspace.files import exclusive_lock
-from refspace.formats.tables import ENDINGS, table_ending
+from refspace.formats.tables import ENDINGS, table_ending, with_formula
 from refspace.store import Fault, Location, Progress
 from refspace.store.report import Report
 from refspace.store.staging import exclusive
@@ -307,7 +307,7 @@ def _edited_rows(path: Path, record: TableRecord) -> list[Fault]:
     there = find_rows(path)
     faults = []
     for image, digest in record.sha256.items():
-        rows = there.pop(image, None)
+        rows = there.pop(with_formula(image), None)
         text = content[rows.start : rows.stop] if rows else None
         if text is None:
             faults.append(Fault(image, "its rows are missing"))

@@ -24,7 +24,7 @@ from refspace.batch.image_table import PART_FIELDS, ImageTable
 from refspace.batch.sealing import sealed, unsealed
 from refspace.errors import FormatError
 from refspace.files import atomic_write
-from refspace.formats.tables import separator, text_rows
+from refspace.formats.tables import separator, text_rows, with_formula
 from refspace.store import Location
 from refspace.store.masks import write_whole
 
@@ -119,7 +119,10 @@ def _line(line: bytes) -> dict[str, Any] | None:
 
 
 def find_rows(path: Path) -> dict[str, Rows]:
-    """Rows of each image in a table, as far as they follow each other, with no identity."""
+    """Rows of each image in a table, as far as they follow each other, with no identity.
+
+    Images are named as they are without an apostrophe in front, by which formulas are escaped.
+    """
     found: dict[str, Rows] = {}
     with path.open("rb") as file:
         file.readline()
@@ -129,7 +132,7 @@ def find_rows(path: Path) -> dict[str, Rows]:
             # A name may hold a line break, within quotes.
             while line.count(b'"') % 2 and (more := file.readline()):
                 line += more
-            first = _first_cell(line, separator(path))
+            first = with_formula(_first_cell(line, separator(path)))
             if name is not None and first != name:
                 found[name] = Rows("", start, end)
                 start = end

@@ -310,6 +310,17 @@ def _without_formula(value: Any) -> Any:
     return f"'{value}"
 
 
+def with_formula(text: str) -> str:
+    """Text of a cell as it was before `without_formulas`.
+
+    Examples
+    --------
+    >>> [with_formula(text) for text in ("'=1+1", "VISp", "'s", "=1+1")]
+    ['=1+1', 'VISp', "'s", '=1+1']
+    """
+    return text[1:] if text[:1] == "'" and _without_formula(text[1:]) == text else text
+
+
 # ----- rows of a part
 
 
