@@ -178,7 +178,7 @@ def flipped(data, step):
     "the record of a table is damaged",
     "verify names it; the next run makes it again, and ends with the same bytes",
 )
-@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("ending", [".parquet", ".csv"])
 def test_every_flipped_bit_of_a_record_is_found(folder, tmp_path, ending):
     out = tmp_path / f"t{ending}"
     aggregate(folder, out)
@@ -330,9 +330,8 @@ def test_every_flipped_bit_of_a_part_is_found(folder, tmp_path, bit):
 
 
 @pytest.mark.promise("a bit is flipped in the rows of a table")
-@pytest.mark.parametrize("ending", [".csv", ".tsv"])
-def test_every_flipped_bit_of_a_text_table_is_found(folder, tmp_path, ending):
-    out = tmp_path / f"t{ending}"
+def test_every_flipped_bit_of_a_text_table_is_found(folder, tmp_path):
+    out = tmp_path / "t.csv"
     aggregate(folder, out)
     whole = out.read_bytes()
     for data in flipped(whole, len(whole) // 100):
