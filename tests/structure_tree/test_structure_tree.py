@@ -1003,6 +1003,17 @@ def test_values_of_regions_with_other_axes():
     assert str(regions) == str(tree.regions([1, 2]))
 
 
+@pytest.mark.parametrize(("chosen", "count"), [([2], "1 region"), ([2, 3], "2 regions")])
+def test_regions_that_were_selected_report_their_number_alone(chosen, count):
+    """Which structures are in several of them, or in none, is not known of them."""
+    tree = StructureTree(
+        {"id": i, "structure_id_path": path, "acronym": f"s{i}", "name": f"structure {i}"}
+        for i, path in ((1, [1]), (2, [1, 2]), (3, [1, 3]))
+    )
+    regions = tree.regions([1, 2, 3]).select(chosen)
+    assert (str(regions), repr(regions)) == (count, f"<Regions: {count}>")
+
+
 def test_labels_are_of_one_kind():
     tree = StructureTree(
         {"id": i, "structure_id_path": [i], "acronym": f"s{i}", "name": f"structure {i}"}

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,11 +17,11 @@ from refspace.formats.nifti import NIFTI, write_nifti
 from refspace.formats.npy import NPY
 from refspace.formats.nrrd import NRRD, write_nrrd
 from refspace.formats.recognise import describe_foreign, read_start, recognise
-from refspace.formats.source_file import is_url, naming, opened_source
-from refspace.formats.spacing import StatedSpacing, settle_spacing
+from refspace.formats.source_file import is_url, opened_source
+from refspace.formats.spacing import StatedSpacing
 from refspace.formats.volume_format import Given, VolumeFormat
 from refspace.formats.voxel_files import VoxelStream
-from refspace.grid import Grid, Triple
+from refspace.grid import Grid
 from refspace.signatures import is_zip
 from refspace.types import PathLike, Resolution
 
@@ -162,22 +161,6 @@ def stated_spacing(
         As for `read_volume`.
     """
     return open_header(path, storage_options=storage_options)[1].stated
-
-
-def check_spacing(path: PathLike, spacing: Triple) -> None:
-    """Refuse a file whose lengths differ from those of another volume by more than their unit.
-
-    Where a file states no unit, what the caller says of it counts; what another volume says, not.
-
-    Raises
-    ------
-    GridError
-        If they do.
-    FormatError, OSError
-        As for `read_volume`.
-    """
-    with naming(os.fspath(path)):
-        settle_spacing(replace(stated_spacing(path), is_open=False), spacing, rtol=_SINGLE)
 
 
 def read_volume(
