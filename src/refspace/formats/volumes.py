@@ -17,12 +17,13 @@ from refspace.formats.nrrd import NRRD, write_nrrd
 from refspace.formats.recognise import describe_foreign, is_zip, read_start, recognise
 from refspace.formats.source_file import is_url, naming, opened_source
 from refspace.formats.spacing import StatedSpacing, settle_spacing
+from refspace.formats.tiff import TIFF, TIFF_ENDINGS, write_tiff
 from refspace.formats.volume_format import Given, VolumeFormat
 from refspace.formats.voxel_files import VoxelStream
 from refspace.grid import Grid, Triple
 from refspace.types import PathLike, Resolution
 
-_FORMATS = {form.name: form for form in (NRRD, NIFTI)}
+_FORMATS = {form.name: form for form in (NRRD, NIFTI, TIFF)}
 # Endings of names, and what files of them are whose content says nothing.
 _ENDINGS = {
     **dict.fromkeys((".nrrd", ".nhdr"), "nrrd"),
@@ -34,7 +35,7 @@ _ENDINGS = {
 }
 # Of files that cannot be read, which are opened to say what they are.
 _UNREAD = (".h5", ".hdf5", ".ims", ".mnc", ".czi", ".nd2", ".lif", ".dcm", ".png", ".jpg", ".mat")
-OUTPUT_ENDINGS = (".nrrd", ".nii", ".nii.gz")
+OUTPUT_ENDINGS = (".nrrd", ".nii", ".nii.gz", *TIFF_ENDINGS)
 # Relative error of lengths in single precision.
 _SINGLE = 1e-5
 
@@ -265,12 +266,15 @@ def stream_volume(
 
 
 def write_volume(path: PathLike, array: xr.DataArray, *, scheduler: str | None = None) -> None:
-    """Write a volume with its geometry: NIfTI by the ending of the name, anything else as NRRD.
+    """Write a volume with its geometry: NIfTI or TIFF by the ending of the name, else as NRRD.
 
     Parameters
     ----------
     path, array, scheduler
-        As for `write_nrrd` and `write_nifti`.
+        As for `write_nrrd`, `write_nifti` and `write_tiff`.
     """
-    write = write_nifti if os.fspath(path).lower().endswith((".nii", ".nii.gz")) else write_nrrd
+    name = os.fspath(path).lower()
+    write = write_nifti if name.endswith((".nii", ".nii.gz")) else write_nrrd
+    if name.endswith(TIFF_ENDINGS):
+        write = write_tiff
     write(path, array, scheduler=scheduler)
