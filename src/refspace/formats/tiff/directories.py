@@ -39,14 +39,11 @@ class Page:
     offsets, counts
         Position and size in the file of each of its segments, row by row; 0 of one that is left
         out, whose voxels are 0.
-    is_copy
-        Whether it is a smaller copy of another page, or a mask.
     """
 
     layout: PageLayout
     offsets: NDArray[np.int64]
     counts: NDArray[np.int64]
-    is_copy: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,16 +53,26 @@ class Directories:
     Parameters
     ----------
     pages
-        All of them, in the order of the file.
+        All of them, in the order of the file; None for a smaller copy of a page, or a mask of one.
     description
         Text of the first page.
     per_unit
         Pixels per unit of length along x and y, as numerator and denominator; None if not stated.
     """
 
-    pages: tuple[Page, ...]
+    pages: tuple[Page | None, ...]
     description: str
     per_unit: tuple[tuple[int, int], tuple[int, int]] | None = None
+
+    @property
+    def planes(self) -> NDArray[np.int64]:
+        """Numbers of the pages that are planes."""
+        return np.flatnonzero([page is not None for page in self.pages])
+
+    @property
+    def first(self) -> Page:
+        """The first page that is a plane."""
+        return next(page for page in self.pages if page is not None)
 
 
 def tifffile() -> Any:
@@ -162,13 +169,13 @@ class _Window(io.RawIOBase):
         """Refuse a file whose directories are larger than the limit."""
         if self._left < 0:
             raise FormatError(
-                f"its directories have more than {limit('metadata_bytes')} bytes, or go in circles; "
-                f"{how_to_raise('metadata_bytes')}"
+                f"its directories have more than {limit('metadata_bytes')} bytes, or go in "
+                f"circles; {how_to_raise('metadata_bytes')}"
             )
 
 
 def _directories(opened: Any, size: int) -> Directories:
-    pages: list[Page] = []
+    pages: list[Page | None] = []
     seen: set[int] = set()
     first: Any = None
     while True:
@@ -179,10 +186,10 @@ def _directories(opened: Any, size: int) -> Directories:
         if page.offset in seen:
             raise FormatError(f"its directories go in circles; {_DAMAGED}")
         seen.add(page.offset)
-        first = first or page
+        first = page if first is None else first
         pages.append(_page(page, len(pages), size))
         check_limit("axis_length", len(pages), "it has too many pages")
-    if not pages:
+    if not any(pages):
         raise FormatError(f"it has no page; {_DAMAGED}")
     _refuse_cut_chain(opened)
     return Directories(tuple(pages), str(first.description), _per_unit(first))
@@ -197,8 +204,9 @@ def _refuse_cut_chain(opened: Any) -> None:
         raise FormatError(f"one of its directories cannot be found; {_DAMAGED}")
 
 
-def _page(page: Any, index: int, size: int) -> Page:
-    is_copy = bool(int(page.subfiletype) & (_REDUCED | _MASK))
+def _page(page: Any, index: int, size: int) -> Page | None:
+    if int(page.subfiletype) & (_REDUCED | _MASK):
+        return None
     layout = _layout(page, index)
     offsets = np.asarray(page.dataoffsets, np.int64).ravel()
     counts = np.asarray(page.databytecounts, np.int64).ravel()
@@ -215,7 +223,7 @@ def _page(page: Any, index: int, size: int) -> Page:
             f"bytes; {_DAMAGED}"
         )
     _check_counts(layout, counts, index)
-    return Page(layout, offsets, counts, is_copy)
+    return Page(layout, offsets, counts)
 
 
 def _check_counts(layout: PageLayout, counts: NDArray[np.int64], index: int) -> None:
@@ -245,8 +253,8 @@ def _layout(page: Any, index: int) -> PageLayout:
             f"page {index} has {width} × {length} × {depth} pixels; a page is one plane: save one "
             "plane on each"
         )
-    for what in (width, length):
-        check_limit("axis_length", what, f"page {index} has a side of {what}")
+    for side in (width, length):
+        check_limit("axis_length", side, f"page {index} has a side of {side} pixels")
     dtype = _dtype(page, index)
     compression, predictor = int(page.compression), int(page.predictor)
     check_coding(compression, predictor, dtype)
@@ -269,10 +277,10 @@ def _dtype(page: Any, index: int) -> np.dtype[Any]:
             f"page {index} has numbers of {page.bitspersample} bits, sample format "
             f"{int(page.sampleformat)}; save it with integers of 8 to 64 bits, or floats"
         )
-    dtype = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
+    dtype: np.dtype[Any] = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
     if int(page.fillorder) != 1:
         raise FormatError(f"page {index} has its bits in reversed order; save it without that")
-    return dtype if dtype.itemsize > 1 else np.dtype(page.dtype)
+    return dtype
 
 
 def _per_unit(page: Any) -> tuple[tuple[int, int], tuple[int, int]] | None:

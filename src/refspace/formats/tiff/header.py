@@ -106,11 +106,10 @@ def _image(voxels: TiffVoxels, found: Planes) -> ImageFile:
 def _voxels(source: SourceFile, directories: Directories, found: Planes) -> TiffVoxels:
     """Where the voxels of all planes are."""
     if found.is_run:
-        layout, offsets, counts = _run(directories.pages[0], found.count, source.size)
+        layout, offsets, counts = _run(directories.first, found.count, source.size)
     else:
-        used = [directories.pages[n] for n in np.asarray(found.pages).tolist()]
+        used = _used(directories, found)
         layout = used[0].layout
-        _refuse_different(used)
         offsets = np.stack([page.offsets for page in used])
         counts = np.stack([page.counts for page in used])
     if counts.sum(dtype=np.float64) > source.size:
@@ -122,15 +121,23 @@ def _voxels(source: SourceFile, directories: Directories, found: Planes) -> Tiff
     return TiffVoxels((source,), shape, layout.dtype, layout, offsets, counts)
 
 
-def _refuse_different(pages: list[Page]) -> None:
-    """Refuse pages that make no volume."""
-    first = pages[0].layout
-    for n, page in enumerate(pages):
-        if page.layout != first:
+def _used(directories: Directories, found: Planes) -> list[Page]:
+    """Pages of all planes, which are alike."""
+    used: list[Page] = []
+    for n in np.asarray(found.pages).tolist():
+        page = directories.pages[n]
+        if page is None:
             raise FormatError(
-                f"plane {n} is {_told(page.layout)}, and the first one {_told(first)}; save a volume "
-                "whose planes are all alike"
+                f"page {n} is to be a plane, but is a smaller copy of a page, or a mask; the file "
+                "is damaged, get it again"
             )
+        if used and page.layout != used[0].layout:
+            raise FormatError(
+                f"page {n} is {_told(page.layout)}, and the first one {_told(used[0].layout)}; "
+                "save a volume whose planes are all alike"
+            )
+        used.append(page)
+    return used
 
 
 def _told(layout: PageLayout) -> str:
@@ -157,8 +164,8 @@ def _run(
     start = int(page.offsets[0])
     if start + count * layout.nbytes > size:
         raise FormatError(
-            f"its text says {count} planes of {layout.nbytes} bytes, but the file has {size}; it is "
-            "cut short, get it again"
+            f"its text says {count} planes of {layout.nbytes} bytes, but the file has {size}; it "
+            "is cut short, get it again"
         )
     # One strip for each plane, and not as the page has them, of which there may be many.
     whole = PageLayout(
@@ -180,7 +187,7 @@ def _stated(found: Planes) -> StatedSpacing:
 
 
 def _own(fields: Mapping[str, Any] | None, shape: tuple[int, int, int]) -> Mapping[str, Any]:
-    """What refspace has written of a volume of this shape; nothing of one that was cropped since."""
+    """What refspace has written of a volume of this shape; nothing of one cropped since."""
     if fields is None or fields.get(_SHAPE) != [*shape]:
         return {}
     return fields

@@ -25,11 +25,11 @@ _SHOWN = 40
 
 
 def is_ome(text: str) -> bool:
-    """Whether a text is OME-XML.
+    r"""Whether a text is OME-XML.
 
     Examples
     --------
-    >>> is_ome("<?xml version='1.0'?><OME></OME>\\n"), is_ome("<svg></svg>")
+    >>> is_ome("<?xml version='1.0'?><OME></OME>\n"), is_ome("<svg></svg>")
     (True, False)
     """
     return text.startswith("<") and text[-20:].rstrip("\0 \r\n\t").endswith("OME>")

@@ -116,7 +116,7 @@ def settled(planes: Planes) -> Planes:
 
 def plain_planes(directories: Directories) -> Planes:
     """Planes of a file that says nothing: each page is one, along z."""
-    pages = np.flatnonzero([not page.is_copy for page in directories.pages])
+    pages = directories.planes
     return Planes((Axis("z", len(pages)),), pages)
 
 
@@ -265,9 +265,9 @@ def shaped_planes(directories: Directories) -> Planes:
         fields = json.loads(directories.description)
     except (ValueError, RecursionError):
         return plain
-    shape = fields.get("shape") if isinstance(fields, dict) else None
-    if not _is_shape(shape, directories):
+    if not isinstance(fields, dict) or not _is_shape(fields.get("shape"), directories):
         return plain
+    shape: list[int] = fields["shape"]
     names = fields.get("axes")
     if not (isinstance(names, str) and len(names) == len(shape)):
         names = ""
@@ -277,15 +277,15 @@ def shaped_planes(directories: Directories) -> Planes:
         return replace(planes, pages=None, is_run=True)
     if plain.count != planes.count:
         raise FormatError(
-            f"its text says {planes.count} planes, but there are {plain.count}; the file is damaged "
-            "or cut short, or holds several arrays: save one"
+            f"its text says {planes.count} planes, but there are {plain.count}; the file is "
+            "damaged or cut short, or holds several arrays: save one"
         )
     return planes
 
 
 def _is_shape(shape: object, directories: Directories) -> bool:
     """Whether a value is a shape whose last two lengths are those of the pages."""
-    layout = directories.pages[0].layout
+    layout = directories.first.layout
     return (
         isinstance(shape, list)
         and len(shape) >= 2
