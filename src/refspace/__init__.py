@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from refspace.store.masks import open_masks as open_masks
     from refspace.store.verify import verify_store as verify_store
     from refspace.structure_tree import StructureTree as StructureTree
+    from refspace.verbs.reading import read_image as read_image
 
 _ROOMS = {
     "Grid": "refspace.grid",
@@ -46,6 +47,7 @@ _ROOMS = {
     "open": "refspace.sources",
     "open_masks": "refspace.store.masks",
     "phantom": "refspace.samples",
+    "read_image": "refspace.verbs.reading",
     "read_nifti": "refspace.formats.nifti",
     "read_nrrd": "refspace.formats.nrrd",
     "read_structures": "refspace.formats.structures",

@@ -126,7 +126,7 @@ def convert(
     Parameters
     ----------
     annotation
-        Path of an NRRD or NIfTI file, which is never in memory as a whole; path or URL of a zarr
+        Path or URL of a file of a volume, which is never in memory as a whole; or of a zarr
         array or OME-Zarr label image; NumPy array, dask array or DataArray.
     structures
         The structures, as a tree or as the path or URL of a file.

@@ -29,7 +29,6 @@ from refspace.batch import (
     parquet_table,
     text_table,
 )
-from refspace.batch.images import is_image_file
 from refspace.batch.statistics import Image, StatisticsRequest, compute_all
 from refspace.errors import (
     AnnotationError,
@@ -766,11 +765,6 @@ def test_secrets_are_not_shown(folder):
     secret = {"storage_options": {"key": "hunter2"}}
     atlas = AtlasReference.from_arguments("s3://b/a.zarr", **secret)
     assert "hunter2" not in repr((atlas, ImageOptions(access=secret)))
-
-
-def test_names_of_files():
-    assert is_image_file("https://host/a.NRRD")
-    assert not is_image_file("s3://bucket/a.zarr/")
 
 
 # ----- kills

@@ -282,8 +282,8 @@ def test_an_image_that_lies_elsewhere(
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("{0}/no.nrrd",), 2, "no.nrrd does not exist; give an NRRD or NIfTI file, or the path or"),
-        (("{0}",), 2, "is a folder, and no zarr store; give an NRRD"),
+        (("{0}/no.nrrd",), 2, "no.nrrd does not exist; give a file of a volume"),
+        (("{0}",), 2, "is a folder, and no zarr store; give a file"),
         (("no.zarr",), 1, "there is no zarr store at no.zarr"),
         (("{0}/atlas.zarr",), 1, "atlas.zarr is a store without a template; give an image"),
         (("{0}/image.nrrd", "--statistics", "median"), 1, "there is no statistic 'median'"),
@@ -658,7 +658,7 @@ def test_compare_with_an_atlas_by_name(
     ("words", "code", "said"),
     [
         (("{0}/image.nrrd",), 1, "the other volume has shape (16, 10, 14)"),
-        (("no.nrrd",), 2, "no.nrrd does not exist; give an NRRD or NIfTI file"),
+        (("no.nrrd",), 2, "no.nrrd does not exist; give a file of a volume"),
         (("{0}/atlas.zarr", "-o", "{0}/structures.json"), 1, "does not end in .csv"),
         (("{0}/annotation.nrrd", "-o", "{0}/annotation.nrrd"), 2, "would be overwritten"),
         (("{0}/annotation.nrrd", "--other-structures", "x.json"), 2, "does not exist"),

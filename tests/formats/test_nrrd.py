@@ -527,7 +527,7 @@ def test_a_stream_is_told_from_others(tmp_path):
     stream = stream_volume(path)
     identity = stream.content_identity()
     assert identity == stream_volume(str(path)).content_identity()
-    assert identity.facts["0"]["path"] == str(path)
+    assert identity.facts["path"] == str(path)
     os.utime(path, ns=(1, 1))
     assert stream_volume(path).content_identity() != identity
     with pytest.raises(FormatError, match=r"made\.nrrd: the file has changed since it was opened"):

@@ -1,10 +1,8 @@
 """Opening the images of a job: files and zarr, on this machine and on others."""
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import xarray as xr
@@ -12,16 +10,14 @@ from dask.tokenize import tokenize
 
 from refspace.blockwise.identity import Identity, array_identity
 from refspace.errors import StoreError
-from refspace.formats.volumes import is_volume_file, read_image_file, read_voxels, refuse_override
+from refspace.formats.volumes import is_volume_file, open_header, read_voxels, refuse_override
 from refspace.grid import Grid
 from refspace.ops.align import is_oblique
-from refspace.remote.objects import copy_object
-from refspace.remote.stamps import file_stamp, object_stamp
-from refspace.safe_text import url_identity, without_secrets
-from refspace.store import reachable
+from refspace.safe_text import without_secrets
 from refspace.store.images import open_image
-from refspace.types import ImageOrigin, PathLike, Resolution
+from refspace.types import ImageOrigin, Resolution
 from refspace.verbs.images import ImagePlace, without_position
+from refspace.verbs.reading import read_image
 
 
 @dataclass(frozen=True)
@@ -65,30 +61,13 @@ class ImageOptions:
         return {"orientation": self.orientation, "resolution": self.resolution}
 
     @property
-    def geometry_of_file(self) -> dict[str, Any]:
-        """Arguments of readers of files, which have headers that can be overruled."""
-        return self.geometry | {"override": self.override}
-
-    @property
     def storage_options(self) -> Mapping[str, Any]:
         """What fsspec needs to reach the images."""
         options: Mapping[str, Any] = self.access.get("storage_options") or {}
         return options
 
 
-def is_image_file(path: str) -> bool:
-    """Whether a path or URL is that of an NRRD or NIfTI file, by its name.
-
-    Examples
-    --------
-    >>> is_image_file("s3://bucket/brain.nii.gz"), is_image_file("brain.zarr")
-    (True, False)
-    """
-    return is_volume_file(path.rstrip("/").rpartition("/")[2])
-
-
-@contextmanager
-def opened_image(path: str, grid: Grid, options: ImageOptions) -> Iterator[xr.DataArray]:
+def open_any_image(path: str, grid: Grid, options: ImageOptions) -> xr.DataArray:
     """Open an image in a file or in zarr, to aggregate it over an annotation.
 
     Parameters
@@ -100,37 +79,28 @@ def opened_image(path: str, grid: Grid, options: ImageOptions) -> Iterator[xr.Da
     options
         What the image does not state itself.
 
-    Yields
-    ------
+    Returns
+    -------
     xarray.DataArray
-        Lazy; without coordinates if it lies on the grid of the annotation. A file of another
-        machine is on this one for as long as the block lasts.
+        Lazy; without coordinates if it lies on the grid of the annotation.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        if not is_image_file(path):
-            refuse_override(path, options.override)
-            shape = grid.shape if options.same_grid else None
-            image = open_image(
-                path, variable=options.variable, shape=shape, **options.geometry, **options.access
-            )
-        elif "://" in path:
-            copy = Path(folder, path.rpartition("/")[2])
-            copy_object(path, copy, options.storage_options)
-            image = _open_file(copy, options)
-        else:
-            image = _open_file(path, options)
-        # A plain array of zarr has neither names of axes nor a position: its voxels are those of
-        # the annotation.
-        unplaced = {*image.dims[-3:]}.isdisjoint({*image.coords, *grid.dims})
-        if image.ndim >= 3 and (options.same_grid or (unplaced and not is_oblique(image))):
-            image = without_position(image, grid.dims)
-        yield image
+    image = _opened(path, grid, options)
+    # A plain array of zarr has neither names of axes nor a position: its voxels are those of the
+    # annotation.
+    unplaced = {*image.dims[-3:]}.isdisjoint({*image.coords, *grid.dims})
+    if image.ndim >= 3 and (options.same_grid or (unplaced and not is_oblique(image))):
+        return without_position(image, grid.dims)
+    return image
 
 
-def _open_file(path: PathLike, options: ImageOptions) -> xr.DataArray:
-    if options.same_grid:
-        return read_voxels(path, is_image=True)
-    return read_image_file(path, **options.geometry_of_file)
+def _opened(path: str, grid: Grid, options: ImageOptions) -> xr.DataArray:
+    if not options.same_grid:
+        how: dict[str, Any] = {**options.geometry, **options.access}
+        return read_image(path, override=options.override, variable=options.variable, **how)
+    if is_volume_file(path):
+        return read_voxels(path, is_image=True, storage_options=options.storage_options)
+    refuse_override(path, options.override)
+    return open_image(path, variable=options.variable, shape=grid.shape, **options.access)
 
 
 def image_identity(path: str, grid: Grid, options: ImageOptions) -> Identity:
@@ -159,11 +129,14 @@ def image_identity(path: str, grid: Grid, options: ImageOptions) -> Identity:
     FileNotFoundError, RemoteError, StoreError, FormatError, GridError
         If there is no such image, or it cannot be reached or opened.
     """
-    if is_image_file(path):
-        stamp = _stamp(path, options)
-        doubt = None if stamp else f"{path}: its server states neither an ETag nor a time"
-        return Identity({"image": str(tokenize(url_identity(reachable(path)), stamp))}, doubt)
-    with _naming_what_is_missing(path), opened_image(path, grid, options) as image:
+    if is_volume_file(path):
+        _, header = open_header(
+            path, is_image=True, geometry=False, storage_options=options.storage_options
+        )
+        own = header.image.voxels.content_identity()
+        return Identity({"image": str(tokenize(own.facts))}, own.doubt)
+    with _naming_what_is_missing(path):
+        image = open_any_image(path, grid, options)
         own = array_identity(image.data)
         names = sorted(map(str, image.coords))
         place = [(name, image[name].dims, image[name].values) for name in names]
@@ -177,15 +150,6 @@ def _naming_what_is_missing(path: str) -> Iterator[None]:
         yield
     except StoreError as error:
         if isinstance(error.__cause__, FileNotFoundError):
-            what = "does not exist, or is no zarr store, NRRD or NIfTI file"
+            what = "does not exist, or is neither a file of a volume nor a zarr store"
             raise FileNotFoundError(f"{without_secrets(path)} {what}") from error
         raise
-
-
-def _stamp(path: str, options: ImageOptions) -> str | None:
-    if "://" in path:
-        return object_stamp(path, storage_options=options.storage_options)
-    try:
-        return file_stamp(path)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise FileNotFoundError(f"{path} does not exist") from error

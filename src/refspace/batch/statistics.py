@@ -5,7 +5,7 @@ import os
 import secrets
 import warnings
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from refspace.batch.atlas_reference import AtlasReference
 from refspace.batch.causes import one_line, raise_if_hopeless
 from refspace.batch.image_table import ImageTable
-from refspace.batch.images import ImageOptions, image_identity, opened_image
+from refspace.batch.images import ImageOptions, image_identity, open_any_image
 from refspace.batch.tables import open_image_table
 from refspace.errors import AnnotationError, GridError, JobError, StoreError
 from refspace.formats.tables import table_ending, without_formulas
@@ -157,13 +157,14 @@ class StatisticsRequest:
     def compute_rows(self, url: str) -> pd.DataFrame:
         """Compute the rows of an image: by region, hemisphere and leading dims of the image."""
         space, asked = self.atlas.open(), self.options
-        opened = opened_image(url, space.grid, self.image_options)
-        with opened as values, self._opened_valid(space.grid) as valid:
-            place = self.image_options.place
-            dataset = statistics_of_image(
-                space, values, asked, place, valid=valid, by_hemisphere=self.by_hemisphere
-            )
-            dataset = dataset.compute(scheduler=self.scheduler, num_workers=self.threads)
+        dataset = statistics_of_image(
+            space,
+            open_any_image(url, space.grid, self.image_options),
+            asked,
+            self.image_options.place,
+            valid=self._open_valid(space.grid),
+            by_hemisphere=self.by_hemisphere,
+        ).compute(scheduler=self.scheduler, num_workers=self.threads)
         note = str(dataset["note"].item()) if "note" in dataset else ""
         _refuse_nothing(dataset["covered"].values, note)
         rows = statistics_table(dataset.drop_vars("note", errors="ignore"), asked.statistics)
@@ -172,11 +173,11 @@ class StatisticsRequest:
         rows.attrs[_NOTE] = [*filter(None, notes)]
         return rows
 
-    def _opened_valid(self, grid: Grid) -> AbstractContextManager[xr.DataArray | None]:
+    def _open_valid(self, grid: Grid) -> xr.DataArray | None:
         """Open the image of the voxels that count, as other images but for a variable's name."""
         if self.valid is None:
-            return nullcontext()
-        return opened_image(self.valid.url, grid, _options_of_valid(self.image_options))
+            return None
+        return open_any_image(self.valid.url, grid, _options_of_valid(self.image_options))
 
     def refuse_changed(self, image: Image) -> None:
         """Refuse an image that has changed since the job began, or whose atlas or mask has.
@@ -204,7 +205,8 @@ class StatisticsRequest:
         Where voxels are in doubt, it is another one each time.
         """
         images = self.image_options
-        opened = [images.variable, images.same_grid, images.image_origin, images.geometry_of_file]
+        given = [images.variable, images.same_grid, images.image_origin, images.override]
+        opened = [*given, images.geometry]
         space = self.atlas.open()
         # The grid too: what overrules the header of a file leaves its voxels as they are.
         sides = space.volume.hemispheres.identity

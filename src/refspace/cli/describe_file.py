@@ -1,6 +1,5 @@
 """What a file of a volume states, and what is assumed where it does not, in words and as JSON."""
 
-from pathlib import Path
 from typing import Any
 
 from refspace.cli.describe import (
@@ -11,12 +10,13 @@ from refspace.cli.describe import (
     short_text,
     size_text,
 )
-from refspace.formats.volumes import stated_spacing
+from refspace.formats.headers import VolumeHeader
 from refspace.formats.voxel_files import VoxelStream
 
 
 def describe_file(
     path: str,
+    header: VolumeHeader,
     stream: VoxelStream,
     *,
     frame: str | None = None,
@@ -27,14 +27,14 @@ def describe_file(
 
     Parameters
     ----------
-    path, stream
-        The file, and what is opened of it.
+    path, header, stream
+        The file, its header, and its volume.
     frame
         Frame of coordinates, if not that of the file.
     midline, hemispheres
         What tells the hemispheres apart instead of what the file states.
     """
-    grid, stated = stream.grid, stated_spacing(path)
+    grid, stated = stream.grid, header.stated
     return {
         "url": path,
         "kind": "file",
@@ -46,7 +46,7 @@ def describe_file(
         "extent_mm": [length / 1000 for length in grid.extent],
         **describe_axes(grid, frame),
         **describe_sides(grid, stream.midline, frame=frame, midline=midline, volume=hemispheres),
-        "stored_bytes": Path(path).stat().st_size,
+        "stored_bytes": stream.voxels.stored_bytes,
     }
 
 

@@ -5,7 +5,7 @@ import json
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,13 +123,14 @@ def key_values(ctx: click.Context, param: click.Parameter, value: Iterable[str])
 
 def is_store(text: str) -> bool:
     """Whether a path or URL is meant as a zarr store, rather than as a file."""
-    path = Path(text)
-    if "://" in text or path.suffix.lower() == ".zarr":
-        return True
-    # Late: zarr comes with it, for which no other command should wait.
+    # Late: array libraries come with both, for which no other command should wait.
+    from refspace.formats.volumes import is_volume_file
     from refspace.store.zarr_files import is_zarr_folder
 
-    return is_zarr_folder(path)
+    path = Path(text)
+    if "://" in text:
+        return not is_volume_file(text)
+    return path.suffix.lower() == ".zarr" or is_zarr_folder(path)
 
 
 def is_named(text: str) -> bool:
@@ -143,21 +144,21 @@ def is_named(text: str) -> bool:
 
 def existing(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """Refuse what is neither a file nor a store; opening a store shows whether it exists."""
-    if is_store(value) or Path(value).is_file() or is_named(value):
+    if "://" in value or Path(value).is_file() or is_store(value) or is_named(value):
         return value
     raise click.BadParameter(
-        f"{value} {_why_not(value)}; give an NRRD or NIfTI file, the path or URL of a store, or an "
-        "atlas by name, like allen:ccf_2017"
+        f"{value} {_why_not(value)}; give a file of a volume (NRRD, NIfTI, TIFF, MetaImage, MGH or "
+        ".npy) or a zarr store, by path or URL, or an atlas by name, like allen:ccf_2017"
     )
 
 
 def existing_image(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """Refuse what is neither a file nor in zarr."""
-    if value is None or is_store(value) or Path(value).is_file():
+    if value is None or "://" in value or Path(value).is_file() or is_store(value):
         return value
     raise click.BadParameter(
-        f"{value} {_why_not(value)}; give an NRRD or NIfTI file, or the path or URL of an image in "
-        "zarr"
+        f"{value} {_why_not(value)}; give a file of a volume (NRRD, NIfTI, TIFF, MetaImage, MGH or "
+        ".npy) or an image in zarr, by path or URL"
     )
 
 
@@ -398,11 +399,15 @@ def _open(annotation: str, structures_file: str | None, **how: Any) -> "Referenc
             f"{annotation} names no structures: give a structures file after it (JSON or CSV), or "
             "a store that 'refspace convert' has made of both"
         )
-    tell_unit(annotation, how["resolution"])
+    tell_unit(annotation, how["resolution"], how.get("storage_options"))
     return reference_space.open(annotation, structures=structures_file, **how)
 
 
-def tell_unit(path: str, resolution: "types.Resolution | None") -> None:
+def tell_unit(
+    path: str,
+    resolution: "types.Resolution | None",
+    storage_options: "Mapping[str, Any] | None" = None,
+) -> None:
     """Say what the lengths of a file are taken for that states no unit, where that is certain.
 
     Where it is doubtful, the library warns.
@@ -410,7 +415,7 @@ def tell_unit(path: str, resolution: "types.Resolution | None") -> None:
     from refspace.formats.volumes import is_volume_file, stated_spacing
 
     if resolution is None and is_volume_file(path):
-        stated = stated_spacing(path)
+        stated = stated_spacing(path, storage_options)
         if stated.notice == "note":
             echo(f"{path} states no unit: its lengths are taken as {stated.assumed}", err=True)
 
@@ -447,9 +452,14 @@ def _annotation(
         space = open_space(annotation, None, resolution, orientation, override, **access)
         return space.annotation
     if not is_store(annotation):
-        tell_unit(annotation, resolution)
+        options = access.get("storage_options")
+        tell_unit(annotation, resolution, options)
         volume = read_volume(
-            annotation, resolution=resolution, orientation=orientation, override=override
+            annotation,
+            resolution=resolution,
+            orientation=orientation,
+            override=override,
+            storage_options=options,
         )
         midline = stated_midline(volume)
     else:

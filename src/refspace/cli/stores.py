@@ -61,7 +61,8 @@ def convert(
 ) -> None:
     """Convert an annotation volume of any size into a zarr store.
 
-    ANNOTATION is an NRRD or NIfTI file, or a path or URL of a zarr array or OME-Zarr label image.
+    ANNOTATION is a file of a volume (NRRD, NIfTI, TIFF, MetaImage, MGH or .npy), or a zarr array or
+    OME-Zarr label image, by path or URL.
     TARGET is the path or URL of the store, like atlas.zarr; it appears there once it is complete.
     The same command goes on with a run that was interrupted.
     """
@@ -127,14 +128,16 @@ def info(
     from refspace.cli.describe import describe, format_description, label_counts
     from refspace.cli.describe_file import describe_file, format_file_description
     from refspace.cli.unknown import tell_unknown_ids
-    from refspace.formats.volumes import is_volume_file, refuse_override, stream_volume
+    from refspace.formats.volume_format import Given
+    from refspace.formats.volumes import is_volume_file, open_header, refuse_override
     from refspace.store import open_atlas
 
     geometry: dict[str, Any] = {"resolution": resolution, "orientation": orientation}
     counts, nodes = None, None
     if is_volume_file(url):
-        stream = stream_volume(url, **geometry, override=override)
-        description = describe_file(url, stream, frame=frame, **sides)
+        form, header = open_header(url, storage_options=access.get("storage_options"))
+        stream = form.stream(header, Given(**geometry, override=override))
+        description = describe_file(url, header, stream, frame=frame, **sides)
         text = format_file_description(description)
     else:
         refuse_override(url, override)

@@ -8,7 +8,7 @@ import io
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -56,17 +56,17 @@ class SourceFile:
         OSError
             If it cannot be read.
         """
-        if is_url(self.path):
-            copy = tempfile.NamedTemporaryFile(suffix=".refspace")  # noqa: SIM115
-            copy_object(self.path, Path(copy.name), self.storage_options)
-            self._refuse_changed(_remote_status(self.path, self.storage_options).stamp)
-            return cast("BinaryIO", copy)
-        opened = Path(self.path).open("rb")  # noqa: SIM115
-        try:
-            self._refuse_changed(_stamp(os.fstat(opened.fileno())))
-        except FormatError:
-            opened.close()
-            raise
+        with ExitStack() as undo:
+            if is_url(self.path):
+                copy = undo.enter_context(tempfile.NamedTemporaryFile(suffix=".refspace"))
+                opened = cast("BinaryIO", copy)
+                copy_object(self.path, Path(copy.name), self.storage_options)
+                stamp = _remote_status(self.path, self.storage_options).stamp
+            else:
+                opened = undo.enter_context(_open_local(self.path))
+                stamp = _stamp(os.fstat(opened.fileno()))
+            self._refuse_changed(stamp)
+            undo.pop_all()
         return opened
 
     def _refuse_changed(self, stamp: str | None) -> None:
@@ -142,9 +142,16 @@ def opened_source(
             yield source, io.BytesIO(start)
         return
     absolute = str(Path(path).absolute())
-    with Path(absolute).open("rb") as opened, naming(absolute):
+    with _open_local(absolute) as opened, naming(absolute):
         status = os.fstat(opened.fileno())
         yield SourceFile(absolute, status.st_size, _stamp(status)), opened
+
+
+def _open_local(path: str) -> BinaryIO:
+    try:
+        return Path(path).open("rb")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} does not exist") from error
 
 
 def _stamp(status: os.stat_result) -> str:

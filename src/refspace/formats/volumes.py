@@ -63,6 +63,22 @@ def is_volume_file(path: PathLike) -> bool:
     return not local.is_dir() and _is_named_like_one(os.fspath(path))
 
 
+def holds_volume(path: PathLike) -> bool:
+    """Whether a file is of a format of volumes, read or not, rather than a table or a text.
+
+    Examples
+    --------
+    >>> holds_volume("annotation_25.nrrd"), holds_volume("structures.json")
+    (True, False)
+    """
+    if _is_named_like_one(urlsplit(os.fspath(path)).path if is_url(path) else os.fspath(path)):
+        return True
+    if is_url(path) or not Path(path).is_file():
+        return False
+    with Path(path).open("rb") as file:
+        return recognise(read_start(file)) is not None
+
+
 def _is_named_like_one(name: str) -> bool:
     return name.lower().endswith((*_ENDINGS, *_UNREAD))
 
@@ -125,7 +141,9 @@ def _recognised(start: bytes, path: str) -> VolumeFormat:
     raise FormatError(told)
 
 
-def stated_spacing(path: PathLike) -> StatedSpacing:
+def stated_spacing(
+    path: PathLike, storage_options: Mapping[str, Any] | None = None
+) -> StatedSpacing:
     """What the header of a file says of the lengths of its voxels.
 
     Raises
@@ -133,7 +151,7 @@ def stated_spacing(path: PathLike) -> StatedSpacing:
     FormatError, GridError, OSError
         As for `read_volume`.
     """
-    return open_header(path)[1].stated
+    return open_header(path, storage_options=storage_options)[1].stated
 
 
 def check_spacing(path: PathLike, spacing: Triple) -> None:

@@ -6,7 +6,7 @@ They are read lazily or slab by slab, in the order of the file: the first axis i
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,7 @@ class VoxelFile(ABC):
     @property
     def identity(self) -> dict[str, Any]:
         """Paths and stamps: different for any other file, and after a change."""
-        return {str(n): file.identity for n, file in enumerate(self.files)}
+        return _by_number([file.identity for file in self.files])
 
     def content_identity(self) -> Identity:
         """What tells the file from any other, once it is made sure that it is as it was opened.
@@ -85,7 +85,7 @@ class VoxelFile(ABC):
         """
         own = [file.content_identity() for file in self.files]
         doubts = [identity.doubt for identity in own if identity.doubt]
-        facts = {str(n): identity.facts for n, identity in enumerate(own)}
+        facts = _by_number([identity.facts for identity in own])
         return Identity(facts, doubts[0] if doubts else None)
 
     def slab_shape(self) -> tuple[int, ...]:
@@ -127,6 +127,11 @@ class VoxelFile(ABC):
         layers, slab
             As of `VoxelStream.slabs`, in the dtype of the file.
         """
+
+
+def _by_number(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Facts of the only file, or of each by its number."""
+    return {**facts[0]} if len(facts) == 1 else {str(n): one for n, one in enumerate(facts)}
 
 
 def slab_cuts(layers: int, thickness: int, *, from_end: bool) -> list[slice]:

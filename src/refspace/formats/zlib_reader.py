@@ -2,7 +2,10 @@
 
 import io
 import zlib
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 # Compressed bytes that are read at a time.
 _PIECE_BYTES = 2**16
@@ -34,7 +37,7 @@ class ZlibReader(io.RawIOBase):
         """Whether it can be read."""
         return True
 
-    def readinto(self, buffer: Any, /) -> int:
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
         """Inflate into a buffer.
 
         Raises
@@ -44,11 +47,12 @@ class ZlibReader(io.RawIOBase):
         zlib.error
             If it is damaged.
         """
+        room = memoryview(buffer)
         while not self._inflate.eof:
             piece = self._inflate.unconsumed_tail or self._compressed.read(_PIECE_BYTES)
             if not piece:
                 raise EOFError("the stream ends before its end marker")
-            if data := self._inflate.decompress(piece, len(buffer)):
-                buffer[: len(data)] = data
+            if data := self._inflate.decompress(piece, len(room)):
+                room[: len(data)] = data
                 return len(data)
         return 0

@@ -39,7 +39,7 @@ def open(
     engine: str = "fsspec",
     chunk_cache: PathLike | None = None,
 ) -> ReferenceSpace:
-    """Open a reference space where it is stored: a store, or a file of voxels.
+    """Open a reference space where it is stored: a store, or a file of a volume.
 
     Parameters
     ----------
@@ -63,7 +63,13 @@ def open(
     """
     tree = _tree(structures)
     if is_volume_file(url):
-        voxels = read_volume(url, resolution=resolution, orientation=orientation, override=override)
+        voxels = read_volume(
+            url,
+            resolution=resolution,
+            orientation=orientation,
+            override=override,
+            storage_options=storage_options,
+        )
         return separated(ReferenceSpace(tree or _lacking(url), voxels), midline, hemispheres)
     refuse_override(url, override)
     atlas = open_atlas(

@@ -59,10 +59,10 @@ def open(
     ----------
     url
         Path or URL (anything that fsspec opens) of a store that refspace wrote, or of an OME-Zarr
-        label image, 0.4 or 0.5, of any program; or the path of an NRRD or NIfTI file. Or an atlas
-        by the name of its source and its own, like ``"allen:ccf_2017"`` or
-        ``"brainglobe:allen_mouse_25um"``: one that can be queried where it is, is; any other is
-        fetched, as `fetch` does it.
+        label image, 0.4 or 0.5, of any program; or of a file of a volume: NRRD, NIfTI, MGH, TIFF,
+        MetaImage or ``.npy``, recognised by its content. Or an atlas by the name of its source and
+        its own, like ``"allen:ccf_2017"`` or ``"brainglobe:allen_mouse_25um"``: one that can be
+        queried where it is, is; any other is fetched, as `fetch` does it.
     resolution
         µm per voxel of the level to open; the finest if not given. Of a file, as for `read_nrrd`.
     structures
@@ -79,8 +79,8 @@ def open(
         `read_nrrd` have it, or else the middle of the volume.
     hemispheres
         Hemisphere of each voxel, where no midline separates them: integers, 1 left, 2 right and 0
-        neither, on the same grid. A DataArray; or the path of an NRRD or NIfTI file, or the path or
-        URL of a label image in zarr, of which blocks are read until both hemispheres were seen.
+        neither, on the same grid. A DataArray; or the path or URL of a file of a volume, or of a
+        label image in zarr, of which blocks are read until both hemispheres were seen.
     storage_options
         What fsspec needs to reach the URL. Public buckets of the field, like ``s3://brainglobe``,
         are read without an account unless something else is given.

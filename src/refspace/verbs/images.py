@@ -12,13 +12,16 @@ import numpy as np
 import xarray as xr
 
 from refspace.errors import AnnotationError, GridError
-from refspace.formats.volumes import read_image_file, read_voxels
+from refspace.formats.volumes import is_volume_file, read_voxels
+from refspace.grid import Grid
 from refspace.kernels import RELATIVE_ERROR, is_exact
 from refspace.ops import aggregate as ops
 from refspace.ops.align import Aligned, align, as_image, image_extent, settle_origin
 from refspace.ops.coverage import ImageExtent, measured_regions, overlap_note, with_warning
+from refspace.store.images import open_image
 from refspace.structure_tree import Regions, RegionsLike
-from refspace.types import AFFINE, ImageLike, ImageOrigin
+from refspace.types import AFFINE, ImageLike, ImageOrigin, PathLike
+from refspace.verbs.reading import read_image
 from refspace.verbs.shapes import label_totals
 from refspace.verbs.space import Space
 from refspace.verbs.tables import region_table, stack_hemispheres
@@ -66,10 +69,10 @@ def aggregate(
         Real numbers, of which NaN does not count. A DataArray with coordinates in µm, on the grid
         of the annotation or on a coarser or finer one of the same space, turned in any way: each
         voxel counts in the structure that is at its centre. Or an array of the annotation's shape,
-        or the path of an NRRD or NIfTI file, whose values are scaled as it says. Dims before the
-        three of space (channel, time, subject) are kept. An image whose axes are oblique has
-        others in their place, and the attribute ``affine_to_ras_um``: three rows of four numbers,
-        from indices to positions in RAS+ (that of a file has its own).
+        or the path or URL of a file or of an image in zarr, as for `refspace.read_image`. Dims
+        before the three of space (channel, time, subject) are kept. An image whose axes are oblique
+        has others in their place, and the attribute ``affine_to_ras_um``: three rows of four
+        numbers, from indices to positions in RAS+ (that of a file has its own).
     regions
         The regions, as `StructureTree.regions` makes them, or what it makes them of; all structures
         with their subtrees if not given.
@@ -340,10 +343,19 @@ def _aggregate(
 def _read_image(space: Space, image: ImageLike, name: str, same_grid: bool) -> xr.DataArray:
     """Image with its place, of an array or a file."""
     if isinstance(image, str | os.PathLike):
-        image = read_voxels(image, is_image=True) if same_grid else read_image_file(image)
+        image = _opened(image, space.grid, same_grid)
     if same_grid and isinstance(image, xr.DataArray):
         image = without_position(image, space.grid.dims)
     return as_image(image, space.annotation, name)
+
+
+def _opened(path: PathLike, grid: Grid, same_grid: bool) -> xr.DataArray:
+    """Image at a path or URL; with its place, unless it is to be ignored."""
+    if not same_grid:
+        return read_image(path)
+    if is_volume_file(path):
+        return read_voxels(path, is_image=True)
+    return open_image(os.fspath(path), shape=grid.shape)
 
 
 def without_position(image: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
