@@ -8,7 +8,7 @@ gives no more than what is there, and not for ever.
 import io
 import logging
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from refspace.errors import FormatError, MissingDependencyError
 from refspace.formats.tiff.segments import PageLayout, check_coding
 from refspace.limits import check_limit, how_to_raise, limit
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 # tifffile logs what is odd in a file, and Python prints that where nobody listens.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -115,6 +118,7 @@ def read_directories(file: BinaryIO, size: int) -> Directories:
         with package.TiffFile(window, name="") as opened:
             found = _directories(opened, size)
     except (FormatError, MissingDependencyError):
+        window.refuse_excess()
         raise
     except Exception as error:  # struct.error, IndexError, TiffFileError and others of the parser
         window.refuse_excess()
@@ -147,7 +151,7 @@ class _Window(io.RawIOBase):
         self._place = max(0, start + offset)
         return self._place
 
-    def read(self, size: int = -1, /) -> bytes:
+    def read(self, size: int | None = -1, /) -> bytes:
         there = max(0, self._size - self._place)
         wanted = there if size is None or size < 0 else min(size, there)
         # A byte at least: reads of nothing go on for ever as well.
@@ -159,7 +163,7 @@ class _Window(io.RawIOBase):
         self._place += len(data)
         return data
 
-    def readinto(self, buffer: Any, /) -> int:
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
         view = memoryview(buffer).cast("B")
         data = self.read(len(view))
         view[: len(data)] = data
@@ -272,7 +276,9 @@ def _layout(page: Any, index: int) -> PageLayout:
 
 
 def _dtype(page: Any, index: int) -> np.dtype[Any]:
-    if page.dtype is None or np.dtype(page.dtype).str[1:] not in _TYPES:
+    # Numbers of 12 bits come as if they had 16.
+    bits = None if page.dtype is None else np.dtype(page.dtype).itemsize * 8
+    if bits != page.bitspersample or np.dtype(page.dtype).str[1:] not in _TYPES:
         raise FormatError(
             f"page {index} has numbers of {page.bitspersample} bits, sample format "
             f"{int(page.sampleformat)}; save it with integers of 8 to 64 bits, or floats"

@@ -215,10 +215,12 @@ def length_per_pixel(pixels: int, units: int) -> float:
     (16.752, 25.0, 25.0)
     """
     exact = units / pixels
-    if units == _MILLION:
+    # Some programs shorten the fraction.
+    if _MILLION % units == 0:
+        millionths = pixels * _MILLION // units
         for digits in range(1, 12):
             short = float(f"{exact:.{digits}g}")
-            if abs(Fraction(_MILLION) / Fraction(short) - pixels) <= Fraction(1, 2):
+            if abs(Fraction(_MILLION) / Fraction(short) - millionths) <= Fraction(1, 2):
                 return short
     return exact
 
