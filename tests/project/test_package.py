@@ -22,9 +22,11 @@ EXPORTED = [
     "fetch",
     "open_masks",
     "phantom",
+    "read_image",
     "read_nifti",
     "read_nrrd",
     "read_structures",
+    "read_tiff",
     "set_limits",
     "verify",
     "verify_store",
@@ -32,6 +34,7 @@ EXPORTED = [
     "write_nifti",
     "write_nrrd",
     "write_structures",
+    "write_tiff",
 ]
 
 

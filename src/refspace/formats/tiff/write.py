@@ -1,7 +1,6 @@
 """Volumes written to TIFF files, computed and compressed some pages at a time."""
 
 import json
-import math
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +28,8 @@ TIFF_ENDINGS = (".tif", ".tiff")
 _TYPES = ("bool", "uint8", "uint16", "uint32", "float32")
 # A file with offsets of 32 bits ends there; what is not voxels needs some room.
 _LARGEST, _ROOM = 2**32, 2**25
+# Computed at once: enough for all cores to have work.
+_PART_BYTES = 2**26
 # Of a page that is compressed, strips of about as many bytes.
 _STRIP_BYTES = 2**18
 _NO_UNIT = 1
@@ -125,23 +126,30 @@ def _write(
 
 def _pages(data: Voxels, dtype: np.dtype[Any], scheduler: str | None) -> Iterator[NDArray[Any]]:
     """Pages of a volume, along its first axis."""
-    for start, stop in pairwise(_bounds(data)):
-        slab = data[start:stop]
-        if isinstance(slab, dask.array.Array):
-            slab = slab.compute(scheduler=scheduler)
-        for page in np.asarray(slab):
+    for start, stop in pairwise(_bounds(data, 0, SLAB_BYTES)):
+        for page in _computed(data[start:stop], scheduler):
             yield np.ascontiguousarray(page, dtype)
 
 
-def _bounds(data: Voxels) -> list[int]:
-    """Pages between which whole chunks lie, large enough to be worth a computation."""
-    page_bytes = math.prod(data.shape[1:]) * data.dtype.itemsize
-    count = data.shape[0]
-    lengths = data.chunks[0] if isinstance(data, dask.array.Array) else [1] * count
+def _computed(slab: Voxels, scheduler: str | None) -> NDArray[Any]:
+    """Voxels of some pages: dask holds twice what it computes at once, so not all of them."""
+    if not isinstance(slab, dask.array.Array):
+        return np.asarray(slab)
+    voxels = np.empty(slab.shape, slab.dtype)
+    for start, stop in pairwise(_bounds(slab, 1, _PART_BYTES)):
+        voxels[:, start:stop] = slab[:, start:stop].compute(scheduler=scheduler)
+    return voxels
+
+
+def _bounds(data: Voxels, axis: int, least: int) -> list[int]:
+    """Places along an axis between which whole chunks lie, of some bytes at least."""
+    count = data.shape[axis]
+    layer_bytes = data.nbytes // count
+    lengths = data.chunks[axis] if isinstance(data, dask.array.Array) else [1] * count
     bounds, stop = [0], 0
     for length in lengths:
         stop += length
-        if stop == count or (stop - bounds[-1]) * page_bytes >= SLAB_BYTES:
+        if stop == count or (stop - bounds[-1]) * layer_bytes >= least:
             bounds.append(stop)
     return bounds
 
