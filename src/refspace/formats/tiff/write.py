@@ -126,19 +126,22 @@ def _write(
 
 def _pages(data: Voxels, dtype: np.dtype[Any], scheduler: str | None) -> Iterator[NDArray[Any]]:
     """Pages of a volume, along its first axis."""
-    for start, stop in pairwise(_bounds(data, 0, SLAB_BYTES)):
-        for page in _computed(data[start:stop], scheduler):
-            yield np.ascontiguousarray(page, dtype)
+    bounds = _bounds(data, 0, SLAB_BYTES)
+    thickest = max(stop - start for start, stop in pairwise(bounds))
+    # Its memory is used again for the next pages.
+    slab = np.empty((thickest, *data.shape[1:]), dtype)
+    for start, stop in pairwise(bounds):
+        _compute_into(slab[: stop - start], data[start:stop], scheduler)
+        yield from slab[: stop - start]
 
 
-def _computed(slab: Voxels, scheduler: str | None) -> NDArray[Any]:
-    """Voxels of some pages: dask holds twice what it computes at once, so not all of them."""
-    if not isinstance(slab, dask.array.Array):
-        return np.asarray(slab)
-    voxels = np.empty(slab.shape, slab.dtype)
-    for start, stop in pairwise(_bounds(slab, 1, _PART_BYTES)):
-        voxels[:, start:stop] = slab[:, start:stop].compute(scheduler=scheduler)
-    return voxels
+def _compute_into(slab: NDArray[Any], data: Voxels, scheduler: str | None) -> None:
+    """Compute some pages: dask holds twice what it computes at once, so not all of them."""
+    for start, stop in pairwise(_bounds(data, 1, _PART_BYTES)):
+        part = data[:, start:stop]
+        if isinstance(part, dask.array.Array):
+            part = part.compute(scheduler=scheduler)
+        slab[:, start:stop] = part
 
 
 def _bounds(data: Voxels, axis: int, least: int) -> list[int]:
