@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from refspace.reference_space import ReferenceSpace as ReferenceSpace
     from refspace.samples import phantom as phantom
     from refspace.sources import ReferenceSpaceCache as ReferenceSpaceCache
+    from refspace.sources import atlases as atlases
     from refspace.sources import fetch as fetch
     from refspace.sources import open as open
     from refspace.store.masks import open_masks as open_masks
@@ -42,6 +43,7 @@ _ROOMS = {
     "RefspaceError": "refspace.errors",
     "StructureTree": "refspace.structure_tree",
     "aggregate_images": "refspace.batch",
+    "atlases": "refspace.sources",
     "convert": "refspace.conversion",
     "fetch": "refspace.sources",
     "open": "refspace.sources",

@@ -434,6 +434,14 @@ def test_misuse_is_told_in_a_line(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_folders_of_other_formats_are_named(atlas: list[str], tmp_path: Path) -> None:
+    (tmp_path / "attributes.json").write_text('{"n5": "4.0.0"}')
+    for words in (("counts", tmp_path, atlas[1]), ("convert", tmp_path, atlas[1], "a.zarr")):
+        result = run(*words)
+        assert result.exit_code == 2
+        assert "and no zarr store, but N5, which is not read: copy it to zarr," in result.output
+
+
 # ----- convert
 
 

@@ -91,3 +91,166 @@ def nested(folder, version="0.5", names=("brain",)):
     labels.attrs.update({"ome": {"version": "0.5", **content}} if version == "0.5" else content)
     for name in names:
         write(folder / "labels" / name, version)
+
+
+# ----- replays of programs that are not installed here
+
+
+def _store(group, path, voxels, dims=None):
+    v3 = group.metadata.zarr_format == 3
+    names = {"dimension_names": dims} if v3 and dims else {}
+    group.create_array(path, data=voxels, chunks=(1,) * (voxels.ndim - 3) + (4,) * 3, **names)
+
+
+def spatialdata(folder, images=(), labels=(), container="0.2"):
+    """Store as SpatialData 0.7.3 writes it: container 0.2 in zarr v3, or 0.1 in zarr v2.
+
+    Images and labels are triples of a name, levels of voxels, and transformations as
+    `spatialdata_systems` gives them.
+    """
+    v3 = container == "0.2"
+    root = zarr.open_group(folder, mode="w", zarr_format=3 if v3 else 2)
+    attrs = {"version": container, "spatialdata_software_version": "0.7.3"}
+    root.attrs["spatialdata_attrs"] = attrs
+    groups = {kind: root.create_group(kind) for kind in ("images", "labels")}
+    for name, levels, systems in images:
+        group = groups["images"].create_group(name)
+        _spatialdata_image(group, f"/images/{name}", levels, systems, is_label=False)
+    for name, levels, systems in labels:
+        group = groups["labels"].create_group(name)
+        _spatialdata_image(group, name, levels, systems, is_label=True)
+    names = {"labels": [name for name, _, _ in labels]}
+    groups["labels"].attrs.update({"ome": names} if v3 else names)
+
+
+def _spatialdata_image(group, name, levels, systems, *, is_label):
+    v3 = group.metadata.zarr_format == 3
+    dims = "czyx"[-levels[0].ndim :]
+    kinds = {"c": "channel"}
+    datasets = []
+    for n, voxels in enumerate(levels):
+        _store(group, f"s{n}", voxels, [*dims])
+        ratios = [float(a / b) for a, b in zip(levels[0].shape, voxels.shape, strict=True)]
+        steps = [{"type": "scale", "scale": ratios}]
+        datasets.append({"path": f"s{n}", "coordinateTransformations": steps})
+    image = {
+        "datasets": datasets,
+        "name": name,
+        "axes": [{"name": dim, "type": kinds.get(dim, "space")} for dim in dims],
+        "coordinateTransformations": systems,
+    }
+    # Of pyramids it does not say that they are labels.
+    says_so = is_label and len(levels) == 1
+    rest = {"image-label": {"version": "0.5" if v3 else "0.4"}} if says_so else {}
+    if dims[0] == "c":
+        rest["omero"] = {"channels": [{"label": n} for n in range(levels[0].shape[0])]}
+    version = "0.5-dev-spatialdata" if v3 else "0.4-dev-spatialdata"
+    if v3:
+        group.attrs["ome"] = {"version": version, "multiscales": [image], **rest}
+    else:
+        group.attrs.update({"multiscales": [{**image, "version": version}], **rest})
+    group.attrs["spatialdata_attrs"] = {"version": "0.3" if v3 else "0.2"}
+
+
+def spatialdata_system(name, dims="zyx"):
+    """Coordinate system, as SpatialData states both ends of every transformation."""
+    axes = [
+        {"name": dim, "type": "channel"} if dim == "c" else {"name": dim, "type": "space"}
+        for dim in dims
+    ]
+    for axis in axes:
+        if axis["type"] == "space":
+            axis["unit"] = "unit"
+    return {"name": name, "axes": axes}
+
+
+def spatialdata_step(kind, values=None, system="global", dims="zyx", output=None):
+    """Transformation as SpatialData writes it, to a system over the same axes or others."""
+    ends = {
+        "input": spatialdata_system(dims, dims),
+        "output": spatialdata_system(system, output or dims),
+    }
+    if kind == "identity":
+        return {"type": kind, **ends}
+    if kind == "sequence":
+        return {"type": kind, "transformations": values, **ends}
+    return {"type": kind, kind: values, **ends}
+
+
+def iohub_plate(folder, fields, voxels):
+    """Plate of zarr v2 as iohub 0.2.3 writes it; fields are paths like ``A/1/0``."""
+    root = zarr.open_group(folder, mode="w", zarr_format=2)
+    wells = {}
+    for field in fields:
+        well, _, image = field.rpartition("/")
+        wells.setdefault(well, []).append(image)
+        iohub_field(f"{folder}/{field}", voxels)
+    rows = sorted({well.split("/")[0] for well in wells})
+    columns = sorted({well.split("/")[1] for well in wells})
+    for well, images in wells.items():
+        group = zarr.open_group(f"{folder}/{well}", mode="a", zarr_format=2)
+        entries = [{"acquisition": 0, "path": image} for image in images]
+        group.attrs["well"] = {"images": entries, "version": "0.4"}
+    for row in rows:
+        zarr.open_group(f"{folder}/{row}", mode="a", zarr_format=2)
+    root.attrs["plate"] = {
+        "acquisitions": [{"id": 0}],
+        "columns": [{"name": name} for name in columns],
+        "rows": [{"name": name} for name in rows],
+        "version": "0.4",
+        "wells": [
+            {
+                "columnIndex": columns.index(well.split("/")[1]),
+                "path": well,
+                "rowIndex": rows.index(well.split("/")[0]),
+            }
+            for well in wells
+        ],
+    }
+
+
+def iohub_field(folder, voxels, scale=25.0):
+    """Image over T, C, Z, Y and X as iohub 0.2.3 writes it, but for its `omero`."""
+    group = zarr.open_group(folder, mode="w", zarr_format=2)
+    group.create_array("0", data=voxels[None, None], chunks=(1, 1, 4, 4, 4))
+    space = [{"name": name, "type": "space", "unit": "micrometer"} for name in "ZYX"]
+    time = {"name": "T", "type": "time", "unit": "second"}
+    steps = [{"scale": [1.0, 1.0, scale, scale, scale], "type": "scale"}]
+    group.attrs["multiscales"] = [
+        {
+            "axes": [time, {"name": "C", "type": "channel"}, *space],
+            "coordinateTransformations": [{"type": "identity"}],
+            "datasets": [{"coordinateTransformations": steps, "path": "0"}],
+            "name": "0",
+            "version": "0.4",
+        }
+    ]
+
+
+def bioformats2raw(folder, count, version="0.4", *, series=False, wells=()):
+    """Fileset in the layout 3 of bioformats2raw: images 0, 1, … beside the metadata of OME-XML."""
+    v3 = version == "0.5"
+    root = zarr.open_group(folder, mode="w", zarr_format=3 if v3 else 2)
+    layout = {"bioformats2raw.layout": 3}
+    root.attrs.update({"ome": {"version": "0.5", **layout}} if v3 else layout)
+    ome = root.create_group("OME")
+    (folder / "OME" / "METADATA.ome.xml").write_text("<OME/>")
+    if series:
+        paths = {"series": [str(n) for n in range(count)]}
+        ome.attrs.update({"ome": {"version": "0.5", **paths}} if v3 else paths)
+    for n in range(count):
+        write(folder / str(n), version, extra="tc", label=False)
+
+
+def before_lengths(folder, version, voxels):
+    """Image of version 0.1, 0.2 or 0.3 of OME-Zarr: no lengths, and axes by name or by custom."""
+    group = zarr.open_group(folder, mode="w", zarr_format=2)
+    voxels = voxels if version == "0.3" else voxels[None, None]
+    separator = "." if version == "0.1" else "/"
+    encoding = {"name": "v2", "separator": separator}
+    chunks = (1,) * (voxels.ndim - 3) + (4,) * 3
+    for path, step in (("0", 1), ("1", 2)):
+        data = np.ascontiguousarray(voxels[..., ::step, ::step, ::step])
+        group.create_array(path, data=data, chunks=chunks, chunk_key_encoding=encoding)
+    image = {"version": version, "name": "x", "datasets": [{"path": "0"}, {"path": "1"}]}
+    group.attrs["multiscales"] = [image | ({"axes": [*"zyx"]} if version == "0.3" else {})]

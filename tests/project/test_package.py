@@ -18,6 +18,7 @@ EXPORTED = [
     "RefspaceError",
     "StructureTree",
     "aggregate_images",
+    "atlases",
     "convert",
     "fetch",
     "open_masks",

@@ -115,7 +115,7 @@ def test_metadata_that_are_too_large(tmp_path, name):
         IMAGE.to_dataset().to_zarr(tmp_path, zarr_format=zarr_format, consolidated=False)
     file = tmp_path / name
     file.write_text((file.read_text() if file.exists() else "{}").ljust(2**20))
-    how = {"resolution": 25}
+    how = {"resolution": 10}
     open_image(str(tmp_path), **how)
     large = rf"{name} has more than 1048575 bytes; if it is right, raise .*metadata_bytes"
     with set_limits(metadata_bytes=2**20 - 1):

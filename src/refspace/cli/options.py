@@ -134,7 +134,11 @@ def is_store(text: str) -> bool:
 
 
 def is_named(text: str) -> bool:
-    """Whether a text is an atlas by the name of its source and its own, like allen:ccf_2017."""
+    """Whether a text is an atlas of a source: by its name, like allen:ccf_2017, or its folder."""
+    if Path(text).is_dir():
+        from refspace.sources.brainglobe_bucket import find_atlas
+
+        return find_atlas(text) is not None
     if ":" not in text or "://" in text:
         return False
     from refspace.sources.source import parse_spec
@@ -172,7 +176,12 @@ def existing_inputs(
 
 
 def _why_not(path: str) -> str:
-    return "is a folder, and no zarr store" if Path(path).is_dir() else "does not exist"
+    if not Path(path).is_dir():
+        return "does not exist"
+    from refspace.store import Location
+    from refspace.store.other_formats import what_is_there
+
+    return f"is a folder, and no zarr store{what_is_there(Location(path))}"
 
 
 def geometry_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -318,6 +318,55 @@ def read_url(
     return read_object(_Whole(fs), path, url, limit)
 
 
+def list_folder(url: str, storage_options: Mapping[str, Any] | None = None) -> list[str] | None:
+    """Names of what is in a folder, or below a prefix of a bucket, in order.
+
+    Parameters
+    ----------
+    url
+        Path on this machine, or URL of any file system that fsspec supports.
+    storage_options
+        Options of fsspec for the file system, such as credentials.
+
+    Returns
+    -------
+    list of str or None
+        The names, without their paths. None of a web server: it has no list that programs read.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    RemoteError
+        If it cannot be listed.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> (folder / "b").touch(), (folder / "a").mkdir()
+    (None, None)
+    >>> list_folder(str(folder)), list_folder("https://example.org/a")
+    (['a', 'b'], None)
+    """
+    if Path(url).is_dir():
+        return sorted(each.name for each in Path(url).iterdir())
+    if url_protocol(url) in ("http", "https"):
+        return None
+    fs, path = file_system(url, storage_options or {})
+    # What others have added since the last listing is missing there.
+    fs.invalidate_cache(path)
+    try:
+        listed = retry.POLICY.run(functools.partial(fs.ls, path, detail=False))
+    except _MISSING as error:
+        raise FileNotFoundError(f"{without_secrets(url)} does not exist") from safe_cause(error)
+    except Exception as error:  # whatever the file system's own library raises
+        raise _unreadable(url, error) from safe_cause(error, secrets_in(url))
+    # Some object stores list the folder itself.
+    paths = {str(each).rstrip("/") for each in listed} - {path.rstrip("/")}
+    return sorted(each.rpartition("/")[2] for each in paths)
+
+
 def copy_object(url: str, target: Path, storage_options: Mapping[str, Any] | None = None) -> None:
     """Copy a file from a file system that fsspec supports to this machine.
 

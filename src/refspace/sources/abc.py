@@ -18,8 +18,8 @@ from refspace.formats.voxel_files import VoxelStream
 from refspace.grid import Grid, parse_spacing
 from refspace.limits import check_limit
 from refspace.remote.download import read_record
-from refspace.sources.ccf import CITATION, LICENCE, ORIENTATION
-from refspace.sources.source import AtlasParts, Request, base_url
+from refspace.sources.ccf import CITATION, LICENCE, ORIENTATION, SPECIES
+from refspace.sources.source import AtlasEntry, AtlasParts, Request, base_url
 from refspace.structure_tree import StructureTree
 from refspace.structure_tree.records import listing, structure_id
 from refspace.types import BACKGROUND
@@ -81,7 +81,7 @@ def abc(request: Request) -> AtlasParts:
         ids=ids,
         provenance={
             "source": _url(request, f"{_IMAGES}/{release}/{annotation.name}"),
-            "version": f"{NAME}, {release}",
+            "version": release,
             "sha256": None if record is None else record.sha256,
             "structures": _url(request, f"{_TABLES}/{release}/{_TERMS}"),
             "voxels_in_structures": _count_voxels(membership),
@@ -89,6 +89,18 @@ def abc(request: Request) -> AtlasParts:
             "licence": LICENCE,
         },
     )
+
+
+def list_abc(request: Request) -> Iterator[AtlasEntry]:
+    """List what the bucket has; no request is made.
+
+    Parameters
+    ----------
+    request
+        Without options.
+    """
+    request.check_options(())
+    yield AtlasEntry(NAME, RELEASE, float(RESOLUTION), SPECIES)
 
 
 def _checked_release(request: Request) -> str:

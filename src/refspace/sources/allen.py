@@ -4,9 +4,10 @@ Sources: http://help.brain-map.org/display/mousebrain/API lists the folders of t
 http://help.brain-map.org/display/api/RESTful+Model+Access+(RMA) describes queries of structures.
 """
 
+import itertools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -17,8 +18,8 @@ from refspace.formats.structures import parse_structures, read_structures
 from refspace.limits import check_limit
 from refspace.remote.download import Progress, read_record
 from refspace.sources.cache import Cache
-from refspace.sources.ccf import CITATION, LICENCE, ORIENTATION
-from refspace.sources.source import AtlasParts, Request, base_url
+from refspace.sources.ccf import CITATION, LICENCE, ORIENTATION, SPECIES
+from refspace.sources.source import AtlasEntry, AtlasParts, Request, base_url
 from refspace.types import Resolution
 
 HOST = "https://api.brain-map.org"
@@ -97,6 +98,19 @@ def allen(request: Request) -> AtlasParts:
         template=template,
         provenance=provenance,
     )
+
+
+def list_allen(request: Request) -> Iterator[AtlasEntry]:
+    """List what the archive has; no request is made.
+
+    Parameters
+    ----------
+    request
+        Without options.
+    """
+    request.check_options(())
+    for version, resolution in itertools.product(VERSIONS, RESOLUTIONS):
+        yield AtlasEntry(version, resolution=float(resolution), species=SPECIES)
 
 
 def _digest(path: Path) -> str | None:

@@ -3,43 +3,55 @@
 Source of the layout: the bucket's reader, https://github.com/brainglobe/brainglobe-atlasapi.
 """
 
-import configparser
-import difflib
 import json
 import re
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import xarray as xr
 
-from refspace.errors import FormatError, GridError, RemoteError, SourceError
+from refspace.errors import FormatError, GridError, RefspaceError, SourceError
 from refspace.formats.structures import parse_structures
-from refspace.grid import OPPOSITE, Grid, parse_orientation, parse_spacing
+from refspace.grid import Grid, parse_orientation, parse_spacing
 from refspace.labels import labelled
-from refspace.limits import check_limit, limit
-from refspace.remote.objects import read_url
-from refspace.sources.source import AtlasParts, Request, base_url
+from refspace.sources.brainglobe_bucket import (
+    ATLASES,
+    DOCUMENT,
+    MANIFEST,
+    PLAIN_NAME,
+    TABLE,
+    VERSION,
+    Bucket,
+    atlas_names,
+    find_bucket,
+    is_atlas_name,
+    listed_versions,
+    newest_version,
+    no_version,
+    nothing_listed,
+    orientation_from_origin,
+    stated_versions,
+)
+from refspace.sources.source import AtlasEntry, AtlasParts, Request
 from refspace.store import StoredAtlas, open_atlas
+from refspace.store.location import map_concurrently
 from refspace.structure_tree import StructureTree
 from refspace.types import Resolution
 
-BASE = "https://brainglobe.s3.us-west-2.amazonaws.com/atlas"
-BASE_VARIABLE = "REFSPACE_BRAINGLOBE"
 _OPTIONS = ("version", "base", "orientation")
-_VERSIONS_FILE = "atlases/last_versions.conf"
-_VERSIONS_SECTION = "atlases"
 _IMAGES = {
     "annotation": "annotations_compressed.ome.zarr",
     "template": "template.ome.zarr",
     "hemispheres": "hemispheres.ome.zarr",
 }
-# Limits of a document, which has some kB, and of a table of structures.
-_DOCUMENT, _TABLE = "metadata_bytes", "ontology_bytes"
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
-_VERSION = re.compile(r"\d+([._]\d+)*")
-_NEAR_NAMES = 5
+# Names of atlases end so; the length is that of voxels along the first axis.
+_LENGTH = re.compile(r"_(\d{1,9}(?:\.\d{1,9})?)(nm|um|mm)$")
+_MICROMETRES = {"nm": 1e-3, "um": 1.0, "mm": 1e3}
+# Longest text of a manifest that a list of atlases shows.
+_LONGEST = 200
 # Errors that JSON of any other form can cause where its fields are read.
 _NOT_AS_EXPECTED = (
     AttributeError,
@@ -58,9 +70,11 @@ def brainglobe(request: Request) -> AtlasParts:
     ----------
     request
         Name like ``allen_mouse_25um``, or with a version ``allen_mouse_25um@1.2``; resolution, if
-        another level of the same image is wanted. Options: ``version``; ``base``, URL of the folder
-        of all atlases (also named by the environment variable ``REFSPACE_BRAINGLOBE``);
-        ``orientation``, where the atlas contradicts itself.
+        another level of the same image is wanted. Options: ``version``; ``base``, path or URL of
+        the folder of all atlases (also named by the environment variable ``REFSPACE_BRAINGLOBE``),
+        which BrainGlobe's own code may have written; ``orientation``, where the atlas contradicts
+        itself. Without a version it is the newest: the one that a bucket's list of versions states,
+        or else the highest of those that are there.
 
     Raises
     ------
@@ -74,9 +88,9 @@ def brainglobe(request: Request) -> AtlasParts:
         If the host cannot be reached, or does not send what it should.
     """
     request.check_options(_OPTIONS)
-    bucket = _Bucket(_base(request), request.access)
+    bucket = find_bucket(request.options.get("base"), request.access)
     name, version = _name_and_version(request)
-    manifest = _manifest(bucket, name, version or _newest(bucket, name))
+    manifest = _manifest(bucket, name, version or newest_version(bucket, name))
     wanted = manifest.resolution if request.resolution is None else request.resolution
     orientation = request.options.get("orientation")
     paths = manifest.images()
@@ -87,7 +101,7 @@ def brainglobe(request: Request) -> AtlasParts:
             image: pool.submit(_volume, bucket, manifest, image, path, wanted, orientation)
             for image, path in paths.items()
         }
-        volumes = {image: future.result() for image, future in opened.items()}
+        volumes = _gathered(opened)
         tree = structures.result()
     return AtlasParts(
         volumes["annotation"],
@@ -98,10 +112,6 @@ def brainglobe(request: Request) -> AtlasParts:
     )
 
 
-def _base(request: Request) -> str:
-    return base_url(request.options.get("base"), BASE_VARIABLE, BASE)
-
-
 def _name_and_version(request: Request) -> tuple[str, str | None]:
     """Name and version of the atlas that is requested; None for the newest version."""
     name, at, version = request.name.partition("@")
@@ -109,73 +119,13 @@ def _name_and_version(request: Request) -> tuple[str, str | None]:
     if at and option is not None and str(option) != version:
         raise SourceError(f"version {version} and version {option} are asked for; give one")
     wanted = version if at else option
-    if not _PLAIN_NAME.fullmatch(name):
+    if not PLAIN_NAME.fullmatch(name):
         raise SourceError(f"{name!r} is no name of an atlas; it is like 'allen_mouse_25um'")
     if wanted is None:
         return name, None
-    if not _VERSION.fullmatch(str(wanted)):
+    if not VERSION.fullmatch(str(wanted)):
         raise SourceError(f"{wanted!r} is no version of an atlas; it is like '1.2'")
     return name, str(wanted).replace("_", ".")
-
-
-@dataclass(frozen=True)
-class _Bucket:
-    """The folder of all atlases, at a path or URL, and how it is accessed."""
-
-    base: str
-    # They may hold keys, which must not stand in a log.
-    access: Mapping[str, Any] = field(repr=False)
-
-    def url(self, path: str) -> str:
-        return f"{self.base}/{path}"
-
-    def read(self, path: str, limit_name: str) -> bytes:
-        options = self.access.get("storage_options")
-        data = read_url(self.url(path), options, limit=limit(limit_name))
-        check_limit(limit_name, len(data), f"{self.url(path)} has {len(data)} bytes or more")
-        return data
-
-
-# ----- atlases and versions
-
-
-def _versions(bucket: _Bucket) -> dict[str, str]:
-    """Newest version of each atlas."""
-    try:
-        data = bucket.read(_VERSIONS_FILE, _DOCUMENT)
-    except FileNotFoundError as error:
-        raise RemoteError(
-            f"{error}; there are no atlases of BrainGlobe at {bucket.base}: name the folder that "
-            f"has atlases/ by base= or {BASE_VARIABLE}"
-        ) from error
-    # No interpolation: a % in the file would raise.
-    parser = configparser.ConfigParser(interpolation=None)
-    # ConfigParser turns keys, here the names of atlases, into small letters by default.
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
-    try:
-        parser.read_string(data.decode())
-        return dict(parser[_VERSIONS_SECTION])
-    except (UnicodeDecodeError, configparser.Error, KeyError) as error:
-        raise FormatError(
-            f"{bucket.url(_VERSIONS_FILE)} is no list of versions ({error}); is the host right?"
-        ) from error
-
-
-def _newest(bucket: _Bucket, name: str) -> str:
-    versions = _versions(bucket)
-    if name not in versions:
-        raise _unknown(name, versions)
-    version = versions[name].strip()
-    if not _VERSION.fullmatch(version):
-        raise FormatError(f"{bucket.url(_VERSIONS_FILE)} has version {version!r} of {name}")
-    return version
-
-
-def _unknown(name: str, versions: Mapping[str, str]) -> SourceError:
-    near = difflib.get_close_matches(name, versions, _NEAR_NAMES, 0.5)
-    listed = ", ".join(f"{n} ({versions[n]})" for n in near or sorted(versions)[:_NEAR_NAMES])
-    hint = f"did you mean {listed}?" if near else f"there are {len(versions)}, like {listed}"
-    return SourceError(f"brainglobe has no atlas {name!r}; {hint}")
 
 
 # ----- the manifest of an atlas
@@ -186,6 +136,7 @@ class _Manifest:
     """The manifest of an atlas: its checked fields."""
 
     url: str
+    version: str
     fields: Mapping[str, Any]
     resolution: tuple[float, float, float]
     shape: tuple[int, ...]
@@ -198,7 +149,7 @@ class _Manifest:
             part = part.get(key) if isinstance(part, dict) else None
         names = part.strip("/").split("/") if isinstance(part, str) else [""]
         # Plain names alone: ".." would lead out of the folder.
-        if not all(map(_PLAIN_NAME.fullmatch, names)):
+        if not all(map(PLAIN_NAME.fullmatch, names)):
             raise FormatError(
                 f"{self.url}: the location of {' of '.join(keys[::-1])} is {part!r}; it must be a "
                 "path below the folder of all atlases"
@@ -219,24 +170,19 @@ class _Manifest:
 
     def provenance(self, url: str) -> dict[str, Any]:
         """Origin of the atlas, for its store."""
-        kept = ("name", "version", "citation", "species", "atlas_link")
+        kept = ("name", "citation", "species", "atlas_link")
         stated = {key: self.fields[key] for key in kept if isinstance(self.fields.get(key), str)}
-        return {"source": url, "manifest": self.url, **stated}
+        return {"source": url, "manifest": self.url, "version": self.version, **stated}
 
 
-def _manifest(bucket: _Bucket, name: str, version: str) -> _Manifest:
+def _manifest(bucket: Bucket, name: str, version: str) -> _Manifest:
     # Folders of the bucket have 1_2 for version 1.2.
-    path = f"atlases/{name}/{version.replace('.', '_')}/manifest.json"
+    path = f"{ATLASES}/{name}/{version.replace('.', '_')}/{MANIFEST}"
     url = bucket.url(path)
     try:
-        data = bucket.read(path, _DOCUMENT)
+        data = bucket.read(path, DOCUMENT)
     except FileNotFoundError as error:
-        versions = _versions(bucket)
-        if name not in versions:
-            raise _unknown(name, versions) from error
-        raise SourceError(
-            f"brainglobe has no version {version} of {name}; the newest is {versions[name]}"
-        ) from error
+        raise no_version(bucket, name, version) from error
     try:
         fields = json.loads(data)
         resolution = parse_spacing([float(length) for length in fields["resolution"]])
@@ -248,31 +194,44 @@ def _manifest(bucket: _Bucket, name: str, version: str) -> _Manifest:
             f"{url} is no manifest of an atlas ({type(error).__name__}: {error}); is it of version "
             "3 of BrainGlobe's format?"
         ) from error
-    return _Manifest(url, fields, resolution, shape, orientation)
+    return _Manifest(url, version, fields, resolution, shape, orientation)
 
 
-def orientation_from_origin(code: str) -> str:
-    """Directions in which indices grow, from BrainGlobe's code of the sides of the first voxel.
-
-    Examples
-    --------
-    >>> orientation_from_origin("asr")
-    'PIL'
-    """
-    # "?" is no direction: parse_orientation refuses the code, and names it.
-    return parse_orientation("".join(OPPOSITE.get(letter, "?") for letter in code.upper()))
-
-
-def _structures(bucket: _Bucket, manifest: _Manifest) -> StructureTree:
+def _structures(bucket: Bucket, manifest: _Manifest) -> StructureTree:
     path = f"{manifest.location('terminology')}/terminology.csv"
-    return parse_structures(bucket.read(path, _TABLE), bucket.url(path))
+    return parse_structures(bucket.read(path, TABLE), bucket.url(path))
 
 
 # ----- its images
 
 
+class _NoVoxelsError(SourceError):
+    """An image in a folder of this machine has metadata, and no voxels."""
+
+
+def _gathered(opened: Mapping[str, "Future[xr.DataArray]"]) -> dict[str, xr.DataArray]:
+    """Volumes that were opened; a template whose voxels are not here is left out."""
+    volumes = {}
+    for image, future in opened.items():
+        try:
+            volumes[image] = future.result()
+        except _NoVoxelsError as error:
+            if image != "template":
+                raise
+            warnings.warn(f"the atlas is opened without its template: {error}", stacklevel=4)
+    return volumes
+
+
+def _has_voxels(atlas: StoredAtlas, level: int) -> bool:
+    """Whether anything of a level is stored beside its metadata, where that can be seen."""
+    if (folder := atlas.location.local_path) is None:
+        return True
+    files = (each for each in (folder / atlas.levels[level].path).rglob("*") if each.is_file())
+    return any(each.suffix != ".json" for each in files)
+
+
 def _volume(
-    bucket: _Bucket,
+    bucket: Bucket,
     manifest: _Manifest,
     image: str,
     path: str,
@@ -282,6 +241,12 @@ def _volume(
     """Lazy volume of a resolution, whose corner is at 0."""
     atlas = _open_image(bucket, manifest, path, orientation)
     level = atlas.level(resolution)
+    if not _has_voxels(atlas, level):
+        raise _NoVoxelsError(
+            f"{atlas.location.url}/{atlas.levels[level].path} has no voxels: BrainGlobe's reader "
+            f"downloads those of the {image} when it is first asked for them. Ask it for them, or "
+            "leave base out to have them from BrainGlobe's bucket"
+        )
     stored = atlas.levels[level].grid
     if parse_spacing(resolution) == manifest.resolution and stored.shape != manifest.shape:
         raise GridError(
@@ -295,7 +260,7 @@ def _volume(
 
 
 def _open_image(
-    bucket: _Bucket, manifest: _Manifest, path: str, orientation: str | None
+    bucket: Bucket, manifest: _Manifest, path: str, orientation: str | None
 ) -> StoredAtlas:
     url = bucket.url(path)
     try:
@@ -310,3 +275,84 @@ def _open_image(
     # Without the manifest's orientation, which the axes of the image contradict: that of the caller
     # overrules both.
     return open_atlas(url, **bucket.access)
+
+
+# ----- the list of atlases
+
+
+def list_brainglobe(request: Request) -> Iterator[AtlasEntry]:
+    """List the atlases of a bucket or folder, of each the newest version first.
+
+    The list of a bucket is read, and nothing else: of each atlas it has the newest version, and
+    its name states the length of voxels along the first axis. A folder of this machine, and a
+    bucket without a list, have all versions; the manifests in a folder state all that is known.
+
+    Parameters
+    ----------
+    request
+        Option ``base``, as for `brainglobe`.
+
+    Raises
+    ------
+    RemoteError
+        If the bucket cannot be reached.
+    SourceError
+        If there are no atlases, or nothing says which.
+    FormatError
+        If its list of versions is none.
+    """
+    request.check_options(["base"])
+    bucket = find_bucket(request.options.get("base"), request.access)
+    versions = _all_versions(bucket)
+    if not versions:
+        raise nothing_listed(bucket)
+    for name in sorted(versions):
+        for version in versions[name]:
+            yield _entry(bucket, name, version)
+
+
+def _all_versions(bucket: Bucket) -> dict[str, list[str]]:
+    """Versions of all atlases, as far as they are stated or can be listed."""
+    if (stated := stated_versions(bucket)) is not None:
+        fit = {n: v for n, v in stated.items() if is_atlas_name(n) and VERSION.fullmatch(v)}
+        return {name: [version.replace("_", ".")] for name, version in fit.items()}
+    names = atlas_names(bucket) or []
+    found = map_concurrently(lambda name: listed_versions(bucket, name), names)
+    return {name: versions for name, versions in zip(names, found, strict=True) if versions}
+
+
+def _entry(bucket: Bucket, name: str, version: str) -> AtlasEntry:
+    """What is known of an atlas: by its manifest, where it is on this machine, or by its name."""
+    asked = f"{name}@{version}"
+    if bucket.folder is not None:
+        try:
+            manifest = _manifest(bucket, name, version)
+        except RefspaceError:
+            # It says so where it is opened, and hides no other.
+            return AtlasEntry(name, version, _length_in(name), asked=asked)
+        species = manifest.fields.get("species")
+        return AtlasEntry(
+            name,
+            version,
+            manifest.resolution,
+            species[:_LONGEST] if isinstance(species, str) else None,
+            asked=asked,
+            path=_path_here(bucket, manifest),
+        )
+    return AtlasEntry(name, version, _length_in(name), asked=asked)
+
+
+def _length_in(name: str) -> float | None:
+    """Length of voxels in µm that the name of an atlas ends in."""
+    match = _LENGTH.search(name)
+    return float(match[1]) * _MICROMETRES[match[2]] if match else None
+
+
+def _path_here(bucket: Bucket, manifest: _Manifest) -> str | None:
+    """Folder of an atlas whose annotation has voxels on this machine; None of any other."""
+    try:
+        path = manifest.images()["annotation"]
+        _volume(bucket, manifest, "annotation", path, manifest.resolution, manifest.orientation)
+    except RefspaceError:
+        return None
+    return manifest.url.removesuffix(f"/{MANIFEST}")

@@ -150,6 +150,22 @@ class Cache:
         readable = _FOREIGN_SIGN.sub("_", name)[:80]
         return self.root / "atlases" / str(key["source"]) / f"{readable}-{digest}.zarr"
 
+    def stores(self, source: str) -> list[Path]:
+        """Paths of the stores of a source that are there, in order.
+
+        Parameters
+        ----------
+        source
+            Name of the source.
+        """
+        folder = self.root / "atlases" / source
+        # Links are not followed within the cache.
+        return sorted(
+            path
+            for path in folder.glob("*.zarr")
+            if not first_link(self.root, path.relative_to(self.root).as_posix())
+        )
+
     @contextmanager
     def locked(self, store: Path) -> Iterator[None]:
         """Hold a lock while a store is made; other processes that want the store wait.

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from refspace.reference_space import ReferenceSpace
 from refspace.reference_space.opening import separated
 from refspace.remote.download import Progress
 from refspace.safe_text import places_in
+from refspace.sources.brainglobe_bucket import find_atlas
 from refspace.sources.cache import Cache
 from refspace.sources.source import (
     AtlasParts,
@@ -27,13 +29,16 @@ from refspace.sources.source import (
     parse_spec,
     source_names,
 )
+from refspace.store.location import reachable
 from refspace.structure_tree import StructureTree
 from refspace.types import PathLike, Resolution
 
 # Options of how a volume is read; they do not change its content.
 _ACCESS = ("storage_options", "engine", "chunk_cache")
 # Part of the key of stores in the cache: a change of how they are made gets a new number here.
-_FORMAT = 1
+_FORMAT = 2
+ATLAS_KEY = "fetched_as"
+"""Key in the provenance of stores in the cache: source and atlas, as they were asked for."""
 _AGAIN = "fetch it again with --refresh (Python: refresh=True)"
 
 
@@ -58,13 +63,16 @@ def open(
     Parameters
     ----------
     url
-        Path or URL (anything that fsspec opens) of a store that refspace wrote, or of an OME-Zarr
-        label image, 0.4 or 0.5, of any program; or of a file of a volume: NRRD, NIfTI, MGH, TIFF,
-        MetaImage or ``.npy``, recognised by its content. Or an atlas by the name of its source and
-        its own, like ``"allen:ccf_2017"`` or ``"brainglobe:allen_mouse_25um"``: one that can be
-        queried where it is, is; any other is fetched, as `fetch` does it.
+        Path or URL (anything that fsspec opens) of a store that refspace wrote, or of labels in
+        zarr of any program: an OME-Zarr image, a variable as xarray writes it, or an array, each of
+        one volume; or of a file of a volume: NRRD, NIfTI, MGH, TIFF, MetaImage or ``.npy``,
+        recognised by its content. Or an atlas by the name of its source and its own, like
+        ``"allen:ccf_2017"`` or ``"brainglobe:allen_mouse_25um"``: one that can be queried where it
+        is, is; any other is fetched, as `fetch` does it. A folder of BrainGlobe's packaging is such
+        an atlas too.
     resolution
-        µm per voxel of the level to open; the finest if not given. Of a file, as for `read_nrrd`.
+        µm per voxel of the level to open; the finest if not given. Of zarr that states no lengths,
+        that of the finest level. Of a file, as for `read_nrrd`.
     structures
         The structures, as a tree or as the path or URL of a file. A store of refspace has its own,
         and so has an atlas of a source; with any other they must be given.
@@ -129,7 +137,7 @@ def open(
         "engine": engine,
         "chunk_cache": chunk_cache,
     }
-    spec = parse_spec(url)
+    spec, options = _named(url, options) if structures is None else (parse_spec(url), options)
     if spec is None:
         if options:
             raise SourceError(
@@ -155,6 +163,14 @@ def open(
     return separated(_open_atlas(spec[0], request), midline, hemispheres)
 
 
+def _named(url: PathLike, options: dict[str, Any]) -> tuple[tuple[str, str] | None, dict[str, Any]]:
+    """Source and atlas that a text names, or that a folder is, and options; None for any other."""
+    spec = parse_spec(url)
+    if spec is None and (found := find_atlas(url)) is not None:
+        return ("brainglobe", found[1]), {"base": found[0], **options}
+    return spec, options
+
+
 def _open_atlas(source: str, request: Request) -> ReferenceSpace:
     """Atlas of a source: its store in the cache, or where it is, or a store that is made now."""
     store = request.cache.store(store_key(source, request))
@@ -164,7 +180,7 @@ def _open_atlas(source: str, request: Request) -> ReferenceSpace:
         parts = _parts(source, request)
         if isinstance(parts.annotation, xr.DataArray) and not parts.ids:
             return _in_place(parts)
-        return _stored(parts, store, request, anew=False)
+        return _stored(source, parts, store, request, anew=False)
 
 
 def fetch(
@@ -183,8 +199,9 @@ def fetch(
     Parameters
     ----------
     spec
-        Source and atlas, like ``"allen:ccf_2017"`` or ``"brainglobe:allen_mouse_25um"``. Other
-        packages add sources by entry points of the group ``refspace.sources``.
+        Source and atlas, like ``"allen:ccf_2017"`` or ``"brainglobe:allen_mouse_25um"``; `atlases`
+        lists them. Or the folder of an atlas of BrainGlobe's packaging. Other packages add sources
+        by entry points of the group ``refspace.sources``.
     resolution
         µm per voxel, where the source has several.
     refresh
@@ -227,7 +244,7 @@ def fetch(
     if store.exists() and not refresh:
         return _open_store(store)
     with _doubting_downloads(request):
-        return _stored(_parts(name, request), store, request, anew=refresh)
+        return _stored(name, _parts(name, request), store, request, anew=refresh)
 
 
 def locate(
@@ -240,7 +257,7 @@ def locate(
     **options: Any,
 ) -> tuple[str, Request, Path]:
     """Source, request and path of the store for arguments of `fetch`, without a download."""
-    parsed = parse_spec(spec)
+    parsed, options = _named(spec, options)
     if parsed is None:
         raise SourceError(
             f"{spec!r} is no source and atlas, like 'allen:ccf_2017'; sources are "
@@ -263,6 +280,9 @@ def _request(
         key: value for key, value in options.items() if value is not None and value is not False
     }
     access = {key: wanted.pop(key) for key in _ACCESS if key in wanted}
+    # A path is part of the key of a store, and is another one in another working directory.
+    if "base" in wanted and Path(folder := reachable(str(wanted["base"]))).is_dir():
+        wanted["base"] = folder
     return Request(name, _plain(resolution), wanted, cache or Cache(), progress, access)
 
 
@@ -349,11 +369,14 @@ def _sides(parts: AtlasParts) -> dict[str, Any]:
     return {name: value for name, value in stated.items() if value is not None}
 
 
-def _stored(parts: AtlasParts, store: Path, request: Request, *, anew: bool) -> ReferenceSpace:
+def _stored(
+    source: str, parts: AtlasParts, store: Path, request: Request, *, anew: bool
+) -> ReferenceSpace:
     """Make the store of an atlas unless another process does so meanwhile, and open it."""
+    provenance = {**parts.provenance, ATLAS_KEY: f"{source}:{request.name}"}
     with request.cache.locked(store):
         if anew or not store.exists():
-            _convert(parts, store, request, overwrite=anew)
+            _convert(replace(parts, provenance=provenance), store, request, overwrite=anew)
     return _open_store(store)
 
 

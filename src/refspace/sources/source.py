@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -19,12 +19,19 @@ from refspace.types import Resolution
 
 ENTRY_POINTS = "refspace.sources"
 """Group of entry points in which other packages name their sources."""
+LISTINGS = "refspace.listings"
+"""Group of entry points in which they name the lists of what their sources have."""
 
 # By name, so that a source is imported when it is used: none needs the packages of another.
 _BUILT_IN = {
     "abc": "refspace.sources.abc:abc",
     "allen": "refspace.sources.allen:allen",
     "brainglobe": "refspace.sources.brainglobe:brainglobe",
+}
+_BUILT_IN_LISTINGS = {
+    "abc": "refspace.sources.abc:list_abc",
+    "allen": "refspace.sources.allen:list_allen",
+    "brainglobe": "refspace.sources.brainglobe:list_brainglobe",
 }
 # At least two letters before the colon, because a drive of Windows has one; and no URL.
 _SPEC = re.compile(r"([A-Za-z][A-Za-z0-9_-]+):(?!//)(.+)")
@@ -116,7 +123,39 @@ class AtlasParts:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class AtlasEntry:
+    """An atlas in the list of a source: one version at one resolution.
+
+    Parameters
+    ----------
+    name
+        Name of the atlas.
+    version
+        Its version, where the source has versions.
+    resolution
+        µm per voxel: one number, or three along the axes of the array; None where that is not
+        known before the atlas is opened.
+    species
+        Where it is known.
+    asked
+        Name by which this version alone is asked for, like ``"allen_mouse_25um@1.2"``, where the
+        name alone stands for the newest.
+    path
+        Where the atlas is, if that is on this machine.
+    """
+
+    name: str
+    version: str | None = None
+    resolution: Resolution | None = None
+    species: str | None = None
+    asked: str | None = None
+    path: str | None = None
+
+
 Source: TypeAlias = Callable[[Request], AtlasParts]
+Listing: TypeAlias = Callable[[Request], Iterable[AtlasEntry]]
+"""A list of what a source has, for a request without a name; versions of an atlas newest first."""
 
 
 def base_url(option: object, variable: str, default: str) -> str:
@@ -175,19 +214,48 @@ def find_source(name: str) -> Source:
     >>> find_source("allen").__name__
     'allen'
     """
-    if name in _BUILT_IN:
-        module, _, function = _BUILT_IN[name].partition(":")
-        built_in: Source = getattr(import_module(module), function)
-        return built_in
-    for entry in entry_points(group=ENTRY_POINTS, name=name):
+    source: Source | None = _load(name, _BUILT_IN, ENTRY_POINTS)
+    if source is None:
+        raise _unknown_source(name)
+    return source
+
+
+def find_listing(name: str) -> Listing | None:
+    """Find the list of what a source has, by the name of the source; None where it has none.
+
+    Raises
+    ------
+    SourceError
+        If there is no such source, or its list cannot be loaded.
+
+    Examples
+    --------
+    >>> [entry.name for entry in find_listing("abc")(Request(""))]
+    ['ccf_2020']
+    """
+    if name not in source_names():
+        raise _unknown_source(name)
+    listing: Listing | None = _load(name, _BUILT_IN_LISTINGS, LISTINGS)
+    return listing
+
+
+def _load(name: str, built_in: Mapping[str, str], group: str) -> Any:
+    """Load what has a name, built in or of another package; None if there is no such name."""
+    if name in built_in:
+        module, _, function = built_in[name].partition(":")
+        return getattr(import_module(module), function)
+    for entry in entry_points(group=group, name=name):
         try:
-            source: Source = entry.load()
+            return entry.load()
         except Exception as error:  # whatever another package's import raises
             raise SourceError(
                 f"the source {name}, of {entry.value}, cannot be loaded: {error}"
             ) from error
-        return source
-    raise SourceError(f"there is no source {name}; there are {', '.join(source_names())}")
+    return None
+
+
+def _unknown_source(name: str) -> SourceError:
+    return SourceError(f"there is no source {name}; there are {', '.join(source_names())}")
 
 
 def looks_like_spec(text: object) -> bool:

@@ -6,7 +6,8 @@ from refspace.store.like import open_like
 from refspace.store.location import Location, reachable
 from refspace.store.metadata import Layout, store_layout
 from refspace.store.pyramid import level_grids
-from refspace.store.read import StoredAtlas, open_atlas
+from refspace.store.read import open_atlas
+from refspace.store.stored_atlas import StoredAtlas
 from refspace.store.verify import Fault, Report, verify_store
 from refspace.store.write import Atlas, Progress, WriteTarget, write_atlas
 

@@ -151,8 +151,20 @@ def find_level(grids: Sequence[Grid], resolution: float | Sequence[float] | None
     there = ", ".join(_format_spacing(grid.spacing) for grid in grids)
     raise GridError(
         f"{name} has no level of {_format_spacing(wanted)} µm; it has {there} µm: open one of "
-        "these, and downsample it"
+        f"these, and downsample it{_other_unit(grids[0].spacing, wanted)}"
     )
+
+
+def _other_unit(stated: Sequence[float], wanted: Sequence[float]) -> str:
+    """Hint for lengths that are wrong by a unit, or were scaled by ten."""
+    for factor in (1000, 10):
+        for first, second, more in ((stated, wanted, "more"), (wanted, stated, "less")):
+            if np.allclose(first, [factor * length for length in second], rtol=1e-6):
+                return (
+                    f"; or, as it states {factor} times {more} than that, correct the unit or the "
+                    "scale in its metadata"
+                )
+    return ""
 
 
 def _format_spacing(spacing: Sequence[float]) -> str:

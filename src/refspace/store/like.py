@@ -8,7 +8,8 @@ import xarray as xr
 from refspace.errors import GridError
 from refspace.grid import Grid
 from refspace.labels import labelled
-from refspace.store.read import StoredAtlas, open_atlas
+from refspace.store.read import open_atlas
+from refspace.store.stored_atlas import StoredAtlas
 
 
 def open_like(url: str, grid: Grid, names: Sequence[str] = ("annotation",)) -> xr.DataArray:

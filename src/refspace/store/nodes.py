@@ -19,6 +19,7 @@ from refspace.errors import FormatError
 from refspace.store.codecs import array_decoder
 from refspace.store.described_array import described_array
 from refspace.store.location import Location
+from refspace.store.signatures import kind_of_content
 from refspace.store.zarr_files import NODE_FILES, ZARR_JSON, ZARRAY, ZATTRS, ZGROUP, ZMETADATA
 
 # Where xarray keeps the names of dims in zarr v2.
@@ -229,7 +230,8 @@ def parse_json(location: Location, key: str, data: bytes) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{location.url}: {key} is no JSON ({error}); correct it") from error
+        kind = kind_of_content(data) or error
+        raise FormatError(f"{location.url}: {key} is no JSON ({kind}); correct it") from error
 
 
 def members_of(group: Node) -> dict[str, Node]:

@@ -16,6 +16,7 @@ from refspace.store.location import Location
 from refspace.store.metadata import FORMAT, metadata_digest, records_path
 from refspace.store.object_records import KnownRecords, ObjectRecord, Records
 from refspace.store.record_table import RecordTable
+from refspace.store.signatures import kind_of_content
 from refspace.store.stored_array import StoredArray, root_digest
 from refspace.store.zarr_files import ZARR_JSON
 
@@ -28,9 +29,8 @@ def read_document(location: Location, data: bytes) -> dict[str, Any]:
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise FormatError(
-            f"{location.url}: {ZARR_JSON} is no JSON ({error}); the store is damaged: {REPAIR}"
-        ) from error
+        kind = kind_of_content(data) or f"{error}; the store is damaged"
+        raise FormatError(f"{location.url}: {ZARR_JSON} is no JSON ({kind}); {REPAIR}") from error
     if not isinstance(document, dict) or document.get("zarr_format") != 3:
         raise FormatError(
             f"{location.url}: {ZARR_JSON} is not the metadata of a zarr node; {REPAIR}"

@@ -4,7 +4,7 @@ The attributes of a group come from anywhere: whatever they hold is looked at be
 Source of all that is not said otherwise: the specification, https://ngff.openmicroscopy.org/0.5/.
 """
 
-from refspace.store.ome.grids import dataset_grid
+from refspace.store.ome.grids import dataset_grid, states_lengths
 from refspace.store.ome.images import (
     Axis,
     Dataset,
@@ -29,4 +29,5 @@ __all__ = [
     "nodes_from_label",
     "read_multiscale",
     "read_multiscales",
+    "states_lengths",
 ]

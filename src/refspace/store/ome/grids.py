@@ -1,12 +1,14 @@
 """Where the voxels of an OME-Zarr image are."""
 
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from refspace.errors import FormatError, GridError
 from refspace.grid import Grid, parse_orientation, parse_spacing
-from refspace.store.ome.images import Axis, Dataset, Multiscale, as_float, exactly
+from refspace.store.ome.images import Axis, Dataset, Multiscale
+from refspace.store.ome.transforms import as_float, exactly
 
 # What RFC-4 calls the directions of an orientation code (https://ngff.openmicroscopy.org/rfc/4).
 ORIENTATIONS = {
@@ -44,8 +46,27 @@ _MICROMETRES = {
     **{"angstrom": Fraction(1, 10**4), "inch": Fraction(25400), "foot": Fraction(304800)},
     **{"yard": Fraction(914400), "mile": Fraction(1609344000)},
 }
+# What programs write where they know no lengths.
+_OPEN_UNITS = frozenset(
+    {"", "pixel", "pixels", "px", "voxel", "voxels", "index", "unit", "units", "none", "null"}
+    | {"arbitrary", "a.u.", "au", "arbitrary unit", "dimensionless", "unknown", "1"}
+    | {"reference frame"}
+)
 # A thousand metres. Keeps the coordinates that damaged metadata ask for from overflowing.
 _LONGEST = 1e9
+
+
+def states_lengths(multiscale: Multiscale) -> bool:
+    """Whether the axes of space have units of length, and no pixels or nothing.
+
+    Examples
+    --------
+    >>> level = Dataset("0", (25.0,) * 3, (0.0,) * 3)
+    >>> axes = [tuple(Axis(name, "space", unit) for name in "zyx") for unit in ("um", "pixel")]
+    >>> [states_lengths(Multiscale("0.5", None, three, (level,))) for three in axes]
+    [True, False]
+    """
+    return all(_length(axis) for axis in multiscale.axes if axis.type == "space")
 
 
 def dataset_grid(
@@ -76,7 +97,7 @@ def dataset_grid(
         not state it.
     resolution
         µm per voxel of the image's finest level along each axis of space, where the axes state no
-        unit.
+        unit of length.
 
     Returns
     -------
@@ -159,14 +180,10 @@ def _units(
 ) -> Mapping[int, Fraction]:
     """µm of each axis' unit; of an axis without one, by the resolution of the finest level."""
     axes, finest = multiscale.axes, multiscale.datasets[0].scale
-    units = {n: _unit(axes[n]) for n in space_axes if axes[n].unit}
+    units = {n: unit for n in space_axes if (unit := _length(axes[n])) is not None}
     if resolution is None:
-        bare = [axes[n].name for n in space_axes if n not in units]
-        if bare:
-            raise GridError(
-                f"the axes {', '.join(bare)} have no unit; give resolution=, the µm per voxel of "
-                "the finest level, like 25"
-            )
+        if len(units) < len(space_axes):
+            _refuse_without_units([axes[n] for n in space_axes if n not in units])
         return units
     wanted = dict(zip(space_axes, parse_spacing(resolution), strict=True))
     for n, unit in units.items():
@@ -179,14 +196,37 @@ def _units(
     return {n: units.get(n, exactly(wanted[n]) / exactly(finest[n])) for n in space_axes}
 
 
-def _unit(axis: Axis) -> Fraction:
-    unit = (axis.unit or "").strip()
-    if unit not in _MICROMETRES:
-        raise FormatError(
-            f"axis {axis.name} has the unit {unit!r}, which is none of length; write it as "
-            "OME-Zarr does, like 'micrometer' or 'millimeter'"
-        )
-    return _MICROMETRES[unit]
+def micrometres_of_unit(unit: str) -> float | None:
+    """µm of a unit as programs write it; None if it is none of length.
+
+    Examples
+    --------
+    >>> micrometres_of_unit("millimeter"), micrometres_of_unit("pixel")
+    (1000.0, None)
+    """
+    exact = _MICROMETRES.get(unit.strip())
+    return None if exact is None else as_float(exact)
+
+
+def _length(axis: Axis) -> Fraction | None:
+    """µm of the unit of an axis; None if it has no unit of length."""
+    return _MICROMETRES.get((axis.unit or "").strip())
+
+
+def _refuse_without_units(axes: Sequence[Axis]) -> None:
+    """Ask for the resolution that axes leave open."""
+    hint = "give resolution=, the µm per voxel of the finest level, like 25"
+    for axis in axes:
+        unit = (axis.unit or "").strip()
+        if unit.lower() not in _OPEN_UNITS:
+            raise FormatError(
+                f"axis {axis.name} has the unit {reprlib.repr(unit)}, which is none of length; "
+                f"write it as OME-Zarr does, like 'micrometer' or 'millimeter', or {hint}"
+            )
+    names = ", ".join(axis.name for axis in axes)
+    units = sorted({(axis.unit or "").strip() for axis in axes} - {""})
+    what = f"are in {' and '.join(map(repr, units))}, no length" if units else "have no unit"
+    raise GridError(f"the axes {names} {what}; {hint}")
 
 
 def _micrometres(value: float, unit: Fraction) -> float:

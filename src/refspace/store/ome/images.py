@@ -10,11 +10,30 @@ from typing import Any
 
 from refspace.errors import FormatError
 from refspace.limits import check_limit
+from refspace.store.ome.transforms import (
+    Step,
+    as_float,
+    compose,
+    read_steps,
+    steps_to_system,
+    system_of,
+)
+from refspace.store.ome.values import (
+    json_array,
+    json_object,
+    json_text,
+    ome_metadata,
+    path_within,
+)
 
-# Names that zarr gives no node, or that lead elsewhere on some file system: "..", "C:", "\\host".
-_UNSAFE_NAME = re.compile(r"^\.*$|[\\:\x00-\x1f]")
-
-Step = tuple[str, list[Fraction]]
+# A version, or one on the way to it: "0.6.dev4", "0.6rc0", "0.5-dev-spatialdata".
+_VERSION = re.compile(r"0\.([1-6])(?:\.?(?:dev|rc|a|b)\d*|-[\w.-]{1,40})?")
+_BEFORE_LENGTHS = ("0.1", "0.2", "0.3")
+# Axes of all images before version 0.3.
+_FIRST_AXES = ("t", "c", "z", "y", "x")
+_TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+# Key of attributes that SpatialData adds, and what it adds to versions.
+_SPATIALDATA = ("spatialdata_attrs", "-spatialdata")
 
 
 @dataclass(frozen=True)
@@ -26,7 +45,8 @@ class Axis:
     name
         Any name.
     type
-        ``"space"``, ``"time"``, ``"channel"``, something else, or None.
+        ``"space"``, ``"time"``, ``"channel"``, something else, or None. Where it is not stated, the
+        names x, y, z, t and c say it.
     unit
         Unit of its coordinates as written; None if not stated.
     orientation
@@ -51,7 +71,7 @@ class Dataset:
     scale
         Distance between voxels along each axis, in the axis' unit; positive.
     translation
-        Position of the first voxel along each axis, in the axis' unit.
+        Position of the centre of the first voxel along each axis, in the axis' unit.
     """
 
     path: str
@@ -66,7 +86,7 @@ class Multiscale:
     Parameters
     ----------
     version
-        Version of OME-Zarr, ``"0.4"`` or ``"0.5"``.
+        Version of OME-Zarr, from ``"0.1"`` to ``"0.6"``, whatever way to it is stated.
     name
         Its name; None if it has none.
     axes
@@ -131,11 +151,11 @@ def read_multiscales(attributes: Mapping[str, Any]) -> list[Multiscale]:
     check_limit("levels", len(entries), f"multiscales has {len(entries)} entries")
     images = [json_object(entry, f"multiscales[{i}]") for i, entry in enumerate(entries)]
     if "ome" in attributes:
-        versions = [_version(content, "0.5")] * len(images)
+        versions = [_version(content, "0.5", "0.6")] * len(images)
     else:
-        versions = [_version(image, "0.4") for image in images]
+        versions = [_version(image, "0.4", *_BEFORE_LENGTHS) for image in images]
     return [
-        _image(image, version, f"multiscales[{i}]")
+        _image(image, version, _first_centre(attributes, image), f"multiscales[{i}]")
         for i, (image, version) in enumerate(zip(images, versions, strict=True))
     ]
 
@@ -165,68 +185,116 @@ def label_names(attributes: Mapping[str, Any]) -> list[str]:
     ['annotation']
     """
     labels = json_array(ome_metadata(attributes).get("labels", []), "labels")
-    return [_path(label, f"labels[{i}]") for i, label in enumerate(labels)]
+    return [path_within(label, f"labels[{i}]") for i, label in enumerate(labels)]
 
 
-def ome_metadata(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """OME-Zarr's part of attributes: 0.5 keeps it under a key of its own, 0.4 among the others."""
-    attributes = json_object(attributes, "the attributes")
-    return json_object(attributes["ome"], "ome") if "ome" in attributes else attributes
-
-
-def json_object(value: object, what: str) -> Mapping[str, Any]:
-    """Check that a value is a JSON object."""
-    if not isinstance(value, Mapping):
-        raise FormatError(f"{what} is {reprlib.repr(value)}; it must be a JSON object")
-    return value
-
-
-def json_array(value: object, what: str) -> list[Any]:
-    """Check that a value is a JSON array."""
-    if not isinstance(value, list):
-        raise FormatError(f"{what} is {reprlib.repr(value)}; it must be a JSON array")
-    return value
-
-
-def _version(content: Mapping[str, Any], expected: str) -> str:
+def _version(content: Mapping[str, Any], *expected: str) -> str:
     # 0.4 leaves images that state no version; all others name theirs, each in its own place.
-    version = content.get("version", "0.4" if expected == "0.4" else None)
-    if version != expected:
+    stated = content.get("version", "0.4" if "0.4" in expected else None)
+    known = _VERSION.fullmatch(stated) if isinstance(stated, str) else None
+    version = f"0.{known[1]}" if known else None
+    if version is not None and str(stated).endswith(_SPATIALDATA[1]):
+        # Whichever version it is on the way to: the layout is that of the place.
+        version = expected[0]
+    if version not in expected:
         raise FormatError(
-            f"the metadata are of OME-Zarr version {reprlib.repr(version)}; 0.4 (under "
-            "'multiscales') and 0.5 (under 'ome') are read: convert the image to one of them"
+            f"the metadata are of OME-Zarr version {reprlib.repr(stated)}; 0.4 and before (under "
+            "'multiscales'), 0.5 and 0.6 (under 'ome') are read: convert the image to one of them"
         )
-    return expected
+    return version
 
 
-def _image(entry: Mapping[str, Any], version: str, where: str) -> Multiscale:
-    axes = [
-        _axis(axis, f"{where}.axes[{i}]")
-        for i, axis in enumerate(json_array(entry.get("axes"), f"{where}.axes"))
-    ]
+def _first_centre(attributes: Mapping[str, Any], image: Mapping[str, Any]) -> Fraction:
+    """Where the centre of the first voxel is before any transformation, in voxels.
+
+    SpatialData counts from the corner, as its documentation says of pixels: "the pixel (0, 0) has
+    its center at (0.5, 0.5)".
+    """
+    key, suffix = _SPATIALDATA
+    stated = (ome_metadata(attributes).get("version"), image.get("version"))
+    is_spatialdata = key in attributes or any(str(v).endswith(suffix) for v in stated)
+    return Fraction(1, 2) if is_spatialdata else Fraction(0)
+
+
+def _image(entry: Mapping[str, Any], version: str, first: Fraction, where: str) -> Multiscale:
+    if version in _BEFORE_LENGTHS and "coordinateTransformations" in _first_level(entry):
+        version = "0.4"  # whatever it says: only from there on images have them
+    axes = _axes(entry, version, where)
     names = [axis.name for axis in axes]
     if not 2 <= len(axes) <= 5 or len(set(names)) < len(names):
         raise FormatError(f"{where} has the axes {reprlib.repr(names)}; give 2 to 5, each once")
-    common = entry.get("coordinateTransformations")
-    steps = [] if common is None else _steps(common, len(axes), where)
     levels = json_array(entry.get("datasets"), f"{where}.datasets")
     # Each halves the one before: more than some twenty are of no volume.
     check_limit("levels", len(levels), f"{where} has {len(levels)} datasets")
-    datasets = [
-        _dataset(dataset, len(axes), steps, f"{where}.datasets[{i}]")
-        for i, dataset in enumerate(levels)
-    ]
-    if not datasets:
+    if not levels:
         raise FormatError(f"{where} has no datasets; an OME-Zarr image has one at least")
-    return Multiscale(version, _text(entry, "name", where), tuple(axes), tuple(datasets))
+    name = json_text(entry, "name", where)
+    if version in _BEFORE_LENGTHS:
+        return Multiscale(version, name, axes, (_level_without_lengths(levels[0], axes, where),))
+    common = entry.get("coordinateTransformations")
+    # Of 0.6, they lead from the system of the levels, which is that of the axes, to others.
+    steps = steps_to_system(common, names, where) if common is not None and version < "0.6" else []
+    datasets = [
+        _dataset(level, names, steps, first, f"{where}.datasets[{i}]")
+        for i, level in enumerate(levels)
+    ]
+    return Multiscale(version, name, axes, tuple(datasets))
 
 
-def _axis(value: Any, where: str) -> Axis:
-    axis = json_object(value, where)
-    name = _text(axis, "name", where)
+def _level_without_lengths(level: Any, axes: Sequence[Axis], where: str) -> Dataset:
+    """The finest level of an image before 0.4, whose metadata state no lengths.
+
+    By how much the others are coarser is not stated either.
+    """
+    where = f"{where}.datasets[0]"
+    path = path_within(json_object(level, where).get("path"), f"{where}.path")
+    return Dataset(path, (1.0,) * len(axes), (0.0,) * len(axes))
+
+
+def _first_level(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Entry of the finest level; an empty one in place of what is damaged."""
+    levels = entry.get("datasets")
+    first = levels[0] if isinstance(levels, list) and levels else None
+    return first if isinstance(first, Mapping) else {}
+
+
+def _axes(entry: Mapping[str, Any], version: str, where: str) -> tuple[Axis, ...]:
+    if version == "0.6":
+        where, axes = _axes_of_levels(entry, where)
+    elif version in ("0.1", "0.2"):
+        axes = [*_FIRST_AXES]
+    else:
+        where, axes = f"{where}.axes", json_array(entry.get("axes"), f"{where}.axes")
+    return tuple(_axis(axis, version, f"{where}[{i}]") for i, axis in enumerate(axes))
+
+
+def _axes_of_levels(entry: Mapping[str, Any], where: str) -> tuple[str, list[Any]]:
+    """Axes of the coordinate system that the levels of an image of 0.6 lie in.
+
+    Source: https://ngff.openmicroscopy.org/0.6/, "multiscales": its "intrinsic" system.
+    """
+    name = system_of(_first_level(entry).get("coordinateTransformations"))
+    where = f"{where}.coordinateSystems"
+    systems = json_array(entry.get("coordinateSystems"), where)
+    for i, value in enumerate(systems):
+        system = json_object(value, f"{where}[{i}]")
+        if system.get("name") == name or (name is None and len(systems) == 1):
+            return f"{where}[{i}].axes", json_array(system.get("axes"), f"{where}[{i}].axes")
+    raise FormatError(
+        f"{where} lacks {reprlib.repr(name)}, the coordinate system of the levels; correct it"
+    )
+
+
+def _axis(value: Any, version: str, where: str) -> Axis:
+    # Before 0.4, an axis is its name.
+    is_name = isinstance(value, str) and version in _BEFORE_LENGTHS
+    axis = json_object({"name": value} if is_name else value, where)
+    name = json_text(axis, "name", where)
     if not name:
         raise FormatError(f"{where} has no name; every axis of an OME-Zarr image has one")
-    kind, unit = _text(axis, "type", where), _text(axis, "unit", where)
+    kind, unit = json_text(axis, "type", where), json_text(axis, "unit", where)
+    kind = _TYPES.get(name.lower()) if kind is None else kind
+    unit = None if version in _BEFORE_LENGTHS else unit  # of which length, it does not say
     return Axis(name, kind, unit, _orientation(axis.get("orientation"), f"{where}.orientation"))
 
 
@@ -239,88 +307,22 @@ def _orientation(value: Any, where: str) -> str | None:
         return value
     orientation = json_object(value, where)
     anatomical = orientation.get("type") == "anatomical"
-    return _text(orientation, "value", where) if anatomical else None
+    return json_text(orientation, "value", where) if anatomical else None
 
 
-def _text(entry: Mapping[str, Any], key: str, where: str) -> str | None:
-    value = entry.get(key)
-    if value is not None and not isinstance(value, str):
-        raise FormatError(f"{where}.{key} is {reprlib.repr(value)}; it must be a text")
-    return value
-
-
-def _path(value: Any, where: str) -> str:
-    """Path within a group; nothing that could lead out of it."""
-    if not isinstance(value, str) or any(map(_UNSAFE_NAME.search, value.split("/"))):
-        raise FormatError(
-            f"{where} is {reprlib.repr(value)}; it must be a path below the group, like "
-            "'s0/annotation'"
-        )
-    return value
-
-
-def _dataset(value: Any, count: int, common: Sequence[Step], where: str) -> Dataset:
+def _dataset(
+    value: Any, axes: Sequence[str], common: Sequence[Step], first: Fraction, where: str
+) -> Dataset:
     """Level of an image: its own transformations are applied first, then those of all levels."""
     dataset = json_object(value, where)
-    own = _steps(dataset.get("coordinateTransformations"), count, where)
+    own = read_steps(dataset.get("coordinateTransformations"), axes, where)
     if {kind for kind, _ in own} <= {"translation"}:
         raise FormatError(f"{where} has no scale; every level of an OME-Zarr image has one")
-    scale, translation = [Fraction(1)] * count, [Fraction(0)] * count
-    for kind, values in [*own, *common]:
-        if kind == "scale":
-            scale = [a * b for a, b in zip(scale, values, strict=True)]
-            translation = [a * b for a, b in zip(translation, values, strict=True)]
-        elif kind == "translation":
-            translation = [a + b for a, b in zip(translation, values, strict=True)]
+    scale, translation = compose([*own, *common], len(axes), first)
     lengths, positions = tuple(map(as_float, scale)), tuple(map(as_float, translation))
     if not (all(0 < n < math.inf for n in lengths) and all(map(math.isfinite, positions))):
         raise FormatError(
             f"{where} has scale {lengths} and translation {positions}; scales must be positive, "
             "and all finite"
         )
-    return Dataset(_path(dataset.get("path"), f"{where}.path"), lengths, positions)
-
-
-def _steps(value: Any, count: int, where: str) -> list[Step]:
-    """Transformations in the order in which they are applied."""
-    where = f"{where}.coordinateTransformations"
-    steps: list[Step] = []
-    for i, entry in enumerate(json_array(value, where)):
-        step = json_object(entry, f"{where}[{i}]")
-        kind = step.get("type")
-        if kind not in ("scale", "translation", "identity"):
-            raise FormatError(
-                f"{where}[{i}] has the type {reprlib.repr(kind)}; scale, translation and identity "
-                "are read: resample the image to a grid along its axes"
-            )
-        values = [] if kind == "identity" else _numbers(step.get(kind), count, f"{where}[{i}]")
-        steps.append((str(kind), values))
-    kinds = [kind for kind, _ in steps]
-    if len(set(kinds)) < len(kinds):
-        raise FormatError(f"{where} has {reprlib.repr(kinds)}; each is allowed once")
-    return steps
-
-
-def _numbers(value: Any, count: int, where: str) -> list[Fraction]:
-    numbers = [_number(v) for v in value] if isinstance(value, list) else []
-    if len(numbers) != count or not all(map(math.isfinite, numbers)):
-        raise FormatError(f"{where} has {reprlib.repr(value)}; it must have {count} finite numbers")
-    return [exactly(number) for number in numbers]
-
-
-def _number(value: Any) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return as_float(value) if is_number else math.nan
-
-
-def exactly(number: float) -> Fraction:
-    """The decimal that a float is written as: 0.025 mm are 25 µm without noise."""
-    return Fraction(repr(float(number)))
-
-
-def as_float(number: float | Fraction) -> float:
-    """Nearest float; infinity where there is none."""
-    try:
-        return float(number)
-    except OverflowError:
-        return math.inf
+    return Dataset(path_within(dataset.get("path"), f"{where}.path"), lengths, positions)

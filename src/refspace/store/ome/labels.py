@@ -16,7 +16,8 @@ import numpy as np
 from refspace.errors import FormatError, GridError, OntologyError
 from refspace.grid import Grid
 from refspace.store.ome.grids import ORIENTATIONS
-from refspace.store.ome.images import is_label, json_array, json_object, ome_metadata
+from refspace.store.ome.images import is_label
+from refspace.store.ome.values import json_array, json_object, ome_metadata
 from refspace.structure_tree import records as rec
 from refspace.types import BACKGROUND, MAX_LABEL
 

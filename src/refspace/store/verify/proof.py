@@ -25,8 +25,8 @@ from refspace.store.metadata import (
 )
 from refspace.store.object_records import RECORD_BYTES, ObjectRecord, table_of
 from refspace.store.prove import object_faults, stray_faults
-from refspace.store.read import StoredAtlas, StoredLevel
 from refspace.store.report import Fault, FaultError, Report
+from refspace.store.stored_atlas import StoredAtlas, StoredLevel
 from refspace.store.tables import structures_dataset
 from refspace.store.verify.levels import (
     BlockReader,

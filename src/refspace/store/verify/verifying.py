@@ -13,9 +13,10 @@ from refspace.pools import Pool, make_pool
 from refspace.store.boxes import BlockId
 from refspace.store.location import Location
 from refspace.store.masks import is_mask_store, open_stored_masks
-from refspace.store.read import INDEX_JSON, StoredAtlas, open_atlas
+from refspace.store.read import INDEX_JSON, open_atlas
 from refspace.store.report import Fault, Report, one_line
 from refspace.store.stored_array import StoredArray
+from refspace.store.stored_atlas import StoredAtlas
 from refspace.store.verify.proof import AtlasProof
 from refspace.store.write import Progress
 from refspace.store.zarr_files import METADATA_FILES, NODE_FILES, ZARR_JSON

@@ -1,0 +1,212 @@
+"""A store that was opened: its metadata, and lazy arrays of what it holds."""
+
+import hashlib
+import json
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from refspace.errors import FormatError, RefspaceError, StoreReplacedError
+from refspace.grid import Grid
+from refspace.label_index import FIELDS, LabelIndex
+from refspace.labels import Midline, labelled, resolve_midline
+from refspace.labels.midline import STATED_BY_STORE
+from refspace.store.dask_graphs import lazy_array
+from refspace.store.datatree import find_level
+from refspace.store.location import Location, map_concurrently
+from refspace.store.metadata import index_cells
+from refspace.store.own_arrays import REPAIR
+from refspace.store.record_table import RecordTable
+from refspace.store.stored_array import StoredArray
+
+
+@dataclass(frozen=True)
+class StoredLevel:
+    """One resolution of a stored volume.
+
+    Parameters
+    ----------
+    path
+        Path of the array in its group.
+    grid
+        Where the voxels are.
+    array
+        The voxels.
+    axes
+        Which axes of the array are those of space; any others have the length 1.
+    """
+
+    path: str
+    grid: Grid
+    array: StoredArray
+    axes: tuple[int, ...] = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class StoredAtlas:
+    """An opened store: an annotation volume at several resolutions, with its metadata.
+
+    Parameters
+    ----------
+    location
+        The store.
+    version
+        Version of OME-Zarr.
+    levels
+        The annotation, the finest resolution first.
+    template
+        The template at the same resolutions, where there is one.
+    hemispheres
+        The hemispheres at the same resolutions, where they are a volume.
+    nodes
+        Structures; None for a store that refspace has not written.
+    metadata
+        What refspace wrote about the store: provenance, digests.
+    arrays
+        All arrays of a store of ours, by path.
+    """
+
+    location: Location
+    version: str
+    levels: tuple[StoredLevel, ...]
+    template: tuple[StoredLevel, ...] = ()
+    hemispheres: tuple[StoredLevel, ...] = ()
+    nodes: Sequence[Mapping[str, Any]] | None = None
+    metadata: Mapping[str, Any] | None = None
+    arrays: Mapping[str, StoredArray] = field(default_factory=dict)
+    _read_centres: dict[Any, list[NDArray[Any]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    @property
+    def states_geometry(self) -> bool:
+        """Whether the store says where its voxels are; a bare array, without a path, does not."""
+        return bool(self.levels[0].path)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the atlas comes from."""
+        return dict((self.metadata or {}).get("provenance", {}))
+
+    @property
+    def midline(self) -> float | None:
+        """Position of the midline along ml in µm; None if the store does not state it."""
+        midline: float | None = (self.metadata or {}).get("midline")
+        return midline
+
+    @property
+    def line(self) -> Midline:
+        """The midline, of whatever level: as the store states it, else the middle of the finest."""
+        stated, source = self.midline, (self.metadata or {}).get("midline_from", STATED_BY_STORE)
+        return resolve_midline(
+            None, None if stated is None else Midline(stated, str(source)), self.levels[0].grid
+        )
+
+    def level(self, resolution: float | Sequence[float] | None) -> int:
+        """Level of a resolution in µm; the finest if None.
+
+        Raises
+        ------
+        GridError
+            If there is no such level.
+        """
+        return find_level([level.grid for level in self.levels], resolution, self.location.url)
+
+    def volume(self, level: int, name: str = "annotation") -> xr.DataArray:
+        """Lazy ``annotation``, ``template`` or ``hemispheres`` of a level, with coordinates."""
+        stored = self._levels(name)[level]
+        data = lazy_array(stored.array, self._token(stored))
+        if data.ndim > 3:
+            data = data[tuple(slice(None) if a in stored.axes else 0 for a in range(data.ndim))]
+        attrs = dict(stored.array.array.attrs) if self.metadata else {}
+        volume = labelled(data, stored.grid, name, attrs)
+        return volume.assign_coords(self._centres(level, volume)) if self.metadata else volume
+
+    def index(self, level: int) -> LabelIndex | None:
+        """Label index of a level; None if there is no index, or it is one of another array.
+
+        Warns
+        -----
+        UserWarning
+            If there is an index that must not be trusted.
+        """
+        stored = self.levels[level]
+        expected = self._array_metadata(stored).get("label_index")
+        if expected is None:
+            return None
+        try:
+            table = self._small_array(f"label_index/s{level}/table", (len(FIELDS), None))
+            if hashlib.sha256(table.tobytes()).hexdigest() != expected:
+                raise FormatError("it is the index of another volume")
+            cells = index_cells(stored.grid, stored.array.blocks, self.midline)
+            return LabelIndex(stored.array.shape, cells, table)
+        except StoreReplacedError:
+            raise  # nor are its voxels those that were asked for
+        except RefspaceError as error:
+            warnings.warn(
+                f"{self.location.name}: the label index of {stored.path} is not used: {error}. "
+                "Voxels are read instead, which takes longer",
+                stacklevel=2,
+            )
+            return None
+
+    def stored_bytes(self, level: int, name: str = "annotation") -> NDArray[np.int64]:
+        """Bytes that each block takes in the store, in C order of the blocks."""
+        records = self._levels(name)[level].array.records
+        assert isinstance(records, RecordTable)
+        return records.stored_bytes
+
+    # ----- arrays and digests
+
+    def _levels(self, name: str) -> tuple[StoredLevel, ...]:
+        beside = {"template": self.template, "hemispheres": self.hemispheres}
+        return self.levels if name == "annotation" else beside[name]
+
+    def _count(self, level: StoredLevel) -> int:
+        """Number of blocks of a level, without a list of them."""
+        sides = zip(level.array.shape, level.array.block_shape, strict=True)
+        return math.prod(-(-count // size) for count, size in sides)
+
+    def _token(self, level: StoredLevel) -> str:
+        """Token that distinguishes the voxels of a level from any others."""
+        digest = self._array_metadata(level).get("voxels")
+        metadata = level.array.array.metadata.to_dict()
+        return digest or f"{self.location.identity} {json.dumps(metadata, default=str)}"
+
+    def _array_metadata(self, level: StoredLevel) -> Mapping[str, str]:
+        metadata: Mapping[str, str] = (self.metadata or {}).get("arrays", {}).get(level.path, {})
+        return metadata
+
+    def _centres(self, level: int, volume: xr.DataArray) -> dict[str, Any]:
+        """Coordinates as they were written, to the last digit."""
+        sizes = tuple((str(dim), count) for dim, count in volume.sizes.items())
+        if (level, sizes) not in self._read_centres:
+
+            def read(size: tuple[str, int]) -> NDArray[Any]:
+                dim, count = size
+                return self._small_array(f"s{level}/{dim}", (count,), np.float64)
+
+            # Once for all volumes.
+            self._read_centres[level, sizes] = map_concurrently(read, sizes)
+        pairs = zip(sizes, self._read_centres[level, sizes], strict=True)
+        return {dim: (dim, centres, volume[dim].attrs) for (dim, _), centres in pairs}
+
+    def _small_array(
+        self, path: str, shape: Sequence[int | None], dtype: Any = np.int64
+    ) -> NDArray[Any]:
+        """Values of an array, once its shape is checked; None stands for any length."""
+        if path not in self.arrays:
+            raise FormatError(f"{self.location.url}: there is no {path}; {REPAIR}")
+        array = self.arrays[path]
+        fits = len(array.shape) == len(shape) and all(
+            n == m or m is None for n, m in zip(array.shape, shape, strict=True)
+        )
+        if not fits or array.dtype != dtype:
+            raise FormatError(f"{self.location.url}: {path} is not what it should be; {REPAIR}")
+        return array.values()
