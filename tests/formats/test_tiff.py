@@ -3,6 +3,8 @@ import json
 import lzma
 import pickle
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zlib
 
@@ -846,7 +848,7 @@ def test_what_was_cropped_since_states_no_position(tmp_path):
     with tifffile.TiffFile(path) as file:
         text = file.pages[0].description
     text = text.replace("=5\n", "=4\n")
-    save(path, VOXELS[1:], description=text, metadata=None, resolution=(1 / 25, 1 / 25))
+    save(path, VOXELS[1:], description=text, metadata=None, resolution=((1, 25), (1, 25)))
     assert stated_spacing(path).spacing == (25, 25, 25)
     with pytest.raises(GridError, match="give orientation="):
         read_volume(path)
@@ -936,3 +938,26 @@ def test_nothing_is_left_of_a_file_that_fails(tmp_path):
     with pytest.raises(RuntimeError, match="no voxels"):
         write_tiff(tmp_path / "a.tif", volume)
     assert [*tmp_path.iterdir()] == []
+
+
+LARGE = """
+import resource, sys
+import refspace, refspace.conversion, dask.array, zarr, tifffile
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = peak()
+tree = refspace.StructureTree([{"id": 1, "acronym": "a", "name": "a", "structure_id_path": [1]}])
+refspace.convert(sys.argv[1], tree, sys.argv[2], resolution=10, orientation="PIR", threads=2)
+print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+def test_a_large_file_is_converted_in_bounded_memory(tmp_path):
+    shape = (2048, 320, 320)  # 800 MiB of uint32
+    page = np.arange(320 * 320, dtype="u4").reshape(320, 320) // 5000 % 2
+    pages = (page for _ in range(shape[0]))
+    save(tmp_path / "a.tif", pages, shape=shape, dtype="u4", compression="zlib")
+    words = [sys.executable, "-c", LARGE, tmp_path / "a.tif", tmp_path / "a.zarr"]
+    printed = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    # A slab of 128 layers has 50 MiB; the workers that write its blocks need the rest.
+    assert int(printed) < 400 * 2**20

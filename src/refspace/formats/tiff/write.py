@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -115,13 +116,27 @@ def _write(
         "compression": "zlib",
         "compressionargs": {"level": level},
         "rowsperstrip": min(data.shape[1], max(1, _STRIP_BYTES // row_bytes)),
-        "resolution": (1 / x, 1 / y),
+        "resolution": (_per_unit(x), _per_unit(y)),
         "resolutionunit": _NO_UNIT,
         "software": False,
         "metadata": None,
     }
     for n, page in enumerate(_pages(data, dtype, scheduler)):
         file.write(page, description=text if n == 0 else None, **options)
+
+
+def _per_unit(length: float) -> tuple[int, int]:
+    """Pixels per µm, as a fraction of whole numbers of 32 bits.
+
+    Examples
+    --------
+    >>> _per_unit(25.0), _per_unit(33.3)
+    ((1, 25), (10, 333))
+    """
+    exact = Fraction(repr(length))
+    if max(exact.numerator, exact.denominator) >= _LARGEST:
+        exact = exact.limit_denominator(10**5)
+    return exact.denominator, exact.numerator
 
 
 def _pages(data: Voxels, dtype: np.dtype[Any], scheduler: str | None) -> Iterator[NDArray[Any]]:
