@@ -195,7 +195,7 @@ def test_export_itksnap(atlas: list[str], tmp_path: Path) -> None:
         (("slice", "{0}", "{1}", "--position", "-30"), "is outside the volume; ap runs from 0"),
         (("slice", "{0}", "{1}", "-o", "slice.nonsense"), "cannot end in 'nonsense'; choose"),
         (("downsample", "{0}", "--to", "1e9"), "leaves no voxel"),
-        (("downsample", "{0}", "--to", "800", "-o", "x.tif"), "does not end in .nrrd"),
+        (("downsample", "{0}", "--to", "800", "-o", "x.xyz"), "does not end in .nrrd"),
         (("export", "itksnap", "{0}", "{1}", "no/a.nrrd", "no/b.txt"), "make it, then try again"),
     ],
 )

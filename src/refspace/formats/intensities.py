@@ -202,14 +202,16 @@ class ImageFile:
         """
         refuse_others(self.voxels.path, self.others)
         order = "".join(grid.orientation[self.space.index(axis)] for axis in range(3))
-        return _ScaledStream(self, grid.reorient(order), midline)
+        return _ScaledStream(self, grid.reorient(order), midline, grid)
 
 
 class _ScaledStream(VoxelStream):
     """Stream of values instead of stored numbers."""
 
-    def __init__(self, image: ImageFile, grid: Grid, midline: Midline | None) -> None:
-        super().__init__(image.voxels, grid, midline)
+    def __init__(
+        self, image: ImageFile, grid: Grid, midline: Midline | None, volume_grid: Grid
+    ) -> None:
+        super().__init__(image.voxels, grid, midline, volume_grid)
         self._scaling = image.scaling
         self.dtype = image.scaling.dtype(image.voxels.native)
 

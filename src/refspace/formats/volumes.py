@@ -19,13 +19,14 @@ from refspace.formats.nrrd import NRRD, write_nrrd
 from refspace.formats.recognise import describe_foreign, read_start, recognise
 from refspace.formats.source_file import is_url, opened_source
 from refspace.formats.spacing import StatedSpacing
+from refspace.formats.tiff import TIFF, TIFF_ENDINGS, write_tiff
 from refspace.formats.volume_format import Given, VolumeFormat
 from refspace.formats.voxel_files import VoxelStream
 from refspace.grid import Grid
 from refspace.signatures import is_zip
 from refspace.types import PathLike, Resolution
 
-_FORMATS = {form.name: form for form in (NRRD, NIFTI, MGH, METAIMAGE, NPY)}
+_FORMATS = {form.name: form for form in (NRRD, NIFTI, MGH, METAIMAGE, TIFF, NPY)}
 # Endings of names, and what files of them are whose content says nothing.
 _ENDINGS = {
     **dict.fromkeys((".nrrd", ".nhdr"), "nrrd"),
@@ -43,6 +44,7 @@ _WRITERS: dict[tuple[str, ...], Callable[..., None]] = {
     (".nrrd",): write_nrrd,
     (".nii", ".nii.gz"): write_nifti,
     (".mha", ".mhd"): write_metaimage,
+    TIFF_ENDINGS: write_tiff,
 }
 OUTPUT_ENDINGS = tuple(ending for endings in _WRITERS for ending in endings)
 # Relative error of lengths in single precision.
@@ -282,7 +284,7 @@ def write_volume(path: PathLike, array: xr.DataArray, *, scheduler: str | None =
     Parameters
     ----------
     path, array, scheduler
-        As for `write_nrrd`, `write_nifti` and `write_metaimage`.
+        As for `write_nrrd`, `write_nifti`, `write_metaimage` and `write_tiff`.
     """
     name = os.fspath(path).lower()
     write = next((write for ends, write in _WRITERS.items() if name.endswith(ends)), write_nrrd)

@@ -116,6 +116,29 @@ def npy() -> Sequence[Case]:
     return [folder_of(lambda folder, a=a: np.save(folder / "x.npy", a)) for a in arrays]
 
 
+def tiff() -> Sequence[Case]:
+    """TIFF files of ours, of ImageJ's kind and of OME's, in strips and tiles."""
+    import tifffile
+
+    array = labelled(VOXELS.astype("u2"), GRID)
+    lengths = {f"PhysicalSize{axis}": 25.0 for axis in "XYZ"}
+    imagej = {"axes": "ZYX", "unit": "um", "spacing": 25.0}
+    grey = {"photometric": "minisblack"}
+    ways: list[dict[str, Any]] = [
+        {"ome": True, "metadata": {"axes": "ZYX", **lengths}, "compression": "zlib"},
+        {"imagej": True, "metadata": imagej, "resolution": (0.04, 0.04)},
+        {"tile": (16, 16), "bigtiff": True, "byteorder": ">"},
+        {"compression": "lzma", "rowsperstrip": 2},
+    ]
+    made = [
+        folder_of(
+            lambda folder, way=way: tifffile.imwrite(folder / "x.tif", array.values, **way, **grey)
+        )
+        for way in ways
+    ]
+    return [folder_of(lambda folder: refspace.write_tiff(folder / "x.tif", array)), *made]
+
+
 # ----- tables and documents
 
 
