@@ -125,7 +125,10 @@ HOSTILE = {
         "line 3 is '2 Cortex 1 2'; lines are id name R G B A",
     ),
     "negative": ("1 A 0 0 0 0\n-1 B 0 0 0 0\n", "line 2 is '-1 B 0 0 0 0'; lines are id name"),
-    "colour": ('1 256 0 0 1 1 1 "A"\n', "line 1: colour is '256'; it must be a whole number from 0 to 255"),
+    "colour": (
+        '1 256 0 0 1 1 1 "A"\n',
+        "line 1: colour is '256'; it must be a whole number from 0 to 255",
+    ),
     "twice": ("1 A 0 0 0 0\n\n1 B 0 0 0 0\n", "line 3: id 1 is on line 1 already; give each o"),
     "too large": ("4294967296 A 0 0 0 0\n", "line 1: id is '4294967296'; it must be a whole"),
     "endless": ("9" * 5000 + " A 0 0 0 0\n", r"line 1: id is '9{12}\.\.\.9{13}'; it must be"),
@@ -136,7 +139,10 @@ HOSTILE = {
     "no whole number": ("index,name\n1.5,A\n", "line 2: id is '1.5'"),
     "other digits": ("index,name\n\u0661,A\n", "line 2: id is '\u0661'"),
     "hex": ("index,name,color\n1,A,#12\n", "line 2: color is '#12'; it must be six hexadecimal"),
-    "half a colour": ("index,name,r,g,b\n1,A,1,,3\n", "line 2: colour is ''; it must be a whole number from 0 to 255"),
+    "half a colour": (
+        "index,name,r,g,b\n1,A,1,,3\n",
+        "line 2: colour is ''; it must be a whole number from 0 to 255",
+    ),
     "parent": ("index,name,parent\n1,A,root\n", "line 2: parent is 'root'; it must be a whole"),
     "no labels": ("index,name\n", "names no label|holds no structures"),
     "ragged": ("index,name\n1,A,B\n", "line 2 has 3 cells; the header has 2 columns"),

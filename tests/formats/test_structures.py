@@ -280,7 +280,10 @@ DAMAGED = {
     "negative id": ('[{"id": -1}]', "record 1: id is -1; it must be"),
     "large id": ([{"id": 2**32}], "record 1: id is 4294967296; it must be .* to 4294967295"),
     "one without id": ([{"id": 1}, {"acronym": "a"}], "record 2 has no id; give it one in id"),
-    "sets": ([{"id": 1, "structure_sets": ["a"]}], r"record 1: sets is \['a'\]; it must be a whole"),
+    "sets": (
+        [{"id": 1, "structure_sets": ["a"]}],
+        r"record 1: sets is \['a'\]; it must be a whole",
+    ),
     "colour": ([{"id": 1, "color_hex_triplet": "#12345"}], "color is '#12345'; it must be six hex"),
     "cleaned colour": ([{"id": 1, "rgb_triplet": [1, 2]}], r"record 1: color is \[1, 2\]; it must"),
     "acronym": ([{"id": 1, "acronym": ["a"]}], r"record 1: acronym is \['a'\]; it must be a text"),

@@ -17,7 +17,7 @@ from refspace.structure_tree.records import MAX_DEPTH
 # A structure is an element within the element of the children of another.
 _MOST_LEVELS = 2 * MAX_DEPTH + 10
 # The graph of the mouse has 15 000.
-_MOST_ELEMENTS = 500_000
+_MOST_ELEMENTS = 200_000
 _LONGEST_ERROR = 200
 
 
@@ -62,7 +62,9 @@ class _Builder:
             self._parser.Parse(data, True)
         except expat.ExpatError as error:
             raise FormatError(f"not valid XML: {error}") from error
-        except ValueError as error:  # an encoding that Python does not have
+        except FormatError:
+            raise
+        except (ValueError, LookupError) as error:  # of an encoding that Python does not have
             raise FormatError(f"not valid XML: {str(error)[:80]}") from error
 
     def _start(self, name: str, attributes: Mapping[str, str]) -> None:
