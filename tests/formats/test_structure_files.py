@@ -307,6 +307,17 @@ def test_names_of_two_words_are_no_short_and_long_ones(text):
     assert all(acronym == name and " " in name for _, acronym, name, _ in rows(read(text)))
 
 
+@pytest.mark.parametrize("colour", ["1 2 3 255", "1 2 3"])
+def test_a_label_that_is_there_once_more_by_a_longer_name(colour):
+    text = f"1 Left-Thalamus {colour}\n1 Left-Thalamus-Proper {colour}\n2 Pons {colour}\n"
+    assert [row[2] for row in rows(read(text))] == ["Left-Thalamus", "Pons"]
+    with pytest.raises(FormatError, match="line 2: id 1 is on line 1 already"):
+        read(text.replace("1 2 3", "1 2 4", 1))
+    # As tables that join labels have them, without colours.
+    with pytest.raises(FormatError, match="line 2: id 1 is on line 1 already"):
+        read(text.replace(colour, ""))
+
+
 def test_one_label_with_two_names_is_refused():
     with pytest.raises(FormatError, match="line 2: id 1 is on line 1 already"):
         read("1 LP Left_part 1 2 3 255\n1 LQ Left_part 1 2 3 255\n")
@@ -474,8 +485,34 @@ def test_siibra():
     ]
     assert parents(tree) == {31: None, 8: 31, 2: 31, 30: None}
     without = json.loads(json.dumps(SIIBRA).replace("labelIndex", "other"))
+    with pytest.raises(FormatError, match="of siibra that states no labels; give the map of it"):
+        dump(without)
+    del without["@type"]
     with pytest.raises(FormatError, match="no record has an id; keys are name, other, rgb: give"):
         dump(without)
+
+
+def test_labels_of_a_map_of_siibra():
+    sides = [{"volume": 0, "label": 7, "fragment": f"{side} hemisphere"} for side in "lr"]
+    indices = {f"Area 1 - {entry['fragment']}": [entry] for entry in sides}
+    content = {"@type": "siibra/map/v0.0.1", "indices": indices | {"Pons": [{"label": 8}]}}
+    assert [row[:3] for row in rows(dump(content))] == [
+        (7, "Area 1", "Area 1"),
+        (8, "Pons", "Pons"),
+    ]
+    indices["Pons"] = [{"volume": 0}]
+    with pytest.raises(FormatError, match="record 2 has no id; give it one in id"):
+        dump(content | {"indices": indices})
+
+
+def test_records_line_by_line():
+    records = [{"id": 0, "graph_order": -1, "name": "universe"}, {"id": 5, "name": "a}"}]
+    text = "\n".join(json.dumps(record | {"parent_structure_id": None}) for record in records)
+    nodes = read(text + "\n").nodes()
+    assert [node.get("graph_order") for node in nodes] == [-1, None]
+    assert [node["id"] for node in nodes] == [0, 5]
+    with pytest.raises(FormatError, match="not valid JSON: Extra data: line 2"):
+        read(text[:-3] + "}")
 
 
 NESTED = {"id": 997, "acronym": "root", "name": "root", "color_hex_triplet": "FFFFFF"}

@@ -15,7 +15,7 @@ from refspace.types import MAX_LABEL
 # Names of columns and keys by field, the preferred ones first, in the form that `plain_name` gives.
 _SYNONYMS = {
     "id": (
-        *("id", "structureid", "regionid", "labelindex", "labelid", "labelvalue"),
+        *("id", "structureid", "structuralid", "regionid", "labelindex", "labelid", "labelvalue"),
         *("annotationvalue", "grayvalue", "identifier", "index", "idx", "value", "label"),
     ),
     "name": (
@@ -219,6 +219,25 @@ def whole_number(value: object, most: int = MAX_LABEL) -> int:
     if not 0 <= number <= most:
         raise ValueError(f"a whole number from 0 to {most}")
     return number
+
+
+def integer(value: object) -> int:
+    """Integer of any sign, of a number or a text; ClearMap orders its universe as -1.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+
+    Examples
+    --------
+    >>> integer("-1"), integer(3.0)
+    (-1, 3)
+    """
+    text = str(value).strip()
+    if not text.startswith("-"):
+        return whole_number(value)
+    return -whole_number(text[1:])
 
 
 def is_no_parent(value: object) -> bool:

@@ -41,13 +41,30 @@ def read_json(text: str) -> Table:
     return Table(list(names), rows, are_keys=True, is_nested=is_nested)
 
 
+def _loads(text: str) -> Any:
+    # Python's parser takes duplicate keys and NaN, which JSON does not have, without an error.
+    return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+
+
+def _json_lines(text: str) -> list[Any] | None:
+    """Records of which each is a line; None if it is no such file."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    if len(lines) < 2 or not all(line.rstrip().endswith("}") for line in lines):
+        return None
+    try:
+        return [_loads(line) for line in lines]
+    except ValueError:
+        return None
+
+
 def _parsed(text: str) -> Any:
     try:
-        # Python's parser takes duplicate keys and NaN, which JSON does not have, without an error.
-        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+        return _loads(text)
     except FormatError:
         raise
     except ValueError as error:
+        if (lines := _json_lines(text)) is not None:
+            return lines
         raise FormatError(f"not valid JSON: {error}") from error
     except RecursionError as error:
         raise FormatError("nested too deeply for an ontology") from error
@@ -77,6 +94,8 @@ def _records(content: Any) -> Any:
             _refuse_failure(content)
         elif "children" in content or "id" in content:
             break
+        if str(content.get("@type", "")).startswith("siibra/"):
+            return _siibra(content)
         inner = [content[key] for key in _ENVELOPES if isinstance(content.get(key), list | dict)]
         if not inner:
             return _by_label(content)
@@ -103,6 +122,39 @@ def _by_label(content: Mapping[str, Any]) -> list[Any]:
     if not all(isinstance(record, dict) for record in named):
         return [content]
     return [{"id": key} | record for key, record in zip(content, named, strict=True)]
+
+
+def _siibra(content: Mapping[str, Any]) -> Any:
+    """Records of a document of siibra: the regions of a parcellation, or the labels of a map."""
+    if not isinstance(indices := content.get("indices"), dict):
+        regions = content.get("regions")
+        if isinstance(regions, list) and not _has_labels(regions):
+            raise FormatError(
+                "a parcellation of siibra that states no labels; give the map of it, whose indices "
+                "name them"
+            )
+        return regions
+    named = [
+        (entry.get("label"), str(name).removesuffix(f" - {entry.get('fragment')}"))
+        for name, entries in indices.items()
+        for entry in elements({"id": name, "indices": entries}, "indices")
+        if isinstance(entry, dict)
+    ]
+    # Both hemispheres of a region may have one label.
+    return [{"id": label, "name": name} for label, name in dict.fromkeys(named)]
+
+
+def _has_labels(regions: list[Any]) -> bool:
+    """Whether any region, or region within, has a label."""
+    stack = list(regions)
+    while stack:
+        region = stack.pop()
+        if isinstance(region, dict):
+            if any(region.get(key) is not None for key in ("labelIndex", "id")):
+                return True
+            children = region.get("children")
+            stack += children if isinstance(children, list) else []
+    return False
 
 
 def _rows(records: list[Mapping[str, Any]]) -> list[Row]:

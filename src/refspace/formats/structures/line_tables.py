@@ -82,10 +82,8 @@ def read_line_table(text: str, comment: str | None = None) -> Table:
     parsed = [_labelled(*line) for line in lines]
     channels = _channels(parsed, stated)
     split = [_split(line, channels) for line in parsed]
-    if is_pair := _are_pairs(split, stated):
-        # Tables of MRtrix call one region by two long names.
-        split = _without_repeats(split)
-    return _table([_row(line, channels, is_pair) for line in split])
+    is_pair = _are_pairs(split, stated)
+    return _table([_row(line, channels, is_pair) for line in _without_repeats(split)])
 
 
 def _table(rows: Sequence[Row]) -> Table:
@@ -197,12 +195,17 @@ def _are_pairs(lines: Sequence[_Line], stated: Sequence[str]) -> bool:
 
 
 def _without_repeats(lines: Sequence[_Line]) -> list[_Line]:
-    """Lines without those that differ from one before in the long name alone."""
+    """Lines without those that repeat one before, in the same colour, by a longer name.
+
+    So FreeSurfer has called the thalamus over time, and tables of MRtrix have both names.
+    """
     first: dict[str, _Line] = {}
     kept = []
     for line in lines:
-        same = first.setdefault(line.label, line)
-        if same is line or (same.words[0], same.numbers) != (line.words[0], line.numbers):
+        before = first.setdefault(line.label, line)
+        is_same = bool(line.numbers) and before.numbers == line.numbers
+        is_longer = " ".join(line.words).startswith(" ".join(before.words))
+        if before is line or not (is_same and is_longer):
             kept.append(line)
     return kept
 

@@ -282,7 +282,7 @@ def _text(value: Any) -> Any:
 _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "path": ("structure_id_path", fields.number_list),
     "color": ("color_hex_triplet", fields.color),
-    "graph_order": ("graph_order", fields.whole_number),
+    "graph_order": ("graph_order", fields.integer),
     "graph_id": ("graph_id", fields.whole_number),
     "sets": ("structure_set_ids", fields.set_ids),
     "acronym": ("acronym", _text),
