@@ -616,7 +616,7 @@ def test_a_small_parquet_file_that_is_large():
     file = io.BytesIO()
     pd.DataFrame({"id": np.zeros(10**5, np.int64), "name": "a"}).to_parquet(file)
     assert len(file.getvalue()) < 10**4
-    expected = pytest.raises(FormatError, match=r"file: it states \d+ bytes, 200000 values, of at")
+    expected = pytest.raises(FormatError, match=r"file: it states \d+ bytes, 200000 cells, of at")
     with set_limits(ontology_bytes="128k"), expected:
         read(file.getvalue())
 

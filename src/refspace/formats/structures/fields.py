@@ -127,7 +127,8 @@ def choose_columns(
 
 
 def _none_of_structures(names: Sequence[str], are_keys: bool) -> str:
-    which = next((name[:40] for name in names if plain_name(name) in _VAGUE_KEYS), "number")
+    vague = [name for name in names if plain_name(name) in _VAGUE_KEYS]
+    which = [*vague, *names, "number"][0][:40]
     hint = f"or say which is which, as in columns={{'id': {which!r}}}"
     if are_keys:
         return f"no record has an id; keys are {listed_names(names)}: give ids, {hint}"
