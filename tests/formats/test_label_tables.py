@@ -198,5 +198,5 @@ def test_what_cannot_be_read_is_told(tmp_path, monkeypatch):
     with pytest.raises(RemoteError, match=r"http://127\.0\.0\.1:9/a\.csv cannot be read: .*times"):
         refspace.read_structures("http://127.0.0.1:9/a.csv")
     (tmp_path / "b").write_bytes(b"\xff\xfe1")
-    with pytest.raises(FormatError, match="b: not text in UTF-8; give JSON, CSV or XML, or a ta"):
+    with pytest.raises(FormatError, match="b: not text in UTF-8; save it as that, in JSON, CSV"):
         refspace.read_structures(tmp_path / "b")

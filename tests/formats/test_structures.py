@@ -185,6 +185,15 @@ def test_brainglobes_structures_without_voxels_keep_their_identifier(tmp_path):
     assert read_structures(path).node_ids() == [97, 109, 347, 111, 1129]
 
 
+def test_other_columns_of_brainglobes_table_may_be_named(tmp_path):
+    path = brainglobe_csv(tmp_path / "terminology.csv", lambda i: i - 900)
+    nodes = read_structures(path, columns={"acronym": "name"}).nodes()
+    assert [node["id"] for node in nodes] == [97, 109, 347, 111, 229]
+    assert [node["acronym"] for node in nodes] == [row[3] for row in ROWS]
+    nodes = read_structures(path, columns={"id": "identifier"}).nodes()
+    assert [node["id"] for node in nodes] == [row[0] for row in ROWS]
+
+
 def test_brainglobes_values_may_be_identifiers_of_others(tmp_path):
     swapped = {1247: 1011, 1011: 1247}
     path = brainglobe_csv(tmp_path / "terminology.csv", lambda i: swapped.get(i, i))
@@ -267,9 +276,15 @@ DAMAGED = {
         "nested too deeply for an ontology",
     ),
     "deep and truncated": ('{"id":1,"children":[' * DEEP, "nested too deeply for an ontology"),
-    "latin-1": ('[{"id": 1, "name": "für"}]'.encode("latin-1"), "not text in UTF-8; give JSON"),
+    "latin-1": (
+        '[{"id": 1, "name": "für"}]'.encode("latin-1"),
+        "not text in UTF-8; save it as that, in JSON",
+    ),
     "utf-16": (json.dumps(flat()).encode("utf-16"), "not text in UTF-8"),
-    "gzip": (b"\x1f\x8b\x08\x00" + bytes(20), "compressed with gzip; decompress it first"),
+    "gzip": (
+        b"\x1f\x8b\x08\x00" + bytes(20),
+        "compressed with gzip, as volumes are; decompress it",
+    ),
     "other columns": ("a,b\n1,2\n", "columns are a, b; a table of structures has id, index"),
     "points": ("label,x,y,z\n1,2,3,4\n", "columns are label, x, y, z; a table of structures has"),
     "no ids": ([{"acronym": "a"}], "no record has an id; keys are acronym: give ids, or say"),

@@ -25,7 +25,7 @@ _OTHERS = {
     "with: git annex get",
     b"PK\x03\x04": "a ZIP archive or an Excel workbook; unpack it, or save the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an Excel workbook; save the sheet as CSV",
-    b"\x1f\x8b": "compressed with gzip; decompress it first",
+    b"\x1f\x8b": "compressed with gzip, as volumes are; decompress it, if it is a table",
     b"NRRD": "a volume in NRRD, and no table; give it as the annotation",
     b"\x89HDF": "a file in HDF5; save the structures in it as CSV or JSON",
     b"%PDF": "a PDF document; save its table as CSV",
@@ -137,7 +137,7 @@ def _text(data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FormatError(
-            "not text in UTF-8; give JSON, CSV or XML, or a table of labels"
+            "not text in UTF-8; save it as that, in JSON, CSV or XML, or as a table of labels"
         ) from error
 
 

@@ -254,7 +254,8 @@ class _Reader:
 
 
 def _is_brainglobe(names: Sequence[str], chosen: Mapping[str, str]) -> bool:
-    return not chosen and {"identifier", "parent_identifier"} <= set(names)
+    is_told = not {"id", "parent"}.isdisjoint(map(fields.field_name, chosen))
+    return not is_told and {"identifier", "parent_identifier"} <= set(names)
 
 
 def _first(row: Row, names: Sequence[str], *, only_empty: bool = False) -> Any:
