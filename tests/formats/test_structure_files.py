@@ -386,6 +386,20 @@ def test_allens_graph_in_xml_says_what_it_says_in_json():
     assert len(read(xml)) == len(tree)
 
 
+def test_allens_records_in_xml():
+    """As its query API serves them: one beside the other, with parents or paths."""
+    inner = "".join(
+        f"<structure><id>{i}</id><acronym>&quot;s{i}&quot;</acronym>"
+        f"<parent-structure-id>{p or ''}</parent-structure-id></structure>"
+        for i, p in BRAIN.items()
+    )
+    xml = f"<Response success='true'><structures>{inner}</structures></Response>"
+    assert parents(read(xml)) == BRAIN
+    path = "<structure-id-path>/1/2/</structure-id-path>"
+    xml = f"<a><b><id>1</id><name>x</name></b><b><id>2</id><name>y</name>{path}</b></a>"
+    assert parents(read(xml)) == {1: None, 2: 1}
+
+
 def test_labels_in_each_other_with_attributes():
     """As the files that come with the Waxholm atlas of the rat."""
     xml = (
@@ -693,6 +707,34 @@ def test_blanks_in_long_texts_take_no_time():
 def test_no_text_is_more_than_an_error(text):
     with contextlib.suppress(FormatError, OntologyError):
         assert len(read(text)) > 0
+
+
+KEYS = ["id", "acronym", "name", "safe_name", "parent_structure_id", "structure_id_path", "rgb"]
+KEYS += ["children", "graph_order", "structure_set_ids", "identifier", "parent_identifier", "red"]
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 9)
+    | st.floats()
+    | st.sampled_from(["", "1", "/1/2/"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner),
+    max_leaves=6,
+)
+
+
+@few
+@given(
+    st.lists(st.dictionaries(st.sampled_from(KEYS), VALUES), min_size=1, max_size=4)
+    | st.dictionaries(st.sampled_from([*KEYS, "msg", "data", "regions", "@type", "1"]), VALUES)
+)
+def test_no_record_is_more_than_an_error(records):
+    with contextlib.suppress(RefspaceError):
+        assert len(read(json.dumps(records))) > 0
+
+
+def test_any_number_of_keys_takes_little_time():
+    with pytest.raises(FormatError, match=r"no record has an id; keys are k0, .* and 199988 more"):
+        dump([{f"k{i}": 0 for i in range(200_000)}])
 
 
 def test_an_ontology_has_a_limit_in_xml_too():

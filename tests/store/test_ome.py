@@ -26,6 +26,8 @@ from refspace.store.ome import (
     read_multiscale,
     read_multiscales,
 )
+from refspace.store.ome.masks import mask_attributes
+from refspace.store.tables import structures_dataset
 
 CODES = [
     "".join(letters)
@@ -950,6 +952,11 @@ def test_structures_without_a_colour_have_a_made_up_one():
     # One that is stated is kept, though it is the same.
     stated = labelled([{"id": 2, "rgb_triplet": colours[2], "structure_id_path": [2]}])
     assert nodes_from_label(stated)[0]["rgb_triplet"] == colours[2]
+    assert_comes_back(StructureTree([{"id": 2, "color_hex_triplet": "010203"}, {"id": 3}]))
+    nodes = [{"id": 2, "structure_id_path": [2]}]
+    assert structures_dataset(nodes).rgb.values.tolist() == [colours[2]]
+    masks = mask_attributes("s0/mask", LEVELS[0][1], nodes)
+    assert masks["omero"]["channels"][0]["color"] == "{:02X}{:02X}{:02X}".format(*colours[2])
     for group in (WHOLE, stated):
         yaozarrs.validate_ome_object(group["ome"], yaozarrs.v05.LabelImage)
         ngff_zarr.validate(group, version="0.5", model="label", strict=True)

@@ -791,6 +791,9 @@ def test_made_up_colours_are_told_apart():
 def test_colours_are_made_up_wherever_they_are_needed():
     tree = StructureTree([{"id": 2, "acronym": "a"}, {"id": 1, "rgb_triplet": [7, 8, 9]}])
     assert "rgb(66,85,175)" in tree._repr_html_()
+    # Of published records that were not cleaned, they are those published.
+    records = [{"id": 2, "color_hex_triplet": "19399"}, {"id": 1, "color_hex_triplet": "blue"}]
+    assert StructureTree(records).get_colormap() == {2: [1, 147, 153], 1: MADE_UP[1]}
     tree = StructureTree([{"id": 2, "acronym": "a"}])
     table = tree.export_label_description()
     assert table[["-R-", "-G-", "-B-"]].values.tolist() == [MADE_UP[2]]

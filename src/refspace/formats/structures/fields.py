@@ -38,6 +38,7 @@ _SYNONYMS = {
     "graph_id": ("graphid",),
     "sets": ("structuresetids", "structuresets"),
 }
+_ALL_SYNONYMS = frozenset(name for names in _SYNONYMS.values() for name in names)
 # Keys of JSON that number records as often as they name the labels of an image.
 _VAGUE_KEYS = frozenset({"index", "idx", "value", "label"})
 _EMPTY = frozenset({"", "n/a", "na", "nan", "none", "null", "<na>"})
@@ -106,18 +107,20 @@ def choose_columns(
     """
     own = _chosen(names, chosen)
     found: dict[str, list[str]] = {}
+    # Records may have any number of keys, of which a few are known.
+    plain = {name: short for name in names if (short := plain_name(name)) in _ALL_SYNONYMS}
     for field, synonyms in _SYNONYMS.items():
         taken = {*own.values(), *found.get("id", ())}
-        free = [name for name in names if name not in taken and plain_name(name) in synonyms]
+        free = [name for name in plain if name not in taken and plain[name] in synonyms]
         if field == "id" and are_keys:
-            free = [name for name in free if plain_name(name) not in _VAGUE_KEYS]
-        free.sort(key=lambda name: synonyms.index(plain_name(name)))
+            free = [name for name in free if plain[name] not in _VAGUE_KEYS]
+        free.sort(key=lambda name: synonyms.index(plain[name]))
         found[field] = [own[field]] if field in own else free
         # The ids are those of one column, but keys of records may differ.
         if field == "id" and not are_keys:
             found[field] = found[field][:1]
-    for same in [name for names in found.values() for name in names] if not are_keys else []:
-        if list(names).count(same) > 1:
+    for same in dict.fromkeys(name for known in found.values() for name in known):
+        if not are_keys and list(names).count(same) > 1:
             raise FormatError(f"two columns are called {same[:40]!r}; give each its own name")
     # A table of ids and other things alone, like points, is none of structures.
     is_more = are_keys or any(found[field] for field in ("name", "acronym", "parent", "path"))

@@ -172,7 +172,8 @@ class _Reader:
     def _identifier_parents(self, ids: Sequence[int]) -> list[int | None]:
         """Ids of the parents of BrainGlobe's structures, which are named by their identifiers."""
         rows = self._table.rows
-        known = {_key(row.values["identifier"]): own for row, own in zip(rows, ids, strict=True)}
+        identifiers = [_key(row.values.get("identifier")) for row in rows]
+        known = dict(zip(identifiers, ids, strict=True))
         named = [_first(row, ("parent_identifier",)) for row in rows]
         parents: list[int | None] = []
         for row, value in zip(rows, named, strict=True):
@@ -275,8 +276,10 @@ def _text(value: Any) -> Any:
     if not isinstance(value, Hashable):
         raise ValueError("a text")
     # Tables of numbers hold acronyms that are digits as numbers.
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return str(fields.whole_number(value)) if is_number else value
+    return str(value) if is_number else value
 
 
 # Names of fields in records, and what reads their cells.

@@ -129,7 +129,8 @@ def read_xml(data: bytes) -> Table:
             "and a name are read"
         )
     names = dict.fromkeys(name for row in rows for name in row.values)
-    return Table(list(names), rows, are_keys=True, is_nested=True)
+    is_nested = any(row.above is not None for row in rows)
+    return Table(list(names), rows, are_keys=True, is_nested=is_nested)
 
 
 def _refuse_failure(root: _Element) -> None:

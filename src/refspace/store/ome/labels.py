@@ -18,7 +18,7 @@ from refspace.grid import Grid
 from refspace.store.ome.grids import ORIENTATIONS
 from refspace.store.ome.images import is_label, json_array, json_object, ome_metadata
 from refspace.structure_tree import records as rec
-from refspace.structure_tree.colors import made_up_color, node_color
+from refspace.structure_tree.colors import following_color, node_color
 from refspace.types import BACKGROUND, MAX_LABEL
 
 _LABEL, _PARENT, _PATH = "label-value", "parent_structure_id", "structure_id_path"
@@ -138,8 +138,8 @@ def _color(node: Mapping[str, Any]) -> dict[str, Any]:
     # Outside is 0, whatever structure has it as its id: it is transparent.
     alpha = 0 if node["id"] == BACKGROUND else 255
     color = {_LABEL: node["id"], "rgba": [*node_color(node), alpha]}
-    # One that is stated, and by chance, or because it was made up before, no other than that.
-    is_stated = node.get("rgb_triplet") == made_up_color(node["id"])
+    # One that is stated, and by chance, or because it was made up before, the one that follows.
+    is_stated = node.get("rgb_triplet") == following_color(node)
     return color | ({_STATED: True} if is_stated else {})
 
 
@@ -236,8 +236,8 @@ def _node(
                 f"image-label.colors are damaged: rgba of {structure} is {reprlib.repr(rgba)}; it "
                 "must be four integers from 0 to 255"
             )
-        # Viewers need a colour of each structure, but a made-up one is none that the tree states.
-        if rgba[:3] != made_up_color(structure) or color.get(_STATED) is True:
+        # Viewers need a colour of each structure, but one that follows is not stated by the tree.
+        if rgba[:3] != following_color({**fields, "id": structure}) or color.get(_STATED) is True:
             node["rgb_triplet"] = rgba[:3]
     return node
 
