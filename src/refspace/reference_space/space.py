@@ -178,6 +178,7 @@ class ReferenceSpace(Space):
 
     # Stores.
     to_zarr = stores.to_zarr
+    to_ome_zarr = stores.to_ome_zarr
     to_datatree = stores.to_datatree
 
     # Of a class, not of a space: help shows them with the rest.
