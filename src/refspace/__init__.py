@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from refspace.formats.nifti import write_nifti as write_nifti
     from refspace.formats.nrrd import read_nrrd as read_nrrd
     from refspace.formats.nrrd import write_nrrd as write_nrrd
+    from refspace.formats.structure_output import write_structures as write_structures
     from refspace.formats.structures import read_structures as read_structures
-    from refspace.formats.structures import write_structures as write_structures
     from refspace.grid import Grid as Grid
     from refspace.limits import set_limits as set_limits
     from refspace.reference_space import ReferenceSpace as ReferenceSpace
@@ -53,7 +53,7 @@ _ROOMS = {
     "write_masks": "refspace.batch",
     "write_nifti": "refspace.formats.nifti",
     "write_nrrd": "refspace.formats.nrrd",
-    "write_structures": "refspace.formats.structures",
+    "write_structures": "refspace.formats.structure_output",
 }
 
 # Without open: a star import must not replace the builtin.

@@ -348,7 +348,7 @@ ROOTS = {
     "an earlier format": (
         GROUP % '{"refspace": {"complete": true, "format": 2}}',
         FormatError,
-        "has format 2, of an earlier refspace; this one reads 4: write it again from what it was made of",
+        "has format 2, of an earlier refspace; this one reads 4: write it again",
     ),
     "an odd format": (
         GROUP % '{"refspace": {"complete": true, "format": "new"}}',

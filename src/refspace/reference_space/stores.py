@@ -160,12 +160,12 @@ def to_ome_zarr(
     version
         Version of OME-Zarr: 0.5, or 0.4 for programs that do not know it.
     orientation
-        Directions in which the indices of z, y and x grow. In ``"SPL"``, the order of ITK, positions
+        Directions in which the indices of z, y and x grow. In ``"SPL"``, those of ITK, positions
         are the same in programs that go by directions and in those that do not. In the annotation's
         own, like ``"PIR"``, slices along z are as they are here, and ITK has other positions.
     with_index
         Whether structures have the property ``index``, by which napari finds their names.
-        napari-ome-zarr from 0.11 on needs it; with 0.8 to 0.10 napari opens labels without it alone.
+        napari-ome-zarr from 0.11 on needs it; with 0.8 to 0.10, napari opens only labels without.
     chunks, shards, overwrite, resume, storage_options, memory, threads, client, progress
         As for `to_zarr`.
 

@@ -188,7 +188,9 @@ def _property(node: Mapping[str, Any]) -> dict[str, Any]:
                 f"structure {node['id']} has a field {field!r}; field names are texts, and "
                 f"{_LABEL!r} is taken: rename it"
             )
-        kept[field] = plain_value(value, f"structure {node['id']} has {field} {reprlib.repr(value)}")
+        kept[field] = plain_value(
+            value, f"structure {node['id']} has {field} {reprlib.repr(value)}"
+        )
     if _PARENT in kept:
         return {**kept, _PATH: path}
     return {**kept, _PARENT: path[-2] if len(path) > 1 else None}
