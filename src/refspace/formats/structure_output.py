@@ -118,19 +118,20 @@ def _json(tree: StructureTree) -> str:
 
 
 def _nested_json(tree: StructureTree) -> str:
-    """Structures within their parents, whose paths follow from that."""
-    nodes = tree.nodes()
-    for node in nodes:
-        _line(node)  # refuses what JSON does not carry
-    nested = {
-        node["id"]: {k: v for k, v in node.items() if k != "structure_id_path"} | {"children": []}
-        for node in nodes
-    }
-    roots: list[dict[str, Any]] = []
-    for node in nodes:
-        above = _parent(node)
-        (roots if above is None else nested[above]["children"]).append(nested[node["id"]])
-    return f"{json.dumps(roots, ensure_ascii=False, indent=1)}\n"
+    """Structures within their parents, whose paths follow from that; one a line too."""
+    children: dict[int | None, list[dict[str, Any]]] = {}
+    for node in tree.nodes():
+        children.setdefault(_parent(node), []).append(node)
+
+    def lines(parent: int | None, indent: str) -> str:
+        return ",\n".join(line(node, indent) for node in children.get(parent, ()))
+
+    def line(node: dict[str, Any], indent: str) -> str:
+        fields = _line({k: v for k, v in node.items() if k != "structure_id_path"})
+        within = f"\n{lines(node['id'], indent + ' ')}\n{indent}" if node["id"] in children else ""
+        return f'{indent}{fields[:-1]}, "children": [{within}]}}'
+
+    return f"[\n{lines(None, '')}\n]\n"
 
 
 def _line(node: Mapping[str, Any]) -> str:
@@ -151,14 +152,16 @@ def _line(node: Mapping[str, Any]) -> str:
 def bids_table(tree: StructureTree) -> pd.DataFrame:
     """Label table of BIDS: ``index``, ``name``, ``abbreviation``, ``color`` and ``parent``.
 
-    What a structure does not have is ``n/a``. Source: the specification of BIDS, "Common data types
-    and metadata", "Image-derived labels"; it allows further columns, and no quoted cells.
+    What a structure does not have is ``n/a``. Source: the specification of BIDS, "Imaging data
+    derivatives", on look-up tables of labels; it allows further columns.
 
     Examples
     --------
     >>> tree = StructureTree([{"id": 8, "acronym": "grey", "rgb_triplet": [191, 218, 227]}])
-    >>> bids_table(tree).loc[0].to_list()
-    [8, 'grey', 'grey', '#bfdae3', 'n/a']
+    >>> print(bids_table(tree).to_csv(index=False))
+    index,name,abbreviation,color,parent
+    8,grey,grey,#bfdae3,n/a
+    <BLANKLINE>
     """
     rows = [
         {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from refspace.errors import GridError
+from refspace.errors import FormatError, GridError
 from refspace.formats import nifti, nrrd
 from refspace.formats.intensities import ImageFile
 from refspace.formats.nifti import (
@@ -26,7 +26,11 @@ from refspace.formats.nrrd import (
 from refspace.formats.spacing import StatedSpacing, settle_spacing
 from refspace.formats.voxel_files import VoxelStream, naming
 from refspace.grid import Grid, Triple
+from refspace.safe_text import shown
 from refspace.types import PathLike, Resolution
+
+OUTPUT_ENDINGS = (".nrrd", ".nii", ".nii.gz")
+"""Endings of the names of volumes that are written."""
 
 _NRRD_ENDINGS = (".nrrd", ".nhdr")
 # Relative error of lengths in single precision.
@@ -46,6 +50,45 @@ def is_volume_file(path: PathLike) -> bool:
     """
     name = os.fspath(path).lower()
     return name.endswith((*_NRRD_ENDINGS, *_NIFTI_ENDINGS)) and "://" not in name
+
+
+def output_ending(path: PathLike) -> str:
+    """Ending of the name of a volume to write, checked to be one of a format that is written.
+
+    Raises
+    ------
+    FormatError
+        If it is not among `OUTPUT_ENDINGS`.
+
+    Examples
+    --------
+    >>> output_ending("sub-01_dseg.nii.gz"), output_ending("mask.nrrd")
+    ('.nii.gz', '.nrrd')
+    """
+    name = Path(path).name
+    # The longest, for ".nii.gz" is no ".gz" of anything else.
+    for ending in sorted(OUTPUT_ENDINGS, key=len, reverse=True):
+        if name.endswith(ending) and name != ending:
+            return ending
+    raise FormatError(
+        f"{shown(os.fspath(path))} does not end in {', '.join(OUTPUT_ENDINGS[:-1])} or "
+        f"{OUTPUT_ENDINGS[-1]}; volumes are written as what their names end in"
+    )
+
+
+def is_output(path: PathLike) -> bool:
+    """Whether a volume is written as what the name ends in.
+
+    Examples
+    --------
+    >>> is_output("mask.nrrd"), is_output("masks")
+    (True, False)
+    """
+    try:
+        output_ending(path)
+    except FormatError:
+        return False
+    return True
 
 
 def refuse_override(url: object, override: bool) -> None:
@@ -217,12 +260,19 @@ def stream_volume(
 
 
 def write_volume(path: PathLike, array: xr.DataArray, *, scheduler: str | None = None) -> None:
-    """Write a volume with its geometry: NIfTI by the ending of the name, anything else as NRRD.
+    """Write a volume with its geometry, in the format of the ending of the name.
 
     Parameters
     ----------
     path, array, scheduler
         As for `write_nrrd` and `write_nifti`.
+
+    Raises
+    ------
+    FormatError
+        If the ending is not among `OUTPUT_ENDINGS`, and as of these.
+    AnnotationError, GridError, MissingDependencyError, OSError
+        As of `write_nrrd` and `write_nifti`.
     """
-    write = write_nifti if _is_nifti(path) else write_nrrd
+    write = write_nrrd if output_ending(path) == ".nrrd" else write_nifti
     write(path, array, scheduler=scheduler)
