@@ -289,7 +289,7 @@ def test_an_image_that_lies_elsewhere(
         (("{0}/image.nrrd", "--statistics", "median"), 1, "there is no statistic 'median'"),
         (("{0}/image.nrrd", "--quantiles", "1;2"), 2, "'1;2' are no shares like 0.05,0.5,0.95"),
         (("{0}/image.nrrd", "--quantiles", "5"), 1, "give shares from 0 to 1"),
-        (("{0}/image.nrrd", "-o", "{0}/image.nrrd"), 2, "image.nrrd would be overwritten"),
+        (("{0}/image.nrrd", "-o", "{0}/image.nrrd"), 1, "image.nrrd does not end in .csv, .tsv or"),
         (("{0}/image.nrrd", "--image-resolution", "9"), 1, "contradicts the header"),
         (("{0}/image.nrrd", "--valid", "no.nrrd"), 2, "no.nrrd does not exist"),
     ],
@@ -660,7 +660,7 @@ def test_compare_with_an_atlas_by_name(
         (("{0}/image.nrrd",), 1, "the other volume has shape (16, 10, 14)"),
         (("no.nrrd",), 2, "no.nrrd does not exist; give an NRRD or NIfTI file"),
         (("{0}/atlas.zarr", "-o", "{0}/structures.json"), 1, "does not end in .csv"),
-        (("{0}/annotation.nrrd", "-o", "{0}/annotation.nrrd"), 2, "would be overwritten"),
+        (("{0}/annotation.nrrd", "-o", "{0}/annotation.nrrd"), 1, "does not end in .csv, .tsv or"),
         (("{0}/annotation.nrrd", "--other-structures", "x.json"), 2, "does not exist"),
     ],
 )

@@ -89,9 +89,9 @@ class OutputPath(_ParamType):
     def __init__(self, *kinds: Kind, folder: bool = False, urls: bool = False) -> None:
         self._kinds, self._folder, self._urls = kinds, folder, urls
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse an ending of nothing that is written, and a file that has no place."""
-        path = str(os.fspath(value))
+        path = os.fspath(value)
         kind = self._kind(path)
         if "://" in path:
             if kind != "store" and not self._urls:

@@ -196,7 +196,7 @@ def _property(node: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, _PARENT: path[-2] if len(path) > 1 else None}
 
 
-def plain_value(value: Any, what: str, depth: int = 0) -> Any:
+def plain_value(value: object, what: str, depth: int = 0) -> Any:
     """Value that JSON gives back as one that is equal.
 
     Raises
