@@ -20,7 +20,7 @@ from refspace.cli.options import (
     takes_space,
     unit_option,
 )
-from refspace.cli.outputs import local_folder, table_option
+from refspace.cli.outputs import LocalFolder, table_option
 from refspace.cli.regions import (
     RegionChoice,
     by_hemisphere_option,
@@ -327,8 +327,7 @@ def _open_other(space: "ReferenceSpace", other: str, structures: str | None) -> 
     "--output",
     "-o",
     metavar="FOLDER",
-    type=click.Path(file_okay=False, path_type=Path),
-    callback=local_folder,
+    type=LocalFolder(),
     help="Folder for a CSV file of each finding.",
 )
 @click.pass_context

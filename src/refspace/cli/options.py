@@ -206,7 +206,7 @@ def checked_orientation(
     from refspace.grid import parse_orientation
 
     try:
-        return parse_orientation(value, str(param.name))
+        return parse_orientation(value, "frame" if param.name == "frame" else "orientation")
     except GridError as error:
         raise click.BadParameter(str(error)) from error
 

@@ -154,8 +154,14 @@ def _is_store(path: str) -> bool:
 table_option = functools.partial(click.option, type=OutputPath("table"), metavar="FILE")
 
 
-def local_folder(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
-    """Refuse a URL, which would be taken for a folder of that name here."""
-    if value is not None and "://" in str(value):
-        raise click.BadParameter(f"{value} is a URL; this is written to this machine: give a path")
-    return value
+class LocalFolder(click.Path):
+    """Folder that a command writes several files into."""
+
+    def __init__(self) -> None:
+        super().__init__(file_okay=False, path_type=Path)
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse a URL, which would be taken for a folder of that name here."""
+        if "://" in str(value):
+            self.fail(f"{value} is a URL; this is written to this machine: give a path", param, ctx)
+        return super().convert(value, param, ctx)
