@@ -160,7 +160,12 @@ class LocalFolder(click.Path):
     def __init__(self) -> None:
         super().__init__(file_okay=False, path_type=Path)
 
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:
         """Refuse a URL, which would be taken for a folder of that name here."""
         if "://" in str(value):
             self.fail(f"{value} is a URL; this is written to this machine: give a path", param, ctx)
