@@ -66,6 +66,16 @@ def test_structures_within_their_parents(folder: Path, space: refspace.Reference
     assert "a.csv is none; leave it out" in said.stderr
 
 
+def test_structures_with_other_columns(folder: Path) -> None:
+    Path("odd.csv").write_text("number,called,up\n1,whole,\n2,half,1\n")
+    words = ["--columns", "id=number,name=called,parent=up", "-o", "even.tsv"]
+    run("export", "structures", "odd.csv", *words)
+    tree = refspace.read_structures("even.tsv")
+    assert tree.parent_ids([1, 2]) == [None, 1]
+    said = run("export", "structures", folder / "atlas.zarr", *words, code=2).stderr
+    assert "--columns is of a structures file" in said
+
+
 def test_structures_of_what_has_none(folder: Path, space: refspace.ReferenceSpace) -> None:
     space.to_ome_zarr("plain.zarr")
     said = run("export", "structures", "plain.zarr", "-o", "a.json", code=1).stderr

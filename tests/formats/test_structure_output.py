@@ -200,12 +200,16 @@ def test_what_is_written_comes_back(tmp_path, ending, tree):
 def test_any_tree_comes_back(tmp_path_factory, ending, family):
     path = Path(tmp_path_factory.mktemp("any"), f"s{ending}")
     tree = family.tree()
-    if len(tree) == 0 or tree.node_ids() == [0]:
+    expected = parents(tree)
+    # In a table of labels 0 is the background, unless other structures are within it.
+    if ending == ".tsv" and 0 in tree and not tree.child_ids([0])[0]:
+        del expected[0]
+    if not expected:
         return
     write_structures(path, tree)
     again = read_structures(path)
-    assert again.node_ids() == tree.node_ids()
-    assert parents(again) == parents(tree)
+    assert again.node_ids() == list(expected)
+    assert parents(again) == expected
 
 
 def test_another_program_reads_the_tables(tmp_path):

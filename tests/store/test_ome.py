@@ -26,6 +26,8 @@ from refspace.store.ome import (
     read_multiscale,
     read_multiscales,
 )
+from refspace.store.ome.masks import mask_attributes
+from refspace.store.tables import structures_dataset
 
 CODES = [
     "".join(letters)
@@ -623,7 +625,7 @@ def test_what_other_readers_find():
     assert label["version"] == "0.5"
     assert label["colors"] == [
         {"label-value": 997, "rgba": [255, 0, 7, 255]},
-        {"label-value": 8},
+        {"label-value": 8, "rgba": [*StructureTree(nodes).get_colormap()[8], 255]},
     ]
     assert label["properties"] == [
         {"label-value": 997, "name": "root", "parent_structure_id": None},
@@ -970,12 +972,23 @@ def test_the_strict_schema_accepts_it(written, model):
     ngff_zarr.validate(written, version="0.5", model=model, strict=True)
 
 
-def test_structures_without_a_colour_are_valid():
+def test_structures_without_a_colour_have_a_made_up_one():
     yaozarrs = pytest.importorskip("yaozarrs")
     ngff_zarr = pytest.importorskip("ngff_zarr")
-    assert "rgba" not in WHOLE["ome"]["image-label"]["colors"][1]
-    yaozarrs.validate_ome_object(WHOLE["ome"], yaozarrs.v05.LabelImage)
-    ngff_zarr.validate(WHOLE, version="0.5", model="label", strict=True)
+    colours = StructureTree([{"id": 2}]).get_colormap()
+    assert WHOLE["ome"]["image-label"]["colors"][1]["rgba"] == [*colours[2], 255]
+    assert "rgb_triplet" not in nodes_from_label(WHOLE)[1]
+    # One that is stated is kept, though it is the same.
+    stated = labelled([{"id": 2, "rgb_triplet": colours[2], "structure_id_path": [2]}])
+    assert nodes_from_label(stated)[0]["rgb_triplet"] == colours[2]
+    assert_comes_back(StructureTree([{"id": 2, "color_hex_triplet": "010203"}, {"id": 3}]))
+    nodes = [{"id": 2, "structure_id_path": [2]}]
+    assert structures_dataset(nodes).rgb.values.tolist() == [colours[2]]
+    masks = mask_attributes("s0/mask", LEVELS[0][1], nodes)
+    assert masks["omero"]["channels"][0]["color"] == "{:02X}{:02X}{:02X}".format(*colours[2])
+    for group in (WHOLE, stated):
+        yaozarrs.validate_ome_object(group["ome"], yaozarrs.v05.LabelImage)
+        ngff_zarr.validate(group, version="0.5", model="label", strict=True)
 
 
 def test_the_schema_of_rfc_4_accepts_its_axes(written):

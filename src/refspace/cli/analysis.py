@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from refspace.cli.options import (
+    columns_option,
     commas,
     existing,
     formulas_option,
     given_access,
     is_named,
     is_store,
+    named_columns,
     open_annotation,
     open_space,
     refuse_overwriting,
     sides_options,
+    structures_with,
     takes_space,
     unit_option,
 )
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
 
     from refspace.grid import Hemisphere
     from refspace.reference_space import ReferenceSpace
-    from refspace.structure_tree import Regions
+    from refspace.structure_tree import Regions, StructureTree
     from refspace.types import LengthUnit
 
 _SIDES: tuple["Hemisphere", ...] = ("left", "right")
@@ -213,6 +216,9 @@ def _write_each(
     type=click.Path(exists=True, dir_okay=False),
     help="Structures of the other annotation, where they are not the same.",
 )
+@columns_option(
+    "--other-columns", callback=named_columns, help="As --columns, of the other structures."
+)
 @click.option(
     "--same-grid",
     is_flag=True,
@@ -227,6 +233,7 @@ def compare(
     choice: RegionChoice,
     other: str,
     other_structures: str | None,
+    other_columns: dict[str, str],
     same_grid: bool,
     confusion: str | None,
     output: str | None,
@@ -242,7 +249,8 @@ def compare(
 
     regions = choice.regions(space.structure_tree)
     open_other = _open_other_voxels if same_grid else _open_other
-    compared = space.compare(open_other(space, other, other_structures), same_grid=same_grid)
+    structures = structures_with(other_structures, other_columns, "--other-columns")
+    compared = space.compare(open_other(space, other, structures), same_grid=same_grid)
     with Progress("comparing"):
         pairs = compared.confusion
     echo(str(compared))
@@ -258,7 +266,9 @@ def compare(
         write_or_print(long_table(table, _COMPARED), output)
 
 
-def _open_other_voxels(space: "ReferenceSpace", other: str, structures: str | None) -> Any:
+def _open_other_voxels(
+    space: "ReferenceSpace", other: str, structures: "StructureTree | str | None"
+) -> Any:
     """The other annotation, whatever it says of where its voxels are: only the shape counts."""
     from refspace.formats.structures import read_structures
     from refspace.reference_space import ReferenceSpace
@@ -270,7 +280,8 @@ def _open_other_voxels(space: "ReferenceSpace", other: str, structures: str | No
     if not is_store(other):
         if structures is None:
             return other
-        return ReferenceSpace(read_structures(structures), voxels_on(space.grid, other))
+        tree = read_structures(structures) if isinstance(structures, str) else structures
+        return ReferenceSpace(tree, voxels_on(space.grid, other))
     access = given_access()
     atlas = open_atlas(other, resolution=space.resolution, **access)
     shapes = [level.grid.shape for level in atlas.levels]
@@ -280,7 +291,9 @@ def _open_other_voxels(space: "ReferenceSpace", other: str, structures: str | No
     return open_space(other, structures, atlas.levels[level].grid.spacing, None, **access)
 
 
-def _open_other(space: "ReferenceSpace", other: str, structures: str | None) -> Any:
+def _open_other(
+    space: "ReferenceSpace", other: str, structures: "StructureTree | str | None"
+) -> Any:
     """The other annotation: with structures of its own, or those of the first."""
     given, access = click.get_current_context().params, given_access()
     resolution, orientation = given["resolution"], given["orientation"]

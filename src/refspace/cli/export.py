@@ -11,12 +11,15 @@ from refspace.cli.options import (
     access_options,
     annotation_argument,
     checked_orientation,
+    given_columns,
     is_named,
     is_store,
     open_annotation,
     open_space,
     refuse_overwriting,
     structures_argument,
+    structures_columns,
+    structures_with,
     takes_pool,
     takes_space,
 )
@@ -35,6 +38,7 @@ def export() -> None:
 
 @export.command()
 @click.argument("source")
+@structures_columns
 @access_options
 @click.option("--nested", is_flag=True, help="JSON with the structures within their parents.")
 @click.option(
@@ -63,15 +67,18 @@ def _structures(source: str, access: dict[str, Any]) -> "StructureTree":
     suffix = PurePosixPath(urlsplit(source).path).suffix.lower()
     is_url_of_file = "://" in source and suffix not in ("", ".zarr")
     if is_named(source) or (is_store(source) and not is_url_of_file):
+        if given_columns():
+            raise click.UsageError(f"--columns is of a structures file, and {source} is none")
         return open_space(source, None, None, None, **access).structure_tree
     from refspace.formats.structures import read_structures
 
-    return read_structures(source)
+    return read_structures(source, columns=given_columns())
 
 
 @export.command()
 @annotation_argument
 @structures_argument
+@structures_columns
 @access_options
 @click.option(
     "--label-table",
@@ -102,7 +109,8 @@ def volume(
     from refspace.formats.volumes import write_volume
 
     if label_table:
-        _write_with_table(open_space(annotation, structures_file, **geometry, **access), output)
+        structures = structures_with(structures_file, given_columns())
+        _write_with_table(open_space(annotation, structures, **geometry, **access), output)
         return
     if structures_file is not None:
         raise click.UsageError("STRUCTURES are for --label-table; leave them out, or give it")

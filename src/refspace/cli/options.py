@@ -5,7 +5,7 @@ import json
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ from refspace.safe_text import shown
 
 # Where a command notes that it is to escape formulas.
 _ESCAPING = "refspace.escape_formulas"
+# Where it notes which columns of the structures hold what.
+_COLUMNS = "refspace.columns"
 _OUTPUTS = ("output", "labels_volume", "labels_txt", "each", "confusion")
 _INPUTS = (
     *("annotation", "structures_file", "template", "image", "valid", "points_file"),
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     _ParamType = click.ParamType[Any]
     from refspace.reference_space import ReferenceSpace
+    from refspace.structure_tree import StructureTree
 else:
     # Generic from click 8.4 on.
     _ParamType = click.ParamType
@@ -119,6 +122,65 @@ def key_values(ctx: click.Context, param: click.Parameter, value: Iterable[str])
 
 
 # ----- what is read
+
+
+def named_columns(
+    ctx: click.Context, param: click.Parameter, value: Iterable[str]
+) -> dict[str, str]:
+    """Turn texts like FIELD=COLUMN,FIELD=COLUMN into a mapping."""
+    # Names of columns may have commas, but no field before a sign of equality follows there.
+    parts = [part.strip() for text in value for part in re.split(r",(?=\s*\w+\s*=)", text)]
+    pairs = [part.partition("=") for part in parts]
+    for field, equals, name in pairs:
+        if not (field.strip() and equals and name.strip()):
+            raise click.BadParameter(
+                f"{field + equals + name!r} is no FIELD=COLUMN, like id=region_id,acronym=abbr"
+            )
+    return {field.strip(): name.strip() for field, _, name in pairs}
+
+
+columns_option = functools.partial(click.option, metavar="FIELD=COLUMN,…", multiple=True)
+
+
+def _note_columns(ctx: click.Context, param: click.Parameter, value: Iterable[str]) -> None:
+    ctx.meta[_COLUMNS] = named_columns(ctx, param, value)
+
+
+structures_columns = columns_option(
+    "--columns",
+    expose_value=False,
+    callback=_note_columns,
+    help="Columns (or keys) of STRUCTURES, like id=region_id,acronym=abbr, where their names are "
+    "not known; fields are id, name, acronym, parent, path, color, red, green, blue.",
+)
+
+
+def given_columns() -> dict[str, str]:
+    """Columns of the structures file by field, as the command was given them."""
+    return dict(click.get_current_context().meta.get(_COLUMNS, {}))
+
+
+def structures_with(
+    structures_file: str | None, columns: Mapping[str, str], option: str = "--columns"
+) -> "StructureTree | str | None":
+    """Structures whose columns the command was given; otherwise the file, for what opens it.
+
+    Parameters
+    ----------
+    structures_file
+        The file.
+    columns
+        Names of its columns by field.
+    option
+        Name of the option that gave them.
+    """
+    if not columns:
+        return structures_file
+    if structures_file is None:
+        raise click.UsageError(f"{option} is of a structures file; give that too")
+    from refspace.formats.structures import read_structures
+
+    return read_structures(structures_file, columns=columns)
 
 
 def is_store(text: str) -> bool:
@@ -356,15 +418,17 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         refuse_overwriting(options[name] for name in _OUTPUTS if options.get(name))
         access |= {"frame": frame, "midline": midline, "hemispheres": hemispheres}
-        space = open_space(annotation, structures_file, resolution, orientation, override, **access)
+        structures = structures_with(structures_file, given_columns())
+        space = open_space(annotation, structures, resolution, orientation, override, **access)
         command(space, **options)
 
-    return annotation_argument(structures_argument(access_options(with_space)))
+    taking = structures_argument(structures_columns(access_options(with_space)))
+    return annotation_argument(taking)
 
 
 def open_space(
     annotation: str,
-    structures_file: str | None,
+    structures: "StructureTree | str | None",
     resolution: "types.Resolution | None",
     orientation: str | None,
     override: bool = False,
@@ -374,7 +438,7 @@ def open_space(
     hemispheres: str | None = None,
     **access: Any,
 ) -> "ReferenceSpace":
-    """Open an atlas by name, a store, or a file of a volume and a structures file.
+    """Open an atlas by name, a store, or a file of a volume and its structures.
 
     Its coordinates are those of the frame, and the midline is given in it.
     """
@@ -383,24 +447,26 @@ def open_space(
     geometry = {"resolution": resolution, "orientation": orientation, "override": override}
     sides: dict[str, Any] = {"midline": midline, "hemispheres": hemispheres}
     if frame is None:
-        return _open(annotation, structures_file, **geometry, **sides, **access)
-    space = _open(annotation, structures_file, **geometry, **access)
+        return _open(annotation, structures, **geometry, **sides, **access)
+    space = _open(annotation, structures, **geometry, **access)
     return separated(space.in_frame(frame), **sides)
 
 
-def _open(annotation: str, structures_file: str | None, **how: Any) -> "ReferenceSpace":
+def _open(
+    annotation: str, structures: "StructureTree | str | None", **how: Any
+) -> "ReferenceSpace":
     """Open a space in its own frame."""
     from refspace import reference_space, sources
 
     if is_named(annotation) or is_store(annotation):
-        return sources.open(annotation, structures=structures_file, **how)
-    if structures_file is None:
+        return sources.open(annotation, structures=structures, **how)
+    if structures is None:
         raise click.UsageError(
             f"{annotation} names no structures: give a structures file after it (JSON or CSV), or "
             "a store that 'refspace convert' has made of both"
         )
     tell_unit(annotation, how["resolution"])
-    return reference_space.open(annotation, structures=structures_file, **how)
+    return reference_space.open(annotation, structures=structures, **how)
 
 
 def tell_unit(path: str, resolution: "types.Resolution | None") -> None:
@@ -556,6 +622,7 @@ _PYTHON_ARGUMENT = re.compile(
 )
 
 
+_COLUMNS_ARGUMENT = re.compile(r"\bcolumns=\{'(\w+)': '([^']*)'\}")
 # Those that are never of an image.
 _UNPREFIXED = ("unit", "variable", "midline", "hemispheres", "image_origin")
 
@@ -584,6 +651,7 @@ def in_options(message: str, prefix: str = "") -> str:
     message = message.replace("same_grid=True", "--same-grid")
     for argument, flag in (("override=True", "override-header"), ("upsample=True", "upsample")):
         message = message.replace(argument, f"--{prefix}{flag}")
+    message = _COLUMNS_ARGUMENT.sub(r"--columns \1=\2", message).replace("columns=", "--columns")
     message = message.replace("storage_options={'anon': True}", "--storage-option anon=true")
     return _PYTHON_ARGUMENT.sub(option, message)
 

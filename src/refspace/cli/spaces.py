@@ -11,10 +11,13 @@ from refspace.cli.options import (
     Resolution,
     annotation_argument,
     formulas_option,
+    given_columns,
     open_annotation,
     open_space,
     refuse_overwriting,
     structures_argument,
+    structures_columns,
+    structures_with,
     takes_pool,
     takes_sides,
     takes_space,
@@ -203,6 +206,7 @@ def _write_mask(
 @click.command()
 @annotation_argument
 @structures_argument
+@structures_columns
 @click.option("--to", "target", type=Resolution(), required=True, help="Resolution to go to.")
 @click.option(
     "--method",
@@ -251,7 +255,8 @@ def downsample(
 
     refuse_overwriting([output])
     if output.rstrip("/").lower().endswith(".zarr"):
-        space = open_space(annotation, structures_file, **geometry, **sides)
+        structures = structures_with(structures_file, given_columns())
+        space = open_space(annotation, structures, **geometry, **sides)
         with BlockProgress("downsampling") as progress:
             coarse = space.downsample(target, method, upsample=upsample)
             coarse.to_zarr(output, overwrite=overwrite, progress=progress, **pool)

@@ -16,6 +16,7 @@ import pandas as pd
 
 from refspace.errors import FormatError, MissingDependencyError
 from refspace.files import atomic_write
+from refspace.limits import check_limit
 from refspace.types import PathLike
 
 if TYPE_CHECKING:
@@ -213,6 +214,44 @@ def _as_numbers(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
             )
         table[name] = numbers
     return table
+
+
+def parquet_records(data: bytes) -> tuple[list[str], list[dict[str, Any]]]:
+    """Names of columns, and rows by them, of a small Parquet file in memory.
+
+    A file of some kB may state billions of values: what its metadata state is held against the
+    limit ``ontology_bytes`` before anything is decoded.
+
+    Raises
+    ------
+    FormatError
+        If it is damaged, or too large.
+    MissingDependencyError
+        If pyarrow is not installed.
+
+    Examples
+    --------
+    >>> parquet_records(parquet_bytes(pd.DataFrame({"id": [8]}), lambda digest: None))
+    (['id'], [{'id': 8}])
+    """
+    table_ending(f"structures{_PARQUET}")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        # Of its columns, nothing is asked: of damaged ones, pyarrow 26 ends the process.
+        metadata = pq.read_metadata(pa.BufferReader(data))
+        groups = map(metadata.row_group, range(metadata.num_row_groups))
+        size = sum(group.total_byte_size for group in groups)
+        cells = metadata.num_rows * metadata.num_columns
+        # A cell takes a bit where it is repeated, and some bytes of memory.
+        check_limit("ontology_bytes", max(size, cells), f"it states {size} bytes, {cells} cells")
+        table = pq.read_table(pa.BufferReader(data), **_VERIFIED)
+        return [str(name) for name in table.column_names], table.to_pylist()
+    except FormatError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        raise FormatError(f"no Parquet that can be read: {str(error)[:200]}") from error
 
 
 # ----- writing

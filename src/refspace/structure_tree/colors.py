@@ -6,7 +6,11 @@ version, in a tree and in any part of it, whatever the order of its structures.
 
 import colorsys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
+
+from refspace.errors import OntologyError
+from refspace.structure_tree.records import hex_to_rgb
 
 # Fractions of 2**32: the powers of 1 / 1.2207…, the root of x⁴ = x + 1. Multiples of the three fill
 # a cube more evenly than any others, so that ids which follow each other get colours far apart.
@@ -29,7 +33,7 @@ def made_up_color(structure_id: int) -> list[int]:
 
 
 def node_color(node: Mapping[str, Any]) -> list[int]:
-    """Colour of the record of a structure: its ``rgb_triplet``, or else a made-up one.
+    """Colour of the record of a structure: its ``rgb_triplet``, or else what follows.
 
     Examples
     --------
@@ -37,4 +41,19 @@ def node_color(node: Mapping[str, Any]) -> list[int]:
     ([1, 2, 3], True)
     """
     stated = node.get("rgb_triplet")
-    return made_up_color(node["id"]) if stated is None else stated
+    return following_color(node) if stated is None else stated
+
+
+def following_color(node: Mapping[str, Any]) -> list[int]:
+    """Colour of a record without an ``rgb_triplet``: that of a published one, or a made-up one.
+
+    Examples
+    --------
+    >>> following_color({"id": 8, "color_hex_triplet": "BFDAE3"})
+    [191, 218, 227]
+    """
+    published = node.get("color_hex_triplet")
+    if isinstance(published, str):
+        with suppress(OntologyError):
+            return hex_to_rgb(published)
+    return made_up_color(node["id"])

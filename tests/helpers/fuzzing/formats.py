@@ -220,7 +220,11 @@ FORMATS: Mapping[str, Format] = {
     "nifti": Format(
         seeds.nifti, {"*": [nifti_header] * 3 + [mutate_bytes, gzip_bomb]}, read_volume
     ),
-    "structures": Format(seeds.structures, {"*.json": [mutate_json], "*": TABLE}, read_structures),
+    "structures": Format(
+        seeds.structures,
+        {"*.json": [mutate_json], "*.parquet": [mutate_bytes], "*": TABLE},
+        read_structures,
+    ),
     "mesh": Format(seeds.mesh, {"*": TABLE}, read_mesh),
     "points": Format(seeds.points, {"*.parquet": [mutate_bytes], "*": TABLE}, read_points),
     "foreign": Format(seeds.foreign, STORE, read_store),

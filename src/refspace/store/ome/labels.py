@@ -22,6 +22,7 @@ from refspace.grid import Grid
 from refspace.store.ome.grids import ORIENTATIONS
 from refspace.store.ome.images import is_label, json_array, json_object, ome_metadata
 from refspace.structure_tree import records as rec
+from refspace.structure_tree.colors import following_color, node_color
 from refspace.types import BACKGROUND, MAX_LABEL
 
 _LABEL, _PARENT, _PATH = "label-value", "parent_structure_id", "structure_id_path"
@@ -29,6 +30,8 @@ _LABEL, _PARENT, _PATH = "label-value", "parent_structure_id", "structure_id_pat
 _OWN = "refspace"
 
 _METHODS = {"mode": "the most frequent label, the smallest of equals", "mean": "the mean"}
+# Key of a colour that equals the one that would be made up.
+_STATED = "refspace_stated"
 
 # Extra fields are flat, or nearly so; the bound ends a list that contains itself.
 _MAX_NESTING = 50
@@ -171,10 +174,12 @@ def _as_stored(grid: Grid) -> Grid:
 
 
 def _color(node: Mapping[str, Any]) -> dict[str, Any]:
-    rgb = node.get("rgb_triplet")
     # Outside is 0, whatever structure has it as its id: it is transparent.
     alpha = 0 if node["id"] == BACKGROUND else 255
-    return {_LABEL: node["id"]} | ({} if rgb is None else {"rgba": [*rgb, alpha]})
+    color = {_LABEL: node["id"], "rgba": [*node_color(node), alpha]}
+    # One that is stated, and by chance, or because it was made up before, the one that follows.
+    is_stated = node.get("rgb_triplet") == following_color(node)
+    return color | ({_STATED: True} if is_stated else {})
 
 
 def _property(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -260,16 +265,18 @@ def nodes_from_label(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
     _add_nested(properties, label.get(_OWN, {}))
     paths = _paths(properties)
     return [
-        _node(structure, fields, paths[structure], colors.get(structure, {}).get("rgba"))
+        _node(structure, fields, paths[structure], colors.get(structure, {}))
         for structure, fields in properties.items()
     ]
 
 
-def _node(structure: int, fields: Mapping[str, Any], path: list[int], rgba: Any) -> dict[str, Any]:
+def _node(
+    structure: int, fields: Mapping[str, Any], path: list[int], color: Mapping[str, Any]
+) -> dict[str, Any]:
     node = {**fields, "id": structure, _PATH: path}
     if _PATH not in fields:
         del node[_PARENT]
-    if rgba is not None:
+    if (rgba := color.get("rgba")) is not None:
         if not (
             isinstance(rgba, list) and len(rgba) == 4 and all(_is_integer(n, 255) for n in rgba)
         ):
@@ -277,7 +284,9 @@ def _node(structure: int, fields: Mapping[str, Any], path: list[int], rgba: Any)
                 f"image-label.colors are damaged: rgba of {structure} is {reprlib.repr(rgba)}; it "
                 "must be four integers from 0 to 255"
             )
-        node["rgb_triplet"] = rgba[:3]
+        # Viewers need a colour of each structure, but one that follows is not stated by the tree.
+        if rgba[:3] != following_color({**fields, "id": structure}) or color.get(_STATED) is True:
+            node["rgb_triplet"] = rgba[:3]
     return node
 
 
