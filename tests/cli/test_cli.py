@@ -189,7 +189,7 @@ def test_export_itksnap(atlas: list[str], tmp_path: Path) -> None:
     ("words", "said"),
     [
         (("counts", "{0}", "{1}", "-s", "VISpp"), "did you mean VISp"),
-        (("counts", "{0}", "{0}"), "give a JSON or CSV file"),
+        (("counts", "{0}", "{0}"), "a volume in NRRD, and no table; give it as the annotation"),
         (("counts", "{0}", "{1}", "--resolution", "25"), "contradicts the header"),
         (("counts", "{0}", "nothing.json"), "does not exist"),
         (("slice", "{0}", "{1}", "--position", "-30"), "is outside the volume; ap runs from 0"),

@@ -57,6 +57,10 @@ def test_every_command_that_takes_structures_takes_their_columns() -> None:
         tree = refspace.open(store).structure_tree
         assert tree.parent_ids([1, 2]) == [None, 1]
         assert tree.resolve("left part") == [1]
+    Path("points.csv").write_text("x,y,z\n-1000,0,0\n1000,0,0\n1500,0,0\n")
+    words = ["--columns", "x,y,z", *given]
+    result = run("points", "brain.nii.gz", "tree.csv", "points.csv", *words, "-o", "points_of.csv")
+    assert pd.read_csv("points_of.csv")["points"].tolist() == [3, 2]
     others = ["--other-structures", "tree.csv", "--other-columns", "id=number,name=what"]
     result = run("compare", "brain.nii.gz", "tree.csv", "brain.nii.gz", *given, *others)
     assert "0.667" in result.output  # the other tree is flat

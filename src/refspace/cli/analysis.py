@@ -8,7 +8,6 @@ import click
 
 from refspace.cli.options import (
     columns_option,
-    commas,
     existing,
     formulas_option,
     given_access,
@@ -17,6 +16,7 @@ from refspace.cli.options import (
     named_columns,
     open_annotation,
     open_space,
+    positions_or_structures,
     refuse_overwriting,
     sides_options,
     structures_with,
@@ -63,8 +63,10 @@ _COMPARED = {
 @click.option(
     "--columns",
     metavar="X,Y,Z",
-    callback=commas,
-    help="Columns of the positions along x, y and z of the frame, if not called so.",
+    multiple=True,
+    callback=positions_or_structures,
+    help="Columns of the positions along x, y and z of the frame, if not called so; or, like "
+    "id=region_id, those of STRUCTURES, once more.",
 )
 @unit_option
 @by_hemisphere_option

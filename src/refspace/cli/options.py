@@ -155,6 +155,16 @@ structures_columns = columns_option(
 )
 
 
+def positions_or_structures(
+    ctx: click.Context, param: click.Parameter, value: Iterable[str]
+) -> tuple[str, ...] | None:
+    """Names of the columns of positions; texts like id=region_id are noted for the structures."""
+    named = [text for text in value if re.match(r"\s*\w+\s*=", text)]
+    _note_columns(ctx, param, named)
+    others = [text for text in value if text not in named]
+    return commas(ctx, param, others[-1] if others else None)
+
+
 def given_columns() -> dict[str, str]:
     """Columns of the structures file by field, as the command was given them."""
     return dict(click.get_current_context().meta.get(_COLUMNS, {}))
@@ -422,8 +432,11 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
         space = open_space(annotation, structures, resolution, orientation, override, **access)
         command(space, **options)
 
-    taking = structures_argument(structures_columns(access_options(with_space)))
-    return annotation_argument(taking)
+    taking = access_options(with_space)
+    # Where a command has columns of its own, as those of points, one option takes both.
+    if all(param.name != "columns" for param in getattr(command, "__click_params__", ())):
+        taking = structures_columns(taking)
+    return annotation_argument(structures_argument(taking))
 
 
 def open_space(
