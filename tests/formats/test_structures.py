@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refspace.errors import FormatError, OntologyError, RefspaceError
-from refspace.formats.structures import read_structures, write_structures
+from refspace.formats.structure_output import write_structures
+from refspace.formats.structures import read_structures
 from refspace.limits import set_limits
 from refspace.structure_tree import StructureTree
 

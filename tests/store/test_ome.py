@@ -650,6 +650,24 @@ def test_what_other_readers_find():
     }
 
 
+def test_properties_are_single_values():
+    nodes = [
+        {"id": 997, "structure_set_ids": [1, 2], "note": {"a": 1}, "structure_id_path": [997]},
+        {"id": 8, "structure_set_ids": [], "structure_id_path": [997, 8]},
+        {"id": 9, "parent_structure_id": 5, "structure_id_path": [997, 9]},
+    ]
+    label = labelled(nodes)["ome"]["image-label"]
+    values = [value for entry in label["properties"] for value in entry.values()]
+    assert not any(isinstance(value, list | dict) for value in values)
+    assert label["refspace"] == {
+        "structure_set_ids": {"997": [1, 2], "8": []},
+        "note": {"997": {"a": 1}},
+        "structure_id_path": {"9": [997, 9]},
+    }
+    assert nodes_from_label(labelled(nodes)) == nodes
+    assert "refspace" not in labelled([{"id": 8, "structure_id_path": [8]}])["ome"]["image-label"]
+
+
 def test_levels_run_the_same_way():
     levels = [("s0", GRID), ("s1", GRID.reorient("RAS"))]
     refuses(
@@ -788,8 +806,8 @@ def test_fields_that_would_not_come_back(field, value, said):
     refuses(label_attributes, "a", LEVELS, nodes, error=OntologyError, text=said)
 
 
-def label(properties=None, colors=None):
-    given = {"properties": properties, "colors": colors}
+def label(properties=None, colors=None, refspace=None):
+    given = {"properties": properties, "colors": colors, "refspace": refspace}
     return {"ome": {"image-label": {k: v for k, v in given.items() if v is not None}}}
 
 
@@ -849,6 +867,17 @@ DAMAGED_LABELS = {
         label([ROOT, CHILD | {"structure_id_path": [997, 9]}]),
         "structure_id_path of 8 contradicts that of its parent",
     ),
+    "lists are a list": (label([ROOT], refspace=[]), "image-label.refspace is []; it must be a"),
+    "lists of a field": (label([ROOT], refspace={"a": [1]}), "refspace.a is [1]; it must be a"),
+    "lists of nothing": (
+        label([ROOT], refspace={"a": {"0997": []}}),
+        "damaged: image-label.refspace has 'a' of '0997', which is no label, or has it already",
+    ),
+    "lists of a value": (
+        label([ROOT | {"a": 1}], refspace={"a": {"997": []}}),
+        "has 'a' of '997', which is no label, or has it already",
+    ),
+    "lists of labels": (label([ROOT], refspace={"label-value": {"997": [8]}}), "'label-value' of"),
     **{
         f"rgba {rgba}": (
             label([ROOT], [{"label-value": 997, "rgba": rgba}]),
@@ -887,7 +916,7 @@ def replaced(value, place, other):
 WHOLE = labelled(
     [
         {"id": 1, "name": "root", "rgb_triplet": [1, 2, 3], "structure_id_path": [1]},
-        {"id": 2, "parent_structure_id": 1, "structure_id_path": [1, 2]},
+        {"id": 2, "parent_structure_id": 1, "structure_id_path": [1, 2], "sets": [3]},
     ],
     template=TEMPLATE,
 )

@@ -20,10 +20,10 @@ from refspace.cli.options import (
     refuse_overwriting,
     sides_options,
     structures_with,
-    table_option,
     takes_space,
     unit_option,
 )
+from refspace.cli.outputs import LocalFolder, table_option
 from refspace.cli.regions import (
     RegionChoice,
     by_hemisphere_option,
@@ -31,6 +31,7 @@ from refspace.cli.regions import (
     tell_separation,
 )
 from refspace.cli.terminal import echo
+from refspace.safe_text import shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -326,7 +327,8 @@ def _open_other(
     "--volumes",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False),
-    help="Table of published volumes to check: columns structure, and volume in mm³.",
+    help="Table of published volumes to check, as 'counts -o' writes it: columns structure, and "
+    "volume_mm3 or volume, in mm³.",
 )
 @click.option(
     "--tolerance",
@@ -340,7 +342,7 @@ def _open_other(
     "--output",
     "-o",
     metavar="FOLDER",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalFolder(),
     help="Folder for a CSV file of each finding.",
 )
 @click.pass_context
@@ -381,11 +383,24 @@ def validate(
 
 
 def _published(path: str) -> dict[str, float]:
-    from refspace.formats.tables import read_table
+    """Volumes in mm³ by structure; those of hemispheres apart are added."""
+    from refspace.errors import FormatError
+    from refspace.formats.tables import column_names, read_table
 
-    table = read_table(path, ["volume"], "structure")
-    table = table[table["volume"].notna()]
-    return dict(zip(table["structure"].fillna(""), table["volume"], strict=True))
+    columns = column_names(path)
+    volume = next((name for name in ("volume_mm3", "volume") if name in columns), "volume")
+    parts = ["hemisphere"] if "hemisphere" in columns else []
+    table = read_table(path, [volume], "structure", *parts)
+    table = table[table[volume].notna()]
+    table = table.assign(structure=["" if i is None else str(i) for i in table["structure"]])
+    twice = table[table.duplicated(["structure", *parts])]
+    if len(twice):
+        raise FormatError(
+            f"{path} has several volumes of structure {shown(twice['structure'].iloc[0])}; give one"
+        )
+    return {
+        str(i): float(v) for i, v in table.groupby("structure", sort=False)[volume].sum().items()
+    }
 
 
 COMMANDS = (points, compare, validate)

@@ -30,6 +30,7 @@ from refspace.cli.options import (
     takes_pool,
     takes_sides,
 )
+from refspace.cli.outputs import OutputPath
 from refspace.cli.regions import (
     RegionChoice,
     by_hemisphere_option,
@@ -199,6 +200,7 @@ def _takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
     "--output",
     "--out",
     "-o",
+    type=OutputPath("table", urls=True),
     help="Table to write: a .csv or .tsv file, or a .parquet folder, which may be a URL.",
 )
 @formulas_option

@@ -22,7 +22,7 @@ _COLUMNS = "refspace.columns"
 _OUTPUTS = ("output", "labels_volume", "labels_txt", "each", "confusion")
 _INPUTS = (
     *("annotation", "structures_file", "template", "image", "valid", "points_file"),
-    *("other", "other_structures", "volumes", "hemispheres"),
+    *("other", "other_structures", "volumes", "hemispheres", "source"),
 )
 
 
@@ -278,15 +278,17 @@ override_option = click.option(
 )
 
 
-def _checked_frame(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Refuse what is no frame, before anything is opened."""
+def checked_orientation(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> str | None:
+    """Refuse what is no code of directions, before anything is opened."""
     if value is None:
         return None
     from refspace.errors import GridError
     from refspace.grid import parse_orientation
 
     try:
-        return parse_orientation(value, "frame")
+        return parse_orientation(value, "frame" if param.name == "frame" else "orientation")
     except GridError as error:
         raise click.BadParameter(str(error)) from error
 
@@ -294,7 +296,7 @@ def _checked_frame(ctx: click.Context, param: click.Parameter, value: str | None
 frame_option = click.option(
     "--frame",
     metavar="XYZ",
-    callback=_checked_frame,
+    callback=checked_orientation,
     help="Directions in which coordinates grow along x, y and z, like PIR (Allen) or RAS (NIfTI): "
     "of positions given, printed and written. Those of the annotation if not given.",
 )
@@ -435,7 +437,6 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
         **options: Any,
     ) -> None:
         refuse_overwriting(options[name] for name in _OUTPUTS if options.get(name))
-        _refuse_unwritable_tables()
         access |= {"frame": frame, "midline": midline, "hemispheres": hemispheres}
         structures = structures_with(structures_file, given_columns())
         space = open_space(annotation, structures, resolution, orientation, override, **access)
@@ -576,29 +577,6 @@ def refuse_overwriting(outputs: Iterable[str | Path]) -> None:
         taken.add(real)
 
 
-def local_output(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """Refuse a URL, which would be taken for a file or folder of that name here."""
-    if "://" in value:
-        raise click.BadParameter(f"{value} is a URL; this is written to this machine: give a path")
-    return value
-
-
-class _TableFile(click.Path):
-    """File that a table is written to."""
-
-    def __init__(self) -> None:
-        super().__init__(dir_okay=False)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse a URL."""
-        if "://" in str(value):
-            self.fail(f"{value} is a URL; this is written to this machine: give a path", param, ctx)
-        return super().convert(value, param, ctx)
-
-
-table_option = functools.partial(click.option, type=_TableFile())
-
-
 def _note_formulas(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     ctx.meta[_ESCAPING] = value
 
@@ -617,19 +595,6 @@ def is_escaping_formulas() -> bool:
     """Whether the command was given ``--escape-formulas``; not where it has no such option."""
     ctx = click.get_current_context(silent=True)
     return ctx is not None and bool(ctx.meta.get(_ESCAPING))
-
-
-def _refuse_unwritable_tables() -> None:
-    """Stop a command that could not write its tables, before it has done its work."""
-    ctx = click.get_current_context()
-    for param in ctx.command.params:
-        path = ctx.params.get(str(param.name))
-        if path is not None and isinstance(param.type, _TableFile):
-            from refspace.formats.tables import table_ending
-
-            table_ending(path)
-            if not (folder := Path(path).resolve().parent).is_dir():
-                raise FileNotFoundError(f"folder {folder} does not exist; make it, then try again")
 
 
 # ----- who does the work

@@ -23,6 +23,7 @@ from refspace.formats.tiff import TIFF, TIFF_ENDINGS, write_tiff
 from refspace.formats.volume_format import Given, VolumeFormat
 from refspace.formats.voxel_files import VoxelStream
 from refspace.grid import Grid
+from refspace.safe_text import shown
 from refspace.signatures import is_zip
 from refspace.types import PathLike, Resolution
 
@@ -47,6 +48,7 @@ _WRITERS: dict[tuple[str, ...], Callable[..., None]] = {
     TIFF_ENDINGS: write_tiff,
 }
 OUTPUT_ENDINGS = tuple(ending for endings in _WRITERS for ending in endings)
+"""Endings of the names of volumes that are written."""
 # Relative error of lengths in single precision.
 _SINGLE = 1e-5
 
@@ -92,6 +94,45 @@ def holds_volume(path: PathLike) -> bool:
 
 def _is_named_like_one(name: str) -> bool:
     return name.lower().endswith((*_ENDINGS, *_UNREAD))
+
+
+def output_ending(path: PathLike) -> str:
+    """Ending of the name of a volume to write, checked to be one of a format that is written.
+
+    Raises
+    ------
+    FormatError
+        If it is not among `OUTPUT_ENDINGS`.
+
+    Examples
+    --------
+    >>> output_ending("sub-01_dseg.nii.gz"), output_ending("mask.nrrd")
+    ('.nii.gz', '.nrrd')
+    """
+    name = Path(path).name
+    # The longest, for ".nii.gz" is no ".gz" of anything else.
+    for ending in sorted(OUTPUT_ENDINGS, key=len, reverse=True):
+        if name.endswith(ending) and name != ending:
+            return ending
+    raise FormatError(
+        f"{shown(os.fspath(path))} does not end in {', '.join(OUTPUT_ENDINGS[:-1])} or "
+        f"{OUTPUT_ENDINGS[-1]}; volumes are written as what their names end in"
+    )
+
+
+def is_output(path: PathLike) -> bool:
+    """Whether a volume is written as what the name ends in.
+
+    Examples
+    --------
+    >>> is_output("mask.nrrd"), is_output("masks")
+    (True, False)
+    """
+    try:
+        output_ending(path)
+    except FormatError:
+        return False
+    return True
 
 
 def refuse_override(url: object, override: bool) -> None:
@@ -279,13 +320,20 @@ def stream_volume(
 
 
 def write_volume(path: PathLike, array: xr.DataArray, *, scheduler: str | None = None) -> None:
-    """Write a volume with its geometry, in the format of the name's ending: NRRD by default.
+    """Write a volume with its geometry, in the format of the ending of the name.
 
     Parameters
     ----------
     path, array, scheduler
         As for `write_nrrd`, `write_nifti`, `write_metaimage` and `write_tiff`.
+
+    Raises
+    ------
+    FormatError
+        If the ending is not among `OUTPUT_ENDINGS`, and as of these.
+    AnnotationError, GridError, MissingDependencyError, OSError
+        As of these.
     """
-    name = os.fspath(path).lower()
-    write = next((write for ends, write in _WRITERS.items() if name.endswith(ends)), write_nrrd)
+    ending = output_ending(path)
+    write = next(write for endings, write in _WRITERS.items() if ending in endings)
     write(path, array, scheduler=scheduler)
