@@ -177,14 +177,14 @@ def spatialdata_step(kind, values=None, system="global", dims="zyx", output=None
     return {"type": kind, kind: values, **ends}
 
 
-def iohub_plate(folder, fields, voxels):
+def iohub_plate(folder, fields, voxels, scale=(25.0, 25.0, 25.0)):
     """Plate of zarr v2 as iohub 0.2.3 writes it; fields are paths like ``A/1/0``."""
     root = zarr.open_group(folder, mode="w", zarr_format=2)
     wells = {}
     for field in fields:
         well, _, image = field.rpartition("/")
         wells.setdefault(well, []).append(image)
-        iohub_field(f"{folder}/{field}", voxels)
+        iohub_field(f"{folder}/{field}", voxels, scale)
     rows = sorted({well.split("/")[0] for well in wells})
     columns = sorted({well.split("/")[1] for well in wells})
     for well, images in wells.items():
@@ -209,13 +209,16 @@ def iohub_plate(folder, fields, voxels):
     }
 
 
-def iohub_field(folder, voxels, scale=25.0):
+def iohub_field(folder, voxels, scale=(25.0, 25.0, 25.0)):
     """Image over T, C, Z, Y and X as iohub 0.2.3 writes it, but for its `omero`."""
     group = zarr.open_group(folder, mode="w", zarr_format=2)
-    group.create_array("0", data=voxels[None, None], chunks=(1, 1, 4, 4, 4))
+    slashes = {"name": "v2", "separator": "/"}
+    group.create_array(
+        "0", data=voxels[None, None], chunks=(1, 1, 4, 4, 4), chunk_key_encoding=slashes
+    )
     space = [{"name": name, "type": "space", "unit": "micrometer"} for name in "ZYX"]
     time = {"name": "T", "type": "time", "unit": "second"}
-    steps = [{"scale": [1.0, 1.0, scale, scale, scale], "type": "scale"}]
+    steps = [{"scale": [1.0, 1.0, *scale], "type": "scale"}]
     group.attrs["multiscales"] = [
         {
             "axes": [time, {"name": "C", "type": "channel"}, *space],

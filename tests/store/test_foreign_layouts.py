@@ -122,7 +122,7 @@ def test_plates_of_iohub(tmp_path):
     many = [f"{row}/{column}/{field}" for row in "AB" for column in range(9) for field in (0, 1)]
     iohub_plate(tmp_path / "many", many, VOXELS)
     refused(tmp_path / "many", FormatError, "is a plate of 18 wells", "A/2/1 and others")
-    iohub_field(tmp_path / "field", VOXELS, 12.5)
+    iohub_field(tmp_path / "field", VOXELS, [12.5] * 3)
     assert opened(tmp_path / "field").grid.spacing == (12.5,) * 3
     assert open_image(f"{tmp_path}/field", orientation="RAS").dims == ("T", "C", "ml", "ap", "dv")
 

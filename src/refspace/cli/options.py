@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from refspace import types
-
     from refspace.reference_space import ReferenceSpace
     from refspace.structure_tree import StructureTree
 
