@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from helpers import foreign_stores
+from helpers.iohub_replay import iohub_plate
 from numpy.typing import NDArray
 
 import refspace
@@ -89,9 +89,9 @@ def main() -> int:
         for folder in (theirs, ours):
             folder.mkdir()
         np.save(theirs / "voxels.npy", voxels)
-        words = [theirs, ",".join(map(str, _SPACING)), ",".join(_FIELDS)]
+        words = [str(theirs), ",".join(map(str, _SPACING)), ",".join(_FIELDS)]
         subprocess.run([python, "-W", "ignore", "-c", _THEIR_SIDE, *words], check=True)
-        foreign_stores.iohub_plate(ours / "plate.zarr", _FIELDS, voxels, _SPACING)
+        iohub_plate(ours / "plate.zarr", _FIELDS, voxels, _SPACING)
         results = list(compared(theirs, voxels))
         written = [_contents(each / "plate.zarr") for each in (theirs, ours)]
         results.append(("files that the tests write", written[0] == written[1]))

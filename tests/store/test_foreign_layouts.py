@@ -20,14 +20,13 @@ from helpers.foreign_stores import (
     VOXELS,
     before_lengths,
     bioformats2raw,
-    iohub_field,
-    iohub_plate,
     nested,
     opened,
     spatialdata,
     spatialdata_step,
     write,
 )
+from helpers.iohub_replay import iohub_field, iohub_plate
 from helpers.serving import Server
 from ome_zarr.format import FormatV04, FormatV05
 
