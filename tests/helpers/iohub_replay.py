@@ -25,7 +25,7 @@ def iohub_plate(
     columns = sorted({well.split("/")[1] for well in wells})
     for well, images in wells.items():
         group = zarr.open_group(f"{folder}/{well}", mode="a", zarr_format=2)
-        entries = [{"acquisition": 0, "path": image} for image in images]
+        entries: list[Any] = [{"acquisition": 0, "path": image} for image in images]
         group.attrs["well"] = {"images": entries, "version": "0.4"}
     for row in rows:
         zarr.open_group(f"{folder}/{row}", mode="a", zarr_format=2)
@@ -56,7 +56,7 @@ def iohub_field(
     )
     space = [{"name": name, "type": "space", "unit": "micrometer"} for name in "ZYX"]
     time = {"name": "T", "type": "time", "unit": "second"}
-    steps = [{"scale": [1.0, 1.0, *scale], "type": "scale"}]
+    steps: list[Any] = [{"scale": [1.0, 1.0, *scale], "type": "scale"}]
     group.attrs["multiscales"] = [
         {
             "axes": [time, {"name": "C", "type": "channel"}, *space],
