@@ -12,7 +12,7 @@ from helpers import commands
 import refspace
 
 TABLES = "does not end in .csv, .tsv or .parquet"
-VOLUMES = "does not end in .nrrd, .nii or .nii.gz"
+VOLUMES = "does not end in .nrrd, .nii, .nii.gz, .mha, .mhd, .tif or .tiff"
 
 
 @pytest.fixture(scope="module")
@@ -159,12 +159,12 @@ REFUSED = {
     "counts {0} -o a.xlsx": f"a.xlsx {TABLES}",
     "counts {0} -o table": f"table {TABLES}",
     "counts {0} -o no/a.csv": "no does not exist; make it, then try again",
-    "mask {0} -s CP -o a.tif": "a.tif does not end in .nrrd, .nii or .nii.gz: give a name that",
+    "mask {0} -s CP -o a.mnc": f"a.mnc {VOLUMES}: give a name that",
     "mask {0} -s CP -o a.csv.gz": "give a name that does, or one without an ending for a folder",
     "masks {0} -o masks.nrrd": "masks.nrrd does not end in .zarr: give a name that does, or",
     "masks {0} -o s3://bucket/masks.h5": "masks.h5 does not end in .zarr",
-    "downsample {0} --to 800 -o a.mp4": "a.mp4 does not end in .nrrd, .nii, .nii.gz or .zarr",
-    "downsample {0} --to 800 -o coarse": "coarse does not end in .nrrd, .nii, .nii.gz or .zarr",
+    "downsample {0} --to 800 -o a.mp4": "a.mp4 does not end in .nrrd, .nii, .nii.gz, .mha, ",
+    "downsample {0} --to 800 -o coarse": "coarse does not end in .nrrd, .nii, .nii.gz, .mha, ",
     "export volume {0} -o a.xyz": f"a.xyz {VOLUMES}; volumes are written as what",
     "export itksnap {0} {1} a.xyz a.txt": f"a.xyz {VOLUMES}",
     "export ome-zarr {0} -o a.n5": "a.n5 does not end in .zarr; give a store a name that does",

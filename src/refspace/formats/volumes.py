@@ -109,7 +109,7 @@ def output_ending(path: PathLike) -> str:
     >>> output_ending("sub-01_dseg.nii.gz"), output_ending("mask.nrrd")
     ('.nii.gz', '.nrrd')
     """
-    name = Path(path).name
+    name = Path(path).name.lower()
     # The longest, for ".nii.gz" is no ".gz" of anything else.
     for ending in sorted(OUTPUT_ENDINGS, key=len, reverse=True):
         if name.endswith(ending) and name != ending:
