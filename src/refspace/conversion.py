@@ -425,8 +425,11 @@ def _streamed(
     frame: str | None = None,
 ) -> _Source:
     """Volume of a file, turned slab by slab: along a frame, its own one or not, or onto a grid."""
-    own = stream.grid.in_frame((frame or stream.grid.frame) if onto is None else onto.frame)
-    order = own.orientation_along_frame if onto is None else onto.orientation
+    new_frame = (frame or stream.grid.frame) if onto is None else onto.frame
+    own = stream.grid.in_frame(new_frame)
+    # The store has the axes in the order of the volume, which may be another one than the file's.
+    volume = stream.volume_grid.in_frame(new_frame)
+    order = volume.orientation_along_frame if onto is None else onto.orientation
     turn, stored = own.reorientation_to(order), own.reorient(order)
     # The axis of the store along which the file is read.
     across = turn.axes.index(2)
@@ -462,7 +465,7 @@ def _streamed(
 
     line = _turned(stream.midline, stream.grid, stored)
     identify = stream.content_identity
-    return _Source(stored, stream.grid, dtype, identify, block_source, {}, blocks, line)
+    return _Source(stored, stream.volume_grid, dtype, identify, block_source, {}, blocks, line)
 
 
 def _computed(volume: xr.DataArray, onto: Grid | None = None) -> _Source:

@@ -692,6 +692,15 @@ def test_a_missing_file_is_missing(tmp_path):
         read_nrrd(tmp_path)
 
 
+@pytest.mark.parametrize("read", [read_nrrd, refspace.read_image, refspace.open])
+def test_a_pipe_is_no_file_and_nobody_waits_for_it(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe.nrrd")
+    (tmp_path / "endless.nrrd").symlink_to("/dev/zero")
+    for name in ("pipe.nrrd", "endless.nrrd"):
+        with pytest.raises(FormatError, match=f"{name} is a pipe or device, and no file"):
+            read(tmp_path / name)
+
+
 WHOLE = gzip.compress(VOXELS.tobytes("F"), mtime=0)
 
 

@@ -34,7 +34,7 @@ def describe_file(
     midline, hemispheres
         What tells the hemispheres apart instead of what the file states.
     """
-    grid, stated = stream.grid, header.stated
+    grid, stated = stream.volume_grid, header.stated
     return {
         "url": path,
         "kind": "file",

@@ -201,17 +201,23 @@ class ImageFile:
             If the image is no single volume.
         """
         refuse_others(self.voxels.path, self.others)
-        order = "".join(grid.orientation[self.space.index(axis)] for axis in range(3))
-        return _ScaledStream(self, grid.reorient(order), midline)
+        return _ScaledStream(self, grid, midline)
 
 
 class _ScaledStream(VoxelStream):
     """Stream of values instead of stored numbers."""
 
     def __init__(self, image: ImageFile, grid: Grid, midline: Midline | None) -> None:
-        super().__init__(image.voxels, grid, midline)
+        order = "".join(grid.orientation[image.space.index(axis)] for axis in range(3))
+        super().__init__(image.voxels, grid.reorient(order), midline)
+        self._volume_grid = grid
         self._scaling = image.scaling
         self.dtype = image.scaling.dtype(image.voxels.native)
+
+    @property
+    def volume_grid(self) -> Grid:
+        """Grid of the voxels, in the order in which the volume has its axes when it is opened."""
+        return self._volume_grid
 
     def values(self, slab: NDArray[Any]) -> NDArray[Any]:
         """Values of a slab."""

@@ -169,6 +169,11 @@ class VoxelStream:
         """Path or URL of the file."""
         return self.voxels.path
 
+    @property
+    def volume_grid(self) -> Grid:
+        """Grid of the voxels, in the order in which the volume has its axes when it is opened."""
+        return self.grid
+
     def content_identity(self) -> Identity:
         """What tells the voxels from any others, as of the file."""
         return self.voxels.content_identity()

@@ -19,7 +19,7 @@ _SECONDS = {
 
 
 def split_axes(
-    fields: Mapping[str, Any],
+    fields: Mapping[str, Any], *, is_image: bool = False
 ) -> tuple[dict[str, Any], tuple[int, ...], tuple[OtherAxis, ...]]:
     """Fields of one volume of an image, which axes of the file are its own, and the other axes.
 
@@ -27,6 +27,8 @@ def split_axes(
     ----------
     fields
         Fields of a header, the sizes as text.
+    is_image
+        Whether the file may hold several volumes.
 
     Raises
     ------
@@ -56,8 +58,7 @@ def split_axes(
         kinds = [*["domain"] * 3, "time", *["list"] * (len(sizes) - 4)]
     space = named = (0, 1, 2) if is_of_itk else _space_axes(fields, kinds)
     if len(space) != 3:
-        # Axes of one voxel are left out where that leaves three.
-        space = tuple(axis for axis, size in enumerate(sizes) if size != "1")
+        space = _long_axes(sizes, is_image=is_image)
     if len(space) != 3 or max(space) >= len(sizes):
         raise FormatError(
             f"dimension is {fields['dimension']}, and the header names {len(named)} axes of space; "
@@ -72,6 +73,14 @@ def split_axes(
     if is_of_itk:
         volume |= _in_three_dimensions(volume)
     return volume, space, others
+
+
+def _long_axes(sizes: Sequence[str], *, is_image: bool) -> tuple[int, ...]:
+    """Axes of more than one voxel, which are those of space if they are three; none in doubt."""
+    axes = tuple(axis for axis, size in enumerate(sizes) if size != "1")
+    # An axis of one voxel between them may be of space itself, and one beside it of channels.
+    is_clear = not is_image or max(axes, default=0) - min(axes, default=0) < 3
+    return axes if is_clear else ()
 
 
 def _in_three_dimensions(volume: Mapping[str, Any]) -> dict[str, Any]:

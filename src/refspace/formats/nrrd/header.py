@@ -108,7 +108,7 @@ def parse_header(
         If the file cannot be read.
     """
     fields, end = _fields(file), file.tell()
-    fields, axes, others = split_axes(fields)
+    fields, axes, others = split_axes(fields, is_image=is_image)
     if not is_image:
         _refuse_series(others)
     shape, dtype, encoding = _shape(fields), _dtype(fields), _encoding(fields)
