@@ -19,6 +19,7 @@ from helpers.profiles import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
+import refspace
 from refspace.errors import AnnotationError, FormatError, GridError
 from refspace.formats import encoded_voxels as reading
 from refspace.formats import voxel_files
