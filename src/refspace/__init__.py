@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from refspace.formats.nifti import write_nifti as write_nifti
     from refspace.formats.nrrd import read_nrrd as read_nrrd
     from refspace.formats.nrrd import write_nrrd as write_nrrd
+    from refspace.formats.structure_output import write_structures as write_structures
     from refspace.formats.structures import read_structures as read_structures
-    from refspace.formats.structures import write_structures as write_structures
+    from refspace.formats.tiff import read_tiff as read_tiff
+    from refspace.formats.tiff import write_tiff as write_tiff
     from refspace.grid import Grid as Grid
     from refspace.limits import set_limits as set_limits
     from refspace.reference_space import ReferenceSpace as ReferenceSpace
@@ -52,6 +54,7 @@ _ROOMS = {
     "read_nifti": "refspace.formats.nifti",
     "read_nrrd": "refspace.formats.nrrd",
     "read_structures": "refspace.formats.structures",
+    "read_tiff": "refspace.formats.tiff",
     "set_limits": "refspace.limits",
     "verify": "refspace.batch",
     "verify_store": "refspace.store.verify",
@@ -59,7 +62,8 @@ _ROOMS = {
     "write_metaimage": "refspace.formats.metaimage",
     "write_nifti": "refspace.formats.nifti",
     "write_nrrd": "refspace.formats.nrrd",
-    "write_structures": "refspace.formats.structures",
+    "write_structures": "refspace.formats.structure_output",
+    "write_tiff": "refspace.formats.tiff",
 }
 
 # Without open: a star import must not replace the builtin.

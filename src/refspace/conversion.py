@@ -74,6 +74,7 @@ Volume: TypeAlias = PathLike | NDArray[Any] | dask.array.Array | xr.DataArray | 
 _SHARE_OF_STREAM, _SHARE_OF_ARRAY = 3 / 4, 1 / 3
 # Layers of a file that are looked at together, until both hemispheres were seen.
 _LAYERS_CHECKED = 8
+_ORDINALS = ("first", "second", "last")
 
 
 @dataclass(frozen=True)
@@ -425,10 +426,8 @@ def _streamed(
     frame: str | None = None,
 ) -> _Source:
     """Volume of a file, turned slab by slab: along a frame, its own one or not, or onto a grid."""
-    new_frame = (frame or stream.grid.frame) if onto is None else onto.frame
-    own = stream.grid.in_frame(new_frame)
-    # The store has the axes in the order of the volume, which may be another one than the file's.
-    volume = stream.volume_grid.in_frame(new_frame)
+    used = (frame or stream.grid.frame) if onto is None else onto.frame
+    own, volume = stream.grid.in_frame(used), stream.volume_grid.in_frame(used)
     order = volume.orientation_along_frame if onto is None else onto.orientation
     turn, stored = own.reorientation_to(order), own.reorient(order)
     # The axis of the store along which the file is read.
@@ -444,10 +443,11 @@ def _streamed(
         thickness = layout.block_shape[across]
         needed = stream.slab_bytes(thickness)
         if needed > memory * _SHARE_OF_STREAM:
+            fewer = tuple(32 if n == across else 128 for n in range(3))
             raise GridError(
                 f"{thickness} layers of {stream.path} take {needed / 1e6:.1f} MB at a time; "
                 f"give memory of {math.ceil(needed / _SHARE_OF_STREAM / 1e6)} MB, or chunks with "
-                "fewer voxels along the last axis, like chunks=(128, 128, 32)"
+                f"fewer voxels along the {_ORDINALS[across]} axis, like chunks={fewer}"
             )
 
         def slabs(is_done: IsDone) -> Iterator[tuple[Box, NDArray[Any]]]:

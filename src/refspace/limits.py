@@ -7,7 +7,8 @@ be raised by its name, in a program by `set_limits` or for all processes by an e
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -54,12 +55,15 @@ LIMITS = {
     )
 }
 _chosen: dict[str, int] = {}
+# Those of clients whose tasks this process does now.
+_of_tasks: dict[object, dict[str, int]] = {}
 
 
 class set_limits:  # noqa: N801  # a function for users, as xarray.set_options is
     """Set limits, from now on or for the length of a ``with`` block.
 
-    They hold in this process. For the workers of a cluster, and for the command line, set the
+    They hold in this process, and for what its jobs, like `refspace.write_masks`, do in the workers
+    of a cluster. For the command line, and for what else dask computes in workers, set the
     environment variable ``REFSPACE_MAX_`` and the name in capitals, like
     ``REFSPACE_MAX_METADATA_BYTES=256M``.
 
@@ -137,6 +141,8 @@ def _number(match: re.Match[str]) -> int:
 def limit(name: str) -> int:
     """Value of a limit: as it was set, or as the environment says, or else the default.
 
+    In a worker of a cluster what its client has set counts after what was set in the worker itself.
+
     Raises
     ------
     SettingError
@@ -147,10 +153,51 @@ def limit(name: str) -> int:
     >>> limit("levels")
     32
     """
-    if name in _chosen:
-        return _chosen[name]
+    if (chosen := chosen_limits().get(name)) is not None:
+        return chosen
     stated = os.environ.get(LIMITS[name].variable)
     return (_parsed(name, stated) if stated else None) or LIMITS[name].default
+
+
+def chosen_limits() -> dict[str, int]:
+    """Limits that were set in this process, or by clients of the tasks that it does now.
+
+    Examples
+    --------
+    >>> with set_limits(levels=9):
+    ...     chosen_limits()
+    {'levels': 9}
+    """
+    # Of several clients at once the largest: what one of them allows does not fail.
+    carried: dict[str, int] = {}
+    for limits in [*_of_tasks.values()]:
+        carried |= {name: max(value, carried.get(name, 0)) for name, value in limits.items()}
+    return carried | _chosen
+
+
+@contextmanager
+def limits_of_task(limits: Mapping[str, int]) -> Iterator[None]:
+    """Have limits of a client hold in this process while a task of it is done, in all threads.
+
+    Parameters
+    ----------
+    limits
+        What `chosen_limits` is there.
+
+    Examples
+    --------
+    >>> with limits_of_task({"levels": 9}), limits_of_task({"blocks": 5}):
+    ...     limit("levels"), limit("blocks")
+    (9, 5)
+    >>> limit("levels")
+    32
+    """
+    task = object()
+    _of_tasks[task] = {**limits}
+    try:
+        yield
+    finally:
+        del _of_tasks[task]
 
 
 def check_limit(

@@ -1,5 +1,6 @@
 """Pictures of slices, drawn with matplotlib (the ``plot`` extra)."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,11 @@ from refspace.errors import FormatError, MissingDependencyError
 from refspace.files import atomic_write
 from refspace.grid import Grid
 from refspace.reference_space import ReferenceSpace
+from refspace.safe_text import shown
 from refspace.types import PathLike, StructuresLike
 
 try:
+    from matplotlib.backend_bases import FigureCanvasBase
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 except ImportError as error:  # pragma: no cover: the test environment has it
@@ -114,12 +117,33 @@ def save_slice(
     >>> path.exists()
     True
     """
+    picture_ending(path)
     figure = plot_slice(space, axis, position, outline=outline).figure
-    formats = figure.canvas.get_supported_filetypes()
-    if (ending := Path(path).suffix.removeprefix(".")) not in formats:
-        raise FormatError(f"pictures cannot end in {ending!r}; choose {', '.join(formats)}")
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=150, bbox_inches="tight")  # type: ignore[union-attr]
+
+
+def picture_ending(path: PathLike) -> str:
+    """Ending of the name of a picture, checked to be one of a format of matplotlib.
+
+    Raises
+    ------
+    FormatError
+        If it is not.
+
+    Examples
+    --------
+    >>> picture_ending("slice.PNG")
+    '.png'
+    """
+    formats = FigureCanvasBase.get_supported_filetypes()
+    ending = Path(path).suffix.lower()
+    if ending.removeprefix(".") not in formats:
+        raise FormatError(
+            f"{shown(os.fspath(path))} does not end in .{', .'.join(formats)}; pictures are "
+            "written as what their names end in"
+        )
+    return ending
 
 
 def _edges(grid: Grid, dim: str) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from helpers.commands import run
+from helpers.files import contents
 
 import refspace
 from refspace.batch import aggregate_images
@@ -161,15 +162,78 @@ def test_a_line_of_a_record_that_is_damaged(folder, tmp_path, damage):
     assert not refspace.verify(out).faults
     done = aggregate(folder, out)
     assert (done.written, done.kept) == (1, 2)
-    assert sorted(out.read_bytes().splitlines()) == sorted(whole.splitlines())
+    assert out.read_bytes() == whole
     assert aggregate(folder, out).kept == 3
+
+
+def flipped(data, step):
+    """A file with a bit of another, for one byte after the other; another bit each time."""
+    for n, position in enumerate(range(0, len(data), step)):
+        changed = bytearray(data)
+        changed[position] ^= 1 << n % 8
+        yield bytes(changed)
+
+
+@pytest.mark.promise(
+    "the record of a table is damaged",
+    "verify names it; the next run makes it again, and ends with the same bytes",
+)
+@pytest.mark.parametrize("ending", [".parquet", ".csv"])
+def test_every_flipped_bit_of_a_record_is_found(folder, tmp_path, ending):
+    out = tmp_path / f"t{ending}"
+    aggregate(folder, out)
+    path = out / "record.parquet" if ending == ".parquet" else record(out)
+    before, whole = contents(tmp_path), path.read_bytes()
+    for data in flipped(whole, len(whole) // 150):
+        path.write_bytes(data)
+        assert [fault.key for fault in verify_table(out).faults] == [path.name]
+    for data in (*flipped(whole, len(whole) // 5), whole[:-1], whole + b"\n"):
+        path.write_bytes(data)
+        aggregate(folder, out)
+        assert contents(tmp_path) == before
+
+
+@pytest.mark.promise("the record of a table is damaged")
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lines: lines[1:],
+        lambda lines: lines[:-1],
+        lambda lines: lines[2:],
+        lambda lines: lines[::-1],
+        lambda lines: [*lines, lines[0]],
+        lambda lines: [lines[0].replace(b", ", b",  "), *lines[1:]],
+    ],
+)
+def test_lines_of_a_record_that_are_lost_or_exchanged(folder, tmp_path, change):
+    out = tmp_path / "t.csv"
+    aggregate(folder, out)
+    whole, path = contents(tmp_path), record(out)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(change(lines)))
+    assert [fault.key for fault in verify_table(out).faults] == [path.name]
+    aggregate(folder, out)
+    assert contents(tmp_path) == whole
+
+
+def test_rows_whose_line_of_the_record_is_lost_stay(folder, tmp_path):
+    """Whatever a run adds, which knows nothing of their images."""
+    out = tmp_path / "t.csv"
+    aggregate(folder, out)
+    whole = out.read_bytes()
+    aggregate(folder, out, NAMES[:2], overwrite=True)
+    lines = record(out).read_bytes().splitlines(keepends=True)
+    record(out).write_bytes(lines[1])
+    aggregate(folder, out, NAMES[2:])
+    assert out.read_bytes() == whole
 
 
 def test_a_record_of_another_kind(folder, tmp_path):
     line = {"job": "1", "image": "a", "identity": "2", "table": "3", "sha256": "4"}
     assert TableRecord.from_bytes(sealed(line)) is None  # where its rows are, it does not say
-    assert TableRecord.from_bytes(sealed({**line, "start": 0, "stop": 9})) is not None
-    assert TableRecord.from_bytes(sealed({**line, "start": 0, "stop": 9}), "5") is None
+    placed = sealed({**line, "start": 0, "stop": 9, "lines": 1})
+    assert TableRecord.from_bytes(placed) is not None
+    assert TableRecord.from_bytes(placed, "5") is None
 
 
 @pytest.mark.parametrize("line", [b"", b"1", b"[]", b"{}", b'{"seal": 1}', b"[" * 10**5])
@@ -195,6 +259,28 @@ def test_names_with_line_breaks_and_quotes(folder, tmp_path):
     faults = [str(fault) for fault in refspace.verify(out).faults]
     printable = str(paths[0]).replace("\n", "\\n")
     assert f"{printable}: its rows are not as they were written" in faults
+
+
+def test_names_that_are_escaped(folder, tmp_path, monkeypatch):
+    """In the table, and not in the record."""
+    monkeypatch.chdir(tmp_path)
+    names = ["=1+1.nrrd", "b.nrrd", "@sum.nrrd"]
+    for name, source in zip(names, NAMES, strict=True):
+        shutil.copy(folder / source, name)
+
+    def run_again():
+        aggregate_images(folder / "atlas.zarr", names, "t.csv", ["TH"], escape_formulas=True)
+
+    run_again()
+    before, path = contents(tmp_path), record(tmp_path / "t.csv")
+    assert b"\n'=1+1.nrrd," in before["t.csv"]
+    assert not verify_table("t.csv").faults
+    lines = path.read_bytes().splitlines(keepends=True)
+    for n in range(3):
+        path.write_bytes(b"".join(lines[:n] + lines[n + 1 :]))
+        assert [fault.key for fault in verify_table("t.csv").faults] == [path.name]
+        run_again()
+        assert contents(tmp_path) == before
 
 
 # ----- proof
@@ -241,6 +327,49 @@ def test_every_flipped_bit_of_a_part_is_found(folder, tmp_path, bit):
         data[position] ^= 1 << bit
         path.write_bytes(data)
         assert [fault.key for fault in verify_table(out).faults] == [path.name]
+
+
+@pytest.mark.promise("a bit is flipped in the rows of a table")
+def test_every_flipped_bit_of_a_text_table_is_found(folder, tmp_path):
+    out = tmp_path / "t.csv"
+    aggregate(folder, out)
+    whole = out.read_bytes()
+    for data in flipped(whole, len(whole) // 100):
+        out.write_bytes(data)
+        assert str(verify_table(out).faults[0]).startswith(f"{out.name}: is not as it was writt")
+
+
+@pytest.mark.promise("a part of a table is damaged")
+def test_bytes_of_a_part_that_hold_no_rows(folder, tmp_path):
+    """By statistics of a file others skip its rows, and pyarrow does not look at them here."""
+    out = tmp_path / "t.parquet"
+    aggregate(folder, out)
+    whole, path = contents(out), parts(out)[0]
+    data = path.read_bytes()
+    statistics = pq.read_metadata(path).row_group(0).column(0).statistics
+    rows, least = pq.read_table(path), statistics.min.encode()
+    at = data.rindex(least, 0, data.index(b"pandas")) + len(least) - 1
+    path.write_bytes(data[:at] + b"~" + data[at + 1 :])
+    damaged = pq.read_metadata(path).row_group(0).column(0).statistics
+    assert damaged.min == statistics.min[:-1] + "~"
+    assert pq.read_table(path).equals(rows)
+    assert str(verify_table(out).faults[0]) == f"{path.name}: is damaged"
+    assert aggregate(folder, out).written == 1
+    assert contents(out) == whole
+
+
+def test_what_a_kill_leaves_beside_a_table_is_named_and_removed(folder, tmp_path):
+    out = tmp_path / "t.csv"
+    aggregate(folder, out)
+    whole, kept = contents(tmp_path), record(out)
+    left = [kept.with_name(f"table-{16 * '0'}.jsonl"), kept.with_name(".part.0123abcd.partial.csv")]
+    for path in left:
+        path.write_bytes(kept.read_bytes())
+    assert {fault.key for fault in verify_table(out).faults} == {path.name for path in left}
+    aggregate(folder, out)
+    assert contents(tmp_path) == whole
+    kept.with_name("mine").mkdir()
+    assert [*map(str, verify_table(out).faults)] == ["mine: was not written here, or is damaged"]
 
 
 def test_tables_of_runs_that_were_stopped(folder, tmp_path):

@@ -293,7 +293,7 @@ def test_an_image_that_lies_elsewhere(
         (("{0}/image.nrrd", "--statistics", "median"), 1, "there is no statistic 'median'"),
         (("{0}/image.nrrd", "--quantiles", "1;2"), 2, "'1;2' are no shares like 0.05,0.5,0.95"),
         (("{0}/image.nrrd", "--quantiles", "5"), 1, "give shares from 0 to 1"),
-        (("{0}/image.nrrd", "-o", "{0}/image.nrrd"), 2, "image.nrrd would be overwritten"),
+        (("{0}/image.nrrd", "-o", "{0}/image.nrrd"), 1, "image.nrrd does not end in .csv, .tsv or"),
         (("{0}/image.nrrd", "--image-resolution", "9"), 1, "contradicts the header"),
         (("{0}/image.nrrd", "--valid", "no.nrrd"), 2, "no.nrrd does not exist"),
     ],
@@ -664,7 +664,7 @@ def test_compare_with_an_atlas_by_name(
         (("{0}/image.nrrd",), 1, "the other volume has shape (16, 10, 14)"),
         (("no.nrrd",), 2, "no.nrrd does not exist; give a file of a volume"),
         (("{0}/atlas.zarr", "-o", "{0}/structures.json"), 1, "does not end in .csv"),
-        (("{0}/annotation.nrrd", "-o", "{0}/annotation.nrrd"), 2, "would be overwritten"),
+        (("{0}/annotation.nrrd", "-o", "{0}/annotation.nrrd"), 1, "does not end in .csv, .tsv or"),
         (("{0}/annotation.nrrd", "--other-structures", "x.json"), 2, "does not exist"),
     ],
 )
@@ -728,12 +728,40 @@ def test_validate_volumes_and_pieces(folder: Path, space: refspace.ReferenceSpac
         ("id,volume\n1,2\n", "volumes.csv has no column structure; its columns are id, volume"),
         ("structure,volume\nVISp,large\n", "column volume holds 'large' in row 1 below the header"),
         ("structure,volume\nVISpp,3\n", "did you mean VISp"),
+        ("structure,volume\nTH,3\nVISp,3\nVISp,4\n", "several volumes of structure VISp; give"),
+        (
+            "structure,hemisphere,volume_mm3\nTH,left,3\nTH,right,3\nTH,left,1\n",
+            "volumes.csv has several volumes of structure TH; give one",
+        ),
+        ("structure,mm3\nVISp,3\n", "volumes.csv has no column volume; its columns are structure,"),
     ],
 )
 def test_volumes_that_are_none(folder: Path, text: str, said: str) -> None:
     Path("volumes.csv").write_text(text)
     words = ["--volumes", "volumes.csv", "-o", "found"]
     assert said in failure("validate", folder / "atlas.zarr", *words)
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
+@pytest.mark.parametrize("sides", [[], ["--by-hemisphere"]])
+def test_volumes_that_counts_wrote(
+    folder: Path, space: refspace.ReferenceSpace, ending: str, sides: list[str]
+) -> None:
+    table = f"counts.{ending}"
+    run("counts", folder / "atlas.zarr", *sides, "-o", table)
+    strict = ["--volumes", table, "--tolerance", "1e-9"]
+    said = run("validate", folder / "atlas.zarr", *strict).stdout
+    assert "structures of another volume than published" not in said
+    coarse = space.downsample(800)
+    refspace.write_nrrd("coarse.nrrd", coarse.annotation)
+    run("validate", "coarse.nrrd", folder / "structures.json", *strict, "-o", "found")
+    volumes = {i: n * 0.4**3 for i, n in space.total_voxel_map.items() if n}
+    expected = coarse.validate(volumes=volumes, tolerance=1e-9).deviating
+    found = pd.read_csv("found/deviating.csv").set_index("structure")
+    assert len(found) > 100
+    for name, column in (("volume_mm3", "volume"), ("published_mm3", "published")):
+        values = found[name].reindex(expected.index)
+        np.testing.assert_allclose(values, expected[column], rtol=1e-9)
 
 
 def test_findings_are_not_written_over_what_is_read(folder: Path) -> None:

@@ -189,13 +189,13 @@ def test_export_itksnap(atlas: list[str], tmp_path: Path) -> None:
     ("words", "said"),
     [
         (("counts", "{0}", "{1}", "-s", "VISpp"), "did you mean VISp"),
-        (("counts", "{0}", "{0}"), "give a JSON or CSV file"),
+        (("counts", "{0}", "{0}"), "a volume in NRRD, and no table; give it as the annotation"),
         (("counts", "{0}", "{1}", "--resolution", "25"), "contradicts the header"),
         (("counts", "{0}", "nothing.json"), "does not exist"),
         (("slice", "{0}", "{1}", "--position", "-30"), "is outside the volume; ap runs from 0"),
-        (("slice", "{0}", "{1}", "-o", "slice.nonsense"), "cannot end in 'nonsense'; choose"),
+        (("slice", "{0}", "{1}", "-o", "slice.nonsense"), "slice.nonsense does not end in .eps, "),
         (("downsample", "{0}", "--to", "1e9"), "leaves no voxel"),
-        (("downsample", "{0}", "--to", "800", "-o", "x.tif"), "does not end in .nrrd"),
+        (("downsample", "{0}", "--to", "800", "-o", "x.xyz"), "does not end in .nrrd"),
         (("export", "itksnap", "{0}", "{1}", "no/a.nrrd", "no/b.txt"), "make it, then try again"),
     ],
 )
@@ -226,9 +226,10 @@ def test_bad_resolution_is_a_usage_error(atlas: list[str]) -> None:
     "words",
     [
         ("export", "itksnap", "{0}", "{1}", "{0}", "labels.txt"),
-        ("export", "itksnap", "{0}", "{1}", "same", "same"),
+        ("export", "itksnap", "{0}", "{1}", "same.nii", "same.nii"),
         ("downsample", "{0}", "--to", "800", "-o", "{0}"),
-        ("counts", "{0}", "{1}", "-o", "{1}"),
+        ("export", "structures", "{1}", "-o", "{1}"),
+        ("export", "volume", "{0}", "-o", "{0}"),
         ("mask", "{0}", "{1}", "-s", "CP", "-o", "{0}"),
         ("mask", "{0}", "{1}", "-s", "CP,CP", "-o", "masks"),
         ("convert", "{0}", "{1}", "{0}", "--overwrite"),
@@ -565,7 +566,7 @@ def test_info(store: Path) -> None:
     facts = json.loads(run("info", store, "--json").stdout)
     size = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
     assert lines == [
-        f"{store}: store of refspace, format 3 (OME-Zarr 0.5)",
+        f"{store}: store of refspace, format 4 (OME-Zarr 0.5)",
         "",
         "level resolution shape dtype chunks shards",
         "s0/annotation 400 µm 33 × 20 × 28 uint32 20 none",
@@ -603,7 +604,7 @@ def test_info_as_json(store: Path, space: refspace.ReferenceSpace) -> None:
     assert facts == {
         "url": str(store),
         "kind": "refspace",
-        "format": 3,
+        "format": 4,
         "ome_zarr": "0.5",
         "extent_mm": [13.2, 8.0, 11.2],
         "origin_um": [0, 0, 0],

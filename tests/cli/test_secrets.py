@@ -242,9 +242,17 @@ CALLS = {
 }
 
 
+def pairs(first, second) -> list:
+    """Each of some things with each of others; quick tests take each with a third of the others."""
+    return [
+        pytest.param(one, other, marks=[] if (m + n) % 3 == 0 else pytest.mark.slow, id=f"{m}-{n}")
+        for m, one in enumerate(first)
+        for n, other in enumerate(second)
+    ]
+
+
 @pytest.mark.promise("a password or key is in a URL or in options")
-@pytest.mark.parametrize("url", urls(), ids=range(len(urls())))
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize(("name", "url"), pairs(CALLS, urls()))
 def test_messages(name, url, tmp_path, site, caplog):
     if name == "obstore":
         pytest.importorskip("obstore")
@@ -291,8 +299,7 @@ WORDS = [
 ]
 
 
-@pytest.mark.parametrize("url", urls()[1::2], ids=range(1, len(urls()), 2))
-@pytest.mark.parametrize("words", WORDS)
+@pytest.mark.parametrize(("words", "url"), pairs(WORDS, urls()[1::2]))
 def test_messages_of_commands(words, url, tmp_path, site, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "out").mkdir()
@@ -305,8 +312,13 @@ def test_messages_of_commands(words, url, tmp_path, site, monkeypatch):
     assert_no_secret_in_files(tmp_path)
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 410, 418, 500, 503])
-@pytest.mark.parametrize("call", ["open", "verify", "structures", "copy", "stamp", "images"])
+@pytest.mark.parametrize(
+    ("status", "call"),
+    pairs(
+        [401, 403, 404, 410, 418, 500, 503],
+        ["open", "verify", "structures", "copy", "stamp", "images"],
+    ),
+)
 def test_messages_of_hosts_that_refuse(status, call, tmp_path, site):
     (tmp_path / "out").mkdir()
     with Server({}, lambda request: Fault(status=status)) as server:

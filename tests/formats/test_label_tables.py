@@ -88,10 +88,12 @@ def test_label_may_be_the_name():
 
 def test_structures_without_colours_get_some():
     table = "index,name\n" + "".join(f"{i},Area {i}\n" for i in range(300))
-    colours = [tuple(row[3]) for row in rows(read(table))]
-    assert len(set(colours)) == 299
-    assert colours == [tuple(row[3]) for row in rows(read(table))]
-    assert all(0 <= part <= 255 for colour in colours for part in colour)
+    tree = read(table)
+    assert {row[3] for row in rows(tree)} == {None}
+    colours = tree.get_colormap()
+    assert len(set(map(tuple, colours.values()))) == 299
+    assert colours == read(table).get_colormap()
+    assert all(0 <= part <= 255 for colour in colours.values() for part in colour)
 
 
 def test_parents_make_a_tree():
@@ -118,26 +120,35 @@ HOSTILE = {
     "no quotes end": ('1 255 0 0 1 1 1 "A\n', r"line 1 is '1 255.*lines are IDX R G B A VIS MSH"),
     "visibility": ('1 255 0 0 1 2 1 "A"\n', 'line 1 is .* lines are IDX R G B A VIS MSH "LABEL"'),
     "mixed": ('1 255 0 0 1 1 1 "A"\n2 B 1 2 3 0\n', "line 2 is '2 B 1 2 3 0'; lines are IDX"),
-    "few numbers": ("# c\n1 Cortex 1 2\n", "line 2 is '1 Cortex 1 2'; lines are id name R G B A"),
+    "few numbers": (
+        "# c\n1 A 1 2 3 0\n2 Cortex 1 2\n3 B 3 4 5 0\n",
+        "line 3 is '2 Cortex 1 2'; lines are id name R G B A",
+    ),
     "negative": ("1 A 0 0 0 0\n-1 B 0 0 0 0\n", "line 2 is '-1 B 0 0 0 0'; lines are id name"),
-    "colour": ('1 256 0 0 1 1 1 "A"\n', "line 1: colour is '256'; it must be 0 to 255"),
-    "twice": ("1 A 0 0 0 0\n\n1 B 0 0 0 0\n", "line 3: label 1 is on line 1 already; give each o"),
-    "too large": ("4294967296 A 0 0 0 0\n", "line 1: label is '4294967296'; it must be 0 to 42949"),
-    "endless": ("9" * 5000 + " A 0 0 0 0\n", "line 1: label is '9{40}'; it must be 0 to"),
-    "no name": ('1 0 0 0 1 1 1 ""\n', "line 1: label 1 has no name; give it one"),
+    "colour": (
+        '1 256 0 0 1 1 1 "A"\n',
+        "line 1: colour is '256'; it must be a whole number from 0 to 255",
+    ),
+    "twice": ("1 A 0 0 0 0\n\n1 B 0 0 0 0\n", "line 3: id 1 is on line 1 already; give each o"),
+    "too large": ("4294967296 A 0 0 0 0\n", "line 1: id is '4294967296'; it must be a whole"),
+    "endless": ("9" * 5000 + " A 0 0 0 0\n", r"line 1: id is '9{12}\.\.\.9{13}'; it must be"),
+    "no name": ('1 0 0 0 1 1 1 ""\n', "line 1: id 1 has no name; give it one"),
     "background alone": ("0 Unknown 0 0 0 0\n", "names no label but the background"),
-    "empty name": ("index,name\n1,A\n2,\n", "line 3: label 2 has no name"),
-    "no number": ("index,name\nA,1\n", "line 2: label is 'A'; it must be 0 to 4294967295"),
-    "no whole number": ("index,name\n1.5,A\n", "line 2: label is '1.5'"),
-    "other digits": ("index,name\n\u0661,A\n", "line 2: label is '\u0661'"),
-    "hex": ("index,name,color\n1,A,#12\n", "line 2: '#12' is not a colour; give six hexadecimal"),
-    "half a colour": ("index,name,r,g,b\n1,A,1,,3\n", "line 2: colour is ''; it must be 0 to 255"),
-    "parent": ("index,name,parent\n1,A,root\n", "line 2: parent is 'root'; it must be 0"),
+    "empty name": ("index,name\n1,A\n2,\n", "line 3: id 2 has no name"),
+    "no number": ("index,name\nA,1\n", "line 2: id is 'A'; it must be a whole number"),
+    "no whole number": ("index,name\n1.5,A\n", "line 2: id is '1.5'"),
+    "other digits": ("index,name\n\u0661,A\n", "line 2: id is '\u0661'"),
+    "hex": ("index,name,color\n1,A,#12\n", "line 2: color is '#12'; it must be six hexadecimal"),
+    "half a colour": (
+        "index,name,r,g,b\n1,A,1,,3\n",
+        "line 2: colour is ''; it must be a whole number from 0 to 255",
+    ),
+    "parent": ("index,name,parent\n1,A,root\n", "line 2: parent is 'root'; it must be a whole"),
     "no labels": ("index,name\n", "names no label|holds no structures"),
-    "ragged": ("index,name\n1,A,B\n", "rows have more or fewer cells"),
+    "ragged": ("index,name\n1,A,B\n", "line 2 has 3 cells; the header has 2 columns"),
     "no names": (
         "index,colour\n1,red\n",
-        r"columns are colour, index; .*index, value or label and",
+        "columns are index, colour; .*index, value or label, and with it name",
     ),
 }
 
@@ -187,5 +198,5 @@ def test_what_cannot_be_read_is_told(tmp_path, monkeypatch):
     with pytest.raises(RemoteError, match=r"http://127\.0\.0\.1:9/a\.csv cannot be read: .*times"):
         refspace.read_structures("http://127.0.0.1:9/a.csv")
     (tmp_path / "b").write_bytes(b"\xff\xfe1")
-    with pytest.raises(FormatError, match="b: not text in UTF-8; give a JSON or CSV file, or a ta"):
+    with pytest.raises(FormatError, match="b: not text in UTF-8; save it as that, in JSON, CSV"):
         refspace.read_structures(tmp_path / "b")

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refspace.errors import FormatError, OntologyError, RefspaceError
-from refspace.formats.structures import read_structures, write_structures
+from refspace.formats.structure_output import write_structures
+from refspace.formats.structures import read_structures
 from refspace.limits import set_limits
 from refspace.structure_tree import StructureTree
 
@@ -185,6 +186,15 @@ def test_brainglobes_structures_without_voxels_keep_their_identifier(tmp_path):
     assert read_structures(path).node_ids() == [97, 109, 347, 111, 1129]
 
 
+def test_other_columns_of_brainglobes_table_may_be_named(tmp_path):
+    path = brainglobe_csv(tmp_path / "terminology.csv", lambda i: i - 900)
+    nodes = read_structures(path, columns={"acronym": "name"}).nodes()
+    assert [node["id"] for node in nodes] == [97, 109, 347, 111, 229]
+    assert [node["acronym"] for node in nodes] == [row[3] for row in ROWS]
+    nodes = read_structures(path, columns={"id": "identifier"}).nodes()
+    assert [node["id"] for node in nodes] == [row[0] for row in ROWS]
+
+
 def test_brainglobes_values_may_be_identifiers_of_others(tmp_path):
     swapped = {1247: 1011, 1011: 1247}
     path = brainglobe_csv(tmp_path / "terminology.csv", lambda i: swapped.get(i, i))
@@ -241,7 +251,7 @@ def test_no_file(tmp_path):
 DEEP = 100_000
 HEAD = "id,structure_id_path\n"
 DAMAGED = {
-    "empty": ("", "columns are missing; a table of structures has id and structure_id_path or"),
+    "empty": ("", "empty, or nothing but blanks and comments; a table of structures has more"),
     "number": ("5", "columns are 5; a table"),
     "null": ("null", "columns are null; a table"),
     "empty list": ("[]", "holds no list of structures; give structures or a structure graph"),
@@ -267,21 +277,51 @@ DAMAGED = {
         "nested too deeply for an ontology",
     ),
     "deep and truncated": ('{"id":1,"children":[' * DEEP, "nested too deeply for an ontology"),
-    "latin-1": ('[{"id": 1, "name": "für"}]'.encode("latin-1"), "not text in UTF-8; give a JSON"),
+    "latin-1": (
+        '[{"id": 1, "name": "für"}]'.encode("latin-1"),
+        "not text in UTF-8; save it as that, in JSON",
+    ),
     "utf-16": (json.dumps(flat()).encode("utf-16"), "not text in UTF-8"),
-    "gzip": (b"\x1f\x8b\x08\x00" + bytes(20), "not text in UTF-8"),
-    "other columns": ("a,b\n1,2\n", "columns are a, b; a table of structures has id and"),
-    "semicolons": ("id;parent_structure_id\n1;\n", "columns are id;parent_structure_id; a table"),
-    "half of BrainGlobe's": ("identifier,name\n1,a\n", "or identifier and parent_identifier$"),
+    "gzip": (
+        b"\x1f\x8b\x08\x00" + bytes(20),
+        "compressed with gzip, as volumes are; decompress it",
+    ),
+    "other columns": ("a,b\n1,2\n", "columns are a, b; a table of structures has id, index"),
+    "points": ("label,x,y,z\n1,2,3,4\n", "columns are label, x, y, z; a table of structures has"),
+    "no ids": ([{"acronym": "a"}], "no record has an id; keys are acronym: give ids, or say"),
+    "no object": ("{}", "no record has an id; keys are none"),
+    "overflow": ('[{"id": 1e400}]', "record 1: id is inf; it must be a whole number from 0 to"),
+    "fraction": ('[{"id": 1.5}]', r"record 1: id is 1\.5; it must be a whole number from 0"),
+    "bool id": ('[{"id": 8}, {"id": true}]', "record 2: id is True; it must be a whole number"),
+    "negative id": ('[{"id": -1}]', "record 1: id is -1; it must be"),
+    "large id": ([{"id": 2**32}], "record 1: id is 4294967296; it must be .* to 4294967295"),
+    "one without id": ([{"id": 1}, {"acronym": "a"}], "record 2 has no id; give it one in id"),
+    "sets": (
+        [{"id": 1, "structure_sets": ["a"]}],
+        r"record 1: sets is \['a'\]; it must be a whole",
+    ),
+    "colour": ([{"id": 1, "color_hex_triplet": "#12345"}], "color is '#12345'; it must be six hex"),
+    "cleaned colour": ([{"id": 1, "rgb_triplet": [1, 2]}], r"record 1: color is \[1, 2\]; it must"),
+    "acronym": ([{"id": 1, "acronym": ["a"]}], r"record 1: acronym is \['a'\]; it must be a text"),
+    "csv no id": ("id,parent_structure_id\n,\n", "holds no structures, only the names of columns"),
+    "csv twice": (f"{HEAD}1,/1/\n1,/1/\n", "line 3: id 1 is on line 2 already; give each once"),
+    "csv colour": (
+        "id,structure_id_path,color_hex_triplet\n1,/1/,blue\n",
+        "line 2: color is 'blue'; it must be six hexadecimal digits or three integers",
+    ),
+    "BrainGlobe value twice": (
+        "identifier,parent_identifier,annotation_value\n1,,5\n2,1,5\n",
+        "line 3: id 5 is on line 2 already",
+    ),
     "no rows": (HEAD, "holds no structures, only the names of columns"),
     "no BrainGlobe rows": ("identifier,parent_identifier\n", "holds no structures, only"),
-    "long row": (f"{HEAD}1,/1/,x\n", "rows have more or fewer cells than the header has columns"),
-    "short row": (f"{HEAD}1,/1/\n2\n", "rows have more or fewer cells"),
+    "long row": (f"{HEAD}1,/1/,x\n", "line 2 has 3 cells; the header has 2 columns: id, structure"),
+    "short row": (f"{HEAD}1,/1/\n2\n", "line 3 has 1 cells; the header has 2 columns"),
     "huge cell": (f"{HEAD}1,{'/1' * 100_000}\n", "not valid CSV: field larger than field limit"),
     "open quote": (f'{HEAD}1,"/1/\n', "not valid CSV: unexpected end of data"),
     "graph order": (
-        "id,structure_id_path,graph_order\n1,/1/,1.0\n",
-        "structure 1: invalid literal",
+        "id,structure_id_path,graph_order\n1,/1/,1.5\n",
+        r"line 2: graph_order is '1\.5'; it must be a whole number",
     ),
 }
 
@@ -296,41 +336,15 @@ def test_files_that_hold_no_structures(write, content, message):
 
 
 WRONG = {
-    "no ids": ([{"acronym": "a"}], "None is not a structure id"),
-    "no object": ("{}", "None is not a structure id"),
-    "float id": ('[{"id": 997.0}]', "997.0 is not a structure id; .* never floats"),
-    "overflow": ('[{"id": 1e400}]', "inf is not a structure id"),
-    "bool id": ('[{"id": true}]', "True is not a structure id"),
-    "negative id": ('[{"id": -1}]', "structure id -1 is out of range"),
-    "large id": ([{"id": 2**32}], "structure id 4294967296 is out of range"),
     "twice": ([*flat(), flat()[2]], "must be unique; more than once: 1247"),
     "orphan": (flat()[1:], r"missing from the structures: 1009 \(parent 997\), 1129"),
     "child as number": ([{"id": 1, "children": [2]}], "2 is not a record"),
     "children as number": ([{"id": 1, "children": 2}], "structure 1 has children 2; give a list"),
-    "sets": ([{"id": 1, "structure_sets": [3]}], "3 is not a record"),
-    "colour": ([{"id": 1, "color_hex_triplet": "#12345"}], "'#12345' is not a colour"),
-    "cleaned colour": ([{"id": 1, "rgb_triplet": [1, 2]}], r"\[1, 2\] is not a colour"),
-    "acronym": ([{"id": 1, "acronym": ["a"]}], "the acronym of structure 1 is no text"),
-    "csv float id": ("id,parent_structure_id\n1.0,\n", "'1.0' is not a structure id"),
-    "csv no id": ("id,parent_structure_id\n,\n", "None is not a structure id"),
-    "csv twice": (f"{HEAD}1,/1/\n1,/1/\n", "more than once: 1"),
     "csv cycle": ("id,parent_structure_id\n1,2\n2,1\n", "descend from themselves"),
     "csv path": (f"{HEAD}1,/1/\n2,/1/3/\n", "contradicts the parents' paths: 2"),
-    "csv colour": (
-        "id,structure_id_path,color_hex_triplet\n1,/1/,blue\n",
-        "'blue' is not a colour",
-    ),
     "BrainGlobe orphan": (
         "identifier,parent_identifier\n1,\n2,9\n",
         r"missing from the structures: 2 \(parent 9\)",
-    ),
-    "BrainGlobe value twice": (
-        "identifier,parent_identifier,annotation_value\n1,,5\n2,1,5\n",
-        "more than once: 5",
-    ),
-    "BrainGlobe float parent": (
-        "identifier,parent_identifier\n1,\n2,1.0\n",
-        "'1.0' is not a structure id",
     ),
 }
 

@@ -5,13 +5,13 @@ import shutil
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import dask.array as da
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 import refspace
@@ -19,7 +19,8 @@ from helpers.damage import Subject, Verb, content_of
 from helpers.every_op import CHUNKS, GRID, HEMISPHERES, TREE, VOXELS
 from helpers.every_verb import VERBS
 from refspace import ReferenceSpace
-from refspace.labels import in_frame, labelled
+from refspace.labels import labelled
+from refspace.store import Report
 
 # Halved once: the levels are 7 × 6 × 5 and 3 × 3 × 2 voxels.
 COARSE = (20, 40, 60)
@@ -154,6 +155,7 @@ def _job(
     run: Callable[..., Any],
     read: Callable[[Path], Any],
     parts: int | None,
+    verify: Callable[[Path], Report] | None = None,
 ) -> Subject:
     """A job in a folder, whole or stopped, whose verb is to run it again.
 
@@ -169,6 +171,8 @@ def _job(
         Reads what it wrote.
     parts
         Number of parts after which it was stopped; None if it is whole.
+    verify
+        Lists the faults of what is in a folder; None where nothing does.
     """
     for place in (folder, other):
         place.mkdir(parents=True)
@@ -179,9 +183,15 @@ def _job(
         run(place)
         return read(place)
 
-    own, others = content_of(str(folder)), [content_of(str(other))]
+    # Nothing reads what a lock holds.
+    own, others = (
+        {key: data for key, data in content_of(str(place)).items() if not key.endswith("lock")}
+        for place in (folder, other)
+    )
+    verbs = {"run again": again}
+    proof = verify and partial(verify, folder)
     return Subject(
-        str(folder), own, others, lambda: folder, {"run again": again}, is_changed_by_verbs=True
+        str(folder), own, [others], lambda: folder, verbs, proof, is_changed_by_verbs=True
     )
 
 
@@ -210,16 +220,7 @@ def mask_job(folder: Path, parts: int | None, name: str = "masks.zarr") -> Subje
         refspace.write_masks(atlas_url, place / name, [1, 2, 3, 70000], threads=1, **how)
 
     def read(place: Path) -> Any:
-        if name.endswith(".zarr"):
-            return content_of(str(place))
-        # A file that holds the very mask is one, whoever wrote it, in whichever frame, and whether
-        # it states the midline or not.
-        paths = sorted((place / name).glob("structure_*.nrrd"))
-        masks = [in_frame(refspace.read_nrrd(path), "PIR") for path in paths]
-        return [
-            [path.name, mask.drop_vars("hemisphere").drop_attrs()]
-            for path, mask in zip(paths, masks, strict=True)
-        ]
+        return content_of(str(place))
 
     return _job(folder / "job-0", folder / "job-1", run, read, parts)
 
@@ -236,13 +237,20 @@ def table(folder: Path, name: str, parts: int | None) -> Subject:
         atlas_url = folder / f"atlas-{place.name[-1]}.zarr"
         refspace.aggregate_images(atlas_url, images, place / name, threads=1, **how)
 
-    def read(place: Path) -> pd.DataFrame:
-        path = place / name
-        rows = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-        # Images that are done again may come last.
-        return rows.sort_values(["image", "structure"], ignore_index=True)
+    def verify(place: Path) -> Report:
+        report = refspace.verify(place / name)
+        # Of files beside a table, or within, the names are told without the folder.
+        folders = [f"{path.relative_to(place)}/" for path in place.iterdir() if path.is_dir()]
+        faults = [
+            replace(fault, key=f"{of}{fault.key}") for fault in report.faults for of in folders
+        ]
+        return replace(report, faults=(*report.faults, *faults))
 
-    return _job(folder / "job-0", folder / "job-1", run, read, parts)
+    def read(place: Path) -> Any:
+        return content_of(str(place))
+
+    proof = verify if parts is None else None
+    return _job(folder / "job-0", folder / "job-1", run, read, parts, proof)
 
 
 JOBS: Mapping[str, Callable[[Path], Subject]] = {

@@ -57,6 +57,12 @@ def test_integers_of_any_size(dtype, data):
     check(np.array(data.draw(st.lists(st.integers(low, high), min_size=1, max_size=30)), dtype))
 
 
+@pytest.mark.parametrize("dtype", ["i4", "u4"])
+def test_integers_of_32_bits_are_not_rounded_to_single_precision(dtype):
+    """2**30 - 1 is the last value of its bin, and would be the first of the next one."""
+    check(np.array([1, 2**30 - 1, 2**30 - 1, 2**30 + 2**29], dtype))
+
+
 @given(st.sampled_from([32, 64]), st.data())
 @examples(200)
 def test_bins_ascend_with_values(width, data):

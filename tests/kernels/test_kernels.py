@@ -116,6 +116,17 @@ def test_measures_of_no_voxels(shape):
 # ----- relabelling
 
 
+@pytest.mark.parametrize("order", "CF")
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 5])
+def test_any_number_of_masks_of_a_block(count, order):
+    ids = np.array([7, 9, 12], "u4")
+    inside = np.random.default_rng(count).random((ids.size, count)) < 0.5
+    found = list(kernels.masks(np.asarray(BLOCK, order=order), ids, inside))
+    assert len(found) == count
+    for mask, chosen in zip(found, inside.T, strict=True):
+        np.testing.assert_array_equal(mask, np.isin(BLOCK, ids[chosen]))
+
+
 @given(volumes(), st.sets(st.sampled_from([*IDS, *UNKNOWN])))
 def test_masks(voxels, ids):
     kept, ones = table(voxels.dtype, dict.fromkeys(ids, 1))

@@ -1,10 +1,20 @@
 """Limits: their values, how they are set, and what is said where something is beyond one."""
 
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 import refspace
 from refspace.errors import FormatError, RemoteError, SettingError
-from refspace.limits import LIMITS, check_limit, limit, set_limits
+from refspace.limits import (
+    LIMITS,
+    check_limit,
+    chosen_limits,
+    limit,
+    limits_of_task,
+    set_limits,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +56,23 @@ def test_the_environment_sets_limits_too(monkeypatch):
     monkeypatch.setenv("REFSPACE_MAX_METADATA_BYTES", "much")
     with pytest.raises(SettingError, match="the limit metadata_bytes is 'much'; give a whole numb"):
         limit("metadata_bytes")
+
+
+def test_limits_of_clients_hold_while_their_tasks_are_done(monkeypatch):
+    monkeypatch.setenv("REFSPACE_MAX_LEVELS", "7")
+    with contextlib.ExitStack() as first, contextlib.ExitStack() as second:
+        for stack, levels in ((first, 40), (second, 50), (first, 40)):
+            stack.enter_context(limits_of_task({"levels": levels}))
+        assert chosen_limits() == {"levels": 50}
+        assert (limit("levels"), limit("blocks")) == (50, LIMITS["blocks"].default)
+        # In threads of the task as well; what is set here counts before what comes from elsewhere.
+        with ThreadPoolExecutor() as pool, set_limits(blocks=5):
+            assert [*pool.map(limit, ["levels", "blocks"])] == [50, 5]
+            with set_limits(levels=3):
+                assert chosen_limits() == {"levels": 3, "blocks": 5}
+        second.close()
+        assert limit("levels") == 40
+    assert limit("levels") == 7
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "", "1x", "9" * 19, "1e3"])

@@ -25,3 +25,8 @@ def test_boxes_within_an_oblique_image(turned, axis):
         moved[row] = edge
         assert turned.holds(beyond).all()
         assert not turned.holds(moved).any()
+
+
+def test_of_regions_without_voxels_nothing_is_told(turned):
+    measures = np.array([[0.0], [0], *[[np.nan]] * 9])
+    assert turned.note(measures) == ""

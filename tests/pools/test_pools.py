@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import math
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -30,6 +31,7 @@ from helpers.clusters import (
 )
 
 from refspace.errors import ClusterError, MissingDependencyError, SourceError
+from refspace.limits import limit, set_limits
 from refspace.pools import ClusterPool, Pool, ThreadPool, connected, local_cluster, make_pool
 
 SCRIPTS_ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -68,6 +70,33 @@ def outcomes(pool: Pool, work, items, token=str) -> dict:
 def test_outcomes_are_those_of_a_loop(pool: Pool) -> None:
     assert outcomes(pool, square, range(50)) == {number: number**2 for number in range(50)}
     assert outcomes(pool, square, []) == {}
+
+
+def test_limits_hold_in_workers(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client's environment is not that of its workers."""
+    for name in ("levels", "blocks"):
+        monkeypatch.delenv(f"REFSPACE_MAX_{name.upper()}", raising=False)
+    with set_limits(levels="1k"):
+        assert outcomes(pool, limit, ["levels", "blocks"]) == {"levels": 1024, "blocks": 10**7}
+    assert outcomes(pool, limit, ["levels"]) == {"levels": 32}
+
+
+def test_limits_go_with_tasks() -> None:
+    """As a scheduler would get them: small, and only where there are any."""
+
+    class Recorder:
+        def submit(self, task: Any, item: str, *, key: str) -> tuple[bytes, str]:
+            return pickle.dumps(task), item
+
+    pool = ClusterPool(Recorder())  # type: ignore[arg-type]
+    sent = {None: pool._submit(limit, "levels", "a")}
+    with set_limits(levels=9):
+        sent[9] = pool._submit(limit, "levels", "a")
+        with set_limits(blocks=3):
+            sent["both"] = pool._submit(limit, "blocks", "a")
+    assert pickle.loads(sent[None][0]) is limit
+    assert [pickle.loads(task)(item) for task, item in sent.values()] == [32, 9, 3]
+    assert max(len(task) for task, _ in sent.values()) < 300
 
 
 def test_a_failure_stops_nothing_else(pool: Pool) -> None:

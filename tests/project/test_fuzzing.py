@@ -55,7 +55,7 @@ def test_cases_are_kept_in_one_file() -> None:
     assert packed(case) == packed(dict(reversed(case.items())))
 
 
-@pytest.mark.parametrize("name", ["nrrd", "structures", "points", "mesh"])
+@pytest.mark.parametrize("name", ["nrrd", "tiff", "structures", "points", "mesh"])
 def test_seeds_are_good_and_their_mutants_are_others(name: str) -> None:
     cases = FORMATS[name].seeds()
     assert replay(name, list(cases)) == []

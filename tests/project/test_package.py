@@ -27,6 +27,7 @@ EXPORTED = [
     "read_nifti",
     "read_nrrd",
     "read_structures",
+    "read_tiff",
     "set_limits",
     "verify",
     "verify_store",
@@ -35,6 +36,7 @@ EXPORTED = [
     "write_nifti",
     "write_nrrd",
     "write_structures",
+    "write_tiff",
 ]
 
 

@@ -166,6 +166,7 @@ def test_few_functions_take_many_parameters(measured):
         "refspace.batch.statistics.aggregate_images",
         "refspace.cli.analysis.aggregate",
         "refspace.conversion.convert",
+        "refspace.reference_space.stores.to_ome_zarr",
         "refspace.reference_space.stores.to_zarr",
         "refspace.sources.opening.open",
         "refspace.verbs.images.aggregate",

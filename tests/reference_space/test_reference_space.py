@@ -30,7 +30,6 @@ from refspace.errors import (
     AnnotationError,
     FormatError,
     GridError,
-    MissingFieldError,
     OntologyError,
     PositionError,
     StructureNotFoundError,
@@ -510,10 +509,7 @@ def test_colors_of_structures_that_do_not_exist(space):
 def test_structures_without_colors():
     tree = StructureTree([{"id": 8, "structure_id_path": [8]}])
     plain = ReferenceSpace(tree, VOXELS, 25)
-    with pytest.raises(
-        MissingFieldError, match=r"^structures have no rgb_triplet: 8; add it to th"
-    ):
-        plain.get_slice_image(0, 0)
+    assert plain.get_slice_image(0, 0)[0, 1].values.tolist() == tree.get_colormap()[8]
     assert plain.get_slice_image(0, 0, {8: (1, 2, 3)})[0, 1].values.tolist() == [1, 2, 3]
 
 

@@ -341,23 +341,23 @@ ROOTS = {
     "complete: 1": (GROUP % '{"refspace": {"complete": 1}}', StoreError, "is not complete"),
     "odd facts": (GROUP % '{"refspace": []}', StoreError, "is not complete"),
     "a later format": (
-        GROUP % '{"refspace": {"complete": true, "format": 4}}',
+        GROUP % '{"refspace": {"complete": true, "format": 5}}',
         FormatError,
-        "has format 4; this refspace reads 3: upgrade refspace",
+        "has format 5; this refspace reads 4: upgrade refspace",
     ),
     "an earlier format": (
         GROUP % '{"refspace": {"complete": true, "format": 2}}',
         FormatError,
-        "has format 2, of an earlier refspace: it lacks .* write it again from what it was made of",
+        "has format 2, of an earlier refspace; this one reads 4: write it again",
     ),
     "an odd format": (
         GROUP % '{"refspace": {"complete": true, "format": "new"}}',
         FormatError,
-        "has format 'new'; this refspace reads 3: upgrade refspace",
+        "has format 'new'; this refspace reads 4: upgrade refspace",
     ),
     "no digest": (
         GROUP
-        % '{"ome": {}, "refspace": {"complete": true, "format": 3, "arrays": {}, "objects": {}, '
+        % '{"ome": {}, "refspace": {"complete": true, "format": 4, "arrays": {}, "objects": {}, '
         '"provenance": {}}}',
         FormatError,
         "has no 'consolidated_metadata'",

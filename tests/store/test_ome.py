@@ -27,6 +27,8 @@ from refspace.store.ome import (
     read_multiscale,
     read_multiscales,
 )
+from refspace.store.ome.masks import mask_attributes
+from refspace.store.tables import structures_dataset
 
 CODES = [
     "".join(letters)
@@ -628,7 +630,7 @@ def test_what_other_readers_find():
     assert label["version"] == "0.5"
     assert label["colors"] == [
         {"label-value": 997, "rgba": [255, 0, 7, 255]},
-        {"label-value": 8},
+        {"label-value": 8, "rgba": [*StructureTree(nodes).get_colormap()[8], 255]},
     ]
     assert label["properties"] == [
         {"label-value": 997, "name": "root", "parent_structure_id": None},
@@ -646,6 +648,24 @@ def test_what_other_readers_find():
         "path": "s1/annotation",
         "coordinateTransformations": transformations([50.0] * 3, [25.0] * 3),
     }
+
+
+def test_properties_are_single_values():
+    nodes = [
+        {"id": 997, "structure_set_ids": [1, 2], "note": {"a": 1}, "structure_id_path": [997]},
+        {"id": 8, "structure_set_ids": [], "structure_id_path": [997, 8]},
+        {"id": 9, "parent_structure_id": 5, "structure_id_path": [997, 9]},
+    ]
+    label = labelled(nodes)["ome"]["image-label"]
+    values = [value for entry in label["properties"] for value in entry.values()]
+    assert not any(isinstance(value, list | dict) for value in values)
+    assert label["refspace"] == {
+        "structure_set_ids": {"997": [1, 2], "8": []},
+        "note": {"997": {"a": 1}},
+        "structure_id_path": {"9": [997, 9]},
+    }
+    assert nodes_from_label(labelled(nodes)) == nodes
+    assert "refspace" not in labelled([{"id": 8, "structure_id_path": [8]}])["ome"]["image-label"]
 
 
 def test_levels_run_the_same_way():
@@ -786,8 +806,8 @@ def test_fields_that_would_not_come_back(field, value, said):
     refuses(label_attributes, "a", LEVELS, nodes, error=OntologyError, text=said)
 
 
-def label(properties=None, colors=None):
-    given = {"properties": properties, "colors": colors}
+def label(properties=None, colors=None, refspace=None):
+    given = {"properties": properties, "colors": colors, "refspace": refspace}
     return {"ome": {"image-label": {k: v for k, v in given.items() if v is not None}}}
 
 
@@ -847,6 +867,17 @@ DAMAGED_LABELS = {
         label([ROOT, CHILD | {"structure_id_path": [997, 9]}]),
         "structure_id_path of 8 contradicts that of its parent",
     ),
+    "lists are a list": (label([ROOT], refspace=[]), "image-label.refspace is []; it must be a"),
+    "lists of a field": (label([ROOT], refspace={"a": [1]}), "refspace.a is [1]; it must be a"),
+    "lists of nothing": (
+        label([ROOT], refspace={"a": {"0997": []}}),
+        "damaged: image-label.refspace has 'a' of '0997', which is no label, or has it already",
+    ),
+    "lists of a value": (
+        label([ROOT | {"a": 1}], refspace={"a": {"997": []}}),
+        "has 'a' of '997', which is no label, or has it already",
+    ),
+    "lists of labels": (label([ROOT], refspace={"label-value": {"997": [8]}}), "'label-value' of"),
     **{
         f"rgba {rgba}": (
             label([ROOT], [{"label-value": 997, "rgba": rgba}]),
@@ -885,7 +916,7 @@ def replaced(value, place, other):
 WHOLE = labelled(
     [
         {"id": 1, "name": "root", "rgb_triplet": [1, 2, 3], "structure_id_path": [1]},
-        {"id": 2, "parent_structure_id": 1, "structure_id_path": [1, 2]},
+        {"id": 2, "parent_structure_id": 1, "structure_id_path": [1, 2], "sets": [3]},
     ],
     template=TEMPLATE,
 )
@@ -946,12 +977,23 @@ def test_the_strict_schema_accepts_it(written, model):
     ngff_zarr.validate(written, version="0.5", model=model, strict=True)
 
 
-def test_structures_without_a_colour_are_valid():
+def test_structures_without_a_colour_have_a_made_up_one():
     yaozarrs = pytest.importorskip("yaozarrs")
     ngff_zarr = pytest.importorskip("ngff_zarr")
-    assert "rgba" not in WHOLE["ome"]["image-label"]["colors"][1]
-    yaozarrs.validate_ome_object(WHOLE["ome"], yaozarrs.v05.LabelImage)
-    ngff_zarr.validate(WHOLE, version="0.5", model="label", strict=True)
+    colours = StructureTree([{"id": 2}]).get_colormap()
+    assert WHOLE["ome"]["image-label"]["colors"][1]["rgba"] == [*colours[2], 255]
+    assert "rgb_triplet" not in nodes_from_label(WHOLE)[1]
+    # One that is stated is kept, though it is the same.
+    stated = labelled([{"id": 2, "rgb_triplet": colours[2], "structure_id_path": [2]}])
+    assert nodes_from_label(stated)[0]["rgb_triplet"] == colours[2]
+    assert_comes_back(StructureTree([{"id": 2, "color_hex_triplet": "010203"}, {"id": 3}]))
+    nodes = [{"id": 2, "structure_id_path": [2]}]
+    assert structures_dataset(nodes).rgb.values.tolist() == [colours[2]]
+    masks = mask_attributes("s0/mask", LEVELS[0][1], nodes)
+    assert masks["omero"]["channels"][0]["color"] == "{:02X}{:02X}{:02X}".format(*colours[2])
+    for group in (WHOLE, stated):
+        yaozarrs.validate_ome_object(group["ome"], yaozarrs.v05.LabelImage)
+        ngff_zarr.validate(group, version="0.5", model="label", strict=True)
 
 
 def test_the_schema_of_rfc_4_accepts_its_axes(written):

@@ -501,7 +501,7 @@ def without(*keys):
         (without("attributes", "ome", "image-label"), "is not what was written: it is damaged"),
         (without("attributes", "refspace", "digest"), "is not what was written: it is damaged"),
         (without("attributes", "refspace", "complete"), "is not complete: the run that wrote it"),
-        (without("attributes", "refspace", "format"), "has format None; this refspace reads 3"),
+        (without("attributes", "refspace", "format"), "has format None; this refspace reads 4"),
         (without("consolidated_metadata"), "has no 'consolidated_metadata'; convert it again"),
         (without("consolidated_metadata", "metadata", "s0/ap"), "is not what was written"),
         (without("node_type"), "is not what was written: it is damaged, or was changed"),

@@ -21,6 +21,7 @@ from refspace.errors import (
     StructureNotFoundError,
 )
 from refspace.structure_tree import SimpleTree, StructureTree
+from refspace.structure_tree.colors import made_up_color
 
 
 def structure(path, acronym, name, rgb=(1, 2, 3), sets=()):
@@ -240,8 +241,8 @@ def test_maps(tree):
 @pytest.mark.parametrize(
     ("method", "field"),
     [
-        *[("get_colormap", "rgb_triplet"), ("get_name_map", "name")],
-        *[("get_id_acronym_map", "acronym"), ("export_label_description", "rgb_triplet")],
+        ("get_name_map", "name"),
+        *[("get_id_acronym_map", "acronym"), ("export_label_description", "acronym")],
     ],
 )
 def test_a_map_says_which_structures_lack_its_field(method, field):
@@ -585,8 +586,7 @@ def test_null_fields_stay_null():
     tree = StructureTree(cleaned)
     assert tree.parent_ids([1, 2]) == [None, 1]
     assert tree.nodes([1])[0]["name"] is None
-    with pytest.raises(MissingFieldError, match="no rgb_triplet: 1, 2"):
-        tree.get_colormap()
+    assert tree.nodes([2])[0]["rgb_triplet"] is None
 
 
 def test_the_parts_of_cleaning():
@@ -760,7 +760,43 @@ def test_hostile_names_are_shown_as_text():
 def test_structures_without_names_are_shown_by_id():
     tree = StructureTree([{"id": 1, "acronym": None}, {"id": 2, "name": 5}])
     assert str(tree).splitlines() == ["╟── (1)", "╙── 5 (2)"]
-    assert Tags(tree._repr_html_()).text.endswith("structures (1) 5 (2)")
+    assert Tags(tree._repr_html_()).text.endswith("structures\u25a0 (1)\u25a0 5 (2)")
+
+
+# ----- colours
+
+# Of these ids on every machine and in every version: stores and files hold them.
+MADE_UP = {1: [200, 46, 215], 2: [66, 85, 175], 997: [114, 91, 170], 2**32 - 1: [195, 206, 79]}
+
+
+def test_made_up_colours_stay_as_they_are():
+    assert {i: made_up_color(i) for i in MADE_UP} == MADE_UP
+    tree = StructureTree([{"id": i} for i in reversed(MADE_UP)])
+    assert tree.get_colormap() == MADE_UP
+    assert not any("rgb_triplet" in node for node in tree.nodes())
+    again = StructureTree([{"id": 997, "rgb_triplet": None}, {"id": 1, "rgb_triplet": [0, 0, 0]}])
+    assert again.get_colormap() == {997: MADE_UP[997], 1: [0, 0, 0]}
+
+
+def test_made_up_colours_are_told_apart():
+    colours = np.array([made_up_color(i) for i in range(1, 2**16)])
+    assert len(np.unique(colours, axis=0)) == 2**16 - 1
+    assert colours.min() >= 0
+    assert colours.max() <= 255
+    # Of neighbours, by more than what one overlooks; none is black, white or grey.
+    assert np.abs(np.diff(colours, axis=0)).sum(axis=1).min() > 60
+    assert (colours.max(axis=1) - colours.min(axis=1)).min() > 60
+
+
+def test_colours_are_made_up_wherever_they_are_needed():
+    tree = StructureTree([{"id": 2, "acronym": "a"}, {"id": 1, "rgb_triplet": [7, 8, 9]}])
+    assert "rgb(66,85,175)" in tree._repr_html_()
+    # Of published records that were not cleaned, they are those published.
+    records = [{"id": 2, "color_hex_triplet": "19399"}, {"id": 1, "color_hex_triplet": "blue"}]
+    assert StructureTree(records).get_colormap() == {2: [1, 147, 153], 1: MADE_UP[1]}
+    tree = StructureTree([{"id": 2, "acronym": "a"}])
+    table = tree.export_label_description()
+    assert table[["-R-", "-G-", "-B-"]].values.tolist() == [MADE_UP[2]]
 
 
 # ----- ITK-SNAP's table
@@ -1001,6 +1037,17 @@ def test_values_of_regions_with_other_axes():
     np.testing.assert_array_equal(found[..., 0], values.sum(axis=-1))
     np.testing.assert_array_equal(found[..., 1], values[..., 1])
     assert str(regions) == str(tree.regions([1, 2]))
+
+
+@pytest.mark.parametrize(("chosen", "count"), [([2], "1 region"), ([2, 3], "2 regions")])
+def test_regions_that_were_selected_report_their_number_alone(chosen, count):
+    """Which structures are in several of them, or in none, is not known of them."""
+    tree = StructureTree(
+        {"id": i, "structure_id_path": path, "acronym": f"s{i}", "name": f"structure {i}"}
+        for i, path in ((1, [1]), (2, [1, 2]), (3, [1, 3]))
+    )
+    regions = tree.regions([1, 2, 3]).select(chosen)
+    assert (str(regions), repr(regions)) == (count, f"<Regions: {count}>")
 
 
 def test_labels_are_of_one_kind():

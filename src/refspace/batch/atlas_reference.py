@@ -11,6 +11,7 @@ from dask.tokenize import tokenize
 
 from refspace.blockwise.identity import Identity, array_identity, refuse_changed
 from refspace.errors import SourceError, StoreError
+from refspace.formats.structures import read_structures
 from refspace.grid import Hemisphere
 from refspace.labels.noting import LabelNotes
 from refspace.reference_space import ReferenceSpace
@@ -56,6 +57,7 @@ class AtlasReference:
         url: PathLike,
         *,
         structures: PathLike | None = None,
+        columns: Mapping[str, str] | None = None,
         resolution: Resolution | None = None,
         orientation: str | None = None,
         override: bool = False,
@@ -67,6 +69,8 @@ class AtlasReference:
         hemisphere: Hemisphere | None = None,
     ) -> "AtlasReference":
         """Reference to the atlas that `refspace.open` opens, or to one hemisphere of it.
+
+        ``columns`` are those of the structures, as for `refspace.read_structures`.
 
         Raises
         ------
@@ -80,6 +84,7 @@ class AtlasReference:
         """
         options = {
             "structures": None if structures is None else _absolute_path(structures),
+            "columns": dict(columns) if columns else None,
             "resolution": resolution,
             "orientation": orientation,
             "override": override or None,
@@ -172,6 +177,8 @@ def _opened(reference: AtlasReference) -> _Opened:
 
 def _open(reference: AtlasReference) -> ReferenceSpace:
     options = json.loads(reference.options)
+    if (columns := options.pop("columns", None)) is not None:
+        options["structures"] = read_structures(options["structures"], columns=columns)
     if reference.frame is None:
         space = open_space(reference.url, **options)
     else:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from dask.tokenize import tokenize
 
@@ -34,9 +35,12 @@ from refspace.errors import (
     StoreError,
 )
 from refspace.files import exclusive_lock, make_folder, refuse_link
-from refspace.formats.volumes import check_spacing, read_volume, write_volume
+from refspace.formats.headers import VolumeHeader
+from refspace.formats.sides import NO_SIDES, StatedSides
+from refspace.formats.volume_format import Given, VolumeFormat
+from refspace.formats.volumes import open_header, write_volume
+from refspace.grid import Grid
 from refspace.labels import in_frame, infer_grid, stated_midline
-from refspace.labels.midline import STATED_BY_FILE
 from refspace.pools import Pool
 from refspace.store import Location, Progress
 from refspace.store.masks import StoredMasks, open_stored_masks, write_whole
@@ -48,6 +52,7 @@ ENDINGS = {"nrrd": ".nrrd", "nifti": ".nii.gz"}
 _UNFINISHED = re.compile(
     r"\.structure_\d+(\.nii|\.nrrd|\.nii\.gz)?\.[0-9a-f]{8}\.partial\.(nrrd|gz|json)"
 )
+_DTYPE = np.dtype(np.uint8)  # of masks in files, which have no bool
 _OVERWRITE = "replace it with --overwrite (Python: overwrite=True)"
 
 
@@ -201,27 +206,36 @@ def _remove_leftovers(folder: Path) -> None:
 
 def _is_proven(location: Location, file: MaskFile) -> bool:
     """Whether a file is there whose checksum matches that of the same mask."""
-    record = unsealed(location.read(file.record) or b"", ("identity", "sha256"))
-    if record is None or not file.identity or record["identity"] != file.identity:
+    if (recorded := _recorded_digest(location, file)) is None:
         return False
     data = location.read(file.name)
-    return data is not None and hashlib.sha256(data).hexdigest() == record["sha256"]
+    return data is not None and hashlib.sha256(data).hexdigest() == recorded
+
+
+def _recorded_digest(location: Location, file: MaskFile) -> str | None:
+    """Checksum that a file of the same mask was recorded to have; None if there is no record."""
+    record = unsealed(location.read(file.record) or b"", ("identity", "sha256"))
+    if record is None or not file.identity or record["identity"] != file.identity:
+        return None
+    return str(record["sha256"])
 
 
 def _is_mask(path: Path, mask: xr.DataArray) -> bool:
-    """Whether a file holds a mask, voxel by voxel."""
+    """Whether a file holds a mask, voxel by voxel, and states of it nothing else."""
     grid = infer_grid(mask)
     try:
-        check_spacing(path, grid.spacing)
-        try:
-            # Of files without a unit, which would only be guessed.
-            there = read_volume(path, resolution=grid.spacing)
-        except GridError:  # other programs write no geometry
-            there = read_volume(path, resolution=grid.spacing, orientation=grid.orientation)
-            there = there.assign_coords(mask.coords)
-        # Files of others are in the world, and all but ours in single precision.
-        there = in_frame(there, grid.frame)
-        if not infer_grid(there).matches(grid) or _states_other_sides(there, mask):
+        form, header = open_header(path)
+        header.refuse_other_spacing(grid.spacing)
+        is_ours = header.sides != NO_SIDES
+        if is_ours:
+            if header.sides != StatedSides.from_array(mask, grid) or header.stated.assumed:
+                return False
+            there = form.labels(header, Given())
+        else:
+            there = _volume_of_others(form, header, mask, grid)
+        # Without its position in the world, nothing says where the midline is.
+        is_placed = not is_ours or stated_midline(there) is not None
+        if not is_placed or there.dtype != _DTYPE or not infer_grid(there).matches(grid):
             return False
         differs = (there.data != mask.data).any().compute(scheduler="synchronous")
     except (RefspaceError, ValueError, OSError):  # no volume, no file, or of another shape
@@ -229,15 +243,20 @@ def _is_mask(path: Path, mask: xr.DataArray) -> bool:
     return not differs
 
 
-def _states_other_sides(there: xr.DataArray, mask: xr.DataArray) -> bool:
-    """Whether an array says of hemispheres what a mask does not; what is silent says nothing."""
-    side, midlines = there.attrs.get("hemisphere"), [*map(stated_midline, (there, mask))]
-    if side is not None and side != mask.attrs.get("hemisphere"):
-        return True
-    found, wanted = midlines
-    if found is None or wanted is None or found.source != STATED_BY_FILE:
-        return False
-    return found.position != wanted.position
+def _volume_of_others(
+    form: VolumeFormat, header: VolumeHeader, mask: xr.DataArray, grid: Grid
+) -> xr.DataArray:
+    """Volume in a file of another program, which may write no geometry, and knows no frame."""
+    # Of files without a unit, which would only be guessed.
+    try:
+        there = form.labels(header, Given(grid.spacing))
+    except GridError:
+        if header.is_askew:
+            raise
+        there = form.labels(header, Given(grid.spacing, grid.orientation))
+        return there.assign_coords(mask.coords)
+    # Files of others are in the world, and all but ours in single precision.
+    return in_frame(there, grid.frame)
 
 
 # ----- the masks
@@ -318,28 +337,34 @@ def _write_file(file: MaskFile, task: _FileOptions) -> str:
     """Write a file unless it is there, and return its digest: the work of a task."""
     mask = _masks_here(task.masks, task.digest).mask(file.structure)
     folder = task.folder.local_path
+    # What it was recorded to be, it is no longer.
+    is_changed = _recorded_digest(task.folder, file) is not None
     if folder is not None:
-        return _write_local(folder / file.name, mask, task.overwrite, task.lease)
+        return _write_local(folder / file.name, mask, task.overwrite, is_changed, task.lease)
     # Where files cannot be written piece by piece, they are sent as a whole.
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary, file.name)
         data = task.folder.read(file.name)
         if data is not None:
             path.write_bytes(data)
-        digest = _write_local(path, mask, task.overwrite)
+        digest = _write_local(path, mask, task.overwrite, is_changed)
         if data is None or hashlib.sha256(data).hexdigest() != digest:
             task.lease.write(file.name, path.read_bytes())
     return digest
 
 
 def _write_local(
-    path: Path, mask: xr.DataArray, overwrite: bool, lease: WriteLease | None = None
+    path: Path,
+    mask: xr.DataArray,
+    overwrite: bool,
+    is_changed: bool,
+    lease: WriteLease | None = None,
 ) -> str:
-    if os.path.lexists(path) and not _is_mask(path, mask):
+    if os.path.lexists(path) and (is_changed or not _is_mask(path, mask)):
         if not overwrite:
-            raise StoreError(
-                f"{path.name} is there, and is no mask of that structure; {_OVERWRITE}"
-            )
+            what = "was changed" if is_changed else "is no mask of that structure"
+            since = " since it was written here" if is_changed else ""
+            raise StoreError(f"{path.name} is there, and {what}{since}; {_OVERWRITE}")
         _write_whole(path, mask, lease)
     elif not path.exists():
         _write_whole(path, mask, lease)

@@ -1,7 +1,8 @@
 """A table of images in Parquet: a folder of files, which many programs read as one table.
 
-Beside a file of rows for each image there is one without rows, whose metadata are the record of the
-table, sealed line by line: the digest of each file. It is written when a job ends.
+Beside a file of rows for each image there is one without rows, whose metadata are the record of
+the table: the digest of each file. It is written when a job ends. Each of these files is sealed, so
+that every byte of it is proven.
 """
 
 import hashlib
@@ -10,16 +11,13 @@ from typing import Any
 
 import pandas as pd
 
-from refspace.batch.image_table import KEPT, PART_FIELDS, EditedError, ImageTable
+from refspace.batch.image_table import PART_FIELDS, EditedError, ImageTable
 from refspace.batch.sealing import sealed, unsealed
-from refspace.errors import StoreError
 from refspace.formats.tables import ParquetFile, parquet_bytes
 from refspace.store import Location
 from refspace.store.masks import write_whole
 
 RECORD = "record.parquet"
-LINE_FIELDS = ("job", "part", "sha256")
-"""Texts in a line of the record."""
 
 
 class ParquetTable(ImageTable):
@@ -42,7 +40,9 @@ class ParquetTable(ImageTable):
         path = self.location.local_path
         if path is not None and path.is_file():
             self.refuse("is a file, and the table is to be a folder of files")
-        read_record(self.location)
+        record = ParquetFile.read_if_whole(self.location.read(RECORD) or b"")
+        if record is not None and record.rows:
+            self.refuse(f"has rows in {RECORD}, which was written without")
         in_the_way = self._take_parts(overwrite)
         if overwrite and in_the_way:
             # First, so that no record is left of what is removed.
@@ -80,8 +80,7 @@ class ParquetTable(ImageTable):
         digests = {key: hashlib.sha256(data).hexdigest() for key, data in contents.items()}
         if not parts or digests == read_record(self.location, self.job):
             return
-        lines = [sealed({"job": self.job, "part": key, "sha256": digests[key]}) for key in parts]
-        record = {"lines": [line.decode() for line in lines]}
+        record = {"job": self.job, "parts": digests}
         write_whole(self.folder, RECORD, ParquetFile.read(contents[parts[0]]).without_rows(record))
 
     def _is_own(self, key: str) -> bool:
@@ -95,12 +94,12 @@ class ParquetTable(ImageTable):
 
 
 def part_record(data: bytes) -> dict[str, Any] | None:
-    """Record of a Parquet file of rows, once it is proven; None if the file is damaged.
+    """Record of a Parquet file of rows, once every byte is proven; None if the file is damaged.
 
     Raises
     ------
     EditedError
-        If it is readable, and yet not as it was written.
+        If it is readable, and its rows or their record are not as they were written.
     """
     file = ParquetFile.read_if_whole(data)
     if file is None:
@@ -112,31 +111,22 @@ def part_record(data: bytes) -> dict[str, Any] | None:
         raise EditedError("its record was edited")
     if record["rows"] != file.digest:
         raise EditedError("its rows were edited")
-    return record
+    # Else something else is damaged, as statistics of the rows may be, by which readers skip some.
+    return record if file.is_sealed else None
 
 
 def read_record(location: Location, job: str | None = None) -> dict[str, str]:
-    """Digest of each file of rows, as the record of a table says, as far as its lines are whole.
+    """Digest of each file of rows, as the record of a table says; none if it is not as written.
 
     Parameters
     ----------
     location
         The table.
     job
-        Digest of the job, if lines of any other do not count.
-
-    Raises
-    ------
-    StoreError
-        If the file that holds the record has rows, which we never write.
+        Digest of the job, if the record of any other does not count.
     """
     file = ParquetFile.read_if_whole(location.read(RECORD) or b"")
-    if file is None:
+    if file is None or not file.is_sealed or not isinstance(file.metadata, dict):
         return {}
-    if file.rows:
-        raise StoreError(f"{location.url} has rows in {RECORD}, which was written without: {KEPT}")
-    metadata = file.metadata
-    texts = metadata.get("lines", []) if isinstance(metadata, dict) else []
-    lines = [unsealed(str(line).encode(), LINE_FIELDS) for line in texts]
-    whole = [line for line in lines if line and job in (None, line["job"])]
-    return {line["part"]: line["sha256"] for line in whole}
+    recorded: dict[str, str] = file.metadata.get("parts", {})
+    return recorded if job in (None, file.metadata.get("job")) else {}

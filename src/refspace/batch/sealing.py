@@ -38,7 +38,8 @@ def unsealed(line: bytes, texts: Sequence[str] = ()) -> dict[str, Any] | None:
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
     is_whole = seal == _checksum(record) and all(isinstance(record.get(t), str) for t in texts)
-    return record if is_whole else None
+    # As it was written to the byte: no other spaces between words, no word twice.
+    return record if is_whole and sealed(record) == line else None
 
 
 def _checksum(record: Mapping[str, Any]) -> str:

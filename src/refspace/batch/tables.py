@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from refspace.batch.text_table import (
 )
 from refspace.errors import FormatError, LockedError, StoreError
 from refspace.files import exclusive_lock
-from refspace.formats.tables import ENDINGS, table_ending
+from refspace.formats.tables import ENDINGS, table_ending, with_formula
 from refspace.store import Fault, Location, Progress
 from refspace.store.report import Report
 from refspace.store.staging import exclusive
@@ -229,6 +229,9 @@ def _verify_parquet(location: Location, tell: Progress) -> TableReport:
         if (what := _part_fault(location, key, recorded)) is not None:
             faults.append(Fault(key, what))
         tell(done, len(parts))
+    wrong = {fault.key for fault in faults}
+    if recorded and any(_is_of_other_job(location, key) for key in parts if key in wrong):
+        faults.append(Fault(RECORD, "is of another job than files of the table"))
     faults += [Fault(key, "is missing") for key in recorded if key not in keys]
     known = {*parts, RECORD}
     strays = [key for key in keys if key not in known]
@@ -252,29 +255,50 @@ def _part_fault(location: Location, key: str, recorded: Mapping[str, str]) -> st
     return "is not in the record of the table: a run was stopped; run the same job again"
 
 
+def _is_of_other_job(location: Location, key: str) -> bool:
+    """Whether a file of rows, which is as it was written, is of another job than the record."""
+    with suppress(EditedError):
+        record = parquet_record(location.read(key) or b"")
+        return record is not None and not read_record(location, record["job"])
+    return False
+
+
 def _verify_text(path: Path, url: str, tell: Progress) -> TableReport:
     folder = parts_folder(path)
     keys = sorted(own.name for own in folder.glob("*")) if folder.is_dir() else []
     digest = file_digest(path)
-    records = {key: TableRecord.from_bytes((folder / key).read_bytes()) for key in keys}
-    record = records.get(record_key(digest))
+    records = {key: _record_in(folder / key) for key in keys}
+    own = record_key(digest)
     faults = []
-    if record is None or record.digest != digest:
+    if (record := records.get(own)) is None or record.digest != digest:
         faults.append(Fault(path.name, "is not as it was written, or was not written here"))
-        record = next((own for own in records.values() if own is not None), None)
+        if folder.is_dir() and not any(records.values()):
+            faults.append(Fault(folder.name, "has no record of the table"))
+        # That of the table before it was changed says where.
+        own = next((key for key in keys if records[key] is not None), "")
+        record = records.get(own)
     elif record.damaged:
-        count = record.damaged
-        faults.append(Fault(record_key(digest), f"has {count} damaged lines; run the job again"))
+        faults.append(Fault(own, f"has {record.damaged} damaged lines; run the job again"))
     if record is not None:
         faults += _edited_rows(path, record)
     for key in keys:
-        if key.startswith("part-"):
+        named = records[key]
+        if named is not None and key != record_key(named.digest):
+            faults.append(Fault(key, "is not as it was written: it is of another table"))
+        elif key == own:
+            continue
+        elif key.startswith(("part-", ".")) or named is not None:
             faults.append(Fault(key, "is of a run that was stopped; run the same job again"))
-        elif key[:1] != "." and records[key] is None:
+        else:
             faults.append(Fault(key, "was not written here, or is damaged"))
     count = 0 if record is None else len(record.rows)
     tell(count, count)
     return TableReport(url, count, tuple(faults), proven=True)
+
+
+def _record_in(path: Path) -> TableRecord | None:
+    """Record in a file; None if it is none."""
+    return TableRecord.from_bytes(path.read_bytes()) if path.is_file() else None
 
 
 def _edited_rows(path: Path, record: TableRecord) -> list[Fault]:
@@ -283,7 +307,7 @@ def _edited_rows(path: Path, record: TableRecord) -> list[Fault]:
     there = find_rows(path)
     faults = []
     for image, digest in record.sha256.items():
-        rows = there.pop(image, None)
+        rows = there.pop(with_formula(image), None)
         text = content[rows.start : rows.stop] if rows else None
         if text is None:
             faults.append(Fault(image, "its rows are missing"))

@@ -2,18 +2,19 @@
 
 Until then the rows of images are in a folder ``.X.csv.parts`` beside it. What stays there is the
 record of the table, named by the digest of the table: a line for each image, sealed on its own,
-with the bytes that its rows take in the table. A table without its record was edited, or is another
-program's.
+with the bytes that its rows take in the table, and with the number of lines. A table without its
+record was edited, or is another program's.
 """
 
 import csv
 import glob
 import hashlib
 import io
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,12 +24,13 @@ from refspace.batch.image_table import PART_FIELDS, ImageTable
 from refspace.batch.sealing import sealed, unsealed
 from refspace.errors import FormatError
 from refspace.files import atomic_write
-from refspace.formats.tables import separator, text_rows
+from refspace.formats.tables import separator, text_rows, with_formula
 from refspace.store import Location
 from refspace.store.masks import write_whole
 
 _RECORD = re.compile(r"table-[0-9a-f]{16}\.jsonl")
 _LINE_FIELDS = (*PART_FIELDS, "table", "sha256")
+_LINE_NUMBERS = ("start", "stop", "lines")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ class TableRecord:
     sha256
         Digest of the rows of each image.
     damaged
-        Number of lines of the record that were cut or edited.
+        Number of lines of the record that were lost, cut or edited; 1 where something else is
+        not as it was written.
     """
 
     job: str
@@ -75,21 +78,24 @@ class TableRecord:
     @classmethod
     def from_bytes(cls, data: bytes, digest: str | None = None) -> "TableRecord | None":
         """Record from its file; None if no line of it is whole, or it is of another table."""
-        lines = [_line(line) for line in data.splitlines()]
+        lines = [_line(line) for line in data.split(b"\n")]
         whole = [line for line in lines if line and digest in (None, line["table"])]
         if not whole:
             return None
         rows = {n["image"]: Rows(n["identity"], n["start"], n["stop"]) for n in whole}
         digests = {line["image"]: line["sha256"] for line in whole}
         first = whole[0]
-        return cls(first["job"], first["table"], rows, digests, len(lines) - len(whole))
+        record = cls(first["job"], first["table"], rows, digests)
+        if record.to_bytes() == data:
+            return record
+        return replace(record, damaged=max(1, first["lines"] - len(rows)))
 
     def to_bytes(self) -> bytes:
         """The file of the record."""
-        common = {"job": self.job, "table": self.digest}
+        common = {"job": self.job, "table": self.digest, "lines": len(self.rows)}
         lines = [
             {"image": image, **asdict(rows), "sha256": self.sha256[image], **common}
-            for image, rows in self.rows.items()
+            for image, rows in sorted(self.rows.items(), key=lambda item: item[1].start)
         ]
         return b"".join(sealed(line) + b"\n" for line in lines)
 
@@ -108,12 +114,15 @@ class TableRecord:
 def _line(line: bytes) -> dict[str, Any] | None:
     """A line of a record; None if it was cut or edited, or lacks anything."""
     record = unsealed(line, _LINE_FIELDS)
-    has_range = record and all(type(record.get(bound)) is int for bound in ("start", "stop"))
-    return record if has_range else None
+    has_numbers = record and all(type(record.get(name)) is int for name in _LINE_NUMBERS)
+    return record if has_numbers else None
 
 
 def find_rows(path: Path) -> dict[str, Rows]:
-    """Rows of each image in a table, as far as they follow each other, with no identity."""
+    """Rows of each image in a table, as far as they follow each other, with no identity.
+
+    Images are named as they are without an apostrophe in front, by which formulas are escaped.
+    """
     found: dict[str, Rows] = {}
     with path.open("rb") as file:
         file.readline()
@@ -123,7 +132,7 @@ def find_rows(path: Path) -> dict[str, Rows]:
             # A name may hold a line break, within quotes.
             while line.count(b'"') % 2 and (more := file.readline()):
                 line += more
-            first = _first_cell(line, separator(path))
+            first = with_formula(_first_cell(line, separator(path)))
             if name is not None and first != name:
                 found[name] = Rows("", start, end)
                 start = end
@@ -160,6 +169,8 @@ class TextTable(ImageTable):
         # Images whose rows are in the table, and those whose rows were made in this run.
         self._recorded: dict[str, Rows] = {}
         self._added: set[str] = set()
+        # Where rows of an image are, or were: those that are made again get the same place.
+        self._places: dict[str, int] = {}
 
     def begin(self, *, overwrite: bool) -> None:
         """Read which images are done, in files and in the table."""
@@ -174,6 +185,7 @@ class TextTable(ImageTable):
             self.refuse("is there, and is no table that was written here, or was changed since")
         if record.job == self.job:
             self._recorded = dict(record.with_lost(self._path).rows)
+            self._places = {image: rows.start for image, rows in self._recorded.items()}
             known = {image: rows.identity for image, rows in self._recorded.items()}
             # Newer rows of an image are those of a run that was stopped before its end.
             self.done = {image: own for image, own in known.items() if own} | self.done
@@ -212,7 +224,7 @@ class TextTable(ImageTable):
             for image in dict.fromkeys((*images, *self.done))
             if image in self.done and self._is_pending(image)
         ]
-        if pending or self._is_shorter():
+        if pending or self._is_outdated():
             self._write(pending)
         # The record is there: after a kill, the next run removes the rest.
         for key in self._keys():
@@ -225,30 +237,28 @@ class TextTable(ImageTable):
         is_new = image in self._added or rows is None or rows.identity != self.done[image]
         return is_new and Path(self.folder.url, self._key(image)).exists()
 
-    def _is_shorter(self) -> bool:
+    def _is_outdated(self) -> bool:
         """Whether the table that is there has rows that were removed, or a damaged record."""
         if self._digest is None or not self._recorded:
             return False
         record = TableRecord.from_bytes(
             self.folder.read(record_key(self._digest)) or b"", self._digest
         )
-        return record is not None and dict(record.rows) != self._recorded
+        return record is not None and (record.damaged > 0 or dict(record.rows) != self._recorded)
 
     def _write(self, images: Sequence[str]) -> None:
         """Write the table from the rows that are there, if it is ours, and those of some images."""
-        kept = {image: rows for image, rows in self._recorded.items() if image not in images}
-        kept = dict(sorted(kept.items(), key=lambda item: item[1].start))
+        ordered = [image for image in self._recorded if image not in images] + [*images]
+        # New ones come last, in the order of the job.
+        ordered.sort(key=lambda image: self._places.get(image, math.inf))
         written: dict[str, Rows] = {}
         digests: dict[str, str] = {}
         with atomic_write(self._path) as temporary:
             with temporary.open("wb") as file:
                 file.write(self._header())
-                for image, rows in kept.items():
-                    text = self._read_range(rows)
-                    written[image], digests[image] = _append(file, rows.identity, text)
-                for image in images:
-                    text = self._read_rows(image)[1]
-                    written[image], digests[image] = _append(file, self.done[image], text)
+                for image in ordered:
+                    identity, text = self._rows_of(image, is_new=image in images)
+                    written[image], digests[image] = _append(file, identity, text)
             if file_digest(self._path) != self._digest:
                 self.refuse("was written by another program meanwhile")
             # Before the table: without its record, nothing would know the table as ours.
@@ -264,10 +274,14 @@ class TextTable(ImageTable):
         with self._path.open("rb") as file:
             return file.readline()
 
-    def _read_range(self, rows: Rows) -> bytes:
+    def _rows_of(self, image: str, *, is_new: bool) -> tuple[str, bytes]:
+        """Identity and rows of an image: new ones are in their file, others in the table."""
+        if is_new:
+            return self.done[image], self._read_rows(image)[1]
+        rows = self._recorded[image]
         with self._path.open("rb") as file:
             file.seek(rows.start)
-            return file.read(rows.stop - rows.start)
+            return rows.identity, file.read(rows.stop - rows.start)
 
     def _read_rows(self, image: str) -> tuple[bytes, bytes]:
         """Header and rows of an image, from its file."""

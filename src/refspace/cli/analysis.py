@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from refspace.cli.options import (
-    commas,
+    columns_option,
     existing,
     formulas_option,
     given_access,
     is_named,
     is_store,
+    named_columns,
     open_annotation,
     open_space,
+    positions_or_structures,
     refuse_overwriting,
     sides_options,
-    table_option,
+    structures_with,
     takes_space,
     unit_option,
 )
+from refspace.cli.outputs import LocalFolder, table_option
 from refspace.cli.regions import (
     RegionChoice,
     by_hemisphere_option,
@@ -28,6 +31,7 @@ from refspace.cli.regions import (
     tell_separation,
 )
 from refspace.cli.terminal import echo
+from refspace.safe_text import shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
 
     from refspace.grid import Hemisphere
     from refspace.reference_space import ReferenceSpace
-    from refspace.structure_tree import Regions
+    from refspace.structure_tree import Regions, StructureTree
     from refspace.types import LengthUnit
 
 _SIDES: tuple["Hemisphere", ...] = ("left", "right")
@@ -59,8 +63,10 @@ _COMPARED = {
 @click.option(
     "--columns",
     metavar="X,Y,Z",
-    callback=commas,
-    help="Columns of the positions along x, y and z of the frame, if not called so.",
+    multiple=True,
+    callback=positions_or_structures,
+    help="Columns of the positions along x, y and z of the frame, if not called so; or, like "
+    "id=region_id, those of STRUCTURES, once more.",
 )
 @unit_option
 @by_hemisphere_option
@@ -212,6 +218,9 @@ def _write_each(
     type=click.Path(exists=True, dir_okay=False),
     help="Structures of the other annotation, where they are not the same.",
 )
+@columns_option(
+    "--other-columns", callback=named_columns, help="As --columns, of the other structures."
+)
 @click.option(
     "--same-grid",
     is_flag=True,
@@ -226,6 +235,7 @@ def compare(
     choice: RegionChoice,
     other: str,
     other_structures: str | None,
+    other_columns: dict[str, str],
     same_grid: bool,
     confusion: str | None,
     output: str | None,
@@ -241,7 +251,8 @@ def compare(
 
     regions = choice.regions(space.structure_tree)
     open_other = _open_other_voxels if same_grid else _open_other
-    compared = space.compare(open_other(space, other, other_structures), same_grid=same_grid)
+    structures = structures_with(other_structures, other_columns, "--other-columns")
+    compared = space.compare(open_other(space, other, structures), same_grid=same_grid)
     with Progress("comparing"):
         pairs = compared.confusion
     echo(str(compared))
@@ -257,7 +268,9 @@ def compare(
         write_or_print(long_table(table, _COMPARED), output)
 
 
-def _open_other_voxels(space: "ReferenceSpace", other: str, structures: str | None) -> Any:
+def _open_other_voxels(
+    space: "ReferenceSpace", other: str, structures: "StructureTree | str | None"
+) -> Any:
     """The other annotation, whatever it says of where its voxels are: only the shape counts."""
     from refspace.formats.structures import read_structures
     from refspace.reference_space import ReferenceSpace
@@ -269,7 +282,8 @@ def _open_other_voxels(space: "ReferenceSpace", other: str, structures: str | No
     if not is_store(other):
         if structures is None:
             return other
-        return ReferenceSpace(read_structures(structures), voxels_on(space.grid, other))
+        tree = read_structures(structures) if isinstance(structures, str) else structures
+        return ReferenceSpace(tree, voxels_on(space.grid, other))
     access = given_access()
     atlas = open_atlas(other, resolution=space.resolution, **access)
     shapes = [level.grid.shape for level in atlas.levels]
@@ -279,7 +293,9 @@ def _open_other_voxels(space: "ReferenceSpace", other: str, structures: str | No
     return open_space(other, structures, atlas.levels[level].grid.spacing, None, **access)
 
 
-def _open_other(space: "ReferenceSpace", other: str, structures: str | None) -> Any:
+def _open_other(
+    space: "ReferenceSpace", other: str, structures: "StructureTree | str | None"
+) -> Any:
     """The other annotation: with structures of its own, or those of the first."""
     given, access = click.get_current_context().params, given_access()
     resolution, orientation = given["resolution"], given["orientation"]
@@ -311,7 +327,8 @@ def _open_other(space: "ReferenceSpace", other: str, structures: str | None) -> 
     "--volumes",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False),
-    help="Table of published volumes to check: columns structure, and volume in mm³.",
+    help="Table of published volumes to check, as 'counts -o' writes it: columns structure, and "
+    "volume_mm3 or volume, in mm³.",
 )
 @click.option(
     "--tolerance",
@@ -325,7 +342,7 @@ def _open_other(space: "ReferenceSpace", other: str, structures: str | None) -> 
     "--output",
     "-o",
     metavar="FOLDER",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=LocalFolder(),
     help="Folder for a CSV file of each finding.",
 )
 @click.pass_context
@@ -366,11 +383,24 @@ def validate(
 
 
 def _published(path: str) -> dict[str, float]:
-    from refspace.formats.tables import read_table
+    """Volumes in mm³ by structure; those of hemispheres apart are added."""
+    from refspace.errors import FormatError
+    from refspace.formats.tables import column_names, read_table
 
-    table = read_table(path, ["volume"], "structure")
-    table = table[table["volume"].notna()]
-    return dict(zip(table["structure"].fillna(""), table["volume"], strict=True))
+    columns = column_names(path)
+    volume = next((name for name in ("volume_mm3", "volume") if name in columns), "volume")
+    parts = ["hemisphere"] if "hemisphere" in columns else []
+    table = read_table(path, [volume], "structure", *parts)
+    table = table[table[volume].notna()]
+    table = table.assign(structure=["" if i is None else str(i) for i in table["structure"]])
+    twice = table[table.duplicated(["structure", *parts])]
+    if len(twice):
+        raise FormatError(
+            f"{path} has several volumes of structure {shown(twice['structure'].iloc[0])}; give one"
+        )
+    return {
+        str(i): float(v) for i, v in table.groupby("structure", sort=False)[volume].sum().items()
+    }
 
 
 COMMANDS = (points, compare, validate)

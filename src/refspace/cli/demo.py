@@ -13,7 +13,7 @@ from refspace.conversion import convert
 from refspace.errors import GridError
 from refspace.files import make_folder
 from refspace.formats.nrrd import write_nrrd
-from refspace.formats.structures import write_structures
+from refspace.formats.structure_output import write_structures
 from refspace.formats.tables import write_table
 from refspace.grid import parse_spacing
 from refspace.plotting import PLANES, save_slice

@@ -16,6 +16,7 @@ from refspace.cli.options import (
     existing_image,
     existing_inputs,
     formulas_option,
+    given_columns,
     image_warnings,
     in_options,
     is_escaping_formulas,
@@ -24,9 +25,12 @@ from refspace.cli.options import (
     open_space,
     refuse_overwriting,
     shares,
+    structures_columns,
+    structures_with,
     takes_pool,
     takes_sides,
 )
+from refspace.cli.outputs import OutputPath
 from refspace.cli.regions import (
     RegionChoice,
     by_hemisphere_option,
@@ -69,12 +73,17 @@ def _takes_atlas(command: Callable[..., None]) -> Callable[..., None]:
         frame = options.pop("frame")
         file, images = _split(annotation, inputs)
         geometry = {"resolution": resolution, "orientation": orientation, "override": override}
-        space = open_space(annotation, file, frame=frame, **geometry, **sides, **access)
+        structures = structures_with(file, given_columns())
+        space = open_space(annotation, structures, frame=frame, **geometry, **sides, **access)
         if hemisphere is not None or by_hemisphere:
             tell_separation(space)
         opened = {**geometry, **sides, **access}
         atlas = AtlasReference.from_arguments(
-            _url(annotation, space), structures=file, hemisphere=hemisphere, **opened
+            _url(annotation, space),
+            structures=file,
+            columns=given_columns(),
+            hemisphere=hemisphere,
+            **opened,
         )
         atlas = replace(atlas, frame=frame)
         options |= {"by_hemisphere": by_hemisphere, "access": access}
@@ -88,7 +97,7 @@ def _takes_atlas(command: Callable[..., None]) -> Callable[..., None]:
         callback=existing_inputs,
     )
     sided = takes_sides(hemisphere_option(by_hemisphere_option(with_atlas)))
-    return annotation_argument(images_argument(access_options(sided)))
+    return annotation_argument(images_argument(structures_columns(access_options(sided))))
 
 
 def _split(annotation: str, inputs: Sequence[str]) -> tuple[str | None, Sequence[str]]:
@@ -191,6 +200,7 @@ def _takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
     "--output",
     "--out",
     "-o",
+    type=OutputPath("table", urls=True),
     help="Table to write: a .csv or .tsv file, or a .parquet folder, which may be a URL.",
 )
 @formulas_option

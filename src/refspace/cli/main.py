@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from refspace.cli import analysis, fetch, images, masks, spaces, stores
+from refspace.cli import analysis, export, fetch, images, masks, spaces, stores
 from refspace.cli.options import Resolution, in_options, show_each_once
 from refspace.cli.terminal import echo, one_line
 from refspace.errors import JobError, RefspaceError
@@ -90,6 +90,7 @@ for command in (
     *images.COMMANDS,
     *analysis.COMMANDS,
     *stores.COMMANDS,
+    *export.COMMANDS,
     *fetch.COMMANDS,
 ):
     main.add_command(command)

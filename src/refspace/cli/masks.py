@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from refspace.cli.options import takes_pool, takes_space
+from refspace.cli.outputs import OutputPath
 from refspace.cli.regions import (
     RegionChoice,
     direct_only_option,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     "--output",
     "--out",
     "-o",
+    type=OutputPath("store", folder=True, urls=True),
     default="masks.zarr",
     show_default=True,
     help="Path or URL of a .zarr store for all masks, or of a folder for a file of each.",

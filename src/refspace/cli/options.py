@@ -17,10 +17,12 @@ from refspace.safe_text import shown
 
 # Where a command notes that it is to escape formulas.
 _ESCAPING = "refspace.escape_formulas"
+# Where it notes which columns of the structures hold what.
+_COLUMNS = "refspace.columns"
 _OUTPUTS = ("output", "labels_volume", "labels_txt", "each", "confusion")
 _INPUTS = (
     *("annotation", "structures_file", "template", "image", "valid", "points_file"),
-    *("other", "other_structures", "volumes", "hemispheres"),
+    *("other", "other_structures", "volumes", "hemispheres", "source"),
 )
 
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     _ParamType = click.ParamType[Any]
     from refspace.reference_space import ReferenceSpace
+    from refspace.structure_tree import StructureTree
 else:
     # Generic from click 8.4 on.
     _ParamType = click.ParamType
@@ -121,6 +124,75 @@ def key_values(ctx: click.Context, param: click.Parameter, value: Iterable[str])
 # ----- what is read
 
 
+def named_columns(
+    ctx: click.Context, param: click.Parameter, value: Iterable[str]
+) -> dict[str, str]:
+    """Turn texts like FIELD=COLUMN,FIELD=COLUMN into a mapping."""
+    # Names of columns may have commas, but no field before a sign of equality follows there.
+    parts = [part.strip() for text in value for part in re.split(r",(?=\s*\w+\s*=)", text)]
+    pairs = [part.partition("=") for part in parts]
+    for field, equals, name in pairs:
+        if not (field.strip() and equals and name.strip()):
+            raise click.BadParameter(
+                f"{field + equals + name!r} is no FIELD=COLUMN, like id=region_id,acronym=abbr"
+            )
+    return {field.strip(): name.strip() for field, _, name in pairs}
+
+
+columns_option = functools.partial(click.option, metavar="FIELD=COLUMN,…", multiple=True)
+
+
+def _note_columns(ctx: click.Context, param: click.Parameter, value: Iterable[str]) -> None:
+    ctx.meta[_COLUMNS] = named_columns(ctx, param, value)
+
+
+structures_columns = columns_option(
+    "--columns",
+    expose_value=False,
+    callback=_note_columns,
+    help="Columns (or keys) of STRUCTURES, like id=region_id,acronym=abbr, where their names are "
+    "not known; fields are id, name, acronym, parent, path, color, red, green, blue.",
+)
+
+
+def positions_or_structures(
+    ctx: click.Context, param: click.Parameter, value: Iterable[str]
+) -> tuple[str, ...] | None:
+    """Names of the columns of positions; texts like id=region_id are noted for the structures."""
+    named = [text for text in value if re.match(r"\s*\w+\s*=", text)]
+    _note_columns(ctx, param, named)
+    others = [text for text in value if text not in named]
+    return commas(ctx, param, others[-1] if others else None)
+
+
+def given_columns() -> dict[str, str]:
+    """Columns of the structures file by field, as the command was given them."""
+    return dict(click.get_current_context().meta.get(_COLUMNS, {}))
+
+
+def structures_with(
+    structures_file: str | None, columns: Mapping[str, str], option: str = "--columns"
+) -> "StructureTree | str | None":
+    """Structures whose columns the command was given; otherwise the file, for what opens it.
+
+    Parameters
+    ----------
+    structures_file
+        The file.
+    columns
+        Names of its columns by field.
+    option
+        Name of the option that gave them.
+    """
+    if not columns:
+        return structures_file
+    if structures_file is None:
+        raise click.UsageError(f"{option} is of a structures file; give that too")
+    from refspace.formats.structures import read_structures
+
+    return read_structures(structures_file, columns=columns)
+
+
 def is_store(text: str) -> bool:
     """Whether a path or URL is meant as a zarr store, rather than as a file."""
     # Late: array libraries come with both, for which no other command should wait.
@@ -206,15 +278,17 @@ override_option = click.option(
 )
 
 
-def _checked_frame(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """Refuse what is no frame, before anything is opened."""
+def checked_orientation(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> str | None:
+    """Refuse what is no code of directions, before anything is opened."""
     if value is None:
         return None
     from refspace.errors import GridError
     from refspace.grid import parse_orientation
 
     try:
-        return parse_orientation(value, "frame")
+        return parse_orientation(value, "frame" if param.name == "frame" else "orientation")
     except GridError as error:
         raise click.BadParameter(str(error)) from error
 
@@ -222,7 +296,7 @@ def _checked_frame(ctx: click.Context, param: click.Parameter, value: str | None
 frame_option = click.option(
     "--frame",
     metavar="XYZ",
-    callback=_checked_frame,
+    callback=checked_orientation,
     help="Directions in which coordinates grow along x, y and z, like PIR (Allen) or RAS (NIfTI): "
     "of positions given, printed and written. Those of the annotation if not given.",
 )
@@ -363,17 +437,21 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
         **options: Any,
     ) -> None:
         refuse_overwriting(options[name] for name in _OUTPUTS if options.get(name))
-        _refuse_unwritable_tables()
         access |= {"frame": frame, "midline": midline, "hemispheres": hemispheres}
-        space = open_space(annotation, structures_file, resolution, orientation, override, **access)
+        structures = structures_with(structures_file, given_columns())
+        space = open_space(annotation, structures, resolution, orientation, override, **access)
         command(space, **options)
 
-    return annotation_argument(structures_argument(access_options(with_space)))
+    taking = access_options(with_space)
+    # Where a command has columns of its own, as those of points, one option takes both.
+    if all(param.name != "columns" for param in getattr(command, "__click_params__", ())):
+        taking = structures_columns(taking)
+    return annotation_argument(structures_argument(taking))
 
 
 def open_space(
     annotation: str,
-    structures_file: str | None,
+    structures: "StructureTree | str | None",
     resolution: "types.Resolution | None",
     orientation: str | None,
     override: bool = False,
@@ -383,7 +461,7 @@ def open_space(
     hemispheres: str | None = None,
     **access: Any,
 ) -> "ReferenceSpace":
-    """Open an atlas by name, a store, or a file of a volume and a structures file.
+    """Open an atlas by name, a store, or a file of a volume and its structures.
 
     Its coordinates are those of the frame, and the midline is given in it.
     """
@@ -392,24 +470,26 @@ def open_space(
     geometry = {"resolution": resolution, "orientation": orientation, "override": override}
     sides: dict[str, Any] = {"midline": midline, "hemispheres": hemispheres}
     if frame is None:
-        return _open(annotation, structures_file, **geometry, **sides, **access)
-    space = _open(annotation, structures_file, **geometry, **access)
+        return _open(annotation, structures, **geometry, **sides, **access)
+    space = _open(annotation, structures, **geometry, **access)
     return separated(space.in_frame(frame), **sides)
 
 
-def _open(annotation: str, structures_file: str | None, **how: Any) -> "ReferenceSpace":
+def _open(
+    annotation: str, structures: "StructureTree | str | None", **how: Any
+) -> "ReferenceSpace":
     """Open a space in its own frame."""
     from refspace import reference_space, sources
 
     if is_named(annotation) or is_store(annotation):
-        return sources.open(annotation, structures=structures_file, **how)
-    if structures_file is None:
+        return sources.open(annotation, structures=structures, **how)
+    if structures is None:
         raise click.UsageError(
             f"{annotation} names no structures: give a structures file after it (JSON or CSV), or "
             "a store that 'refspace convert' has made of both"
         )
     tell_unit(annotation, how["resolution"], how.get("storage_options"))
-    return reference_space.open(annotation, structures=structures_file, **how)
+    return reference_space.open(annotation, structures=structures, **how)
 
 
 def tell_unit(
@@ -497,29 +577,6 @@ def refuse_overwriting(outputs: Iterable[str | Path]) -> None:
         taken.add(real)
 
 
-def local_output(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """Refuse a URL, which would be taken for a file or folder of that name here."""
-    if "://" in value:
-        raise click.BadParameter(f"{value} is a URL; this is written to this machine: give a path")
-    return value
-
-
-class _TableFile(click.Path):
-    """File that a table is written to."""
-
-    def __init__(self) -> None:
-        super().__init__(dir_okay=False)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse a URL."""
-        if "://" in str(value):
-            self.fail(f"{value} is a URL; this is written to this machine: give a path", param, ctx)
-        return super().convert(value, param, ctx)
-
-
-table_option = functools.partial(click.option, type=_TableFile())
-
-
 def _note_formulas(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     ctx.meta[_ESCAPING] = value
 
@@ -538,19 +595,6 @@ def is_escaping_formulas() -> bool:
     """Whether the command was given ``--escape-formulas``; not where it has no such option."""
     ctx = click.get_current_context(silent=True)
     return ctx is not None and bool(ctx.meta.get(_ESCAPING))
-
-
-def _refuse_unwritable_tables() -> None:
-    """Stop a command that could not write its tables, before it has done its work."""
-    ctx = click.get_current_context()
-    for param in ctx.command.params:
-        path = ctx.params.get(str(param.name))
-        if path is not None and isinstance(param.type, _TableFile):
-            from refspace.formats.tables import table_ending
-
-            table_ending(path)
-            if not (folder := Path(path).resolve().parent).is_dir():
-                raise FileNotFoundError(f"folder {folder} does not exist; make it, then try again")
 
 
 # ----- who does the work
@@ -610,6 +654,7 @@ _PYTHON_ARGUMENT = re.compile(
 )
 
 
+_COLUMNS_ARGUMENT = re.compile(r"\bcolumns=\{'(\w+)': '([^']*)'\}")
 # Those that are never of an image.
 _UNPREFIXED = ("unit", "variable", "midline", "hemispheres", "image_origin")
 
@@ -638,6 +683,7 @@ def in_options(message: str, prefix: str = "") -> str:
     message = message.replace("same_grid=True", "--same-grid")
     for argument, flag in (("override=True", "override-header"), ("upsample=True", "upsample")):
         message = message.replace(argument, f"--{prefix}{flag}")
+    message = _COLUMNS_ARGUMENT.sub(r"--columns \1=\2", message).replace("columns=", "--columns")
     message = message.replace("storage_options={'anon': True}", "--storage-option anon=true")
     return _PYTHON_ARGUMENT.sub(option, message)
 

@@ -11,17 +11,19 @@ from refspace.cli.options import (
     Resolution,
     annotation_argument,
     formulas_option,
-    local_output,
+    given_columns,
     open_annotation,
     open_space,
     refuse_overwriting,
     structures_argument,
-    table_option,
+    structures_columns,
+    structures_with,
     takes_pool,
     takes_sides,
     takes_space,
     unit_option,
 )
+from refspace.cli.outputs import OutputPath, table_option
 from refspace.cli.regions import (
     RegionChoice,
     by_hemisphere_option,
@@ -42,8 +44,6 @@ if TYPE_CHECKING:
     from refspace.reference_space import ReferenceSpace
     from refspace.types import LengthUnit
 
-# A name that ends so is meant as a file, not as a folder, even where it cannot be written.
-_VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".gz", ".mha", ".mhd", ".zarr")
 _DIMS = {"coronal": "ap", "horizontal": "dv", "sagittal": "ml"}
 
 
@@ -62,8 +62,7 @@ _DIMS = {"coronal": "ap", "horizontal": "dv", "sagittal": "ml"}
 @click.option(
     "--output",
     "-o",
-    type=click.Path(dir_okay=False),
-    callback=local_output,
+    type=OutputPath("picture"),
     default="slice.png",
     show_default=True,
 )
@@ -144,7 +143,7 @@ def counts(
 @click.option(
     "--output",
     "-o",
-    callback=lambda ctx, param, value: Path(local_output(ctx, param, value)),
+    type=OutputPath("volume", folder=True),
     default="masks",
     show_default=True,
     metavar="PATH",
@@ -156,17 +155,19 @@ def mask(
     direct_only: bool,
     crop: bool,
     dry_run: bool,
-    output: Path,
+    output: str,
 ) -> None:
     """Write masks of structures as NRRD or NIfTI files."""
     from refspace.cli.progress import Progress
     from refspace.cli.unknown import telling_unknown_ids
     from refspace.files import make_folder
+    from refspace.formats.volumes import is_output
 
     ids = resolve(space.structure_tree, structures)
-    groups = {output: ids}
-    if output.suffix.lower() not in _VOLUME_ENDINGS:
-        groups = {output / f"structure_{i}.nrrd": [i] for i in ids}
+    target = Path(output)
+    groups = {target: ids}
+    if not is_output(target):
+        groups = {target / f"structure_{i}.nrrd": [i] for i in ids}
     refuse_overwriting(groups)
     if not (crop or dry_run):
         # Before anything is written, as for --crop, which looks for the voxels itself.
@@ -184,8 +185,8 @@ def mask(
             if dry_run:
                 echo(f"{path}: {parts[path].plan(group, direct_only)}")
                 continue
-            if path != output:
-                make_folder(output)
+            if path != target:
+                make_folder(target)
             _write_mask(path, parts[path], group, direct_only)
 
 
@@ -205,6 +206,7 @@ def _write_mask(
 @click.command()
 @annotation_argument
 @structures_argument
+@structures_columns
 @click.option("--to", "target", type=Resolution(), required=True, help="Resolution to go to.")
 @click.option(
     "--method",
@@ -218,6 +220,7 @@ def _write_mask(
     "--output",
     "--out",
     "-o",
+    type=OutputPath("volume", "store"),
     default="downsampled.nrrd",
     show_default=True,
     help="An .nrrd or .nii.gz file, or a .zarr store, which may be a URL.",
@@ -252,7 +255,8 @@ def downsample(
 
     refuse_overwriting([output])
     if output.rstrip("/").lower().endswith(".zarr"):
-        space = open_space(annotation, structures_file, **geometry, **sides)
+        structures = structures_with(structures_file, given_columns())
+        space = open_space(annotation, structures, **geometry, **sides)
         with BlockProgress("downsampling") as progress:
             coarse = space.downsample(target, method, upsample=upsample)
             coarse.to_zarr(output, overwrite=overwrite, progress=progress, **pool)
@@ -293,30 +297,4 @@ def _write_downsampled(volume: "xr.DataArray", output: str, *, threads: Any, cli
         write_volume(output, volume)
 
 
-@click.group()
-def export() -> None:
-    """Write files for other programs."""
-
-
-@export.command()
-@takes_space
-@click.argument("labels_volume", type=click.Path(dir_okay=False), callback=local_output)
-@click.argument("labels_txt", type=click.Path(dir_okay=False), callback=local_output)
-@click.option(
-    "--header", is_flag=True, help="Begin with a comment and a clear label, as ITK-SNAP does."
-)
-def itksnap(space: "ReferenceSpace", labels_volume: str, labels_txt: str, header: bool) -> None:
-    """Write a volume and a label description for ITK-SNAP.
-
-    The volume is NIfTI where its name ends in .nii or .nii.gz, and NRRD where it ends in .nrrd.
-    Structures are numbered from 1 where an id is above 65 535.
-    """
-    from refspace.cli.progress import Progress
-    from refspace.cli.unknown import telling_unknown_ids
-
-    with telling_unknown_ids(space) as space, Progress("exporting labels"):
-        space.write_itksnap_labels(labels_volume, labels_txt, itksnap_header=header)
-    echo(f"wrote {labels_volume} and {labels_txt}")
-
-
-COMMANDS = (slice_, counts, mask, downsample, export)
+COMMANDS = (slice_, counts, mask, downsample)

@@ -11,10 +11,13 @@ from refspace.cli.options import (
     annotation_argument,
     frame_option,
     geometry_options,
+    given_columns,
     is_named,
     key_values,
     override_option,
     refuse_overwriting,
+    structures_columns,
+    structures_with,
     takes_pool,
     takes_sides,
     tell_unit,
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 @click.command()
 @annotation_argument
 @click.argument("structures_file", metavar="STRUCTURES")
+@structures_columns
 @click.argument("target")
 @click.option("--template", help="Intensities on the same grid, in a file or store of their own.")
 @click.option(
@@ -76,10 +80,9 @@ def convert(
     refuse_overwriting([target])
     tell_unit(annotation, options["resolution"])
     options |= sides
+    structures = structures_with(structures_file, given_columns()) or structures_file
     with BlockProgress("converting") as progress:
-        space = convert_atlas(
-            annotation, structures_file, target, progress=progress, **pool, **options
-        )
+        space = convert_atlas(annotation, structures, target, progress=progress, **pool, **options)
     if sides["midline"] is not None:
         warn_of_one_side(space.grid, space.midline)
     # Nothing is done, and so nothing reported, where a store of the same job is there.

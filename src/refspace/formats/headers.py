@@ -4,7 +4,7 @@ A file states up to two times in which directions its axes run and where its fir
 leaves open, the caller says.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from refspace.errors import GridError
 from refspace.formats.directions import WORLD, Affine, settle_tilt, tilted_affine
 from refspace.formats.intensities import ImageFile
 from refspace.formats.sides import NO_SIDES, StatedSides
+from refspace.formats.source_file import naming
 from refspace.formats.spacing import (
     UNSTATED,
     StatedSpacing,
@@ -25,6 +26,9 @@ from refspace.formats.spacing import (
 from refspace.grid import Grid, Triple
 from refspace.labels import Midline
 from refspace.types import Resolution
+
+# Relative error of lengths in single precision.
+_SINGLE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,11 @@ class VolumeHeader:
         return self.image.voxels.path
 
     @property
+    def is_askew(self) -> bool:
+        """Whether the axes that it states are oblique, or those of no volume."""
+        return self.fault is not None or any(form.deviation for form in self.forms)
+
+    @property
     def name(self) -> str:
         """Name of the file without its folder and ending."""
         return Path(Path(self.path).name.removesuffix(".gz")).stem
@@ -101,6 +110,20 @@ class VolumeHeader:
     def shape(self) -> tuple[int, int, int]:
         """Number of voxels along each axis of space, in the order in which the volume has them."""
         return self.image.shape
+
+    def refuse_other_spacing(self, spacing: Triple) -> None:
+        """Refuse lengths that differ from those of another volume by more than their unit.
+
+        Where none is stated, what the caller says of a file counts; what another volume says, not.
+
+        Raises
+        ------
+        GridError
+            If they do.
+        """
+        with naming(self.path):
+            strict = replace(self.stated, is_open=False)
+            settle_spacing(strict, spacing, path=self.path, rtol=_SINGLE)
 
 
 def grid_and_midline(

@@ -204,23 +204,19 @@ class ImageFile:
             If the image is no single volume.
         """
         refuse_others(self.voxels.path, self.others)
-        return _ScaledStream(self, grid, midline)
+        order = "".join(grid.orientation[self.space.index(axis)] for axis in range(3))
+        return _ScaledStream(self, grid.reorient(order), midline, grid)
 
 
 class _ScaledStream(VoxelStream):
     """Stream of values instead of stored numbers."""
 
-    def __init__(self, image: ImageFile, grid: Grid, midline: Midline | None) -> None:
-        order = "".join(grid.orientation[image.space.index(axis)] for axis in range(3))
-        super().__init__(image.voxels, grid.reorient(order), midline)
-        self._volume_grid = grid
+    def __init__(
+        self, image: ImageFile, grid: Grid, midline: Midline | None, volume_grid: Grid
+    ) -> None:
+        super().__init__(image.voxels, grid, midline, volume_grid)
         self._scaling = image.scaling
         self.dtype = image.scaling.dtype(image.voxels.native)
-
-    @property
-    def volume_grid(self) -> Grid:
-        """Grid of the voxels, in the order in which the volume has its axes when it is opened."""
-        return self._volume_grid
 
     def values(self, slab: NDArray[Any]) -> NDArray[Any]:
         """Values of a slab."""

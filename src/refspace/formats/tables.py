@@ -16,6 +16,7 @@ import pandas as pd
 
 from refspace.errors import FormatError, MissingDependencyError
 from refspace.files import atomic_write
+from refspace.limits import check_limit
 from refspace.types import PathLike
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ ENDINGS = (*_SEPARATORS, _PARQUET)
 # one is skipped. Numbers may begin so too.
 _FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+# Of a SHA-256; and of what ends a Parquet file: the length of its footer, and its name.
+_SEAL_BYTES, _TAIL_BYTES = 32, 8
 # Rows of a part, where a table is read in parts.
 _ROWS_PER_PART = 10**6
 
@@ -215,6 +218,44 @@ def _as_numbers(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     return table
 
 
+def parquet_records(data: bytes) -> tuple[list[str], list[dict[str, Any]]]:
+    """Names of columns, and rows by them, of a small Parquet file in memory.
+
+    A file of some kB may state billions of values: what its metadata state is held against the
+    limit ``ontology_bytes`` before anything is decoded.
+
+    Raises
+    ------
+    FormatError
+        If it is damaged, or too large.
+    MissingDependencyError
+        If pyarrow is not installed.
+
+    Examples
+    --------
+    >>> parquet_records(parquet_bytes(pd.DataFrame({"id": [8]}), lambda digest: None))
+    (['id'], [{'id': 8}])
+    """
+    table_ending(f"structures{_PARQUET}")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        # Of its columns, nothing is asked: of damaged ones, pyarrow 26 ends the process.
+        metadata = pq.read_metadata(pa.BufferReader(data))
+        groups = map(metadata.row_group, range(metadata.num_row_groups))
+        size = sum(group.total_byte_size for group in groups)
+        cells = metadata.num_rows * metadata.num_columns
+        # A cell takes a bit where it is repeated, and some bytes of memory.
+        check_limit("ontology_bytes", max(size, cells), f"it states {size} bytes, {cells} cells")
+        table = pq.read_table(pa.BufferReader(data), **_VERIFIED)
+        return [str(name) for name in table.column_names], table.to_pylist()
+    except FormatError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        raise FormatError(f"no Parquet that can be read: {str(error)[:200]}") from error
+
+
 # ----- writing
 
 
@@ -308,6 +349,17 @@ def _without_formula(value: Any) -> Any:
     return f"'{value}"
 
 
+def with_formula(text: str) -> str:
+    """Text of a cell as it was before `without_formulas`.
+
+    Examples
+    --------
+    >>> [with_formula(text) for text in ("'=1+1", "VISp", "'s", "=1+1")]
+    ['=1+1', 'VISp', "'s", '=1+1']
+    """
+    return text[1:] if text[:1] == "'" and _without_formula(text[1:]) == text else text
+
+
 # ----- rows of a part
 
 
@@ -334,7 +386,7 @@ def separator(path: PathLike) -> str:
 
 
 def parquet_bytes(rows: pd.DataFrame, describe: Callable[[str], Any]) -> bytes:
-    """Content of a Parquet file of some rows, with metadata, and with checksums of its pages.
+    """Content of a sealed Parquet file of some rows, with metadata and checksums of its pages.
 
     Parameters
     ----------
@@ -356,19 +408,21 @@ class ParquetFile:
     ----------
     table
         What it holds, as pyarrow reads it.
+    is_sealed
+        Whether every byte is proven to be as `parquet_bytes` or `without_rows` has made it.
 
     Examples
     --------
     >>> data = parquet_bytes(pd.DataFrame({"structure": [385]}), lambda digest: {"rows": digest})
     >>> file = ParquetFile.read(data)
-    >>> file.rows, file.metadata == {"rows": file.digest}
-    (1, True)
+    >>> file.rows, file.metadata == {"rows": file.digest}, file.is_sealed
+    (1, True, True)
     >>> ParquetFile.read_if_whole(data[:-1]) is None
     True
     """
 
-    def __init__(self, table: "pyarrow.Table") -> None:
-        self._table = table
+    def __init__(self, table: "pyarrow.Table", *, is_sealed: bool) -> None:
+        self._table, self.is_sealed = table, is_sealed
         self.rows = int(table.num_rows)
 
     @classmethod
@@ -377,7 +431,8 @@ class ParquetFile:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        return cls(pq.read_table(pa.BufferReader(data), **_VERIFIED))
+        table = pq.read_table(pa.BufferReader(data), **_VERIFIED)
+        return cls(table, is_sealed=data == _with_seal(*_around_seal(data)))
 
     @classmethod
     def read_if_whole(cls, data: bytes) -> "ParquetFile | None":
@@ -415,8 +470,8 @@ class ParquetFile:
         except (KeyError, ValueError, RecursionError):
             return None
 
-    def without_rows(self, metadata: Mapping[str, Sequence[str]]) -> bytes:
-        """A file with the same columns, no rows, and other metadata."""
+    def without_rows(self, metadata: Mapping[str, Any]) -> bytes:
+        """A sealed file with the same columns, no rows, and other metadata."""
         return _parquet(self._table[:0], metadata)
 
 
@@ -426,7 +481,27 @@ def _parquet(table: Any, metadata: Any) -> bytes:
     merged = {**(table.schema.metadata or {}), _METADATA_KEY: json.dumps(metadata).encode()}
     file = io.BytesIO()
     pq.write_table(table.replace_schema_metadata(merged), file, **_CHECKED)
-    return file.getvalue()
+    data = file.getvalue()
+    footer = _footer_start(data)
+    return _with_seal(data[:footer], data[footer:])
+
+
+# The seal of a file is the digest of all its other bytes. It is between the pages and the footer,
+# where nothing points to: readers pass over it.
+
+
+def _footer_start(data: bytes) -> int:
+    return max(0, len(data) - _TAIL_BYTES - int.from_bytes(data[-_TAIL_BYTES:-4], "little"))
+
+
+def _around_seal(data: bytes) -> tuple[bytes, bytes]:
+    """What is before and after the place of the seal in a file."""
+    footer = _footer_start(data)
+    return data[: max(0, footer - _SEAL_BYTES)], data[footer:]
+
+
+def _with_seal(before: bytes, after: bytes) -> bytes:
+    return before + hashlib.sha256(before + after).digest() + after
 
 
 def _rows_digest(table: Any) -> str:

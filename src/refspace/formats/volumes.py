@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -18,16 +17,18 @@ from refspace.formats.nifti import NIFTI, write_nifti
 from refspace.formats.npy import NPY
 from refspace.formats.nrrd import NRRD, write_nrrd
 from refspace.formats.recognise import describe_foreign, read_start, recognise
-from refspace.formats.source_file import is_url, naming, opened_source
-from refspace.formats.spacing import StatedSpacing, settle_spacing
+from refspace.formats.source_file import is_url, opened_source
+from refspace.formats.spacing import StatedSpacing
+from refspace.formats.tiff import TIFF, TIFF_ENDINGS, write_tiff
 from refspace.formats.volume_format import Given, VolumeFormat
 from refspace.formats.voxel_files import VoxelStream
-from refspace.grid import Grid, Triple
+from refspace.grid import Grid
 from refspace.remote.objects import read_url
+from refspace.safe_text import shown
 from refspace.signatures import START_BYTES, is_zip
 from refspace.types import PathLike, Resolution
 
-_FORMATS = {form.name: form for form in (NRRD, NIFTI, MGH, METAIMAGE, NPY)}
+_FORMATS = {form.name: form for form in (NRRD, NIFTI, MGH, METAIMAGE, TIFF, NPY)}
 # Endings of names, and what files of them are whose content says nothing.
 _ENDINGS = {
     **dict.fromkeys((".nrrd", ".nhdr"), "nrrd"),
@@ -45,8 +46,10 @@ _WRITERS: dict[tuple[str, ...], Callable[..., None]] = {
     (".nrrd",): write_nrrd,
     (".nii", ".nii.gz"): write_nifti,
     (".mha", ".mhd"): write_metaimage,
+    TIFF_ENDINGS: write_tiff,
 }
 OUTPUT_ENDINGS = tuple(ending for endings in _WRITERS for ending in endings)
+"""Endings of the names of volumes that are written."""
 # Relative error of lengths in single precision.
 _SINGLE = 1e-5
 
@@ -103,6 +106,45 @@ def _begins_like_one(url: SplitResult) -> bool:
     with suppress(OSError, RefspaceError):
         return recognise(read_url(url.geturl(), limit=START_BYTES)) is not None
     return False
+
+
+def output_ending(path: PathLike) -> str:
+    """Ending of the name of a volume to write, checked to be one of a format that is written.
+
+    Raises
+    ------
+    FormatError
+        If it is not among `OUTPUT_ENDINGS`.
+
+    Examples
+    --------
+    >>> output_ending("sub-01_dseg.nii.gz"), output_ending("mask.nrrd")
+    ('.nii.gz', '.nrrd')
+    """
+    name = Path(path).name
+    # The longest, for ".nii.gz" is no ".gz" of anything else.
+    for ending in sorted(OUTPUT_ENDINGS, key=len, reverse=True):
+        if name.endswith(ending) and name != ending:
+            return ending
+    raise FormatError(
+        f"{shown(os.fspath(path))} does not end in {', '.join(OUTPUT_ENDINGS[:-1])} or "
+        f"{OUTPUT_ENDINGS[-1]}; volumes are written as what their names end in"
+    )
+
+
+def is_output(path: PathLike) -> bool:
+    """Whether a volume is written as what the name ends in.
+
+    Examples
+    --------
+    >>> is_output("mask.nrrd"), is_output("masks")
+    (True, False)
+    """
+    try:
+        output_ending(path)
+    except FormatError:
+        return False
+    return True
 
 
 def refuse_override(url: object, override: bool) -> None:
@@ -174,22 +216,6 @@ def stated_spacing(
         As for `read_volume`.
     """
     return open_header(path, storage_options=storage_options)[1].stated
-
-
-def check_spacing(path: PathLike, spacing: Triple) -> None:
-    """Refuse a file whose lengths differ from those of another volume by more than their unit.
-
-    Where a file states no unit, what the caller says of it counts; what another volume says, not.
-
-    Raises
-    ------
-    GridError
-        If they do.
-    FormatError, OSError
-        As for `read_volume`.
-    """
-    with naming(os.fspath(path)):
-        settle_spacing(replace(stated_spacing(path), is_open=False), spacing, rtol=_SINGLE)
 
 
 def read_volume(
@@ -306,13 +332,20 @@ def stream_volume(
 
 
 def write_volume(path: PathLike, array: xr.DataArray, *, scheduler: str | None = None) -> None:
-    """Write a volume with its geometry, in the format of the name's ending: NRRD by default.
+    """Write a volume with its geometry, in the format of the ending of the name.
 
     Parameters
     ----------
     path, array, scheduler
-        As for `write_nrrd`, `write_nifti` and `write_metaimage`.
+        As for `write_nrrd`, `write_nifti`, `write_metaimage` and `write_tiff`.
+
+    Raises
+    ------
+    FormatError
+        If the ending is not among `OUTPUT_ENDINGS`, and as of these.
+    AnnotationError, GridError, MissingDependencyError, OSError
+        As of these.
     """
-    name = os.fspath(path).lower()
-    write = next((write for ends, write in _WRITERS.items() if name.endswith(ends)), write_nrrd)
+    ending = output_ending(path)
+    write = next(write for endings, write in _WRITERS.items() if ending in endings)
     write(path, array, scheduler=scheduler)

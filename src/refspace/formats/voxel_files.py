@@ -158,21 +158,26 @@ class VoxelStream:
         Grid of its voxels, in the order of the file.
     midline
         Midline, where the file states a world or the midline itself.
+    volume_grid
+        The same grid, its axes in the order in which the volume has them; that of the file if not
+        given.
     """
 
-    def __init__(self, voxels: VoxelFile, grid: Grid, midline: Midline | None = None) -> None:
+    def __init__(
+        self,
+        voxels: VoxelFile,
+        grid: Grid,
+        midline: Midline | None = None,
+        volume_grid: Grid | None = None,
+    ) -> None:
         self.voxels, self.grid, self.midline = voxels, grid, midline
+        self.volume_grid = grid if volume_grid is None else volume_grid
         self.dtype = voxels.native
 
     @property
     def path(self) -> str:
         """Path or URL of the file."""
         return self.voxels.path
-
-    @property
-    def volume_grid(self) -> Grid:
-        """Grid of the voxels, in the order in which the volume has its axes when it is opened."""
-        return self.grid
 
     def content_identity(self) -> Identity:
         """What tells the voxels from any others, as of the file."""

@@ -54,7 +54,7 @@ def components(
     # Components of label 0 are dropped; the others are numbered in the order of their first voxels.
     inside = labels != 0
     first, kept = np.unique(run_components[inside], return_index=True, return_inverse=True)[1:]
-    component_ids = np.full(labels.size, -1, np.int64)
+    component_ids = np.full(labels.size, -1)
     component_ids[inside] = kept
     sizes = np.bincount(kept, np.diff(starts, append=block.size)[inside]).astype(np.int64)
     return component_ids[run_index], labels[inside][first], sizes

@@ -128,4 +128,5 @@ def sum_pairs(
 
 def _split_keys(keys: NDArray[Any]) -> Pairs:
     """Pairs of labels from integers of 64 bits that hold one label in each half."""
-    return np.stack((keys >> np.uint64(32), keys & np.uint64(2**32 - 1)), axis=1).astype(np.uint32)
+    # Of the whole integer the cast keeps the lower half.
+    return np.stack((keys >> np.uint64(32), keys), axis=1).astype(np.uint32)

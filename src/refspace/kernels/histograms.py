@@ -168,8 +168,8 @@ def _bins_of_subnormals(numbers: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
 def _bits(values: NDArray[Any], mantissa: int) -> NDArray[Any]:
     """Bits of values as floats of so many bits of mantissa."""
     if mantissa == 23:
-        return values.astype(np.float32, copy=False).view(np.uint32)
-    return values.astype(np.float64, copy=False).view(np.uint64)
+        return np.asarray(values, np.float32).view(np.uint32)
+    return np.asarray(values, np.float64).view(np.uint64)
 
 
 def _layout(dtype: np.dtype[Any]) -> tuple[int, int]:

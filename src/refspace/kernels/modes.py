@@ -45,7 +45,7 @@ def windows(
     """
     # In units of a voxel over the denominator, the edges of voxels and cells are integers.
     unit, size = ratio.denominator, ratio.numerator
-    start = np.arange(cells.start, cells.stop, dtype=np.int64)[:, None] * size
+    start = np.arange(cells.start, cells.stop)[:, None] * size
     lowest = start // unit
     width = int((-(-(start + size) // unit) - lowest).max())
     voxels = lowest + np.arange(width)
@@ -127,7 +127,7 @@ def _gather(
 def _weighted_mode(labels: Labels, weights: NDArray[np.int64]) -> Labels:
     """Label of the largest total weight in each row; the smaller label of equal ones."""
     rows, width = labels.shape
-    order = np.argsort(labels, axis=1)
+    order = np.argsort(labels)
     labels = np.take_along_axis(labels, order, 1).ravel()
     weights = np.take_along_axis(weights, order, 1).ravel()
     starts = np.ones(labels.size, bool)

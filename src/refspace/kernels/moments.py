@@ -284,7 +284,7 @@ def _native_float(dtype: np.dtype[Any]) -> type[np.floating[Any]]:
 
 def _ordered(values: NDArray[Any]) -> NDArray[np.signedinteger[Any]]:
     """Integers that ascend as floats do: NumPy finds their extremes in half the time."""
-    floats = values.astype(_native_float(values.dtype), copy=False)
+    floats = np.asarray(values, _native_float(values.dtype))
     return _swapped(floats.view(f"i{floats.itemsize}"))
 
 

@@ -6,16 +6,18 @@ client records what each task returns.
 """
 
 import asyncio
+import functools
 import itertools
 import logging
 import queue
 import socket
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from refspace.errors import ClusterError, MissingDependencyError
+from refspace.limits import chosen_limits, limits_of_task
 from refspace.pools.pool import Item, Outcome, Pool, Result
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ _LOGGERS = ("distributed", "distributed.client", "tornado", "tornado.application
 class ClusterPool(Pool):
     """Workers of a dask cluster, wherever they are.
 
-    If a worker dies, its tasks are rescheduled.
+    If a worker dies, its tasks are rescheduled. Limits that are set in this process hold in them.
 
     Parameters
     ----------
@@ -111,8 +113,10 @@ class ClusterPool(Pool):
                 future.release()
 
     def _submit(self, work: Callable[[Item], Any], item: Item, key: str) -> "Future[Any]":
+        limits = chosen_limits()
+        task = functools.partial(_with_limits, work, limits) if limits else work
         try:
-            return self.client.submit(work, item, key=key)
+            return self.client.submit(task, item, key=key)
         except Exception as error:  # of a client that is closed
             raise self._gone() from error
 
@@ -166,6 +170,12 @@ class ClusterPool(Pool):
             "the scheduler of the cluster is gone; start another one, then run the same again: "
             "what is done is not done again"
         )
+
+
+def _with_limits(work: Callable[[Item], Result], limits: Mapping[str, int], item: Item) -> Result:
+    """Do the work of a task within the limits of its client."""
+    with limits_of_task(limits):
+        return work(item)
 
 
 def _is_killed(outcome: Outcome[Any, Any]) -> bool:

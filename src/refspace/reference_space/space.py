@@ -15,6 +15,7 @@ from refspace.verbs import (
     comparison,
     counts,
     coverage,
+    files,
     grids,
     images,
     itksnap,
@@ -171,6 +172,7 @@ class ReferenceSpace(Space):
     get_slice_image = slices.get_slice_image
     export_itksnap_labels = itksnap.export_itksnap_labels
     write_itksnap_labels = itksnap.write_itksnap_labels
+    write_annotation = files.write_annotation
 
     # What differs, and what is wrong.
     compare = comparison.compare
@@ -178,6 +180,7 @@ class ReferenceSpace(Space):
 
     # Stores.
     to_zarr = stores.to_zarr
+    to_ome_zarr = stores.to_ome_zarr
     to_datatree = stores.to_datatree
 
     # Of a class, not of a space: help shows them with the rest.

@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 from numpy.typing import NDArray
@@ -15,10 +15,12 @@ from refspace.pools import make_pool
 from refspace.store import (
     Atlas,
     BlockSource,
+    ExportLayout,
     Progress,
     StoredAtlas,
     TreeLevel,
     WriteTarget,
+    export_image,
     level_grids,
     make_datatree,
     store_layout,
@@ -26,7 +28,7 @@ from refspace.store import (
 )
 from refspace.structure_tree import StructureTree
 from refspace.types import PathLike, Resolution
-from refspace.verbs.grids import along_frame
+from refspace.verbs.grids import along_frame, reorient
 from refspace.verbs.space import AnySpace, Space
 
 if TYPE_CHECKING:
@@ -125,6 +127,92 @@ def _volumes(space: Space) -> dict[str, xr.DataArray]:
         "hemispheres": space.volume.hemispheres.volume,
     }
     return {name: volume for name, volume in volumes.items() if volume is not None}
+
+
+def to_ome_zarr(
+    space: Space,
+    url: PathLike,
+    *,
+    version: Literal["0.4", "0.5"] = "0.5",
+    orientation: str = "SPL",
+    with_index: bool = True,
+    chunks: int | Sequence[int] = 128,
+    shards: int | Sequence[int] | None = None,
+    overwrite: bool = False,
+    resume: bool = True,
+    storage_options: Mapping[str, Any] | None = None,
+    memory: int = 2**30,
+    threads: int | None = None,
+    client: "Client | None" = None,
+    progress: Progress | None = None,
+) -> None:
+    """Write a plain OME-Zarr image for other programs: the template, with the annotation as labels.
+
+    The template is the root, and the annotation is ``labels/annotation`` with the names and colours
+    of its structures. Without a template the annotation is both, of the same arrays. Axes are
+    called z, y and x, are in micrometres, and state their directions; each level halves the one
+    before. It appears whole or not at all. `to_zarr` writes what `refspace.open` needs.
+
+    Parameters
+    ----------
+    url
+        Path, or URL of any file system that fsspec writes to.
+    version
+        Version of OME-Zarr: 0.5, or 0.4 for programs that do not know it.
+    orientation
+        Directions in which the indices of z, y and x grow. In ``"SPL"``, those of ITK, positions
+        are the same in programs that go by directions and in those that do not. In the annotation's
+        own, like ``"PIR"``, slices along z are as they are here, and ITK has other positions.
+    with_index
+        Whether structures have the property ``index``, by which napari finds their names.
+        napari-ome-zarr from 0.11 on needs it; with 0.8 to 0.10, napari opens only labels without.
+    chunks, shards, overwrite, resume, storage_options, memory, threads, client, progress
+        As for `to_zarr`.
+
+    Raises
+    ------
+    FormatError
+        If there is no such version, or shards are asked for in 0.4.
+    GridError
+        If the orientation is none, or the chunks are no lengths, or too large for the memory.
+    StoreError
+        As for `to_zarr`.
+
+    Examples
+    --------
+    >>> import refspace, tempfile
+    >>> url = tempfile.mkdtemp() + "/phantom.ome.zarr"
+    >>> space = refspace.phantom(resolution=200)
+    >>> space.to_ome_zarr(url)
+    >>> labels = refspace.open(url + "/labels/annotation", structures=space.structure_tree)
+    >>> labels.grid.orientation, labels.total_voxel_map == space.total_voxel_map
+    ('SPL', True)
+    """
+    turned = reorient(space, orientation)
+    volumes = {n: volume for n, volume in _volumes(turned).items() if n != "hemispheres"}
+    layout = ExportLayout.from_layout(
+        store_layout(
+            turned.grid,
+            {name: volume.dtype for name, volume in volumes.items()},
+            chunks=chunks,
+            shards=shards,
+        ),
+        version,
+    )
+    export_image(
+        WriteTarget(os.fspath(url), resume, overwrite, storage_options),
+        layout,
+        space.structure_tree.nodes(),
+        {
+            name: BlockSource.from_array(volume.data, layout.block_shape, memory)
+            for name, volume in volumes.items()
+        },
+        with_index=with_index,
+        identify=lambda: {name: array_identity(volume.data) for name, volume in volumes.items()},
+        pool=make_pool(threads, client),
+        progress=progress,
+        reads=[space.url] if space.url else [],
+    )
 
 
 def to_datatree(space: Space) -> xr.DataTree:

@@ -2,6 +2,7 @@
 
 from refspace.store.block_source import BlockSource
 from refspace.store.datatree import TreeLevel, make_datatree
+from refspace.store.export import ExportLayout, export_image
 from refspace.store.like import open_like
 from refspace.store.location import Location, reachable
 from refspace.store.metadata import Layout, store_layout
@@ -14,6 +15,7 @@ from refspace.store.write import Atlas, Progress, WriteTarget, write_atlas
 __all__ = [
     "Atlas",
     "BlockSource",
+    "ExportLayout",
     "Fault",
     "Layout",
     "Location",
@@ -22,6 +24,7 @@ __all__ = [
     "StoredAtlas",
     "TreeLevel",
     "WriteTarget",
+    "export_image",
     "level_grids",
     "make_datatree",
     "open_atlas",

@@ -6,10 +6,11 @@ import operator
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import zarr
+from numcodecs import Blosc
 from numpy.typing import NDArray
 from zarr.codecs import ZstdCodec
 from zarr.core.buffer import Buffer
@@ -31,13 +32,17 @@ from refspace.store.zarr_files import ZARR_JSON
 
 Triple = tuple[int, int, int]
 
-FORMAT = 3
-"""Of the layout of stores, of atlases and of masks: from 3 on every object has a record."""
+FORMAT = 4
+"""Of the layout of stores, of atlases and of masks.
+
+From 3 on every object has a record, from 4 on properties of structures are single values.
+"""
 
 # Kind of a store of refspace that holds masks; that of an atlas has no name.
 MASKS = "masks"
 # With its checksum, so that a flipped bit raises; without a shuffle, which makes labels larger.
 _LABEL_CODEC = ZstdCodec(level=5, checksum=True)
+_CODEC_V2 = Blosc(cname="zstd", clevel=5, shuffle=Blosc.SHUFFLE)
 _ATTRS: dict[str, dict[str, Any]] = {
     "annotation": {"long_name": "structure id"},
     "template": {"long_name": "intensity of the template"},
@@ -72,6 +77,12 @@ class Layout:
     midline: float | None = None
     midline_from: str = STATED_BY_STORE
 
+    is_indexed: ClassVar[bool] = True
+    """Whether the store has an index of the labels of each chunk."""
+
+    zarr_format: ClassVar[Literal[2, 3]] = 3
+    """Format of zarr."""
+
     @property
     def block_shape(self) -> Triple:
         """Voxels that an object holds along each axis."""
@@ -94,6 +105,14 @@ class Layout:
     def paths(self, name: str) -> list[tuple[str, Grid]]:
         """Path and grid of the levels of a volume."""
         return [(f"s{level}/{name}", grid) for level, grid in enumerate(self.grids)]
+
+    def dims(self, grid: Grid) -> tuple[str, ...]:
+        """Names of the dims of the arrays on a grid."""
+        return grid.dims
+
+    def attrs(self, name: str) -> dict[str, Any]:
+        """Attributes of the arrays of a volume."""
+        return _ATTRS[name]
 
 
 def store_layout(
@@ -146,11 +165,18 @@ def _lengths(name: str, value: int | Sequence[int]) -> Triple:
 
 
 class Draft:
-    """Everything in a store except its voxels, in memory until it is written as a whole."""
+    """Everything in a store except its voxels, in memory until it is written as a whole.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    zarr_format
+        Format of zarr.
+    """
+
+    def __init__(self, zarr_format: Literal[2, 3] = 3) -> None:
+        self._format = zarr_format
         self._buffers: dict[str, Buffer] = {}
-        self._root = zarr.open_group(MemoryStore(self._buffers), mode="w", zarr_format=3)
+        self._root = zarr.open_group(MemoryStore(self._buffers), mode="w", zarr_format=zarr_format)
 
     def put_array(
         self,
@@ -164,6 +190,11 @@ class Draft:
         shards: Sequence[int] | None,
     ) -> None:
         """Add the metadata of a large array, whose voxels are written elsewhere."""
+        options: dict[str, Any] = {"compressors": [_LABEL_CODEC], "dimension_names": list(dims)}
+        if self._format == 2:
+            # zarr v2 has no names of dims; all its readers know this codec.
+            encoding = {"name": "v2", "separator": "/"}
+            options = {"compressors": [_CODEC_V2], "chunk_key_encoding": encoding}
         self._root.create_array(
             path,
             shape=tuple(shape),
@@ -171,9 +202,8 @@ class Draft:
             chunks=tuple(chunks),
             shards=None if shards is None else tuple(shards),
             fill_value=0,
-            compressors=[_LABEL_CODEC],
-            dimension_names=list(dims),
             attributes=dict(attrs),
+            **options,
         )
 
     def put(
@@ -199,14 +229,28 @@ class Draft:
         if values.size:
             array[...] = values
 
+    def put_group(self, path: str, attributes: Mapping[str, Any]) -> None:
+        """Add attributes to a group, which may be there already."""
+        self._root.require_group(path).attrs.update(attributes)
+
     def finish(self, attributes: Mapping[str, Any]) -> dict[str, bytes]:
-        """Objects of everything but the voxels; the root's metadata last."""
+        """Objects of everything but the voxels, with a record of each; the root's metadata last."""
+        return _with_records(self.objects(attributes))
+
+    def objects(self, attributes: Mapping[str, Any]) -> dict[str, bytes]:
+        """Objects of everything but the voxels.
+
+        Parameters
+        ----------
+        attributes
+            Those of the root.
+        """
         self._root.attrs.update(attributes)
         with warnings.catch_warnings():
             # Consolidated metadata makes a store readable where nothing can be listed.
             warnings.simplefilter("ignore", ZarrUserWarning)
             zarr.consolidate_metadata(self._root.store)
-        return _with_records({key: data.to_bytes() for key, data in self._buffers.items()})
+        return {key: data.to_bytes() for key, data in self._buffers.items()}
 
 
 class Skeleton(Draft):
@@ -219,7 +263,7 @@ class Skeleton(Draft):
     """
 
     def __init__(self, layout: Layout) -> None:
-        super().__init__()
+        super().__init__(layout.zarr_format)
         self.layout = layout
         for name, dtype in layout.dtypes.items():
             for path, grid in layout.paths(name):
@@ -227,8 +271,8 @@ class Skeleton(Draft):
                     path,
                     grid.shape,
                     dtype,
-                    grid.dims,
-                    _ATTRS[name],
+                    layout.dims(grid),
+                    layout.attrs(name),
                     chunks=layout.chunk_shape,
                     shards=layout.shard_shape,
                 )

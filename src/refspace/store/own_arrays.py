@@ -70,9 +70,8 @@ def check_format(location: Location, metadata: Mapping[str, Any]) -> None:
         return
     if isinstance(there, int) and there < FORMAT:
         raise FormatError(
-            f"{location.url} has format {there}, of an earlier refspace: it lacks the records that "
-            f"prove each of its objects when it is read, which are in format {FORMAT}; write it "
-            "again from what it was made of"
+            f"{location.url} has format {there}, of an earlier refspace; this one reads {FORMAT}: "
+            "write it again from what it was made of"
         )
     raise FormatError(
         f"{location.url} has format {there!r}; this refspace reads {FORMAT}: upgrade refspace"

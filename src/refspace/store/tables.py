@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from refspace.errors import OntologyError
 from refspace.structure_tree import records as rec
+from refspace.structure_tree.colors import node_color
 
 MISSING = -1
 """Stands for the parent of a root, and for a graph order that a structure does not have."""
@@ -46,7 +47,7 @@ def structures_dataset(nodes: Sequence[Mapping[str, Any]]) -> xr.Dataset:
     ]
     sets = sorted(set().union(*set_ids))
     members = [[i in own for i in sets] for own in set_ids]
-    colors = [node.get("rgb_triplet") or (0, 0, 0) for node in nodes]
+    colors = [node_color(node) for node in nodes]
     rows = "structure"
     return xr.Dataset(
         {

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import io
+import itertools
 import json
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,14 +20,13 @@ from numpy.typing import NDArray
 from refspace.blockwise.identity import Identity, first_doubt, refuse_changed
 from refspace.errors import FormatError, RefspaceError, StoreError
 from refspace.grid import Grid
-from refspace.label_index import Chunks, LabelIndex
 from refspace.pools import Pool, ThreadPool
 from refspace.safe_text import has_surrogate, without_secrets_in
 from refspace.store import ome
+from refspace.store.array_writer import ArrayWriter
 from refspace.store.block_source import BlockSource
 from refspace.store.block_writer import (
     BlockWriter,
-    CoarseBlock,
     FromMemory,
     LazySlab,
     WrittenBlock,
@@ -34,7 +34,7 @@ from refspace.store.block_writer import (
     put_coarse_block,
     put_slab,
 )
-from refspace.store.boxes import BlockId, Box, block_boxes
+from refspace.store.boxes import BlockId, Box
 from refspace.store.location import Location
 from refspace.store.metadata import (
     FORMAT,
@@ -48,10 +48,9 @@ from refspace.store.metadata import (
     put_structures,
 )
 from refspace.store.object_records import ObjectRecord, table_of
-from refspace.store.prove import object_faults
-from refspace.store.pyramid import source_box
 from refspace.store.staging import Recorder, Staging, job_digest, open_staging
 from refspace.store.tables import structures_dataset
+from refspace.store.zarr_files import ZARR_JSON
 from refspace.version import __version__
 
 Progress = Callable[[int, int], None]
@@ -78,66 +77,6 @@ class Atlas:
     def __post_init__(self) -> None:
         # It is public with the store.
         object.__setattr__(self, "provenance", without_secrets_in(self.provenance))
-
-
-class ArrayWriter:
-    """One array of a store, with the records of the blocks written so far.
-
-    Parameters
-    ----------
-    blocks
-        Writes its blocks.
-    """
-
-    def __init__(self, blocks: BlockWriter) -> None:
-        self.blocks = blocks
-        self.array = blocks.array
-        self.boxes = block_boxes(self.array.blocks)
-        # Blocks are recorded by their flat ids, in C order, which one integer holds.
-        self.flat_ids = {block_id: flat_id for flat_id, block_id in enumerate(self.boxes)}
-        self.written: dict[int, WrittenBlock] = {}
-
-    @property
-    def path(self) -> str:
-        """Path of the array in the store."""
-        return self.array.array.path
-
-    def missing(self, slab: Box | None = None) -> list[BlockId]:
-        """Blocks, of all or of those in a slab, that are not yet written."""
-        return [
-            block_id
-            for block_id, box in self.boxes.items()
-            if self.flat_ids[block_id] not in self.written
-            and (
-                slab is None
-                or all(s.start <= b.start < s.stop for s, b in zip(slab, box, strict=True))
-            )
-        ]
-
-    def keys(self, flat_ids: Iterable[int]) -> list[str]:
-        """Names of the objects that hold some blocks."""
-        block_ids = list(self.boxes)
-        return [self.array.key(block_ids[flat_id]) for flat_id in flat_ids]
-
-    def forget_what_is_lost(self) -> None:
-        """Forget the records of blocks whose objects are gone, or are not those recorded."""
-        flat_ids = dict(zip(self.keys(self.written), self.written, strict=True))
-        records = {key: self.written[flat_id].record for key, flat_id in flat_ids.items()}
-        for fault in object_faults(self.array.location, records):
-            del self.written[flat_ids[fault.key]]
-
-    def sources(self, coarser: "ArrayWriter", block_id: BlockId) -> CoarseBlock:
-        """Block of the next level, with the records of what it is made of."""
-        box = source_box(coarser.boxes[block_id], self.array.shape)
-        needed = self.array.block_ids(box)
-        return CoarseBlock(
-            block_id, {own: self.written[self.flat_ids[own]].record for own in needed}
-        )
-
-    def index(self, cells: Chunks) -> LabelIndex:
-        """Label index of the array, once every block is written."""
-        rows = [written.rows for written in self.written.values()]
-        return LabelIndex.from_rows(self.array.shape, cells, rows)
 
 
 @dataclass
@@ -168,16 +107,16 @@ class StoreWriter:
         self.location = Location(self.staging.work, self.staging.storage_options)
         self.skeleton = Skeleton(self.layout)
         self.arrays = {
-            path: self._writer(path, grid, labels=name == "annotation")
+            path: self._writer(path, grid, indexed=name == "annotation" and self.layout.is_indexed)
             for name in self.layout.dtypes
             for path, grid in self.layout.paths(name)
         }
         with _refusing_strange_journals(self.staging.work):
             self._restore()
 
-    def _writer(self, path: str, grid: Grid, *, labels: bool) -> ArrayWriter:
+    def _writer(self, path: str, grid: Grid, *, indexed: bool) -> ArrayWriter:
         array = self.skeleton.array_at(self.location, path)
-        cells = index_cells(grid, array.blocks, self.layout.midline) if labels else None
+        cells = index_cells(grid, array.blocks, self.layout.midline) if indexed else None
         # Threads of the process that holds a lock file need no other permission.
         holds_file = self.pool.is_local and self.location.local_path is not None
         lease = None if holds_file else self.staging.lease
@@ -229,10 +168,10 @@ class StoreWriter:
         """
         self._report()
         for name, source in sources.items():
-            self._write_finest(self.arrays[f"s0/{name}"], source)
-            for level in range(1, len(self.layout.grids)):
-                writer, finer = (self.arrays[f"s{n}/{name}"] for n in (level, level - 1))
-                self._put_coarser(name, writer, finer)
+            levels = [self.arrays[path] for path, _ in self.layout.paths(name)]
+            self._write_finest(levels[0], source)
+            for finer, coarser in itertools.pairwise(levels):
+                self._put_coarser(name, coarser, finer)
 
     def _write_finest(self, writer: ArrayWriter, source: BlockSource) -> None:
         slabs = source.slabs(lambda slab: not writer.missing(slab))
@@ -420,33 +359,89 @@ def write_atlas(
         If a store would be removed while it is read, if a source has changed while it was read, or
         as `open_staging` says.
     """
-    location = Location(target.url, target.storage_options or {})
-    _refuse_what_is_read(location, target.url, reads)
     # What the store cannot hold is refused before anything is written.
     ome_metadata = _ome_metadata(atlas, layout)
     structures_dataset(atlas.nodes)
-    _check_provenance(atlas.provenance)
-    identities = identify()
-    job = {
-        "source": {name: dict(identity.facts) for name, identity in identities.items()},
+    check_provenance(atlas.provenance)
+    content = {
         "layout": layout.metadata,
         "structures": json_digest(ome_metadata["image-label"]),
         "provenance": dict(atlas.provenance),
     }
+
+    def finish(writer: StoreWriter, job: str) -> None:
+        writer.finish(atlas, job)
+
+    job = StoreJob(layout, content, finish)
+    write_store(target, job, sources, identify, pool=pool, progress=progress, reads=reads)
+
+
+@dataclass(frozen=True)
+class StoreJob:
+    """What a store is to hold beside its voxels.
+
+    Parameters
+    ----------
+    layout
+        Its arrays.
+    content
+        JSON values by name that tell the job, beside its sources, from others.
+    finish
+        Writes all but the voxels, by the writer of the store and the digest of the job.
+    root_key
+        Key of the root metadata, as for `open_staging`.
+    """
+
+    layout: Layout
+    content: Mapping[str, Any]
+    finish: Callable[[StoreWriter, str], None]
+    root_key: str = ZARR_JSON
+
+
+def write_store(
+    target: WriteTarget,
+    job: StoreJob,
+    sources: Mapping[str, BlockSource],
+    identify: Callable[[], Mapping[str, Identity]],
+    *,
+    pool: Pool | None = None,
+    progress: Progress | None = None,
+    reads: Sequence[str] = (),
+) -> None:
+    """Write a store of any layout, which appears whole or not at all.
+
+    Parameters
+    ----------
+    target, sources, identify, pool, progress, reads
+        As for `write_atlas`.
+    job
+        What it holds beside the voxels.
+
+    Raises
+    ------
+    StoreError
+        As for `write_atlas`.
+    """
+    location = Location(target.url, target.storage_options or {})
+    _refuse_what_is_read(location, target.url, reads)
+    identities = identify()
+    stated = {"source": {name: dict(each.facts) for name, each in identities.items()}}
+    stated |= job.content
     with open_staging(
         target.url,
-        job=job,
+        job=stated,
         resume=target.resume,
         overwrite=target.overwrite,
         storage_options=target.storage_options,
         doubt=first_doubt(identities),
+        root_key=job.root_key,
     ) as staging:
         if staging.finished:
             return
-        writer = StoreWriter(staging, layout, pool or ThreadPool(), progress)
+        writer = StoreWriter(staging, job.layout, pool or ThreadPool(), progress)
         writer.write(sources)
         refuse_changed(identities, identify())
-        writer.finish(atlas, job_digest(job))
+        job.finish(writer, job_digest(stated))
 
 
 def _refuse_what_is_read(location: Location, target: str, reads: Sequence[str]) -> None:
@@ -458,7 +453,14 @@ def _refuse_what_is_read(location: Location, target: str, reads: Sequence[str]) 
         raise StoreError(f"{target} would be written over while it is read; give another URL")
 
 
-def _check_provenance(provenance: Mapping[str, Any]) -> None:
+def check_provenance(provenance: Mapping[str, Any]) -> None:
+    """Refuse a provenance that a store cannot hold.
+
+    Raises
+    ------
+    FormatError
+        If JSON does not carry it as it is.
+    """
     try:
         text = json.dumps(provenance, allow_nan=False, ensure_ascii=False)
         is_carried = json.loads(text) == provenance and not has_surrogate(text)

@@ -4,6 +4,7 @@ import html
 
 import networkx as nx
 
+from refspace.structure_tree.colors import node_color
 from refspace.structure_tree.records import listing
 from refspace.structure_tree.simple_tree import SimpleTree
 
@@ -53,8 +54,8 @@ def draw_html(tree: SimpleTree) -> str:
     Examples
     --------
     >>> tree = SimpleTree([{"id": 8, "acronym": "a<b"}], lambda node: node["id"], lambda _: None)
-    >>> draw_html(tree).partition("structures")[2]
-    "<div style='margin-left:2.2em'> a&lt;b (8)</div>"
+    >>> draw_html(tree).partition("&#9632;")[2]
+    '</span> a&lt;b (8)</div>'
     """
     depths = _depths(tree)
     parts: dict[int, str] = {}
@@ -83,9 +84,9 @@ def _depths(tree: SimpleTree) -> dict[int, int]:
 
 
 def _swatch(tree: SimpleTree, node_id: int) -> str:
-    """A small square in the colour of a structure; nothing for one without a colour."""
-    rgb = ",".join(map(str, tree.graph.nodes[node_id].get("rgb_triplet") or ()))
-    return f"<span style='color:rgb({html.escape(rgb)})'>&#9632;</span>" if rgb else ""
+    """A small square in the colour of a structure."""
+    rgb = ",".join(map(str, node_color({"id": node_id} | tree.graph.nodes[node_id])))
+    return f"<span style='color:rgb({html.escape(rgb)})'>&#9632;</span>"
 
 
 def _label(tree: SimpleTree, node_id: int) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from refspace.errors import MissingFieldError, OntologyError, StructureNotFoundError
 from refspace.structure_tree import drawing
 from refspace.structure_tree import records as rec
+from refspace.structure_tree.colors import node_color
 from refspace.structure_tree.records import Record
 from refspace.structure_tree.regions import Regions, RegionsLike, partition, subtree_regions
 from refspace.structure_tree.simple_tree import SimpleTree, as_list, did_you_mean, sole_match
@@ -239,10 +240,8 @@ class StructureTree(SimpleTree):
     def get_colormap(self) -> dict[int, list[int]]:
         """Red, green and blue of each structure, 0 to 255.
 
-        Raises
-        ------
-        MissingFieldError
-            If structures have no colour.
+        A structure without a colour gets a made-up one. It follows from its id alone, so it is the
+        same every time, in this tree and in any other.
 
         Examples
         --------
@@ -251,8 +250,7 @@ class StructureTree(SimpleTree):
         >>> tree.get_colormap()[385]
         [8, 133, 140]
         """
-        self._require("rgb_triplet")
-        return self.value_map(lambda node: node["id"], lambda node: node["rgb_triplet"])
+        return self.value_map(lambda node: node["id"], node_color)
 
     def get_name_map(self) -> dict[int, str]:
         """Name of each structure.
@@ -489,13 +487,12 @@ class StructureTree(SimpleTree):
         >>> tree.export_label_description(label_key="name")["LABEL"][1]
         'Basic cell groups and regions'
         """
-        self._require("rgb_triplet")
         self._require(label_key)
         opacity = dict(zip(self._mentioned(alphas), (alphas or {}).values(), strict=True))
         hidden = set(self._mentioned(exclude_label_vis))
         no_mesh = set(self._mentioned(exclude_mesh_vis))
         rows = [
-            [i, *node["rgb_triplet"], opacity.get(i, 1.0), i not in hidden, i not in no_mesh]
+            [i, *node_color(node), opacity.get(i, 1.0), i not in hidden, i not in no_mesh]
             for i, node in self.graph.nodes(data=True)
         ]
         columns = ["IDX", "-R-", "-G-", "-B-", "-A-", "VIS", "MSH"]

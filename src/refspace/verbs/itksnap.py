@@ -1,5 +1,6 @@
 """Files for ITK-SNAP: a volume of labels, and their description."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,8 @@ import xarray as xr
 from refspace.errors import AnnotationError
 from refspace.files import atomic_write
 from refspace.formats.itksnap import hide_outside, renumber, write_label_description
-from refspace.formats.volumes import write_volume
+from refspace.formats.nifti import write_nifti
+from refspace.formats.nrrd import write_nrrd
 from refspace.ops.relabel import narrow, relabel
 from refspace.types import PathLike
 from refspace.verbs.space import Space
@@ -118,4 +120,6 @@ def write_itksnap_labels(
     annotation, labels = export_itksnap_labels(space, id_type, label_description_kwargs)
     with atomic_write(label_path) as temporary:
         write_label_description(temporary, labels, itksnap_header=itksnap_header)
-        write_volume(annotation_path, annotation)
+        # TIFF, which other volumes may be written to, has no directions that ITK-SNAP would read.
+        is_nifti = os.fspath(annotation_path).lower().endswith((".nii", ".nii.gz"))
+        (write_nifti if is_nifti else write_nrrd)(annotation_path, annotation)

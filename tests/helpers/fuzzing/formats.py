@@ -111,6 +111,30 @@ def npy_header(data: bytes, chance: Random) -> bytes:
     return data[:10] + change(data[10:128], chance)[:118].ljust(118) + data[128:]
 
 
+def tiff_directory(data: bytes, chance: Random) -> bytes:
+    """Change numbers of a directory of a TIFF file: a tag, a type, a count or an offset."""
+    place = data.find((256).to_bytes(2, "big" if data[:2] == b"MM" else "little"), 8)
+    end = min(len(data), place + 12 * 16)
+    if place < 0 or end - place < 8:
+        return mutate_bytes(data, chance)
+    for _ in range(chance.choice((1, 1, 2, 4))):
+        start = chance.randrange(place, end - 4)
+        number = chance.choice((0, 1, 8, 2**16 - 1, 2**31, 2**32 - 1, len(data), 7))
+        data = data[:start] + number.to_bytes(4, "little") + data[start + 4 :]
+    return data
+
+
+def tiff_text(data: bytes, chance: Random) -> bytes:
+    """Change the text of the first page of a TIFF file alone, and not its length."""
+    starts = [data.find(word) for word in (b"ImageJ=", b"<?xml", b'{"')]
+    start = max(starts)
+    end = data.find(b"\0", start)
+    if start < 0 or end < 0:
+        return mutate_bytes(data, chance)
+    changed = mutate_text(data[start:end], chance)[: end - start]
+    return data[:start] + changed.ljust(end - start) + data[end:]
+
+
 # ----- tables and documents
 
 
@@ -247,7 +271,14 @@ FORMATS: Mapping[str, Format] = {
         read_volume,
     ),
     "npy": Format(seeds.npy, {"*": [npy_header] * 4 + [mutate_bytes]}, read_volume),
-    "structures": Format(seeds.structures, {"*.json": [mutate_json], "*": TABLE}, read_structures),
+    "tiff": Format(
+        seeds.tiff, {"*": [tiff_directory, tiff_directory, tiff_text, mutate_bytes]}, read_volume
+    ),
+    "structures": Format(
+        seeds.structures,
+        {"*.json": [mutate_json], "*.parquet": [mutate_bytes], "*": TABLE},
+        read_structures,
+    ),
     "mesh": Format(seeds.mesh, {"*": TABLE}, read_mesh),
     "points": Format(seeds.points, {"*.parquet": [mutate_bytes], "*": TABLE}, read_points),
     "foreign": Format(seeds.foreign, STORE, read_store),

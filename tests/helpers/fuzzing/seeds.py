@@ -116,6 +116,29 @@ def npy() -> Sequence[Case]:
     return [folder_of(lambda folder, a=a: np.save(folder / "x.npy", a)) for a in arrays]
 
 
+def tiff() -> Sequence[Case]:
+    """TIFF files of ours, of ImageJ's kind and of OME's, in strips and tiles."""
+    import tifffile
+
+    array = labelled(VOXELS.astype("u2"), GRID)
+    lengths = {f"PhysicalSize{axis}": 25.0 for axis in "XYZ"}
+    imagej = {"axes": "ZYX", "unit": "um", "spacing": 25.0}
+    grey = {"photometric": "minisblack"}
+    ways: list[dict[str, Any]] = [
+        {"ome": True, "metadata": {"axes": "ZYX", **lengths}, "compression": "zlib"},
+        {"imagej": True, "metadata": imagej, "resolution": (0.04, 0.04)},
+        {"tile": (16, 16), "bigtiff": True, "byteorder": ">"},
+        {"compression": "lzma", "rowsperstrip": 2},
+    ]
+    made = [
+        folder_of(
+            lambda folder, way=way: tifffile.imwrite(folder / "x.tif", array.values, **way, **grey)
+        )
+        for way in ways
+    ]
+    return [folder_of(lambda folder: refspace.write_tiff(folder / "x.tif", array)), *made]
+
+
 # ----- tables and documents
 
 
@@ -143,7 +166,30 @@ def structures() -> Sequence[Case]:
         {"x.txt": freesurfer.encode()},
         {"x.txt": snap.encode()},
         {"x.csv": terms},
+        {"x.csv": b"# ours\nidx;name;r;g;b\n8;Grey;1;2;3\n9;Root;4;5;6\n"},
+        {"x.txt": b"0 ??? Unknown 0 0 0 0\n8 GR Grey_matter 1 2 3 255\n9 W White 4 5 6 255\n"},
+        {"x.xml": _fsl_atlas()},
+        {"x.xml": _structure_graph(records)},
+        {"x.csv": pd.DataFrame(tree.nodes()).to_csv().encode()},
+        {"x.parquet": pd.DataFrame(tree.nodes()).to_parquet()},
     ]
+
+
+def _fsl_atlas() -> bytes:
+    labels = "".join(f'<label index="{n}" x="1" y="2" z="3">Area {n}</label>' for n in range(4))
+    header = "<header><name>A</name><type>Probabilistic</type></header>"
+    return f"<?xml version='1.0'?><atlas>{header}<data>{labels}</data></atlas>".encode()
+
+
+def _structure_graph(records: Sequence[dict[str, Any]]) -> bytes:
+    first, *others = (
+        f"<structure><id>{r['id']}</id><acronym>&quot;{r['acronym']}&quot;</acronym>"
+        f"<name>{r['id']}</name><color-hex-triplet>{r['color_hex_triplet']}</color-hex-triplet>"
+        "<children>{}</children></structure>"
+        for r in records
+    )
+    inner = "".join(other.format("") for other in others)
+    return f"<Response success='true'>{first.format(inner)}</Response>".encode()
 
 
 def mesh() -> Sequence[Case]:

@@ -4,12 +4,16 @@ Every structure is an entry of the image's ``properties``, with its fields as th
 three that OME-Zarr has words for: ``id`` is the label-value, ``rgb_triplet`` a colour, and
 ``structure_id_path`` follows from ``parent_structure_id``. Where a structure has a field of that
 name itself, it is kept as it is, and the path beside it.
+
+Properties are single values: viewers make a column of each, and some refuse the whole image where a
+value is a list. Lists and mappings, like the sets of a structure, stand beside the properties, in
+an entry of our own, ``refspace``: for each field, its value of each label.
 """
 
 import math
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 
@@ -19,9 +23,16 @@ from refspace.store.ome.grids import ORIENTATIONS
 from refspace.store.ome.images import is_label
 from refspace.store.ome.values import json_array, json_object, ome_metadata
 from refspace.structure_tree import records as rec
+from refspace.structure_tree.colors import following_color, node_color
 from refspace.types import BACKGROUND, MAX_LABEL
 
 _LABEL, _PARENT, _PATH = "label-value", "parent_structure_id", "structure_id_path"
+# Our own entry of the label image.
+_OWN = "refspace"
+
+_METHODS = {"mode": "the most frequent label, the smallest of equals", "mean": "the mean"}
+# Key of a colour that equals the one that would be made up.
+_STATED = "refspace_stated"
 
 # Extra fields are flat, or nearly so; the bound ends a list that contains itself.
 _MAX_NESTING = 50
@@ -69,23 +80,54 @@ def label_attributes(
     >>> ome["multiscales"][0]["axes"][0]["orientation"]
     {'type': 'anatomical', 'value': 'anterior-to-posterior'}
     """
-    mode = "the most frequent label, the smallest of equals"
-    images = [_image(name, levels, "mode", mode)]
+    images = [image_metadata(name, levels)]
     if template:
-        images.append(_image("template", template, "mean", "the mean"))
+        images.append(image_metadata("template", template, method="mean"))
     if hemispheres:
-        images.append(_image("hemispheres", hemispheres, "mode", mode))
-    label: dict[str, Any] = {"version": "0.5"}
-    if nodes:
-        # Every structure is in both lists, with a colour or without: some readers demand it.
-        label["colors"] = [_color(node) for node in nodes]
-        label["properties"] = [_property(node) for node in nodes]
+        images.append(image_metadata("hemispheres", hemispheres))
+    label = {"version": "0.5", **_described(nodes)}
     return {"version": "0.5", "multiscales": images, "image-label": label}
 
 
-def _image(
-    name: str, levels: Sequence[tuple[str, Grid]], method: str, reduce_voxels: str
+def _described(nodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Structures as entries of a label image."""
+    if not nodes:
+        return {}
+    fields = [_property(node) for node in nodes]
+    nested: dict[str, dict[str, Any]] = {}
+    for entry in fields:
+        for name in [name for name, value in entry.items() if isinstance(value, list | dict)]:
+            nested.setdefault(name, {})[str(entry[_LABEL])] = entry.pop(name)
+    # Every structure is in both lists, with a colour or without: some readers demand it.
+    described = {"colors": [_color(node) for node in nodes], "properties": fields}
+    return described | ({_OWN: nested} if nested else {})
+
+
+def image_metadata(
+    name: str,
+    levels: Sequence[tuple[str, Grid]],
+    *,
+    method: Literal["mode", "mean"] = "mode",
+    axis_names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
+    """Entry of ``multiscales`` of a volume.
+
+    Parameters
+    ----------
+    name
+        Name of the image.
+    levels
+        Path and grid of each level, the finest first.
+    method
+        How each level is made of the one before.
+    axis_names
+        Names of the axes; those of the grid if not given.
+
+    Raises
+    ------
+    GridError
+        If the levels have different orientations.
+    """
     grid = levels[0][1]
     codes = {level.orientation for _, level in levels}
     if len(codes) > 1:
@@ -93,8 +135,8 @@ def _image(
     return {
         "name": name,
         "type": method,
-        "metadata": {"description": f"each voxel is {reduce_voxels} of those it replaces"},
-        "axes": axes_metadata(grid),
+        "metadata": {"description": f"each voxel is {_METHODS[method]} of those it replaces"},
+        "axes": axes_metadata(grid, axis_names),
         "datasets": [
             {"path": path, "coordinateTransformations": transformations(level)}
             for path, level in levels
@@ -102,17 +144,17 @@ def _image(
     }
 
 
-def axes_metadata(grid: Grid) -> list[dict[str, Any]]:
-    """Axes of space of an image on a grid."""
+def axes_metadata(grid: Grid, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Axes of space of an image on a grid, called as its dims if no names are given."""
     grid = _as_stored(grid)
     return [
         {
-            "name": dim,
+            "name": name,
             "type": "space",
             "unit": "micrometer",
             "orientation": {"type": "anatomical", "value": ORIENTATIONS[letter]},
         }
-        for dim, letter in zip(grid.dims, grid.orientation, strict=True)
+        for name, letter in zip(names or grid.dims, grid.orientation, strict=True)
     ]
 
 
@@ -133,10 +175,12 @@ def _as_stored(grid: Grid) -> Grid:
 
 
 def _color(node: Mapping[str, Any]) -> dict[str, Any]:
-    rgb = node.get("rgb_triplet")
     # Outside is 0, whatever structure has it as its id: it is transparent.
     alpha = 0 if node["id"] == BACKGROUND else 255
-    return {_LABEL: node["id"]} | ({} if rgb is None else {"rgba": [*rgb, alpha]})
+    color = {_LABEL: node["id"], "rgba": [*node_color(node), alpha]}
+    # One that is stated, and by chance, or because it was made up before, the one that follows.
+    is_stated = node.get("rgb_triplet") == following_color(node)
+    return color | ({_STATED: True} if is_stated else {})
 
 
 def _property(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,20 +194,28 @@ def _property(node: Mapping[str, Any]) -> dict[str, Any]:
                 f"structure {node['id']} has a field {field!r}; field names are texts, and "
                 f"{_LABEL!r} is taken: rename it"
             )
-        kept[field] = _plain(value, f"structure {node['id']} has {field} {reprlib.repr(value)}")
+        kept[field] = plain_value(
+            value, f"structure {node['id']} has {field} {reprlib.repr(value)}"
+        )
     if _PARENT in kept:
         return {**kept, _PATH: path}
     return {**kept, _PARENT: path[-2] if len(path) > 1 else None}
 
 
-def _plain(value: Any, what: str, depth: int = 0) -> Any:
-    """Value that JSON gives back as one that is equal."""
+def plain_value(value: object, what: str, depth: int = 0) -> Any:
+    """Value that JSON gives back as one that is equal.
+
+    Raises
+    ------
+    OntologyError
+        If there is none; the message begins with what it is.
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, list) and depth < _MAX_NESTING:
-        return [_plain(item, what, depth + 1) for item in value]
+        return [plain_value(item, what, depth + 1) for item in value]
     if isinstance(value, dict) and depth < _MAX_NESTING and all(isinstance(k, str) for k in value):
-        return {key: _plain(item, what, depth + 1) for key, item in value.items()}
+        return {key: plain_value(item, what, depth + 1) for key, item in value.items()}
     if not _is_carried(value):
         raise OntologyError(
             f"{what}, which JSON does not carry as it is; use texts, finite numbers of 64 bits, "
@@ -211,18 +263,21 @@ def nodes_from_label(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
     label = json_object(ome_metadata(attributes)["image-label"], "image-label")
     colors = _by_label(label.get("colors", []), "image-label.colors")
     properties = _by_label(label.get("properties", []), "image-label.properties")
+    _add_nested(properties, label.get(_OWN, {}))
     paths = _paths(properties)
     return [
-        _node(structure, fields, paths[structure], colors.get(structure, {}).get("rgba"))
+        _node(structure, fields, paths[structure], colors.get(structure, {}))
         for structure, fields in properties.items()
     ]
 
 
-def _node(structure: int, fields: Mapping[str, Any], path: list[int], rgba: Any) -> dict[str, Any]:
+def _node(
+    structure: int, fields: Mapping[str, Any], path: list[int], color: Mapping[str, Any]
+) -> dict[str, Any]:
     node = {**fields, "id": structure, _PATH: path}
     if _PATH not in fields:
         del node[_PARENT]
-    if rgba is not None:
+    if (rgba := color.get("rgba")) is not None:
         if not (
             isinstance(rgba, list) and len(rgba) == 4 and all(_is_integer(n, 255) for n in rgba)
         ):
@@ -230,7 +285,9 @@ def _node(structure: int, fields: Mapping[str, Any], path: list[int], rgba: Any)
                 f"image-label.colors are damaged: rgba of {structure} is {reprlib.repr(rgba)}; it "
                 "must be four integers from 0 to 255"
             )
-        node["rgb_triplet"] = rgba[:3]
+        # Viewers need a colour of each structure, but one that follows is not stated by the tree.
+        if rgba[:3] != following_color({**fields, "id": structure}) or color.get(_STATED) is True:
+            node["rgb_triplet"] = rgba[:3]
     return node
 
 
@@ -249,6 +306,21 @@ def _by_label(entries: Any, where: str) -> dict[int, dict[str, Any]]:
             raise FormatError(f"{where} has the {_LABEL} {label} more than once")
         by_label[label] = fields
     return by_label
+
+
+def _add_nested(properties: Mapping[int, dict[str, Any]], entry: Any) -> None:
+    """Add lists and mappings, which stand beside the properties, to the fields of their labels."""
+    where = f"image-label.{_OWN}"
+    by_text = {str(label): fields for label, fields in properties.items()}
+    for name, values in json_object(entry, where).items():
+        for label, value in json_object(values, f"{where}.{name}").items():
+            fields = by_text.get(label, {})
+            if label not in by_text or name in (*fields, _LABEL):
+                raise FormatError(
+                    f"image-label.properties are damaged: {where} has {reprlib.repr(name)} of "
+                    f"{reprlib.repr(label)}, which is no label, or has it already"
+                )
+            fields[name] = value
 
 
 def _paths(properties: Mapping[int, Mapping[str, Any]]) -> dict[int, list[int]]:

@@ -5,9 +5,7 @@ from typing import Any
 
 from refspace.grid import Grid
 from refspace.store.ome.labels import axes_metadata, transformations
-
-# Of a structure without one; viewers want a colour of every channel.
-_NO_COLOR = (255, 255, 255)
+from refspace.structure_tree.colors import node_color
 
 
 def mask_attributes(path: str, grid: Grid, nodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -59,7 +57,7 @@ def mask_attributes(path: str, grid: Grid, nodes: Sequence[Mapping[str, Any]]) -
 
 
 def _channel(node: Mapping[str, Any], *, active: bool) -> dict[str, Any]:
-    red, green, blue = node.get("rgb_triplet") or _NO_COLOR
+    red, green, blue = node_color(node)
     return {
         "label": str(node.get("acronym") or node["id"]),
         "color": f"{red:02X}{green:02X}{blue:02X}",

@@ -29,12 +29,13 @@ names the writer (see `Holder`), are under ``X.zarr/.refspace/``.
 """
 
 from refspace.store.staging.holder import Holder, exclusive
-from refspace.store.staging.job import JOURNAL, job_digest
+from refspace.store.staging.job import EXPORT, JOURNAL, job_digest
 from refspace.store.staging.recorder import Recorder
 from refspace.store.staging.staging import Staging, leftover_hint, open_staging
 from refspace.store.staging.write_lease import WriteLease, end_runs
 
 __all__ = [
+    "EXPORT",
     "JOURNAL",
     "Holder",
     "Recorder",

@@ -22,6 +22,9 @@ RUNS = f"{JOURNAL}/runs"
 LOCK_OWNER = f"{JOURNAL}/holder.json"
 """Key of the object that names the writer, where there are no lock files."""
 
+EXPORT = "refspace_export"
+"""Attribute of a plain store for other programs that says which job has written it."""
+
 RECORD = ".record"
 """Ending of a record in the journal."""
 
@@ -52,8 +55,11 @@ def job_digest(job: Mapping[str, Any]) -> str:
 
 def finished_job(root: bytes | None) -> str | None:
     """Digest of the job that wrote a store, by its root metadata; None if it is not complete."""
-    with suppress(ValueError, TypeError, KeyError, RecursionError):
-        metadata = json.loads(root or b"")["attributes"]["refspace"]
+    with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        document = json.loads(root or b"")
+        # In zarr v2 attributes are a file of their own.
+        attributes = document.get("attributes", document)
+        metadata = attributes["refspace" if "refspace" in attributes else EXPORT]
         return str(metadata.get("job")) if metadata["complete"] is True else None
     return None
 

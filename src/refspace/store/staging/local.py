@@ -38,16 +38,20 @@ class LocalStagingArea(StagingArea):
         Canonical JSON of the job.
     overwrite
         Whether a store of that name may be replaced.
+    root_key
+        As for `StagingArea`.
     """
 
-    def __init__(self, target: Path, job: bytes, overwrite: bool) -> None:
+    def __init__(
+        self, target: Path, job: bytes, overwrite: bool, root_key: str = ZARR_JSON
+    ) -> None:
         self._target = target
         self._folder, self._old, self._lock, self._lock_owner = (
             target.parent / f".{target.name}.{ending}"
             for ending in ("partial", "old", "lock", "lock.json")
         )
         self._journal = self._folder / JOURNAL
-        super().__init__(Location(str(self._folder)), job, overwrite)
+        super().__init__(Location(str(self._folder)), job, overwrite, root_key)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -80,11 +84,11 @@ class LocalStagingArea(StagingArea):
     def begin(self, *, resume: bool) -> None:
         """Repair what a killed run has left; then refuse, go on with it, or start anew."""
         self._recover()
-        if resume and finished_job(_read(self._target / ZARR_JSON)) == self.digest:
+        if resume and finished_job(_read(self._target / self.root_key)) == self.digest:
             self._finish()
             return
         self._refuse_existing()
-        unfinished = _is_unfinished(self._folder)
+        unfinished = self._is_unfinished()
         if unfinished and self.begins_anew(_read(self._folder / JOB)):
             self._start()
             return
@@ -99,7 +103,7 @@ class LocalStagingArea(StagingArea):
         """Finish the renames of a run that was killed, or take them back."""
         if not self._old.exists():
             return
-        if not self._target.exists() and _is_ready(self._folder):
+        if not self._target.exists() and self._is_ready():
             self._publish()
         elif not self._target.exists() and is_zarr_folder(self._old):
             self._old.rename(self._target)
@@ -120,7 +124,7 @@ class LocalStagingArea(StagingArea):
             self.refuse_other_job(_read(self._folder / JOB))
         for path in self._folder.rglob("*"):
             refuse_link(path)
-        if _is_ready(self._folder):
+        if self._is_ready():
             self._publish()
             self._finish()
         else:
@@ -131,7 +135,7 @@ class LocalStagingArea(StagingArea):
         """Whether the folder belongs to this job, or is left of one that was being removed."""
         if (self._folder / JOB).exists():
             return _read(self._folder / JOB) == self.job
-        return finished_job(_read(self._folder / ZARR_JSON)) in (None, self.digest)
+        return finished_job(_read(self._folder / self.root_key)) in (None, self.digest)
 
     def _start(self) -> None:
         _remove(self._folder)
@@ -177,9 +181,9 @@ class LocalStagingArea(StagingArea):
         """Bring all to the disk, then rename."""
         self._refuse_existing()
         end_runs(self.lease.location)
-        new = self._journal / ZARR_JSON
+        new = self._journal / self.root_key
         new.write_bytes(root)
-        new.replace(self._folder / ZARR_JSON)
+        new.replace(self._folder / self.root_key)
         for path in [*self._folder.rglob("*"), self._folder]:
             _sync(path)
         # From here on the work is ready.
@@ -201,7 +205,7 @@ class LocalStagingArea(StagingArea):
     def leave_for_resume(self, stop: BaseException) -> None:
         """Leave unfinished work to be resumed, and add a note that says how."""
         self._recover()
-        if _is_unfinished(self._folder):
+        if self._is_unfinished():
             stop.add_note(f"what is done lies in {self._folder}; continue it with {RESUME}")
 
     def discard(self) -> None:
@@ -210,11 +214,20 @@ class LocalStagingArea(StagingArea):
             self._old.rename(self._target)
         _remove(self._folder)
 
+    def _is_ready(self) -> bool:
+        """Whether all is written, and only the renames are missing."""
+        root = _read(self._folder / self.root_key)
+        return not (self._folder / JOB).exists() and finished_job(root) is not None
+
+    def _is_unfinished(self) -> bool:
+        """Whether there is work to resume; any other folder was about to be removed."""
+        return (self._folder / JOB).exists() or self._is_ready()
+
     # ----- for messages
 
     def leftover(self) -> str | None:
         """What an interrupted run has left."""
-        if _is_unfinished(self._folder):
+        if self._is_unfinished():
             return f"an unfinished conversion lies in {self._folder}"
         if self._old.exists() and not self._target.exists():
             return f"an interrupted conversion has moved the store to {self._old}"
@@ -224,16 +237,6 @@ class LocalStagingArea(StagingArea):
         """Why nothing can be written, and what became of an old store, if an error is of that."""
         is_there = self._target.exists()
         return write_error(error, self._target, "the old store is untouched" if is_there else "")
-
-
-def _is_ready(folder: Path) -> bool:
-    """Whether all is written, and only the renames are missing."""
-    return not (folder / JOB).exists() and finished_job(_read(folder / ZARR_JSON)) is not None
-
-
-def _is_unfinished(folder: Path) -> bool:
-    """Whether there is work to resume; any other folder was about to be removed."""
-    return (folder / JOB).exists() or _is_ready(folder)
 
 
 def _remove(folder: Path) -> None:

@@ -36,10 +36,14 @@ class RemoteStagingArea(StagingArea):
         Canonical JSON of the job.
     overwrite
         Whether a store that is there may be replaced.
+    root_key
+        As for `StagingArea`.
     """
 
-    def __init__(self, location: Location, job: bytes, overwrite: bool) -> None:
-        super().__init__(location, job, overwrite)
+    def __init__(
+        self, location: Location, job: bytes, overwrite: bool, root_key: str = ZARR_JSON
+    ) -> None:
+        super().__init__(location, job, overwrite, root_key)
         self._location = location
         self._holder = Holder(location)
         self._fs, path = file_system(location.url, location.storage_options)
@@ -60,7 +64,7 @@ class RemoteStagingArea(StagingArea):
 
     def begin(self, *, resume: bool) -> None:
         """Refuse, or go on with an unfinished run, or start anew."""
-        finished, job = finished_job(self._location.read(ZARR_JSON)), self._location.read(JOB)
+        finished, job = finished_job(self._location.read(self.root_key)), self._location.read(JOB)
         unfinished = finished is None and job is not None
         if resume and finished == self.digest:
             self._remove(self._journal())
@@ -111,10 +115,10 @@ class RemoteStagingArea(StagingArea):
         complete, and of two that meet here none succeeds before the other one knows.
         """
         self._holder.check()
-        if not (self.lease.conditional and self._location.create(ZARR_JSON, root)):
+        if not (self.lease.conditional and self._location.create(self.root_key, root)):
             # What is there is of one that has lost its lock, or this process has.
             self._holder.check()
-            self._location.write(ZARR_JSON, root)
+            self._location.write(self.root_key, root)
         self._holder.check()
         # From here on the store is complete: readers ignore the rest of a journal.
         self.writing = False
@@ -139,7 +143,7 @@ class RemoteStagingArea(StagingArea):
         """What an interrupted run has left."""
         if (
             self._location.read(JOB) is None
-            or finished_job(self._location.read(ZARR_JSON)) is not None
+            or finished_job(self._location.read(self.root_key)) is not None
         ):
             return None
         return f"an unfinished conversion lies in {self.work}"

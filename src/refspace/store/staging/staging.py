@@ -111,7 +111,7 @@ class Staging:
         folder = location.local_path
         # A process that holds a lock file is the writer until it ends; any other one looks.
         write = location.write if folder is not None else self.lease.write
-        beside_root = {key: data for key, data in objects.items() if key != ZARR_JSON}
+        beside_root = {key: data for key, data in objects.items() if key != self._area.root_key}
         for key, data in beside_root.items():
             write(key, data)
         there = location.keys()
@@ -124,7 +124,7 @@ class Staging:
             for key in there.difference(objects, voxels):
                 if not key.startswith(JOURNAL):
                     (folder / key).unlink()
-        self.commit(objects[ZARR_JSON])
+        self.commit(objects[self._area.root_key])
 
     def commit(self, root: bytes) -> None:
         """Let the store appear, complete.
@@ -132,8 +132,8 @@ class Staging:
         Parameters
         ----------
         root
-            Root metadata (``zarr.json``). Its attributes hold, as ``refspace``, ``complete: true``
-            and as ``job`` what `job_digest` returns.
+            Root metadata. Its attributes hold, as ``refspace`` (of a plain store for other programs
+            as ``refspace_export``), ``complete: true`` and as ``job`` what `job_digest` returns.
 
         Raises
         ------
@@ -157,6 +157,7 @@ def open_staging(
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     doubt: str | None = None,
+    root_key: str = ZARR_JSON,
 ) -> Iterator[Staging]:
     """Write a store that appears whole or not at all. One writer at a time.
 
@@ -182,6 +183,8 @@ def open_staging(
         Why another run of this job may be one of other voxels. Then no run goes on with another:
         one that is unfinished is discarded, with a warning, and one that is interrupted leaves
         nothing.
+    root_key
+        Key of the root metadata: ``zarr.json``, or ``.zattrs`` of a store of zarr v2.
 
     Yields
     ------
@@ -214,7 +217,7 @@ def open_staging(
     >>> sorted(path.name for path in target.iterdir())
     ['voxels', 'zarr.json']
     """
-    area = _area(target, storage_options, canonical(job), overwrite)
+    area = _area(target, storage_options, canonical(job), overwrite, root_key)
     area.doubt = doubt
     with ExitStack() as stack:
         try:
@@ -264,13 +267,17 @@ def leftover_hint(target: str, storage_options: Mapping[str, Any] | None = None)
 
 
 def _area(
-    target: str, storage_options: Mapping[str, Any] | None, job: bytes, overwrite: bool
+    target: str,
+    storage_options: Mapping[str, Any] | None,
+    job: bytes,
+    overwrite: bool,
+    root_key: str = ZARR_JSON,
 ) -> StagingArea:
     location = Location(target, storage_options or {})
     if (path := location.local_path) is None:
-        return RemoteStagingArea(location, job, overwrite)
+        return RemoteStagingArea(location, job, overwrite, root_key)
     # Through a symbolic link, to what it names.
-    return LocalStagingArea(path.resolve(), job, overwrite)
+    return LocalStagingArea(path.resolve(), job, overwrite, root_key)
 
 
 def _discard(area: StagingArea, error: BaseException | None = None) -> None:

@@ -10,6 +10,7 @@ from refspace.errors import StoreError, WriteError
 from refspace.store.location import Location
 from refspace.store.staging.job import differences, digest
 from refspace.store.staging.write_lease import WriteLease
+from refspace.store.zarr_files import ZARR_JSON
 
 RESUME = "the same command or call"
 """What continues an unfinished run."""
@@ -29,12 +30,17 @@ class StagingArea(ABC):
         Canonical JSON of the job.
     overwrite
         Whether what is there may be replaced.
+    root_key
+        Key of the metadata that make it a complete store: those written last.
     """
 
     doubt: str | None = None
     """Why another run of this job may be one of other voxels, so that none goes on with it."""
 
-    def __init__(self, location: Location, job: bytes, overwrite: bool) -> None:
+    def __init__(
+        self, location: Location, job: bytes, overwrite: bool, root_key: str = ZARR_JSON
+    ) -> None:
+        self.root_key = root_key
         self.work = location.url
         self.storage_options: Mapping[str, Any] = location.storage_options
         self.job = job

@@ -1,0 +1,228 @@
+"""The commands ``export``: an atlas, or a part of it, in files for other programs."""
+
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import click
+
+from refspace.cli.options import (
+    Lengths,
+    access_options,
+    annotation_argument,
+    checked_orientation,
+    given_columns,
+    is_named,
+    is_store,
+    open_annotation,
+    open_space,
+    refuse_overwriting,
+    structures_argument,
+    structures_columns,
+    structures_with,
+    takes_pool,
+    takes_space,
+)
+from refspace.cli.outputs import OutputPath
+from refspace.cli.terminal import echo
+
+if TYPE_CHECKING:
+    from refspace.reference_space import ReferenceSpace
+    from refspace.structure_tree import StructureTree
+
+
+@click.group()
+def export() -> None:
+    """Write files for other programs."""
+
+
+@export.command()
+@click.argument("source")
+@structures_columns
+@access_options
+@click.option("--nested", is_flag=True, help="JSON with the structures within their parents.")
+@click.option(
+    "--output",
+    "-o",
+    type=OutputPath("structures"),
+    required=True,
+    help=".json, .csv, .tsv (a label table of BIDS), .parquet, or .txt or .label (ITK-SNAP).",
+)
+def structures(source: str, access: dict[str, Any], nested: bool, output: str) -> None:
+    """Write structures as the ending of the name says.
+
+    SOURCE is a structures file, the path or URL of a store with structures of its own, or an atlas
+    by name.
+    """
+    from refspace.formats.structure_output import write_structures
+
+    refuse_overwriting([output])
+    tree = _structures(source, access)
+    write_structures(output, tree, nested=nested)
+    echo(f"wrote {output}: {len(tree)} structures")
+
+
+def _structures(source: str, access: dict[str, Any]) -> "StructureTree":
+    """Structures of a file, a store or an atlas by name."""
+    suffix = PurePosixPath(urlsplit(source).path).suffix.lower()
+    is_url_of_file = "://" in source and suffix not in ("", ".zarr")
+    if is_named(source) or (is_store(source) and not is_url_of_file):
+        if given_columns():
+            raise click.UsageError(f"--columns is of a structures file, and {source} is none")
+        return open_space(source, None, None, None, **access).structure_tree
+    from refspace.formats.structures import read_structures
+
+    return read_structures(source, columns=given_columns())
+
+
+@export.command()
+@annotation_argument
+@structures_argument
+@structures_columns
+@access_options
+@click.option(
+    "--label-table",
+    is_flag=True,
+    help="Name the labels in a .tsv file of BIDS beside the volume, called as it is.",
+)
+@click.option(
+    "--output",
+    "-o",
+    type=OutputPath("volume"),
+    required=True,
+    help="An .nrrd, .nii or .nii.gz file, like atlas_dseg.nii.gz.",
+)
+def volume(
+    annotation: str,
+    structures_file: str | None,
+    access: dict[str, Any],
+    label_table: bool,
+    output: str,
+    **geometry: Any,
+) -> None:
+    """Write the annotation as a volume, in the format of the ending.
+
+    Ids stay as they are. STRUCTURES are needed for --label-table alone, and not for a store that
+    has its own.
+    """
+    from refspace.cli.progress import Progress
+    from refspace.formats.volumes import write_volume
+
+    if label_table:
+        structures = structures_with(structures_file, given_columns())
+        _write_with_table(open_space(annotation, structures, **geometry, **access), output)
+        return
+    if structures_file is not None:
+        raise click.UsageError("STRUCTURES are for --label-table; leave them out, or give it")
+    refuse_overwriting([output])
+    labels = open_annotation(annotation, **geometry, **access)
+    with Progress("writing the volume"):
+        write_volume(output, labels)
+    echo(f"wrote {output}")
+
+
+def _write_with_table(space: "ReferenceSpace", output: str) -> None:
+    """Write the annotation of a space, and the table of its labels."""
+    from refspace.cli.progress import Progress
+    from refspace.cli.unknown import telling_unknown_ids
+    from refspace.verbs.files import label_table_path
+
+    table = label_table_path(output)
+    refuse_overwriting([output, table])
+    with telling_unknown_ids(space) as noted, Progress("writing the volume"):
+        noted.write_annotation(output, label_table=table)
+    echo(f"wrote {output} and {table}")
+
+
+@export.command()
+@takes_space
+@click.option(
+    "--output",
+    "-o",
+    type=OutputPath("store"),
+    required=True,
+    help="Path or URL of the store, like atlas.ome.zarr.",
+)
+@click.option(
+    "--version",
+    type=click.Choice(["0.5", "0.4"]),
+    default="0.5",
+    show_default=True,
+    help="Of OME-Zarr: 0.4 for programs that do not know the later one.",
+)
+@click.option(
+    "--order",
+    "order",
+    metavar="XYZ",
+    callback=checked_orientation,
+    default="SPL",
+    show_default=True,
+    help="Directions in which z, y and x grow. In ITK's, SPL, positions are right in every "
+    "program; PIR has the coronal slices of the CCF along z.",
+)
+@click.option(
+    "--no-index",
+    "with_index",
+    flag_value=False,
+    default=True,
+    help="Leave out the property 'index', by which napari finds names: with napari-ome-zarr 0.8 to "
+    "0.10 it cannot open labels that have it.",
+)
+@click.option(
+    "--chunks",
+    type=Lengths(),
+    default=128,
+    show_default=True,
+    help="Voxels that are compressed together: along each axis, or three with commas.",
+)
+@click.option("--shards", type=Lengths(), help="Voxels that one file holds: multiples of --chunks.")
+@click.option("--overwrite", is_flag=True, help="Replace a store of that name.")
+@takes_pool
+def ome_zarr(
+    space: "ReferenceSpace",
+    output: str,
+    order: str,
+    pool: dict[str, Any],
+    **options: Any,
+) -> None:
+    """Write a plain OME-Zarr image for any program: the template, with the annotation as labels.
+
+    The annotation is labels/annotation in it, with the names and colours of its structures; without
+    a template it is the image too. The same command goes on with one that was interrupted.
+    'refspace convert' makes the stores that the other commands need.
+    """
+    from refspace.cli.options import given_access
+    from refspace.cli.progress import BlockProgress
+    from refspace.cli.unknown import tell_unknown_ids
+
+    # What reads a store on another machine writes to one too.
+    options["storage_options"] = given_access().get("storage_options")
+    with BlockProgress("exporting") as progress:
+        space.to_ome_zarr(output, orientation=order, progress=progress, **options, **pool)
+    echo(f"{output} was complete" if progress.first is None else f"wrote {output}")
+    if (index := space.volume.index) is not None:
+        tell_unknown_ids(index.counts(), space.structure_tree.node_ids())
+
+
+@export.command()
+@takes_space
+@click.argument("labels_volume", type=OutputPath("volume"))
+@click.argument("labels_txt", type=OutputPath("label_file"))
+@click.option(
+    "--header", is_flag=True, help="Begin with a comment and a clear label, as ITK-SNAP does."
+)
+def itksnap(space: "ReferenceSpace", labels_volume: str, labels_txt: str, header: bool) -> None:
+    """Write a volume and a label description for ITK-SNAP.
+
+    The volume is NIfTI where its name ends in .nii or .nii.gz, and NRRD where it ends in .nrrd.
+    Structures are numbered from 1 where an id is above 65 535.
+    """
+    from refspace.cli.progress import Progress
+    from refspace.cli.unknown import telling_unknown_ids
+
+    with telling_unknown_ids(space) as space, Progress("exporting labels"):
+        space.write_itksnap_labels(labels_volume, labels_txt, itksnap_header=header)
+    echo(f"wrote {labels_volume} and {labels_txt}")
+
+
+COMMANDS = (export,)
