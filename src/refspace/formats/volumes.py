@@ -58,8 +58,8 @@ def is_volume_file(path: PathLike) -> bool:
     """Whether a path or URL is that of a file, rather than of a store.
 
     Of this machine it is, if there is a file that is no zip archive and no metadata of a store,
-    whatever its name; or nothing, and the name ends like one. Of a URL the name decides; of one of
-    HTTP that ends neither like a file nor like a store, as of a download by number, the first bytes.
+    whatever its name; or nothing, and the name ends like one. Of a URL the name decides. Of one of
+    HTTP that ends like neither, as of a download by number, the first bytes do.
 
     Examples
     --------
