@@ -190,9 +190,7 @@ class VoxelStream:
     def slab_bytes(self, thickness: int) -> int:
         """Size in memory of a slab of some layers."""
         layers = self.voxels.shape[2]
-        stored = self.voxels.nbytes * min(thickness, layers) // layers
-        # Of another byte order, a copy is made.
-        return stored if self.voxels.dtype.isnative else 2 * stored
+        return self.voxels.nbytes * min(thickness, layers) // layers
 
     def slabs(
         self,

@@ -9,6 +9,7 @@ import numpy as np
 
 from refspace.errors import FormatError
 from refspace.formats.intensities import OtherAxis
+from refspace.safe_text import shown
 
 # Kinds of axes along which positions lie; of "none" and "???" nothing is said.
 _SPACE_KINDS = ("domain", "space")
@@ -51,6 +52,7 @@ def split_axes(
         )
     sizes = fields["sizes"].split()
     if fields["dimension"] <= 3 or len(sizes) != fields["dimension"]:
+        _refuse_planes(fields, kinds, sizes)
         return {**fields}, (0, 1, 2), ()
     is_of_itk = fields.get("space dimension") == len(sizes)
     if is_of_itk:
@@ -73,6 +75,19 @@ def split_axes(
     if is_of_itk:
         volume |= _in_three_dimensions(volume)
     return volume, space, others
+
+
+def _refuse_planes(fields: Mapping[str, Any], kinds: Sequence[str], sizes: Sequence[str]) -> None:
+    """Refuse pictures of several channels or times, which have three axes too."""
+    of_space = (*_SPACE_KINDS, "none", "???", "")
+    if "space directions" in fields:
+        of_space = (*of_space, "time")  # with a direction, it is one of space
+    for kind, size in zip(kinds, sizes, strict=False):
+        if kind not in of_space and size != "1":
+            raise FormatError(
+                f"an axis is of the kind {shown(repr(kind[:60]))}, so that two are left for "
+                "space; a volume has three: correct 'kinds', or save a volume"
+            )
 
 
 def _long_axes(sizes: Sequence[str], *, is_image: bool) -> tuple[int, ...]:
