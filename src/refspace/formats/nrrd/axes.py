@@ -79,9 +79,9 @@ def split_axes(
 
 def _refuse_planes(fields: Mapping[str, Any], kinds: Sequence[str], sizes: Sequence[str]) -> None:
     """Refuse pictures of several channels or times, which have three axes too."""
-    of_space = (*_SPACE_KINDS, "none", "???", "")
+    of_space = {*_SPACE_KINDS, "none", "???", ""}
     if "space directions" in fields:
-        of_space = (*of_space, "time")  # with a direction, it is one of space
+        of_space.add("time")  # with a direction, it is one of space
     for kind, size in zip(kinds, sizes, strict=False):
         if kind not in of_space and size != "1":
             raise FormatError(
