@@ -92,7 +92,7 @@ def existing_inputs(
 
 def _why_not(path: str) -> str:
     if not Path(path).is_dir():
-        return "does not exist"
+        return "is a pipe or device, and no file" if Path(path).exists() else "does not exist"
     from refspace.store import Location
     from refspace.store.other_formats import what_is_there
 
