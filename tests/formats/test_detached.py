@@ -193,6 +193,9 @@ OUT = [
 ]
 
 
+@pytest.mark.promise(
+    "a header names a file elsewhere as its voxels", "it is refused; only its own folder is read"
+)
 @pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize("name", OUT)
 def test_names_that_lead_out_are_refused(tmp_path: Path, make: Any, name: str) -> None:

@@ -605,6 +605,7 @@ def test_files_without_a_whole_header_are_refused(
     assert len(str(caught.value)) < 500
 
 
+@pytest.mark.promise("the header of a volume lies about sizes")
 def test_a_bomb_is_not_inflated(tmp_path: Path) -> None:
     data = zlib.compress(bytes(100 * 2**20), 9)
     path = make(tmp_path, data, CompressedData="True", DimSize="50 40 30")

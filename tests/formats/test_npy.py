@@ -295,6 +295,7 @@ def test_a_header_of_python_2_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_volume(path, **TOLD).values, VOXELS)
 
 
+@pytest.mark.promise("the file of a volume is cut short")
 def test_cut_files_are_refused(tmp_path: Path) -> None:
     buffer = BytesIO()
     np.save(buffer, VOXELS)

@@ -656,7 +656,7 @@ HEADERS = [
 
 
 @pytest.mark.promise(
-    "a header of NRRD or NIfTI lies about sizes",
+    "the header of a volume lies about sizes",
     "an error before memory is taken",
 )
 @pytest.mark.parametrize(("changes", "message"), HEADERS)
@@ -729,7 +729,7 @@ def test_damaged_data_raise_when_they_are_computed(tmp_path, data, message):
             array.compute()
 
 
-@pytest.mark.promise("a header of NRRD or NIfTI lies about sizes")
+@pytest.mark.promise("the header of a volume lies about sizes")
 def test_a_bomb_is_not_inflated(tmp_path):
     array = read_nrrd(make(tmp_path, gzip.compress(bytes(100_000_000))))
     tracemalloc.start()
