@@ -41,10 +41,12 @@ _ENDINGS = {
 _UNREAD = (".h5", ".hdf5", ".ims", ".mnc", ".czi", ".nd2", ".lif", ".dcm", ".png", ".jpg", ".mat")
 # Metadata of a store: who gives one of these means the folder that it is in.
 _OF_ZARR = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+# ITK does not recognise them in capitals.
+_METAIMAGE = (".mha", ".mhd")
 _WRITERS: dict[tuple[str, ...], Callable[..., None]] = {
     (".nrrd",): write_nrrd,
     (".nii", ".nii.gz"): write_nifti,
-    (".mha", ".mhd"): write_metaimage,
+    _METAIMAGE: write_metaimage,
     TIFF_ENDINGS: write_tiff,
 }
 OUTPUT_ENDINGS = tuple(ending for endings in _WRITERS for ending in endings)
@@ -97,7 +99,7 @@ def _is_named_like_one(name: str) -> bool:
 
 
 def output_ending(path: PathLike) -> str:
-    """Ending of the name of a volume to write, checked to be one of a format that is written.
+    """Ending of the name of a volume to write, in lower case, checked to be one that is written.
 
     Raises
     ------
@@ -106,13 +108,14 @@ def output_ending(path: PathLike) -> str:
 
     Examples
     --------
-    >>> output_ending("sub-01_dseg.nii.gz"), output_ending("mask.nrrd")
+    >>> output_ending("sub-01_dseg.nii.gz"), output_ending("MASK.NRRD")
     ('.nii.gz', '.nrrd')
     """
     name = Path(path).name
     # The longest, for ".nii.gz" is no ".gz" of anything else.
     for ending in sorted(OUTPUT_ENDINGS, key=len, reverse=True):
-        if name.endswith(ending) and name != ending:
+        told = name if ending in _METAIMAGE else name.lower()
+        if told.endswith(ending) and told != ending:
             return ending
     raise FormatError(
         f"{shown(os.fspath(path))} does not end in {', '.join(OUTPUT_ENDINGS[:-1])} or "

@@ -77,7 +77,7 @@ def write_nifti(
     >>> write_nifti(tempfile.mkdtemp() + "/mask.nii.gz", mask)
     """
     target = Path(path)
-    if not target.name.endswith((".nii", ".nii.gz")):
+    if not target.name.lower().endswith((".nii", ".nii.gz")):
         raise FormatError(f"{target} does not end in .nii or .nii.gz; give a name that does")
     if not isinstance(array, xr.DataArray):
         raise AnnotationError(
@@ -90,7 +90,7 @@ def write_nifti(
     head = _header(grid, data.dtype, comment_extension(StatedSides.from_array(array, grid)))
     # By the ending of the target: the temporary name has only the last part of ".nii.gz".
     with atomic_write(target) as temporary, temporary.open("wb") as file:
-        if target.suffix == ".gz":
+        if target.suffix.lower() == ".gz":
             write_gzip(file, head, data, compression_level, scheduler)
         else:
             file.write(head)

@@ -69,7 +69,7 @@ def write_nrrd(
     >>> write_nrrd(tempfile.mkdtemp() + "/mask.nrrd", np.zeros((4, 4, 4), np.uint8))
     """
     target = Path(path)
-    if target.suffix != ".nrrd":
+    if target.suffix.lower() != ".nrrd":
         raise FormatError(f"{target} does not end in .nrrd; give a name that does")
     data = array.data if isinstance(array, xr.DataArray) else array
     check_output(data.shape, data.dtype, compression_level, "NRRD", _TYPES)
