@@ -654,7 +654,7 @@ def test_a_run_is_resumed_with_the_same_ids_alone(atlas):
     np.testing.assert_array_equal(stored.annotation.values, VOXELS[::-1])
 
 
-@pytest.mark.parametrize("name", ["a.NII", "a.Nii.GZ", "a.NRRD"])
+@pytest.mark.parametrize("name", ["a.NII", "a.NII.GZ", "a.NRRD"])
 def test_endings_in_capitals(tmp_path, name):
     voxels = np.arange(60, dtype=np.uint16).reshape(3, 4, 5)
     path = tmp_path / name
@@ -664,7 +664,7 @@ def test_endings_in_capitals(tmp_path, name):
     np.testing.assert_array_equal(refspace.read_image(path), voxels)
 
 
-@pytest.mark.parametrize("name", ["a.MHA", "a.MHD"])
-def test_itk_does_not_know_metaimage_in_capitals(tmp_path, name):
+@pytest.mark.parametrize("name", ["a.MHA", "a.MHD", "a.Nii.gz", "a.nii.GZ"])
+def test_endings_that_itk_does_not_know(tmp_path, name):
     with pytest.raises(FormatError, match="does not end in"):
         output_ending(tmp_path / name)

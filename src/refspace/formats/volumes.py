@@ -41,7 +41,7 @@ _ENDINGS = {
 _UNREAD = (".h5", ".hdf5", ".ims", ".mnc", ".czi", ".nd2", ".lif", ".dcm", ".png", ".jpg", ".mat")
 # Metadata of a store: who gives one of these means the folder that it is in.
 _OF_ZARR = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
-# ITK does not recognise them in capitals.
+# ITK does not recognise them in capitals; of others it does, but not in mixed letters.
 _METAIMAGE = (".mha", ".mhd")
 _WRITERS: dict[tuple[str, ...], Callable[..., None]] = {
     (".nrrd",): write_nrrd,
@@ -114,8 +114,8 @@ def output_ending(path: PathLike) -> str:
     name = Path(path).name
     # The longest, for ".nii.gz" is no ".gz" of anything else.
     for ending in sorted(OUTPUT_ENDINGS, key=len, reverse=True):
-        told = name if ending in _METAIMAGE else name.lower()
-        if told.endswith(ending) and told != ending:
+        forms = (ending,) if ending in _METAIMAGE else (ending, ending.upper())
+        if name.endswith(forms) and name not in forms:
             return ending
     raise FormatError(
         f"{shown(os.fspath(path))} does not end in {', '.join(OUTPUT_ENDINGS[:-1])} or "
