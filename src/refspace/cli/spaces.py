@@ -157,7 +157,7 @@ def mask(
     dry_run: bool,
     output: str,
 ) -> None:
-    """Write masks of structures as NRRD or NIfTI files."""
+    """Write masks of structures as NRRD, NIfTI, MetaImage or TIFF files."""
     from refspace.cli.progress import Progress
     from refspace.cli.unknown import telling_unknown_ids
     from refspace.files import make_folder
