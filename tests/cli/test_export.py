@@ -12,7 +12,7 @@ from helpers import commands
 import refspace
 
 TABLES = "does not end in .csv, .tsv or .parquet"
-VOLUMES = "does not end in .nrrd, .nii or .nii.gz"
+VOLUMES = "does not end in .nrrd, .nii, .nii.gz, .mha, .mhd, .tif or .tiff"
 
 
 @pytest.fixture(scope="module")
