@@ -91,7 +91,7 @@ def test_a_file_that_was_edited_with_forged_times(tmp_path):
     path.write_bytes(data)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
-    with pytest.raises(StoreError, match=r"source\.annotation\.ctime_ns is"):
+    with pytest.raises(StoreError, match=r"source\.annotation\.stamp is"):
         refspace.convert(path, TREE, target, **how)
 
 

@@ -236,6 +236,7 @@ def test_a_raw_file_is_not_longer_than_scans_are(tmp_path: Path) -> None:
         read_volume(path).compute()
 
 
+@pytest.mark.promise("the header of a volume lies about sizes")
 def test_a_bomb_is_not_inflated(tmp_path: Path) -> None:
     path = make(tmp_path, bytes(100 * 2**20), "x.mgz")
     array = read_volume(path)
@@ -249,6 +250,7 @@ def test_a_bomb_is_not_inflated(tmp_path: Path) -> None:
     assert peak < 2**21
 
 
+@pytest.mark.promise("the file of a volume is cut short", "an error, at any length")
 def test_cut_files(tmp_path: Path) -> None:
     whole = save(tmp_path / "x.mgz").read_bytes()
     for size in (0, 5, 30, len(whole) - 9):

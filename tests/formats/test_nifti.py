@@ -347,7 +347,7 @@ def test_an_array_pickles_as_its_path(tmp_path):
     assert pickle.loads(pickled).compute().sum() == 40**3
 
 
-@pytest.mark.promise("a header of NRRD or NIfTI lies about sizes")
+@pytest.mark.promise("the header of a volume lies about sizes")
 def test_a_bomb_behind_a_small_header_is_not_inflated(tmp_path):
     path = tmp_path / "bomb.nii.gz"
     small = gzip.decompress(save(path, image()).read_bytes())

@@ -14,11 +14,13 @@ import hypothesis.extra.numpy as hnp
 import nrrd
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 import xarray as xr
 from helpers.profiles import examples
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
+import refspace
 from refspace.errors import AnnotationError, FormatError, GridError
 from refspace.formats import encoded_voxels as reading
 from refspace.formats import voxel_files
@@ -654,7 +656,7 @@ HEADERS = [
 
 
 @pytest.mark.promise(
-    "a header of NRRD or NIfTI lies about sizes",
+    "the header of a volume lies about sizes",
     "an error before memory is taken",
 )
 @pytest.mark.parametrize(("changes", "message"), HEADERS)
@@ -692,6 +694,15 @@ def test_a_missing_file_is_missing(tmp_path):
         read_nrrd(tmp_path)
 
 
+@pytest.mark.parametrize("read", [read_nrrd, refspace.read_image, refspace.open])
+def test_a_pipe_is_no_file_and_nobody_waits_for_it(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe.nrrd")
+    (tmp_path / "endless.nrrd").symlink_to("/dev/zero")
+    for name in ("pipe.nrrd", "endless.nrrd"):
+        with pytest.raises(FormatError, match=f"{name} is a pipe or device, and no file"):
+            read(tmp_path / name)
+
+
 WHOLE = gzip.compress(VOXELS.tobytes("F"), mtime=0)
 
 
@@ -718,7 +729,7 @@ def test_damaged_data_raise_when_they_are_computed(tmp_path, data, message):
             array.compute()
 
 
-@pytest.mark.promise("a header of NRRD or NIfTI lies about sizes")
+@pytest.mark.promise("the header of a volume lies about sizes")
 def test_a_bomb_is_not_inflated(tmp_path):
     array = read_nrrd(make(tmp_path, gzip.compress(bytes(100_000_000))))
     tracemalloc.start()
@@ -819,3 +830,68 @@ def test_the_real_annotation(tmp_path):
     copy = read_nrrd(tmp_path / "copy.nrrd")
     assert infer_grid(copy) == infer_grid(annotation)
     assert np.array_equal(copy.values, expected)
+
+
+# ----- fields as other programs may name them
+
+FULL = {
+    "type": "uint16",
+    "dimension": "3",
+    "space": "right-anterior-superior",
+    "sizes": "4 3 2",
+    "space directions": "(0,0.2,0) (-0.1,0,0) (0,0,0.3)",
+    "space origin": "(1,2,3)",
+    "space units": '"um" "um" "um"',
+    "encoding": "raw",
+    "endian": "little",
+}
+FEW = np.arange(24, dtype="<u2").reshape(4, 3, 2)
+
+
+def by_hand(folder, **changes):
+    """Write a file of these fields; one that is None is left out."""
+    fields = {**FULL, **{name.replace("_", " "): value for name, value in changes.items()}}
+    text = "".join(f"{name}: {value}\n" for name, value in fields.items() if value is not None)
+    path = folder / "x.nrrd"
+    path.write_bytes(f"NRRD0005\n{text}\n".encode() + FEW.tobytes("F"))
+    return path
+
+
+@pytest.mark.parametrize("name", [*FULL])
+@pytest.mark.parametrize("write", [str.title, str.upper, lambda name: name.replace(" ", "")])
+def test_names_of_fields_may_be_written_otherwise(tmp_path, name, write):
+    wanted = read_nrrd(by_hand(tmp_path)).compute()
+    assert infer_grid(wanted).origin == (1.9, 0.75, 2.85)
+    path = by_hand(tmp_path)
+    path.write_bytes(path.read_bytes().replace(f"\n{name}:".encode(), f"\n{write(name)}:".encode()))
+    found = read_nrrd(path)
+    xr.testing.assert_identical(found.compute(), wanted)
+    # As ITK reads it, which takes all lengths as mm.
+    image = sitk.ReadImage(path)
+    np.testing.assert_allclose(image.GetSpacing(), (0.2, 0.1, 0.3))
+    np.testing.assert_allclose(image.GetOrigin(), (-1, -2, 3))
+
+
+@pytest.mark.parametrize("space", ["scanner-xyz", "3D-right-handed", "RAI", "RAST"])
+def test_directions_in_a_space_that_is_not_anatomical_are_asked_for(tmp_path, space):
+    path = by_hand(tmp_path, space=space)
+    with pytest.raises(GridError, match=rf"the space '{space}' is not one of anatomy; give orient"):
+        read_nrrd(path)
+    assert read_nrrd(path, orientation="RAS").dims == ("ml", "ap", "dv")
+
+
+def test_directions_without_a_space_are_asked_for(tmp_path):
+    path = by_hand(tmp_path, space=None, space_dimension="3")
+    with pytest.raises(GridError, match="directions, and no 'space' for them; give orientation="):
+        read_nrrd(path)
+    straight = "(25,0,0) (0,25,0) (0,0,25)"
+    path = by_hand(tmp_path, space=None, space_dimension="3", space_directions=straight)
+    assert infer_grid(read_nrrd(path)).orientation == "PIR"
+
+
+@pytest.mark.parametrize("kinds", ["list domain domain", "domain domain vector", "RGB-color ??? ?"])
+def test_pictures_of_several_channels_are_no_volume(tmp_path, kinds):
+    path = by_hand(tmp_path, kinds=kinds)
+    for read in (read_nrrd, refspace.read_image):
+        with pytest.raises(FormatError, match="so that two are left for space"):
+            read(path)

@@ -554,6 +554,7 @@ def test_compressions_for_pictures_are_refused(tmp_path):
         read_volume(path, **PLACE)
 
 
+@pytest.mark.promise("the header of a volume lies about sizes")
 @pytest.mark.parametrize("compression", [8, 32946, 34925])
 def test_a_bomb_behind_a_small_page_is_not_inflated(tmp_path, compression):
     data = {34925: lzma.compress}.get(compression, zlib.compress)(bytes(2**24))
@@ -571,6 +572,7 @@ def test_a_bomb_behind_a_small_page_is_not_inflated(tmp_path, compression):
     assert peak_of(refused) < 12 * 2**20
 
 
+@pytest.mark.promise("the header of a volume lies about sizes")
 def test_a_bomb_of_packbits(tmp_path):
     path = two(tmp_path / "bomb.tif", b"\x81\x00" * 10**5, t259=(3, 1, 32773))
     path.write_bytes(path.read_bytes() + bytes(10**6))
@@ -646,6 +648,7 @@ def test_a_chain_that_is_cut_is_no_shorter_volume(tmp_path, following):
         read_volume(path, **PLACE)
 
 
+@pytest.mark.promise("the file of a volume is cut short")
 def test_every_cut_file_is_refused(tmp_path):
     path = save(tmp_path / "a.tif", VOXELS[:3, :5, :6], compression="zlib")
     data = path.read_bytes()
@@ -695,6 +698,9 @@ OTHER = (
 )
 
 
+@pytest.mark.promise(
+    "XML declares entities, or is nested without end", "it is refused before anything grows"
+)
 @pytest.mark.parametrize(
     ("text", "told"),
     [

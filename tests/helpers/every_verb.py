@@ -89,6 +89,8 @@ VERBS = {
     "to_datatree": lambda s: s.to_datatree()["s0/annotation"],
     "from_datatree": lambda s: ReferenceSpace.from_datatree(s.to_datatree()).total_voxel_map,
     "to_zarr": lambda s: stored(s),
+    "to_ome_zarr": lambda s: exported(s),
+    "write_annotation": lambda s: written_annotation(s),
 }
 # What verbs have no entry of their name above, and why.
 COVERED = {
@@ -116,6 +118,18 @@ def written_labels(space):
     folder = Path(tempfile.mkdtemp())
     space.write_itksnap_labels(folder / "a.nrrd", folder / "a.txt")
     return refspace.read_nrrd(folder / "a.nrrd"), (folder / "a.txt").read_text()
+
+
+def exported(space):
+    url = tempfile.mkdtemp() + "/plain.zarr"
+    space.to_ome_zarr(url)
+    return refspace.open(url, structures=TREE).annotation
+
+
+def written_annotation(space):
+    path = Path(tempfile.mkdtemp(), "a.nrrd")
+    space.write_annotation(path)
+    return refspace.read_nrrd(path)
 
 
 def stored(space):

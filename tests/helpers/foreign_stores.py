@@ -177,56 +177,6 @@ def spatialdata_step(kind, values=None, system="global", dims="zyx", output=None
     return {"type": kind, kind: values, **ends}
 
 
-def iohub_plate(folder, fields, voxels):
-    """Plate of zarr v2 as iohub 0.2.3 writes it; fields are paths like ``A/1/0``."""
-    root = zarr.open_group(folder, mode="w", zarr_format=2)
-    wells = {}
-    for field in fields:
-        well, _, image = field.rpartition("/")
-        wells.setdefault(well, []).append(image)
-        iohub_field(f"{folder}/{field}", voxels)
-    rows = sorted({well.split("/")[0] for well in wells})
-    columns = sorted({well.split("/")[1] for well in wells})
-    for well, images in wells.items():
-        group = zarr.open_group(f"{folder}/{well}", mode="a", zarr_format=2)
-        entries = [{"acquisition": 0, "path": image} for image in images]
-        group.attrs["well"] = {"images": entries, "version": "0.4"}
-    for row in rows:
-        zarr.open_group(f"{folder}/{row}", mode="a", zarr_format=2)
-    root.attrs["plate"] = {
-        "acquisitions": [{"id": 0}],
-        "columns": [{"name": name} for name in columns],
-        "rows": [{"name": name} for name in rows],
-        "version": "0.4",
-        "wells": [
-            {
-                "columnIndex": columns.index(well.split("/")[1]),
-                "path": well,
-                "rowIndex": rows.index(well.split("/")[0]),
-            }
-            for well in wells
-        ],
-    }
-
-
-def iohub_field(folder, voxels, scale=25.0):
-    """Image over T, C, Z, Y and X as iohub 0.2.3 writes it, but for its `omero`."""
-    group = zarr.open_group(folder, mode="w", zarr_format=2)
-    group.create_array("0", data=voxels[None, None], chunks=(1, 1, 4, 4, 4))
-    space = [{"name": name, "type": "space", "unit": "micrometer"} for name in "ZYX"]
-    time = {"name": "T", "type": "time", "unit": "second"}
-    steps = [{"scale": [1.0, 1.0, scale, scale, scale], "type": "scale"}]
-    group.attrs["multiscales"] = [
-        {
-            "axes": [time, {"name": "C", "type": "channel"}, *space],
-            "coordinateTransformations": [{"type": "identity"}],
-            "datasets": [{"coordinateTransformations": steps, "path": "0"}],
-            "name": "0",
-            "version": "0.4",
-        }
-    ]
-
-
 def bioformats2raw(folder, count, version="0.4", *, series=False, wells=()):
     """Fileset in the layout 3 of bioformats2raw: images 0, 1, … beside the metadata of OME-XML."""
     v3 = version == "0.5"

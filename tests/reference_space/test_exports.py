@@ -377,7 +377,7 @@ def test_where_the_label_table_is(tmp_path):
         FormatError, match=r"label_table is .*l\.csv; give a name that ends in \.tsv"
     ):
         space.write_annotation(tmp_path / "d.nrrd", label_table=tmp_path / "l.csv")
-    with pytest.raises(FormatError, match=r"d\.xyz does not end in \.nrrd, \.nii or \.nii\.gz"):
+    with pytest.raises(FormatError, match=r"d\.xyz does not end in \.nrrd, \.nii, \.nii\.gz, "):
         space.write_annotation(tmp_path / "d.xyz", label_table=True)
     # Neither appears where the other cannot be written.
     with pytest.raises(FileNotFoundError):

@@ -636,9 +636,9 @@ def test_names_stand_for_annotations(server, space, tmp_path):
         ("counts allen:ccf_2017 -s VISp", "Error: no resolution is given; the Allen CCF"),
         (
             "counts alien:ccf_2017 -s VISp",
-            "alien:ccf_2017 does not exist; give an NRRD or NIfTI file",
+            "alien:ccf_2017 does not exist; give a file of a volume",
         ),
-        ("counts C:ccf_2017 -s VISp", "C:ccf_2017 does not exist; give an NRRD or NIfTI file"),
+        ("counts C:ccf_2017 -s VISp", "C:ccf_2017 does not exist; give a file of a volume"),
         ("counts allen:ccf_2017 --orientation RAS", "there is no option orientation"),
     ],
 )

@@ -305,7 +305,9 @@ def test_places_without_a_store(tmp_path):
     (tmp_path / "text").write_text("hello")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("hello")
-    for name in ("empty", "text", "other", "missing", "missing/deeper", "text/deeper"):
+    with pytest.raises(FormatError, match="text: starts with b'hello', like no format"):
+        opened(tmp_path / "text")
+    for name in ("empty", "other", "missing", "missing/deeper", "text/deeper"):
         with pytest.raises(StoreError, match=rf"there is no zarr store at .*/{name}$"):
             opened(tmp_path / name)
     with pytest.raises(StoreError, match=r"there is no zarr store at memory://nothing"):

@@ -20,14 +20,13 @@ from helpers.foreign_stores import (
     VOXELS,
     before_lengths,
     bioformats2raw,
-    iohub_field,
-    iohub_plate,
     nested,
     opened,
     spatialdata,
     spatialdata_step,
     write,
 )
+from helpers.iohub_replay import iohub_field, iohub_plate
 from helpers.serving import Server
 from ome_zarr.format import FormatV04, FormatV05
 
@@ -122,7 +121,7 @@ def test_plates_of_iohub(tmp_path):
     many = [f"{row}/{column}/{field}" for row in "AB" for column in range(9) for field in (0, 1)]
     iohub_plate(tmp_path / "many", many, VOXELS)
     refused(tmp_path / "many", FormatError, "is a plate of 18 wells", "A/2/1 and others")
-    iohub_field(tmp_path / "field", VOXELS, 12.5)
+    iohub_field(tmp_path / "field", VOXELS, [12.5] * 3)
     assert opened(tmp_path / "field").grid.spacing == (12.5,) * 3
     assert open_image(f"{tmp_path}/field", orientation="RAS").dims == ("T", "C", "ml", "ap", "dv")
 
@@ -736,6 +735,7 @@ def gets(server, function, url, **how):
     return len(server.requests) - before
 
 
+# Of names that end in .zarr; others cost one more, for what they are may be a file.
 # Those of an annotation and of an image, and of the one image of a fileset the group around it.
 REQUESTS = {
     "0.4": {"plain": (11, 10), "nested": (18, 7), "bare": (5, 4), "fileset": (21, 17)},
@@ -745,15 +745,16 @@ REQUESTS = {
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_requests_of_opening(tmp_path, version):
-    write(tmp_path / "plain", version)
-    nested(tmp_path / "nested", version)
+    write(tmp_path / "plain.zarr", version)
+    nested(tmp_path / "nested.zarr", version)
     zarr_format = 3 if version == "0.5" else 2
-    zarr.create_array(tmp_path / "bare", data=VOXELS, zarr_format=zarr_format)
-    bioformats2raw(tmp_path / "fileset", 1, version, series=True)
+    zarr.create_array(tmp_path / "bare.zarr", data=VOXELS, zarr_format=zarr_format)
+    bioformats2raw(tmp_path / "fileset.zarr", 1, version, series=True)
     with Server(tmp_path) as server:
         counts = {
             name: tuple(
-                gets(server, function, f"{server.url}/{name}", resolution=25) for function in BOTH
+                gets(server, function, f"{server.url}/{name}.zarr", resolution=25)
+                for function in BOTH
             )
             for name in REQUESTS[version]
         }

@@ -11,6 +11,7 @@ from helpers.serving import Server
 
 import refspace
 from refspace.errors import AnnotationError, FormatError, GridError, StoreError
+from refspace.formats.volumes import is_volume_file
 from refspace.grid import Grid
 from refspace.labels import labelled
 
@@ -195,3 +196,18 @@ def test_headers_are_read_alone(folder, tmp_path, monkeypatch):
     whole = (tmp_path / "a.nii").read_bytes()
     (tmp_path / "a.nii").write_bytes(whole[:352] + b"\xff" * (len(whole) - 352))
     assert refspace.read_image(tmp_path / "a.nii").shape == VALUES.shape
+
+
+def test_a_download_whose_name_says_nothing_is_recognised_by_its_content(tmp_path):
+    voxels = np.random.default_rng(8).integers(0, 9, (5, 4, 3)).astype("u2")
+    grid = Grid(voxels.shape, (25, 25, 25), orientation="RAS", frame="RAS")
+    refspace.write_nrrd(tmp_path / "x.nrrd", labelled(voxels, grid))
+    content = (tmp_path / "x.nrrd").read_bytes()
+    with Server({"files/123": content, "get?file=7": content, "page": b"<html>"}) as server:
+        for name in ("files/123", "get?file=7"):
+            np.testing.assert_array_equal(refspace.read_image(f"{server.url}/{name}"), voxels)
+        for name in ("page", "missing"):
+            assert not is_volume_file(f"{server.url}/{name}")
+        server.requests.clear()
+        assert not is_volume_file(f"{server.url}/atlas.zarr/s0")
+        assert server.requests == []

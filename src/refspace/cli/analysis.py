@@ -6,20 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from refspace.cli.options import (
+from refspace.cli.columns import (
     columns_option,
+    named_columns,
+    positions_or_structures,
+    structures_with,
+)
+from refspace.cli.options import (
     existing,
     formulas_option,
     given_access,
     is_named,
     is_store,
-    named_columns,
     open_annotation,
     open_space,
-    positions_or_structures,
     refuse_overwriting,
     sides_options,
-    structures_with,
     takes_space,
     unit_option,
 )

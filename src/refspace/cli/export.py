@@ -6,25 +6,23 @@ from urllib.parse import urlsplit
 
 import click
 
+from refspace.cli.columns import given_columns, structures_columns, structures_with
 from refspace.cli.options import (
-    Lengths,
     access_options,
     annotation_argument,
     checked_orientation,
-    given_columns,
     is_named,
     is_store,
     open_annotation,
     open_space,
     refuse_overwriting,
     structures_argument,
-    structures_columns,
-    structures_with,
     takes_pool,
     takes_space,
 )
 from refspace.cli.outputs import OutputPath
 from refspace.cli.terminal import echo
+from refspace.cli.values import Lengths
 
 if TYPE_CHECKING:
     from refspace.reference_space import ReferenceSpace

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from refspace.cli.options import Resolution, key_values
 from refspace.cli.outputs import table_option
 from refspace.cli.regions import resolve
 from refspace.cli.terminal import echo, echo_json
+from refspace.cli.values import Resolution, key_values
 
 if TYPE_CHECKING:
     from refspace.sources.source import Request

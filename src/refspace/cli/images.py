@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from refspace.cli.columns import given_columns, structures_columns, structures_with
 from refspace.cli.options import (
-    Number,
-    Resolution,
     access_options,
     annotation_argument,
-    commas,
     existing_image,
     existing_inputs,
     formulas_option,
-    given_columns,
     image_warnings,
     in_options,
     is_escaping_formulas,
@@ -24,9 +21,6 @@ from refspace.cli.options import (
     is_store,
     open_space,
     refuse_overwriting,
-    shares,
-    structures_columns,
-    structures_with,
     takes_pool,
     takes_sides,
 )
@@ -40,6 +34,7 @@ from refspace.cli.regions import (
     tell_separation,
 )
 from refspace.cli.terminal import echo
+from refspace.cli.values import Number, Resolution, commas, shares
 
 if TYPE_CHECKING:
     from refspace.batch import AtlasReference, ImageOptions
@@ -222,10 +217,10 @@ def aggregate(
 ) -> None:
     """Print statistics of images in structures: those named, or all in which there are voxels.
 
-    IMAGES are NRRD or NIfTI files, or images in zarr: a store, whose template it is, an OME-Zarr
-    image, or a group that xarray writes, over ap, dv and ml in µm; paths or URLs. They may be
-    coarser or finer than the annotation, and turned in any way; what is NaN does not count. The
-    column covered says which part of each structure has values.
+    IMAGES are files of volumes (NRRD, NIfTI, TIFF, MetaImage, MGH or .npy), or images in zarr: a
+    store, whose template it is, an OME-Zarr image, or a group that xarray writes; paths or URLs.
+    They may be coarser or finer than the annotation, and turned in any way; what is NaN does not
+    count. The column covered says which part of each structure has values.
 
     With --out, the rows go into a table. The same command goes on with a run that was stopped,
     leaves what is in the table, and adds the rows of other images.

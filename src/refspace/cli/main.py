@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from refspace.cli import analysis, export, fetch, images, masks, spaces, stores
-from refspace.cli.options import Resolution, in_options, show_each_once
+from refspace.cli.options import in_options, show_each_once
 from refspace.cli.terminal import echo, one_line
+from refspace.cli.values import Resolution
 from refspace.errors import JobError, RefspaceError
 from refspace.version import __version__
 
@@ -60,11 +61,11 @@ def _notes(error: BaseException) -> list[str]:
 def main() -> None:
     """Brain reference spaces: an annotation volume and the tree of its structures.
 
-    ANNOTATION is an NRRD or NIfTI file, with a structure graph as JSON or CSV, or a table of
-    labels, for its STRUCTURES; or it is the path or URL of a zarr store, which may have structures
-    of its own, or an atlas by name, like allen:ccf_2017. 'refspace demo' makes files to try the
-    other commands with, 'refspace convert' makes a store of them, 'refspace fetch' one of an atlas
-    by name.
+    ANNOTATION is the file of a volume (NRRD, NIfTI, TIFF, MetaImage, MGH or .npy), with a structure
+    graph as JSON or CSV, or a table of labels, for its STRUCTURES; or it is the path or URL of a
+    zarr store, which may have structures of its own, or an atlas by name, like allen:ccf_2017.
+    'refspace demo' makes files to try the other commands with, 'refspace convert' makes a store of
+    them, 'refspace fetch' one of an atlas by name.
     """
 
 

@@ -6,19 +6,19 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from refspace.cli.columns import given_columns, structures_columns, structures_with
 from refspace.cli.terminal import echo
+from refspace.cli.values import Resolution, key_values
 from refspace.safe_text import shown
 
 # Where a command notes that it is to escape formulas.
 _ESCAPING = "refspace.escape_formulas"
-# Where it notes which columns of the structures hold what.
-_COLUMNS = "refspace.columns"
 _OUTPUTS = ("output", "labels_volume", "labels_txt", "each", "confusion")
 _INPUTS = (
     *("annotation", "structures_file", "template", "image", "valid", "points_file"),
@@ -30,167 +30,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from refspace import types
-
-    _ParamType = click.ParamType[Any]
     from refspace.reference_space import ReferenceSpace
     from refspace.structure_tree import StructureTree
-else:
-    # Generic from click 8.4 on.
-    _ParamType = click.ParamType
-
-
-class _OneOrThree(_ParamType):
-    """One number, or three with commas."""
-
-    number: type[float] = float
-    hint = ""
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Turn the text into a number or three."""
-        try:
-            numbers = [self.number(part) for part in str(value).split(",")]
-        except ValueError:
-            numbers = []
-        if len(numbers) not in (1, 3):
-            self.fail(f"{value!r} is not a number {self.hint}", param, ctx)
-        return numbers if len(numbers) == 3 else numbers[0]
-
-
-class Resolution(_OneOrThree):
-    """µm per voxel: one number, or three with commas."""
-
-    name = "micrometres"
-    hint = "like 25, or three like 10,20,20"
-
-
-class Lengths(_OneOrThree):
-    """Voxels along each axis: one number, or three with commas."""
-
-    name = "voxels"
-    number = int
-    hint = "of voxels like 128, or three like 128,128,32"
-
-
-class Number(_ParamType):
-    """A number; a whole one keeps all its digits."""
-
-    name = "number"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Turn the text into an integer, or else into a float."""
-        for number in (int, float):
-            with suppress(ValueError):
-                return number(value)
-        self.fail(f"{value!r} is not a number", param, ctx)
-
-
-class Depth(_ParamType):
-    """Depth in the tree, or its leaves."""
-
-    name = "depth"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Turn the text into an integer, or leave it where it is ``leaves``."""
-        try:
-            return value if value == "leaves" else int(value)
-        except ValueError:
-            self.fail(f"{value!r} is no depth like 5, nor 'leaves'", param, ctx)
-
-
-def commas(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    """Parts of a text with commas between them."""
-    return None if value is None else tuple(part.strip() for part in value.split(","))
-
-
-def shares(
-    ctx: click.Context, param: click.Parameter, value: str | None
-) -> tuple[float, ...] | None:
-    """Numbers with commas between them."""
-    try:
-        return tuple(map(float, commas(ctx, param, value) or ()))
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} are no shares like 0.05,0.5,0.95") from error
-
-
-def key_values(ctx: click.Context, param: click.Parameter, value: Iterable[str]) -> dict[str, Any]:
-    """Turn texts like KEY=VALUE into a mapping."""
-    pairs = [text.partition("=") for text in value]
-    for key, equals, text in pairs:
-        if not (key and equals):
-            raise click.BadParameter(f"{key + equals + text!r} is no {param.metavar}")
-    return {key: text for key, _, text in pairs}
-
 
 # ----- what is read
-
-
-def named_columns(
-    ctx: click.Context, param: click.Parameter, value: Iterable[str]
-) -> dict[str, str]:
-    """Turn texts like FIELD=COLUMN,FIELD=COLUMN into a mapping."""
-    # Names of columns may have commas, but no field before a sign of equality follows there.
-    parts = [part.strip() for text in value for part in re.split(r",(?=\s*\w+\s*=)", text)]
-    pairs = [part.partition("=") for part in parts]
-    for field, equals, name in pairs:
-        if not (field.strip() and equals and name.strip()):
-            raise click.BadParameter(
-                f"{field + equals + name!r} is no FIELD=COLUMN, like id=region_id,acronym=abbr"
-            )
-    return {field.strip(): name.strip() for field, _, name in pairs}
-
-
-columns_option = functools.partial(click.option, metavar="FIELD=COLUMN,…", multiple=True)
-
-
-def _note_columns(ctx: click.Context, param: click.Parameter, value: Iterable[str]) -> None:
-    ctx.meta[_COLUMNS] = named_columns(ctx, param, value)
-
-
-structures_columns = columns_option(
-    "--columns",
-    expose_value=False,
-    callback=_note_columns,
-    help="Columns (or keys) of STRUCTURES, like id=region_id,acronym=abbr, where their names are "
-    "not known; fields are id, name, acronym, parent, path, color, red, green, blue.",
-)
-
-
-def positions_or_structures(
-    ctx: click.Context, param: click.Parameter, value: Iterable[str]
-) -> tuple[str, ...] | None:
-    """Names of the columns of positions; texts like id=region_id are noted for the structures."""
-    named = [text for text in value if re.match(r"\s*\w+\s*=", text)]
-    _note_columns(ctx, param, named)
-    others = [text for text in value if text not in named]
-    return commas(ctx, param, others[-1] if others else None)
-
-
-def given_columns() -> dict[str, str]:
-    """Columns of the structures file by field, as the command was given them."""
-    return dict(click.get_current_context().meta.get(_COLUMNS, {}))
-
-
-def structures_with(
-    structures_file: str | None, columns: Mapping[str, str], option: str = "--columns"
-) -> "StructureTree | str | None":
-    """Structures whose columns the command was given; otherwise the file, for what opens it.
-
-    Parameters
-    ----------
-    structures_file
-        The file.
-    columns
-        Names of its columns by field.
-    option
-        Name of the option that gave them.
-    """
-    if not columns:
-        return structures_file
-    if structures_file is None:
-        raise click.UsageError(f"{option} is of a structures file; give that too")
-    from refspace.formats.structures import read_structures
-
-    return read_structures(structures_file, columns=columns)
 
 
 def is_store(text: str) -> bool:
@@ -249,7 +92,7 @@ def existing_inputs(
 
 def _why_not(path: str) -> str:
     if not Path(path).is_dir():
-        return "does not exist"
+        return "is a pipe or device, and no file" if Path(path).exists() else "does not exist"
     from refspace.store import Location
     from refspace.store.other_formats import what_is_there
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from refspace.cli.options import Depth, sides_options
+from refspace.cli.options import sides_options
 from refspace.cli.terminal import echo
+from refspace.cli.values import Depth
 
 if TYPE_CHECKING:
     from refspace.grid import Hemisphere

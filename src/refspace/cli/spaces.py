@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from refspace.cli.columns import given_columns, structures_columns, structures_with
 from refspace.cli.options import (
-    Resolution,
     annotation_argument,
     formulas_option,
-    given_columns,
     open_annotation,
     open_space,
     refuse_overwriting,
     structures_argument,
-    structures_columns,
-    structures_with,
     takes_pool,
     takes_sides,
     takes_space,
@@ -36,6 +33,7 @@ from refspace.cli.regions import (
     tell_separation,
 )
 from refspace.cli.terminal import echo
+from refspace.cli.values import Resolution
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -157,7 +155,7 @@ def mask(
     dry_run: bool,
     output: str,
 ) -> None:
-    """Write masks of structures as NRRD, NIfTI, MetaImage or TIFF files."""
+    """Write masks of structures as files of volumes."""
     from refspace.cli.progress import Progress
     from refspace.cli.unknown import telling_unknown_ids
     from refspace.files import make_folder

@@ -5,24 +5,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from refspace.cli.columns import given_columns, structures_columns, structures_with
 from refspace.cli.options import (
-    Lengths,
     access_options,
     annotation_argument,
     frame_option,
     geometry_options,
-    given_columns,
     is_named,
-    key_values,
     override_option,
     refuse_overwriting,
-    structures_columns,
-    structures_with,
     takes_pool,
     takes_sides,
     tell_unit,
 )
 from refspace.cli.terminal import echo, echo_json
+from refspace.cli.values import Lengths, key_values
 
 if TYPE_CHECKING:
     from refspace.reference_space import ReferenceSpace

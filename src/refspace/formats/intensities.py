@@ -69,10 +69,13 @@ class Scaling:
         """
         if self.is_identity:
             return stored
-        # In double precision also where single is kept: what is large may cancel.
-        exact = np.multiply(stored, self.slope, dtype=np.float64)
-        exact += self.intercept
-        values: NDArray[Any] = exact.astype(self.dtype(stored.dtype), copy=False)
+        values = np.empty_like(stored, self.dtype(stored.dtype))
+        # Layer by layer, in double precision also where single is kept: what is large may cancel.
+        layers = [...] if stored.ndim < 3 else [(..., layer) for layer in range(stored.shape[-1])]
+        for layer in layers:
+            exact = np.multiply(stored[layer], self.slope, dtype=np.float64)
+            exact += self.intercept
+            values[layer] = exact
         return values
 
 

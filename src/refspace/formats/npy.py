@@ -7,7 +7,7 @@ be unpickled is refused.
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
@@ -38,8 +38,8 @@ def parse_header(
 ) -> VolumeHeader:
     """Parse and check the header of a .npy file; no voxel is read.
 
-    The axes of space are the last three. Others come before them, ``dim_0`` and so on by their
-    place; those of one voxel are left out.
+    The axes of space are the last three, once axes of one voxel are left out at either end. Others
+    come before them, ``dim_0`` and so on by their place; those of one voxel are left out too.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def parse_header(
         If the file cannot be read.
     """
     shape, is_fortran, dtype = _parse(file)
-    kept = _kept_axes(shape)
+    kept = _kept_axes(shape, is_image=is_image)
     if len(kept) > 3 and not is_image:
         raise FormatError(
             f"the array has shape {shape}; a volume of labels has three axes, and any others of "
@@ -134,13 +134,32 @@ def _checked_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype
 
 
-def _kept_axes(shape: Sequence[int]) -> tuple[int, ...]:
-    """Axes without those of one voxel, from the first on, as long as there are over three."""
-    kept = [*range(len(shape))]
-    for axis, length in enumerate(shape):
-        if length == 1 and len(kept) > 3:
-            kept.remove(axis)
-    return tuple(kept)
+def _kept_axes(shape: Sequence[int], *, is_image: bool) -> tuple[int, ...]:
+    """Axes that are read: the last three are those of space, the others have several voxels.
+
+    Examples
+    --------
+    >>> _kept_axes((1, 8, 6, 4, 1), is_image=True), _kept_axes((2, 3, 1, 6, 4), is_image=True)
+    ((1, 2, 3), (0, 1, 2, 3, 4))
+    """
+    inner = [*range(len(shape))]
+    while len(inner) > 3 and 1 in (shape[inner[0]], shape[inner[-1]]):
+        inner = inner[1:] if shape[inner[0]] == 1 else inner[:-1]
+    long = tuple(axis for axis in inner if shape[axis] > 1)
+    if len(long) == 3 < len(inner):
+        if is_image:
+            _refuse_ambiguous(shape)
+        return long  # labels are one volume, of which there is no other
+    others = (axis for axis in inner[:-3] if shape[axis] > 1)
+    return (*others, *inner[-3:])
+
+
+def _refuse_ambiguous(shape: Sequence[int]) -> NoReturn:
+    raise FormatError(
+        f"the array has shape {shape}; it may be one volume, or several of a single plane: save it "
+        "without its axes of length 1, or open it by numpy.load and give the array, whose last "
+        "three axes are those of space"
+    )
 
 
 def _check_size(needed: int, stored: int) -> None:

@@ -175,6 +175,10 @@ def source_at(path: str, storage_options: Mapping[str, Any] | None = None) -> So
 
 def _open_local(path: str) -> BinaryIO:
     try:
+        mode = Path(path).stat().st_mode
+        # Not opened: that waits until another program writes into a pipe, or reads without an end.
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise FormatError(f"{path} is a pipe or device, and no file; save it as one")
         return Path(path).open("rb")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} does not exist") from error

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import xarray as xr
 
-from refspace.errors import FormatError, GridError
+from refspace.errors import FormatError, GridError, RefspaceError
 from refspace.formats.headers import VolumeHeader
 from refspace.formats.metaimage import METAIMAGE, write_metaimage
 from refspace.formats.mgh import MGH
@@ -23,8 +23,9 @@ from refspace.formats.tiff import TIFF, TIFF_ENDINGS, write_tiff
 from refspace.formats.volume_format import Given, VolumeFormat
 from refspace.formats.voxel_files import VoxelStream
 from refspace.grid import Grid
+from refspace.remote.objects import read_url
 from refspace.safe_text import shown
-from refspace.signatures import is_zip
+from refspace.signatures import START_BYTES, is_zip
 from refspace.types import PathLike, Resolution
 
 _FORMATS = {form.name: form for form in (NRRD, NIFTI, MGH, METAIMAGE, TIFF, NPY)}
@@ -59,7 +60,8 @@ def is_volume_file(path: PathLike) -> bool:
     """Whether a path or URL is that of a file, rather than of a store.
 
     Of this machine it is, if there is a file that is no zip archive and no metadata of a store,
-    whatever its name; or nothing, and the name ends like one. Of a URL the name decides.
+    whatever its name; or nothing, and the name ends like one. Of a URL the name decides. Of one of
+    HTTP that ends like neither, as of a download by number, the first bytes do.
 
     Examples
     --------
@@ -69,7 +71,8 @@ def is_volume_file(path: PathLike) -> bool:
     (False, False)
     """
     if is_url(path):
-        return _is_named_like_one(urlsplit(os.fspath(path)).path)
+        url = urlsplit(os.fspath(path))
+        return _is_named_like_one(url.path) or _begins_like_one(url)
     local = Path(path)
     with suppress(OSError):
         if local.is_file() and local.name not in _OF_ZARR:
@@ -96,6 +99,15 @@ def holds_volume(path: PathLike) -> bool:
 
 def _is_named_like_one(name: str) -> bool:
     return name.lower().endswith((*_ENDINGS, *_UNREAD))
+
+
+def _begins_like_one(url: SplitResult) -> bool:
+    """Whether a URL of HTTP whose name says nothing leads to a file that can be read."""
+    if url.scheme not in ("http", "https") or ".zarr" in url.path or not url.path.strip("/"):
+        return False
+    with suppress(OSError, RefspaceError):
+        return recognise(read_url(url.geturl(), limit=START_BYTES)) is not None
+    return False
 
 
 def output_ending(path: PathLike) -> str:

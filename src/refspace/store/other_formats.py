@@ -96,6 +96,7 @@ def _stores_in(location: Location) -> str:
     path = location.local_path
     found = folders_of_zarr(path) if path is not None and path.is_dir() else []
     inner = {*found}
-    outer = [each for each in found if each.parent not in inner]
+    # Others may be parts of a store that has lost its root.
+    outer = [each for each in found if each.parent not in inner and each.suffix == ".zarr"]
     others = " and others" if len(outer) > _MOST_NAMED else ""
     return ", ".join(map(str, outer[:_MOST_NAMED])) + others

@@ -71,7 +71,8 @@ def _position(fields: Mapping[str, str], lengths: Sequence[int]) -> dict[str, An
     _refuse_other_centre(fields, directions, len(lengths))
     first = (numbers(fields, "Offset", len(lengths)) or [0.0] * 3)[:3]
     form = _form(directions, first, stated.spacing, scale, shape)
-    named = _named_form(fields, form.orientation)
+    # Of oblique axes it is the nearest, which ITK finds in another way near the diagonals.
+    named = None if form.affine else _named_form(fields, form.orientation)
     return {"stated": stated, "forms": (form,) if named is None else (form, named)}
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from refspace.errors import FormatError
 from refspace.formats.intensities import OtherAxis
+from refspace.safe_text import shown
 
 # Kinds of axes along which positions lie; of "none" and "???" nothing is said.
 _SPACE_KINDS = ("domain", "space")
@@ -19,7 +20,7 @@ _SECONDS = {
 
 
 def split_axes(
-    fields: Mapping[str, Any],
+    fields: Mapping[str, Any], *, is_image: bool = False
 ) -> tuple[dict[str, Any], tuple[int, ...], tuple[OtherAxis, ...]]:
     """Fields of one volume of an image, which axes of the file are its own, and the other axes.
 
@@ -27,6 +28,8 @@ def split_axes(
     ----------
     fields
         Fields of a header, the sizes as text.
+    is_image
+        Whether the file may hold several volumes.
 
     Raises
     ------
@@ -49,6 +52,7 @@ def split_axes(
         )
     sizes = fields["sizes"].split()
     if fields["dimension"] <= 3 or len(sizes) != fields["dimension"]:
+        _refuse_planes(fields, kinds, sizes)
         return {**fields}, (0, 1, 2), ()
     is_of_itk = fields.get("space dimension") == len(sizes)
     if is_of_itk:
@@ -56,8 +60,7 @@ def split_axes(
         kinds = [*["domain"] * 3, "time", *["list"] * (len(sizes) - 4)]
     space = named = (0, 1, 2) if is_of_itk else _space_axes(fields, kinds)
     if len(space) != 3:
-        # Axes of one voxel are left out where that leaves three.
-        space = tuple(axis for axis, size in enumerate(sizes) if size != "1")
+        space = _long_axes(sizes, is_image=is_image)
     if len(space) != 3 or max(space) >= len(sizes):
         raise FormatError(
             f"dimension is {fields['dimension']}, and the header names {len(named)} axes of space; "
@@ -72,6 +75,27 @@ def split_axes(
     if is_of_itk:
         volume |= _in_three_dimensions(volume)
     return volume, space, others
+
+
+def _refuse_planes(fields: Mapping[str, Any], kinds: Sequence[str], sizes: Sequence[str]) -> None:
+    """Refuse pictures of several channels or times, which have three axes too."""
+    of_space = {*_SPACE_KINDS, "none", "???", ""}
+    if "space directions" in fields:
+        of_space.add("time")  # with a direction, it is one of space
+    for kind, size in zip(kinds, sizes, strict=False):
+        if kind not in of_space and size != "1":
+            raise FormatError(
+                f"an axis is of the kind {shown(repr(kind[:60]))}, so that two are left for "
+                "space; a volume has three: correct 'kinds', or save a volume"
+            )
+
+
+def _long_axes(sizes: Sequence[str], *, is_image: bool) -> tuple[int, ...]:
+    """Axes of more than one voxel, which are those of space if they are three; none in doubt."""
+    axes = tuple(axis for axis, size in enumerate(sizes) if size != "1")
+    # An axis of one voxel between them may be of space itself, and one beside it of channels.
+    is_clear = not is_image or max(axes, default=0) - min(axes, default=0) < 3
+    return axes if is_clear else ()
 
 
 def _in_three_dimensions(volume: Mapping[str, Any]) -> dict[str, Any]:

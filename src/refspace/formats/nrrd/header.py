@@ -32,6 +32,7 @@ from refspace.formats.source_file import SourceFile
 from refspace.formats.spacing import UNSTATED, StatedSpacing
 from refspace.grid import Triple
 from refspace.limits import how_to_raise, limit
+from refspace.safe_text import shown
 
 # Axes of the named spaces: the direction in which each world coordinate grows.
 _SPACES = {
@@ -42,6 +43,35 @@ _SPACES = {
     "left-anterior-superior": "LAS",
     "las": "LAS",
 }
+
+# Fields whose names some programs write without the space, or with capitals, as teem reads them;
+# those of the data file are known by both names.
+_FIELDS = [
+    "space",
+    "space dimension",
+    "space units",
+    "space origin",
+    "space directions",
+    "measurement frame",
+    "dimension",
+    "type",
+    "encoding",
+    "endian",
+    "sizes",
+    "spacings",
+    "units",
+    "kinds",
+    "labels",
+    "centerings",
+    "line skip",
+    "lineskip",
+    "byte skip",
+    "byteskip",
+    "data file",
+    "datafile",
+]
+_FIELD_NAMES = {name.replace(" ", ""): name for name in _FIELDS} | {name: name for name in _FIELDS}
+_FIELD = re.compile("([A-Za-z ]+):(?!=)")
 
 # Names of each dtype: all that the format defines, except "block".
 _TYPES = {
@@ -108,7 +138,7 @@ def parse_header(
         If the file cannot be read.
     """
     fields, end = _fields(file), file.tell()
-    fields, axes, others = split_axes(fields)
+    fields, axes, others = split_axes(fields, is_image=is_image)
     if not is_image:
         _refuse_series(others)
     shape, dtype, encoding = _shape(fields), _dtype(fields), _encoding(fields)
@@ -174,13 +204,23 @@ def _lines(file: BinaryIO) -> list[str]:
         line = file.readline(most).decode("utf-8", "replace").rstrip()
         if not line:
             return lines
-        lines.append(line)
+        lines.append(_named(line))
         if not lines[0].startswith("NRRD"):
             return lines
     raise FormatError(
         f"the header has no end within {most} bytes; the file is damaged, get it again: or else, "
         f"{how_to_raise('header_bytes')}"
     )
+
+
+def _named(line: str) -> str:
+    """Line of a header, whose field has the name that the format gives it."""
+    field = _FIELD.match(line)
+    if field is None:
+        return line
+    stated = field[1].strip().lower()
+    name = _FIELD_NAMES.get(stated, _FIELD_NAMES.get(stated.replace(" ", "")))
+    return line if name is None else f"{name}:{line[field.end() :]}"
 
 
 def _refuse_series(others: Sequence[OtherAxis]) -> None:
@@ -256,7 +296,7 @@ def _geometry(fields: Mapping[str, Any], shape: tuple[int, int, int]) -> dict[st
     if spacings is not None:
         _check_spacings(fields, spacings, stated, scales)
     if space is None:
-        return {"stated": stated}
+        return {"stated": stated, **_without_directions(fields, axes)}
     # Without an origin, the corner of the volume is at 0.
     origin: Triple = (0.0, 0.0, 0.0)
     if "space origin" in fields:
@@ -267,6 +307,19 @@ def _geometry(fields: Mapping[str, Any], shape: tuple[int, int, int]) -> dict[st
     orientation = orientation_from_steps(axes.steps, axes.world, space)
     form = Form("space directions", orientation, stated.spacing, origin, axes.deviation, affine)
     return {"stated": stated, "space": space, "forms": (form,)}
+
+
+def _without_directions(fields: Mapping[str, Any], axes: FittedAxes) -> dict[str, Any]:
+    """What a header lacks that states directions, but in a space that is not anatomical.
+
+    Those along the axes of the file, in no space that has a name, say nothing.
+    """
+    if "space" in fields:
+        named = shown(repr(fields["space"][:60]))
+        return {"usual": None, "unoriented": f"the space {named} is not one of anatomy"}
+    if list(axes.world) == [0, 1, 2] and min(axes.steps) > 0:
+        return {}
+    return {"usual": None, "unoriented": "the header has directions, and no 'space' for them"}
 
 
 def _in_unit(
