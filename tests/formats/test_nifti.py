@@ -14,6 +14,7 @@ import hypothesis.extra.numpy as hnp
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 import xarray as xr
 from helpers.profiles import examples
 from hypothesis import HealthCheck, given
@@ -30,7 +31,12 @@ from refspace.errors import (
 )
 from refspace.formats import encoded_voxels, voxel_files
 from refspace.formats.nifti import NIFTI, read_nifti, write_nifti
-from refspace.formats.volumes import is_volume_file, stream_volume
+from refspace.formats.volumes import (
+    is_volume_file,
+    output_ending,
+    stream_volume,
+    write_volume,
+)
 from refspace.grid import Grid
 from refspace.labels import infer_grid, labelled
 from refspace.reference_space import ReferenceSpace
@@ -646,3 +652,19 @@ def test_a_run_is_resumed_with_the_same_ids_alone(atlas):
         refspace.convert(path, labels, target, ids=other, chunks=1, resume=True)
     stored = refspace.convert(path, labels, target, ids=ids, chunks=1, resume=True)
     np.testing.assert_array_equal(stored.annotation.values, VOXELS[::-1])
+
+
+@pytest.mark.parametrize("name", ["a.NII", "a.NII.GZ", "a.NRRD"])
+def test_endings_in_capitals(tmp_path, name):
+    voxels = np.arange(60, dtype=np.uint16).reshape(3, 4, 5)
+    path = tmp_path / name
+    write_volume(path, labelled(voxels, Grid((3, 4, 5), (25, 25, 25))))
+    image = sitk.ReadImage(path)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image).T, voxels)
+    np.testing.assert_array_equal(refspace.read_image(path), voxels)
+
+
+@pytest.mark.parametrize("name", ["a.MHA", "a.MHD", "a.Nii.gz", "a.nii.GZ"])
+def test_endings_that_itk_does_not_know(tmp_path, name):
+    with pytest.raises(FormatError, match="does not end in"):
+        output_ending(tmp_path / name)

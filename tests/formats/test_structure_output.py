@@ -218,3 +218,21 @@ def test_another_program_reads_the_tables(tmp_path):
     assert table["index"].tolist() == LARGE.node_ids()
     assert table["parent"].isna().tolist() == [True, False, False, False, True]
     assert table["index"].dtype == np.int64
+
+
+# Acronyms of which programs think that they are none; in label tables the name would stand for it.
+@pytest.mark.parametrize("acronym", ["NA", "nan", "None", "null", "<NA>"])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_acronyms_that_look_like_nothing_come_back(tmp_path, acronym, ending):
+    node = {"id": 8, "acronym": acronym, "name": "Ambiguous nucleus", "structure_id_path": [8]}
+    path = tmp_path / f"a{ending}"
+    write_structures(path, StructureTree([node]))
+    assert read_structures(path).nodes()[0]["acronym"] == acronym
+
+
+@pytest.mark.parametrize("node", [{}, {"acronym": ""}, {"acronym": " ", "name": "\t"}])
+@pytest.mark.parametrize("ending", [".tsv", ".txt", ".label"])
+def test_a_structure_without_a_name_is_called_by_its_id(tmp_path, node, ending):
+    path = tmp_path / f"a{ending}"
+    write_structures(path, StructureTree([{"id": 12, "structure_id_path": [12], **node}]))
+    assert read_structures(path).nodes()[0]["name"] == "12"

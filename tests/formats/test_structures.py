@@ -341,7 +341,22 @@ WRONG = {
     "child as number": ([{"id": 1, "children": [2]}], "2 is not a record"),
     "children as number": ([{"id": 1, "children": 2}], "structure 1 has children 2; give a list"),
     "csv cycle": ("id,parent_structure_id\n1,2\n2,1\n", "descend from themselves"),
-    "csv path": (f"{HEAD}1,/1/\n2,/1/3/\n", "contradicts the parents' paths: 2"),
+    "csv path": (f"{HEAD}1,/1/\n2,/1/3/\n", "line 3: structure_id_path of id 2 ends in 3"),
+    "csv path without itself": (
+        f"{HEAD}997,/997/\n8,/997/\n",
+        "line 3: structure_id_path of id 8 ends in 997; a path ends in the id itself",
+    ),
+    "csv path and parent": (
+        "id,structure_id_path,parent_structure_id\n1,/1/,\n2,/1/2/,1.0\n3,/1/3/,2\n",
+        "line 4: the parent of id 3 is 2, but it is below 1 by structure_id_path; mend one of them",
+    ),
+    "json path and parent": (
+        [
+            {"id": 1, "structure_id_path": "/1/"},
+            {"id": 2, "structure_id_path": "/2/", "parent_structure_id": 1},
+        ],
+        "record 2: the parent of id 2 is 1, but it is a root by structure_id_path",
+    ),
     "BrainGlobe orphan": (
         "identifier,parent_identifier\n1,\n2,9\n",
         r"missing from the structures: 2 \(parent 9\)",
@@ -502,3 +517,26 @@ def test_published_records_make_the_real_tree_as_in_allensdk(ccf_data):
     tree = StructureTree(cleaned)
     assert tree.nodes() == read_structures(ccf_data / "structures_1.json").nodes()
     assert StructureTree.clean_structures(cleaned) == cleaned
+
+
+@pytest.mark.parametrize("end", [" 25 5 25 255", " 25 5 25", ""])
+def test_pairs_of_names_in_quotes(tmp_path, end):
+    path = tmp_path / "labels.txt"
+    path.write_text(f'1 "L PCG" "Left precentral"{end}\n2 "R.PCG" "Right precentral"{end}\n')
+    nodes = read_structures(path).nodes()
+    assert [(n["acronym"], n["name"]) for n in nodes] == [
+        ("L PCG", "Left precentral"),
+        ("R.PCG", "Right precentral"),
+    ]
+    assert all(n.get("rgb_triplet") == ([25, 5, 25] if end else None) for n in nodes)
+
+
+@pytest.mark.parametrize(("one", "other"), [("index", "value"), ("id", "structure_id")])
+def test_of_two_columns_of_ids_none_is_guessed(tmp_path, one, other):
+    path = tmp_path / "labels.csv"
+    path.write_text(f"{one},{other},name\n1,10,A\n2,20.0,B\n")
+    with pytest.raises(FormatError, match=f"columns '{one}' and '{other}' may both hold the ids"):
+        read_structures(path)
+    assert read_structures(path, columns={"id": other}).node_ids() == [10, 20]
+    path.write_text(f"{one},{other},name\n10,10,A\n20,20.0,B\n")
+    assert read_structures(path).node_ids() == [10, 20]

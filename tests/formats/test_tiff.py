@@ -13,6 +13,7 @@ import dask.array as da
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 import tifffile
 from helpers.profiles import examples
 from helpers.serving import Server
@@ -233,6 +234,18 @@ def test_channels_and_times_lead(tmp_path, axes, kind):
 def test_a_single_axis_is_z_whatever_it_is_called(tmp_path, kind, axis):
     path = save(tmp_path / "a.tif", **{kind: True}, metadata={"axes": f"{axis}YX"})
     np.testing.assert_array_equal(read_tiff(path, **PLACE).values, VOXELS)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_planes_written_one_by_one(tmp_path, compression):
+    voxels = np.random.default_rng(5).integers(0, 2**16, (4, 5, 6), np.uint16)
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as file:
+        for plane in voxels:
+            file.write(plane, compression=compression)
+    oracle = sitk.GetArrayFromImage(sitk.ReadImage(path))
+    np.testing.assert_array_equal(oracle, voxels)
+    np.testing.assert_array_equal(read_tiff(path, **PLACE), oracle)
 
 
 def test_axes_without_names(tmp_path):

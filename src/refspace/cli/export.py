@@ -88,7 +88,7 @@ def _structures(source: str, access: dict[str, Any]) -> "StructureTree":
     "-o",
     type=OutputPath("volume"),
     required=True,
-    help="An .nrrd, .nii or .nii.gz file, like atlas_dseg.nii.gz.",
+    help="An .nrrd, .nii, .nii.gz, .mha, .mhd, .tif or .tiff file, like atlas_dseg.nii.gz.",
 )
 def volume(
     annotation: str,

@@ -166,8 +166,8 @@ def bids_table(tree: StructureTree) -> pd.DataFrame:
     rows = [
         {
             "index": node["id"],
-            "name": node.get("name") or node.get("acronym") or node["id"],
-            "abbreviation": node.get("acronym") or _MISSING,
+            "name": _first(node, "name", "acronym"),
+            "abbreviation": _stripped(node, "acronym") or _MISSING,
             "color": _hex(node) or _MISSING,
             "parent": _MISSING if (above := _parent(node)) is None else above,
         }
@@ -213,6 +213,17 @@ def _allen_table(tree: StructureTree, *, as_text: bool) -> pd.DataFrame:
     return table[[n for n in table if n in needed or table[n].notna().any()]]
 
 
+def _stripped(node: Mapping[str, Any], field: str) -> str:
+    """Text of a field without the blanks around it; empty where there is none."""
+    value = node.get(field)
+    return "" if value is None else str(value).strip()
+
+
+def _first(node: Mapping[str, Any], *names: str) -> str:
+    """First field that holds a text, or else the id: label tables have a name for each label."""
+    return next(filter(None, (_stripped(node, name) for name in names)), str(node["id"]))
+
+
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
@@ -252,7 +263,7 @@ def _write_itksnap(path: PathLike, tree: StructureTree) -> None:
             "write_itksnap_labels, or 'refspace export itksnap'"
         )
     rows = [
-        [node["id"], *node_color(node), 1.0, 1, 1, node.get("acronym") or node.get("name") or ""]
+        [node["id"], *node_color(node), 1.0, 1, 1, _first(node, "acronym", "name")]
         for node in nodes
     ]
     table = itksnap.hide_outside(pd.DataFrame(rows, columns=[*itksnap.COLUMNS]))

@@ -42,10 +42,12 @@ _ENDINGS = {
 _UNREAD = (".h5", ".hdf5", ".ims", ".mnc", ".czi", ".nd2", ".lif", ".dcm", ".png", ".jpg", ".mat")
 # Metadata of a store: who gives one of these means the folder that it is in.
 _OF_ZARR = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
+# ITK does not recognise them in capitals; of others it does, but not in mixed letters.
+_METAIMAGE = (".mha", ".mhd")
 _WRITERS: dict[tuple[str, ...], Callable[..., None]] = {
     (".nrrd",): write_nrrd,
     (".nii", ".nii.gz"): write_nifti,
-    (".mha", ".mhd"): write_metaimage,
+    _METAIMAGE: write_metaimage,
     TIFF_ENDINGS: write_tiff,
 }
 OUTPUT_ENDINGS = tuple(ending for endings in _WRITERS for ending in endings)
@@ -109,7 +111,7 @@ def _begins_like_one(url: SplitResult) -> bool:
 
 
 def output_ending(path: PathLike) -> str:
-    """Ending of the name of a volume to write, checked to be one of a format that is written.
+    """Ending of the name of a volume to write, in lower case, checked to be one that is written.
 
     Raises
     ------
@@ -118,13 +120,14 @@ def output_ending(path: PathLike) -> str:
 
     Examples
     --------
-    >>> output_ending("sub-01_dseg.nii.gz"), output_ending("mask.nrrd")
+    >>> output_ending("sub-01_dseg.nii.gz"), output_ending("MASK.NRRD")
     ('.nii.gz', '.nrrd')
     """
-    name = Path(path).name.lower()
+    name = Path(path).name
     # The longest, for ".nii.gz" is no ".gz" of anything else.
     for ending in sorted(OUTPUT_ENDINGS, key=len, reverse=True):
-        if name.endswith(ending) and name != ending:
+        forms = (ending,) if ending in _METAIMAGE else (ending, ending.upper())
+        if name.endswith(forms) and name not in forms:
             return ending
     raise FormatError(
         f"{shown(os.fspath(path))} does not end in {', '.join(OUTPUT_ENDINGS[:-1])} or "

@@ -70,7 +70,7 @@ def label_table_path(path: PathLike) -> Path:
     >>> label_table_path("atlas_dseg.nii.gz").name
     'atlas_dseg.tsv'
     """
-    return Path(f"{os.fspath(path).removesuffix(output_ending(path))}.tsv")
+    return Path(f"{os.fspath(path)[: -len(output_ending(path))]}.tsv")
 
 
 def _table_path(path: PathLike, label_table: bool | PathLike) -> Path | None:

@@ -21,6 +21,8 @@ _TYPES = (
     *("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
     *("float32", "float64"),
 )
+# In capitals too, but not in mixed letters, which ITK does not recognise.
+_ENDINGS = (".nii", ".nii.gz", ".NII", ".NII.GZ")
 # Code of millimetres, which every program understands; many ignore the code.
 _MILLIMETRE = 2
 # Code for coordinates aligned to another file, here the atlas. The scanner's are 1.
@@ -77,7 +79,7 @@ def write_nifti(
     >>> write_nifti(tempfile.mkdtemp() + "/mask.nii.gz", mask)
     """
     target = Path(path)
-    if not target.name.lower().endswith((".nii", ".nii.gz")):
+    if not target.name.endswith(_ENDINGS):
         raise FormatError(f"{target} does not end in .nii or .nii.gz; give a name that does")
     if not isinstance(array, xr.DataArray):
         raise AnnotationError(

@@ -3,7 +3,7 @@
 import math
 import re
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,10 @@ _SYNONYMS = {
 _ALL_SYNONYMS = frozenset(name for names in _SYNONYMS.values() for name in names)
 # Keys of JSON that number records as often as they name the labels of an image.
 _VAGUE_KEYS = frozenset({"index", "idx", "value", "label"})
-_EMPTY = frozenset({"", "n/a", "na", "nan", "none", "null", "<na>"})
+# Texts that stand for nothing: of programs in general, of BIDS, and where texts are texts.
+MISSING_TEXTS = frozenset({"", "n/a", "na", "nan", "none", "null", "<na>"})
+BIDS_MISSING_TEXTS = frozenset({"", "n/a"})
+NO_TEXT = frozenset({""})
 _WHOLE = re.compile(r"(\d{1,10})(\.0*)?", re.ASCII)
 _NO_PARENT = re.compile(r"-1(\.0*)?", re.ASCII)
 _LIST = re.compile(r"(?:rgba?)?[\[(]?([\d\s,;.|/]*)[\])]?", re.ASCII | re.IGNORECASE)
@@ -172,32 +175,47 @@ def field_name(text: str) -> str | None:
     return next((field for field, names in _SYNONYMS.items() if plain in names), None)
 
 
+def rivals(names: Iterable[str], column: str) -> list[str]:
+    """Other columns that are called as columns of ids are, no less clearly than one of them.
+
+    Examples
+    --------
+    >>> rivals(["index", "value", "name"], "index"), rivals(["index", "id"], "id")
+    (['value'], [])
+    """
+    is_vague = plain_name(column) in _VAGUE_KEYS
+    return [
+        name
+        for name in names
+        if name != column
+        and (plain := plain_name(name)) in _SYNONYMS["id"]
+        and (plain in _VAGUE_KEYS) == is_vague
+    ]
+
+
 # ----- what cells hold
 
 
-def is_missing(value: object, *, only_empty: bool = False) -> bool:
+def is_missing(value: object, texts: Collection[str] = MISSING_TEXTS) -> bool:
     """Whether a cell holds nothing.
 
     Parameters
     ----------
     value
         The cell.
-    only_empty
-        Whether texts like ``n/a`` are texts.
+    texts
+        Texts that stand for nothing, in lower case.
 
     Examples
     --------
     >>> [is_missing(value) for value in (None, " ", "n/a", float("nan"), 0)]
     [True, True, True, True, False]
-    >>> is_missing("NA", only_empty=True)
+    >>> is_missing("NA", NO_TEXT)
     False
     """
     if value is None or (isinstance(value, float | np.floating) and math.isnan(value)):
         return True
-    if not isinstance(value, str):
-        return False
-    text = value.strip().lower()
-    return not text if only_empty else text in _EMPTY
+    return isinstance(value, str) and value.strip().lower() in texts
 
 
 def whole_number(value: object, most: int = MAX_LABEL) -> int:
@@ -223,6 +241,20 @@ def whole_number(value: object, most: int = MAX_LABEL) -> int:
     if not 0 <= number <= most:
         raise ValueError(f"a whole number from 0 to {most}")
     return number
+
+
+def are_whole_numbers(cells: Iterable[object], others: Iterable[object]) -> bool:
+    """Whether all cells are whole numbers, and not the same as some others.
+
+    Examples
+    --------
+    >>> are_whole_numbers(["1", "2.0"], [1, 2]), are_whole_numbers(["1", "3"], [1, 2])
+    (False, True)
+    """
+    try:
+        return list(map(whole_number, cells)) != list(others)
+    except ValueError:
+        return False
 
 
 def integer(value: object) -> int:

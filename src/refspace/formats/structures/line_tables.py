@@ -22,6 +22,8 @@ _ITKSNAP = re.compile(
 _ITKSNAP_NUMBERS = re.compile(r"(\d+\s+){4}[\d.eE+-]+\s+\d+\s+\d+\s+\S", re.ASCII)
 _LABELLED = re.compile(r"(\d+)\s+(\S.*)", re.ASCII)
 _QUOTED = re.compile(r'"([^"]*)"\s*(.*)')
+# A short name and a long one.
+_QUOTED_PAIR = re.compile(r'"([^"]*)"\s+"([^"]*)"((?:\s+[\d.]+){3,4})?')
 _COLOUR = re.compile(r"\d+", re.ASCII)
 _ALPHA = re.compile(r"\d+(\.\d*)?", re.ASCII)
 _COLUMNS = ("id", "name", "acronym", "red", "green", "blue")
@@ -121,6 +123,9 @@ def _labelled(number: int, text: str) -> _Line:
         numbers = tuple(quoted[2].split())
         if all(map(_ALPHA.fullmatch, numbers)) and len(numbers) in (0, 3, 4):
             return _Line(number, text, label, (quoted[1].strip(),), numbers, is_quoted=True)
+        if pair := _QUOTED_PAIR.fullmatch(rest):
+            both = (pair[1].strip(), pair[2].strip())
+            return _Line(number, text, label, both, tuple((pair[3] or "").split()), is_quoted=True)
     words = rest.split()
     count = _trailing(words)
     cut = len(words) - count
@@ -180,6 +185,8 @@ def _are_pairs(lines: Sequence[_Line], stated: Sequence[str]) -> bool:
     """Whether the names are pairs, of a short and a long one."""
     if any(len(line.words) != 2 for line in lines):
         return False
+    if all(line.is_quoted for line in lines):
+        return True
     known = list(map(field_name, stated))
     if "acronym" in known and "name" in known:
         return True

@@ -1,10 +1,10 @@
 """What every format of structures is read as: rows with names, and the records that they become."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from refspace.errors import FormatError
+from refspace.errors import FormatError, OntologyError
 from refspace.formats.structures import fields
 from refspace.structure_tree.records import Record
 from refspace.types import BACKGROUND, MAX_LABEL
@@ -87,6 +87,7 @@ class _Reader:
     def __init__(self, table: Table, chosen: Mapping[str, str]) -> None:
         self._table = table
         self._columns = fields.choose_columns(table.names, chosen, are_keys=table.are_keys)
+        self._is_told = "id" in map(fields.field_name, chosen)
         # BrainGlobe's paths are of identifiers, which may differ from the ids of voxels.
         self._by_identifier = _is_brainglobe(table.names, chosen)
         # What states paths is complete, as our own nodes are: nothing is added to it.
@@ -94,8 +95,16 @@ class _Reader:
         self._has_paths = self._is_complete and not table.is_nested
         if not table.rows:
             raise FormatError("holds no structures, only the names of columns")
-        # In tables that pandas makes of records, empty cells alone are missing.
-        self._only_empty = table.are_keys or self._is_complete
+        self._missing_texts = self._texts_for_nothing()
+
+    def _texts_for_nothing(self) -> Collection[str]:
+        """Acronyms and names that are none; NA, for one, is an acronym in some atlases."""
+        # In look-up tables, and those that pandas makes of records, whatever is there is a text.
+        if self._table.are_keys or self._is_complete or not self._table.has_names:
+            return fields.NO_TEXT
+        cells = (cell for row in self._table.rows for cell in row.values.values())
+        is_bids = any(isinstance(cell, str) and cell.strip() == "n/a" for cell in cells)
+        return fields.BIDS_MISSING_TEXTS if is_bids else fields.MISSING_TEXTS
 
     def records(self) -> list[Record]:
         """Records of all rows but the background."""
@@ -106,10 +115,13 @@ class _Reader:
         kept = [i for i, own in enumerate(ids) if self._is_structure(own, parents)]
         if not kept:
             raise FormatError("names no label but the background")
-        return [
+        records: list[Record] = [
             {"id": ids[i], "parent_structure_id": parents[i]} | self._stated(rows[i], order)
             for order, i in enumerate(kept)
         ]
+        for i, record in zip(kept, records, strict=True):
+            _check_path(rows[i], record)
+        return records
 
     def _is_structure(self, own: int, parents: Sequence[int | None]) -> bool:
         """Whether a row is of a structure; one of label 0 names the background, as a rule."""
@@ -131,6 +143,8 @@ class _Reader:
 
     def _ids(self) -> list[int]:
         ids = [self._number(row, "id") for row in self._table.rows]
+        if not (self._table.are_keys or self._is_told):
+            self._refuse_rivals(ids)
         if not any(own is not None for own in ids):
             raise FormatError(
                 f"no record has an id; keys are {fields.listed_names(self._table.names)}"
@@ -145,6 +159,18 @@ class _Reader:
             # A group of regions, which has no voxels of its own, and no label.
             ids[i], unused = unused, unused + 1
         return [own for own in ids if own is not None]
+
+    def _refuse_rivals(self, ids: Sequence[int | None]) -> None:
+        """Refuse a table with two columns that may equally well hold the ids, and differ."""
+        taken = [name for names in self._columns.values() for name in names]
+        for name in fields.rivals(self._table.names, self._columns["id"][0]):
+            cells = [row.values.get(name) for row in self._table.rows]
+            if name not in taken and fields.are_whole_numbers(cells, ids):
+                own = self._columns["id"][0]
+                raise FormatError(
+                    f"columns {own[:40]!r} and {name[:40]!r} may both hold the ids; say which, as "
+                    f"in columns={{'id': {name[:40]!r}}}"
+                )
 
     def _parents(self, ids: Sequence[int]) -> list[int | None]:
         if self._table.is_nested:
@@ -234,8 +260,9 @@ class _Reader:
     def _value(self, row: Row, field: str) -> Any:
         """First cell of a field that holds something; None if none does."""
         # Where numbers are due, n/a is no text.
-        only_empty = self._only_empty and field in ("acronym", "name")
-        return _first(row, self._columns[field], only_empty=only_empty)
+        is_text = field in ("acronym", "name")
+        texts = self._missing_texts if is_text else fields.MISSING_TEXTS
+        return _first(row, self._columns[field], texts)
 
     def _is_null(self, row: Row, field: str) -> bool:
         return any(name in row.values for name in self._columns[field])
@@ -254,14 +281,35 @@ class _Reader:
             raise fields.bad_cell(where, what, value, error) from error
 
 
+def _check_path(row: Row, record: Record) -> None:
+    """Refuse a path that does not lead to its structure, or not from the parent that is stated."""
+    if not (path := record.get("structure_id_path")):
+        return
+    own, parent = record["id"], record["parent_structure_id"]
+    if path[-1] != own:
+        raise OntologyError(
+            f"{row.where}: structure_id_path of id {own} ends in {path[-1]}; a path ends in the id "
+            "itself"
+        )
+    above = path[-2] if len(path) > 1 else None
+    if parent not in (None, above):
+        what = "a root" if above is None else f"below {above}"
+        raise OntologyError(
+            f"{row.where}: the parent of id {own} is {parent}, but it is {what} by "
+            "structure_id_path; mend one of them"
+        )
+
+
 def _is_brainglobe(names: Sequence[str], chosen: Mapping[str, str]) -> bool:
     is_told = not {"id", "parent"}.isdisjoint(map(fields.field_name, chosen))
     return not is_told and {"identifier", "parent_identifier"} <= set(names)
 
 
-def _first(row: Row, names: Sequence[str], *, only_empty: bool = False) -> Any:
+def _first(
+    row: Row, names: Sequence[str], missing_texts: Collection[str] = fields.MISSING_TEXTS
+) -> Any:
     values = (row.values.get(name) for name in names)
-    return next((v for v in values if not fields.is_missing(v, only_empty=only_empty)), None)
+    return next((v for v in values if not fields.is_missing(v, missing_texts)), None)
 
 
 def _key(value: Any) -> str:

@@ -277,6 +277,9 @@ def shaped_planes(directories: Directories) -> Planes:
     planes = Planes(_shaped_axes(leading, names), plain.pages)
     if plain.count == 1 < planes.count:
         return replace(planes, pages=None, is_run=True)
+    if planes.count == 1 < plain.count:
+        # Written page by page: each has a text of its own, and says one plane.
+        return plain
     if plain.count != planes.count:
         raise FormatError(
             f"its text says {planes.count} planes, but there are {plain.count}; the file is "
