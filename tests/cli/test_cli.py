@@ -416,6 +416,7 @@ def test_a_store_at_a_url(space: refspace.ReferenceSpace) -> None:
         (("convert", "{0}", "{1}", "{2}"), 1, "exists; give another name, or replace it with"),
         (("convert", "{0}", "{1}", "no/a.zarr"), 1, "no does not exist; make it, then try again"),
         (("convert", "{0}", "no.json", "a.zarr"), 1, "does not exist"),
+        (("counts", "{0}", "."), 1, ". is a folder; give the file of the structures"),
         (("convert", "{0}", "{1}", "a.zarr", "--template", "no.nrrd"), 1, "does not exist"),
     ],
 )

@@ -124,6 +124,8 @@ def test_a_plain_store(folder: Path, space: refspace.ReferenceSpace, words: list
     again = refspace.open("out.zarr/labels/annotation", structures=space.structure_tree)
     assert again.total_voxel_map == space.total_voxel_map
     assert again.grid.orientation == "SPL"
+    lacking = run("counts", "out.zarr/labels/annotation", code=1).stderr
+    assert "names no structures; give a structures file after it" in lacking
     more = ["--order", "PIR", "--version", "0.4", "--no-index", "--chunks", "10"]
     assert (
         "exists; give another name"

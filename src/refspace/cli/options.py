@@ -492,6 +492,7 @@ def takes_pool(command: Callable[..., None]) -> Callable[..., None]:
 # ----- what errors say
 
 # Arguments that messages name as Python has them, and options do too.
+_GIVE_STRUCTURES = "give structures=, a tree or the path of a structures file"
 _PYTHON_ARGUMENT = re.compile(
     r"\b(orientation|resolution|unit|variable|midline|hemispheres|image_origin)=('[^']*')?"
 )
@@ -524,6 +525,7 @@ def in_options(message: str, prefix: str = "") -> str:
         return f"--{prefixed} {value}" if value else f"--{prefixed}"
 
     message = message.replace("same_grid=True", "--same-grid")
+    message = message.replace(_GIVE_STRUCTURES, "give a structures file after it")
     for argument, flag in (("override=True", "override-header"), ("upsample=True", "upsample")):
         message = message.replace(argument, f"--{prefix}{flag}")
     message = _COLUMNS_ARGUMENT.sub(r"--columns \1=\2", message).replace("columns=", "--columns")

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from refspace.errors import FormatError, OntologyError
 from refspace.formats.structures.column_tables import read_column_table, read_parquet
@@ -90,6 +91,8 @@ def read_structures(path: PathLike, *, columns: Mapping[str, str] | None = None)
     [997]
     """
     url = os.fspath(path)
+    if Path(url).is_dir():
+        raise FormatError(f"{url} is a folder; give the file of the structures")
     # The largest published ontology has some MB. Of a larger file, nothing is parsed.
     data = read_url(url, limit=limit("ontology_bytes"))
     return parse_structures(data, url, columns=columns)
