@@ -840,7 +840,7 @@ def test_command(space, values, folder, tmp_path):
     failed = run(*words[:2], "no.nrrd", *words[2:], "--out", out)
     assert failed.exit_code == 1
     assert failed.stderr.splitlines()[-2:] == [
-        "no.nrrd: no.nrrd does not exist",
+        f"no.nrrd: {Path('no.nrrd').absolute()} does not exist",
         f"Error: 1 of 4 images failed; the rows of the others are in {out}, and are not made again",
     ]
 

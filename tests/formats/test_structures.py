@@ -244,7 +244,7 @@ def test_where_files_may_lie(tmp_path, monkeypatch):
 def test_no_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"missing\.json"):
         read_structures(tmp_path / "missing.json")
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(FormatError, match="is a folder; give the file of the structures"):
         read_structures(tmp_path)
 
 

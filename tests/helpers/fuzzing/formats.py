@@ -213,15 +213,14 @@ def read_zarr_image(folder: Path) -> Any:
     """Open an image in zarr as the command ``aggregate`` does."""
     from helpers.fuzzing.reading import each
     from refspace.batch import ImageOptions
-    from refspace.batch.images import image_identity, opened_image
+    from refspace.batch.images import image_identity, open_any_image
 
     url, options = str(folder / "x.zarr"), ImageOptions()
 
-    def image() -> None:
-        with opened_image(url, seeds.GRID, options) as image:
-            image.compute()
-
-    each(image, lambda: image_identity(url, seeds.GRID, options))
+    each(
+        lambda: open_any_image(url, seeds.GRID, options).compute(),
+        lambda: image_identity(url, seeds.GRID, options),
+    )
 
 
 STORE = {
