@@ -53,6 +53,16 @@ def test_batch_on_the_phantom(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"atlas_1.zarr", "atlas_8.zarr"}
 
 
+@pytest.mark.slow
+def test_formats_on_the_phantom(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", BENCHMARKS / "bench_formats.py"]
+    command += ["--resolution", "400", "--work", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for ending in (".nrrd", ".nii.gz", ".mha", ".tif", ".npy"):
+        assert f"\n{ending} " in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
 # ----- stores
 
 
