@@ -147,6 +147,6 @@ def _next_steps(store: Path) -> str:
         f"  {refspace} aggregate {atlas} {image} -s Isocortex,VISp,TH\n"
         f"  {refspace} points {atlas} {points} --depth 7\n"
         f"  {refspace} info {atlas}\n"
-        "The same commands take your own annotation (as NRRD, NIfTI or TIFF) and structures, of which\n"
-        f"'{refspace} convert' makes a store like this one."
+        "The same commands take your own annotation and structures, in files of many formats, of\n"
+        f"which '{refspace} convert' makes a store like this one."
     )
