@@ -18,7 +18,7 @@ from refspace.blockwise.identity import Identity
 from refspace.errors import FormatError, GridError, RemoteError
 from refspace.limits import limit
 from refspace.remote.objects import copy_object, read_url
-from refspace.remote.stamps import object_status, settled_status
+from refspace.remote.stamps import file_stamp, object_status, status_stamp
 from refspace.safe_text import url_identity
 from refspace.types import PathLike
 
@@ -65,7 +65,7 @@ class SourceFile:
                 stamp = _remote_status(self.path, self.storage_options).stamp
             else:
                 opened = undo.enter_context(_open_local(self.path))
-                stamp = _stamp(os.fstat(opened.fileno()))
+                stamp = status_stamp(os.fstat(opened.fileno()))
             self._refuse_changed(stamp)
             undo.pop_all()
         return opened
@@ -92,7 +92,7 @@ class SourceFile:
         """
         with naming(self.path):
             if not is_url(self.path):
-                self._refuse_changed(_stamp(settled_status(self.path)))
+                self._refuse_changed(file_stamp(self.path))
                 return Identity(self.identity)
             self._refuse_changed(_remote_status(self.path, self.storage_options).stamp)
         doubt = None if self.stamp else f"{self.path}: its server states neither an ETag nor a time"
@@ -145,7 +145,7 @@ def opened_source(
     absolute = str(Path(path).absolute())
     with _open_local(absolute) as opened, naming(absolute):
         status = os.fstat(opened.fileno())
-        yield SourceFile(absolute, status.st_size, _stamp(status)), opened
+        yield SourceFile(absolute, status.st_size, status_stamp(status)), opened
 
 
 def source_at(path: str, storage_options: Mapping[str, Any] | None = None) -> SourceFile:
@@ -170,7 +170,7 @@ def source_at(path: str, storage_options: Mapping[str, Any] | None = None) -> So
     status = Path(path).stat()
     if not stat.S_ISREG(status.st_mode):
         raise FileNotFoundError(f"{path} is a folder or device, and no file")
-    return SourceFile(path, status.st_size, _stamp(status))
+    return SourceFile(path, status.st_size, status_stamp(status))
 
 
 def _open_local(path: str) -> BinaryIO:
@@ -182,11 +182,6 @@ def _open_local(path: str) -> BinaryIO:
         return Path(path).open("rb")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} does not exist") from error
-
-
-def _stamp(status: os.stat_result) -> str:
-    # The last time is not for programs to set.
-    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def _remote_status(url: str, storage_options: Mapping[str, Any]) -> SourceFile:

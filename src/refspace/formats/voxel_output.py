@@ -7,6 +7,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import dask.array
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from refspace.errors import AnnotationError, FormatError
@@ -44,6 +45,21 @@ def check_output(
     if dtype.name not in types:
         raise AnnotationError(
             f"{name} has no type for {dtype.name}; convert the array to one of {', '.join(types)}"
+        )
+
+
+def refuse_unplaced(array: object) -> None:
+    """Refuse an array without coordinates, for a format whose files say where their voxels are.
+
+    Raises
+    ------
+    AnnotationError
+        If it is no DataArray.
+    """
+    if not isinstance(array, xr.DataArray):
+        raise AnnotationError(
+            f"array is a {type(array).__name__}, which says nothing of where its voxels are; give "
+            "a DataArray with coordinates"
         )
 
 

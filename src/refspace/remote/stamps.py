@@ -60,7 +60,11 @@ def file_stamp(path: str | os.PathLike[str]) -> str:
     >>> file_stamp(path) == before
     False
     """
-    status = settled_status(path)
+    return status_stamp(settled_status(path))
+
+
+def status_stamp(status: os.stat_result) -> str:
+    """Stamp of a file of this machine from its status, as of `file_stamp`, which waits for it."""
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 

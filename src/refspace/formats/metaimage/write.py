@@ -9,14 +9,20 @@ from typing import Any, BinaryIO
 import numpy as np
 import xarray as xr
 
-from refspace.errors import AnnotationError, FormatError
+from refspace.errors import FormatError
 from refspace.files import atomic_write
 from refspace.formats.beside import is_plain_name
 from refspace.formats.directions import millimetres, world_vectors
 from refspace.formats.metaimage.fields import DATA_FILE
 from refspace.formats.metaimage.position import SPACE
 from refspace.formats.sides import StatedSides
-from refspace.formats.voxel_output import COMPRESSION_LEVEL, Voxels, check_output, pieces
+from refspace.formats.voxel_output import (
+    COMPRESSION_LEVEL,
+    Voxels,
+    check_output,
+    pieces,
+    refuse_unplaced,
+)
 from refspace.grid import OPPOSITE, Grid
 from refspace.labels import infer_grid
 from refspace.types import PathLike
@@ -87,11 +93,7 @@ def write_metaimage(
     """
     target = Path(path)
     voxels = _voxel_file(target)
-    if not isinstance(array, xr.DataArray):
-        raise AnnotationError(
-            f"array is a {type(array).__name__}, which says nothing of where its voxels are; give "
-            "a DataArray with coordinates"
-        )
+    refuse_unplaced(array)
     check_output(array.shape, array.dtype, compression_level, "MetaImage", _TYPES)
     grid = infer_grid(array)
     sides = StatedSides.from_array(array, grid)

@@ -6,13 +6,19 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from refspace.errors import AnnotationError, FormatError
+from refspace.errors import FormatError
 from refspace.files import atomic_write
 from refspace.formats.affines import nibabel
 from refspace.formats.directions import world_vectors
 from refspace.formats.nifti.extensions import comment_extension
 from refspace.formats.sides import StatedSides
-from refspace.formats.voxel_output import COMPRESSION_LEVEL, check_output, pieces, write_gzip
+from refspace.formats.voxel_output import (
+    COMPRESSION_LEVEL,
+    check_output,
+    pieces,
+    refuse_unplaced,
+    write_gzip,
+)
 from refspace.grid import Grid
 from refspace.labels import infer_grid
 from refspace.types import PathLike
@@ -81,11 +87,7 @@ def write_nifti(
     target = Path(path)
     if not target.name.endswith(_ENDINGS):
         raise FormatError(f"{target} does not end in .nii or .nii.gz; give a name that does")
-    if not isinstance(array, xr.DataArray):
-        raise AnnotationError(
-            f"array is a {type(array).__name__}, which says nothing of where its voxels are; give "
-            "a DataArray with coordinates"
-        )
+    refuse_unplaced(array)
     data = array.data
     check_output(data.shape, data.dtype, compression_level, "NIfTI", _TYPES)
     grid = infer_grid(array)

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from refspace.errors import AnnotationError, FormatError
+from refspace.errors import FormatError
 from refspace.files import atomic_write
 from refspace.formats.directions import WORLD
 from refspace.formats.sides import StatedSides
@@ -20,7 +20,7 @@ from refspace.formats.tiff.directories import tifffile
 from refspace.formats.tiff.header import own_fields
 from refspace.formats.tiff.planes import OWN_KEY
 from refspace.formats.voxel_files import SLAB_BYTES
-from refspace.formats.voxel_output import COMPRESSION_LEVEL, Voxels, check_output
+from refspace.formats.voxel_output import COMPRESSION_LEVEL, Voxels, check_output, refuse_unplaced
 from refspace.grid import Grid
 from refspace.labels import infer_grid
 from refspace.types import PathLike
@@ -89,11 +89,7 @@ def write_tiff(
     target = Path(path)
     if not target.name.lower().endswith(TIFF_ENDINGS):
         raise FormatError(f"{target} does not end in .tif or .tiff; give a name that does")
-    if not isinstance(array, xr.DataArray):
-        raise AnnotationError(
-            f"array is a {type(array).__name__}, which says nothing of where its voxels are; give "
-            "a DataArray with coordinates"
-        )
+    refuse_unplaced(array)
     data = array.data
     check_output(data.shape, data.dtype, compression_level, "TIFF of ImageJ", _TYPES)
     grid = infer_grid(array)
