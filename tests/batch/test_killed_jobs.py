@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from helpers.clusters import Job, ended_before
 from helpers.files import contents
+from helpers.profiles import share
 
 import refspace
 from refspace.batch import aggregate_images, write_masks
 
-KILLS = 20
+KILLS = share(20)
 IMAGES = 12
 STRUCTURES = ["VISp", "TH"]
 

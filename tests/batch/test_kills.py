@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from helpers.clusters import Job
 from helpers.files import contents, names
+from helpers.profiles import share
 
 import refspace
 from refspace.store import Location
 from refspace.store.staging import recorder
 
-KILLS = 20
+KILLS = share(20)
 # What changes a disk.
 STEPS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "open")
 TARGETS = {

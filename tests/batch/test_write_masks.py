@@ -36,7 +36,7 @@ from helpers.clusters import (
 )
 from helpers.commands import run
 from helpers.files import contents, journal
-from helpers.profiles import examples
+from helpers.profiles import examples, share
 from helpers.volumes import CountingSource, cases, in_memory_order
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,7 +61,7 @@ from refspace.store.masks import ShardWriter, layout, open_stored_masks
 from refspace.store.staging import end_runs, recorder
 
 NAMES = ["VISp", "TH", "Isocortex", "FRP6b"]
-KILLS = 12
+KILLS = share(6)
 WORKERS = 2
 
 
@@ -782,7 +782,7 @@ def shards_in(records):
 @pytest.mark.cluster
 @pytest.mark.parametrize("target", ["m.zarr", "files"])
 def test_clients_that_are_killed(large, tmp_path, digest, target):
-    """Killed at random moments, six for each kind of target."""
+    """Killed at random moments, for each kind of target."""
     draw, kills = random.Random(target), 0
     with started_cluster(tmp_path) as (scheduler, _):
         for number in itertools.count():
@@ -792,7 +792,7 @@ def test_clients_that_are_killed(large, tmp_path, digest, target):
             while True:
                 process = Job(main, scheduler.address, large, folder / target)
                 enough = len(before) + draw.randint(0, 40)
-                if kills < KILLS // 2 and not ended_before(
+                if kills < KILLS and not ended_before(
                     process, reached(folder, target, enough)
                 ):
                     time.sleep(draw.uniform(0, 0.05))
@@ -812,7 +812,7 @@ def test_clients_that_are_killed(large, tmp_path, digest, target):
                 assert digest_of(folder / target) == digest
             else:
                 assert len(list((folder / target).glob("*.nrrd"))) == len(before) > 100
-            if kills == KILLS // 2:
+            if kills == KILLS:
                 break
 
 

@@ -23,6 +23,7 @@ from helpers.clusters import (
     worker_pids,
 )
 from helpers.files import journal
+from helpers.profiles import share
 
 import refspace
 from refspace import conversion
@@ -31,7 +32,7 @@ from refspace.pools import ThreadPool, connected
 from refspace.store import level_grids, open_atlas, verify_store, write
 from refspace.store.block_writer import BlockWriter
 
-KILLS = 20
+KILLS = share(20)
 # Many small blocks: each kill meets some.
 CHUNKS = 24
 

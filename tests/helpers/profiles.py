@@ -1,4 +1,4 @@
-"""How many examples the tests of properties take: three profiles, and what share each test has."""
+"""How much a run tries: examples of properties, damages, kills; three profiles and their shares."""
 
 import os
 
@@ -14,7 +14,12 @@ settings.register_profile("wide", settings.get_profile("thorough"), max_examples
 settings.register_profile("quick", settings.get_profile("thorough"), max_examples=10)
 
 
+def share(count: int) -> int:
+    """So many in a thorough run, and in another the share of them that properties have there."""
+    thorough = settings.get_profile("thorough").max_examples
+    return max(2, round(count * settings.default.max_examples / thorough))
+
+
 def examples(count: int, **others) -> settings:
-    """So many examples in a thorough run; in a quick one the same share of them as elsewhere."""
-    share = settings.default.max_examples / settings.get_profile("thorough").max_examples
-    return settings(max_examples=max(2, round(count * share)), **others)
+    """Settings of a property that takes so many examples in a thorough run."""
+    return settings(max_examples=share(count), **others)

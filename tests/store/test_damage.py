@@ -1,7 +1,7 @@
 """What is damaged answers right, or says so: every kind of store, job and damage.
 
 `helpers.damage` draws damages and asks; `helpers.damaged` makes what is damaged. The quick test
-takes a sample of each, the slow ones thousands in all.
+takes a sample of each, the slow ones thousands in all where the run is thorough, and else a share.
 """
 
 from functools import partial
@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from helpers import damage, damaged
 from helpers.damage import KINDS, Damage, Subject, content_of, damages, role, try_damages
+from helpers.profiles import share
 
 from refspace.errors import StoreError
 from refspace.store import Fault, Report
 
 pytestmark = pytest.mark.usefixtures("no_sync", "no_threads")
 
-# Damages of each subject in the slow tests: more than 2000 in all.
+# Damages of each subject in a thorough run of the slow tests: more than 2000 in all.
 COUNTS = {
     **dict.fromkeys(damaged.ATLASES, 80),
     "masks": 1000,
@@ -65,7 +66,8 @@ def test_a_sample(kind: str, tmp_path: Path) -> None:
 def test_many(kind: str, tmp_path: Path) -> None:
     subject = made(kind, tmp_path)
     verbs = min(6, len(subject.verbs))
-    check(try_damages(subject, COUNTS[kind], seed=15, verbs=verbs), COUNTS[kind])
+    count = share(COUNTS[kind])
+    check(try_damages(subject, count, seed=15, verbs=verbs), count)
 
 
 @pytest.mark.promise("files of a store are exchanged, replaced, stale, cut, zeroed, grown or lost")
@@ -73,7 +75,7 @@ def test_many(kind: str, tmp_path: Path) -> None:
 def test_on_s3(kind, s3) -> None:
     url, options = f"s3://atlases/damaged-{kind}", s3.writer
     make = damaged.masks if kind == "masks" else partial(damaged.atlas, kind="with sides")
-    count = COUNTS[f"{kind} on S3"]
+    count = share(COUNTS[f"{kind} on S3"])
     check(try_damages(make(url, **options), count, seed=3, verbs=2, named=4), count)
 
 
@@ -82,13 +84,13 @@ def test_on_s3(kind, s3) -> None:
 
 @pytest.mark.promise("files of a store are exchanged, replaced, stale, cut, zeroed, grown or lost")
 def test_the_real_annotation(ccf_store, tmp_path) -> None:
-    subject, count = damaged.ccf(ccf_store, tmp_path), COUNTS["CCF"]
+    subject, count = damaged.ccf(ccf_store, tmp_path), share(COUNTS["CCF"])
     check(try_damages(subject, count, seed=25, verbs=1, named=20), count)
 
 
 @pytest.mark.promise("files of a store are exchanged, replaced, stale, cut, zeroed, grown or lost")
 def test_masks_of_the_real_annotation(ccf_store, tmp_path) -> None:
-    subject, count = damaged.ccf_masks(ccf_store, tmp_path), COUNTS["masks of the CCF"]
+    subject, count = damaged.ccf_masks(ccf_store, tmp_path), share(COUNTS["masks of the CCF"])
     check(try_damages(subject, count, seed=25, verbs=1, named=20), count)
 
 
