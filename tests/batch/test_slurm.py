@@ -1,4 +1,4 @@
-"""The README's ways to a SLURM cluster, run on one that consists of this machine."""
+"""The documentation's ways to a SLURM cluster, run on one that consists of this machine."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from typing import Any
 import dask
 import dask_jobqueue  # noqa: F401  # its defaults, before any is changed
 import pytest
-from helpers.readme import blocks
+from helpers.pages import DOCS, blocks
 
 import refspace
 
@@ -71,13 +71,13 @@ def check_masks(folder: Path) -> None:
 
 @pytest.fixture
 def script() -> str:
-    (found,) = blocks("sh")
+    (found,) = blocks(DOCS / "howto/clusters.md", "sh")
     return found
 
 
 @pytest.fixture
 def code() -> str:
-    (found,) = (block for block in blocks("python") if "SLURMCluster" in block)
+    (found,) = (block for block in blocks(DOCS / "howto/clusters.md", "python") if "SLURMCluster" in block)
     return found
 
 

@@ -1,6 +1,7 @@
-"""Blocks of the README that are not doctests: they run as they stand there."""
+"""Pages of the documentation: what is no doctest in them runs too, and their links lead somewhere."""
 
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from helpers import allen_replay, brainglobe_replay
 from helpers.abc_replay import abc_files
-from helpers.readme import blocks
+from helpers.pages import DOCS, README, ROOT, blocks, pages
 from helpers.serving import Server
 
 import refspace
@@ -22,8 +23,7 @@ from refspace.labels import labelled
 @pytest.mark.slow
 def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    # The first two blocks set up an environment: .ci/run runs them.
-    (commands,) = blocks("bash")[2:]
+    (commands,) = blocks(DOCS / "howto/commands.md", "bash")
     for line in commands.splitlines():
         result = CliRunner().invoke(main, shlex.split(line)[1:])
         assert result.exit_code == 0, f"{line}\n{result.output}"
@@ -34,13 +34,12 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names <= {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-@pytest.fixture
-def code() -> list[str]:
+def code_of(page: str) -> list[str]:
     """Blocks of Python that show no results."""
-    return [block for block in blocks("python") if ">>>" not in block]
+    return [block for block in blocks(DOCS / page, "python") if ">>>" not in block]
 
 
-def test_atlases_by_name(code: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_atlases_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REFSPACE_CACHE", str(tmp_path / "cache"))
     space = refspace.phantom(200)
@@ -64,7 +63,8 @@ def test_atlases_by_name(code: list[str], tmp_path: Path, monkeypatch: pytest.Mo
         for variable in ("ALLEN_HOST", "BRAINGLOBE", "ABC"):
             monkeypatch.setenv(f"REFSPACE_{variable}", server.url)
         monkeypatch.setenv("REFSPACE_ALLEN_ARCHIVE", server.url + allen_replay.ARCHIVE)
-        _, *lines = filter(None, code[0].splitlines())
+        (code,) = code_of("howto/atlases.md")
+        _, *lines = filter(None, code.splitlines())
         assert len(lines) == 4
         for line in lines:
             names: dict[str, Any] = {"refspace": refspace}
@@ -73,24 +73,48 @@ def test_atlases_by_name(code: list[str], tmp_path: Path, monkeypatch: pytest.Mo
             assert left.direct.sel(structure=385) == space.hemisphere("left").direct_voxel_map[385]
 
 
-def test_files_that_are_here(
-    code: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_that_are_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     refspace.write_structures("structure_graph_1.json", refspace.phantom(400).structure_tree)
     grid = refspace.Grid((4, 4, 4), (25, 25, 25))
     refspace.write_nrrd("annotation_25.nrrd", labelled(np.full(grid.shape, 385, "u4"), grid))
     names: dict[str, Any] = {"refspace": refspace}
-    opening, constructing = code[1].strip().split("\n\n")
+    (code,) = code_of("howto/own_files.md")
+    opening, constructing = code.strip().split("\n\n")
     for lines in (opening, constructing):
         names.pop("space", None)
         exec(lines, names)
         assert names["space"].total_voxel_map[315] == 64
-    assert len(code) == 3  # the last one: test_slurm
 
 
 def test_setup_commands_are_the_first_two_blocks() -> None:
-    demo, tests = blocks("bash")[:2]
+    demo, tests = blocks(README, "bash")
     assert demo.rstrip().endswith("refspace demo")
     assert tests.rstrip().endswith("-m pytest -n auto")
     assert os.linesep not in demo.strip()
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_bytes()) <= 6000
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S)
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    missing = [link for link in links if "://" not in link and not is_there(page, link)]
+    assert missing == []
+
+
+def is_there(page: Path, link: str) -> bool:
+    """Whether the file that a link names exists, and has the heading, if it names one."""
+    path, _, anchor = link.partition("#")
+    target = page.parent / path if path else page
+    return target.exists() and (not anchor or anchor in anchors(target))
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors of a page's headings, as readers of Markdown make them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.M)
+    words = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {word.replace(" ", "-") for word in words}
