@@ -461,7 +461,7 @@ def test_regions_that_overlap_each_have_their_points():
     ("points", "message"),
     [
         (np.zeros((3, 2)), r"a ndarray of shape \(3, 2\); give an array of shape \(n, 3\)"),
-        (np.zeros(3), r"of shape \(3,\)"),
+        (np.zeros(4), r"of shape \(4,\)"),
         (da.zeros((2, 2, 3)), r"a Array of shape \(2, 2, 3\)"),
         (np.zeros((2, 3), "c16"), "points have dtype complex128; give positions in µm"),
         (np.zeros((2, 3), "?"), "points have dtype bool"),
