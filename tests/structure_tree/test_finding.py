@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 
 import refspace
 from refspace.errors import OntologyError, StructureNotFoundError
+from refspace.samples.ontology import STRUCTURES
 from refspace.structure_tree import SimpleTree, StructureTree
 
 
 @pytest.fixture(scope="module")
 def tree() -> StructureTree:
-    return refspace.phantom(400).structure_tree
+    return StructureTree(STRUCTURES)
 
 
 def named(*rows: tuple[int, int | None, str | None, str | None]) -> StructureTree:
