@@ -109,7 +109,7 @@ class SimpleTree:
             raise StructureNotFoundError(
                 f"{reprlib.repr(value)} is not one structure; nodes() takes several"
             )
-        return copied(self.graph.nodes[self._resolve_one(value)])
+        return _copied(self.graph.nodes[self._resolve_one(value)])
 
     def resolve(self, node_ids: StructuresLike) -> list[int]:
         """Check ids; a single one is taken as a list of one.
@@ -148,11 +148,11 @@ class SimpleTree:
         """
         # Copies, so that a caller who edits a record does not edit the tree.
         if node_ids is None:
-            return [copied(record) for _, record in self.graph.nodes(data=True)]
+            return [_copied(record) for _, record in self.graph.nodes(data=True)]
         return [
             None
             if isinstance(value, Integral) and value not in self
-            else copied(self.graph.nodes[self._resolve_one(value)])
+            else _copied(self.graph.nodes[self._resolve_one(value)])
             for value in as_list(node_ids)
         ]
 
@@ -179,7 +179,7 @@ class SimpleTree:
         [{'id': 2, 'up': 1}, None]
         """
         return [
-            None if i is None else copied(self.graph.nodes[i]) for i in self.parent_ids(node_ids)
+            None if i is None else _copied(self.graph.nodes[i]) for i in self.parent_ids(node_ids)
         ]
 
     def child_ids(self, node_ids: StructuresLike) -> list[list[int]]:
@@ -373,12 +373,12 @@ def as_list(values: object) -> list[Any]:
     return [given] if single else [plain(value) for value in given]
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Turn a NumPy scalar, or an array without dims, lazy or not, into Python's own value."""
     return np.asarray(value).item() if getattr(value, "ndim", None) == 0 else value
 
 
-def copied(record: Mapping[str, Any]) -> Record:
+def _copied(record: Mapping[str, Any]) -> Record:
     """Copy a record and the lists in it.
 
     Records have no deeper values. All 1327 of the mouse take 0.9 ms, with ``copy.deepcopy`` 7 ms.
