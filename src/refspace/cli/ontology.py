@@ -35,12 +35,27 @@ if TYPE_CHECKING:
 _DEPTH = 2
 _FOUND = 20
 _COUNTED = ["direct", "total", "volume"]
+# The first character has click keep the lines as they are.
+_TREE_EXAMPLES = """\b
+Examples:
+  refspace tree refspace-demo/atlas.zarr
+  refspace tree refspace-demo/atlas.zarr VIS --depth 1 --counts
+  refspace tree refspace-demo/structures.json TH --csv
+  refspace tree refspace-demo/atlas.zarr -o structures.csv
+  refspace tree refspace-demo/atlas.zarr --sets
+"""
+_SEARCH_EXAMPLES = """\b
+Examples:
+  refspace search refspace-demo/atlas.zarr visual area
+  refspace search refspace-demo/structures.json hipocampus
+  refspace search refspace-demo/atlas.zarr --regex '^VISp[0-9]' --csv
+"""
 resolution_option = click.option(
     "--resolution", type=Resolution(), help="µm per voxel, of an atlas by name that has several."
 )
 
 
-@click.command()
+@click.command(epilog=_TREE_EXAMPLES)
 @click.argument("source", metavar="ATLAS")
 @click.argument("structure", required=False)
 @structures_columns
@@ -49,8 +64,8 @@ resolution_option = click.option(
 @click.option(
     "--depth",
     type=click.IntRange(min=0),
-    help=f"Levels to show below STRUCTURE, or below the roots; {_DEPTH} if not given. Tables have "
-    "all of them.",
+    help=f"Levels to show below STRUCTURE, or below the roots; {_DEPTH} if not given. Tables "
+    "without it have all of them.",
 )
 @click.option("--counts", is_flag=True, help="Tell how many voxels each structure has.")
 @click.option("--sets", is_flag=True, help="List the sets that structures are in, instead.")
@@ -66,19 +81,11 @@ def tree(
     sets: bool,
     output: TableOutput,
 ) -> None:
-    r"""Draw the tree of the structures of an atlas, or a part of it.
+    """Draw the tree of the structures of an atlas, or a part of it.
 
     ATLAS is a structures file, the path or URL of a store with structures of its own, or an atlas
     by name. STRUCTURE is an id, acronym or name. A table has a row for each structure, with its
     parent, depth, colour, path and sets; 'counts' adds its own voxels and those of its subtree.
-
-    \b
-    Examples:
-      refspace tree refspace-demo/atlas.zarr
-      refspace tree refspace-demo/atlas.zarr VIS --depth 1 --counts
-      refspace tree refspace-demo/structures.json TH --csv
-      refspace tree refspace-demo/atlas.zarr -o structures.csv
-      refspace tree refspace-demo/atlas.zarr --sets
     """
     from refspace.cli.tables import emit_table
 
@@ -122,7 +129,7 @@ def _below(
     return shallow
 
 
-@click.command()
+@click.command(epilog=_SEARCH_EXAMPLES)
 @click.argument("source", metavar="ATLAS")
 @click.argument("words", nargs=-1, required=True)
 @structures_columns
@@ -132,7 +139,7 @@ def _below(
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
-    help=f"How many structures to list; {_FOUND} if not given. Tables have all of them.",
+    help=f"How many structures to list; {_FOUND} if not given. Tables without it have all.",
 )
 @takes_table_output
 @formulas_option
@@ -145,17 +152,11 @@ def search(
     limit: int | None,
     output: TableOutput,
 ) -> None:
-    r"""Find structures by words of their acronyms and names, the best match first.
+    """Find structures by words of their acronyms and names, the best match first.
 
     ATLAS is as for 'refspace tree'. All WORDS have to be there, or parts of longer ones; capitals
     do not count. In the place of a word that occurs nowhere, those are taken that are spelled like
     it. The exit status is 1 if there is no such structure.
-
-    \b
-    Examples:
-      refspace search refspace-demo/atlas.zarr visual area
-      refspace search refspace-demo/structures.json hipocampus
-      refspace search refspace-demo/atlas.zarr --regex '^VISp\d' --csv
     """
     from refspace.cli.tables import emit_table
 
