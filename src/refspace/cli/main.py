@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from refspace.cli import analysis, export, fetch, images, masks, spaces, stores
+from refspace.cli import analysis, export, fetch, images, masks, ontology, spaces, stores
 from refspace.cli.options import in_options, show_each_once
 from refspace.cli.terminal import echo, one_line
 from refspace.cli.values import Resolution
@@ -90,6 +90,7 @@ for command in (
     *masks.COMMANDS,
     *images.COMMANDS,
     *analysis.COMMANDS,
+    *ontology.COMMANDS,
     *stores.COMMANDS,
     *export.COMMANDS,
     *fetch.COMMANDS,

@@ -4,6 +4,7 @@ import functools
 import os
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -21,6 +22,8 @@ else:
 Kind: TypeAlias = Literal["table", "volume", "structures", "picture", "label_file", "store"]
 
 _STORE = ".zarr"
+PIPE = "-"
+"""Path of standard output."""
 # What ends a name, and is neither a version nor a number: "masks_v1.2" may be a folder.
 _ENDING = re.compile(r"\.(?!v?\d)[A-Za-z0-9]+$")
 
@@ -82,16 +85,22 @@ class OutputPath(_ParamType):
         Whether a name without an ending is a folder for several files.
     urls
         Whether it may be on another machine, and not only a store.
+    pipe
+        Whether it may be ``-``, standard output.
     """
 
     name = "path"
 
-    def __init__(self, *kinds: Kind, folder: bool = False, urls: bool = False) -> None:
-        self._kinds, self._folder, self._urls = kinds, folder, urls
+    def __init__(
+        self, *kinds: Kind, folder: bool = False, urls: bool = False, pipe: bool = False
+    ) -> None:
+        self._kinds, self._folder, self._urls, self._pipe = kinds, folder, urls, pipe
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse an ending of nothing that is written, and a file that has no place."""
         path = os.fspath(value)
+        if self._pipe and path == PIPE:
+            return path
         kind = self._kind(path)
         if "://" in path:
             if kind != "store" and not self._urls:
@@ -152,6 +161,53 @@ def _is_store(path: str) -> bool:
 
 
 table_option = functools.partial(click.option, type=OutputPath("table"), metavar="FILE")
+
+
+@dataclass(frozen=True)
+class TableOutput:
+    """Where a command writes its table, and as what.
+
+    Parameters
+    ----------
+    path
+        File to write; None for standard output.
+    form
+        What is printed: ``text`` for people, or ``csv`` or ``json`` for programs.
+    """
+
+    path: str | None = None
+    form: Literal["text", "csv", "json"] = "text"
+
+
+def takes_table_output(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that prints a table what it may print or write instead, as ``output``."""
+
+    @functools.wraps(command)
+    def with_output(
+        *args: Any, output: str | None, as_csv: bool, as_json: bool, **options: Any
+    ) -> None:
+        if sum((output is not None, as_csv, as_json)) > 1:
+            raise click.UsageError("give one of --output, --csv and --json")
+        is_csv = as_csv or output == PIPE
+        chosen = TableOutput(
+            path=None if output == PIPE else output,
+            form="csv" if is_csv else "json" if as_json else "text",
+        )
+        command(*args, output=chosen, **options)
+
+    for decorate in (
+        click.option(
+            "--output",
+            "-o",
+            type=OutputPath("table", pipe=True),
+            metavar="FILE",
+            help="CSV, TSV or Parquet file to write; '-' is --csv.",
+        ),
+        click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV."),
+        click.option("--json", "as_json", is_flag=True, help="Print the table as JSON."),
+    ):
+        with_output = decorate(with_output)
+    return with_output
 
 
 class LocalFolder(click.Path):

@@ -1,6 +1,6 @@
 """Tables that commands print or write: counts, points, and the findings of a validation."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,10 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from refspace.cli.options import is_escaping_formulas
-from refspace.cli.terminal import cell, echo
-from refspace.formats.tables import write_table
+from refspace.cli.options import is_escaping_formulas, refuse_overwriting
+from refspace.cli.outputs import TableOutput
+from refspace.cli.terminal import cell, echo, echo_json
+from refspace.formats.tables import without_formulas, write_table
 from refspace.ops.point_labels import MISSING, OUTSIDE
 from refspace.reference_space import ReferenceSpace
 from refspace.structure_tree import StructureTree
@@ -53,6 +54,46 @@ def format_table(table: pd.DataFrame, number: str = "{:.3f}") -> str:
     for column in shown.columns[shown.dtypes.map(lambda dtype: dtype.kind not in "iufb")]:
         shown[column] = [value if pd.isna(value) else cell(value) for value in shown[column]]
     return shown.to_string(index=False, float_format=number.format)
+
+
+def emit_table(
+    name: str, table: pd.DataFrame, output: TableOutput, text: Callable[[], str]
+) -> None:
+    """Write or print a table with its index, as a command was asked to.
+
+    Parameters
+    ----------
+    name
+        What the rows are, as JSON has it.
+    table
+        The table.
+    output
+        Where to, and as what.
+    text
+        Makes what people are shown.
+    """
+    rows = table.reset_index()
+    if output.path is not None:
+        refuse_overwriting([output.path])
+        save_table(output.path, [_with_path_texts(rows)])
+        echo(f"wrote {output.path}")
+    elif output.form == "csv":
+        texts = _with_path_texts(rows)
+        escaped = without_formulas(texts) if is_escaping_formulas() else texts
+        echo(escaped.to_csv(index=False).rstrip("\n"))
+    elif output.form == "json":
+        records = rows.astype(object).where(rows.notna(), None).to_dict("records")
+        echo_json({name: [{str(key): row[key] for key in row} for row in records]})
+    else:
+        echo(text())
+
+
+def _with_path_texts(table: pd.DataFrame) -> pd.DataFrame:
+    """Table of structures whose paths and sets are texts, as `read_structures` takes them."""
+    if "path" not in table:
+        return table
+    paths = [f"/{'/'.join(map(str, path))}/" for path in table["path"]]
+    return table.assign(path=paths, sets=[str(list(ids)) for ids in table["sets"]])
 
 
 # ----- points
