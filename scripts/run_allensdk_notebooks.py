@@ -1,4 +1,4 @@
-"""Run AllenSDK's notebooks of reference spaces on refspace, with nothing but the package's name changed.
+"""Run AllenSDK's notebooks of reference spaces on refspace, only the package's name changed.
 
     PYTHONPATH=tests python scripts/run_allensdk_notebooks.py --data FOLDER [--notebooks FOLDER]
 
@@ -43,7 +43,7 @@ IN_WHEEL = "test/core/test_{}_notebook.py"
 RESOLUTION = 25
 ISOCORTEX = 315
 
-# Names of a notebook's variables, and what they must be once it has run. Figures of the CCF of 2017.
+# What must hold of a notebook's variables once it has run. Figures are of the CCF of 2017.
 EXPECTED = {
     "reference_space": {
         "acronym_map[385]": "VISp",
@@ -123,7 +123,7 @@ def cells_of_notebook(text: str) -> list[Cell]:
     for cell in json.loads(text)["cells"]:
         if cell["cell_type"] == "code":
             source = renamed(_MAGIC.sub("", "".join(cell["source"])))
-            streams = [o["text"] for o in cell["outputs"] if o["output_type"] == "stream"]
+            streams = [o["text"] for o in cell["outputs"] if o.get("name") == "stdout"]
             printed = "".join("".join(lines) for lines in streams)
             cells[source] = Cell(ast.parse(source).body, printed)
     return list(cells.values())
@@ -266,9 +266,12 @@ def main(arguments: list[str] | None = None) -> int:
     allensdk_env.add_arguments(parser)
     options = parser.parse_args(arguments)
     mpl.use("Agg")
-    with Server(hosts(options.data.resolve())) as server:
-        with mock.patch.dict(os.environ, replayed(server)):
-            return int(not all([run(name, options) for name in NOTEBOOKS]))
+    with (
+        Server(hosts(options.data.resolve())) as server,
+        mock.patch.dict(os.environ, replayed(server)),
+    ):
+        right = [run(name, options) for name in NOTEBOOKS]
+    return int(not all(right))
 
 
 if __name__ == "__main__":

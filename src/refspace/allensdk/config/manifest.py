@@ -135,7 +135,7 @@ class Manifest(AllenSDKClass):
             raise FormatError(f"{_short(key)} is no path with %d and %s alone: {_short(spec)}")
         if parent_key is not None and parent_key not in self.path_info:
             raise FormatError(
-                f"{key} is in {_short(parent_key)}, which the manifest has not so far"
+                f"{_short(key)} is in {_short(parent_key)}, which no entry before it has as key"
             )
         parent = self._base if parent_key is None else self.path_info[parent_key]["spec"]
         full = os.path.normpath(Path(parent, spec))

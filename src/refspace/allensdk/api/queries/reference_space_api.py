@@ -1,7 +1,10 @@
 """``ReferenceSpaceApi``: volumes and meshes of the Allen Institute's archive."""
 
+from pathlib import Path
+
 from refspace.allensdk.api.queries.rma_api import RmaApi
 from refspace.allensdk.volumes import Volume, read_volume
+from refspace.files import make_folder
 from refspace.formats.obj import Mesh, read_obj
 from refspace.sources.allen import AllenFiles, check_resolution, check_version
 from refspace.structure_tree.records import structure_id as checked_id
@@ -66,7 +69,7 @@ class ReferenceSpaceApi(RmaApi):
             If the host cannot be reached, or sends something else.
         """
         url = self._files.annotation_url(_version(ccf_version), check_resolution(resolution))
-        self.retrieve_file_over_http(url, file_name)
+        self._download(url, file_name)
         return read_volume(file_name)
 
     def download_template_volume(self, resolution: int, file_name: PathLike) -> Volume:
@@ -78,7 +81,7 @@ class ReferenceSpaceApi(RmaApi):
             As for `download_annotation_volume`, which says what is returned and raised.
         """
         url = self._files.template_url(self.AVERAGE_TEMPLATE, check_resolution(resolution))
-        self.retrieve_file_over_http(url, file_name)
+        self._download(url, file_name)
         return read_volume(file_name)
 
     def download_structure_mask(
@@ -100,7 +103,7 @@ class ReferenceSpaceApi(RmaApi):
         """
         version, number = _version(ccf_version), checked_id(structure_id)
         url = self._files.mask_url(version, check_resolution(resolution), number)
-        self.retrieve_file_over_http(url, file_name)
+        self._download(url, file_name)
         return read_volume(file_name)
 
     def download_structure_mesh(
@@ -127,7 +130,7 @@ class ReferenceSpaceApi(RmaApi):
             If the archive has none.
         """
         url = self._files.mesh_url(_version(ccf_version), checked_id(structure_id))
-        self.retrieve_file_over_http(url, file_name)
+        self._download(url, file_name)
         return read_obj(file_name)
 
     def build_volumetric_data_download_url(
@@ -186,6 +189,11 @@ class ReferenceSpaceApi(RmaApi):
             data_path, file_name, voxel_resolution, release, coordinate_framework
         )
         self.retrieve_file_over_http(url, file_name if save_file_path is None else save_file_path)
+
+    def _download(self, url: str, file_name: PathLike) -> None:
+        # By the public method, as in AllenSDK, where scripts put one of their own in its place.
+        make_folder(Path(file_name).parent)
+        self.retrieve_file_over_http(url, file_name)
 
     @property
     def _files(self) -> AllenFiles:
