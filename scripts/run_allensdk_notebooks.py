@@ -10,6 +10,9 @@ compared with what is stored in them. None of their text is kept here.
 The hosts of the Allen Institute are replayed, with the real annotation and structures of FOLDER.
 What asks for experiments is AllenSDK's alone: those statements end in the error that says so, and
 the ones that use their results are left out. Everything else must run.
+
+At last each of both libraries fills a folder from a small replay, without the internet, and reads
+that of the other; all answers must be the same.
 """
 
 import argparse
@@ -18,6 +21,7 @@ import io
 import json
 import os
 import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -258,6 +262,60 @@ def run(name: str, options: argparse.Namespace) -> bool:
     return not report.faults and report.run > 0
 
 
+# ----- folders of both
+
+
+def compare_folders(python: Path) -> bool:
+    """Have each library fill a folder and read that of the other; print what differs."""
+    sides = {"refspace.allensdk": Path(sys.executable), "allensdk": python}
+    with (
+        tempfile.TemporaryDirectory() as root,
+        Server(allen_replay.replay(allen_replay.sample())) as server,
+    ):
+        found = {
+            f"{package}, its own folder": folder_answers(
+                program, package, Path(root, package), server
+            )
+            for package, program in sides.items()
+        }
+        server.stop()
+        for package, other in zip(sides, reversed(sides), strict=True):
+            found[f"{package}, the other's folder"] = folder_answers(
+                sides[package], package, Path(root, other)
+            )
+    first, *others = found.values()
+    differing = sorted({key for other in others for key in first if first[key] != other[key]})
+    print(
+        f"{len(found)} folders, {len(first)} answers each: {', '.join(differing) or 'none'} differ"
+    )
+    return not differing
+
+
+def folder_answers(
+    python: Path, package: str, folder: Path, server: Server | None = None
+) -> dict[str, Any]:
+    """Return what a library answers of a folder, which it fills from a server."""
+    command = [
+        str(python),
+        str(Path(__file__).with_name("allensdk_folder.py")),
+        package,
+        str(folder),
+    ]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    if package == "refspace.allensdk":
+        environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[1] / "src")
+    if server is not None:
+        command, environment = [*command, server.url], environment | replayed(server)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{package} cannot read {folder}:\n{done.stderr[-2000:]}")
+    answers: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answers
+
+
+# ----- all
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run both notebooks; return 1 if anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -271,6 +329,7 @@ def main(arguments: list[str] | None = None) -> int:
         mock.patch.dict(os.environ, replayed(server)),
     ):
         right = [run(name, options) for name in NOTEBOOKS]
+    right.append(compare_folders(allensdk_env.allensdk_python(options)))
     return int(not all(right))
 
 

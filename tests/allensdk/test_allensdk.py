@@ -359,7 +359,7 @@ def test_a_manifest_that_is_too_large(tmp_path):
     path = tmp_path / "manifest.json"
     path.write_text('{"manifest": []}' + " " * 100)
     too_large = pytest.raises(
-        FormatError, match="manifest.json has .* bytes or more, of at most 99"
+        FormatError, match=r"manifest.json has .* bytes or more, of at most 99"
     )
     with refspace.set_limits(metadata_bytes=99), too_large:
         ReferenceSpaceCache(25, KEY, manifest=path)
@@ -368,7 +368,7 @@ def test_a_manifest_that_is_too_large(tmp_path):
 def test_another_graph(cache):
     cache.get_structure_tree()
     with pytest.raises(
-        SourceError, match="structures.json has the structures of graph 1, and 17 is"
+        SourceError, match=r"structures.json has the structures of graph 1, and 17 is"
     ):
         cache.get_structure_tree(structure_graph_id=17)
 
