@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import SupportsInt
 
 from refspace.allensdk.api.queries.ontologies_api import OntologiesApi
 from refspace.allensdk.api.queries.reference_space_api import ReferenceSpaceApi
@@ -296,7 +296,7 @@ class ReferenceSpaceCache(AllenSDKClass):
         return self.api.download_structure_mesh(number, key, path)
 
     @classmethod
-    def validate_structure_id(cls, structure_id: Any) -> int:
+    def validate_structure_id(cls, structure_id: SupportsInt | str) -> int:
         """An id as an integer.
 
         Parameters
@@ -323,7 +323,7 @@ class ReferenceSpaceCache(AllenSDKClass):
             ) from error
 
     @classmethod
-    def validate_structure_ids(cls, structure_ids: Iterable[Any]) -> list[int]:
+    def validate_structure_ids(cls, structure_ids: Iterable[SupportsInt | str]) -> list[int]:
         """Ids as integers.
 
         Parameters
