@@ -20,6 +20,7 @@ Each derives from `RefspaceError` and from the builtin that a caller would catch
     ├── RemoteError              (OSError)     a host out of reach, or with a wrong response
     ├── ClusterError             (OSError)     workers or their scheduler that are gone
     ├── JobError                 (RuntimeError) a job some parts of which failed
+    ├── NotInRefspaceError       (AttributeError) what AllenSDK's classes have beyond ours
     └── MissingDependencyError   (ImportError) an optional package is not installed
 
 No message holds a secret of a URL, nor a control character, whatever it was made of.
@@ -181,6 +182,10 @@ class JobError(RefspaceError, RuntimeError):
     def __reduce__(self) -> tuple[Any, ...]:
         # An exception is pickled by its args, which lack the failures.
         return type(self), (self.args[0], self.failures)
+
+
+class NotInRefspaceError(RefspaceError, AttributeError):
+    """An attribute of a class of AllenSDK that the class of that name in refspace has not."""
 
 
 class MissingDependencyError(RefspaceError, ImportError):

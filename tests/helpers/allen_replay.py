@@ -37,7 +37,7 @@ def sample() -> refspace.ReferenceSpace:
     return refspace.ReferenceSpace(coarse.structure_tree, coarse.annotation.values, 100)
 
 
-def nrrd(voxels: NDArray[Any], spacing: float) -> bytes:
+def nrrd(voxels: NDArray[Any], spacing: float, *, level: int = 9) -> bytes:
     """File with a header like those of the archive, which contradicts its voxels."""
     if voxels.dtype == bool:
         voxels = voxels.astype(np.uint8)
@@ -56,7 +56,7 @@ encoding: gzip
 space origin: (0,0,0)
 
 """
-    return header.encode() + gzip.compress(voxels.tobytes("F"), mtime=0)
+    return header.encode() + gzip.compress(voxels.tobytes("F"), level, mtime=0)
 
 
 def answer(records: list[dict[str, Any]], **fields: Any) -> bytes:
@@ -99,6 +99,18 @@ def _record(node: Mapping[str, Any]) -> dict[str, Any]:
             {"id": number, "name": "a set", "description": "of structures"}
             for number in node["structure_set_ids"]
         ],
+    }
+
+
+def structure_sets(tree: refspace.StructureTree) -> dict[str, bytes]:
+    """Answer to the query for all structure sets of a tree, by path."""
+    ids = sorted(tree.get_structure_sets())
+    criteria = f"[id$in{','.join(map(str, ids))}]"
+    return {
+        f"/api/v2/data/query.json?q=model::StructureSet,rma::criteria,{criteria},"
+        "rma::options[num_rows$eq'all'][count$eqfalse]": answer(
+            [{"id": number, "name": f"set {number}", "description": "a set"} for number in ids]
+        )
     }
 
 

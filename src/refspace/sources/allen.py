@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from refspace.errors import GridError, RemoteError, SourceError
@@ -318,25 +319,45 @@ class AllenFiles:
         return self.cache.file(
             url,
             target=target,
-            sha256=_known_digest(url),
+            sha256=known_digest(url),
             progress=self.progress,
             check=check,
             remedies=[f"name another host by {option}= or {variable}"],
         )
 
 
-def _known_digest(url: str) -> str | None:
-    """Digest of a file of the Allen Institute's archive, by whichever protocol it comes."""
+def known_digest(url: str) -> str | None:
+    """Digest of a file of the Allen Institute's archive, by whichever protocol it comes.
+
+    Examples
+    --------
+    >>> known_digest(f"{ARCHIVE}/annotation/ccf_2017/annotation_25.nrrd")[:8]
+    'c620cbcc'
+    """
     return _SHA256.get(re.sub("^http:", "https:", url))
 
 
-def _check_response(path: Path, url: str, graph_id: int) -> None:
-    """Refuse a response of the API that reports a failure, is incomplete, or no tree."""
+def read_answer(path: Path, url: str, *, is_whole: bool = True) -> list[Any]:
+    """Rows of an answer of the API, which may report a failure or be incomplete.
+
+    Parameters
+    ----------
+    path
+        File with the answer.
+    url
+        URL of the query, for messages.
+    is_whole
+        Whether all rows were asked for.
+
+    Raises
+    ------
+    RemoteError
+        If it is no answer of the API, or of a query that failed, or too large.
+    """
     size = path.stat().st_size
     check_limit("ontology_bytes", size, f"{url}: the answer has {size} bytes", RemoteError)
-    data = path.read_bytes()
     try:
-        response = json.loads(data)
+        response = json.loads(path.read_bytes())
         message = response["msg"]
         succeeded = response["success"]
         total = response.get("total_rows")
@@ -347,10 +368,20 @@ def _check_response(path: Path, url: str, graph_id: int) -> None:
         ) from error
     if succeeded is not True or not isinstance(message, list):
         raise RemoteError(f"{url}: the server reports a failure: {message}")
-    if isinstance(total, int) and total not in (0, len(message)):
+    if is_whole and isinstance(total, int) and total not in (0, len(message)):
         raise RemoteError(
             f"{url}: the server sends {len(message)} of {total} structures; try again later"
         )
-    if not message:
-        raise SourceError(f"graph {graph_id} has no structures; graphs are {_GRAPHS}")
-    parse_structures(data, url)
+    return message
+
+
+def no_structures(graph_id: int | str) -> SourceError:
+    """Error of a graph that has no structures."""
+    return SourceError(f"graph {graph_id} has no structures; graphs are {_GRAPHS}")
+
+
+def _check_response(path: Path, url: str, graph_id: int) -> None:
+    """Refuse a response of the API that reports a failure, is incomplete, or no tree."""
+    if not read_answer(path, url):
+        raise no_structures(graph_id)
+    parse_structures(path.read_bytes(), url)

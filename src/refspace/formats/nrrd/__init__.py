@@ -5,13 +5,14 @@ header lines. The voxels are read and written here: pynrrd holds a volume two or
 memory, follows a header to any file on the disk, and inflates whatever the stream holds.
 """
 
-from refspace.formats.nrrd.header import NrrdHeader, parse_header
+from refspace.formats.nrrd.header import NrrdHeader, header_fields, parse_header
 from refspace.formats.nrrd.read import NRRD, read_nrrd, read_nrrd_image
 from refspace.formats.nrrd.write import write_nrrd
 
 __all__ = [
     "NRRD",
     "NrrdHeader",
+    "header_fields",
     "parse_header",
     "read_nrrd",
     "read_nrrd_image",

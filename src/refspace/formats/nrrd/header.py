@@ -28,11 +28,12 @@ from refspace.formats.itk_headers import ItkHeader, assumed_unit
 from refspace.formats.nrrd.axes import split_axes
 from refspace.formats.nrrd.data import data_place
 from refspace.formats.sides import NO_SIDES, StatedSides
-from refspace.formats.source_file import SourceFile
+from refspace.formats.source_file import SourceFile, opened_source
 from refspace.formats.spacing import UNSTATED, StatedSpacing
 from refspace.grid import Triple
 from refspace.limits import how_to_raise, limit
 from refspace.safe_text import shown
+from refspace.types import PathLike
 
 # Axes of the named spaces: the direction in which each world coordinate grows.
 _SPACES = {
@@ -163,6 +164,24 @@ def parse_header(
         encoding=encoding,
         **(_geometry_or_fault(fields, shape) if geometry else {}),
     )
+
+
+def header_fields(path: PathLike) -> dict[str, Any]:
+    """Fields of a header by the names of the format, as `nrrd.read_header` of pynrrd has them.
+
+    Parameters
+    ----------
+    path
+        Local file.
+
+    Raises
+    ------
+    FormatError
+        If the header cannot be parsed, or is not of three dimensions.
+    """
+    with opened_source(path) as (_, file):
+        fields = _fields(file)
+        return {**fields, "sizes": np.array(_shape(fields))}
 
 
 def _fields(file: BinaryIO) -> Mapping[str, Any]:

@@ -1,0 +1,1 @@
+"""Requests to the Allen Institute's hosts, by AllenSDK's names."""

@@ -1,0 +1,1 @@
+"""Queries of the Allen Institute's API and archive, by AllenSDK's names."""

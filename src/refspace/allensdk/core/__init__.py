@@ -1,0 +1,1 @@
+"""Trees, reference spaces and caches, by AllenSDK's names."""

@@ -1,0 +1,5 @@
+"""``StructureTree``, that of refspace."""
+
+from refspace.structure_tree import StructureTree
+
+__all__ = ["StructureTree"]
