@@ -172,7 +172,9 @@ def test_attributes_that_are_not_there(made, name):
 
 
 def test_the_error_of_experiments_names_what_there_is(cache):
-    with pytest.raises(NotInRefspaceError, match="get_annotation_volume, get_template_volume"):
+    with pytest.raises(
+        NotInRefspaceError, match="get_annotation_volume, get_cache_path, get_reference"
+    ):
         cache.get_experiments(dataframe=True)
 
 

@@ -165,6 +165,7 @@ BUILTINS = {
     "StoreReplacedError": OSError,
     "RemoteError": OSError,
     "MissingDependencyError": ImportError,
+    "NotInRefspaceError": AttributeError,
     "RefspaceError": Exception,
     "WriteError": OSError,
     "ClusterError": OSError,

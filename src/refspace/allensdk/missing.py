@@ -79,7 +79,8 @@ class AllenSDKClass:
 
     def __getattr__(self, name: str) -> NoReturn:
         what = f"{type(self).__name__}.{name}"
-        if any(name in part.split() for part in _parts(type(self))):
+        bases = (base for base in type(self).__mro__ if issubclass(base, AllenSDKClass))
+        if any(name in base._only_in_allensdk.split() for base in bases):
             raise NotInRefspaceError(
                 f"{what} is not in refspace, which has what concerns reference spaces: "
                 f"{', '.join(_methods(type(self)))}. {REMEDY[0].upper()}{REMEDY[1:]}"
@@ -87,11 +88,6 @@ class AllenSDKClass:
         raise AttributeError(f"there is no {what}", name=name, obj=self)
 
 
-def _parts(cls: type[Any]) -> list[str]:
-    return [vars(base).get("_only_in_allensdk", "") for base in cls.__mro__]
-
-
 def _methods(cls: type[Any]) -> list[str]:
-    """Public methods, those of the class itself first."""
-    names = [name for base in cls.__mro__ for name in vars(base) if not name.startswith("_")]
-    return [name for name in dict.fromkeys(names) if callable(getattr(cls, name))]
+    """Public methods of a class, and of those below it."""
+    return [name for name in dir(cls) if not name.startswith("_") and callable(getattr(cls, name))]
