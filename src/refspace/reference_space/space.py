@@ -21,6 +21,7 @@ from refspace.verbs import (
     images,
     itksnap,
     masks,
+    napari,
     places,
     points,
     regions,
@@ -173,6 +174,7 @@ class ReferenceSpace(Space):
 
     # Pictures, and files for other programs.
     get_slice_image = slices.get_slice_image
+    to_napari = napari.to_napari
     export_itksnap_labels = itksnap.export_itksnap_labels
     write_itksnap_labels = itksnap.write_itksnap_labels
     write_annotation = files.write_annotation
