@@ -59,8 +59,8 @@ def open(
     >>> import refspace, tempfile
     >>> url = tempfile.mkdtemp() + "/phantom.zarr"
     >>> refspace.phantom(resolution=200).to_zarr(url)
-    >>> open(url)
-    <ReferenceSpace of 488 structures, ap 66 × dv 40 × ml 57 voxels of 200 × 200 × 200 µm>
+    >>> open(url)  # doctest: +ELLIPSIS
+    <ReferenceSpace of 488 structures, ap 66 × dv 40 × ml 57 voxels of 200 × 200 × 200 µm, in ...>
     """
     tree = _tree(structures)
     if is_volume_file(url):

@@ -25,6 +25,7 @@ from refspace.verbs import (
     places,
     points,
     regions,
+    representation,
     shapes,
     slices,
     unknown,
@@ -256,4 +257,5 @@ class ReferenceSpace(Space):
         """
         return stores.from_datatree(cls.from_volume, tree, resolution=resolution)
 
-    __repr__ = Space.__repr__
+    __repr__ = representation.repr_text
+    _repr_html_ = representation.repr_html

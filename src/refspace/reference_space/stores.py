@@ -95,8 +95,8 @@ def to_zarr(
     >>> import refspace, tempfile
     >>> url = tempfile.mkdtemp() + "/phantom.zarr"
     >>> refspace.phantom(resolution=200).to_zarr(url)
-    >>> refspace.open(url)
-    <ReferenceSpace of 488 structures, ap 66 × dv 40 × ml 57 voxels of 200 × 200 × 200 µm>
+    >>> refspace.open(url)  # doctest: +ELLIPSIS
+    <ReferenceSpace of 488 structures, ap 66 × dv 40 × ml 57 voxels of 200 × 200 × 200 µm, in ...>
     """
     space = along_frame(space)
     volumes = _volumes(space)

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import html
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Self, TypeAlias, TypeVar
@@ -363,22 +362,6 @@ class Space:
         if self._contacts is None:
             self._contacts = contacts(self.annotation, self.block_labels).compute()
         return self._contacts
-
-    # ----- showing
-
-    def __repr__(self) -> str:
-        size = " × ".join(f"{dim} {n}" for dim, n in self.annotation.sizes.items())
-        resolution = " × ".join(f"{r:g}" for r in self.resolution)
-        side = self._volume.hemispheres.side
-        return (
-            f"<ReferenceSpace of {len(self.structure_tree)} structures, "
-            f"{f'{side} hemisphere, ' if side else ''}{size} voxels of {resolution} µm>"
-        )
-
-    def _repr_html_(self) -> str:
-        annotation = self.annotation._repr_html_()  # type: ignore[no-untyped-call]
-        tree = self.structure_tree._repr_html_()
-        return f"<p>{html.escape(repr(self))}</p>{annotation}{tree}"
 
 
 def _changed_level(
