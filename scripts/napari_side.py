@@ -8,6 +8,7 @@ the windows are written into FOLDER, where one is named.
 
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -97,7 +98,10 @@ def status_at(viewer: Any, layer: Layer, point: NDArray[np.float64]) -> str:
     """What napari shows of a layer while the cursor is at a position."""
     if viewer.dims.point[0] != point[0]:
         viewer.dims.set_point(0, point[0])
-        QApplication.processEvents()  # planes are fetched in their own time
+        # Planes are fetched in their own time.
+        for _ in range(5):
+            time.sleep(0.02)
+            QApplication.processEvents()
     status = layer.get_status(point, view_direction=_VIEW, dims_displayed=[1, 2], world=True)
     return str(status["value"])
 

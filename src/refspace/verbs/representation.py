@@ -73,7 +73,7 @@ def repr_html(space: Space) -> str:
     --------
     >>> import refspace
     >>> drawn = repr_html(refspace.phantom(resolution=200))
-    >>> "ap 66 × dv 40 × ml 57" in drawn, "Isocortex" in drawn, len(drawn) < 30_000
+    >>> "ap 66 × dv 40 × ml 57" in drawn, "Cerebral cortex" in drawn, len(drawn) < 30_000
     (True, True, True)
     """
     name = atlas_name(space.provenance)
