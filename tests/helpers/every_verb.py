@@ -80,6 +80,7 @@ VERBS = {
     "get_slice_image": lambda s: s.get_slice_image(
         "dv", 30, {2: (1, 2, 3), 3: (4, 5, 6), 70000: "#070809"}
     ),
+    "to_napari": lambda s: [data for data, _, _ in s.to_napari()],
     "export_itksnap_labels": lambda s: s.export_itksnap_labels("u1"),
     "write_itksnap_labels": lambda s: written_labels(s),
     "compare": lambda s: compared(s, s),
@@ -101,6 +102,7 @@ COVERED = {
     "check_and_write": "takes no space",
     "from_volume": "hemisphere",
     "with_volume": "hemisphere",
+    "changed": "reorient",
 }
 
 

@@ -144,8 +144,24 @@ def files(url, chunks):
 def test_opening_reads_the_coordinates_alone(url, reads):
     space = refspace.open(url)
     repr(space)
-    space._repr_html_()
     assert reads.objects == once(["zarr.json", "s0/ap/c/0", "s0/dv/c/0", "s0/ml/c/0"])
+
+
+def test_a_notebook_reads_the_index_and_a_chunk_or_two_of_a_coarse_level(url, reads):
+    space = refspace.open(url)
+    levels = [level.grid.shape for level in space.levels]
+    reads.clear()
+    assert "data:image/png" in space._repr_html_()
+    # The coarsest that is 90 voxels wide, or the finest, where none is.
+    wide = [number for number, shape in enumerate(levels) if shape[2] >= 90]
+    chosen = max(wide, default=0)
+    tables = {f"label_index/s{number}/table/c/0/0" for number in {0, chosen}}
+    objects = {key for key in reads.objects if not key.startswith(f"s{chosen}/annotation/c/")}
+    assert objects <= tables | {f"label_index/s{chosen}/annotation_objects/c/0/0"}
+    chunks = reads.chunks(f"s{chosen}/annotation")
+    size = zarr.open_array(url, path=f"s{chosen}/annotation", mode="r").chunks[0]
+    assert {index[0] for index in chunks} == {levels[chosen][0] // 2 // size}
+    assert set(chunks.values()) == {1}
 
 
 @pytest.fixture

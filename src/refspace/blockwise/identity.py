@@ -103,8 +103,24 @@ def array_identity(data: dask.array.Array | NDArray[Any]) -> Identity:
     doubts = [*found.doubts, *filter(None, (each.doubt for each in own))]
     if doubts:
         return Identity({"unproven": doubts[0]}, f"{doubts[0]}; {_GIVE_A_PATH}")
-    facts = sorted({str(tokenize(dict(each.facts))) for each in own} | found.arrays)
+    # Of an array that is mapped into memory, dask would take the name and time of its file.
+    arrays = {str(tokenize(array.view(np.ndarray))) for array in found.arrays.values()}
+    facts = sorted({str(tokenize(dict(each.facts))) for each in own} | arrays)
     return Identity({"voxels": str(tokenize(data.name, facts))})
+
+
+def is_computed_in_memory(data: dask.array.Array) -> bool:
+    """Whether a lazy array is computed from arrays in memory and formulas, and reads nothing.
+
+    Examples
+    --------
+    >>> data = dask.array.from_array(np.array([997, 8]), chunks=1)
+    >>> is_computed_in_memory(data + 1), is_computed_in_memory(data.map_blocks(lambda block: block))
+    (True, False)
+    """
+    found = _Found()
+    _look_into(data.dask, found)
+    return not found.doubts and not found.sources
 
 
 def first_doubt(identities: Mapping[str, Identity]) -> str | None:
@@ -152,7 +168,7 @@ class _Found:
     """What a graph holds: sources that identify themselves, arrays in memory, and doubts."""
 
     sources: dict[int, Identified] = field(default_factory=dict)
-    arrays: set[str] = field(default_factory=set)
+    arrays: dict[int, NDArray[Any]] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
 
 
@@ -179,8 +195,7 @@ class _Finder(pickle.Pickler):
         if callable(getattr(type(obj), "content_identity", None)):
             self._found.sources[id(obj)] = obj
         elif isinstance(obj, np.ndarray):
-            # Of one that is mapped into memory, dask would take the name and time of its file.
-            self._found.arrays.add(str(tokenize(obj.view(np.ndarray))))
+            self._found.arrays[id(obj)] = obj
         elif isinstance(obj, np.generic | np.dtype | np.ufunc | types.ModuleType):
             pass
         elif isinstance(obj, type | types.FunctionType | types.BuiltinFunctionType):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from operator import methodcaller
 from typing import Any, NoReturn
 
 import xarray as xr
@@ -58,8 +59,8 @@ def open(
     >>> import refspace, tempfile
     >>> url = tempfile.mkdtemp() + "/phantom.zarr"
     >>> refspace.phantom(resolution=200).to_zarr(url)
-    >>> open(url)
-    <ReferenceSpace of 488 structures, ap 66 × dv 40 × ml 57 voxels of 200 × 200 × 200 µm>
+    >>> open(url)  # doctest: +ELLIPSIS
+    <ReferenceSpace of 488 structures, ap 66 × dv 40 × ml 57 voxels of 200 × 200 × 200 µm, in ...>
     """
     tree = _tree(structures)
     if is_volume_file(url):
@@ -122,7 +123,7 @@ def separated(
     if hemispheres is None:
         line = resolve_midline(midline, None, space.grid)
         warn_of_one_side(space.grid, line.position)
-        return space.with_volume(space.volume.separated(line, None), space.template)
+        return space.changed(methodcaller("separated", line, None))
     if midline is not None:
         raise GridError("midline= and hemispheres= both say which side a voxel is on; give one")
     if not isinstance(hemispheres, xr.DataArray):

@@ -8,6 +8,7 @@ import xarray as xr
 
 from refspace.errors import AnnotationError
 from refspace.labels import LabelVolume, check_both_sides
+from refspace.labels.knowledge import Once
 from refspace.reference_space import stores
 from refspace.structure_tree import StructureTree
 from refspace.types import ArrayLike, Resolution
@@ -20,15 +21,17 @@ from refspace.verbs import (
     images,
     itksnap,
     masks,
+    napari,
     places,
     points,
     regions,
+    representation,
     shapes,
     slices,
     unknown,
     validation,
 )
-from refspace.verbs.space import Space
+from refspace.verbs.space import Level, Space
 
 
 class ReferenceSpace(Space):
@@ -124,7 +127,9 @@ class ReferenceSpace(Space):
     contacts = Space.contacts
     provenance = Space.provenance
     url = Space.url
+    levels = Space.levels
     with_volume = Space.with_volume
+    changed = Space.changed
 
     # How many voxels structures have, and where these are.
     direct_voxel_map = Space.direct_voxel_map
@@ -170,6 +175,7 @@ class ReferenceSpace(Space):
 
     # Pictures, and files for other programs.
     get_slice_image = slices.get_slice_image
+    to_napari = napari.to_napari
     export_itksnap_labels = itksnap.export_itksnap_labels
     write_itksnap_labels = itksnap.write_itksnap_labels
     write_annotation = files.write_annotation
@@ -193,15 +199,16 @@ class ReferenceSpace(Space):
         template: xr.DataArray | None = None,
         provenance: Mapping[str, Any] | None = None,
         url: str | None = None,
+        coarser: Once[tuple[Level, ...]] | None = None,
     ) -> Self:
         """Space of a label volume, as stores and sources make them.
 
         Parameters
         ----------
-        structure_tree, volume, template, provenance, url
+        structure_tree, volume, template, provenance, url, coarser
             The structures; labels, with their grid and hemispheres, and what is known of their
-            blocks; intensities on the same grid; where the atlas comes from; and the path or URL of
-            its store.
+            blocks; intensities on the same grid; where the atlas comes from; the path or URL of
+            its store; and the same at coarser resolutions.
 
         Examples
         --------
@@ -213,7 +220,13 @@ class ReferenceSpace(Space):
         """
         space = cls.__new__(cls)  # without an array to make a volume of
         Space.__init__(
-            space, structure_tree, volume, template=template, provenance=provenance, url=url
+            space,
+            structure_tree,
+            volume,
+            template=template,
+            provenance=provenance,
+            url=url,
+            coarser=coarser or Once.from_value(()),
         )
         return space
 
@@ -244,4 +257,5 @@ class ReferenceSpace(Space):
         """
         return stores.from_datatree(cls.from_volume, tree, resolution=resolution)
 
-    __repr__ = Space.__repr__
+    __repr__ = representation.repr_text
+    _repr_html_ = representation.repr_html
