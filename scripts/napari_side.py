@@ -8,7 +8,6 @@ the windows are written into FOLDER, where one is named.
 
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -98,10 +97,9 @@ def status_at(viewer: Any, layer: Layer, point: NDArray[np.float64]) -> str:
     """What napari shows of a layer while the cursor is at a position."""
     if viewer.dims.point[0] != point[0]:
         viewer.dims.set_point(0, point[0])
-        # Planes are fetched in their own time.
-        for _ in range(5):
-            time.sleep(0.02)
-            QApplication.processEvents()
+        QApplication.processEvents()
+        # The first answer may still be of the plane before.
+        layer.get_status(point, view_direction=_VIEW, dims_displayed=[1, 2], world=True)
     status = layer.get_status(point, view_direction=_VIEW, dims_displayed=[1, 2], world=True)
     return str(status["value"])
 
