@@ -27,7 +27,7 @@ def napari_python(env: Path) -> Path:
     if python.exists():
         done = subprocess.run([python, "-c", asked], capture_output=True, text=True, check=False)
         answer = done.stdout.strip()
-    install = [python, "-m", "pip", "install", "-q"]
+    install: list[str | Path] = [python, "-m", "pip", "install", "-q"]
     if answer != VERSION:
         print(f"installing napari {VERSION} in {env}, once; takes a minute", flush=True)
         subprocess.run([sys.executable, "-m", "venv", env], check=True)
@@ -50,7 +50,7 @@ def main() -> int:
     screen = _SCREEN if shutil.which("xvfb-run") else []
     side = Path(__file__).with_name("napari_side.py")
     pictures = [] if arguments.pictures is None else [arguments.pictures.absolute()]
-    commands = [
+    commands: list[list[str | Path]] = [
         [python.with_name("npe2"), "validate", "refspace"],
         [*screen, python, side, *pictures],
     ]
