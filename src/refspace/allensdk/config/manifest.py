@@ -80,7 +80,7 @@ class Manifest(AllenSDKClass):
     DIRNAME = "dir_name"
     VERSION = "manifest_version"
 
-    _only_in_allensdk = (
+    only_in_allensdk = (
         "add_file add_paths check_dir create_dir get_format load_config log resolve_paths"
     )
 
