@@ -224,9 +224,12 @@ def test_files_are_where_allensdk_puts_them(cache, server, space):
 def test_what_is_there_is_not_asked_for_again(cache, server):
     methods = [cache.get_structure_tree, cache.get_annotation_volume, cache.get_template_volume]
     methods += [functools.partial(cache.get_structure_mask, "385"), cache.get_reference_space]
-    for method in methods:
-        method()
+    methods += [functools.partial(cache.get_structure_mesh, 385)]
+    first = [method() for method in methods]
     server.stop()
+    for before, method in zip(first, methods, strict=True):
+        if isinstance(after := method(), tuple):
+            np.testing.assert_array_equal(after[0], before[0])
     again = MouseConnectivityCache(100, manifest_file=Path("ccf/manifest.json"))
     assert again.get_reference_space().total_voxel_map[385] > 0
     assert (
@@ -337,6 +340,13 @@ MANIFESTS = [
     (
         '{"manifest": [{"key": "A", "type": "file", "spec": "%(A)s"}]}',
         "'A' is no path with %d and %s alone",
+    ),
+    *(
+        (
+            json.dumps({"manifest": [{"key": "A", "type": "file", "spec": spec}]}),
+            "'A' leads out of the folder of the manifest, to ",
+        )
+        for spec in ("../a", "b/../../a", "/etc/passwd")
     ),
     (
         '{"manifest": [{"type": "manifest_version", "value": 0.2}]}',

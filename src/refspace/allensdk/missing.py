@@ -70,17 +70,17 @@ def refuse_missing_modules() -> None:
 class AllenSDKClass:
     """Base of classes that have a part of the attributes of AllenSDK's.
 
-    The others, which a class names in ``_only_in_allensdk``, raise `NotInRefspaceError`, an
+    The others, which a class names in ``only_in_allensdk``, raise `NotInRefspaceError`, an
     `AttributeError`.
     """
 
-    _only_in_allensdk: ClassVar[str] = ""
+    only_in_allensdk: ClassVar[str] = ""
     """Names of its public attributes, separated by blanks."""
 
     def __getattr__(self, name: str) -> NoReturn:
         what = f"{type(self).__name__}.{name}"
         bases = (base for base in type(self).__mro__ if issubclass(base, AllenSDKClass))
-        if any(name in base._only_in_allensdk.split() for base in bases):
+        if any(name in base.only_in_allensdk.split() for base in bases):
             raise NotInRefspaceError(
                 f"{what} is not in refspace, which has what concerns reference spaces: "
                 f"{', '.join(_methods(type(self)))}. {REMEDY[0].upper()}{REMEDY[1:]}"

@@ -38,7 +38,7 @@ class Api(AllenSDKClass):
         If a URL holds what may be a secret.
     """
 
-    _only_in_allensdk = (
+    only_in_allensdk = (
         "cleanup_truncated_file construct_well_known_file_download_url default_api_url do_query "
         "do_rma_query download_url load_api_schema read_data retrieve_parsed_json_over_http "
         "retrieve_xml_over_http set_api_urls set_default_working_directory "

@@ -80,7 +80,7 @@ class Manifest(AllenSDKClass):
     DIRNAME = "dir_name"
     VERSION = "manifest_version"
 
-    _only_in_allensdk = (
+    only_in_allensdk = (
         "add_file add_paths check_dir create_dir get_format load_config log resolve_paths"
     )
 
@@ -224,7 +224,7 @@ class Manifest(AllenSDKClass):
 
 
 def read_manifest(path: PathLike) -> Manifest:
-    """Read a manifest; its paths are within its folder, unless it has others.
+    """Read a manifest, whose paths are within its folder.
 
     Parameters
     ----------
@@ -234,7 +234,8 @@ def read_manifest(path: PathLike) -> Manifest:
     Raises
     ------
     FormatError
-        If it is no manifest, or of a version that is not known.
+        If it is no manifest, of a version that is not known, or has a path that leads out of the
+        folder: who made it does not choose where files are written.
     """
     content = read_at_most(Path(path), limit("metadata_bytes"))
     check_limit("metadata_bytes", len(content), f"{path} has {len(content)} bytes or more")
@@ -245,7 +246,9 @@ def read_manifest(path: PathLike) -> Manifest:
     except (ValueError, RecursionError, TypeError, KeyError) as error:
         raise FormatError(f"{path} is no manifest of AllenSDK; {_AGAIN}") from error
     try:
-        return Manifest(entries, Path(path).parent, _KNOWN_VERSIONS[-1])
+        manifest = Manifest(entries, Path(path).parent, _KNOWN_VERSIONS[-1])
+        _refuse_paths_outside(manifest, Path(path).parent)
+        return manifest
     except FormatError as error:
         error.add_note(f"the manifest is {path}; {_AGAIN}")
         raise
@@ -272,6 +275,16 @@ def write_manifest(path: PathLike, entries: Iterable[Entry], version: float) -> 
     stated = {"type": Manifest.VERSION, "value": version}
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps({"manifest": [stated, *entries]}, indent=2))
+
+
+def _refuse_paths_outside(manifest: Manifest, folder: Path) -> None:
+    inside = os.path.abspath(folder)  # noqa: PTH100  # links stay
+    for key, info in manifest.path_info.items():
+        if not Path(info["spec"]).is_relative_to(inside):
+            raise FormatError(
+                f"{_short(key)} leads out of the folder of the manifest, to "
+                f"{_short(info['spec'])}; name files elsewhere by file_name"
+            )
 
 
 # Of ReferenceSpaceCache and MouseConnectivityCache: what concerns reference spaces is the same.

@@ -63,7 +63,7 @@ class MouseConnectivityCache(ReferenceSpaceCache):
     DEFAULT_STRUCTURE_SET_IDS = (SUMMARY_STRUCTURE_SET_ID,)
     DFMFLD_RESOLUTIONS = (25,)
 
-    _only_in_allensdk = (
+    only_in_allensdk = (
         "filter_experiments filter_structure_unionizes get_affine_parameters get_data_mask "
         "get_deformation_field get_experiment_structure_unionizes get_experiments "
         "get_injection_density get_injection_fraction get_projection_density "

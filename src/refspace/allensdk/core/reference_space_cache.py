@@ -69,7 +69,7 @@ class ReferenceSpaceCache(AllenSDKClass):
     STRUCTURE_MESH_KEY = "STRUCTURE_MESH"
     MANIFEST_VERSION = 1.2
 
-    _only_in_allensdk = (
+    only_in_allensdk = (
         "add_manifest_paths build_manifest load_manifest manifest_dataframe load_csv load_json "
         "cacher cache_csv cache_csv_dataframe cache_csv_json cache_json cache_json_dataframe "
         "csv_writer json_remove_keys json_rename_columns nocache_dataframe nocache_json "

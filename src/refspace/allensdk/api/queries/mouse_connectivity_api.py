@@ -19,7 +19,7 @@ class MouseConnectivityApi(ReferenceSpaceApi):
     refspace.errors.NotInRefspaceError: MouseConnectivityApi.get_experiments is not in refspace, ...
     """
 
-    _only_in_allensdk = (
+    only_in_allensdk = (
         "PRODUCT_IDS DATA_MASK DENSITY ENERGY INJECTION_DENSITY INJECTION_ENERGY "
         "INJECTION_FRACTION INTENSITY PROJECTION_DENSITY PROJECTION_ENERGY "
         "build_reference_aligned_image_channel_volumes_url calculate_injection_centroid "

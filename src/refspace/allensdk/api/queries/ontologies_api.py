@@ -28,7 +28,7 @@ class OntologiesApi(RmaApi):
         URL of the API, as for `Api`.
     """
 
-    _only_in_allensdk = "get_atlases_table"
+    only_in_allensdk = "get_atlases_table"
 
     def get_structures_with_sets(
         self,

@@ -40,7 +40,7 @@ class ReferenceSpaceApi(RmaApi):
     VOXEL_RESOLUTION_50_MICRONS = 50
     VOXEL_RESOLUTION_100_MICRONS = 100
 
-    _only_in_allensdk = "download_mouse_atlas_volume"
+    only_in_allensdk = "download_mouse_atlas_volume"
 
     def download_annotation_volume(
         self, ccf_version: str | None, resolution: int, file_name: PathLike

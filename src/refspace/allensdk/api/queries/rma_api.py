@@ -24,7 +24,7 @@ class RmaApi(Api):
     "'Mouse Connectivity - Summary'"
     """
 
-    _only_in_allensdk = (
+    only_in_allensdk = (
         "build_query_url build_schema_query debug_clause filter filters get_schema model_stage "
         "only_except_tabular_clause options_clause order_clause pipe_stage service_query "
         "service_stage tuple_filters template_query to_filter_rhs rma_templates ALL COUNT "
