@@ -21,7 +21,7 @@ try:
     from matplotlib.figure import Figure
 except ImportError as error:  # pragma: no cover: the test environment has it
     raise MissingDependencyError(
-        "pictures need matplotlib; install it with: pip install 'refspace[plot]'"
+        "pictures need matplotlib; install it with: pip install matplotlib"
     ) from error
 
 if TYPE_CHECKING:

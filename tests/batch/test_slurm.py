@@ -77,7 +77,9 @@ def script() -> str:
 
 @pytest.fixture
 def code() -> str:
-    (found,) = (block for block in blocks(DOCS / "howto/clusters.md", "python") if "SLURMCluster" in block)
+    (found,) = (
+        block for block in blocks(DOCS / "howto/clusters.md", "python") if "SLURMCluster" in block
+    )
     return found
 
 

@@ -792,9 +792,7 @@ def test_clients_that_are_killed(large, tmp_path, digest, target):
             while True:
                 process = Job(main, scheduler.address, large, folder / target)
                 enough = len(before) + draw.randint(0, 40)
-                if kills < KILLS and not ended_before(
-                    process, reached(folder, target, enough)
-                ):
+                if kills < KILLS and not ended_before(process, reached(folder, target, enough)):
                     time.sleep(draw.uniform(0, 0.05))
                     process.kill()
                 code = process.wait(300)

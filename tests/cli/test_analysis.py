@@ -151,7 +151,7 @@ def test_parquet_needs_pyarrow(folder: Path, command: str, monkeypatch: pytest.M
     more = {"points": ["cells.csv"], "aggregate": ["image.nrrd"], "compare": ["annotation.nrrd"]}
     words = [folder / name for name in ("atlas.zarr", *more.get(command, []))]
     said = failure(command, *words, "-o", "a.parquet")
-    assert "pip install 'refspace[parquet]'" in said
+    assert "pip install pyarrow" in said
 
 
 # ----- aggregate

@@ -501,7 +501,7 @@ def test_no_distributed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_cryptography(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography", None)
-    message = r"nobody else can use it; install it with: pip install 'refspace\[cluster\]'"
+    message = r"nobody else can use it; install it with: pip install cryptography"
     with pytest.raises(MissingDependencyError, match=message), local_cluster(1):
         pass
 

@@ -535,8 +535,8 @@ def test_packages_that_are_missing(monkeypatch, module):
     objects._obstore.cache_clear()
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
     engine = "obstore" if module.startswith("obstore") else "fsspec"
-    extra = "obstore" if module.startswith("obstore") else "s3"
-    with pytest.raises(MissingDependencyError, match=rf"pip install 'refspace\[{extra}\]'"):
+    package, _, _ = module.partition(".")
+    with pytest.raises(MissingDependencyError, match=f"pip install {package}"):
         refspace.open("s3://some-bucket/a.zarr", engine=engine)
 
 

@@ -250,7 +250,7 @@ def test_pieces_of_regions_are_those_of_their_subtrees():
 
 def test_connectivity_needs_scipy(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.sparse", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'refspace\[analysis\]'"):
+    with pytest.raises(MissingDependencyError, match=r"pip install scipy"):
         plain().validate(connectivity=True)
     assert plain().validate().disconnected is None
 

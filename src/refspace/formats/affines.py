@@ -38,7 +38,7 @@ def nibabel(files: str = "NIfTI") -> Any:
         import nibabel as package
     except ImportError as error:
         raise MissingDependencyError(
-            f"{files} files need nibabel, which is not installed: pip install 'refspace[nifti]'"
+            f"{files} files need nibabel, which is not installed: pip install nibabel"
         ) from error
     return package
 

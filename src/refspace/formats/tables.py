@@ -66,7 +66,7 @@ def table_ending(path: PathLike) -> str:
             import pyarrow  # noqa: F401
         except ImportError as error:
             raise MissingDependencyError(
-                "Parquet needs pyarrow; install it with: pip install 'refspace[parquet]', or give "
+                "Parquet needs pyarrow; install it with: pip install pyarrow, or give "
                 "a name that ends in .csv"
             ) from error
     return ending

@@ -101,7 +101,7 @@ def join(count: int, links: NDArray[np.integer[Any]]) -> NDArray[np.intp]:
         from scipy.sparse.csgraph import connected_components
     except ImportError as error:
         raise MissingDependencyError(
-            "connected components need scipy; install it with: pip install 'refspace[analysis]'"
+            "connected components need scipy; install it with: pip install scipy"
         ) from error
     if not count:
         return np.empty(0, np.intp)

@@ -72,6 +72,6 @@ def _edt() -> Any:
         from scipy.ndimage import distance_transform_edt
     except ImportError as error:
         raise MissingDependencyError(
-            "distances need scipy; install it with: pip install 'refspace[analysis]'"
+            "distances need scipy; install it with: pip install scipy"
         ) from error
     return distance_transform_edt

@@ -321,7 +321,7 @@ def _temporary_security() -> Any:
     except ImportError as error:
         raise MissingDependencyError(
             "a cluster of this machine needs cryptography, so that nobody else can use it; install "
-            "it with: pip install 'refspace[cluster]'"
+            "it with: pip install cryptography"
         ) from error
 
 
@@ -349,6 +349,6 @@ def _distributed() -> Any:
         import distributed
     except ImportError as error:
         raise MissingDependencyError(
-            "clusters need dask.distributed; install it with: pip install 'refspace[cluster]'"
+            "clusters need dask.distributed; install it with: pip install 'dask[distributed]'"
         ) from error
     return distributed

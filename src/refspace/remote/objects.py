@@ -23,7 +23,7 @@ from refspace.remote.intake import Intake
 from refspace.safe_text import secrets_in, without_secrets, without_values
 from refspace.signatures import is_web_page
 
-_EXTRAS = {"s3": "s3", "gs": "gs"}
+_PACKAGES = {"s3": "s3fs", "gs": "gcsfs"}
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 # Retries of obstore are off: the policy of `retry` holds for all engines, once.
 _PIECE_BYTES = 2**20
@@ -122,8 +122,8 @@ def file_system(url: str, storage_options: Mapping[str, Any]) -> tuple[Any, str]
         options = _with_timeout(url, add_anonymous_access(url, storage_options))
         location: tuple[Any, str] = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
-        extra = _EXTRAS.get(url_protocol(url))
-        hint = f": pip install 'refspace[{extra}]'" if extra else ""
+        package = _PACKAGES.get(url_protocol(url))
+        hint = f": pip install {package}" if package else ""
         raise MissingDependencyError(f"{url}: {error}{hint}") from error
     except Exception as error:  # whatever the file system's own library raises
         secrets = {**storage_options, **secrets_in(url)}
@@ -170,7 +170,7 @@ def _obstore(url: str, storage_options: str) -> Any:
         import obstore.store
     except ImportError as error:
         raise MissingDependencyError(
-            "the engine obstore is not installed: pip install 'refspace[obstore]'"
+            "the engine obstore is not installed: pip install obstore"
         ) from error
     options = add_anonymous_access(url, json.loads(storage_options))
     protocol = url_protocol(url)

@@ -22,7 +22,7 @@ def read_nifti(
 ) -> xr.DataArray:
     """Open a three-dimensional NIfTI file as a lazy volume.
 
-    Only the header is read, by nibabel (``pip install 'refspace[nifti]'``). Voxels are read as by
+    Only the header is read, by nibabel (``pip install nibabel``). Voxels are read as by
     `read_nrrd`: mapped into memory, or inflated once, at first use.
 
     Parameters

@@ -90,7 +90,7 @@ def tifffile() -> Any:
         import tifffile as package
     except ImportError as error:
         raise MissingDependencyError(
-            "TIFF files need tifffile, which is not installed: pip install 'refspace[tiff]'"
+            "TIFF files need tifffile, which is not installed: pip install tifffile"
         ) from error
     return package
 

@@ -22,7 +22,7 @@ def read_tiff(
 ) -> xr.DataArray:
     """Open a TIFF file of one volume, a stack of pages, as a lazy volume of labels.
 
-    The directories of its pages alone are read, by tifffile (``pip install 'refspace[tiff]'``).
+    The directories of its pages alone are read, by tifffile (``pip install tifffile``).
     Voxels are read when they are computed, of each block the strips or tiles that it needs. They
     may be stored without compression, or with deflate (zip), PackBits or LZMA; LZW and zstd need
     imagecodecs (``pip install imagecodecs``).
