@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from refspace.errors import FormatError, MissingDependencyError
 from refspace.files import atomic_write
 from refspace.grid import Grid
-from refspace.reference_space import ReferenceSpace
 from refspace.safe_text import shown
 from refspace.types import PathLike, StructuresLike
+from refspace.verbs.masks import make_structure_mask
+from refspace.verbs.slices import get_slice_image
+from refspace.verbs.space import Space
 
 try:
     from matplotlib.backend_bases import FigureCanvasBase
@@ -34,7 +36,7 @@ _UP = ("superior", "anterior")
 
 
 def plot_slice(
-    space: ReferenceSpace,
+    space: Space,
     axis: int | str,
     position: float,
     *,
@@ -68,11 +70,11 @@ def plot_slice(
     """
     if ax is None:
         ax = Figure(figsize=(8, 6), layout="constrained").add_subplot()
-    image = space.get_slice_image(axis, position)
+    image = get_slice_image(space, axis, position)
     rows, columns = sorted(map(str, image.dims[:2]), key=_UPRIGHT.index)
     (cut,) = set(space.grid.dims) - {rows, columns}
     plane = {cut: space.grid.index(cut, position)}
-    inside = space.make_structure_mask(outline).isel(plane)
+    inside = make_structure_mask(space, outline).isel(plane)
     # Computed together, so that each chunk is read once.
     image, labels, inside = dask.compute(image, space.annotation.isel(plane), inside)
     edges = {dim: _edges(space.grid, dim) for dim in (rows, columns)}
@@ -89,7 +91,7 @@ def plot_slice(
 
 def save_slice(
     path: PathLike,
-    space: ReferenceSpace,
+    space: Space,
     axis: int | str,
     position: float,
     *,
