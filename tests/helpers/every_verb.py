@@ -100,6 +100,7 @@ COVERED = {
     "check_and_write": "takes no space",
     "from_volume": "hemisphere",
     "with_volume": "hemisphere",
+    "changed": "reorient",
 }
 
 

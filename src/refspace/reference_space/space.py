@@ -8,6 +8,7 @@ import xarray as xr
 
 from refspace.errors import AnnotationError
 from refspace.labels import LabelVolume, check_both_sides
+from refspace.labels.knowledge import Once
 from refspace.reference_space import stores
 from refspace.structure_tree import StructureTree
 from refspace.types import ArrayLike, Resolution
@@ -28,7 +29,7 @@ from refspace.verbs import (
     unknown,
     validation,
 )
-from refspace.verbs.space import Space
+from refspace.verbs.space import Level, Space
 
 
 class ReferenceSpace(Space):
@@ -124,7 +125,9 @@ class ReferenceSpace(Space):
     contacts = Space.contacts
     provenance = Space.provenance
     url = Space.url
+    levels = Space.levels
     with_volume = Space.with_volume
+    changed = Space.changed
 
     # How many voxels structures have, and where these are.
     direct_voxel_map = Space.direct_voxel_map
@@ -193,15 +196,16 @@ class ReferenceSpace(Space):
         template: xr.DataArray | None = None,
         provenance: Mapping[str, Any] | None = None,
         url: str | None = None,
+        coarser: Once[tuple[Level, ...]] | None = None,
     ) -> Self:
         """Space of a label volume, as stores and sources make them.
 
         Parameters
         ----------
-        structure_tree, volume, template, provenance, url
+        structure_tree, volume, template, provenance, url, coarser
             The structures; labels, with their grid and hemispheres, and what is known of their
-            blocks; intensities on the same grid; where the atlas comes from; and the path or URL of
-            its store.
+            blocks; intensities on the same grid; where the atlas comes from; the path or URL of
+            its store; and the same at coarser resolutions.
 
         Examples
         --------
@@ -213,7 +217,13 @@ class ReferenceSpace(Space):
         """
         space = cls.__new__(cls)  # without an array to make a volume of
         Space.__init__(
-            space, structure_tree, volume, template=template, provenance=provenance, url=url
+            space,
+            structure_tree,
+            volume,
+            template=template,
+            provenance=provenance,
+            url=url,
+            coarser=coarser or Once.from_value(()),
         )
         return space
 
