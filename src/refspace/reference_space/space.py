@@ -30,6 +30,7 @@ from refspace.verbs import (
     validation,
 )
 from refspace.verbs.space import Level, Space
+from refspace.viewer.view import view
 
 
 class ReferenceSpace(Space):
@@ -176,6 +177,9 @@ class ReferenceSpace(Space):
     export_itksnap_labels = itksnap.export_itksnap_labels
     write_itksnap_labels = itksnap.write_itksnap_labels
     write_annotation = files.write_annotation
+
+    # In the browser.
+    view = view
 
     # What differs, and what is wrong.
     compare = comparison.compare
