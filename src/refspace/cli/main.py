@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from refspace.cli import analysis, export, fetch, images, masks, spaces, stores
+from refspace.cli import analysis, export, fetch, images, masks, spaces, stores, view
 from refspace.cli.options import in_options, show_each_once
 from refspace.cli.terminal import echo, one_line
 from refspace.cli.values import Resolution
@@ -93,5 +93,6 @@ for command in (
     *stores.COMMANDS,
     *export.COMMANDS,
     *fetch.COMMANDS,
+    *view.COMMANDS,
 ):
     main.add_command(command)

@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 
 from refspace.errors import AnnotationError
-from refspace.labels import HEMISPHERES
 from refspace.types import BACKGROUND
-from refspace.verbs.grids import hemisphere
-from refspace.verbs.places import centroid
 from refspace.verbs.space import Space
 from refspace.verbs.values import StructureValues
 from refspace.viewer.blocks import BlockCache
 from refspace.viewer.colormap import css_gradient
+from refspace.viewer.places import place_of
 from refspace.viewer.points import Points
 from refspace.viewer.segments import segment_properties, structures_json
 from refspace.viewer.server import Answer, Server
@@ -77,8 +75,9 @@ class Serving:
         self._server.add("points", points.get)
         return f"{self._server.url}points/|neuroglancer-precomputed:"
 
-    def page(self, space: Space, about: Mapping[str, Any]) -> None:
+    def page(self, levels: Sequence[Space], about: Mapping[str, Any]) -> None:
         """Serve what the page shows beside the panes: structures, legend, where structures are."""
+        space = levels[0]
         files: dict[str, Answer] = {
             "structures.json": (structures_json(space.structure_tree), _JSON),
             "about.json": (json.dumps(about).encode(), _JSON),
@@ -86,7 +85,7 @@ class Serving:
 
         @functools.lru_cache(maxsize=1000)
         def place(structure: int) -> Answer:
-            return json.dumps(place_of(space, structure)).encode(), _JSON
+            return json.dumps(place_of(levels, structure)).encode(), _JSON
 
         def answer(path: str) -> Answer | None:
             folder, _, number = path.partition("/")
@@ -151,19 +150,3 @@ def checked_limits(limits: tuple[float, float]) -> tuple[float, float]:
             f"limits are {low:g} and {high:g}; give two finite numbers, the lower one first"
         )
     return (low, high) if low < high else (low - 0.5, high + 0.5)
-
-
-def place_of(space: Space, structure: int) -> dict[str, float] | None:
-    """Centre of a structure, of its left part where there is one: the whole's may be outside it.
-
-    Returns
-    -------
-    dict or None
-        µm along each axis; None where it has no voxel.
-    """
-    for side in (*HEMISPHERES, None):
-        part = space if side is None else hemisphere(space, side)
-        found = {str(dim): float(x) for dim, x in centroid(part, structure).items()}
-        if all(np.isfinite(list(found.values()))):
-            return found
-    return None
