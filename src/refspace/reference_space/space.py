@@ -21,6 +21,7 @@ from refspace.verbs import (
     images,
     itksnap,
     masks,
+    meshes,
     places,
     points,
     regions,
@@ -168,6 +169,7 @@ class ReferenceSpace(Space):
     surface_area = shapes.surface_area
     adjacency = shapes.adjacency
     distance = shapes.distance
+    mesh = meshes.mesh
 
     # Pictures, and files for other programs.
     plot = property(accessor.plot)
