@@ -250,7 +250,9 @@ _HALO: Mapping[str, Any] = {
 @lru_cache(maxsize=4096)
 def _ink(name: str, size: float) -> tuple[float, float, float, float]:
     """Left, bottom, width and height of the ink of a text."""
-    box = TextPath((0, 0), name, size=size, prop=FontProperties(), usetex=False).get_extents()
+    # As the text itself is drawn, for which a dollar begins no formula.
+    plain = name.replace("$", r"\$")
+    box = TextPath((0, 0), plain, size=size, prop=FontProperties(), usetex=False).get_extents()
     return float(box.x0), float(box.y0), float(box.width), float(box.height)
 
 
