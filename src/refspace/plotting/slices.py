@@ -1,174 +1,141 @@
-"""Pictures of slices, drawn with matplotlib (the ``plot`` extra)."""
+"""Slices in the structures' colours, over the template."""
 
-import os
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import dask
 import numpy as np
-from numpy.typing import NDArray
+import xarray as xr
 
-from refspace.errors import FormatError, MissingDependencyError
-from refspace.files import atomic_write
-from refspace.grid import Grid
-from refspace.safe_text import shown
-from refspace.types import PathLike, StructuresLike
-from refspace.verbs.masks import make_structure_mask
-from refspace.verbs.slices import get_slice_image
+from refspace.plotting import artists
+from refspace.plotting.canvas import (
+    AxesLike,
+    Box,
+    add_scale_bar,
+    as_given,
+    common_box,
+    dress,
+    make_axes,
+)
+from refspace.plotting.drawn_regions import DrawnRegions
+from refspace.plotting.planes import Cut, Plane, read_planes
+from refspace.structure_tree import Regions
+from refspace.types import StructuresLike
+from refspace.verbs.places import subtree_labels
 from refspace.verbs.space import Space
-
-try:
-    from matplotlib.backend_bases import FigureCanvasBase
-    from matplotlib.collections import LineCollection
-    from matplotlib.figure import Figure
-except ImportError as error:  # pragma: no cover: the test environment has it
-    raise MissingDependencyError(
-        "pictures need matplotlib; install it with: pip install 'refspace[plot]'"
-    ) from error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PLANES = {"ap": "coronal", "dv": "horizontal", "ml": "sagittal"}
-# Order of preference for the vertical axis: dv, else ap. Superior, or anterior, is at the top.
-_UPRIGHT = ("dv", "ap", "ml")
-_UP = ("superior", "anterior")
+# Opacity of colours over a template.
+_OVER_TEMPLATE = 0.5
+THIN: dict[str, Any] = {"colors": "0.15", "linewidths": 0.25, "zorder": artists.BORDERS}
+LINE: dict[str, Any] = {"colors": "black", "linewidths": 0.5, "zorder": artists.BORDERS}
+_THICK: dict[str, Any] = {"colors": "black", "linewidths": 1.0, "zorder": artists.OUTLINES}
 
 
-def plot_slice(
+def draw_slice(
     space: Space,
-    axis: int | str,
-    position: float,
+    cut: Cut,
     *,
+    structures: Regions | None = None,
     outline: StructuresLike = (),
-    ax: "Axes | None" = None,
-) -> "Axes":
-    """Draw a slice in the structures' colours, upright, with their borders and axes in mm.
-
-    Parameters
-    ----------
-    space
-        The reference space.
-    axis, position
-        Axis and position of the slice, as for `ReferenceSpace.get_slice_image`.
-    outline
-        Structures that get a white outline.
-    ax
-        Axes to draw into; by default those of a new figure.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        Axes with the picture; their figure is ``ax.figure``.
-
-    Examples
-    --------
-    >>> import refspace
-    >>> ax = plot_slice(refspace.phantom(resolution=200), "ap", 7000, outline="VISp")
-    >>> ax.get_title()
-    'coronal, ap = 7 mm'
-    """
-    if ax is None:
-        ax = Figure(figsize=(8, 6), layout="constrained").add_subplot()
-    image = get_slice_image(space, axis, position)
-    rows, columns = sorted(map(str, image.dims[:2]), key=_UPRIGHT.index)
-    (cut,) = set(space.grid.dims) - {rows, columns}
-    plane = {cut: space.grid.index(cut, position)}
-    inside = make_structure_mask(space, outline).isel(plane)
-    # Computed together, so that each chunk is read once.
-    image, labels, inside = dask.compute(image, space.annotation.isel(plane), inside)
-    edges = {dim: _edges(space.grid, dim) for dim in (rows, columns)}
-    extent = (*edges[columns][[0, -1]], *edges[rows][[-1, 0]])
-    ax.imshow(image.transpose(rows, columns, "rgb"), extent=extent, interpolation="nearest")
-    for area, color, width in ((labels, "#0006", 0.3), (inside, "w", 1.2)):
-        values = area.transpose(rows, columns).values
-        lines = _borders(values, edges[rows], edges[columns], colors=color, linewidths=width)
-        ax.add_collection(lines)
-    _name_axes(ax, space.grid, rows, columns)
-    ax.set_title(f"{PLANES[cut]}, {cut} = {position / 1000:g} mm")
-    return ax
+    template: bool | xr.DataArray = True,
+    labels: bool = True,
+    ax: AxesLike = None,
+    **kwargs: Any,
+) -> Any:
+    """Draw slices; see `SpacePlots.slice`."""
+    space, with_template = choose_template(space, template)
+    planes, tree = read_planes(space, cut, template=with_template), space.structure_tree
+    drawn = (
+        DrawnRegions.of_labels(tree, planes)
+        if structures is None
+        else DrawnRegions.of_regions(tree, structures)
+    )
+    panels = Panels.make(planes, ax)
+    style = {"alpha": _OVER_TEMPLATE if with_template else None, **kwargs}
+    view = cut.view
+    for axes, plane in panels:
+        codes = drawn.codes_of(plane)
+        artists.draw_image(axes, drawn.image(codes), view, zorder=artists.FILL, **style)
+        if structures is None:
+            artists.draw_borders(axes, codes, view, **THIN)
+        else:
+            artists.draw_borders(axes, plane.labels != 0, view, **THIN)
+            artists.draw_borders(axes, codes, view, **LINE)
+        if labels:
+            artists.draw_names(axes, codes, drawn.names, view)
+    panels.outline(space, outline)
+    return as_given(panels.axes, single=cut.is_single)
 
 
-def save_slice(
-    path: PathLike,
-    space: Space,
-    axis: int | str,
-    position: float,
-    *,
-    outline: StructuresLike = (),
-) -> None:
-    """Write the picture of `plot_slice` to a file, in the format of its ending.
-
-    Parameters
-    ----------
-    path
-        File to write, like ``slice.png``; it appears only when it is complete.
-    space, axis, position, outline
-        As for `plot_slice`.
+def choose_template(space: Space, template: bool | xr.DataArray) -> tuple[Space, bool]:
+    """Space with the template that is to be drawn, and whether there is any.
 
     Raises
     ------
-    FormatError
-        If matplotlib knows no format of that ending.
-
-    Examples
-    --------
-    >>> import refspace, tempfile
-    >>> path = Path(tempfile.mkdtemp(), "slice.png")
-    >>> save_slice(path, refspace.phantom(resolution=400), "ap", 7000)
-    >>> path.exists()
-    True
+    GridError
+        If the template is on another grid.
     """
-    picture_ending(path)
-    figure = plot_slice(space, axis, position, outline=outline).figure
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=150, bbox_inches="tight")  # type: ignore[union-attr]
+    if isinstance(template, xr.DataArray):
+        return space.with_volume(space.volume, template), True
+    return space, bool(template) and space.template is not None
 
 
-def picture_ending(path: PathLike) -> str:
-    """Ending of the name of a picture, checked to be one of a format of matplotlib.
+@dataclass(frozen=True, eq=False)
+class Panels:
+    """Axes, each with its plane drawn in grey, upright, with letters at its sides.
 
-    Raises
-    ------
-    FormatError
-        If it is not.
-
-    Examples
-    --------
-    >>> picture_ending("slice.PNG")
-    '.png'
+    Parameters
+    ----------
+    axes, planes
+        As many axes as planes.
+    box
+        What they show, in µm.
     """
-    formats = FigureCanvasBase.get_supported_filetypes()
-    ending = Path(path).suffix.lower()
-    if ending.removeprefix(".") not in formats:
-        raise FormatError(
-            f"{shown(os.fspath(path))} does not end in .{', .'.join(formats)}; pictures are "
-            "written as what their names end in"
-        )
-    return ending
 
+    axes: list["Axes"]
+    planes: Sequence[Plane]
+    box: Box
 
-def _edges(grid: Grid, dim: str) -> NDArray[np.float64]:
-    """Edges of the voxels along an axis, in mm."""
-    numbers = np.arange(grid.shape[grid.axis(dim)] + 1, dtype=np.float64)
-    return grid.position(dim, numbers) / 1000
+    @classmethod
+    def make(
+        cls,
+        planes: Sequence[Plane],
+        ax: AxesLike,
+        *,
+        beside: float = 0.0,
+        thickness: float | None = None,
+    ) -> "Panels":
+        """Panels in given axes, or in new ones; the last has a scale bar.
 
+        Parameters
+        ----------
+        planes, ax, beside
+            As for `make_axes`.
+        thickness
+            How thick the slices are, in µm, where that is more than a voxel.
+        """
+        box = common_box(planes)
+        axes = make_axes(ax, len(planes), box, beside)
+        limits = artists.contrast(planes)
+        for one, plane in zip(axes, planes, strict=True):
+            artists.draw_underlay(one, plane, limits)
+            # Of several panels, of one plane each, there is less room above.
+            title = plane.title(with_plane=len(planes) == 1, thickness=thickness)
+            dress(one, plane, box, title)
+        add_scale_bar(axes[-1], box)
+        return cls(axes, planes, box)
 
-def _borders(
-    labels: NDArray[Any], y: NDArray[np.float64], x: NDArray[np.float64], **style: Any
-) -> LineCollection:
-    """Lines along the pixel edges between different labels."""
-    row, column = np.nonzero(labels[1:] != labels[:-1])
-    height = y[row + 1]
-    segments = [np.stack((x[column], height, x[column + 1], height), axis=1)]
-    row, column = np.nonzero(labels[:, 1:] != labels[:, :-1])
-    side = x[column + 1]
-    segments.append(np.stack((side, y[row], side, y[row + 1]), axis=1))
-    return LineCollection(list(np.concatenate(segments).reshape(-1, 2, 2)), **style)
+    def __iter__(self) -> Any:
+        return iter(zip(self.axes, self.planes, strict=True))
 
-
-def _name_axes(ax: "Axes", grid: Grid, rows: str, columns: str) -> None:
-    ax.set_xlabel(f"{columns} [mm] → {grid.direction(columns)}")
-    ax.set_ylabel(f"{rows} [mm] → {grid.direction(rows)}")
-    if grid.direction(rows) in _UP:
-        ax.invert_yaxis()
+    def outline(self, space: Space, structures: StructuresLike) -> None:
+        """Draw a line around the union of some structures in each panel."""
+        ids = subtree_labels(space, structures, direct_only=False)
+        if not ids:
+            return
+        for axes, plane in self:
+            inside = np.isin(plane.labels, np.array(ids, np.int64))
+            artists.draw_borders(axes, inside, plane.view, **_THICK)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any, TypeAlias, cast
 
@@ -31,6 +31,8 @@ class StructureValues:
         Whether values are of each hemisphere. Otherwise both are the same.
     name, units
         What the values are, like ``"cell density"``, and their unit; empty where not known.
+    regions
+        Label of the region whose value each label has: that of a structure is its id.
 
     Examples
     --------
@@ -43,11 +45,14 @@ class StructureValues:
     is_sided: bool = False
     name: str = ""
     units: str = ""
+    regions: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
         """Name and unit, for an axis or a legend."""
-        return f"{self.name} [{self.units}]".strip() if self.units else self.name
+        return (
+            f"{self.name} [{self.units}]" if self.name and self.units else self.name or self.units
+        )
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -134,7 +139,9 @@ def structure_values(
     ]
     is_sided = "hemisphere" in numbers.dims
     name, units = _described(array)
-    return StructureValues(sides[0], sides[1], is_sided, name, units)
+    owners = {i: chosen.voxel_labels[region] for i, region in chosen.nearest_region.items()}
+    nearest = {label: owners[label] for label in labels}
+    return StructureValues(sides[0], sides[1], is_sided, name, units, nearest)
 
 
 def _one_array(values: Any, variable: str | None) -> Any:
