@@ -301,6 +301,8 @@ def _write(
     done: list[OutputFile] = []
     failures: dict[str, str] = {}
     kept, url, run = total - len(files), options.folder.url, options.lease.run
+    if progress is not None:
+        progress(kept, total)
     outcomes = pool.outcomes(
         functools.partial(_write_file, options=options),
         request.tasks(files),

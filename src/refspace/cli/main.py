@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from refspace.cli import analysis, export, fetch, images, masks, spaces, stores
+from refspace.cli import analysis, export, fetch, images, masks, meshes, spaces, stores
 from refspace.cli.options import in_options, show_each_once
 from refspace.cli.terminal import echo, one_line
 from refspace.cli.values import Resolution
@@ -88,6 +88,7 @@ def demo(folder: Path, resolution: float | Sequence[float]) -> None:
 for command in (
     *spaces.COMMANDS,
     *masks.COMMANDS,
+    *meshes.COMMANDS,
     *images.COMMANDS,
     *analysis.COMMANDS,
     *stores.COMMANDS,
