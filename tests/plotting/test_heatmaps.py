@@ -1,4 +1,4 @@
-"""Values by structure: each voxel in the colour of its value, on its side; hatched where missing."""
+"""Values by structure: each voxel in the colour of its value, hatched where that is missing."""
 
 import dask
 import matplotlib as mpl
