@@ -1,7 +1,10 @@
 """The viewer in a real browser: its pixels are those of slices, its sides are right."""
 
-import os
+import functools
+import io
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +12,14 @@ import pandas as pd
 import pytest
 import xarray as xr
 from helpers.browser import ViewerPage, chromium, until
+from helpers.servers import nginx
 from numpy.typing import NDArray
 
 import refspace
 from refspace import ReferenceSpace, StructureTree
+from refspace.formats.meshes import write_neuroglancer_meshes
+from refspace.viewer.export import write_neuroglancer
+from refspace.viewer.server import Server
 from refspace.viewer.view import View
 
 pytestmark = pytest.mark.browser
@@ -132,7 +139,7 @@ def check_sides(page: ViewerPage) -> None:
 
 
 # The world of NIfTI, and a frame that no rotation takes to that or to Allen's.
-@pytest.mark.parametrize("frame", ["RAS", "ASL"])
+@pytest.mark.parametrize("frame", ["RAS", "RPS"])
 def test_sides_and_pixels_are_right_in_other_frames(
     browser: Any, space: ReferenceSpace, frame: str
 ) -> None:
@@ -177,12 +184,17 @@ def test_names_under_the_mouse_and_hostile_names(
         voxel = [int(axis[len(axis) // 2]) for axis in inside]
         place = [float(space.annotation[d][i]) for d, i in zip(space.grid.dims, voxel, strict=True)]
         move_to(page, dict(zip(space.grid.dims, place, strict=True)))
-        assert until(lambda: expected not in page.page.inner_text("#hover")) is False
+        assert until(functools.partial(lacks, page, expected)) is False
     page.page.fill("#search", "script")
     assert ROOTLESS["name"] in page.page.inner_text("#tree")
     assert page.page.locator("#tree script, #tree img").count() == 0
     assert page.page.title() == "annotation · 200 µm · refspace"
     assert page.errors == []
+
+
+def lacks(page: ViewerPage, text: str) -> bool:
+    """Whether what is said of the voxel under the mouse lacks a text."""
+    return text not in page.page.inner_text("#hover")
 
 
 def move_to(page: ViewerPage, place: dict[str, float]) -> None:
@@ -213,7 +225,7 @@ def test_values_of_hemispheres_with_their_legend(browser: Any, space: ReferenceS
 
 
 def wrong_values(page: ViewerPage, space: ReferenceSpace, iso: set[int]) -> list[str]:
-    """What is wrong in the coronal pane: each side in its colour, the rest hatched, black outside."""
+    """What is wrong in the coronal pane: sides in their colours, the rest hatched, else black."""
     pane, place, pixels = page.panes[0], page.place, page.pixels().astype(int)
     plane = space.annotation.sel(ap=place["position"]["ap"], method="nearest")
     plane = plane.transpose("dv", "ml")
@@ -256,6 +268,57 @@ def template_faults(page: ViewerPage) -> list[str]:
     return [name for name, is_wrong in faults.items() if is_wrong]
 
 
+@pytest.mark.parametrize("cors", [True, False])
+def test_a_store_on_another_machine_is_read_from_there_where_it_may(
+    browser: Any, stored: Path, tmp_path: Path, cors: bool
+) -> None:
+    with nginx(stored.parent, tmp_path, cors=cors) as host:
+        space = refspace.open(f"{host}/{stored.name}")
+        with space.view(browser=False) as view:
+            page = open_page(browser, view)
+            assert until(lambda: differing(page, space)) == {}
+            here, there = view.url.split("/")[2], host.split("/")[2]
+            assert page.hosts == ({here, there} if cors else {here})
+            page.close()
+
+
+def test_a_state_that_is_hosted_beside_a_store(browser: Any, stored: Path, tmp_path: Path) -> None:
+    space = refspace.open(stored)
+    with nginx(stored.parent, tmp_path, cors=True) as host:
+        folder = stored.with_name("look")
+        write_neuroglancer(space, folder, f"{host}/{stored.name}", f"{host}/look", with_meshes=True)
+        write_neuroglancer_meshes(folder / "meshes", {549: space.mesh("TH")})
+        state = json.loads((folder / "state.json").read_text())
+        state["layers"][0]["segments"] = ["549"]
+        server = Server(connect=(host,))
+        server.show(state)
+        page = browser.new_page(viewport={"width": 900, "height": 640})
+        page.goto(f"{server.url}v/view/")
+        # The thalamus, in its colour in the pane of three dimensions.
+        assert until(lambda: not has_color(page, (255, 112, 128))) is False
+        page.close()
+        server.close()
+
+
+def has_color(page: Any, color: tuple[int, int, int]) -> bool:
+    """Whether the lower right quarter, that of three dimensions, has a colour's hue."""
+    from PIL import Image
+
+    pixels = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB")).astype(float)
+    quarter = pixels[360:, 480:].reshape(-1, 3)
+    lit = quarter[quarter.max(axis=1) > 40]
+    share = lit / lit.max(axis=1, keepdims=True)
+    return bool((np.abs(share - np.array(color) / max(color)).max(axis=1) < 0.1).sum() > 200)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of the phantom, which is not to be changed."""
+    url = tmp_path_factory.mktemp("hosted") / "brain.zarr"
+    refspace.phantom(resolution=200).to_zarr(url, chunks=32)
+    return url
+
+
 def test_a_damaged_chunk_is_told_in_the_page(
     browser: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -264,7 +327,7 @@ def test_a_damaged_chunk_is_told_in_the_page(
     space = refspace.open(store)
     for chunk in (store / "s0" / "annotation" / "c").rglob("*"):
         if chunk.is_file():
-            chunk.write_bytes(b"\x00" * os.path.getsize(chunk))
+            chunk.write_bytes(b"\x00" * chunk.stat().st_size)
     with space.view(browser=False) as view:
         page = open_page(browser, view)
         page.page.wait_for_selector("#notes li")

@@ -236,8 +236,12 @@ def itksnap(space: "ReferenceSpace", labels_volume: str, labels_txt: str, header
     show_default=True,
     help="Folder to write, to be hosted beside the store.",
 )
-@click.option("--url", help="URL at which the store is, or will be; its own if it is opened by one.")
-@click.option("--folder-url", help="URL at which the folder will be; beside the store if not given.")
+@click.option(
+    "--url", help="URL at which the store is, or will be; its own if it is opened by one."
+)
+@click.option(
+    "--folder-url", help="URL at which the folder will be; beside the store if not given."
+)
 @click.option("--meshes", is_flag=True, help="Write surfaces of all structures too.")
 @takes_pool
 def neuroglancer(

@@ -7,7 +7,18 @@ from typing import Any
 
 import click
 
-from refspace.cli import analysis, export, fetch, figures, images, masks, meshes, spaces, stores, view
+from refspace.cli import (
+    analysis,
+    export,
+    fetch,
+    figures,
+    images,
+    masks,
+    meshes,
+    spaces,
+    stores,
+    view,
+)
 from refspace.cli.options import in_options, show_each_once
 from refspace.cli.terminal import echo, one_line
 from refspace.cli.values import Resolution

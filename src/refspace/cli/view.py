@@ -76,7 +76,9 @@ def _split(
     help="Structure that is highlighted at first, with its subtree; any number of times.",
 )
 @click.option("--opacity", type=click.FloatRange(0, 1), help="Of the annotation.")
-@click.option("--image-resolution", type=Resolution(), help="µm per voxel of IMAGES, if not stated.")
+@click.option(
+    "--image-resolution", type=Resolution(), help="µm per voxel of IMAGES, if not stated."
+)
 @click.option("--image-orientation", help="Directions of the axes of IMAGES, if not stated.")
 @click.option("--no-browser", is_flag=True, help="Print the URL, and open no browser.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Any that is free if 0.")

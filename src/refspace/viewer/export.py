@@ -6,12 +6,11 @@ from typing import Any
 
 from refspace.errors import FormatError
 from refspace.files import atomic_write, make_folder
-from refspace.grid import Grid
 from refspace.safe_text import without_secrets
 from refspace.types import PathLike
 from refspace.verbs.space import Space
 from refspace.viewer.segments import segment_properties
-from refspace.viewer.state import ImageLayer, Scene, make_state
+from refspace.viewer.state import ImageLayer, Scene, make_state, mesh_source
 from refspace.viewer.volumes import contrast
 
 PROPERTIES = "segment_properties"
@@ -69,12 +68,6 @@ def write_neuroglancer(
     _write(make_folder(target / PROPERTIES) / "info", segment_properties(space.structure_tree))
     _write(target / STATE, make_state(scene))
     return f"#!{base}/{STATE}"
-
-
-def mesh_source(url: str, grid: Grid) -> dict[str, Any]:
-    """Source of meshes whose x, y and z are those of a frame, in nm."""
-    dims = {dim: [1e-9, "m"] for dim in grid.frame_dims}
-    return {"url": url, "transform": {"outputDimensions": dims}}
 
 
 def _template(space: Space, store: str) -> list[ImageLayer]:

@@ -9,6 +9,7 @@ import hmac
 import json
 import logging
 import secrets
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import tornado.httpserver
-import tornado.netutil
 import tornado.web
 
 from refspace.errors import RefspaceError, StoreError
@@ -63,17 +63,18 @@ class Server:
         self.notes: list[str] = []
         self._state: dict[str, Any] = {}
         self.is_closed = False
+        self._client = client_files()
         try:
             # Bound before the thread starts, so that the URL is known, and a taken port is told.
-            self._sockets = tornado.netutil.bind_sockets(port, _HOST)
+            self._socket = socket.create_server((_HOST, port))
         except OSError as error:
             self._loop.close()
             raise StoreError(
                 f"port {port} of {_HOST} cannot be used: {error.strerror}; give another port, or 0 "
                 "for any that is free"
             ) from error
-        self.port: int = self._sockets[0].getsockname()[1]
-        self._client = client_files()
+        self._socket.setblocking(False)
+        self.port: int = self._socket.getsockname()[1]
         started = threading.Event()
         self._thread = threading.Thread(
             target=self._run, args=(started,), name="refspace-viewer", daemon=True
@@ -155,7 +156,7 @@ class Server:
             [(r"/([^/]*)/(.*)", _Handler)], log_function=lambda handler: None, owner=self
         )
         server = tornado.httpserver.HTTPServer(application, max_body_size=_MOST_BYTES)
-        server.add_sockets(self._sockets)
+        server.add_socket(self._socket)
         self._loop.call_soon(started.set)
         try:
             self._loop.run_forever()

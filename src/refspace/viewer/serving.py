@@ -17,7 +17,8 @@ from refspace.viewer.places import place_of
 from refspace.viewer.points import Points
 from refspace.viewer.segments import segment_properties, structures_json
 from refspace.viewer.server import Answer, Server
-from refspace.viewer.state import ImageLayer, ValuesLayer
+from refspace.viewer.state import ImageLayer, ValuesLayer, mesh_source
+from refspace.viewer.surfaces import Surfaces, can_mesh
 from refspace.viewer.virtual_store import VirtualStore
 from refspace.viewer.volumes import ShownImage, painted
 
@@ -47,6 +48,14 @@ class Serving:
         info = json.dumps(segment_properties(space.structure_tree)).encode()
         self._server.add("segments", {"info": (info, _JSON)}.get)
         return f"{self._server.url}segments/|neuroglancer-precomputed:"
+
+    def surfaces(self, levels: Sequence[Space]) -> list[dict[str, Any]]:
+        """Serve surfaces of structures; their source, and none where they cannot be made."""
+        if not can_mesh():
+            return []
+        self._server.add("surfaces", Surfaces(levels).get)
+        url = f"{self._server.url}surfaces/|neuroglancer-precomputed:"
+        return [mesh_source(url, levels[0].grid)]
 
     def image(self, number: int, image: ShownImage) -> ImageLayer:
         """Serve an image; its layer."""

@@ -124,6 +124,12 @@ def make_state(scene: Scene) -> dict[str, Any]:
     }
 
 
+def mesh_source(url: str, grid: Grid) -> dict[str, Any]:
+    """Source of meshes whose x, y and z are those of a frame, in nm."""
+    dims = {dim: [1e-9, "m"] for dim in grid.frame_dims}
+    return {"url": url, "transform": {"outputDimensions": dims}}
+
+
 def _layers(scene: Scene) -> list[dict[str, Any]]:
     layers = [_image(layer) for layer in scene.images]
     if scene.values is not None:

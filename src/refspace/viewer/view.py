@@ -181,7 +181,7 @@ def view(
     scene = Scene(
         levels[0].grid,
         tree,
-        [voxels, serving.segments(space)],
+        [voxels, serving.segments(space), *serving.surfaces(levels)],
         images=[serving.image(number, image) for number, image in enumerate(beneath)],
         values=painted,
         points=None if placed is None else serving.points(placed),

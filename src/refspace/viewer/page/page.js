@@ -159,8 +159,15 @@ function branch(id, depth) {
     if (event.key === "ArrowRight") unfold(true);
     if (event.key === "ArrowLeft") unfold(false);
   });
-  if (depth < 2) unfold(true);
+  if (depth < 2 || above().includes(id)) unfold(true);
   return holder;
+}
+
+function above() {
+  // What is above the structure that is chosen, to be unfolded.
+  const found = [];
+  for (let id = structures.get(chosen)?.parent; id != null; id = structures.get(id).parent) found.push(id);
+  return found;
 }
 
 function showTree() {
@@ -168,6 +175,7 @@ function showTree() {
   const tree = $("tree");
   if (text === "") {
     tree.replaceChildren(...roots.map((id) => branch(id, 0)));
+    tree.querySelector(".chosen")?.scrollIntoView({ block: "center" });
     return;
   }
   const found = [...structures.values()]
