@@ -10,7 +10,7 @@ import pytest
 from helpers.commands import run
 
 import refspace
-from refspace.viewer.view import View
+from refspace.viewer.viewing import View
 
 
 @pytest.fixture(scope="module")

@@ -101,6 +101,7 @@ COVERED = {
     "from_volume": "hemisphere",
     "with_volume": "hemisphere",
     "changed": "reorient",
+    "view": "paint",
 }
 
 

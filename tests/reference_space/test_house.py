@@ -16,6 +16,7 @@ from refspace import ReferenceSpace, StructureTree
 from refspace.errors import AnnotationError
 from refspace.reference_space import stores
 from refspace.verbs.space import Space
+from refspace.viewer import viewing
 
 SRC = Path(refspace.__path__[0])
 ROOT = SRC.parents[1]
@@ -96,7 +97,7 @@ def test_verbs_are_plain_functions_of_a_space(name):
     assert value.__name__ == value.__qualname__ == name
     module = importlib.import_module(value.__module__)
     room = "refspace.plotting." if name in ACCESSORS else "refspace.verbs."
-    assert module is stores or module.__name__.startswith(room)
+    assert module in (stores, viewing) or module.__name__.startswith(room)
     assert vars(module)[name] is value
     first = next(iter(inspect.signature(value).parameters))
     assert (first == "space") is (name not in STATIC)
@@ -177,6 +178,7 @@ def test_few_functions_take_many_parameters(measured):
         "refspace.reference_space.stores.to_zarr",
         "refspace.sources.opening.open",
         "refspace.verbs.images.aggregate",
+        "refspace.viewer.viewing.view",
     }
     assert {*measured.settings.jobs} <= jobs
     assert {function.name for function in measured.wide_functions()} <= jobs

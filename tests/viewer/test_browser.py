@@ -20,7 +20,7 @@ from refspace import ReferenceSpace, StructureTree
 from refspace.formats.meshes import write_neuroglancer_meshes
 from refspace.viewer.export import write_neuroglancer
 from refspace.viewer.server import Server
-from refspace.viewer.view import View
+from refspace.viewer.viewing import View
 
 pytestmark = pytest.mark.browser
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from refspace.grid import Grid
     from refspace.types import LengthUnit
 
+# Of the annotation: arguments of `open_space`.
+_GEOMETRY = ("resolution", "orientation", "override", "frame")
+
 
 def _split(
     ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
@@ -92,17 +95,9 @@ def view(
     points_file: str | None,
     columns: Sequence[str] | None,
     unit: "LengthUnit",
-    structures: tuple[str, ...],
-    no_browser: bool,
-    image_resolution: Any,
-    image_orientation: str | None,
     sides: dict[str, Any],
     access: dict[str, Any],
-    resolution: Any,
-    orientation: str | None,
-    override: bool,
-    frame: str | None,
-    **shown: Any,
+    **options: Any,
 ) -> None:
     """Show an atlas in the browser, until Ctrl-C.
 
@@ -113,24 +108,26 @@ def view(
 
     structures_file, images = inputs
     tree = structures_with(structures_file, given_columns())
-    how = {"frame": frame, **sides, **access}
-    space = open_space(annotation, tree, resolution, orientation, override, **how)
+    geometry = {name: options.pop(name) for name in _GEOMETRY}
+    space = open_space(annotation, tree, **geometry, **sides, **access)
+    shown: dict[str, Any] = {}
     if values_file is not None:
         from refspace.verbs.value_tables import read_values
 
         shown["values"] = read_values(values_file, variable)
     if points_file is not None:
-        shown["points"], names = _points(points_file, space.grid, columns, unit)
-        shown |= {"columns": names, "unit": unit}
-    image_options = {"resolution": image_resolution, "orientation": image_orientation, **access}
+        table, names = _points(points_file, space.grid, columns, unit)
+        shown |= {"points": table, "columns": names, "unit": unit}
+    of_images = {name: options.pop(f"image_{name}") for name in ("resolution", "orientation")}
     with Progress("opening"):
         viewer = space.view(
             list(images),
-            browser=not no_browser,
-            image_options=image_options,
+            structures=options.pop("structures") or None,
+            browser=not options.pop("no_browser"),
+            image_options={**of_images, **access},
             storage_options=access.get("storage_options"),
-            structures=structures or None,
             **shown,
+            **options,
         )
     # To be stopped is how it ends.
     with viewer, suppress(KeyboardInterrupt):

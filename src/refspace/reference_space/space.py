@@ -32,7 +32,7 @@ from refspace.verbs import (
     validation,
 )
 from refspace.verbs.space import Level, Space
-from refspace.viewer.view import view
+from refspace.viewer import viewing
 
 
 class ReferenceSpace(Space):
@@ -183,7 +183,7 @@ class ReferenceSpace(Space):
     write_annotation = files.write_annotation
 
     # In the browser.
-    view = view
+    view = viewing.view
 
     # What differs, and what is wrong.
     compare = comparison.compare

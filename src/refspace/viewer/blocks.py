@@ -28,7 +28,7 @@ class BlockCache:
         self._lock = threading.Lock()
         self._blocks: OrderedDict[_Key, Future[NDArray[Any]]] = OrderedDict()
 
-    def read(self, data: Any, box: tuple[slice, ...]) -> NDArray[Any]:
+    def read(self, data: NDArray[Any] | dask.array.Array, box: tuple[slice, ...]) -> NDArray[Any]:
         """Values of a box of an array.
 
         Parameters

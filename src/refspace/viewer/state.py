@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from refspace.grid import Grid
 from refspace.structure_tree import StructureTree
@@ -18,6 +18,9 @@ _OVER_IMAGES = 0.5
 _VALUES_OVER_IMAGES = 0.75
 _POINT_COLOR = "#ffd000"
 _MICROMETRE = [1e-6, "m"]
+
+Source: TypeAlias = str | Mapping[str, object]
+"""Where a layer is, as neuroglancer has it: a URL, or that with how it lies in space."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class ImageLayer:
     """
 
     name: str
-    source: Any
+    source: Source
     contrast: tuple[float, float]
 
 
@@ -51,7 +54,7 @@ class ValuesLayer:
         Values of the ends of the colour map.
     """
 
-    source: Any
+    source: Source
     limits: tuple[float, float]
 
 
@@ -81,10 +84,10 @@ class Scene:
 
     grid: Grid
     tree: StructureTree
-    annotation: Sequence[Any]
+    annotation: Sequence[Source]
     images: Sequence[ImageLayer] = ()
     values: ValuesLayer | None = None
-    points: Any = None
+    points: Source | None = None
     structures: Sequence[int] = ()
     opacity: float | None = None
 
@@ -192,7 +195,7 @@ def _opacity(scene: Scene) -> float:
     return _OVER_IMAGES if scene.images or scene.values is not None else 1.0
 
 
-def _points(source: Any) -> dict[str, Any]:
+def _points(source: Source) -> dict[str, Any]:
     return {
         "type": "annotation",
         "name": "points",
