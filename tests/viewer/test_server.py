@@ -74,6 +74,7 @@ def test_it_listens_on_loopback_alone(server: Server) -> None:
                 socket.create_connection((address, server.port), timeout=1)
 
 
+@pytest.mark.promise("a page of another site asks the viewer's server", "it is answered nothing")
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "[::1]", "localhost"])
 def test_another_host_is_refused(server: Server, host: str) -> None:
     # A name that an attacker points to this machine (DNS rebinding).
@@ -86,6 +87,7 @@ def test_without_the_token_there_is_nothing(server: Server, wrong: str) -> None:
     assert ask(server, "/")[0] == 404
 
 
+@pytest.mark.promise("the viewer's server is asked for a file of the machine", "it has none")
 @pytest.mark.parametrize(
     "path",
     [

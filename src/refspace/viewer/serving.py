@@ -115,9 +115,10 @@ def about_page(
     space: Space,
     values: StructureValues | None,
     limits: tuple[float, float] | None,
+    structures: Sequence[int],
     notes: Sequence[str],
 ) -> dict[str, Any]:
-    """What the page says of the space: title, directions, legend, notes."""
+    """What the page says of the space: title, directions, legend, what is highlighted, notes."""
     frame = dict(zip(space.grid.frame_dims, space.grid.frame, strict=True))
     extent = dict(zip(space.grid.dims, space.grid.extent, strict=True))
     about: dict[str, Any] = {
@@ -125,6 +126,7 @@ def about_page(
         "frame": frame,
         "extent": extent,
         "depth": max(space.grid.spacing),
+        "structures": list(structures),
         "notes": [n for n in notes if n],
     }
     if values is not None and limits is not None:

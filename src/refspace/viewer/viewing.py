@@ -190,7 +190,7 @@ def view(
     )
     ends = None if painted is None else painted.limits
     notes = [] if placed is None else [placed.note]
-    serving.page(levels, about_page(_title(space), space, numbers, ends, notes))
+    serving.page(levels, about_page(_title(space), levels[0], numbers, ends, chosen, notes))
     server.show(make_state(scene))
     result = View(server)
     if browser:

@@ -336,6 +336,19 @@ function showLegend({ label, low, high, gradient }) {
   $("legend-bar").style.background = gradient;
 }
 
+async function showFirst(ids) {
+  // What the program has asked for: it is highlighted already.
+  const known = ids.filter((id) => structures.has(id));
+  if (known.length === 1) {
+    await choose(known[0]);
+    showTree();
+    go(known[0]).catch(() => {});
+  } else if (known.length > 1) {
+    $("what").textContent = known.map((id) => label(structures.get(id))).join(", ");
+    $("all").hidden = false;
+  }
+}
+
 async function start() {
   const [rows, told] = await Promise.all([json("page/structures.json"), json("page/about.json")]);
   about = told;
@@ -370,6 +383,7 @@ async function start() {
   fit();
   // The client takes the depth of its state for one of another scale.
   client().crossSectionDepthRange.value = about.depth;
+  await showFirst(about.structures);
   document.body.dataset.ready = "yes";
 }
 
