@@ -76,21 +76,32 @@ def smooth_mask(mask: NDArray[np.bool_], smoothing: int) -> NDArray[np.float32]:
         How many times to average. Blocks with a margin of as many voxels agree to the last digit:
         the same sums are made in the same order.
 
+    Raises
+    ------
+    MissingDependencyError
+        If scikit-image is not installed.
+
     Examples
     --------
     >>> smooth_mask(np.array([False, True, False]), 1)
     array([0.25, 0.5 , 0.25], dtype=float32)
     """
+    weights = np.ones(1)
+    for _ in range(smoothing):
+        weights = np.convolve(weights, [0.25, 0.5, 0.25])
     share = mask.astype(np.float32)
-    for axis in range(mask.ndim):
-        low = (slice(None),) * axis + (slice(None, -1),)
-        high = (slice(None),) * axis + (slice(1, None),)
-        for _ in range(smoothing):
-            average = share * np.float32(0.5)
-            average[high] += share[low] * np.float32(0.25)
-            average[low] += share[high] * np.float32(0.25)
-            share = average
+    for axis in range(mask.ndim if smoothing else 0):
+        share = _ndimage().correlate1d(share, weights, axis, mode="constant")
     return share
+
+
+def _ndimage() -> Any:
+    """Filters of scipy, which comes with scikit-image."""
+    try:
+        from scipy import ndimage
+    except ImportError as error:
+        raise _missing() from error
+    return ndimage
 
 
 def block_surface(
@@ -167,10 +178,14 @@ def _marching_cubes() -> Any:
     try:
         from skimage.measure import marching_cubes
     except ImportError as error:
-        raise MissingDependencyError(
-            "surfaces need scikit-image; install it with: pip install 'refspace[mesh]'"
-        ) from error
+        raise _missing() from error
     return marching_cubes
+
+
+def _missing() -> MissingDependencyError:
+    return MissingDependencyError(
+        "surfaces need scikit-image; install it with: pip install 'refspace[mesh]'"
+    )
 
 
 def _name(
@@ -350,15 +365,14 @@ def vertex_normals(positions: NDArray[np.float64], faces: NDArray[np.int64]) -> 
     >>> vertex_normals(corners, np.array([[0, 1, 2]]))[0]
     array([0., 0., 1.])
     """
-    a, b, c = (positions[faces[:, corner]] for corner in range(3))
-    areas = np.cross(b - a, c - a)
-    sums = np.stack(
-        [
-            np.bincount(faces.ravel(), np.repeat(areas[:, axis], 3), len(positions))
-            for axis in range(3)
-        ],
-        axis=1,
-    )
+    x, y, z = (column[faces] for column in positions.T)
+    # Column by column: faster than cross products of rows.
+    (x1, y1, z1), (x2, y2, z2) = ([c[:, i] - c[:, 0] for c in (x, y, z)] for i in (1, 2))
+    areas = (y1 * z2 - z1 * y2, z1 * x2 - x1 * z2, x1 * y2 - y1 * x2)
+    sums = np.zeros((len(positions), 3))
+    for axis, area in enumerate(areas):
+        for corner in faces.T:
+            sums[:, axis] += np.bincount(corner, area, len(positions))
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
     normals: NDArray[np.float64] = np.divide(
         sums, lengths, out=np.zeros_like(sums), where=lengths > 0

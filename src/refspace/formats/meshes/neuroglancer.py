@@ -183,8 +183,9 @@ def _fragments(folder: Path, segment: int) -> Iterator[Path]:
     manifest = folder / f"{int(segment)}:0"
     try:
         names = json.loads(_read(manifest))["fragments"]
-        # Names alone: none leads out of the folder.
+        # Names of files in it: none leads out of the folder.
         is_manifest = all(isinstance(name, str) and Path(name).name == name for name in names)
+        is_manifest = is_manifest and ".." not in names
     except (ValueError, TypeError, KeyError, RecursionError):
         is_manifest, names = False, []
     if not is_manifest:
