@@ -172,7 +172,7 @@ def slice_(space: "ReferenceSpace", choice: RegionChoice, figure: FigureRequest)
 @click.option(
     "--values",
     required=True,
-    type=click.Path(exists=True, dir_okay=False),
+    type=click.Path(exists=True),
     metavar="TABLE",
     help="CSV, TSV or Parquet file: a column structure, id, acronym or name, and one of values, or "
     "the two left and right.",
