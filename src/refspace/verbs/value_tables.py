@@ -30,8 +30,8 @@ def read_values(path: PathLike, variable: str | None = None) -> xr.DataArray:
     Parameters
     ----------
     path
-        CSV, TSV or Parquet file, or a folder of Parquet files that is called so. A column ``structure``, ``id``, ``acronym`` or ``name`` says of
-        which structure a row is.
+        CSV, TSV or Parquet file, or a folder of Parquet files that is called like one. A column
+        ``structure``, ``id``, ``acronym`` or ``name`` says of which structure a row is.
     variable
         Column with the values: ``mean`` or ``value`` if not given, or the only one of numbers.
         Columns ``left`` and ``right`` are values of the hemispheres, as are rows that a column
