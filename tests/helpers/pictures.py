@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.patches import PathPatch
 
 import refspace
 from refspace.labels import labelled
@@ -45,6 +46,19 @@ def pixels(ax):
     if ax.get_ylim()[0] < ax.get_ylim()[1]:
         array = array[::-1]
     return array if ax.get_xlim()[0] < ax.get_xlim()[1] else array[:, ::-1]
+
+
+def lines_of(ax):
+    """Ends of the lines that are drawn around regions, for each drawing of them; their widths."""
+    patches = [p for p in ax.get_children() if isinstance(p, PathPatch) and not p.get_hatch()]
+    return [
+        (patch.get_path().vertices.reshape(-1, 2, 2), patch.get_linewidth()) for patch in patches
+    ]
+
+
+def hatched(ax):
+    """Drawings of what is hatched."""
+    return [p for p in ax.get_children() if isinstance(p, PathPatch) and p.get_hatch()]
 
 
 def names_of(ax):

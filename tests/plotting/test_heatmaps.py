@@ -5,10 +5,9 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.pictures import fill, names_of, pixels, spotted
+from helpers.pictures import fill, hatched, names_of, pixels, spotted
 from helpers.volumes import CountingSource
 from matplotlib.colors import LogNorm
-from matplotlib.patches import PathPatch
 
 import refspace
 from refspace.errors import AnnotationError, StructureNotFoundError
@@ -20,10 +19,6 @@ VALUES = pd.Series({"Isocortex": 2.0, "VISp": 5.0, "TH": 3.5, "CP": np.nan}, nam
 
 def bar_of(ax):
     return next(other for other in ax.figure.axes if other.get_label() == "<colorbar>")
-
-
-def hatched(ax):
-    return [patch for patch in ax.get_children() if isinstance(patch, PathPatch)]
 
 
 @pytest.mark.parametrize("axis", ["ap", "dv", "ml"])

@@ -6,9 +6,8 @@ import dask
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from helpers.pictures import GRID, fill, names_of, pixels, spotted
+from helpers.pictures import GRID, fill, lines_of, names_of, pixels, spotted
 from helpers.volumes import CountingSource
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
@@ -22,8 +21,10 @@ SPACE = refspace.phantom(resolution=200)
 # ----- upright, in any order of storage
 
 
-@pytest.mark.parametrize("orientation", ["PIR", "ASR", "RAS", "LPI", "SLA"])
-@pytest.mark.parametrize("frame", ["PIR", "RAS", "LPS"])
+@pytest.mark.parametrize(
+    ("orientation", "frame"),
+    [("PIR", "PIR"), ("RAS", "PIR"), ("RAS", "RAS"), ("LPI", "RAS"), ("SLA", "LPS")],
+)
 @pytest.mark.parametrize("axis", ["coronal", "horizontal", "sagittal"])
 def test_superior_and_anterior_are_up_and_sides_are_named(
     orientation: str, frame: str, axis: str
@@ -157,28 +158,27 @@ def test_a_template_without_contrast_is_drawn() -> None:
 
 def test_lines_run_along_pixel_edges() -> None:
     ax = spotted("PIR").plot.slice("horizontal", 50, outline="spot", labels=False)
-    borders, outline = (c for c in ax.collections if isinstance(c, LineCollection))
+    (borders, thin), (outline, thick) = lines_of(ax)
     # The corner pixel has two inner edges: above it and left of it.
     expected = {((1500.0, 300.0), (1800.0, 300.0)), ((1500.0, 300.0), (1500.0, 400.0))}
     for lines in (borders, outline):
-        drawn = {tuple(map(tuple, np.round(s, 6).tolist())) for s in lines.get_segments()}
+        drawn = {tuple(map(tuple, np.round(s, 6).tolist())) for s in lines}
         assert drawn == expected
-    assert outline.get_linewidth()[0] > borders.get_linewidth()[0]
+    assert thick > thin
 
 
 def test_every_inner_edge_is_drawn_once() -> None:
     ax = SPACE.plot.slice("coronal", 7000)
-    (lines,) = (c for c in ax.collections if isinstance(c, LineCollection))
+    ((lines, _),) = lines_of(ax)
     labels = SPACE.annotation.isel(ap=35).values
     edges = (labels[1:] != labels[:-1]).sum() + (labels[:, 1:] != labels[:, :-1]).sum()
-    length = sum(np.abs(np.diff(segment, axis=0)).sum() for segment in lines.get_segments())
-    assert length == pytest.approx(edges * 200)
+    assert np.abs(np.diff(lines, axis=1)).sum() == pytest.approx(edges * 200)
 
 
 # ----- names
 
 
-@pytest.mark.parametrize("axis", ["coronal", "horizontal", "sagittal"])
+@pytest.mark.parametrize("axis", ["coronal", "sagittal"])
 def test_names_are_within_their_regions_and_not_over_one_another(axis: str) -> None:
     figure = plt.figure(figsize=(8, 6))
     ax = SPACE.plot.slice(axis, structures=SPACE.structure_tree.regions(depth=5), ax=figure)
@@ -205,12 +205,12 @@ def test_names_are_within_their_regions_and_not_over_one_another(axis: str) -> N
 
 def test_more_is_named_where_there_is_more_room() -> None:
     counts = []
-    for width in (1, 2, 6):
+    for width in (1, 5):
         figure = plt.figure(figsize=(width, width))
         ax = SPACE.plot.slice(ax=figure)
         figure.canvas.draw()
         counts.append(len(names_of(ax).placed()))
-    assert counts[0] < counts[1] < counts[2]
+    assert counts[0] < counts[1]
     assert {size for _, size, *_ in names_of(ax).placed()} <= {5, 6, 7}
     # What is out of sight is not named.
     ax.set_xlim(0, 100)

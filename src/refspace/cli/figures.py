@@ -28,7 +28,7 @@ class FigureRequest:
     ----------
     axis, position, panels, unit
         Where slices are cut: at positions, or so many at equal distances.
-    outline, template, labels
+    outline, with_template, labels
         What is drawn with the colours.
     width, dpi, output
         Size in mm, pixels per inch, and the file.
@@ -39,7 +39,7 @@ class FigureRequest:
     panels: int | None
     unit: "LengthUnit"
     outline: tuple[str, ...]
-    template: bool
+    with_template: bool
     labels: bool
     width: float | None
     dpi: float
@@ -70,7 +70,7 @@ class FigureRequest:
             draw,
             axis=_DIMS.get(self.axis, self.axis),
             outline=resolve(space.structure_tree, self.outline),
-            template=self.template,
+            template=self.with_template,
             labels=self.labels,
         )
         with Progress("drawing"):
@@ -121,7 +121,10 @@ def _takes_figure(
         unit_option,
         click.option("--outline", multiple=True, help="Structures to draw a thick line around."),
         click.option(
-            "--template/--no-template", default=True, help="Template beneath the colours."
+            "--template/--no-template",
+            "with_template",
+            default=True,
+            help="Template beneath the colours.",
         ),
         click.option("--labels/--no-labels", default=labels, help="Acronyms, where they fit."),
         click.option(
@@ -169,7 +172,7 @@ def slice_(space: "ReferenceSpace", choice: RegionChoice, figure: FigureRequest)
 @click.option(
     "--values",
     required=True,
-    type=click.Path(exists=True, dir_okay=False),
+    type=click.Path(exists=True),
     metavar="TABLE",
     help="CSV, TSV or Parquet file: a column structure, id, acronym or name, and one of values, or "
     "the two left and right.",
