@@ -1,6 +1,10 @@
 """The commands ``view`` and ``export neuroglancer``."""
 
 import json
+import signal
+import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +91,21 @@ def test_what_cannot_be_shown(
     assert message in result.output
     assert "Traceback" not in result.output
     assert seen == []
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_it_well(files: Path) -> None:
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from refspace.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "view", str(files / "brain.zarr"), "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as it:
+        assert it.stdout is not None
+        url = it.stdout.readline().strip()
+        with urllib.request.urlopen(url) as answer:
+            assert answer.status == 200
+        it.send_signal(signal.SIGINT)
+        _, errors = it.communicate(timeout=60)
+    assert (it.returncode, "Traceback" in errors) == (0, False)
 
 
 def test_export(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:

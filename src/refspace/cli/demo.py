@@ -5,6 +5,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +148,9 @@ def _next_steps(store: Path) -> str:
     masks = shlex.quote(str(store.with_name("masks")))
     # As it was called, where the environment is not active.
     refspace = "refspace" if shutil.which("refspace") else shlex.quote(sys.argv[0])
+    viewer = f"  {refspace} view {atlas} {image}\n" if find_spec("neuroglancer") else ""
     return (
-        "\nLook at the slices, then try:\n"
+        f"\nLook at the slices, then try:\n{viewer}"
         f"  {refspace} counts {atlas} -s Isocortex,CP,TH\n"
         f"  {refspace} slice {atlas} --axis horizontal --outline MOp -o {picture}\n"
         f"  {refspace} mask {atlas} -s VISp,MOp -o {masks}\n"
