@@ -7,7 +7,19 @@ from typing import Any
 
 import click
 
-from refspace.cli import analysis, export, fetch, images, masks, ontology, spaces, stores
+from refspace.cli import (
+    analysis,
+    export,
+    fetch,
+    figures,
+    images,
+    masks,
+    meshes,
+    ontology,
+    spaces,
+    stores,
+    view,
+)
 from refspace.cli.options import in_options, show_each_once
 from refspace.cli.terminal import echo, one_line
 from refspace.cli.values import Resolution
@@ -86,13 +98,16 @@ def demo(folder: Path, resolution: float | Sequence[float]) -> None:
 
 
 for command in (
+    *figures.COMMANDS,
     *spaces.COMMANDS,
     *masks.COMMANDS,
+    *meshes.COMMANDS,
     *images.COMMANDS,
     *analysis.COMMANDS,
     *ontology.COMMANDS,
     *stores.COMMANDS,
     *export.COMMANDS,
     *fetch.COMMANDS,
+    *view.COMMANDS,
 ):
     main.add_command(command)

@@ -9,6 +9,7 @@ import xarray as xr
 from refspace.errors import AnnotationError
 from refspace.labels import LabelVolume, check_both_sides
 from refspace.labels.knowledge import Once
+from refspace.plotting import accessor
 from refspace.reference_space import stores
 from refspace.structure_tree import StructureTree
 from refspace.types import ArrayLike, Resolution
@@ -21,6 +22,7 @@ from refspace.verbs import (
     images,
     itksnap,
     masks,
+    meshes,
     napari,
     places,
     points,
@@ -32,6 +34,7 @@ from refspace.verbs import (
     validation,
 )
 from refspace.verbs.space import Level, Space
+from refspace.viewer import viewing
 
 
 class ReferenceSpace(Space):
@@ -172,13 +175,18 @@ class ReferenceSpace(Space):
     surface_area = shapes.surface_area
     adjacency = shapes.adjacency
     distance = shapes.distance
+    mesh = meshes.mesh
 
     # Pictures, and files for other programs.
+    plot = property(accessor.plot)
     get_slice_image = slices.get_slice_image
     to_napari = napari.to_napari
     export_itksnap_labels = itksnap.export_itksnap_labels
     write_itksnap_labels = itksnap.write_itksnap_labels
     write_annotation = files.write_annotation
+
+    # In the browser.
+    view = viewing.view
 
     # What differs, and what is wrong.
     compare = comparison.compare
