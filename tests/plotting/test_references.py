@@ -18,8 +18,8 @@ import refspace
 
 SPACE = refspace.phantom(resolution=400)
 REFERENCES = Path(__file__).with_name("references")
-# Root mean square of differences, of 255: matplotlib 3.10 and 3.11 put edges of voxels a pixel apart,
-# which makes up to 14.
+# Root mean square of differences, of 255: matplotlib 3.10 and 3.11 put edges of voxels a pixel
+# apart, which makes up to 14.
 _TOLERANCE = 16
 VALUES = pd.DataFrame(
     {"left": [1, 2, -3, 2], "right": [2.5, np.nan, -1, 0]}, ["Isocortex", "VISp", "TH", "CP"]
