@@ -70,6 +70,12 @@ def test_failed_picture_leaves_the_old_one(tmp_path: Path) -> None:
     assert [*tmp_path.iterdir()] == [path]
 
 
+def test_pictures_of_too_many_pixels_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(refspace.RefspaceError, match="pixels, of at most 2e\\+08; give a smaller"):
+        save_figure(tmp_path / "a.png", figure_of(7000, 1000), dpi=2400)
+    assert [*tmp_path.iterdir()] == []
+
+
 @pytest.mark.parametrize(
     ("most", "expected"), [(1, 1), (1.99, 1), (2, 2), (4999, 2000), (0.07, 0.05), (5e6, 5e6)]
 )

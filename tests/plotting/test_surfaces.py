@@ -13,7 +13,10 @@ SPACE = refspace.phantom(resolution=400)
 
 def triangles(ax):
     (surface,) = (c for c in ax.collections if isinstance(c, Poly3DCollection))
-    return np.asarray(surface._faces)
+    if hasattr(surface, "_faces"):
+        return np.asarray(surface._faces)
+    # Before matplotlib 3.11.
+    return surface._vec[:3].T.reshape(-1, 3, 3)
 
 
 def test_vertices_are_in_the_coordinates_of_the_space() -> None:
