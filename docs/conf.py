@@ -4,7 +4,7 @@ import refspace
 
 project = "refspace"
 author = "the refspace developers"
-copyright = f"2026, {author}"  # noqa: A001  # Sphinx's name
+copyright = f"2026, {author}"
 release = version = refspace.__version__
 
 extensions = [

@@ -1,4 +1,4 @@
-"""Pages of the documentation: what is no doctest in them runs too, and their links lead somewhere."""
+"""Pages of the documentation: what is no doctest in them runs too, and links lead somewhere."""
 
 import os
 import re

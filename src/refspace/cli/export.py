@@ -1,5 +1,6 @@
 """The commands ``export``: an atlas, or a part of it, in files for other programs."""
 
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import click
