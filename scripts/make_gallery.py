@@ -1,9 +1,10 @@
-"""Run the code of the gallery, and write the pictures beside it.
+"""Run the code of pages with pictures, and write the pictures beside it.
 
     python scripts/make_gallery.py [FOLDER]
 
-Each block of Python in ``docs/gallery.md`` runs, one after the other in one namespace. What it
-draws becomes the picture that the page shows after it. Pictures go where the page looks for them,
+Each block of Python in ``docs/gallery.md`` and ``docs/start.md`` runs, one after the other in one
+namespace for each page, but for doctests. What it draws becomes the picture that the page shows
+after it. Pictures go where the page looks for them,
 or below FOLDER.
 """
 
@@ -16,9 +17,10 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "gallery.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGES = (DOCS / "gallery.md", DOCS / "start.md")
 _BLOCK = re.compile(
-    r"^```python\n(.*?)^```\n+(?:!\[[^\]]*\]\(([^)]+)\))?", re.DOTALL | re.MULTILINE
+    r"^```python\n(?!>>>)(.*?)^```\n+(?:!\[[^\]]*\]\(([^)]+)\))?", re.DOTALL | re.MULTILINE
 )
 _DPI = 130
 
@@ -51,5 +53,6 @@ def run(page: Path, folder: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    for path in run(PAGE, Path(sys.argv[1]) if len(sys.argv) > 1 else PAGE.parent):
-        print(path)
+    for page in PAGES:
+        for path in run(page, Path(sys.argv[1]) if len(sys.argv) > 1 else page.parent):
+            print(path)

@@ -1,4 +1,4 @@
-"""The gallery shows what its code draws."""
+"""Pages with pictures show what their code draws."""
 
 import importlib
 from pathlib import Path
@@ -19,16 +19,18 @@ def gallery(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_every_picture_is_there_and_after_a_block(gallery) -> None:
-    page = gallery.PAGE.read_text(encoding="utf-8")
-    shown = [picture for _, picture, _ in gallery.blocks(page) if picture]
-    assert page.count("![") == len(shown) > 6
+    pages = [page.read_text(encoding="utf-8") for page in gallery.PAGES]
+    found = [[picture for _, picture, _ in gallery.blocks(page) if picture] for page in pages]
+    assert [page.count("![") for page in pages] == [len(pictures) for pictures in found]
+    shown = [picture for pictures in found for picture in pictures]
+    assert len(shown) > 7
     here = {path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/gallery/*")}
     assert here == {*shown}
 
 
 @pytest.mark.slow
 def test_every_block_runs_and_draws_what_is_shown(gallery, tmp_path: Path) -> None:
-    for path in gallery.run(gallery.PAGE, tmp_path):
+    for path in [path for page in gallery.PAGES for path in gallery.run(page, tmp_path)]:
         drawn, shown = (imread(p) for p in (path, ROOT / "docs" / path.relative_to(tmp_path)))
         # Of another version or font it may be a pixel larger; it is the same picture.
         assert np.abs(np.subtract(drawn.shape, shown.shape)).max() <= 4
