@@ -107,7 +107,7 @@ def write_mask_files(
         As for `write_masks`.
     """
     location = Location(folder, storage_options or {})
-    with exclusive_folder(location, "masks", _UNFINISHED) as lease:
+    with exclusive_folder(location, "masks", _UNFINISHED, instead=", or of a .zarr") as lease:
         missing = [file for file in files if not is_proven(location, file)]
         kept = len(files) - len(missing)
         if missing:
