@@ -1,5 +1,6 @@
 """The main job on the built-in sample atlas."""
 
+import functools
 import shlex
 import shutil
 import sys
@@ -16,7 +17,9 @@ from refspace.formats.nrrd import write_nrrd
 from refspace.formats.structure_output import write_structures
 from refspace.formats.tables import write_table
 from refspace.grid import parse_spacing
-from refspace.plotting import PLANES, save_slice
+from refspace.plotting.canvas import paper_figure
+from refspace.plotting.files import save_figure
+from refspace.plotting.planes import PLANES
 from refspace.reference_space import ReferenceSpace
 from refspace.samples import phantom
 from refspace.samples.measurements import cells, expression
@@ -91,7 +94,8 @@ def _write_slices(space: ReferenceSpace, folder: Path) -> Iterator[Path]:
     for dim, position in _SLICES.items():
         path = folder / f"slice_{PLANES[dim]}.png"
         with Progress(f"drawing a {PLANES[dim]} slice, {_AREAS[0]} outlined"):
-            save_slice(path, space, dim, position, outline=_AREAS[0])
+            draw = functools.partial(space.plot.slice, dim, position, outline=_AREAS[0])
+            save_figure(path, paper_figure(None, lambda figure, draw=draw: draw(ax=figure)))
         yield path
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from refspace.cli import analysis, export, fetch, images, masks, spaces, stores
+from refspace.cli import analysis, export, fetch, figures, images, masks, spaces, stores
 from refspace.cli.options import in_options, show_each_once
 from refspace.cli.terminal import echo, one_line
 from refspace.cli.values import Resolution
@@ -86,6 +86,7 @@ def demo(folder: Path, resolution: float | Sequence[float]) -> None:
 
 
 for command in (
+    *figures.COMMANDS,
     *spaces.COMMANDS,
     *masks.COMMANDS,
     *images.COMMANDS,

@@ -25,22 +25,35 @@ from refspace.kernels.run_lengths import (
     relabel,
     run_lengths,
 )
+from refspace.kernels.surfaces import (
+    SurfacePart,
+    block_surface,
+    enclosed_volume,
+    fit_surface,
+    join_surfaces,
+    vertex_normals,
+)
 
 __all__ = [
     "RELATIVE_ERROR",
     "Labels",
     "Moments",
     "Pairs",
+    "SurfacePart",
+    "block_surface",
     "components",
     "count_faces",
     "count_facing",
     "count_labels",
     "count_pairs",
     "empty_moments",
+    "enclosed_volume",
     "find",
+    "fit_surface",
     "histogram_quantiles",
     "is_exact",
     "join",
+    "join_surfaces",
     "masks",
     "measure",
     "measure_moments",
@@ -49,5 +62,6 @@ __all__ = [
     "relabel",
     "run_lengths",
     "sum_pairs",
+    "vertex_normals",
     "windows",
 ]

@@ -8,6 +8,7 @@ import xarray as xr
 
 from refspace.errors import AnnotationError
 from refspace.labels import LabelVolume, check_both_sides
+from refspace.plotting import accessor
 from refspace.reference_space import stores
 from refspace.structure_tree import StructureTree
 from refspace.types import ArrayLike, Resolution
@@ -20,6 +21,7 @@ from refspace.verbs import (
     images,
     itksnap,
     masks,
+    meshes,
     places,
     points,
     regions,
@@ -167,8 +169,10 @@ class ReferenceSpace(Space):
     surface_area = shapes.surface_area
     adjacency = shapes.adjacency
     distance = shapes.distance
+    mesh = meshes.mesh
 
     # Pictures, and files for other programs.
+    plot = property(accessor.plot)
     get_slice_image = slices.get_slice_image
     export_itksnap_labels = itksnap.export_itksnap_labels
     write_itksnap_labels = itksnap.write_itksnap_labels

@@ -7,6 +7,7 @@ from numbers import Integral
 import xarray as xr
 
 from refspace.errors import GridError
+from refspace.grid import Grid
 from refspace.ops.positions import check_unit, position_in_micrometres
 from refspace.ops.relabel import Color, colors
 from refspace.types import BACKGROUND, LengthUnit, StructureLike
@@ -14,6 +15,8 @@ from refspace.verbs.space import Space
 
 BLACK = (0, 0, 0)
 MAGENTA = (255, 0, 255)
+# What a plane is called, and the axis that it cuts.
+_PLANES = {"coronal": "ap", "horizontal": "dv", "sagittal": "ml", "axial": "dv"}
 
 
 def get_slice_image(
@@ -30,7 +33,8 @@ def get_slice_image(
     Parameters
     ----------
     axis
-        ``"ap"`` (a coronal slice), ``"dv"`` (horizontal) or ``"ml"`` (sagittal), or its number.
+        ``"ap"`` or ``"coronal"``, ``"dv"`` or ``"horizontal"``, ``"ml"`` or ``"sagittal"``; or the
+        number of the axis.
     position
         Where to cut along the axis; the voxel that contains it is shown.
     cmap
@@ -61,7 +65,7 @@ def get_slice_image(
     >>> image.dims, image.shape
     (('dv', 'ml', 'rgb'), (80, 114, 3))
     """
-    dim = _dim(space, axis)
+    dim = cut_dim(space.grid, axis)
     check_unit(unit)
     index = space.grid.index(dim, position_in_micrometres(position, dim, space.grid, unit))
     plane = space.annotation.isel({dim: index})
@@ -71,13 +75,35 @@ def get_slice_image(
     return colors(plane, _colormap(space, cmap), unknown_color, labels)
 
 
-def _dim(space: Space, axis: int | str) -> str:
-    dims = space.grid.dims
-    if isinstance(axis, str) and axis in dims:
-        return axis
+def cut_dim(grid: Grid, axis: int | str) -> str:
+    """Dim that a slice cuts.
+
+    Parameters
+    ----------
+    grid
+        Where the voxels are.
+    axis
+        The dim, the name of the plane, like ``"coronal"``, or the number of the axis.
+
+    Raises
+    ------
+    GridError
+        If there is no such axis.
+
+    Examples
+    --------
+    >>> grid = Grid((1, 1, 1), (10, 10, 10))
+    >>> cut_dim(grid, "sagittal"), cut_dim(grid, 0)
+    ('ml', 'ap')
+    """
+    if isinstance(axis, str) and (dim := _PLANES.get(axis, axis)) in grid.dims:
+        return dim
     if isinstance(axis, Integral) and type(axis) is not bool and axis in range(3):
-        return dims[int(axis)]
-    raise GridError(f"there is no axis {axis!r}; choose {', '.join(dims)}, or 0, 1 or 2")
+        return grid.dims[int(axis)]
+    raise GridError(
+        f"there is no axis {axis!r}; choose {', '.join(grid.dims)}, or 0, 1 or 2, or a plane: "
+        f"{', '.join(_PLANES)}"
+    )
 
 
 def _colormap(space: Space, cmap: Mapping[StructureLike, Color] | None) -> dict[int, Color]:

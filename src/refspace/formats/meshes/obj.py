@@ -6,12 +6,13 @@ Source of the format: Wavefront's "Object Files", appendix B1 of the Advanced Vi
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError
+from refspace.formats.meshes.mesh import Mesh
 from refspace.limits import check_limit
 from refspace.types import PathLike
 
@@ -19,27 +20,6 @@ from refspace.types import PathLike
 _SKIPPED_STATEMENTS = frozenset({"o", "g", "s", "mtllib", "usemtl", "vt"})
 _COLUMNS = 3
 _LARGEST_INDEX = 2**31 - 1
-
-
-class Mesh(NamedTuple):
-    """A surface of triangles.
-
-    Parameters
-    ----------
-    vertices
-        Positions in µm, float64 (vertices × 3).
-    vertex_normals
-        Normals, float64 (normals × 3).
-    face_vertices
-        Indices of each triangle's vertices, from 0, int64 (triangles × 3).
-    face_normals
-        Indices of the normals at these vertices.
-    """
-
-    vertices: NDArray[np.float64]
-    vertex_normals: NDArray[np.float64]
-    face_vertices: NDArray[np.int64]
-    face_normals: NDArray[np.int64]
 
 
 def read_obj(path: PathLike) -> Mesh:
