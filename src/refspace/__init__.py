@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from refspace.batch import aggregate_images as aggregate_images
     from refspace.batch import verify as verify
     from refspace.batch import write_masks as write_masks
+    from refspace.batch import write_meshes as write_meshes
     from refspace.conversion import convert as convert
     from refspace.errors import RefspaceError as RefspaceError
+    from refspace.formats.meshes import read_mesh as read_mesh
+    from refspace.formats.meshes import write_mesh as write_mesh
     from refspace.formats.metaimage import write_metaimage as write_metaimage
     from refspace.formats.nifti import read_nifti as read_nifti
     from refspace.formats.nifti import write_nifti as write_nifti
@@ -51,6 +54,7 @@ _ROOMS = {
     "open_masks": "refspace.store.masks",
     "phantom": "refspace.samples",
     "read_image": "refspace.verbs.reading",
+    "read_mesh": "refspace.formats.meshes",
     "read_nifti": "refspace.formats.nifti",
     "read_nrrd": "refspace.formats.nrrd",
     "read_structures": "refspace.formats.structures",
@@ -59,6 +63,8 @@ _ROOMS = {
     "verify": "refspace.batch",
     "verify_store": "refspace.store.verify",
     "write_masks": "refspace.batch",
+    "write_mesh": "refspace.formats.meshes",
+    "write_meshes": "refspace.batch",
     "write_metaimage": "refspace.formats.metaimage",
     "write_nifti": "refspace.formats.nifti",
     "write_nrrd": "refspace.formats.nrrd",

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from refspace.cli.progress import BlockProgress, Progress
 from refspace.cli.tables import counts_table, format_table
@@ -94,9 +95,12 @@ def _write_slices(space: ReferenceSpace, folder: Path) -> Iterator[Path]:
     for dim, position in _SLICES.items():
         path = folder / f"slice_{PLANES[dim]}.png"
         with Progress(f"drawing a {PLANES[dim]} slice, {_AREAS[0]} outlined"):
-            draw = functools.partial(space.plot.slice, dim, position, outline=_AREAS[0])
-            save_figure(path, paper_figure(None, lambda figure, draw=draw: draw(ax=figure)))
+            save_figure(path, paper_figure(None, functools.partial(_draw, space, dim, position)))
         yield path
+
+
+def _draw(space: ReferenceSpace, dim: str, position: float, figure: Any) -> None:
+    space.plot.slice(dim, position, outline=_AREAS[0], ax=figure)
 
 
 def _write_coarse(space: ReferenceSpace, folder: Path) -> list[Path]:

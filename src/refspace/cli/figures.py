@@ -2,7 +2,8 @@
 
 import functools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,16 +14,93 @@ from refspace.cli.regions import RegionChoice, resolve, takes_choice
 from refspace.cli.terminal import echo
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from refspace.reference_space import ReferenceSpace
     from refspace.types import LengthUnit, StructuresLike
 
 _DIMS = {"coronal": "ap", "horizontal": "dv", "sagittal": "ml"}
 
 
-def _takes_figure(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command where slices are cut, and what a figure is like."""
+@dataclass(frozen=True)
+class FigureRequest:
+    """What a figure of slices is to be like, as a command was given it.
+
+    Parameters
+    ----------
+    axis, position, panels, unit
+        Where slices are cut: at positions, or so many at equal distances.
+    outline, with_template, labels
+        What is drawn with the colours.
+    width, dpi, output
+        Size in mm, pixels per inch, and the file.
+    """
+
+    axis: str
+    position: tuple[float, ...]
+    panels: int | None
+    unit: "LengthUnit"
+    outline: tuple[str, ...]
+    with_template: bool
+    labels: bool
+    width: float | None
+    dpi: float
+    output: str
+
+    def write(
+        self,
+        space: "ReferenceSpace",
+        draw: Callable[..., Any],
+        structures: "StructuresLike | None",
+    ) -> None:
+        """Draw a figure, and write it.
+
+        Parameters
+        ----------
+        space
+            The space.
+        draw
+            Method of `SpacePlots`.
+        structures
+            Structures in whose middle slices are cut if no position was given.
+        """
+        from refspace.cli.progress import Progress
+        from refspace.plotting.canvas import paper_figure
+        from refspace.plotting.files import save_figure
+
+        drawing = functools.partial(
+            draw,
+            axis=_DIMS.get(self.axis, self.axis),
+            outline=resolve(space.structure_tree, self.outline),
+            template=self.with_template,
+            labels=self.labels,
+        )
+        with Progress("drawing"):
+            positions = self._positions(space, structures)
+            where = positions if len(positions) > 1 else positions[0]
+            figure = paper_figure(self.width, lambda figure: drawing(position=where, ax=figure))
+            save_figure(self.output, figure, self.dpi)
+        listed = ", ".join(f"{one:g}" for one in positions)
+        echo(f"wrote {self.output}, cut at {drawing.keywords['axis']} = {listed} µm")
+
+    def _positions(
+        self, space: "ReferenceSpace", structures: "StructuresLike | None"
+    ) -> list[float]:
+        """Positions in µm."""
+        from refspace.plotting.planes import choose_cut, spread_positions
+
+        if self.position and self.panels is not None:
+            raise click.UsageError("give one of --position and --panels")
+        dim = _DIMS.get(self.axis, self.axis)
+        if self.panels is not None:
+            return [*map(float, spread_positions(space, dim, self.panels, structures))]
+        if self.position:
+            return [_in_micrometres(space, dim, one, self.unit) for one in self.position]
+        return [*choose_cut(space, dim, None, structures).positions]
+
+
+def _takes_figure(
+    name: str, *, labels: bool
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command where slices are cut, and what a figure is like, as ``figure``."""
     options = (
         click.option(
             "--axis",
@@ -38,15 +116,17 @@ def _takes_figure(name: str) -> Callable[[Callable[..., None]], Callable[..., No
             help="Where to cut, once for each slice; in the middle if not given.",
         ),
         click.option(
-            "--panels",
-            type=click.IntRange(1, 100),
-            help="Number of slices at equal distances, instead.",
+            "--panels", type=click.IntRange(1, 100), help="So many slices at equal distances."
         ),
         unit_option,
         click.option("--outline", multiple=True, help="Structures to draw a thick line around."),
         click.option(
-            "--template/--no-template", default=True, help="Template beneath the colours."
+            "--template/--no-template",
+            "with_template",
+            default=True,
+            help="Template beneath the colours.",
         ),
+        click.option("--labels/--no-labels", default=labels, help="Acronyms, where they fit."),
         click.option(
             "--width",
             type=click.FloatRange(10, 1000),
@@ -63,9 +143,15 @@ def _takes_figure(name: str) -> Callable[[Callable[..., None]], Callable[..., No
             "--output", "-o", type=OutputPath("picture"), default=f"{name}.png", show_default=True
         ),
     )
+    names = [field.name for field in fields(FigureRequest)]
 
     def give(command: Callable[..., None]) -> Callable[..., None]:
-        return functools.reduce(lambda taking, option: option(taking), reversed(options), command)
+        @functools.wraps(command)
+        def with_figure(*args: Any, **given: Any) -> None:
+            request = FigureRequest(**{field: given.pop(field) for field in names})
+            command(*args, figure=request, **given)
+
+        return functools.reduce(lambda taking, option: option(taking), options[::-1], with_figure)
 
     return give
 
@@ -73,27 +159,12 @@ def _takes_figure(name: str) -> Callable[[Callable[..., None]], Callable[..., No
 @click.command("slice")
 @takes_space
 @takes_choice
-@_takes_figure("slice")
-@click.option("--labels/--no-labels", default=True, help="Acronyms, where they fit.")
-def slice_(
-    space: "ReferenceSpace",
-    choice: RegionChoice,
-    outline: tuple[str, ...],
-    template: bool,
-    labels: bool,
-    **options: Any,
-) -> None:
+@_takes_figure("slice", labels=True)
+def slice_(space: "ReferenceSpace", choice: RegionChoice, figure: FigureRequest) -> None:
     """Draw slices in the structures' colours: of all labels, or of the structures named."""
     regions = choice.regions(space.structure_tree)
-    draw = functools.partial(
-        space.plot.slice,
-        structures=regions,
-        outline=resolve(space.structure_tree, outline),
-        template=template,
-        labels=labels,
-    )
-    members = None if regions is None else regions.structures
-    _write_figure(space, draw, members, **options)
+    draw = functools.partial(space.plot.slice, structures=regions)
+    figure.write(space, draw, None if regions is None else regions.structures)
 
 
 @click.command()
@@ -111,93 +182,36 @@ def slice_(
 @click.option("--cmap", help="Colour map of matplotlib, like viridis.")
 @click.option("--vmin", type=float, help="Value where the colours begin.")
 @click.option("--vmax", type=float, help="Value where they end.")
-@click.option("--labels/--no-labels", default=False, help="Acronyms, where they fit.")
-@_takes_figure("heatmap")
+@_takes_figure("heatmap", labels=False)
 def heatmap(
     space: "ReferenceSpace",
     values: str,
     column: str | None,
     label: str | None,
-    outline: tuple[str, ...],
-    template: bool,
-    labels: bool,
     cmap: str | None,
     vmin: float | None,
     vmax: float | None,
-    **options: Any,
+    figure: FigureRequest,
 ) -> None:
     """Draw values of structures on slices, as a table has them.
 
     Regions are hatched whose value is missing; those that are not in the table stay grey.
     """
+    from refspace.plotting.canvas import check_cmap
     from refspace.plotting.heatmaps import structures_with_value
     from refspace.verbs.value_tables import read_values
     from refspace.verbs.values import structure_values
 
     found = structure_values(space.structure_tree, read_values(values, column))
-    colors = {"cmap": _known_cmap(cmap), "vmin": vmin, "vmax": vmax}
     draw = functools.partial(
         space.plot.heatmap,
         found,
-        outline=resolve(space.structure_tree, outline),
-        template=template,
-        labels=labels,
         cbar_kwargs={} if label is None else {"label": label},
-        **colors,
+        cmap=None if cmap is None else check_cmap(cmap),
+        vmin=vmin,
+        vmax=vmax,
     )
-    _write_figure(space, draw, structures_with_value(space, found), **options)
-
-
-def _write_figure(
-    space: "ReferenceSpace",
-    draw: Callable[..., Any],
-    structures: "StructuresLike | None",
-    *,
-    axis: str,
-    position: Sequence[float],
-    panels: int | None,
-    unit: "LengthUnit",
-    width: float | None,
-    dpi: float,
-    output: str,
-) -> None:
-    """Draw a figure of slices, and write it."""
-    from refspace.cli.progress import Progress
-    from refspace.plotting.canvas import paper_figure
-    from refspace.plotting.files import save_figure
-    from refspace.plotting.planes import choose_cut, spread_positions
-
-    if position and panels is not None:
-        raise click.UsageError("give one of --position and --panels")
-    dim = _DIMS.get(axis, axis)
-    with Progress("drawing"):
-        if panels is not None:
-            positions = spread_positions(space, dim, panels, structures).tolist()
-        elif position:
-            positions = [_in_micrometres(space, dim, one, unit) for one in position]
-        else:
-            positions = [*choose_cut(space, dim, None, structures).positions]
-        where = positions if len(positions) > 1 else positions[0]
-
-        def drawing(figure: "Figure") -> None:
-            draw(axis=dim, position=where, ax=figure)
-
-        save_figure(output, paper_figure(width, drawing), dpi)
-    listed = ", ".join(f"{one:g}" for one in positions)
-    echo(f"wrote {output}, cut at {dim} = {listed} µm")
-
-
-def _known_cmap(name: str | None) -> str | None:
-    """Refuse what is no colour map."""
-    if name is not None:
-        import matplotlib as mpl
-
-        if name not in mpl.colormaps:
-            raise click.BadParameter(
-                f"matplotlib has no colour map {name!r}; try viridis, cividis, magma or RdBu_r",
-                param_hint="--cmap",
-            )
-    return name
+    figure.write(space, draw, structures_with_value(space, found))
 
 
 def _in_micrometres(

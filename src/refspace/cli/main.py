@@ -7,7 +7,17 @@ from typing import Any
 
 import click
 
-from refspace.cli import analysis, export, fetch, figures, images, masks, spaces, stores
+from refspace.cli import (
+    analysis,
+    export,
+    fetch,
+    figures,
+    images,
+    masks,
+    meshes,
+    spaces,
+    stores,
+)
 from refspace.cli.options import in_options, show_each_once
 from refspace.cli.terminal import echo, one_line
 from refspace.cli.values import Resolution
@@ -89,6 +99,7 @@ for command in (
     *figures.COMMANDS,
     *spaces.COMMANDS,
     *masks.COMMANDS,
+    *meshes.COMMANDS,
     *images.COMMANDS,
     *analysis.COMMANDS,
     *stores.COMMANDS,

@@ -26,6 +26,7 @@ from refspace.kernels.run_lengths import (
     run_lengths,
 )
 from refspace.kernels.surfaces import (
+    SURFACE_METHOD,
     SurfacePart,
     block_surface,
     enclosed_volume,
@@ -36,6 +37,7 @@ from refspace.kernels.surfaces import (
 
 __all__ = [
     "RELATIVE_ERROR",
+    "SURFACE_METHOD",
     "Labels",
     "Moments",
     "Pairs",

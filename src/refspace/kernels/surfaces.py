@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 
 from refspace.errors import MissingDependencyError
 
-# Of a share of 1 inside, so much at least lies between the level and a voxel on either side. They
-# differ, and the level is no dyadic fraction: four voxels across a face are never in balance, where
-# marching cubes would decide by rounding which of them hang together.
-_INSIDE, _OUTSIDE = 0.1, 0.0987
+SURFACE_METHOD = 1
+"""Changes with what surfaces are made of the same mask, for records of files that hold them."""
+# Of a share of 1 inside, so much at least lies between the level and a voxel on either side: more
+# makes steps of voxels stand out, less makes triangles thin. They differ, and the level is no
+# dyadic fraction: four voxels around an edge are never in balance, where marching cubes would
+# decide by rounding which of them hang together.
+_INSIDE, _OUTSIDE = 0.01, 0.0097
 _LEVEL = 0.4991
 # Largest distance from the volume of the voxels, as a share of it.
 _TOLERANCE = 1e-3
@@ -70,8 +73,8 @@ def smooth_mask(mask: NDArray[np.bool_], smoothing: int) -> NDArray[np.float32]:
     mask
         The mask; what is beyond its ends is outside.
     smoothing
-        How many times to average. Up to 4 the result is exact, so that blocks with a margin of as
-        many voxels agree to the last digit.
+        How many times to average. Blocks with a margin of as many voxels agree to the last digit:
+        the same sums are made in the same order.
 
     Examples
     --------
@@ -219,11 +222,14 @@ def join_surfaces(parts: Sequence[SurfacePart]) -> SurfacePart:
     turns = (np.arange(3) + faces.argmin(axis=1)[:, None]) % 3
     faces = np.take_along_axis(faces, turns, axis=1)
     faces = faces[np.lexsort(faces.T[::-1])]
-    fields = [
-        np.concatenate([getattr(part, field) for part in parts])[first]
-        for field in ("inside", "outside", "is_lower")
-    ]
-    return SurfacePart(names, *fields, faces, sum(part.voxels for part in parts))
+    return SurfacePart(
+        names,
+        np.concatenate([part.inside for part in parts])[first],
+        np.concatenate([part.outside for part in parts])[first],
+        np.concatenate([part.is_lower for part in parts])[first],
+        faces,
+        sum(part.voxels for part in parts),
+    )
 
 
 # ----- positions
@@ -269,11 +275,11 @@ def _next_level(tried: dict[float, float]) -> float:
     high = min((level for level, excess in tried.items() if excess <= 0), default=None)
     if low is None or high is None:
         # Most surfaces have nearly the volume at once, and need a small step.
-        step = _STEP * 4 ** (len(tried) - 1)
+        step = _STEP * 4.0 ** (len(tried) - 1)
         return min(tried) - step if low is None else max(tried) + step
-    share = tried[low] / (tried[low] - tried[high])
+    share: float = tried[low] / (tried[low] - tried[high])
     # Where the volume bends, a line alone would come near from one side for ever.
-    return low + (high - low) * min(max(share, 0.1), 0.9)
+    return low + (high - low) * min(max(share, 0.02), 0.98)
 
 
 class _Vertices:
@@ -281,7 +287,9 @@ class _Vertices:
 
     def __init__(self, surface: SurfacePart, shape: Sequence[int]) -> None:
         flat, self._axis = np.divmod(surface.names, 4)
-        self._voxel = np.stack(np.unravel_index(flat, [count + 2 for count in shape]), 1) - 1.0
+        voxel = np.unravel_index(flat, [count + 2 for count in shape])
+        # Without the margin.
+        self._voxel = np.stack(voxel, axis=1).astype(np.float64) - 1
         self._surface = surface
         self._between = np.flatnonzero(self._axis != _WITHIN)
         within = np.flatnonzero(self._axis == _WITHIN)
@@ -315,7 +323,7 @@ def _neighbours(
 
 
 def enclosed_volume(positions: NDArray[np.float64], faces: NDArray[np.int64]) -> float:
-    """Volume that a closed surface encloses, from the divergence theorem.
+    """Volume that a closed surface encloses.
 
     Positive where triangles are counter-clockwise seen from outside, in right-handed axes.
 
@@ -325,9 +333,12 @@ def enclosed_volume(positions: NDArray[np.float64], faces: NDArray[np.int64]) ->
     >>> enclosed_volume(corners, np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])) * 6
     1.0
     """
-    # From the first vertex: far from the origin, digits would be lost.
-    a, b, c = ((positions - positions[:1])[faces[:, corner]] for corner in range(3))
-    return float(np.einsum("ij,ij->", a, np.cross(b, c))) / 6
+    # Prisms between triangles and a plane across the last axis.
+    x, y, z = (column[faces] for column in positions.T)
+    x, y = x[:, 1:] - x[:, :1], y[:, 1:] - y[:, :1]
+    # From some vertex: far from the origin, digits would be lost.
+    heights = z.sum(axis=1) - 3 * positions[:1, 2].sum()
+    return float((x[:, 0] * y[:, 1] - x[:, 1] * y[:, 0]) @ heights) / 6
 
 
 def vertex_normals(positions: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -349,4 +360,7 @@ def vertex_normals(positions: NDArray[np.float64], faces: NDArray[np.int64]) -> 
         axis=1,
     )
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    return np.divide(sums, lengths, out=np.zeros_like(sums), where=lengths > 0)
+    normals: NDArray[np.float64] = np.divide(
+        sums, lengths, out=np.zeros_like(sums), where=lengths > 0
+    )
+    return normals

@@ -25,7 +25,7 @@ def find_surface(mask: xr.DataArray, smoothing: int) -> kernels.SurfacePart:
     mask
         True inside, lazy; beyond its ends all is outside.
     smoothing
-        How many times it is averaged with its neighbours, 0 to 4.
+        How many times it is averaged with its neighbours.
 
     Returns
     -------

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from refspace.errors import MissingDependencyError
 from refspace.plotting.planes import PositionsLike, choose_cut, spread_positions
 from refspace.structure_tree import RegionsLike
-from refspace.types import LengthUnit, PointsLike, StructuresLike
+from refspace.types import LengthUnit, PointsLike, Resolution, StructuresLike
 from refspace.verbs.slices import cut_dim
 from refspace.verbs.space import Space
 from refspace.verbs.values import ValuesOfStructures, structure_values
@@ -264,12 +264,11 @@ class SpacePlots:
         2
         """
         _need_matplotlib()
-        from refspace.plotting.scatters import draw_points, read_points, with_columns
+        from refspace.plotting.scatters import draw_points, middle_of, read_points, with_columns
 
         found = read_points(self._space, points, columns, unit)
         if position is None:
-            dim = cut_dim(self._space.grid, axis)
-            position, unit = float(np.nanmedian(found[dim])), "um"
+            position, unit = middle_of(found, cut_dim(self._space.grid, axis)), "um"
         return draw_points(
             self._space,
             found,
@@ -312,7 +311,7 @@ class SpacePlots:
         >>> import refspace
         >>> space = refspace.phantom(resolution=200)
         >>> space.plot.positions("coronal", 3, "TH")
-        array([6166.66666667, 7300.        , 8433.33333333])
+        array([5800., 6600., 7400.])
         """
         return spread_positions(self._space, axis, count, structures)
 
@@ -347,9 +346,59 @@ class SpacePlots:
 
         return label_colors(self._space.structure_tree, background)
 
-    def surface(self) -> "Axes3D":
-        """Todo."""
-        raise NotImplementedError
+    def surface(
+        self,
+        structures: StructuresLike,
+        *,
+        resolution: Resolution | None = None,
+        context: StructuresLike | None = None,
+        ax: "Axes3D | None" = None,
+        **kwargs: Any,
+    ) -> "Axes3D":
+        """Draw the surfaces of structures in three dimensions, each in its colour.
+
+        Parameters
+        ----------
+        structures
+            The structures, each a surface.
+        resolution
+            µm per voxel of which surfaces are made, as for `downsample`; if not given, that of the
+            space or a coarser one, with 140 voxels along the longest axis.
+        context
+            Structures that are drawn around them, see-through; the whole brain if not given, and
+            none if empty.
+        ax
+            Axes of three dimensions; those of a new figure if not given. ``ax.view_init`` turns
+            them.
+        **kwargs
+            For `mpl_toolkits.mplot3d.art3d.Poly3DCollection`.
+
+        Returns
+        -------
+        mpl_toolkits.mplot3d.axes3d.Axes3D
+            The axes: ml across, ap inwards, dv upwards, in µm.
+
+        Raises
+        ------
+        StructureNotFoundError, AnnotationError
+            As for `mesh`.
+        GridError
+            As for `downsample`.
+        MissingDependencyError
+            If matplotlib or scikit-image is not installed.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=400)
+        >>> ax = space.plot.surface(["HPF", "TH"])
+        """
+        _need_matplotlib()
+        from refspace.plotting.surfaces import draw_surface
+
+        return draw_surface(
+            self._space, structures, resolution=resolution, context=context, ax=ax, **kwargs
+        )
 
 
 def plot(space: Space) -> SpacePlots:

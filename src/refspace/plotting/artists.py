@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.backend_bases import RendererBase
-from matplotlib.collections import LineCollection
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
@@ -115,12 +114,15 @@ def _true_runs(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], ...]:
     return row, start, np.nonzero(changes == -1)[1]
 
 
-def draw_borders(ax: "Axes", codes: NDArray[Any], view: View, **style: Any) -> LineCollection:
-    """Draw lines between the regions of an image, also where they end at the end of the volume."""
+def draw_borders(ax: "Axes", codes: NDArray[Any], view: View, **style: Any) -> PathPatch:
+    """Draw lines between the regions of an image."""
     segments = border_segments(codes, view.edges(view.columns), view.edges(view.rows))
-    lines = LineCollection([*segments], capstyle="projecting", **style)
+    # One path: a collection would take seconds for the many lines of a slice.
+    steps = np.tile([Path.MOVETO, Path.LINETO], len(segments))
+    path = Path(segments.reshape(-1, 2), steps)
+    lines = PathPatch(path, facecolor="none", capstyle="projecting", **style)
     # Limits are those of the panel, whatever is drawn.
-    ax.add_collection(lines, autolim=False)
+    ax.add_artist(lines)
     return lines
 
 
@@ -247,10 +249,17 @@ _HALO: Mapping[str, Any] = {
 }
 
 
-@lru_cache(maxsize=4096)
 def _ink(name: str, size: float) -> tuple[float, float, float, float]:
     """Left, bottom, width and height of the ink of a text."""
-    box = TextPath((0, 0), name, size=size, prop=FontProperties(), usetex=False).get_extents()
+    left, bottom, width, height = _ink_of_100(name)
+    return left * size / 100, bottom * size / 100, width * size / 100, height * size / 100
+
+
+@lru_cache(maxsize=4096)
+def _ink_of_100(name: str) -> tuple[float, float, float, float]:
+    # As the text itself is drawn, for which a dollar begins no formula.
+    plain = name.replace("$", r"\$")
+    box = TextPath((0, 0), plain, size=100, prop=FontProperties(), usetex=False).get_extents()
     return float(box.x0), float(box.y0), float(box.width), float(box.height)
 
 

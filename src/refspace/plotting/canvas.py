@@ -11,8 +11,9 @@ from matplotlib.ticker import FuncFormatter
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from numpy.typing import NDArray
 
-from refspace.errors import GridError
+from refspace.errors import GridError, SettingError
 from refspace.plotting.planes import Plane
+from refspace.safe_text import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -221,3 +222,29 @@ def draw_colorbar(axes: Sequence["Axes"], image: "AxesImage", label: str, **opti
     bar.ax.yaxis.label.set_fontsize(FONT_SIZE)
     bar.ax.xaxis.label.set_fontsize(FONT_SIZE)
     bar.outline.set_linewidth(0.5)
+
+
+def plain_text(text: str) -> str:
+    r"""Text of others as it stands: on one line, and a dollar begins no formula.
+
+    Examples
+    --------
+    >>> print(plain_text("price [$]\nper mm"))
+    price [\$] per mm
+    """
+    return " ".join(shown(text).split()).replace("$", r"\$")[:80]
+
+
+def check_cmap(name: str) -> str:
+    """Name of a colour map of matplotlib.
+
+    Raises
+    ------
+    SettingError
+        If there is none of that name.
+    """
+    if name not in mpl.colormaps:
+        raise SettingError(
+            f"matplotlib has no colour map {name!r}; try viridis, cividis, magma or RdBu_r"
+        )
+    return name

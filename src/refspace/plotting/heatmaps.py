@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from refspace import kernels
 from refspace.errors import AnnotationError
 from refspace.plotting import artists
-from refspace.plotting.canvas import BAR_WIDTH, FONT_SIZE, AxesLike, as_given, draw_colorbar
+from refspace.plotting.canvas import (
+    BAR_WIDTH,
+    FONT_SIZE,
+    AxesLike,
+    as_given,
+    draw_colorbar,
+    plain_text,
+)
 from refspace.plotting.drawn_regions import names_of
 from refspace.plotting.planes import Cut, Plane, read_planes
 from refspace.plotting.slices import LINE, THIN, Panels, choose_template
@@ -60,7 +67,7 @@ def draw_heatmap(
         _explain_hatching(panels)
     if add_colorbar:
         options = {"extend": _extend(values, images[0])} | dict(cbar_kwargs or {})
-        draw_colorbar(panels.axes, images[0], **({"label": values.label} | options))
+        draw_colorbar(panels.axes, images[0], **({"label": plain_text(values.label)} | options))
     return as_given(panels.axes, single=cut.is_single)
 
 

@@ -91,8 +91,9 @@ def place_in(mask: NDArray[np.bool_], height: float, width: float) -> tuple[floa
     --------
     >>> mask = np.zeros((9, 9), bool)
     >>> mask[2:7, 1:8] = True
-    >>> place_in(mask, 3, 5)
-    (4.5, 4.5)
+    >>> row, column = place_in(mask, 3, 5)
+    >>> round(row), round(column)
+    (4, 4)
     >>> place_in(mask, 6, 2) is None
     True
     """

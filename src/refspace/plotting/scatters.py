@@ -80,16 +80,29 @@ def read_points(
         along = np.moveaxis(along.compute(), -1, 0)
     axes = [np.ravel(np.asarray(axis, np.float64)) for axis in along]
     refuse_all_outside(axes, space.grid, unit)
+    if not np.isfinite(axes).all(axis=0).any():
+        raise GridError("there is no point with a position; give at least one")
     return dict(zip(space.grid.dims, in_micrometres(axes, space.grid, unit), strict=True))
+
+
+def middle_of(positions: Mapping[str, NDArray[np.float64]], dim: str) -> float:
+    """Middle of the points along an axis: as many are before it as behind it."""
+    return float(np.median(positions[dim][_known(positions)]))
+
+
+def _known(positions: Mapping[str, NDArray[np.float64]]) -> NDArray[np.bool_]:
+    """Which points have a position along each axis."""
+    known = np.logical_and.reduce([np.isfinite(along) for along in positions.values()])
+    return np.asarray(known)
 
 
 def _near(
     positions: Mapping[str, NDArray[np.float64]], dim: str, centre: float, thickness: float | None
 ) -> NDArray[np.bool_]:
     """Which points are drawn on the plane at a position."""
-    known = np.logical_and.reduce([np.isfinite(along) for along in positions.values()])
+    known = _known(positions)
     if thickness is None:
-        return np.asarray(known)
+        return known
     # Half open, as voxels are: of slices side by side none has a point of another.
     low, high = centre - thickness / 2, centre + thickness / 2
     return np.asarray(known & (positions[dim] >= low) & (positions[dim] < high))

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 # Opacity of colours over a template.
 _OVER_TEMPLATE = 0.5
-THIN: dict[str, Any] = {"colors": "0.15", "linewidths": 0.25, "zorder": artists.BORDERS}
-LINE: dict[str, Any] = {"colors": "black", "linewidths": 0.5, "zorder": artists.BORDERS}
-_THICK: dict[str, Any] = {"colors": "black", "linewidths": 1.0, "zorder": artists.OUTLINES}
+THIN: dict[str, Any] = {"edgecolor": "0.15", "linewidth": 0.25, "zorder": artists.BORDERS}
+LINE: dict[str, Any] = {"edgecolor": "black", "linewidth": 0.5, "zorder": artists.BORDERS}
+_THICK: dict[str, Any] = {"edgecolor": "black", "linewidth": 1.0, "zorder": artists.OUTLINES}
 
 
 def draw_slice(

@@ -1,18 +1,20 @@
 """Surfaces of structures, as meshes of triangles."""
 
 import numpy as np
+import xarray as xr
 
 from refspace import kernels
 from refspace.errors import GridError
 from refspace.formats.meshes import Mesh
+from refspace.labels import infer_grid
 from refspace.ops.surface import find_surface
 from refspace.types import StructuresLike
 from refspace.verbs.grids import crop, reorient
 from refspace.verbs.masks import make_structure_mask
 from refspace.verbs.space import Space
 
-SMOOTHING = 2
-_MOST_SMOOTHING = 4
+SMOOTHING = 4
+_MOST_SMOOTHING = 10
 
 
 def mesh(
@@ -31,7 +33,7 @@ def mesh(
     direct_only
         Whether to leave out their descendants.
     smoothing
-        How many times the mask is averaged with its neighbours, 0 to 4. It makes steps of voxels
+        How many times the mask is averaged with its neighbours, 0 to 10. It makes steps of voxels
         smaller, and takes nothing away: the surface always passes between the centres of voxels
         inside and outside.
 
@@ -66,14 +68,45 @@ def mesh(
     True
     """
     check_smoothing(smoothing)
+    return mesh_from_mask(cropped_mask(space, structure_ids, direct_only=direct_only), smoothing)
+
+
+def cropped_mask(
+    space: Space, structure_ids: StructuresLike, *, direct_only: bool = False
+) -> xr.DataArray:
+    """Mask of some structures within their bounding box, along the frame and in its order; lazy.
+
+    Raises
+    ------
+    StructureNotFoundError, AnnotationError
+        As for `bounds`.
+    """
     ids = space.structure_tree.resolve(structure_ids)
-    # Along the frame, so that x, y and z are in their order and none is mirrored.
-    part = reorient(crop(space, ids, direct_only=direct_only), space.grid.frame)
-    surface = find_surface(make_structure_mask(part, ids, direct_only), smoothing)
-    centres = kernels.fit_surface(surface, part.grid.shape)
-    vertices = np.stack(
-        [part.grid.position(dim, centres[:, i] + 0.5) for i, dim in enumerate(part.grid.dims)], 1
-    )
+    part = crop(space, ids, direct_only=direct_only)
+    return make_structure_mask(reorient(part, space.grid.frame), ids, direct_only)
+
+
+def mesh_from_mask(mask: xr.DataArray, smoothing: int) -> Mesh:
+    """Surface of a mask that lies along its frame, computed now.
+
+    Parameters
+    ----------
+    mask
+        What `cropped_mask` gives.
+    smoothing
+        As for `mesh`.
+
+    Raises
+    ------
+    MissingDependencyError
+        If scikit-image is not installed.
+    """
+    grid = infer_grid(mask)
+    surface = find_surface(mask, smoothing)
+    centres = kernels.fit_surface(surface, grid.shape)
+    # Along the frame no axis is mirrored, and triangles keep their orientation.
+    columns = [grid.position(dim, centres[:, axis] + 0.5) for axis, dim in enumerate(grid.dims)]
+    vertices = np.stack(columns, axis=1)
     normals = kernels.vertex_normals(vertices, surface.faces)
     return Mesh(vertices, normals, surface.faces, surface.faces)
 

@@ -93,11 +93,26 @@ def neuroglancer_files(segment: int, mesh: Mesh) -> dict[str, bytes]:
     >>> neuroglancer_files(7, Mesh(none, none, none.astype(int), none.astype(int)))["7:0"]
     b'{"fragments": ["7.mesh"]}'
     """
+    name, manifest = neuroglancer_manifest(segment)
+    return {f"{int(segment)}.mesh": encode_fragment(mesh), name: manifest}
+
+
+def neuroglancer_manifest(segment: int) -> tuple[str, bytes]:
+    """Name and content of the manifest of one segment.
+
+    Raises
+    ------
+    FormatError
+        If the id is none of a segment.
+
+    Examples
+    --------
+    >>> neuroglancer_manifest(7)
+    ('7:0', b'{"fragments": ["7.mesh"]}')
+    """
     if not 0 < segment <= MAX_LABEL:
         raise FormatError(f"segment {segment} has no mesh; ids are from 1 to {MAX_LABEL}")
-    fragment = f"{int(segment)}.mesh"
-    manifest = json.dumps({"fragments": [fragment]}).encode()
-    return {fragment: encode_fragment(mesh), f"{int(segment)}:0": manifest}
+    return f"{int(segment)}:0", json.dumps({"fragments": [f"{int(segment)}.mesh"]}).encode()
 
 
 def encode_fragment(mesh: Mesh) -> bytes:
