@@ -1,5 +1,9 @@
 """How the documentation is built: ``sphinx-build -W docs build/docs``."""
 
+import json
+import shutil
+from pathlib import Path
+
 import refspace
 
 project = "refspace"
@@ -19,8 +23,36 @@ extensions = [
 ]
 exclude_patterns = ["build"]
 
-# Pages are tested by pytest, which runs their examples; notebooks are executed by the tests too.
-nb_execution_mode = "off"
+_HERE = Path(__file__).parent
+
+
+def _code(notebook: Path) -> list[str]:
+    """Cells of code of a notebook; none of one that is not there."""
+    if not notebook.exists():
+        return []
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+def _gather_notebooks() -> list[str]:
+    """Put notebooks beside the pages; those that the tests have executed need no second time."""
+    executed = []
+    (_HERE / "notebooks").mkdir(exist_ok=True)
+    for source in sorted((_HERE.parent / "notebooks").glob("*.ipynb")):
+        tested = _HERE.parent / "build/notebooks" / source.name
+        if _code(tested) == _code(source):
+            executed.append(f"notebooks/{source.name}")
+            source = tested
+        shutil.copy2(source, _HERE / "notebooks" / source.name)
+    return executed
+
+
+# Pages are tested by pytest, which runs their examples, and notebooks. What the tests have executed is
+# shown as they left it; other notebooks are executed here, in about ten seconds each.
+nb_execution_mode = "force"
+nb_execution_excludepatterns = _gather_notebooks()
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
