@@ -47,8 +47,8 @@ def _gather_notebooks() -> list[str]:
     return executed
 
 
-# Pages are tested by pytest, which runs their examples, and notebooks. What the tests have executed is
-# shown as they left it; other notebooks are executed here, in about ten seconds each.
+# Examples of pages are run by the tests. Notebooks that these have executed are shown as they left
+# them; any other is executed here.
 nb_execution_mode = "force"
 nb_execution_excludepatterns = _gather_notebooks()
 nb_execution_raise_on_error = True

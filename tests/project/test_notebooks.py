@@ -1,4 +1,4 @@
-"""Notebooks run from top to bottom, on the sample atlas and on the real one, and end as they say."""
+"""Notebooks run from top to bottom, on the sample atlas and on the real one, and come out right."""
 
 from pathlib import Path
 
