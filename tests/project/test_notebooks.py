@@ -22,7 +22,7 @@ CHECKS = {
         ).points.values.tolist() == [[sides["left"], sides["right"]]]
         assert 2 * sides["left"] < sides["right"]
         assert (counts["cellfinder"] - counts["ABBA"]).abs().to_numpy().sum() < 0.01 * len(points)
-        assert density["right"].idxmax() == "VISp"
+        assert counts["ABBA", "right"].idxmax() == "VISp"
     """,
     "cloud": """
         asked = table.requests.to_dict()
