@@ -53,6 +53,7 @@ nb_execution_mode = "force"
 nb_execution_excludepatterns = _gather_notebooks()
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
+nb_merge_streams = True
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
@@ -75,6 +76,8 @@ html_theme = "pydata_sphinx_theme"
 html_title = "refspace"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+# Room for lines of code.
+html_sidebars = {"notebooks/*": []}
 html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,
