@@ -13,7 +13,10 @@ SPACE = refspace.phantom(resolution=400)
 
 def triangles(ax):
     (surface,) = (c for c in ax.collections if isinstance(c, Poly3DCollection))
-    return np.asarray(surface._faces)
+    if hasattr(surface, "_faces"):
+        return np.asarray(surface._faces)
+    # Before matplotlib 3.11.
+    return surface._vec[:3].T.reshape(-1, 3, 3)
 
 
 def test_vertices_are_in_the_coordinates_of_the_space() -> None:
@@ -26,8 +29,7 @@ def test_vertices_are_in_the_coordinates_of_the_space() -> None:
         assert high - 400 < found[:, axis].max() <= high + 200
 
 
-@pytest.mark.parametrize("orientation", ["PIR", "RAS", "LPI"])
-@pytest.mark.parametrize("frame", ["PIR", "RAS"])
+@pytest.mark.parametrize(("orientation", "frame"), [("PIR", "PIR"), ("LPI", "RAS")])
 def test_it_is_upright_and_not_mirrored(orientation: str, frame: str) -> None:
     space = SPACE.in_frame(frame).reorient(orientation)
     ax = space.plot.surface("VISp")
@@ -67,6 +69,7 @@ def test_colours_are_shaded_and_the_brain_is_around() -> None:
         assert 0.4 < share[is_it].min() < share[is_it].max() <= 1 + 1e-9
 
 
+@pytest.mark.slow
 def test_coarser_voxels_have_fewer_triangles() -> None:
     fine = refspace.phantom(resolution=200)
     default, coarse = fine.plot.surface("TH"), fine.plot.surface("TH", resolution=400)

@@ -49,7 +49,7 @@ class FigureRequest:
         self,
         space: "ReferenceSpace",
         draw: Callable[..., Any],
-        structures: "StructuresLike | None",
+        structures: Callable[[], "StructuresLike | None"],
     ) -> None:
         """Draw a figure, and write it.
 
@@ -60,7 +60,7 @@ class FigureRequest:
         draw
             Method of `SpacePlots`.
         structures
-            Structures in whose middle slices are cut if no position was given.
+            Says in the middle of which structures slices are cut if no position was given.
         """
         from refspace.cli.progress import Progress
         from refspace.plotting.canvas import paper_figure
@@ -82,7 +82,7 @@ class FigureRequest:
         echo(f"wrote {self.output}, cut at {drawing.keywords['axis']} = {listed} µm")
 
     def _positions(
-        self, space: "ReferenceSpace", structures: "StructuresLike | None"
+        self, space: "ReferenceSpace", structures: Callable[[], "StructuresLike | None"]
     ) -> list[float]:
         """Positions in µm."""
         from refspace.plotting.planes import choose_cut, spread_positions
@@ -91,10 +91,10 @@ class FigureRequest:
             raise click.UsageError("give one of --position and --panels")
         dim = _DIMS.get(self.axis, self.axis)
         if self.panels is not None:
-            return [*map(float, spread_positions(space, dim, self.panels, structures))]
+            return [*map(float, spread_positions(space, dim, self.panels, structures()))]
         if self.position:
             return [_in_micrometres(space, dim, one, self.unit) for one in self.position]
-        return [*choose_cut(space, dim, None, structures).positions]
+        return [*choose_cut(space, dim, None, structures()).positions]
 
 
 def _takes_figure(
@@ -164,7 +164,7 @@ def slice_(space: "ReferenceSpace", choice: RegionChoice, figure: FigureRequest)
     """Draw slices in the structures' colours: of all labels, or of the structures named."""
     regions = choice.regions(space.structure_tree)
     draw = functools.partial(space.plot.slice, structures=regions)
-    figure.write(space, draw, None if regions is None else regions.structures)
+    figure.write(space, draw, lambda: None if regions is None else regions.structures)
 
 
 @click.command()
@@ -172,7 +172,7 @@ def slice_(space: "ReferenceSpace", choice: RegionChoice, figure: FigureRequest)
 @click.option(
     "--values",
     required=True,
-    type=click.Path(exists=True, dir_okay=False),
+    type=click.Path(exists=True),
     metavar="TABLE",
     help="CSV, TSV or Parquet file: a column structure, id, acronym or name, and one of values, or "
     "the two left and right.",
@@ -197,7 +197,7 @@ def heatmap(
 
     Regions are hatched whose value is missing; those that are not in the table stay grey.
     """
-    from refspace.plotting.canvas import check_cmap
+    from refspace.plotting.canvas import check_cmap, plain_text
     from refspace.plotting.heatmaps import structures_with_value
     from refspace.verbs.value_tables import read_values
     from refspace.verbs.values import structure_values
@@ -206,12 +206,12 @@ def heatmap(
     draw = functools.partial(
         space.plot.heatmap,
         found,
-        cbar_kwargs={} if label is None else {"label": label},
+        cbar_kwargs={} if label is None else {"label": plain_text(label)},
         cmap=None if cmap is None else check_cmap(cmap),
         vmin=vmin,
         vmax=vmax,
     )
-    figure.write(space, draw, structures_with_value(space, found))
+    figure.write(space, draw, lambda: structures_with_value(space, found))
 
 
 def _in_micrometres(

@@ -72,7 +72,9 @@ class SpacePlots:
             `get_slice_image`.
         position
             Where to cut; the voxel that contains it is shown. Several positions become panels of
-            one scale. If not given, the middle of the structures, or of the volume.
+            one scale. If not given, the middle of the structures, or of the volume. No chunk but
+            those of the slices is read, each once; the middle of structures comes from the label
+            index, as for `bounds`.
         structures
             Regions to colour, as for `relabel`, each as a whole and with a line around it; every
             label for itself if not given. Regions that are called by texts have colours of a

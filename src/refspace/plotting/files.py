@@ -4,16 +4,20 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.figure import Figure
 
-from refspace.errors import FormatError
+from refspace.errors import FormatError, SettingError
 from refspace.files import atomic_write
 from refspace.safe_text import shown
 from refspace.types import PathLike
 
 DPI = 300.0
+_VECTORS = ("pdf", "svg", "svgz", "ps", "eps")
+# Of four bytes, each held several times.
+_MOST_PIXELS = 2e8
 # Texts stay texts, which other programs can search and edit.
 _TEXTS: Any = {"svg.fonttype": "none", "pdf.fonttype": 42, "ps.fonttype": 42}
 
@@ -34,6 +38,8 @@ def save_figure(path: PathLike, figure: Figure, dpi: float = DPI) -> None:
     ------
     FormatError
         If matplotlib knows no format of that ending.
+    SettingError
+        If the figure has too many pixels.
 
     Examples
     --------
@@ -44,6 +50,12 @@ def save_figure(path: PathLike, figure: Figure, dpi: float = DPI) -> None:
     True
     """
     ending = picture_ending(path).removeprefix(".")
+    pixels = float(np.prod(figure.get_size_inches())) * dpi**2
+    if pixels > _MOST_PIXELS and ending not in _VECTORS:
+        raise SettingError(
+            f"the figure would have {pixels:.2g} pixels, of at most {_MOST_PIXELS:.2g}; give a "
+            "smaller width or dpi, or write .pdf or .svg"
+        )
     with atomic_write(path) as temporary, rc_context(_TEXTS):
         figure.savefig(temporary, dpi=dpi, format=ending)
 

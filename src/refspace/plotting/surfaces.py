@@ -52,7 +52,14 @@ def draw_surface(
     # One collection: matplotlib hides what is behind something else within one alone.
     triangles = np.concatenate([surface.triangles for surface in surfaces])
     colors = np.concatenate([surface.colors for surface in surfaces])
-    style = {"facecolors": colors, "linewidths": 0.0, "antialiaseds": False, **kwargs}
+    # The axes are a square in the middle of the figure, of which the brain fills more.
+    style = {
+        "facecolors": colors,
+        "linewidths": 0.0,
+        "antialiaseds": False,
+        "clip_on": False,
+        **kwargs,
+    }
     ax.add_collection3d(Poly3DCollection(triangles, **style), autolim=False)
     _dress(ax, space, triangles)
     return ax
@@ -143,6 +150,6 @@ def _dress(ax: "Axes3D", space: Space, triangles: NDArray[np.float64]) -> None:
         place = np.append(middle[:2], high[2] if _is_reversed(space, "dv") else low[2])
         place[axis] = end + (end - middle[axis]) * 0.08
         ax.text(*place, letter, fontsize=FONT_SIZE, ha="center", va="center")
-    ax.set_box_aspect(high - low, zoom=1.25)
+    ax.set_box_aspect(high - low, zoom=1.4)
     ax.view_init(**_VIEW)
     ax.set_axis_off()

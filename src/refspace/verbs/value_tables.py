@@ -20,6 +20,7 @@ from refspace.types import PathLike
 _STRUCTURE_COLUMNS = ("structure", "structure_id", "id", "acronym", "name", "region")
 # Columns beside those of structures that hold no values of them.
 _BESIDE = ("hemisphere", "parent", "path", "color")
+_PARQUET = ".parquet"
 _DEFAULTS = ("mean", "value", "values")
 
 
@@ -29,8 +30,8 @@ def read_values(path: PathLike, variable: str | None = None) -> xr.DataArray:
     Parameters
     ----------
     path
-        CSV, TSV or Parquet file. A column ``structure``, ``id``, ``acronym`` or ``name`` says of
-        which structure a row is.
+        CSV, TSV or Parquet file, or a folder of Parquet files that is called like one. A column
+        ``structure``, ``id``, ``acronym`` or ``name`` says of which structure a row is.
     variable
         Column with the values: ``mean`` or ``value`` if not given, or the only one of numbers.
         Columns ``left`` and ``right`` are values of the hemispheres, as are rows that a column
@@ -56,18 +57,26 @@ def read_values(path: PathLike, variable: str | None = None) -> xr.DataArray:
     >>> read_values(path).values.tolist()
     [[1.0, 2.0], [nan, 4.0]]
     """
-    size = Path(path).stat().st_size
-    check_limit("ontology_bytes", size, f"{os.fspath(path)} has {size} bytes")
-    if table_ending(path) == ".parquet":
-        # Read as a table of structures is, which holds to the limit what it states of itself.
-        names, records = parquet_records(Path(path).read_bytes())
-        table = pd.DataFrame(records, columns=names)
-    else:
-        table = pd.concat(read_parts(path, as_text=True), ignore_index=True)
+    table = _read(Path(path))
     try:
         return frame_values(_with_numbers(table), variable)
     except AnnotationError as error:
         raise FormatError(f"{os.fspath(path)}: {error}") from error
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """All columns of a table; texts as they are written."""
+    files = sorted(path.glob(f"*{_PARQUET}")) if path.is_dir() else [path]
+    size = sum(file.stat().st_size for file in files)
+    check_limit("ontology_bytes", size, f"{os.fspath(path)} has {size} bytes")
+    if table_ending(path) != _PARQUET:
+        return pd.concat(read_parts(path, as_text=True), ignore_index=True)
+    # As tables of structures are read, which are held to the limit by what they state.
+    parts = [parquet_records(file.read_bytes()) for file in files]
+    tables = [pd.DataFrame(records, columns=names) for names, records in parts]
+    if not tables:
+        raise FormatError(f"{os.fspath(path)} is a folder without Parquet files")
+    return pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
 
 
 def frame_values(table: pd.DataFrame, variable: str | None = None) -> xr.DataArray:
