@@ -1,5 +1,9 @@
 """How the documentation is built: ``sphinx-build -W docs build/docs``."""
 
+import json
+import shutil
+from pathlib import Path
+
 import refspace
 
 project = "refspace"
@@ -19,8 +23,37 @@ extensions = [
 ]
 exclude_patterns = ["build"]
 
-# Pages are tested by pytest, which runs their examples; notebooks are executed by the tests too.
-nb_execution_mode = "off"
+_HERE = Path(__file__).parent
+
+
+def _code(notebook: Path) -> list[str]:
+    """Cells of code of a notebook; none of one that is not there."""
+    if not notebook.exists():
+        return []
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+def _gather_notebooks() -> list[str]:
+    """Put notebooks beside the pages; those that the tests have executed need no second time."""
+    executed = []
+    (_HERE / "notebooks").mkdir(exist_ok=True)
+    for source in sorted((_HERE.parent / "notebooks").glob("*.ipynb")):
+        tested = _HERE.parent / "build/notebooks" / source.name
+        if _code(tested) == _code(source):
+            executed.append(f"notebooks/{source.name}")
+            source = tested
+        shutil.copy2(source, _HERE / "notebooks" / source.name)
+    return executed
+
+
+# Examples of pages are run by the tests. Notebooks that these have executed are shown as they left
+# them; any other is executed here.
+nb_execution_mode = "force"
+nb_execution_excludepatterns = _gather_notebooks()
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
@@ -43,6 +76,8 @@ html_theme = "pydata_sphinx_theme"
 html_title = "refspace"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+# Room for lines of code.
+html_sidebars = {"notebooks/*": []}
 html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,
