@@ -8,12 +8,13 @@ import dask
 import numpy as np
 from numpy.typing import NDArray
 
+from refspace.axes import PLANES
 from refspace.errors import FormatError, MissingDependencyError
 from refspace.files import atomic_write
 from refspace.grid import Grid
 from refspace.reference_space import ReferenceSpace
 from refspace.safe_text import shown
-from refspace.types import PathLike, StructuresLike
+from refspace.types import AxisLike, PathLike, StructuresLike
 
 try:
     from matplotlib.backend_bases import FigureCanvasBase
@@ -27,7 +28,6 @@ except ImportError as error:  # pragma: no cover: the test environment has it
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PLANES = {"ap": "coronal", "dv": "horizontal", "ml": "sagittal"}
 # Order of preference for the vertical axis: dv, else ap. Superior, or anterior, is at the top.
 _UPRIGHT = ("dv", "ap", "ml")
 _UP = ("superior", "anterior")
@@ -35,7 +35,7 @@ _UP = ("superior", "anterior")
 
 def plot_slice(
     space: ReferenceSpace,
-    axis: int | str,
+    axis: AxisLike,
     position: float,
     *,
     outline: StructuresLike = (),
@@ -90,7 +90,7 @@ def plot_slice(
 def save_slice(
     path: PathLike,
     space: ReferenceSpace,
-    axis: int | str,
+    axis: AxisLike,
     position: float,
     *,
     outline: StructuresLike = (),

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from refspace.axes import PLANES
 from refspace.cli.progress import BlockProgress, Progress
 from refspace.cli.tables import counts_table, format_table
 from refspace.cli.terminal import echo
@@ -16,7 +17,7 @@ from refspace.formats.nrrd import write_nrrd
 from refspace.formats.structure_output import write_structures
 from refspace.formats.tables import write_table
 from refspace.grid import parse_spacing
-from refspace.plotting import PLANES, save_slice
+from refspace.plotting import save_slice
 from refspace.reference_space import ReferenceSpace
 from refspace.samples import phantom
 from refspace.samples.measurements import cells, expression

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from refspace.axes import AXIS_NAMES, axis_name
 from refspace.cli.columns import given_columns, structures_columns, structures_with
 from refspace.cli.options import (
     annotation_argument,
@@ -42,14 +43,12 @@ if TYPE_CHECKING:
     from refspace.reference_space import ReferenceSpace
     from refspace.types import LengthUnit
 
-_DIMS = {"coronal": "ap", "horizontal": "dv", "sagittal": "ml"}
-
 
 @click.command("slice")
 @takes_space
 @click.option(
     "--axis",
-    type=click.Choice([*_DIMS, *_DIMS.values()]),
+    type=click.Choice(AXIS_NAMES, case_sensitive=False),
     default="coronal",
     show_default=True,
     help="Plane of the slice, or the axis that it cuts.",
@@ -76,7 +75,7 @@ def slice_(
     from refspace.cli.progress import Progress
     from refspace.plotting import save_slice
 
-    dim = _DIMS.get(axis, axis)
+    dim = axis_name(axis)
     if position is None:
         position = sum(space.grid.edges(dim)) / 2
     else:

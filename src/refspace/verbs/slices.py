@@ -2,14 +2,13 @@
 
 import operator
 from collections.abc import Mapping
-from numbers import Integral
 
 import xarray as xr
 
-from refspace.errors import GridError
+from refspace.axes import axis_name
 from refspace.ops.positions import check_unit, position_in_micrometres
 from refspace.ops.relabel import Color, colors
-from refspace.types import BACKGROUND, LengthUnit, StructureLike
+from refspace.types import BACKGROUND, AxisLike, LengthUnit, StructureLike
 from refspace.verbs.space import Space
 
 BLACK = (0, 0, 0)
@@ -18,7 +17,7 @@ MAGENTA = (255, 0, 255)
 
 def get_slice_image(
     space: Space,
-    axis: int | str,
+    axis: AxisLike,
     position: float,
     cmap: Mapping[StructureLike, Color] | None = None,
     *,
@@ -30,7 +29,8 @@ def get_slice_image(
     Parameters
     ----------
     axis
-        ``"ap"`` (a coronal slice), ``"dv"`` (horizontal) or ``"ml"`` (sagittal), or its number.
+        ``"coronal"``, ``"horizontal"`` (or ``"axial"``) or ``"sagittal"``; or the axis that the
+        slice is across, ``"ap"``, ``"dv"`` or ``"ml"``; or the number of that axis.
     position
         Where to cut along the axis; the voxel that contains it is shown.
     cmap
@@ -57,11 +57,11 @@ def get_slice_image(
     Examples
     --------
     >>> import refspace
-    >>> image = refspace.phantom(resolution=100).get_slice_image("ap", 7000)
+    >>> image = refspace.phantom(resolution=100).get_slice_image("coronal", 7000)
     >>> image.dims, image.shape
     (('dv', 'ml', 'rgb'), (80, 114, 3))
     """
-    dim = _dim(space, axis)
+    dim = axis_name(axis, space.grid.dims)
     check_unit(unit)
     index = space.grid.index(dim, position_in_micrometres(position, dim, space.grid, unit))
     plane = space.annotation.isel({dim: index})
@@ -69,15 +69,6 @@ def get_slice_image(
     if labels is not None:
         labels = labels.crop(tuple(index if d == dim else slice(None) for d in space.grid.dims))
     return colors(plane, _colormap(space, cmap), unknown_color, labels)
-
-
-def _dim(space: Space, axis: int | str) -> str:
-    dims = space.grid.dims
-    if isinstance(axis, str) and axis in dims:
-        return axis
-    if isinstance(axis, Integral) and type(axis) is not bool and axis in range(3):
-        return dims[int(axis)]
-    raise GridError(f"there is no axis {axis!r}; choose {', '.join(dims)}, or 0, 1 or 2")
 
 
 def _colormap(space: Space, cmap: Mapping[StructureLike, Color] | None) -> dict[int, Color]:
