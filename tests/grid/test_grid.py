@@ -114,7 +114,7 @@ def test_an_axis_by_its_plane_and_by_its_number(orientation, planes):
     for plane, dim in {**planes, "axial": "dv", "Coronal": "ap"}.items():
         assert grid.axis(plane) == grid.axis(dim) == grid.axis(np.int64(grid.dims.index(dim)))
         assert grid.edges(plane) == grid.edges(dim)
-    with pytest.raises(PositionError, match="^ap position 70 µm is outside the volume"):
+    with pytest.raises(PositionError, match=r"^ap position 70 µm is outside the volume"):
         grid.index("coronal", 70)
 
 

@@ -25,7 +25,14 @@ from refspace.cli.options import (
     takes_space,
     unit_option,
 )
-from refspace.cli.outputs import LocalFolder, table_option
+from refspace.cli.outputs import (
+    LocalFolder,
+    outputs_table,
+    overwrite_option,
+    printed_form,
+    prints_table,
+    table_option,
+)
 from refspace.cli.regions import (
     RegionChoice,
     by_hemisphere_option,
@@ -76,7 +83,7 @@ _COMPARED = {
 @table_option(
     "--each", help="CSV, TSV or Parquet file to write: POINTS, and where each of them is."
 )
-@table_option("--output", "-o", help="CSV, TSV or Parquet file to write.")
+@outputs_table
 @formulas_option
 def points(
     space: "ReferenceSpace",
@@ -100,6 +107,7 @@ def points(
     from refspace.ops.positions import axis_names, position_dims
     from refspace.verbs.tables import long_table
 
+    form = printed_form(output)
     regions = choice.regions(space.structure_tree)
     dims = position_dims(space.grid, unit)
     names = list(columns or axis_names(column_names(points_file), dims))
@@ -120,8 +128,9 @@ def points(
     if each is not None and codes is not None:
         sides = _sides(space, table, regions, asked) if by_hemisphere else {}
         _write_each(each, points_file, space, codes.to_numpy(), sides, regions is not None)
+        echo(f"wrote {each}", err=form is not None)
     counted = long_table(dataset, _POINTS)
-    if output is None and not choice.structures:
+    if output is None and form is None and not choice.structures:
         counted = counted[counted["points"] > 0]
     write_or_print(counted, output)
 
@@ -205,7 +214,6 @@ def _write_each(
 
     with Progress(f"writing {each}"):
         save_table(each, parts())
-    echo(f"wrote {each}")
 
 
 # ----- other volumes, and what is wrong with one
@@ -230,7 +238,7 @@ def _write_each(
 )
 @takes_choice
 @table_option("--confusion", help="CSV, TSV or Parquet file to write: which ids are at one place.")
-@table_option("--output", "-o", help="CSV, TSV or Parquet file to write.")
+@outputs_table
 @formulas_option
 def compare(
     space: "ReferenceSpace",
@@ -257,11 +265,13 @@ def compare(
     compared = space.compare(open_other(space, other, structures), same_grid=same_grid)
     with Progress("comparing"):
         pairs = compared.confusion
-    echo(str(compared))
+    form = printed_form(output)
+    # A table that goes to another program has standard output for itself.
+    echo(str(compared), err=form is not None)
     if confusion is not None:
         save_table(confusion, [pairs])
-        echo(f"wrote {confusion}")
-    if output is not None or regions is not None:
+        echo(f"wrote {confusion}", err=form is not None)
+    if output is not None or form is not None or regions is not None:
         if choice.structures and regions is not None:
             # By their ids, of which each tree has its own subtrees.
             table = compared.at(regions.voxel_labels)
@@ -347,6 +357,8 @@ def _open_other(
     type=LocalFolder(),
     help="Folder for a CSV file of each finding.",
 )
+@prints_table
+@overwrite_option
 @click.pass_context
 def validate(
     ctx: click.Context,
@@ -362,8 +374,11 @@ def validate(
     The exit status is 1 if the volume holds ids that the structures lack.
     """
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import save_table, validation_tables
+    from refspace.cli.tables import FINDINGS, print_tables, save_table, validation_tables
     from refspace.files import make_folder
+
+    if output is not None:
+        refuse_overwriting(output / f"{name}.csv" for name in FINDINGS)
 
     regions = choice.regions(space.structure_tree)
     published = None if volumes is None else _published(volumes)
@@ -372,14 +387,16 @@ def validate(
         found = space.validate(
             regions, connectivity=connectivity, volumes=published, tolerance=tolerance
         )
-    echo(str(found))
+    form = printed_form()
+    echo(str(found), err=form is not None)
+    tables = validation_tables(found, space)
+    if form is not None:
+        print_tables(tables, "finding")
     if output is not None:
-        tables = {output / f"{n}.csv": t for n, t in validation_tables(found, space).items()}
-        refuse_overwriting(tables)
         make_folder(output)
-        for path, table in tables.items():
-            save_table(path, [table])
-        echo(f"wrote {len(tables)} tables into {output}")
+        for name, table in tables.items():
+            save_table(output / f"{name}.csv", [table])
+        echo(f"wrote {len(tables)} tables into {output}", err=form is not None)
     if not found.ok:
         ctx.exit(1)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from refspace.axes import PLANES
+from refspace.cli.outputs import is_overwriting, refuse_existing
 from refspace.cli.progress import BlockProgress, Progress
 from refspace.cli.tables import counts_table, format_table
 from refspace.cli.terminal import echo
@@ -26,6 +27,13 @@ from refspace.verbs.tables import long_table, statistics_table
 
 _AREAS = ("VISp", "AUDd", "MOp")
 _FINEST = 10
+# Beside the store, which takes care of itself.
+_FILES = (
+    *("annotation.nrrd", "structures.json", "coarse.nrrd", "itksnap.nrrd", "itksnap_labels.txt"),
+    *("expression.nrrd", "cells.csv", "expression.csv", "density.csv"),
+    *(f"mask_{area}.nrrd" for area in _AREAS),
+    *(f"slice_{plane}.png" for plane in PLANES.values()),
+)
 # Cuts through the first of them, the primary visual area.
 _SLICES = {"ap": 8000.0, "dv": 1500.0, "ml": 3800.0}
 
@@ -36,7 +44,7 @@ def run_demo(folder: Path, resolution: float | Sequence[float]) -> None:
     Parameters
     ----------
     folder
-        Where to write; made if missing, files of an earlier run are replaced.
+        Where to write; made if missing.
     resolution
         µm per voxel of the sample, one number or three.
 
@@ -50,6 +58,7 @@ def run_demo(folder: Path, resolution: float | Sequence[float]) -> None:
             f"resolution {resolution} is too fine for the demo, which loads the volume; give "
             f"{_FINEST} or more. refspace.phantom goes further, lazily"
         )
+    refuse_existing(folder / name for name in _FILES)
     sample = phantom(resolution)
     make_folder(folder)
     atlas = folder / "annotation.nrrd", folder / "structures.json", folder / "atlas.zarr"
@@ -71,7 +80,8 @@ def _make_atlas(
         write_nrrd(annotation, sample.annotation)
     write_structures(structures, sample.structure_tree)
     with BlockProgress("converting it to a store") as progress:
-        return convert(annotation, structures, store, overwrite=True, progress=progress)
+        overwrite = is_overwriting()
+        return convert(annotation, structures, store, overwrite=overwrite, progress=progress)
 
 
 def _size(path: Path) -> int:

@@ -20,7 +20,7 @@ from refspace.cli.options import (
     takes_pool,
     takes_space,
 )
-from refspace.cli.outputs import OutputPath
+from refspace.cli.outputs import OutputPath, overwrite_option
 from refspace.cli.terminal import echo
 from refspace.cli.values import Lengths
 
@@ -46,6 +46,7 @@ def export() -> None:
     required=True,
     help=".json, .csv, .tsv (a label table of BIDS), .parquet, or .txt or .label (ITK-SNAP).",
 )
+@overwrite_option
 def structures(source: str, access: dict[str, Any], nested: bool, output: str) -> None:
     """Write structures as the ending of the name says.
 
@@ -90,6 +91,7 @@ def _structures(source: str, access: dict[str, Any]) -> "StructureTree":
     required=True,
     help="An .nrrd, .nii, .nii.gz, .mha, .mhd, .tif or .tiff file, like atlas_dseg.nii.gz.",
 )
+@overwrite_option
 def volume(
     annotation: str,
     structures_file: str | None,
@@ -174,7 +176,7 @@ def _write_with_table(space: "ReferenceSpace", output: str) -> None:
     help="Voxels that are compressed together: along each axis, or three with commas.",
 )
 @click.option("--shards", type=Lengths(), help="Voxels that one file holds: multiples of --chunks.")
-@click.option("--overwrite", is_flag=True, help="Replace a store of that name.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there of that name.")
 @takes_pool
 def ome_zarr(
     space: "ReferenceSpace",
@@ -209,6 +211,7 @@ def ome_zarr(
 @click.option(
     "--header", is_flag=True, help="Begin with a comment and a clear label, as ITK-SNAP does."
 )
+@overwrite_option
 def itksnap(space: "ReferenceSpace", labels_volume: str, labels_txt: str, header: bool) -> None:
     """Write a volume and a label description for ITK-SNAP.
 

@@ -24,7 +24,7 @@ from refspace.cli.options import (
     takes_pool,
     takes_sides,
 )
-from refspace.cli.outputs import OutputPath
+from refspace.cli.outputs import OutputPath, printed_form, prints_table
 from refspace.cli.regions import (
     RegionChoice,
     by_hemisphere_option,
@@ -195,9 +195,12 @@ def _takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
     "--output",
     "--out",
     "-o",
-    type=OutputPath("table", urls=True),
-    help="Table to write: a .csv or .tsv file, or a .parquet folder, which may be a URL.",
+    type=OutputPath("table", urls=True, stdout=True),
+    metavar="PATH",
+    help="Table to write: a .csv or .tsv file, or a .parquet folder, which may be a URL; - is CSV "
+    "on standard output.",
 )
+@prints_table
 @formulas_option
 @click.option(
     "--overwrite", is_flag=True, help="Replace a table that is there and is something else."
@@ -233,8 +236,10 @@ def aggregate(
     options |= {"regions": regions, "image_options": image_options}
     try:
         with image_warnings():
-            if output is None:
-                _print_statistics(atlas, images, pool, options, with_empty=bool(choice.structures))
+            form = printed_form(output)
+            if output is None or form is not None:
+                with_empty = form is not None or bool(choice.structures)
+                _print_statistics(atlas, images, output, pool, options, with_empty=with_empty)
             else:
                 _write_statistics(atlas, images, output, pool, options | {"overwrite": overwrite})
     except GridError as error:
@@ -265,7 +270,7 @@ def _write_statistics(
     from refspace.batch import aggregate_images
     from refspace.cli.progress import BlockProgress
 
-    refuse_overwriting([output])
+    refuse_overwriting([output], continues=True)
     options = options | {"escape_formulas": is_escaping_formulas()}
     # What reads images on another machine writes to one too.
     access = options["image_options"].storage_options
@@ -280,6 +285,7 @@ def _write_statistics(
 def _print_statistics(
     atlas: "AtlasReference",
     images: Sequence[str],
+    output: str | None,
     pool: dict[str, Any],
     options: dict[str, Any],
     *,
@@ -291,6 +297,8 @@ def _print_statistics(
     ----------
     atlas, images
         The atlas and the images.
+    output
+        Standard output, if that was named.
     pool, options
         Other arguments of `aggregate_images`.
     with_empty
@@ -324,7 +332,7 @@ def _print_statistics(
     if not with_empty:
         table = table[table["count"] > 0]
     hidden = [] if "count" in statistics else ["count"]
-    write_or_print(table.drop(columns=hidden), None, "{:.5g}")
+    write_or_print(table.drop(columns=hidden), output, "{:.5g}")
 
 
 def _naming(path: str, error: Exception | None) -> Exception:

@@ -9,20 +9,19 @@ import click
 
 from refspace.cli import analysis, export, fetch, images, masks, spaces, stores
 from refspace.cli.options import in_options, show_each_once
+from refspace.cli.outputs import overwrite_option
+from refspace.cli.stopping import Stopped, exit_status, stopping_like_ctrl_c
 from refspace.cli.terminal import echo, one_line
 from refspace.cli.values import Resolution
 from refspace.errors import JobError, RefspaceError
 from refspace.version import __version__
-
-_INTERRUPTED = 130
-"""Exit status of what was stopped by Ctrl-C, as shells have it."""
 
 
 class _Commands(click.Group):
     """Group that shows the library's errors and warnings as one line each."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), stopping_like_ctrl_c():
             # Shown, and once, whatever Python was told to do with warnings.
             warnings.simplefilter("default", UserWarning)
             warnings.showwarning = show_each_once()
@@ -31,8 +30,9 @@ class _Commands(click.Group):
             except BrokenPipeError:
                 raise
             except KeyboardInterrupt as stop:
-                echo("; ".join(["Interrupted", *_notes(stop)]), err=True)
-                ctx.exit(_INTERRUPTED)
+                what = "Stopped" if isinstance(stop, Stopped) else "Interrupted"
+                echo("; ".join([what, *_notes(stop)]), err=True)
+                ctx.exit(exit_status(stop))
             except click.ClickException as error:
                 object.__setattr__(error, "message", one_line(error.message))
                 raise
@@ -78,6 +78,7 @@ def main() -> None:
     show_default=True,
     help="µm per voxel of the sample brain, 10 or more.",
 )
+@overwrite_option
 def demo(folder: Path, resolution: float | Sequence[float]) -> None:
     """Show the main job on a synthetic brain, and write what comes out into FOLDER."""
     from refspace.cli.demo import run_demo

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import re
 import sys
 import warnings
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from refspace.cli.columns import given_columns, structures_columns, structures_with
+from refspace.cli.outputs import STDOUT, files_of, refuse_existing
 from refspace.cli.terminal import echo
 from refspace.cli.values import Resolution, key_values
 from refspace.safe_text import shown
@@ -279,7 +281,8 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
         hemispheres: str | None = None,
         **options: Any,
     ) -> None:
-        refuse_overwriting(options[name] for name in _OUTPUTS if options.get(name))
+        if not options.get("dry_run"):
+            refuse_overwriting(options[name] for name in _OUTPUTS if options.get(name))
         access |= {"frame": frame, "midline": midline, "hemispheres": hemispheres}
         structures = structures_with(structures_file, given_columns())
         space = open_space(annotation, structures, resolution, orientation, override, **access)
@@ -405,13 +408,31 @@ def _annotation(
 # ----- what is written
 
 
-def refuse_overwriting(outputs: Iterable[str | Path]) -> None:
+def refuse_overwriting(outputs: Iterable[str | Path], *, continues: bool = False) -> None:
+    """Stop a command that would write over what it reads, into it, or twice to one file.
+
+    It does so too where a file is there which the command was not told to replace.
+
+    Parameters
+    ----------
+    outputs
+        What is to be written.
+    continues
+        Whether the job looks itself at what is there, and goes on with it.
+    """
+    named_outputs = [Path(path) for path in outputs if os.fspath(path) != STDOUT]
+    _refuse_inputs(file for path in named_outputs for file in (path, *files_of(path)[1:]))
+    if not continues:
+        refuse_existing(named_outputs)
+
+
+def _refuse_inputs(outputs: Iterable[Path]) -> None:
     """Stop a command that would write over what it reads, into it, or twice to one file."""
     given = click.get_current_context().params
     named = [given[name] for name in _INPUTS if given.get(name)]
     inputs = {Path(path).resolve() for path in (*named, *given.get("inputs", ()))}
     taken = set(inputs)
-    for path in map(Path, outputs):
+    for path in outputs:
         real = path.resolve()
         if real in taken:
             raise click.UsageError(f"{path} would be overwritten; give another name to write to")

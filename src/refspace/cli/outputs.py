@@ -3,7 +3,7 @@
 import functools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -20,7 +20,15 @@ else:
 
 Kind: TypeAlias = Literal["table", "volume", "structures", "picture", "label_file", "store"]
 
+STDOUT = "-"
+"""Name of standard output, where a file could be."""
 _STORE = ".zarr"
+# Where a command notes in which form it is to print its table.
+_PRINTED = "refspace.printed"
+# Where a command notes that it may replace what is there.
+_OVERWRITING = "refspace.overwriting"
+# Headers of MetaImage, whose voxels are in a file beside them.
+_HEADER_ALONE, _VOXELS_BESIDE = ".mhd", ".zraw"
 # What ends a name, and is neither a version nor a number: "masks_v1.2" may be a folder.
 _ENDING = re.compile(r"\.(?!v?\d)[A-Za-z0-9]+$")
 
@@ -82,23 +90,32 @@ class OutputPath(_ParamType):
         Whether a name without an ending is a folder for several files.
     urls
         Whether it may be on another machine, and not only a store.
+    stdout
+        Whether ``-`` stands for standard output.
     """
 
     name = "path"
 
-    def __init__(self, *kinds: Kind, folder: bool = False, urls: bool = False) -> None:
-        self._kinds, self._folder, self._urls = kinds, folder, urls
+    def __init__(
+        self, *kinds: Kind, folder: bool = False, urls: bool = False, stdout: bool = False
+    ) -> None:
+        self._kinds, self._folder, self._urls, self._stdout = kinds, folder, urls, stdout
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse an ending of nothing that is written, and a file that has no place."""
         path = os.fspath(value)
+        if path == STDOUT and self._stdout:
+            return path
         kind = self._kind(path)
         if "://" in path:
             if kind != "store" and not self._urls:
                 self.fail(
                     f"{path} is a URL; this is written to this machine: give a path", param, ctx
                 )
-        elif kind not in ("store", None) and not self._urls:
+        elif kind is None:
+            if Path(path).is_file():
+                self.fail(f"{path} is a file; give the name of a folder", param, ctx)
+        elif kind != "store" and not self._urls:
             self._refuse_no_place(Path(path), param, ctx)
         return path
 
@@ -151,7 +168,121 @@ def _is_store(path: str) -> bool:
     return path.rstrip("/" + os.sep).lower().endswith(_STORE)
 
 
+# ----- tables
+
 table_option = functools.partial(click.option, type=OutputPath("table"), metavar="FILE")
+
+
+def _note_printed(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if not value:
+        return
+    if ctx.meta.setdefault(_PRINTED, param.name) != param.name:
+        raise click.UsageError("give one of --csv and --json")
+
+
+_PRINT_OPTIONS = tuple(
+    click.option(
+        f"--{form}",
+        is_flag=True,
+        expose_value=False,
+        callback=_note_printed,
+        help=f"Print the table as {form.upper()}, for another program.",
+    )
+    for form in ("csv", "json")
+)
+
+
+def prints_table(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command --csv and --json, which `refspace.cli.tables.write_or_print` heeds."""
+    for option in _PRINT_OPTIONS:
+        command = option(command)
+    return command
+
+
+def outputs_table(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command its table as ``output``: a file, or - ; and --csv, --json and --overwrite."""
+    option = click.option(
+        "--output",
+        "-o",
+        type=OutputPath("table", stdout=True),
+        metavar="FILE",
+        help="Write a CSV, TSV or Parquet file; - is CSV on standard output.",
+    )
+    return option(prints_table(overwrite_option(command)))
+
+
+def printed_form(output: str | None = None) -> Literal["csv", "json"] | None:
+    """Form in which a table goes to another program; None for a file, or for people.
+
+    Parameters
+    ----------
+    output
+        The file that the command was given.
+    """
+    ctx = click.get_current_context(silent=True)
+    form: Literal["csv", "json"] | None = None if ctx is None else ctx.meta.get(_PRINTED)
+    if form is not None and output not in (None, STDOUT):
+        raise click.UsageError(f"--{form} prints the table; leave out --output, or give it alone")
+    return "csv" if form is None and output == STDOUT else form
+
+
+# ----- what is there already
+
+
+def _note_overwrite(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    ctx.meta[_OVERWRITING] = value
+
+
+overwrite_option = click.option(
+    "--overwrite",
+    is_flag=True,
+    expose_value=False,
+    callback=_note_overwrite,
+    help="Replace what is there of that name.",
+)
+
+
+def is_overwriting() -> bool:
+    """Whether the command was given ``--overwrite``."""
+    ctx = click.get_current_context()
+    return bool(ctx.meta.get(_OVERWRITING) or ctx.params.get("overwrite"))
+
+
+def refuse_existing(paths: Iterable[str | Path]) -> None:
+    """Stop a command that would replace files which it was not told to, before it does anything.
+
+    Stores and folders are not looked at: what writes into them knows what is its own there.
+
+    Parameters
+    ----------
+    paths
+        The files.
+    """
+    if is_overwriting():
+        return
+    there = [file for path in paths for file in files_of(path) if os.path.lexists(file)]
+    if there:
+        others = f" and {len(there) - 1} others" if len(there) > 1 else ""
+        verb = "exist" if others else "exists"
+        raise click.ClickException(
+            f"{there[0]}{others} {verb}; give --overwrite to replace what is there, or another name"
+        )
+
+
+def files_of(path: str | Path) -> list[Path]:
+    """Files that are written for one of that name: MetaImage may have its voxels in another.
+
+    Examples
+    --------
+    >>> [file.name for file in files_of("brain.mhd")], files_of("masks.zarr")
+    (['brain.mhd', 'brain.zraw'], [])
+    """
+    text = os.fspath(path)
+    if text == STDOUT or "://" in text or _is_store(text) or Path(text).is_dir():
+        return []
+    file = Path(text)
+    beside = [file.with_suffix(_VOXELS_BESIDE)] if file.suffix.lower() == _HEADER_ALONE else []
+    return [file, *beside]
 
 
 class LocalFolder(click.Path):

@@ -21,7 +21,7 @@ from refspace.cli.options import (
     takes_space,
     unit_option,
 )
-from refspace.cli.outputs import OutputPath, table_option
+from refspace.cli.outputs import OutputPath, outputs_table, overwrite_option, printed_form
 from refspace.cli.regions import (
     RegionChoice,
     by_hemisphere_option,
@@ -62,7 +62,9 @@ if TYPE_CHECKING:
     type=OutputPath("picture"),
     default="slice.png",
     show_default=True,
+    help="A .png, .pdf, .svg or .jpg file, or another one that matplotlib writes.",
 )
+@overwrite_option
 def slice_(
     space: "ReferenceSpace",
     axis: str,
@@ -108,7 +110,7 @@ def _in_micrometres(
 @takes_hemisphere
 @takes_choice
 @by_hemisphere_option
-@table_option("--output", "-o", help="CSV, TSV or Parquet file to write.")
+@outputs_table
 @formulas_option
 def counts(
     space: "ReferenceSpace", choice: RegionChoice, by_hemisphere: bool, output: str | None
@@ -125,7 +127,7 @@ def counts(
         dataset = space.voxel_counts(by_hemisphere=by_hemisphere)
     tell_unknown_ids(space.volume.label_counts, space.structure_tree.node_ids())
     table = counts_table(dataset, () if regions is None else regions.voxel_labels)
-    if output is None and not choice.structures:
+    if output is None and printed_form() is None and not choice.structures:
         table = table[table["total"] > 0]
     write_or_print(table, output)
 
@@ -146,6 +148,7 @@ def counts(
     metavar="PATH",
     help="Folder for a mask of each structure, or an .nrrd or .nii.gz file for one of them all.",
 )
+@overwrite_option
 def mask(
     space: "ReferenceSpace",
     structures: tuple[str, ...],
@@ -165,7 +168,8 @@ def mask(
     groups = {target: ids}
     if not is_output(target):
         groups = {target / f"structure_{i}.nrrd": [i] for i in ids}
-    refuse_overwriting(groups)
+    if not dry_run:
+        refuse_overwriting(groups)
     if not (crop or dry_run):
         # Before anything is written, as for --crop, which looks for the voxels itself.
         refuse_empty(space, groups.values(), direct_only=direct_only)
@@ -225,7 +229,7 @@ def _write_mask(
 @click.option(
     "--upsample", is_flag=True, help="Go to a finer resolution, which adds voxels but no detail."
 )
-@click.option("--overwrite", is_flag=True, help="Replace a store of that name.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there of that name.")
 @takes_sides
 @takes_pool
 def downsample(

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 )
 @takes_sides
 @takes_pool
-@click.option("--overwrite", is_flag=True, help="Replace a store of that name.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there of that name.")
 @click.option(
     "--provenance",
     metavar="KEY=VALUE",
