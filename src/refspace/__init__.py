@@ -4,9 +4,9 @@ Names are imported when they are first used: ``import refspace`` alone loads no 
 touches neither network nor disk.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from refspace.lazy import lazy_names
 from refspace.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -37,46 +37,41 @@ if TYPE_CHECKING:
     from refspace.structure_tree import StructureTree as StructureTree
     from refspace.verbs.reading import read_image as read_image
 
-_ROOMS = {
-    "Grid": "refspace.grid",
-    "ReferenceSpace": "refspace.reference_space",
-    "ReferenceSpaceCache": "refspace.sources",
-    "RefspaceError": "refspace.errors",
-    "StructureTree": "refspace.structure_tree",
-    "aggregate_images": "refspace.batch",
-    "atlases": "refspace.sources",
-    "convert": "refspace.conversion",
-    "fetch": "refspace.sources",
-    "open": "refspace.sources",
-    "open_masks": "refspace.store.masks",
-    "phantom": "refspace.samples",
-    "read_image": "refspace.verbs.reading",
-    "read_nifti": "refspace.formats.nifti",
-    "read_nrrd": "refspace.formats.nrrd",
-    "read_structures": "refspace.formats.structures",
-    "read_tiff": "refspace.formats.tiff",
-    "set_limits": "refspace.limits",
-    "verify": "refspace.batch",
-    "verify_store": "refspace.store.verify",
-    "write_masks": "refspace.batch",
-    "write_metaimage": "refspace.formats.metaimage",
-    "write_nifti": "refspace.formats.nifti",
-    "write_nrrd": "refspace.formats.nrrd",
-    "write_structures": "refspace.formats.structure_output",
-    "write_tiff": "refspace.formats.tiff",
+_MODULES = {
+    "Grid": "grid",
+    "ReferenceSpace": "reference_space",
+    "ReferenceSpaceCache": "sources",
+    "RefspaceError": "errors",
+    "StructureTree": "structure_tree",
+    "aggregate_images": "batch",
+    "atlases": "sources",
+    "convert": "conversion",
+    "fetch": "sources",
+    "open": "sources",
+    "open_masks": "store.masks",
+    "phantom": "samples",
+    "read_image": "verbs.reading",
+    "read_nifti": "formats.nifti",
+    "read_nrrd": "formats.nrrd",
+    "read_structures": "formats.structures",
+    "read_tiff": "formats.tiff",
+    "set_limits": "limits",
+    "verify": "batch",
+    "verify_store": "store.verify",
+    "write_masks": "batch",
+    "write_metaimage": "formats.metaimage",
+    "write_nifti": "formats.nifti",
+    "write_nrrd": "formats.nrrd",
+    "write_structures": "formats.structure_output",
+    "write_tiff": "formats.tiff",
 }
 
 # Without open: a star import must not replace the builtin.
-__all__ = sorted(_ROOMS.keys() - {"open"})
+__all__ = sorted(_MODULES.keys() - {"open"})
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
-        raise AttributeError(f"module 'refspace' has no attribute {name!r}")
-    value = getattr(import_module(_ROOMS[name]), name)
-    globals()[name] = value
-    return value
+__getattr__, _names = lazy_names(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:
-    return [*_ROOMS, "__version__"]
+    return [*_names(), "__version__"]

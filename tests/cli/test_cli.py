@@ -178,7 +178,9 @@ def test_export_itksnap(atlas: list[str], tmp_path: Path) -> None:
     volume, labels = tmp_path / "labels.nrrd", tmp_path / "labels.txt"
     assert run("export", "itksnap", *atlas, volume, labels).exit_code == 0
     plain = labels.read_text()
-    assert run("export", "itksnap", *atlas, volume, labels, "--header", "--overwrite").exit_code == 0
+    assert (
+        run("export", "itksnap", *atlas, volume, labels, "--header", "--overwrite").exit_code == 0
+    )
     assert labels.read_text().endswith(plain)
     assert labels.read_text().startswith("# ITK-SNAP")
     numbers = {int(line.split()[0]) for line in plain.splitlines()}

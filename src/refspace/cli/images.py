@@ -97,7 +97,7 @@ def _takes_atlas(command: Callable[..., None]) -> Callable[..., None]:
 
 def _split(annotation: str, inputs: Sequence[str]) -> tuple[str | None, Sequence[str]]:
     """Structures file and images: the first is one where it is no image by its name."""
-    from refspace.formats.volumes import holds_volume
+    from refspace.formats.names import holds_volume
 
     if len(inputs) == 1 or is_store(inputs[0]) or holds_volume(inputs[0]):
         return None, inputs

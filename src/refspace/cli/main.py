@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from refspace.cli import analysis, export, fetch, images, masks, spaces, stores
+from refspace.cli import analysis, atlases, completion, export, fetch, images, masks, spaces, stores
 from refspace.cli.options import in_options, show_each_once
 from refspace.cli.outputs import overwrite_option
 from refspace.cli.stopping import Stopped, exit_status, stopping_like_ctrl_c
@@ -94,5 +94,7 @@ for command in (
     *stores.COMMANDS,
     *export.COMMANDS,
     *fetch.COMMANDS,
+    *atlases.COMMANDS,
+    *completion.COMMANDS,
 ):
     main.add_command(command)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 def is_store(text: str) -> bool:
     """Whether a path or URL is meant as a zarr store, rather than as a file."""
     # Late: array libraries come with both, for which no other command should wait.
-    from refspace.formats.volumes import is_volume_file
+    from refspace.formats.names import is_volume_file
     from refspace.store.zarr_files import is_zarr_folder
 
     path = Path(text)
@@ -347,7 +347,8 @@ def tell_unit(
 
     Where it is doubtful, the library warns.
     """
-    from refspace.formats.volumes import is_volume_file, stated_spacing
+    from refspace.formats.names import is_volume_file
+    from refspace.formats.volumes import stated_spacing
 
     if resolution is None and is_volume_file(path):
         stated = stated_spacing(path, storage_options)
@@ -379,7 +380,8 @@ def _annotation(
     **access: Any,
 ) -> "xr.DataArray":
     """Open an annotation in its own frame."""
-    from refspace.formats.volumes import read_volume, refuse_override
+    from refspace.formats.names import refuse_override
+    from refspace.formats.volumes import read_volume
     from refspace.labels import as_annotation, stated_midline, with_hemispheres
     from refspace.store import open_atlas
 

@@ -40,7 +40,7 @@ def _table_ending(path: str) -> str:
 
 
 def _volume_ending(path: str) -> str:
-    from refspace.formats.volumes import output_ending
+    from refspace.formats.names import output_ending
 
     return output_ending(path)
 
@@ -139,11 +139,11 @@ class OutputPath(_ParamType):
 
     def _listed(self) -> str:
         """Endings, as a list for a message."""
-        from refspace.formats import structure_output, tables, volumes
+        from refspace.formats import names, structure_output, tables
 
         endings: dict[Kind, tuple[str, ...]] = {
             "table": tables.ENDINGS,
-            "volume": volumes.OUTPUT_ENDINGS,
+            "volume": names.OUTPUT_ENDINGS,
             "structures": structure_output.ENDINGS,
             "store": (_STORE,),
         }

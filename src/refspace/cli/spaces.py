@@ -161,7 +161,7 @@ def mask(
     from refspace.cli.progress import Progress
     from refspace.cli.unknown import telling_unknown_ids
     from refspace.files import make_folder
-    from refspace.formats.volumes import is_output
+    from refspace.formats.names import is_output
 
     ids = resolve(space.structure_tree, structures)
     target = Path(output)

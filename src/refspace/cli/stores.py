@@ -126,15 +126,17 @@ def info(
     Of --hemispheres it says whether they fit.
     """
     from refspace.cli.describe import describe, format_description, label_counts
-    from refspace.cli.describe_file import describe_file, format_file_description
     from refspace.cli.unknown import tell_unknown_ids
-    from refspace.formats.volume_format import Given
-    from refspace.formats.volumes import is_volume_file, open_header, refuse_override
+    from refspace.formats.names import is_volume_file, refuse_override
     from refspace.store import open_atlas
 
     geometry: dict[str, Any] = {"resolution": resolution, "orientation": orientation}
     counts, nodes = None, None
     if is_volume_file(url):
+        from refspace.cli.describe_file import describe_file, format_file_description
+        from refspace.formats.volume_format import Given
+        from refspace.formats.volumes import open_header
+
         form, header = open_header(url, storage_options=access.get("storage_options"))
         stream = form.stream(header, Given(**geometry, override=override))
         description = describe_file(url, header, stream, frame=frame, **sides)

@@ -1,0 +1,25 @@
+"""Help texts: examples that can be run as they are printed."""
+
+
+def examples(*commands: str) -> str:
+    r"""Text below the options of a command, as its ``epilog``: examples of how it is called.
+
+    Parameters
+    ----------
+    *commands
+        Each one example, which runs in the folder where ``refspace demo`` was run. A longer one
+        has several lines, with a backslash at the end of each but the last.
+
+    Examples
+    --------
+    >>> examples("refspace list").splitlines()[1:]
+    ['Examples:', '  refspace list']
+    """
+    lines = [f"  {line}" for command in commands for line in _indented(command)]
+    # The sign by which click keeps the lines of a paragraph.
+    return "\n".join(["\b", "Examples:", *lines])
+
+
+def _indented(command: str) -> list[str]:
+    first, *others = (line.strip() for line in command.splitlines())
+    return [first, *(f"    {line}" for line in others)]
