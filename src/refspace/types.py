@@ -53,3 +53,6 @@ LengthUnit: TypeAlias = Literal["um", "mm", "voxel"]
 
 PointsLike: TypeAlias = Union[ArrayLike, "pd.DataFrame", Sequence[Sequence[float]]]
 """Positions in µm: an array with an axis of three, or a table with a column for each axis."""
+
+StructureField: TypeAlias = Literal["id", "acronym", "name"]
+"""What a structure is called by."""

@@ -68,6 +68,7 @@ VERBS = {
         IMAGE, NAMED, by_hemisphere=True, valid=DOMAIN
     ),
     "structure_at": lambda s: s.structure_at(POINTS),
+    "structure_at, acronyms": lambda s: s.structure_at(POINTS, as_="acronym"),
     "structure_at, lazy": lambda s: s.structure_at(da.from_array(POINTS, chunks=(20, 3)), NAMED),
     "count_points": lambda s: s.count_points(POINTS),
     "count_points, by hemisphere": lambda s: s.count_points(POINTS, NAMED, by_hemisphere=True),

@@ -227,6 +227,7 @@ VALUED = {
     "aggregate": lambda s: s.aggregate(IMAGE, [2, 3]),
     "aggregate by hemisphere": lambda s: s.aggregate(IMAGE, [2, 3], by_hemisphere=True),
     "structure at": lambda s: s.structure_at(da.from_array(POINTS, chunks=-1)),
+    "structure at, names": lambda s: s.structure_at(da.from_array(POINTS, chunks=-1), as_="name"),
     "count points": lambda s: s.count_points(POINTS, [2, 3]),
     "count points by hemisphere": lambda s: s.count_points(POINTS, [2, 3], by_hemisphere=True),
     "region properties": lambda s: s.region_properties([2, 3]),

@@ -392,11 +392,11 @@ def test_the_command_lists(packed):
 
 def test_the_command_for_other_programs(packed, tmp_path):
     result = run("brainglobe", "-O", f"base={packed}", "--json")
-    records = json.loads(result.stdout)
+    records = json.loads(result.stdout)["atlases"]
     assert records[0]["resolution"] == [100.0, 50.0, 50.0]
     assert list(records[0]) == list(COLUMNS)
     result = run("allen", "--json")
-    assert json.loads(result.stdout)[0]["here"] is None
+    assert json.loads(result.stdout)["atlases"][0]["here"] is None
     result = run("brainglobe", "-O", f"base={packed}", "--output", tmp_path / "list.csv")
     assert result.exit_code == 0, result.output
     lines = (tmp_path / "list.csv").read_text().splitlines()
@@ -429,13 +429,15 @@ def test_what_the_command_refuses(words, message):
 
 def test_what_is_here_asks_no_host(packed, offline):
     result = run("--here", "--json")
-    assert (result.exit_code, json.loads(result.stdout), result.stderr) == (0, [], "")
+    assert (result.exit_code, json.loads(result.stdout)["atlases"]) == (0, [])
+    assert result.stderr == ""
     result = run("brainglobe", "-O", f"base={packed}", "--here", "--json")
-    assert all(row["here"] for row in json.loads(result.stdout))
-    assert len(json.loads(result.stdout)) == len(refspace.atlases("brainglobe", base=packed))
+    records = json.loads(result.stdout)["atlases"]
+    assert all(row["here"] for row in records)
+    assert len(records) == len(refspace.atlases("brainglobe", base=packed))
 
 
 def test_sources_are_described():
-    rows = json.loads(run("--sources", "--json").stdout)
+    rows = json.loads(run("--sources", "--json").stdout)["sources"]
     assert [row["source"] for row in rows][:2] == ["abc", "allen"]
     assert all(row["description"] for row in rows)

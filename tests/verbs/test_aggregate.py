@@ -632,7 +632,11 @@ def test_bad_input(asked, error, message):
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        ({"structure_set": "x"}, "structure_set is 'x'; give ids of sets"),
+        (
+            {"structure_set": "x"},
+            "no structure is in set x; the sets of this tree are 50, 51; tree",
+        ),
+        ({"structure_set": 5.5}, r"structure_set is 5.5; give ids or names of sets"),
         ({"depth": 9}, "depth is 9; give a depth from 0, .* to 2, or 'leaves'"),
         ({"structure_set": 7}, "no structure is in set 7; the sets of this tree"),
         ({"depth": 1, "structure_set": 50}, "named by depth and structure_set"),

@@ -461,7 +461,7 @@ def test_regions_that_overlap_each_have_their_points():
     ("points", "message"),
     [
         (np.zeros((3, 2)), r"a ndarray of shape \(3, 2\); give an array of shape \(n, 3\)"),
-        (np.zeros(3), r"of shape \(3,\)"),
+        (np.zeros(4), r"of shape \(4,\)"),
         (da.zeros((2, 2, 3)), r"a Array of shape \(2, 2, 3\)"),
         (np.zeros((2, 3), "c16"), "points have dtype complex128; give positions in µm"),
         (np.zeros((2, 3), "?"), "points have dtype bool"),
@@ -661,3 +661,96 @@ def test_voxels_are_counted_along_the_axes_of_the_array(orientation):
     points = np.array([[0, 0, 0], [2, 3, 4], [1.9, 0.5, 3], [3, 0, 0], [-0.1, 0, 0]])
     expected = [voxels[0, 0, 0], voxels[2, 3, 4], voxels[1, 0, 3], OUTSIDE, OUTSIDE]
     assert space.structure_at(points, unit="voxel").values.tolist() == expected
+
+
+# ----- one position, and what structures are called
+
+
+@few
+@given(questions(), st.data())
+def test_one_position_is_its_voxel(asked, data):
+    form = data.draw(st.sampled_from([tuple, list, np.array]))
+    for point in asked.points.astype("f8").tolist()[:4]:
+        expected = label_at(asked.space, asked.voxels, point)
+        if expected < 0:
+            with pytest.raises(PositionError, match=r"is outside the volume; .. runs from"):
+                asked.space.structure_at(form(point))
+            continue
+        found = asked.space.structure_at(form(point))
+        assert type(found) is int
+        assert found == expected
+        called = asked.space.structure_at(form(point), as_="acronym")
+        assert type(called) is str
+        inside = asked.tree.nodes([expected])[0] if expected in asked.tree else {}
+        assert called == ("" if not expected else str(inside.get("acronym") or expected))
+
+
+def test_one_position_in_other_units_and_regions():
+    _, space = lazy_space()
+    voxel = (9, 0, 7)
+    expected = int(VOXELS[voxel])
+    assert space.structure_at(voxel, unit="voxel") == expected
+    assert space.structure_at((0.095, 0.005, 0.075), unit="mm") == expected
+    assert space.structure_at((95, 5, 75), [1]) == (1 if expected in TREE else 0)
+    with pytest.raises(PositionError, match="ap position 135 µm is outside the volume; ap runs"):
+        space.structure_at((13, 0, 0), unit="voxel")
+    ras = space.reorient("RAS").in_frame("RAS")  # x, y and z are ml, ap and dv there
+    assert ras.structure_at((75, -95, -5)) == expected
+    with pytest.raises(GridError, match="columns name those of a table"):
+        space.structure_at((5, 5, 5), columns=["x", "y", "z"])
+    with pytest.raises(GridError, match="unit is 'm'"):
+        space.structure_at((5, 5, 5), unit="m")
+
+
+def test_one_position_reads_one_chunk():
+    source, space = lazy_space()
+    source.reads.clear()
+    space.structure_at((95, 5, 5), as_="acronym")
+    assert dict(source.chunk_reads(CHUNKS)) == {(2, 0, 0): 1}
+
+
+@kinds
+@pytest.mark.parametrize("field", ["acronym", "name"])
+def test_structures_are_called_as_the_tree_calls_them(points, field):
+    source, space = lazy_space()
+    with dask.config.set(scheduler=raising):
+        found = space.structure_at(points, as_=field)
+    assert source.reads == []
+    codes = space.structure_at(points)
+    assert (found.dims, found.name) == (codes.dims, field)
+    called = {node["id"]: str(node.get(field) or node["id"]) for node in TREE.nodes()}
+    expected = ["" if i <= 0 else called.get(i, str(i)) for i in codes.values.tolist()]
+    assert found.dtype == found.compute().dtype
+    assert found.values.tolist() == expected
+    assert found.attrs == {"long_name": f"{field} of the structure"}
+
+
+def test_tables_are_called_too():
+    dd = pytest.importorskip("dask.dataframe")
+    _, space = lazy_space()
+    frame = pd.DataFrame(POINTS, columns=["ap", "dv", "ml"], index=range(10, 16))
+    expected = pd.Series(
+        space.structure_at(POINTS, as_="acronym").values.tolist(), frame.index, name="acronym"
+    )
+    found = space.structure_at(frame, as_="acronym")
+    pd.testing.assert_series_equal(found, expected)
+    assert found.value_counts()[""] >= 2  # outside and missing
+    lazy = space.structure_at(dd.from_pandas(frame, npartitions=3), as_="acronym")
+    assert lazy.dtype == expected.dtype or lazy.dtype == "string"
+    assert lazy.compute().tolist() == expected.tolist()
+
+
+def test_regions_are_called_by_their_labels():
+    _, space = lazy_space()
+    codes = space.structure_at(POINTS)
+    texts = {1: "one", 5: "the fifth"}
+    wanted = {5: "the fifth"} | dict.fromkeys((1, 2, 3, 7, 70000), "one")
+    for field in ("acronym", "name"):
+        found = space.structure_at(POINTS, texts, as_=field)
+        assert found.values.tolist() == [wanted.get(i, "") for i in codes.values.tolist()]
+    found = space.structure_at(POINTS, [1], as_="acronym").values.tolist()
+    assert found == ["s1" if i in TREE else "" for i in codes.values.tolist()]
+    with pytest.raises(OntologyError, match="labels of these regions are the numbers of a mapping"):
+        space.structure_at(POINTS, {1: 4}, as_="acronym")
+    with pytest.raises(OntologyError, match="as_ is 'colour'; give 'id', 'acronym' or 'name'"):
+        space.structure_at(POINTS, as_="colour")

@@ -26,12 +26,13 @@ from refspace.cli.options import (
     unit_option,
 )
 from refspace.cli.outputs import (
+    Form,
     LocalFolder,
-    outputs_table,
+    TableOutput,
     overwrite_option,
-    printed_form,
-    prints_table,
     table_option,
+    takes_form,
+    takes_table_output,
 )
 from refspace.cli.regions import (
     RegionChoice,
@@ -83,7 +84,7 @@ _COMPARED = {
 @table_option(
     "--each", help="CSV, TSV or Parquet file to write: POINTS, and where each of them is."
 )
-@outputs_table
+@takes_table_output
 @formulas_option
 def points(
     space: "ReferenceSpace",
@@ -93,7 +94,7 @@ def points(
     unit: "LengthUnit",
     by_hemisphere: bool,
     each: str | None,
-    output: str | None,
+    output: TableOutput,
 ) -> None:
     """Print how many points are in structures, and per mm³: those named, or all that have any.
 
@@ -102,12 +103,11 @@ def points(
     voxels, along the axes in the order that the file has them.
     """
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import write_or_print
+    from refspace.cli.tables import emit_table
     from refspace.formats.tables import column_names, read_table
     from refspace.ops.positions import axis_names, position_dims
     from refspace.verbs.tables import long_table
 
-    form = printed_form(output)
     regions = choice.regions(space.structure_tree)
     dims = position_dims(space.grid, unit)
     names = list(columns or axis_names(column_names(points_file), dims))
@@ -128,11 +128,11 @@ def points(
     if each is not None and codes is not None:
         sides = _sides(space, table, regions, asked) if by_hemisphere else {}
         _write_each(each, points_file, space, codes.to_numpy(), sides, regions is not None)
-        echo(f"wrote {each}", err=form is not None)
+        echo(f"wrote {each}", err=output.is_piped)
     counted = long_table(dataset, _POINTS)
-    if output is None and form is None and not choice.structures:
+    if output.is_for_people and not choice.structures:
         counted = counted[counted["points"] > 0]
-    write_or_print(counted, output)
+    emit_table("structures", counted, output)
 
 
 def _refuse_none_inside(
@@ -238,7 +238,7 @@ def _write_each(
 )
 @takes_choice
 @table_option("--confusion", help="CSV, TSV or Parquet file to write: which ids are at one place.")
-@outputs_table
+@takes_table_output
 @formulas_option
 def compare(
     space: "ReferenceSpace",
@@ -248,7 +248,7 @@ def compare(
     other_columns: dict[str, str],
     same_grid: bool,
     confusion: str | None,
-    output: str | None,
+    output: TableOutput,
 ) -> None:
     """Print what differs between an annotation and another one on the same grid.
 
@@ -256,7 +256,7 @@ def compare(
     voxels and volumes of structures in both, those asked for or all, and how far they agree.
     """
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import save_table, write_or_print
+    from refspace.cli.tables import emit_table, save_table
     from refspace.verbs.tables import long_table
 
     regions = choice.regions(space.structure_tree)
@@ -265,19 +265,18 @@ def compare(
     compared = space.compare(open_other(space, other, structures), same_grid=same_grid)
     with Progress("comparing"):
         pairs = compared.confusion
-    form = printed_form(output)
     # A table that goes to another program has standard output for itself.
-    echo(str(compared), err=form is not None)
+    echo(str(compared), err=output.is_piped)
     if confusion is not None:
         save_table(confusion, [pairs])
-        echo(f"wrote {confusion}", err=form is not None)
-    if output is not None or form is not None or regions is not None:
+        echo(f"wrote {confusion}", err=output.is_piped)
+    if not output.is_for_people or regions is not None:
         if choice.structures and regions is not None:
             # By their ids, of which each tree has its own subtrees.
             table = compared.at(regions.voxel_labels)
         else:
             table = compared.at(regions, choice.regions(compared.other_tree))
-        write_or_print(long_table(table, _COMPARED), output)
+        emit_table("structures", long_table(table, _COMPARED), output)
 
 
 def _open_other_voxels(
@@ -357,7 +356,7 @@ def _open_other(
     type=LocalFolder(),
     help="Folder for a CSV file of each finding.",
 )
-@prints_table
+@takes_form
 @overwrite_option
 @click.pass_context
 def validate(
@@ -368,6 +367,7 @@ def validate(
     volumes: str | None,
     tolerance: float,
     output: Path | None,
+    form: Form,
 ) -> None:
     """Print what is wrong, or odd, with an annotation and its structures.
 
@@ -387,16 +387,16 @@ def validate(
         found = space.validate(
             regions, connectivity=connectivity, volumes=published, tolerance=tolerance
         )
-    form = printed_form()
-    echo(str(found), err=form is not None)
+    is_piped = form != "text"
+    echo(str(found), err=is_piped)
     tables = validation_tables(found, space)
-    if form is not None:
-        print_tables(tables, "finding")
+    if is_piped:
+        print_tables(tables, "finding", form)
     if output is not None:
         make_folder(output)
         for name, table in tables.items():
             save_table(output / f"{name}.csv", [table])
-        echo(f"wrote {len(tables)} tables into {output}", err=form is not None)
+        echo(f"wrote {len(tables)} tables into {output}", err=is_piped)
     if not found.ok:
         ctx.exit(1)
 

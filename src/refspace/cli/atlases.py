@@ -7,7 +7,7 @@ import click
 
 from refspace.cli.completion import complete_source
 from refspace.cli.help import examples
-from refspace.cli.outputs import outputs_table, printed_form
+from refspace.cli.outputs import TableOutput, takes_table_output
 from refspace.cli.terminal import cell, echo, echo_json, layout, terminal_width
 from refspace.cli.values import key_values
 
@@ -30,9 +30,9 @@ from refspace.cli.values import key_values
     callback=key_values,
     help="What else the source understands, like base=FOLDER; any number of times.",
 )
-@outputs_table
+@takes_table_output
 def list_(
-    source: str | None, here: bool, sources: bool, more: dict[str, Any], output: str | None
+    source: str | None, here: bool, sources: bool, more: dict[str, Any], output: TableOutput
 ) -> None:
     """List the atlases that there are, and what is here.
 
@@ -45,27 +45,28 @@ def list_(
             raise click.UsageError("--sources lists all sources: leave out the rest")
         from refspace.sources.listing import source_rows
 
-        _deliver(source_rows(), output, _format_sources)
+        _deliver("sources", source_rows(), output, _format_sources)
         return
     from refspace.sources.listing import atlas_rows
 
-    _deliver(atlas_rows(source, here=here, **more), output, _format_paths if here else _format)
+    rows = atlas_rows(source, here=here, **more)
+    _deliver("atlases", rows, output, _format_paths if here else _format)
 
 
-def _deliver(rows: Sequence[Mapping[str, Any]], output: str | None, format_rows: Any) -> None:
+def _deliver(name: str, rows: Sequence[Mapping[str, Any]], output: TableOutput, text: Any) -> None:
     """Print rows, or write them to a file."""
-    if printed_form(output) == "json":
-        echo_json(rows)
-    elif output is not None or printed_form() is not None:
+    if output.is_for_people:
+        echo(text(rows))
+    elif output.is_piped and output.form == "json":
+        echo_json({name: rows})
+    else:
         import pandas as pd
 
-        from refspace.cli.tables import write_or_print
+        from refspace.cli.tables import emit_table
 
-        texts = [{name: _text(value) for name, value in row.items()} for row in rows]
+        texts = [{key: _text(value) for key, value in row.items()} for row in rows]
         table = pd.DataFrame(texts, dtype=object)
-        write_or_print(table.set_index(table.columns[0]) if len(table) else table, output)
-    else:
-        echo(format_rows(rows))
+        emit_table(name, table.set_index(table.columns[0]) if len(table) else table, output)
 
 
 def _format(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -1,18 +1,15 @@
 """The commands ``export``: an atlas, or a part of it, in files for other programs."""
 
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import click
 
 from refspace.cli.columns import given_columns, structures_columns, structures_with
+from refspace.cli.ontology import open_structures, resolution_option
 from refspace.cli.options import (
     access_options,
     annotation_argument,
     checked_orientation,
-    is_named,
-    is_store,
     open_annotation,
     open_space,
     refuse_overwriting,
@@ -26,7 +23,7 @@ from refspace.cli.values import Lengths
 
 if TYPE_CHECKING:
     from refspace.reference_space import ReferenceSpace
-    from refspace.structure_tree import StructureTree
+    from refspace.types import Resolution as ResolutionLike
 
 
 @click.group()
@@ -38,6 +35,7 @@ def export() -> None:
 @click.argument("source")
 @structures_columns
 @access_options
+@resolution_option
 @click.option("--nested", is_flag=True, help="JSON with the structures within their parents.")
 @click.option(
     "--output",
@@ -47,7 +45,13 @@ def export() -> None:
     help=".json, .csv, .tsv (a label table of BIDS), .parquet, or .txt or .label (ITK-SNAP).",
 )
 @overwrite_option
-def structures(source: str, access: dict[str, Any], nested: bool, output: str) -> None:
+def structures(
+    source: str,
+    access: dict[str, Any],
+    resolution: "ResolutionLike | None",
+    nested: bool,
+    output: str,
+) -> None:
     """Write structures as the ending of the name says.
 
     SOURCE is a structures file, the path or URL of a store with structures of its own, or an atlas
@@ -56,22 +60,9 @@ def structures(source: str, access: dict[str, Any], nested: bool, output: str) -
     from refspace.formats.structure_output import write_structures
 
     refuse_overwriting([output])
-    tree = _structures(source, access)
+    tree = open_structures(source, access, resolution)
     write_structures(output, tree, nested=nested)
     echo(f"wrote {output}: {len(tree)} structures")
-
-
-def _structures(source: str, access: dict[str, Any]) -> "StructureTree":
-    """Structures of a file, a store or an atlas by name."""
-    suffix = PurePosixPath(urlsplit(source).path).suffix.lower()
-    is_url_of_file = "://" in source and suffix not in ("", ".zarr")
-    if is_named(source) or (is_store(source) and not is_url_of_file):
-        if given_columns():
-            raise click.UsageError(f"--columns is of a structures file, and {source} is none")
-        return open_space(source, None, None, None, **access).structure_tree
-    from refspace.formats.structures import read_structures
-
-    return read_structures(source, columns=given_columns())
 
 
 @export.command()

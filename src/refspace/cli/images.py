@@ -24,7 +24,7 @@ from refspace.cli.options import (
     takes_pool,
     takes_sides,
 )
-from refspace.cli.outputs import OutputPath, printed_form, prints_table
+from refspace.cli.outputs import OutputPath, TableOutput, with_table_output
 from refspace.cli.regions import (
     RegionChoice,
     by_hemisphere_option,
@@ -200,7 +200,7 @@ def _takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
     help="Table to write: a .csv or .tsv file, or a .parquet folder, which may be a URL; - is CSV "
     "on standard output.",
 )
-@prints_table
+@with_table_output
 @formulas_option
 @click.option(
     "--overwrite", is_flag=True, help="Replace a table that is there and is something else."
@@ -213,7 +213,7 @@ def aggregate(
     choice: RegionChoice,
     direct_only: bool,
     image_options: "ImageOptions",
-    output: str | None,
+    output: TableOutput,
     overwrite: bool,
     pool: dict[str, Any],
     **options: Any,
@@ -236,12 +236,13 @@ def aggregate(
     options |= {"regions": regions, "image_options": image_options}
     try:
         with image_warnings():
-            form = printed_form(output)
-            if output is None or form is not None:
-                with_empty = form is not None or bool(choice.structures)
+            if output.path is None:
+                with_empty = output.is_piped or bool(choice.structures)
                 _print_statistics(atlas, images, output, pool, options, with_empty=with_empty)
             else:
-                _write_statistics(atlas, images, output, pool, options | {"overwrite": overwrite})
+                _write_statistics(
+                    atlas, images, output.path, pool, options | {"overwrite": overwrite}
+                )
     except GridError as error:
         # It is of an image: the annotation is open by now.
         hints = [_STATED_HINT, *([] if image_options.same_grid else [_PLACE_HINT])]
@@ -285,7 +286,7 @@ def _write_statistics(
 def _print_statistics(
     atlas: "AtlasReference",
     images: Sequence[str],
-    output: str | None,
+    output: TableOutput,
     pool: dict[str, Any],
     options: dict[str, Any],
     *,
@@ -298,7 +299,7 @@ def _print_statistics(
     atlas, images
         The atlas and the images.
     output
-        Standard output, if that was named.
+        As what it is printed.
     pool, options
         Other arguments of `aggregate_images`.
     with_empty
@@ -308,7 +309,7 @@ def _print_statistics(
 
     from refspace.batch.statistics import Image, StatisticsRequest, compute_all, told_of
     from refspace.cli.progress import BlockProgress
-    from refspace.cli.tables import write_or_print
+    from refspace.cli.tables import emit_table
     from refspace.pools import make_pool
 
     # With the count, which says whether there are any voxels.
@@ -332,7 +333,7 @@ def _print_statistics(
     if not with_empty:
         table = table[table["count"] > 0]
     hidden = [] if "count" in statistics else ["count"]
-    write_or_print(table.drop(columns=hidden), output, "{:.5g}")
+    emit_table("structures", table.drop(columns=hidden), output, number="{:.5g}")
 
 
 def _naming(path: str, error: Exception | None) -> Exception:

@@ -7,7 +7,18 @@ from typing import Any
 
 import click
 
-from refspace.cli import analysis, atlases, completion, export, fetch, images, masks, spaces, stores
+from refspace.cli import (
+    analysis,
+    atlases,
+    completion,
+    export,
+    fetch,
+    images,
+    masks,
+    ontology,
+    spaces,
+    stores,
+)
 from refspace.cli.options import in_options, show_each_once
 from refspace.cli.outputs import overwrite_option
 from refspace.cli.stopping import Stopped, exit_status, stopping_like_ctrl_c
@@ -91,6 +102,7 @@ for command in (
     *masks.COMMANDS,
     *images.COMMANDS,
     *analysis.COMMANDS,
+    *ontology.COMMANDS,
     *stores.COMMANDS,
     *export.COMMANDS,
     *fetch.COMMANDS,

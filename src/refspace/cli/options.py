@@ -548,6 +548,7 @@ def in_options(message: str, prefix: str = "") -> str:
         return f"--{prefixed} {value}" if value else f"--{prefixed}"
 
     message = message.replace("same_grid=True", "--same-grid")
+    message = message.replace("tree.sets() lists", "'refspace tree --sets' lists")
     message = message.replace(_GIVE_STRUCTURES, "give a structures file after it")
     for argument, flag in (("override=True", "override-header"), ("upsample=True", "upsample")):
         message = message.replace(argument, f"--{prefix}{flag}")

@@ -4,6 +4,7 @@ import functools
 import os
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -23,8 +24,6 @@ Kind: TypeAlias = Literal["table", "volume", "structures", "picture", "label_fil
 STDOUT = "-"
 """Name of standard output, where a file could be."""
 _STORE = ".zarr"
-# Where a command notes in which form it is to print its table.
-_PRINTED = "refspace.printed"
 # Where a command notes that it may replace what is there.
 _OVERWRITING = "refspace.overwriting"
 # Headers of MetaImage, whose voxels are in a file beside them.
@@ -173,34 +172,78 @@ def _is_store(path: str) -> bool:
 table_option = functools.partial(click.option, type=OutputPath("table"), metavar="FILE")
 
 
-def _note_printed(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    if not value:
-        return
-    if ctx.meta.setdefault(_PRINTED, param.name) != param.name:
+Form: TypeAlias = Literal["text", "csv", "json"]
+"""What a table is printed as: for people, or for programs."""
+
+
+@dataclass(frozen=True)
+class TableOutput:
+    """Where a command writes its table, and as what.
+
+    Parameters
+    ----------
+    path
+        File to write, or a table on another machine; None for standard output.
+    form
+        What is printed.
+    """
+
+    path: str | None = None
+    form: Form = "text"
+
+    @property
+    def is_for_people(self) -> bool:
+        """Whether it is printed for people, who want no rows of nothing."""
+        return self.path is None and self.form == "text"
+
+    @property
+    def is_piped(self) -> bool:
+        """Whether a program reads standard output, where nothing but the table belongs."""
+        return self.path is None and self.form != "text"
+
+
+def _checked_form(as_csv: bool, as_json: bool) -> Form:
+    if as_csv and as_json:
         raise click.UsageError("give one of --csv and --json")
+    return "csv" if as_csv else "json" if as_json else "text"
 
 
-_PRINT_OPTIONS = tuple(
-    click.option(
-        f"--{form}",
-        is_flag=True,
-        expose_value=False,
-        callback=_note_printed,
-        help=f"Print the table as {form.upper()}, for another program.",
-    )
-    for form in ("csv", "json")
-)
+def takes_form(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that prints tables what it prints them as, as ``form``."""
+
+    @functools.wraps(command)
+    def with_form(*args: Any, as_csv: bool, as_json: bool, **options: Any) -> None:
+        command(*args, form=_checked_form(as_csv, as_json), **options)
+
+    for form in ("json", "csv"):
+        option = click.option(
+            f"--{form}",
+            f"as_{form}",
+            is_flag=True,
+            help=f"Print the table as {form.upper()}, for another program.",
+        )
+        with_form = option(with_form)
+    return with_form
 
 
-def prints_table(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command --csv and --json, which `refspace.cli.tables.write_or_print` heeds."""
-    for option in _PRINT_OPTIONS:
-        command = option(command)
-    return command
+def with_table_output(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command with --output what it prints its table as, and both as one ``output``."""
+
+    @functools.wraps(command)
+    def with_output(*args: Any, output: str | None, form: Form, **options: Any) -> None:
+        if output is not None and form != "text":
+            raise click.UsageError("give one of --output, --csv and --json")
+        chosen = TableOutput(None, "csv") if output == STDOUT else TableOutput(output, form)
+        command(*args, output=chosen, **options)
+
+    return takes_form(with_output)
 
 
-def outputs_table(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command its table as ``output``: a file, or - ; and --csv, --json and --overwrite."""
+def takes_table_output(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that prints a table what it may print or write instead, as ``output``.
+
+    It gets --output, --csv, --json and --overwrite. `refspace.cli.tables.emit_table` heeds them.
+    """
     option = click.option(
         "--output",
         "-o",
@@ -208,22 +251,7 @@ def outputs_table(command: Callable[..., None]) -> Callable[..., None]:
         metavar="FILE",
         help="Write a CSV, TSV or Parquet file; - is CSV on standard output.",
     )
-    return option(prints_table(overwrite_option(command)))
-
-
-def printed_form(output: str | None = None) -> Literal["csv", "json"] | None:
-    """Form in which a table goes to another program; None for a file, or for people.
-
-    Parameters
-    ----------
-    output
-        The file that the command was given.
-    """
-    ctx = click.get_current_context(silent=True)
-    form: Literal["csv", "json"] | None = None if ctx is None else ctx.meta.get(_PRINTED)
-    if form is not None and output not in (None, STDOUT):
-        raise click.UsageError(f"--{form} prints the table; leave out --output, or give it alone")
-    return "csv" if form is None and output == STDOUT else form
+    return option(with_table_output(overwrite_option(command)))
 
 
 # ----- what is there already

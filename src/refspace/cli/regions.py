@@ -10,7 +10,7 @@ import click
 
 from refspace.cli.options import sides_options
 from refspace.cli.terminal import echo
-from refspace.cli.values import Depth
+from refspace.cli.values import Depth, StructureSet
 
 if TYPE_CHECKING:
     from refspace.grid import Hemisphere
@@ -51,17 +51,22 @@ class RegionChoice:
     depth
         Depth in the tree, or its leaves.
     structure_set
-        Ids of structure sets.
+        Ids or names of structure sets, or the name of other regions.
     """
 
     structures: tuple[str, ...] = ()
     depth: int | Literal["leaves"] | None = None
-    structure_set: tuple[int, ...] = ()
+    structure_set: tuple[int | str, ...] = ()
 
     def regions(self, tree: "StructureTree", *, direct_only: bool = False) -> "Regions | None":
         """Regions of a tree; None where none are chosen, which means all structures."""
         if self.structures:
             return tree.regions(resolve(tree, self.structures), direct_only=direct_only)
+        if len(self.structure_set) == 1 and isinstance(self.structure_set[0], str):
+            from refspace.structure_tree.named_regions import name_of_regions
+
+            if (name := name_of_regions(self.structure_set[0])) is not None:
+                return tree.regions(name, direct_only=direct_only)
         if self.structure_set:
             return tree.regions(structure_set=self.structure_set, direct_only=direct_only)
         if self.depth == "leaves":
@@ -79,7 +84,7 @@ def takes_choice(command: Callable[..., None]) -> Callable[..., None]:
         *args: Any,
         structures: tuple[str, ...],
         depth: Any,
-        structure_set: tuple[int, ...],
+        structure_set: tuple[int | str, ...],
         **options: Any,
     ) -> None:
         if sum((bool(structures), depth is not None, bool(structure_set))) > 1:
@@ -89,10 +94,11 @@ def takes_choice(command: Callable[..., None]) -> Callable[..., None]:
     for decorate in (
         click.option(
             "--structure-set",
-            type=int,
+            type=StructureSet(),
             multiple=True,
-            metavar="ID",
-            help="Structures of a set, instead; any number of times.",
+            metavar="SET",
+            help="Structures of a set, instead, by its id or name as 'refspace tree --sets' lists "
+            "them, any number of times; or summary, divisions, observatory, beryl or cosmos.",
         ),
         click.option(
             "--depth",

@@ -21,7 +21,7 @@ from refspace.cli.options import (
     takes_space,
     unit_option,
 )
-from refspace.cli.outputs import OutputPath, outputs_table, overwrite_option, printed_form
+from refspace.cli.outputs import OutputPath, TableOutput, overwrite_option, takes_table_output
 from refspace.cli.regions import (
     RegionChoice,
     by_hemisphere_option,
@@ -110,14 +110,14 @@ def _in_micrometres(
 @takes_hemisphere
 @takes_choice
 @by_hemisphere_option
-@outputs_table
+@takes_table_output
 @formulas_option
 def counts(
-    space: "ReferenceSpace", choice: RegionChoice, by_hemisphere: bool, output: str | None
+    space: "ReferenceSpace", choice: RegionChoice, by_hemisphere: bool, output: TableOutput
 ) -> None:
     """Print the voxels and volume of structures: those named, or all that have any."""
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import counts_table, write_or_print
+    from refspace.cli.tables import counts_table, emit_table
     from refspace.cli.unknown import tell_unknown_ids
 
     regions = choice.regions(space.structure_tree)
@@ -127,9 +127,9 @@ def counts(
         dataset = space.voxel_counts(by_hemisphere=by_hemisphere)
     tell_unknown_ids(space.volume.label_counts, space.structure_tree.node_ids())
     table = counts_table(dataset, () if regions is None else regions.voxel_labels)
-    if output is None and printed_form() is None and not choice.structures:
+    if output.is_for_people and not choice.structures:
         table = table[table["total"] > 0]
-    write_or_print(table, output)
+    emit_table("structures", table, output)
 
 
 @click.command()

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from refspace.cli.options import is_escaping_formulas
-from refspace.cli.outputs import printed_form
+from refspace.cli.options import is_escaping_formulas, refuse_overwriting
+from refspace.cli.outputs import Form, TableOutput
 from refspace.cli.terminal import cell, echo, echo_json, layout, terminal_width
 from refspace.formats.tables import text_rows, without_formulas, write_table
 from refspace.ops.point_labels import MISSING, OUTSIDE
@@ -38,32 +38,51 @@ def save_table(path: str | Path, parts: Iterator[pd.DataFrame] | Sequence[pd.Dat
     write_table(path, parts, escape_formulas=is_escaping_formulas())
 
 
-def write_or_print(table: pd.DataFrame, output: str | None, number: str = "{:.3f}") -> None:
-    """Write a table to a file, or print it: as CSV or JSON, if the command was asked for that.
+def emit_table(
+    name: str,
+    table: pd.DataFrame,
+    output: TableOutput,
+    text: Callable[[], str] | None = None,
+    *,
+    number: str = "{:.3f}",
+) -> None:
+    """Write or print a table with its index, as a command was asked to.
 
     Parameters
     ----------
+    name
+        What the rows are, as JSON has it.
     table
         The table; its index is its first column.
     output
-        The file; ``-`` is CSV on standard output.
+        Where to, and as what.
+    text
+        Makes what people are shown; by default the table, as wide as the terminal.
     number
         How numbers that are not whole are printed for people.
     """
-    form = printed_form(output)
     rows = table.reset_index()
-    if form == "json":
-        echo_json(_records(rows))
-    elif form == "csv":
-        _print_csv(rows)
-    elif output is None:
-        echo(format_table(table, number, width=terminal_width()))
+    if output.path is not None:
+        refuse_overwriting([output.path])
+        save_table(output.path, [_with_path_texts(rows)])
+        echo(f"wrote {output.path}")
+    elif output.form == "csv":
+        _print_csv(_with_path_texts(rows))
+    elif output.form == "json":
+        echo_json({name: _records(rows)})
     else:
-        save_table(output, [rows])
-        echo(f"wrote {output}")
+        echo(text() if text else format_table(table, number, width=terminal_width()))
 
 
-def print_tables(tables: Mapping[str, pd.DataFrame], name: str) -> None:
+def _with_path_texts(table: pd.DataFrame) -> pd.DataFrame:
+    """Table of structures whose paths and sets are texts, as `read_structures` takes them."""
+    if "path" not in table:
+        return table
+    paths = [f"/{'/'.join(map(str, path))}/" for path in table["path"]]
+    return table.assign(path=paths, sets=[str(list(ids)) for ids in table["sets"]])
+
+
+def print_tables(tables: Mapping[str, pd.DataFrame], name: str, form: Form) -> None:
     """Print several tables for another program: JSON of each, or CSV of all, one below the other.
 
     Parameters
@@ -72,8 +91,10 @@ def print_tables(tables: Mapping[str, pd.DataFrame], name: str) -> None:
         The tables.
     name
         Name of the first column of the CSV, which says of which table a row is.
+    form
+        ``csv`` or ``json``.
     """
-    if printed_form() == "json":
+    if form == "json":
         echo_json({key: _records(table) for key, table in tables.items()})
         return
     # Empty tables have no types that the others could keep.

@@ -71,6 +71,17 @@ class Depth(_ParamType):
             self.fail(f"{value!r} is no depth like 5, nor 'leaves'", param, ctx)
 
 
+class StructureSet(_ParamType):
+    """Id of a structure set, or the name of one."""
+
+    name = "set"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Turn the digits of an id into an integer, and leave a name as it is."""
+        text = str(value).strip()
+        return int(text) if text.isascii() and text.isdigit() else text
+
+
 def commas(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
     """Parts of a text with commas between them."""
     return None if value is None else tuple(part.strip() for part in value.split(","))

@@ -1,5 +1,6 @@
 """What points may be: arrays, DataArrays and tables of positions, as positions along three axes."""
 
+import numbers
 from collections.abc import Hashable, Sequence
 from typing import Any, get_args
 
@@ -212,6 +213,23 @@ def is_table(points: PointsLike) -> bool:
     # The type is asked, as a delayed object has any attribute.
     return isinstance(points, pd.DataFrame) or (
         is_dask_collection(points) and hasattr(type(points), "columns")
+    )
+
+
+def is_position(points: object) -> bool:
+    """Whether points are one position: a tuple, list or array of three real numbers.
+
+    Examples
+    --------
+    >>> is_position((5100, 1500.5, 3300)), is_position([[5100, 1500, 3300]]), is_position("abc")
+    (True, False, False)
+    """
+    if isinstance(points, np.ndarray):
+        return points.shape == (3,) and points.dtype.kind in "uif"
+    return (
+        isinstance(points, tuple | list)
+        and len(points) == 3
+        and all(isinstance(p, numbers.Real) and not isinstance(p, bool) for p in points)
     )
 
 

@@ -1,16 +1,14 @@
-"""Drawings of a structure tree: in one line, as text, and as HTML for notebooks."""
+"""Drawings of a structure tree: in one line, and as HTML for notebooks."""
 
 import html
 
-import networkx as nx
-
 from refspace.structure_tree.colors import node_color
+from refspace.structure_tree.outline import structure_label
 from refspace.structure_tree.records import listing
 from refspace.structure_tree.simple_tree import SimpleTree
 
 # A drawing shows the upper levels, as far as they fit a screen.
 _SHOWN_LEVELS = 4
-_SHOWN_STRUCTURES = 40
 
 
 def summarize(tree: SimpleTree) -> str:
@@ -20,32 +18,10 @@ def summarize(tree: SimpleTree) -> str:
     --------
     >>> import refspace
     >>> summarize(refspace.phantom(resolution=400).structure_tree)
-    '<StructureTree of 488 structures: root root (997)>'
+    '<StructureTree of 488 structures: root (997)>'
     """
-    roots = [_label(tree, i) for i in _roots(tree)]
+    roots = [structure_label(tree, i) for i in _roots(tree)]
     return f"<StructureTree of {len(tree)} structures: {listing(roots)}>"
-
-
-def draw_text(tree: SimpleTree) -> str:
-    """Draw the upper levels of a tree with lines.
-
-    Examples
-    --------
-    >>> import refspace
-    >>> print(draw_text(refspace.phantom(resolution=400).structure_tree)[:50])
-    ╙── root root (997)
-        ├─╼ grey Basic cell groups
-    """
-    depths = _depths(tree)
-    upper = [i for i, depth in depths.items() if depth < _SHOWN_LEVELS]
-    shown = {i: _label(tree, i) for i in upper[:_SHOWN_STRUCTURES]}
-    # A graph of its own: networkx's subgraph views do not keep the order of nodes.
-    view: nx.DiGraph[str] = nx.DiGraph()
-    view.add_nodes_from(shown.values())
-    view.add_edges_from((shown[p], shown[c]) for p, c in tree.graph.edges(shown) if c in shown)
-    lines = list(nx.generate_network_text(view))
-    hidden = len(tree) - len(shown)
-    return "\n".join([*lines, f"… and {hidden} more structures"] if hidden else lines)
 
 
 def draw_html(tree: SimpleTree) -> str:
@@ -61,7 +37,7 @@ def draw_html(tree: SimpleTree) -> str:
     parts: dict[int, str] = {}
     # Backwards, so that children are drawn before the parent that holds them.
     for node_id in reversed(depths):
-        label = f"{_swatch(tree, node_id)} {html.escape(_label(tree, node_id))}"
+        label = f"{_swatch(tree, node_id)} {html.escape(structure_label(tree, node_id))}"
         inner = "".join(parts.pop(child) for child in tree.graph.succ[node_id])
         opened = " open" if depths[node_id] < _SHOWN_LEVELS - 1 else ""
         parts[node_id] = (
@@ -87,11 +63,3 @@ def _swatch(tree: SimpleTree, node_id: int) -> str:
     """A small square in the colour of a structure."""
     rgb = ",".join(map(str, node_color({"id": node_id} | tree.graph.nodes[node_id])))
     return f"<span style='color:rgb({html.escape(rgb)})'>&#9632;</span>"
-
-
-def _label(tree: SimpleTree, node_id: int) -> str:
-    record = tree.graph.nodes[node_id]
-    known = [str(record[key]) for key in ("acronym", "name") if record.get(key) is not None]
-    text = " ".join([*known, f"({node_id})"])
-    # A line break would tear the drawing, and a terminal obeys control characters.
-    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -2,7 +2,8 @@
 
 import difflib
 import operator
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+import reprlib
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any, TypeVar
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from refspace.errors import MissingFieldError, NotUniqueError, StructureNotFoundError
 from refspace.structure_tree.records import Record, listing, tree_graph, tree_paths
-from refspace.types import StructuresLike
+from refspace.types import StructureLike, StructuresLike
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -81,8 +82,34 @@ class SimpleTree:
     def __len__(self) -> int:
         return len(self.graph)
 
+    def __iter__(self) -> Iterator[int]:
+        """Ids of all nodes, in the order of the records, like the keys of a mapping."""
+        return iter(self.graph)
+
     def __contains__(self, node_id: object) -> bool:
         return node_id in self._position
+
+    def __getitem__(self, node_id: StructureLike) -> Record:
+        """Record of one node.
+
+        Raises
+        ------
+        StructureNotFoundError
+            If there is no such node.
+
+        Examples
+        --------
+        >>> nodes = [{"id": 1, "up": None}, {"id": 2, "up": 1}]
+        >>> tree = SimpleTree(nodes, lambda node: node["id"], lambda node: node["up"])
+        >>> tree[2], list(tree)
+        ({'id': 2, 'up': 1}, [1, 2])
+        """
+        value: Any = plain(node_id)
+        if not isinstance(value, Hashable) or isinstance(value, tuple):
+            raise StructureNotFoundError(
+                f"{reprlib.repr(value)} is not one structure; nodes() takes several"
+            )
+        return _copied(self.graph.nodes[self._resolve_one(value)])
 
     def resolve(self, node_ids: StructuresLike) -> list[int]:
         """Check ids; a single one is taken as a list of one.
@@ -341,12 +368,12 @@ def sole_match(ids: Mapping[Any, Sequence[int]], value: object, name: str) -> in
 
 def as_list(values: object) -> list[Any]:
     """Make a list of one of a single id or name, and a list of any collection."""
-    plain: Any = _plain(values)
-    single = isinstance(plain, str) or not isinstance(plain, Iterable)
-    return [plain] if single else [_plain(value) for value in plain]
+    given: Any = plain(values)
+    single = isinstance(given, str) or not isinstance(given, Iterable)
+    return [given] if single else [plain(value) for value in given]
 
 
-def _plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Turn a NumPy scalar, or an array without dims, lazy or not, into Python's own value."""
     return np.asarray(value).item() if getattr(value, "ndim", None) == 0 else value
 

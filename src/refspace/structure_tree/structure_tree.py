@@ -1,6 +1,7 @@
 """The tree of brain structures, with AllenSDK's ``StructureTree`` interface."""
 
 import operator
+import re
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from numbers import Integral
@@ -11,13 +12,23 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from refspace.errors import MissingFieldError, OntologyError, StructureNotFoundError
-from refspace.structure_tree import drawing
+from refspace.structure_tree import drawing, frames, named_regions, searching
 from refspace.structure_tree import records as rec
 from refspace.structure_tree.colors import node_color
+from refspace.structure_tree.outline import Outline, draw
 from refspace.structure_tree.records import Record
 from refspace.structure_tree.regions import Regions, RegionsLike, partition, subtree_regions
-from refspace.structure_tree.simple_tree import SimpleTree, as_list, did_you_mean, sole_match
+from refspace.structure_tree.simple_tree import (
+    SimpleTree,
+    as_list,
+    did_you_mean,
+    plain,
+    sole_match,
+)
 from refspace.types import StructureLike, StructuresLike
+
+# What is printed of a tree, so that it fits a screen.
+_SHOWN_LINES = 40
 
 
 class StructureTree(SimpleTree):
@@ -47,8 +58,8 @@ class StructureTree(SimpleTree):
     >>> tree.parents(["grey"])[0]["id"]
     997
     >>> print(tree)
-    ╙── root root (997)
-        └─╼ grey Grey matter (8)
+    root (997)
+    └─ grey Grey matter (8)
     """
 
     def __init__(self, nodes: Iterable[Mapping[str, Any]]) -> None:
@@ -90,6 +101,46 @@ class StructureTree(SimpleTree):
         return ids
 
     # ----- finding structures
+
+    def __contains__(self, structure: object) -> bool:
+        """Whether there is a structure with an id, acronym or name.
+
+        One is there, too, where several share the acronym or name, of which `tree[...]` asks which.
+        """
+        # Ids are asked for in loops: ABCs take ten times as long to answer.
+        value: object = structure if type(structure) is int else plain(structure)
+        if isinstance(value, bool):
+            return False
+        if isinstance(value, Integral):
+            return super().__contains__(value)
+        if not isinstance(value, str):
+            return False
+        text = _without_blanks(value)
+        return (
+            text in self._by_acronym or text in self._by_name or self._by_digits(value) is not None
+        )
+
+    def __getitem__(self, structure: StructureLike) -> Record:
+        """Record of one structure, by its id, acronym or name.
+
+        Raises
+        ------
+        StructureNotFoundError
+            If there is no such structure; near misses are suggested.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> tree = refspace.phantom().structure_tree
+        >>> tree["VISp"]["name"], tree[385]["acronym"], "VISp" in tree, "VISq" in tree
+        ('Primary visual area', 'VISp', True, False)
+
+        A tree is iterated over as a mapping from ids: ``for i in tree: tree[i]``.
+
+        >>> list(tree)[:3], len(tree)
+        ([997, 8, 567], 488)
+        """
+        return super().__getitem__(structure)
 
     def resolve(self, structures: StructuresLike) -> list[int]:
         """Turn ids, acronyms and names into ids.
@@ -141,11 +192,68 @@ class StructureTree(SimpleTree):
                 )
             if matches:
                 return matches[0]
-            with suppress(OntologyError):
-                if (structure_id := rec.structure_id(value)) in self:
-                    return structure_id
+            if (structure_id := self._by_digits(value)) is not None:
+                return structure_id
         hint = did_you_mean(value, [*self._by_acronym, *self._by_name])
         raise StructureNotFoundError(f"no structure has acronym, name or id {value!r}{hint}")
+
+    def _by_digits(self, text: str) -> int | None:
+        """Structure whose id a text has the digits of."""
+        with suppress(OntologyError):
+            if (structure_id := rec.structure_id(text)) in self:
+                return structure_id
+        return None
+
+    def search(
+        self, query: "str | re.Pattern[str]", *, regex: bool = False, limit: int | None = None
+    ) -> pd.DataFrame:
+        r"""Structures whose acronym, name or id has some words, the best match first.
+
+        Capitals do not count, and each word may be a part of one; "areas" finds areas and area. Of
+        a word that occurs nowhere, those that are spelled like it are taken.
+
+        Parameters
+        ----------
+        query
+            Words, with blanks between them, all of which have to be there; or a compiled regular
+            expression.
+        regex
+            Whether the query is a regular expression, in which capitals do not count either.
+        limit
+            How many structures to return at most.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each structure, as of `to_dataframe`, with ``match`` before the rest: of words
+            ``exact``, ``acronym`` (which begins so), ``words``, ``beginnings`` of words, ``parts``
+            of words or ``spelling``; of a regular expression the field that it is found in.
+
+        Raises
+        ------
+        OntologyError
+            If there is no word, or the query is no regular expression.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> tree = refspace.phantom().structure_tree
+        >>> tree.search("visual area")["acronym"].tolist()[:3]
+        ['VISal', 'VISam', 'VISl']
+        >>> tree.search("hipocampus", limit=1)[["name", "match"]].values.tolist()
+        [['Hippocampal formation', 'spelling']]
+        >>> tree.search(r"^visp\d", regex=True)["acronym"].tolist()
+        ['VISp1', 'VISp2/3', 'VISp4', 'VISp5', 'VISp6a', 'VISp6b']
+        """
+        found: Mapping[int, str]
+        if regex or isinstance(query, re.Pattern):
+            found = searching.find_pattern(self, searching.as_pattern(query))
+        else:
+            found = searching.find_words(self, query)
+        ids = list(found)[:limit]
+        table = frames.structures_frame(self, ids)
+        table.insert(0, "match", [found[i] for i in ids])
+        return table
 
     def get_structures_by_id(self, structure_ids: StructuresLike) -> list[Any]:
         """Structures of some ids; None for an id that is not in the tree.
@@ -234,6 +342,71 @@ class StructureTree(SimpleTree):
         return {
             set_id for node in self.nodes() for set_id in rec.elements(node, "structure_set_ids")
         }
+
+    # ----- tables
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Table of all structures, in the order of `node_ids`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by ``id``: ``acronym`` and ``name``, empty where there is none; ``parent``, its
+            id, missing for a root; ``depth``, 0 for a root; ``color`` like ``#08858C``, which is
+            that of `get_colormap`; ``path``, the ids from the root down to the structure; and
+            ``sets``, the ids of the sets that it is in.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> table = refspace.phantom().structure_tree.to_dataframe()
+        >>> table.loc[385, ["acronym", "name", "color"]].tolist()
+        ['VISp', 'Primary visual area', '#08858C']
+        >>> int(table["path"].map(lambda path: 669 in path).sum())  # in the visual areas
+        36
+        """
+        return frames.structures_frame(self, self.node_ids())
+
+    def sets(self) -> pd.DataFrame:
+        """Table of the sets that structures are in.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by ``id``: ``name``, that of the Allen Institute where structures are of one of
+            its graphs, else empty; ``structures``, how many are in the set; ``regions``, what
+            `regions` takes for it, where it is called by a word.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> sets = refspace.phantom().structure_tree.sets()
+        >>> sets.loc[167587189, ["name", "regions"]].tolist(), int(sets.structures[167587189])
+        (['Brain - Summary Structures', 'summary'], 137)
+        """
+        return frames.sets_frame(self)
+
+    def named_regions(self) -> pd.DataFrame:
+        """Table of the regions that `regions` knows by a name.
+
+        Beryl and Cosmos are parcellations of the International Brain Laboratory: each structure
+        belongs to the nearest one above it that is in their list. The negative ids that iblatlas
+        gives to the left hemisphere do not occur: ``space.hemisphere("left")`` is that.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Indexed by ``name``: ``regions``, how many of them this tree has, ``description`` and
+            ``source``.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> table = refspace.phantom().structure_tree.named_regions()
+        >>> table["regions"].loc[["leaves", "summary", "beryl", "cosmos"]].tolist()
+        [340, 137, 131, 10]
+        """
+        return frames.named_regions_frame(self)
 
     # ----- maps
 
@@ -366,7 +539,7 @@ class StructureTree(SimpleTree):
         structures: RegionsLike | None = None,
         *,
         depth: int | None = None,
-        structure_set: int | Sequence[int] | None = None,
+        structure_set: int | str | Sequence[int | str] | None = None,
         direct_only: bool = False,
     ) -> Regions:
         """Regions for every verb that takes regions; all structures with their subtrees by default.
@@ -374,22 +547,27 @@ class StructureTree(SimpleTree):
         Parameters
         ----------
         structures
-            The structures whose subtrees are the regions; ``"leaves"`` for those without children.
-            Or a mapping from structures to the labels of their regions, integers or texts: each
-            structure belongs to the region of the nearest structure above it, or itself, that is in
-            the mapping. Regions are returned as they are.
+            The structures whose subtrees are the regions. Or a name that `named_regions` lists:
+            ``"leaves"``, structures without children; ``"summary"``, ``"divisions"`` and
+            ``"observatory"``, sets of the Allen Institute; ``"beryl"`` and ``"cosmos"``, those
+            structures of the International Brain Laboratory's that the tree has. (A structure that
+            is called so is given in a list.) Or a mapping from structures to the labels of their
+            regions, integers or texts: each structure belongs to the region of the nearest
+            structure above it, or itself, that is in the mapping. Regions are returned as they are.
         depth
             Depth of the structures in the tree, 0 for its roots. Leaves that are less deep are
             regions too, so that they cover what the roots do.
         structure_set
-            Id of a structure set, or several: the structures that are in one of them.
+            Id or name of a structure set, as `sets` lists them, or several: the structures that are
+            in one of them.
         direct_only
             Whether to leave out the descendants of structures.
 
         Raises
         ------
         OntologyError
-            If regions are chosen in several ways, or the tree has no such depth or set.
+            If regions are chosen in several ways, or the tree has no such depth or set, or is not
+            the one that regions with a name are of.
         StructureNotFoundError
             If there is no such structure.
 
@@ -399,6 +577,8 @@ class StructureTree(SimpleTree):
         >>> tree = refspace.phantom(resolution=400).structure_tree
         >>> tree.regions(depth=2).acronyms[:3]
         ('CH', 'BS', 'CB')
+        >>> tree.regions("cosmos").acronyms[:5]
+        ('Isocortex', 'OLF', 'HPF', 'CTXsp', 'CNU')
         >>> print(tree.regions(["Isocortex", "VISp", "fiber tracts"]))  # doctest: +ELLIPSIS
         3 regions
         7 structures are in several regions: 385, 593, 821, 721, 778 and 2 more
@@ -416,16 +596,13 @@ class StructureTree(SimpleTree):
             ids = self._ids_at_depth(depth)
         elif structure_set is not None:
             ids = self._ids_in_sets(structure_set)
-        elif isinstance(structures, str) and structures == "leaves":
-            ids = self._leaves()
+        elif (name := named_regions.name_of_regions(structures)) is not None:
+            ids = named_regions.ids_of_regions(self, name)
         else:
             # Each once: a region that is named twice is one region.
             named = self.node_ids() if structures is None else self.resolve(structures)
             ids = list(dict.fromkeys(named))
         return subtree_regions(self, ids, direct_only=direct_only)
-
-    def _leaves(self) -> list[int]:
-        return [i for i in self.node_ids() if not self.graph.succ[i]]
 
     def _ids_at_depth(self, depth: int) -> list[int]:
         """Structures of a depth, and leaves that are less deep."""
@@ -436,21 +613,11 @@ class StructureTree(SimpleTree):
                 f"depth is {depth!r}; give a depth from 0, that of the roots, to {deepest}, or "
                 "'leaves' for structures without children"
             )
-        leaves = {*self._leaves()}
+        leaves = {i for i in depths if not self.graph.succ[i]}
         return [i for i, own in depths.items() if own == depth or (own < depth and i in leaves)]
 
-    def _ids_in_sets(self, structure_set: int | Sequence[int]) -> list[int]:
-        known = self.get_structure_sets()
-        try:
-            wanted = [operator.index(i) for i in as_list(structure_set)]
-        except TypeError as error:
-            raise OntologyError(f"structure_set is {structure_set!r}; give ids of sets") from error
-        missing = [i for i in wanted if i not in known]
-        if missing or not wanted:
-            raise OntologyError(
-                f"no structure is in set {rec.listing(missing) or 'none'}; the sets of this tree "
-                f"are {rec.listing(sorted(known)) or 'none'}"
-            )
+    def _ids_in_sets(self, structure_set: int | str | Sequence[int | str]) -> list[int]:
+        wanted = named_regions.ids_of_sets(self, as_list(structure_set))
         return [node["id"] for node in self.get_structures_by_set_id(wanted)]
 
     # ----- export
@@ -568,12 +735,71 @@ class StructureTree(SimpleTree):
 
     # ----- showing
 
+    def show(
+        self,
+        structure: StructuresLike | None = None,
+        *,
+        depth: int | None = 2,
+        counts: "Mapping[Any, float] | pd.Series[Any] | None" = None,
+        width: int | None = None,
+    ) -> Outline:
+        """Draw the tree, or what is below a structure, as text with a line for each structure.
+
+        Parameters
+        ----------
+        structure
+            The structure, or several; the whole tree if not given.
+        depth
+            How many levels below it to draw; None for all.
+        counts
+            Numbers to write before structures: a mapping, or a Series, from structures to numbers,
+            like `ReferenceSpace.total_voxel_map`. Structures that it lacks have none.
+        width
+            Number of characters at which to cut lines, as of a terminal.
+
+        Returns
+        -------
+        str
+            The drawing, which a notebook or prompt shows as it is.
+
+        Raises
+        ------
+        StructureNotFoundError
+            If there is no such structure.
+        OntologyError
+            If the depth is not one.
+
+        Examples
+        --------
+        >>> import refspace
+        >>> space = refspace.phantom(resolution=200)
+        >>> space.structure_tree.show("VIS", depth=1, counts=space.total_voxel_map)
+        1622  VIS Visual areas (669)
+         158  ├─ VISal Anterolateral visual area (402) … 6 below
+         100  ├─ VISam Anteromedial visual area (394) … 6 below
+         418  ├─ VISl Lateral visual area (409) … 6 below
+         834  ├─ VISp Primary visual area (385) … 6 below
+         112  └─ VISpm posteromedial visual area (533) … 6 below
+        """
+        if depth is not None and (isinstance(depth, bool) or not depth >= 0):
+            raise OntologyError(f"depth is {depth!r}; give a number of levels, 0 or more")
+        numbers = None
+        if counts is not None:
+            pairs = list(counts.items())
+            ids = self.resolve([key for key, _ in pairs])
+            numbers = {i: float(value) for i, (_, value) in zip(ids, pairs, strict=True)}
+        top = self._roots() if structure is None else self.resolve(structure)
+        return draw(self, top, depth=depth, counts=numbers, width=width)
+
+    def _roots(self) -> list[int]:
+        return [i for i in self if not self.graph.pred[i]]
+
     def __repr__(self) -> str:
         return drawing.summarize(self)
 
     def __str__(self) -> str:
         """Draw the upper levels of the tree."""
-        return drawing.draw_text(self)
+        return str(draw(self, self._roots(), depth=2, most=_SHOWN_LINES))
 
     def _repr_html_(self) -> str:
         return drawing.draw_html(self)

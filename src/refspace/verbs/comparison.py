@@ -20,6 +20,7 @@ from refspace.labels import LabelVolume, as_annotation, labelled
 from refspace.ops.compare import check_same_grid, check_same_shape, confusion
 from refspace.safe_text import escaped
 from refspace.structure_tree import RegionLabel, Regions, RegionsLike, StructureTree
+from refspace.structure_tree.named_regions import name_of_regions
 from refspace.structure_tree.simple_tree import as_list
 from refspace.types import BACKGROUND, ImageLike
 from refspace.verbs.grids import in_frame, reorient
@@ -173,7 +174,7 @@ class Comparison:
 
     def _resolved(self, structures: Any) -> Any:
         """Ids of structures, which either tree may know; of a mapping, its keys."""
-        if structures is None or (isinstance(structures, str) and structures == "leaves"):
+        if structures is None or name_of_regions(structures) is not None:
             return structures
         if isinstance(structures, Mapping):
             return {i: label for s, label in structures.items() for i in self._resolved([s])}
@@ -222,7 +223,9 @@ def _within(tree: StructureTree, chosen: Any) -> Any:
     """Of chosen structures, those of a tree."""
     if isinstance(chosen, Mapping):
         return {i: label for i, label in chosen.items() if i in tree}
-    return chosen if chosen is None or chosen == "leaves" else [i for i in chosen if i in tree]
+    if chosen is None or name_of_regions(chosen) is not None:
+        return chosen
+    return [i for i in chosen if i in tree]
 
 
 def _inside(

@@ -3,26 +3,30 @@
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from dask.base import is_dask_collection
 
-from refspace.errors import GridError
+from refspace.errors import GridError, OntologyError
 from refspace.labels import HEMISPHERES
 from refspace.ops import point_counts
+from refspace.ops.code_texts import CodeTexts, look_up_texts
 from refspace.ops.point_labels import MISSING, OUTSIDE, VoxelLookup, look_up_table
 from refspace.ops.positions import (
     check_unit,
+    is_position,
     is_table,
+    position_dims,
+    position_in_micrometres,
     positions_along_axes,
     refuse_all_outside,
     with_axes_last,
 )
-from refspace.structure_tree import RegionsLike
-from refspace.types import LengthUnit, PointsLike
+from refspace.structure_tree import Regions, RegionsLike, StructureTree
+from refspace.types import LengthUnit, PointsLike, StructureField
 from refspace.verbs.regions import region_names
 from refspace.verbs.shapes import region_measures
 from refspace.verbs.space import Space
@@ -43,13 +47,14 @@ _OTHERS = {
 
 def structure_at(
     space: Space,
-    points: PointsLike,
+    points: PointsLike | Sequence[float],
     regions: RegionsLike | None = None,
     *,
+    as_: StructureField = "id",
     columns: Sequence[Hashable] | None = None,
     unit: LengthUnit = "um",
 ) -> Any:
-    """Structure of the voxel that holds each of many points.
+    """Structure of the voxel that holds a position, or each of many points.
 
     Of points in memory no more than the blocks that hold any are read, each once; and none that
     is known to be of one region. Of lazy points each partition is looked up for itself: the
@@ -58,7 +63,8 @@ def structure_at(
     Parameters
     ----------
     points
-        Positions in µm, in the coordinates of the annotation. An array of shape (n, 3), NumPy
+        Positions in µm, in the coordinates of the annotation. One position: a tuple, list or array
+        of x, y and z, as below. Or an array of shape (n, 3), NumPy
         or dask, with x, y and z of its frame: ap, dv, ml of the Allen CCF; ml, ap, dv of a NIfTI
         file, in whatever order its voxels are stored. Or a DataArray with a dim of length 3, whose
         labels are ``ap``, ``dv`` and ``ml``, or ``x``, ``y`` and ``z``, in any order, or which has
@@ -66,6 +72,8 @@ def structure_at(
     regions
         As for `relabel`, where other regions are asked for than the labels themselves. A point in
         several regions is in the nearest.
+    as_
+        What to return of a structure: its ``"id"``, ``"acronym"`` or ``"name"``.
     columns
         Columns of the table that hold the positions along x, y and z of the frame; along the axes
         of the array where the unit is a voxel.
@@ -83,10 +91,18 @@ def structure_at(
         position is NaN or infinite. Of an array a DataArray over ``point``, or over the other
         dims of a DataArray, lazy. Of a table a Series with its index, lazy if the table is.
         Attributes ``flag_values`` and ``flag_meanings`` say what the codes mean, ``regions``
-        which texts are numbered.
+        which texts are numbered. With ``as_``, texts: those of regions that have texts for labels
+        are these; of a structure without an acronym or name, or a label that the tree lacks, the
+        digits of the id; empty where there is no structure.
+    int or str
+        Of one position, computed at once.
 
     Raises
     ------
+    PositionError
+        If one position is outside the volume.
+    OntologyError
+        If regions that a mapping numbers are to have acronyms or names.
     GridError
         If the points have another shape, other columns, or are no real numbers; if it is not
         known how many there are in a dask array; or if there is no such unit.
@@ -97,22 +113,34 @@ def structure_at(
     --------
     >>> import refspace
     >>> space = refspace.phantom(resolution=200)
+    >>> space.structure_at((5100, 1500, 3300)), space.structure_at((5.1, 1.5, 3.3), unit="mm")
+    (577, 577)
+    >>> space.structure_at((5100, 1500, 3300), as_="name")
+    'Primary somatosensory area, upper limb, layer 4'
     >>> points = np.array([[5100, 1500, 3300], [0, 0, 0], [-5, 0, 0]])
     >>> space.structure_at(points).values
     array([577,   0,  -1])
     >>> space.structure_at(points, ["Isocortex", "TH"]).values
     array([315,   0,  -1])
+    >>> space.structure_at(points, "beryl", as_="acronym").values.tolist()
+    ['SSp-ul', '', '']
     >>> space.structure_at([[25, 7, 16], [0, 0, 0]], unit="voxel").values
     array([577,   0])
     """
+    if as_ not in get_args(StructureField):
+        raise OntologyError(f"as_ is {as_!r}; give 'id', 'acronym' or 'name'")
+    check_unit(unit)
+    if is_position(points):
+        return _at_position(space, points, regions, as_, columns, unit)
     lookup, attrs = _lookup(space, unit), dict[str, Any](_ATTRS)
-    if regions is not None:
-        chosen = space.structure_tree.regions(regions)
+    chosen = None if regions is None else space.structure_tree.regions(regions)
+    texts = None if as_ == "id" else _texts(space.structure_tree, chosen, as_)
+    if chosen is not None:
         table = np.array(sorted(chosen.label_voxels().items()), np.int64).reshape(-1, 2).T
         lookup = replace(lookup, codes=table)
         attrs |= region_names(chosen)
     if is_table(points):
-        return _look_up_table(points, lookup, columns, attrs)
+        return _look_up_table(points, lookup, columns, attrs, texts)
     points = with_axes_last(points, lookup.dims)
     if any(map(math.isnan, points.shape)):
         raise GridError(
@@ -122,7 +150,41 @@ def structure_at(
     *dims, axis = points.dims
     coords = {name: c for name, c in points.coords.items() if axis not in c.dims}
     codes = lookup.look_up(positions_along_axes(points, lookup.dims, columns))
-    return xr.DataArray(codes, coords, dims, "structure", attrs)
+    structures = xr.DataArray(codes, coords, dims, "structure", attrs)
+    return structures if texts is None else texts.of_array(structures)
+
+
+def _at_position(
+    space: Space,
+    position: Any,
+    regions: RegionsLike | None,
+    as_: StructureField,
+    columns: Sequence[Hashable] | None,
+    unit: LengthUnit,
+) -> int | str:
+    """Structure at one position, which must be in the volume."""
+    for dim, along in zip(position_dims(space.grid, unit), position, strict=True):
+        # Raises outside, and where it is no number.
+        space.grid.index(dim, position_in_micrometres(float(along), dim, space.grid, unit))
+    point = np.asarray([position], np.float64)
+    found = structure_at(space, point, regions, as_=as_, columns=columns, unit=unit)
+    value: int | str = found.values[0].item()
+    return value
+
+
+def _texts(tree: StructureTree, regions: Regions | None, field: StructureField) -> CodeTexts:
+    """Acronym or name of each code that points may have."""
+    if regions is not None and regions.are_numbered:
+        numbered = zip(regions.voxel_labels, regions.labels, strict=True)
+        return CodeTexts.from_mapping(field, {i: str(label) for i, label in numbered})
+    if regions is not None and not regions.acronyms and len(regions):
+        raise OntologyError(
+            f"as_ is {field!r}, but the labels of these regions are the numbers of a mapping; map "
+            "structures to texts, or leave as_ out"
+        )
+    ids = tree.node_ids() if regions is None else regions.voxel_labels
+    called = {node["id"]: node.get(field) for node in tree.nodes(ids)}
+    return CodeTexts.from_mapping(field, {i: str(text or i) for i, text in called.items() if i})
 
 
 def count_points(
@@ -205,12 +267,27 @@ def _lookup(space: Space, unit: LengthUnit) -> VoxelLookup:
 
 
 def _look_up_table(
-    points: Any, lookup: VoxelLookup, columns: Sequence[Hashable] | None, attrs: Mapping[str, Any]
+    points: Any,
+    lookup: VoxelLookup,
+    columns: Sequence[Hashable] | None,
+    attrs: Mapping[str, Any],
+    texts: CodeTexts | None,
 ) -> Any:
-    """Codes of the points of a table, as a Series."""
+    """Codes of the points of a table, or their texts, as a Series."""
     if not is_dask_collection(points):
+        if texts is not None:
+            return look_up_texts(points, lookup, columns, texts)
         return look_up_table(points, lookup, columns, attrs)
     positions_along_axes(points, lookup.dims, columns)  # raises where they are no positions
+    if texts is not None:
+        return points.map_partitions(
+            look_up_texts,
+            lookup.shared,
+            columns,
+            texts,
+            "synchronous",
+            meta=texts.of_series(pd.Series([1], dtype=np.int64)).iloc[:0],
+        )
     meta = pd.Series([], dtype=np.int64, name="structure")
     return points.map_partitions(
         look_up_table, lookup.shared, columns, attrs, "synchronous", meta=meta

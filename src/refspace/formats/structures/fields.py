@@ -36,7 +36,7 @@ _SYNONYMS = {
     "blue": ("blue", "b"),
     "graph_order": ("graphorder",),
     "graph_id": ("graphid",),
-    "sets": ("structuresetids", "structuresets"),
+    "sets": ("structuresetids", "structuresets", "sets"),
 }
 _ALL_SYNONYMS = frozenset(name for names in _SYNONYMS.values() for name in names)
 # Keys of JSON that number records as often as they name the labels of an image.
