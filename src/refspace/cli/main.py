@@ -16,6 +16,7 @@ from refspace.cli import (
     images,
     masks,
     ontology,
+    places,
     spaces,
     stores,
 )
@@ -103,6 +104,7 @@ for command in (
     *images.COMMANDS,
     *analysis.COMMANDS,
     *ontology.COMMANDS,
+    *places.COMMANDS,
     *stores.COMMANDS,
     *export.COMMANDS,
     *fetch.COMMANDS,

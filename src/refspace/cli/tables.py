@@ -76,7 +76,7 @@ def emit_table(
 
 def _with_path_texts(table: pd.DataFrame) -> pd.DataFrame:
     """Table of structures whose paths and sets are texts, as `read_structures` takes them."""
-    if "path" not in table:
+    if not {"path", "sets"} <= {*table}:
         return table
     paths = [f"/{'/'.join(map(str, path))}/" for path in table["path"]]
     return table.assign(path=paths, sets=[str(list(ids)) for ids in table["sets"]])
