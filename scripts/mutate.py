@@ -66,6 +66,7 @@ VERBS = {
     "point_voxels": ("points",),
     "positions": ("points", "outside", "crop"),
     "relabel": ("masks", "regions"),
+    "surface": ("meshes",),
     "totals": ("shapes", "hemispheres"),
 }
 # Imported once, in the process from which those of the mutants are forked.

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from refspace.batch import aggregate_images as aggregate_images
     from refspace.batch import verify as verify
     from refspace.batch import write_masks as write_masks
+    from refspace.batch import write_meshes as write_meshes
     from refspace.conversion import convert as convert
     from refspace.errors import RefspaceError as RefspaceError
+    from refspace.formats.meshes import read_mesh as read_mesh
+    from refspace.formats.meshes import write_mesh as write_mesh
     from refspace.formats.metaimage import write_metaimage as write_metaimage
     from refspace.formats.nifti import read_nifti as read_nifti
     from refspace.formats.nifti import write_nifti as write_nifti
@@ -37,40 +40,43 @@ if TYPE_CHECKING:
     from refspace.structure_tree import StructureTree as StructureTree
     from refspace.verbs.reading import read_image as read_image
 
-_MODULES = {
-    "Grid": "grid",
-    "ReferenceSpace": "reference_space",
-    "ReferenceSpaceCache": "sources",
-    "RefspaceError": "errors",
-    "StructureTree": "structure_tree",
-    "aggregate_images": "batch",
-    "atlases": "sources",
-    "convert": "conversion",
-    "fetch": "sources",
-    "open": "sources",
-    "open_masks": "store.masks",
-    "phantom": "samples",
-    "read_image": "verbs.reading",
-    "read_nifti": "formats.nifti",
-    "read_nrrd": "formats.nrrd",
-    "read_structures": "formats.structures",
-    "read_tiff": "formats.tiff",
-    "set_limits": "limits",
-    "verify": "batch",
-    "verify_store": "store.verify",
-    "write_masks": "batch",
-    "write_metaimage": "formats.metaimage",
-    "write_nifti": "formats.nifti",
-    "write_nrrd": "formats.nrrd",
-    "write_structures": "formats.structure_output",
-    "write_tiff": "formats.tiff",
+_ROOMS = {
+    "Grid": "refspace.grid",
+    "ReferenceSpace": "refspace.reference_space",
+    "ReferenceSpaceCache": "refspace.sources",
+    "RefspaceError": "refspace.errors",
+    "StructureTree": "refspace.structure_tree",
+    "aggregate_images": "refspace.batch",
+    "atlases": "refspace.sources",
+    "convert": "refspace.conversion",
+    "fetch": "refspace.sources",
+    "open": "refspace.sources",
+    "open_masks": "refspace.store.masks",
+    "phantom": "refspace.samples",
+    "read_image": "refspace.verbs.reading",
+    "read_mesh": "refspace.formats.meshes",
+    "read_nifti": "refspace.formats.nifti",
+    "read_nrrd": "refspace.formats.nrrd",
+    "read_structures": "refspace.formats.structures",
+    "read_tiff": "refspace.formats.tiff",
+    "set_limits": "refspace.limits",
+    "verify": "refspace.batch",
+    "verify_store": "refspace.store.verify",
+    "write_masks": "refspace.batch",
+    "write_mesh": "refspace.formats.meshes",
+    "write_meshes": "refspace.batch",
+    "write_metaimage": "refspace.formats.metaimage",
+    "write_nifti": "refspace.formats.nifti",
+    "write_nrrd": "refspace.formats.nrrd",
+    "write_structures": "refspace.formats.structure_output",
+    "write_tiff": "refspace.formats.tiff",
 }
 
 # Without open: a star import must not replace the builtin.
-__all__ = sorted(_MODULES.keys() - {"open"})
+__all__ = sorted(_ROOMS.keys() - {"open"})
 
 
-__getattr__, _names = lazy_names(__name__, _MODULES)
+__getattr__, _names = lazy_names(__name__, _ROOMS)
 
 
 def __dir__() -> list[str]:

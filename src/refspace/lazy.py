@@ -18,11 +18,11 @@ def lazy_names(
     package
         Name of the package.
     modules
-        Module of the package that each name is from.
+        Name of the module that each of its names is from.
 
     Examples
     --------
-    >>> get, names = lazy_names("refspace.labels", {"Midline": "midline"})
+    >>> get, names = lazy_names("refspace.labels", {"Midline": "refspace.labels.midline"})
     >>> get("Midline").__module__, names()
     ('refspace.labels.midline', ['Midline'])
     """
@@ -30,7 +30,7 @@ def lazy_names(
     def get(name: str) -> Any:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{package}.{modules[name]}"), name)
+        value = getattr(import_module(modules[name]), name)
         setattr(sys.modules[package], name, value)
         return value
 

@@ -77,6 +77,7 @@ VERBS = {
     "surface_area": lambda s: s.surface_area(),
     "adjacency": lambda s: s.adjacency(),
     "distance": lambda s: s.distance([3], pad=10),
+    "mesh": lambda s: s.mesh([2, 70000]),
     "get_slice_image": lambda s: s.get_slice_image(
         "dv", 30, {2: (1, 2, 3), 3: (4, 5, 6), 70000: "#070809"}
     ),

@@ -14,7 +14,7 @@ from helpers.serving import HTML, RESET, Fault, Server
 import refspace
 from refspace.cli.progress import FetchProgress
 from refspace.errors import GridError, OntologyError, RefspaceError, RemoteError, SourceError
-from refspace.formats.obj import read_obj
+from refspace.formats.meshes import read_obj
 from refspace.remote import retry
 from refspace.sources import Cache, ReferenceSpaceCache
 from refspace.sources.allen import CITATION, AllenFiles

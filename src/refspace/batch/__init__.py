@@ -4,6 +4,7 @@ from refspace.batch.atlas_reference import AtlasReference
 from refspace.batch.images import ImageOptions
 from refspace.batch.mask_store import MasksWritten
 from refspace.batch.masks import write_masks
+from refspace.batch.meshes import MeshesWritten, write_meshes
 from refspace.batch.statistics import ImagesAggregated, aggregate_images
 from refspace.batch.tables import verify
 
@@ -12,7 +13,9 @@ __all__ = [
     "ImageOptions",
     "ImagesAggregated",
     "MasksWritten",
+    "MeshesWritten",
     "aggregate_images",
     "verify",
     "write_masks",
+    "write_meshes",
 ]

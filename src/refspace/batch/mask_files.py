@@ -13,8 +13,8 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,16 +25,21 @@ from dask.tokenize import tokenize
 
 from refspace.batch.causes import one_line, raise_if_hopeless
 from refspace.batch.mask_store import MaskRequest, MasksWritten, write_mask_store
-from refspace.batch.sealing import sealed, unsealed
+from refspace.batch.output_files import (
+    JOURNAL,
+    OutputFile,
+    exclusive_folder,
+    is_proven,
+    record_digest,
+    recorded_digest,
+)
 from refspace.errors import (
     FormatError,
     GridError,
     JobError,
-    LockedError,
     RefspaceError,
     StoreError,
 )
-from refspace.files import exclusive_lock, make_folder, refuse_link
 from refspace.formats.headers import VolumeHeader
 from refspace.formats.sides import NO_SIDES, StatedSides
 from refspace.formats.volume_format import Given, VolumeFormat
@@ -43,10 +48,9 @@ from refspace.grid import Grid
 from refspace.labels import in_frame, infer_grid, stated_midline
 from refspace.pools import Pool
 from refspace.store import Location, Progress
-from refspace.store.masks import StoredMasks, open_stored_masks, write_whole
-from refspace.store.staging import WriteLease, end_runs, exclusive, job_digest
+from refspace.store.masks import StoredMasks, open_stored_masks
+from refspace.store.staging import WriteLease, job_digest
 
-JOURNAL = ".refspace"
 ENDINGS = {"nrrd": ".nrrd", "nifti": ".nii.gz"}
 # Names that `atomic_write` gives to files of masks, and to their records, while it writes them.
 _UNFINISHED = re.compile(
@@ -54,30 +58,6 @@ _UNFINISHED = re.compile(
 )
 _DTYPE = np.dtype(np.uint8)  # of masks in files, which have no bool
 _OVERWRITE = "replace it with --overwrite (Python: overwrite=True)"
-
-
-@dataclass(frozen=True)
-class MaskFile:
-    """A file with the mask of a structure.
-
-    Parameters
-    ----------
-    structure
-        Id of the structure.
-    name
-        Name of the file in its folder.
-    identity
-        Digest that distinguishes its mask from any other; empty where nothing does.
-    """
-
-    structure: int
-    name: str
-    identity: str
-
-    @property
-    def record(self) -> str:
-        """Name of the object that holds its checksum."""
-        return f"{JOURNAL}/{self.name}.json"
 
 
 @dataclass(frozen=True)
@@ -107,7 +87,7 @@ class _FileOptions:
 
 def write_mask_files(
     request_masks: Callable[[Sequence[int]], MaskRequest],
-    files: Sequence[MaskFile],
+    files: Sequence[OutputFile],
     folder: str,
     *,
     pool: Pool,
@@ -127,8 +107,8 @@ def write_mask_files(
         As for `write_masks`.
     """
     location = Location(folder, storage_options or {})
-    with _exclusive(location) as lease:
-        missing = [file for file in files if not _is_proven(location, file)]
+    with exclusive_folder(location, "masks", _UNFINISHED) as lease:
+        missing = [file for file in files if not is_proven(location, file)]
         kept = len(files) - len(missing)
         if missing:
             masks = _scratch(request_masks, missing, location, pool, progress)
@@ -144,7 +124,7 @@ def write_mask_files(
     return MasksWritten(folder, ids, len(missing), kept)
 
 
-def mask_files(request: MaskRequest, ending: str) -> list[MaskFile]:
+def mask_files(request: MaskRequest, ending: str) -> list[OutputFile]:
     """Files for some masks, each with its name and its digest."""
     grid = request.layout.grid
     files = []
@@ -161,63 +141,11 @@ def mask_files(request: MaskRequest, ending: str) -> list[MaskFile]:
         }
         # Of voxels that may have changed unseen, no file is known to hold the mask.
         digest = job_digest(identity) if request.voxels.is_proven else ""
-        files.append(MaskFile(structure, f"structure_{structure}{ending}", digest))
+        files.append(OutputFile(structure, f"structure_{structure}{ending}", digest))
     return files
 
 
-@contextmanager
-def _exclusive(location: Location) -> Iterator[WriteLease]:
-    """Hold the lock of the folder; permission to write for tasks."""
-    folder = location.local_path
-    if folder is None:
-        with exclusive(location) as holder:
-            yield holder.lease()
-        return
-    if folder.exists() and not folder.is_dir():
-        raise StoreError(
-            f"{folder} is a file; give the name of a folder for the masks, or of a .zarr"
-        )
-    journal = folder / JOURNAL
-    if not folder.parent.is_dir():
-        raise FileNotFoundError(f"folder {folder.parent} does not exist; make it, then try again")
-    refuse_link(journal)
-    make_folder(journal)
-    message = f"another process writes masks to {folder}; wait until that has ended, or end it"
-    with exclusive_lock(journal / "lock", lambda: LockedError(message)):
-        _remove_leftovers(folder)
-        lease = WriteLease.new(location)
-        lease.begin()
-        try:
-            yield lease
-        finally:
-            end_runs(location)
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove what a kill has left of files that were being written: only names of ours."""
-    for parent in (folder, folder / JOURNAL):
-        for path in parent.iterdir():
-            if _UNFINISHED.fullmatch(path.name) and path.is_file() and not path.is_symlink():
-                path.unlink()
-
-
 # ----- existing files
-
-
-def _is_proven(location: Location, file: MaskFile) -> bool:
-    """Whether a file is there whose checksum matches that of the same mask."""
-    if (recorded := _recorded_digest(location, file)) is None:
-        return False
-    data = location.read(file.name)
-    return data is not None and hashlib.sha256(data).hexdigest() == recorded
-
-
-def _recorded_digest(location: Location, file: MaskFile) -> str | None:
-    """Checksum that a file of the same mask was recorded to have; None if there is no record."""
-    record = unsealed(location.read(file.record) or b"", ("identity", "sha256"))
-    if record is None or not file.identity or record["identity"] != file.identity:
-        return None
-    return str(record["sha256"])
 
 
 def _is_mask(path: Path, mask: xr.DataArray) -> bool:
@@ -264,7 +192,7 @@ def _volume_of_others(
 
 def _scratch(
     request_masks: Callable[[Sequence[int]], MaskRequest],
-    missing: Sequence[MaskFile],
+    missing: Sequence[OutputFile],
     location: Location,
     pool: Pool,
     progress: Progress | None,
@@ -300,7 +228,7 @@ def _complete(url: str, location: Location) -> StoredMasks | None:
 
 
 def _write(
-    files: Sequence[MaskFile],
+    files: Sequence[OutputFile],
     task: _FileOptions,
     pool: Pool,
     progress: Progress | None,
@@ -322,8 +250,7 @@ def _write(
                 raise_if_hopeless(outcome.error)
                 failures[outcome.item.name] = one_line(outcome.error)
                 continue
-            record = {"identity": outcome.item.identity, "sha256": outcome.result}
-            write_whole(location, outcome.item.record, sealed(record))
+            record_digest(location, outcome.item, str(outcome.result))
             done += 1
             if progress is not None:
                 progress(done, total)
@@ -333,12 +260,12 @@ def _write(
         )
 
 
-def _write_file(file: MaskFile, task: _FileOptions) -> str:
+def _write_file(file: OutputFile, task: _FileOptions) -> str:
     """Write a file unless it is there, and return its digest: the work of a task."""
     mask = _masks_here(task.masks, task.digest).mask(file.structure)
     folder = task.folder.local_path
     # What it was recorded to be, it is no longer.
-    is_changed = _recorded_digest(task.folder, file) is not None
+    is_changed = recorded_digest(task.folder, file) is not None
     if folder is not None:
         return _write_local(folder / file.name, mask, task.overwrite, is_changed, task.lease)
     # Where files cannot be written piece by piece, they are sent as a whole.

@@ -15,6 +15,7 @@ from refspace.cli import (
     fetch,
     images,
     masks,
+    meshes,
     ontology,
     places,
     spaces,
@@ -101,6 +102,7 @@ def demo(folder: Path, resolution: float | Sequence[float]) -> None:
 for command in (
     *spaces.COMMANDS,
     *masks.COMMANDS,
+    *meshes.COMMANDS,
     *images.COMMANDS,
     *analysis.COMMANDS,
     *ontology.COMMANDS,

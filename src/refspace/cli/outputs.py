@@ -19,7 +19,7 @@ else:
     # Generic from click 8.4 on.
     _ParamType = click.ParamType
 
-Kind: TypeAlias = Literal["table", "volume", "structures", "picture", "label_file", "store"]
+Kind: TypeAlias = Literal["table", "volume", "structures", "picture", "label_file", "mesh", "store"]
 
 STDOUT = "-"
 """Name of standard output, where a file could be."""
@@ -56,6 +56,12 @@ def _picture_ending(path: str) -> str:
     return picture_ending(path)
 
 
+def _mesh_ending(path: str) -> str:
+    from refspace.formats.meshes import mesh_ending
+
+    return mesh_ending(path)
+
+
 def _store_ending(path: str) -> str:
     if not path.rstrip("/").lower().endswith(_STORE):
         raise FormatError(f"{shown(path)} does not end in {_STORE}; give a store a name that does")
@@ -74,6 +80,7 @@ _CHECKS: dict[Kind, Callable[[str], str]] = {
     "structures": _structures_ending,
     "picture": _picture_ending,
     "label_file": _any_ending,
+    "mesh": _mesh_ending,
     "store": _store_ending,
 }
 
@@ -138,12 +145,13 @@ class OutputPath(_ParamType):
 
     def _listed(self) -> str:
         """Endings, as a list for a message."""
-        from refspace.formats import names, structure_output, tables
+        from refspace.formats import meshes, names, structure_output, tables
 
         endings: dict[Kind, tuple[str, ...]] = {
             "table": tables.ENDINGS,
             "volume": names.OUTPUT_ENDINGS,
             "structures": structure_output.ENDINGS,
+            "mesh": meshes.ENDINGS,
             "store": (_STORE,),
         }
         *first, last = [ending for kind in self._kinds for ending in endings[kind]]

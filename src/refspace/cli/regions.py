@@ -176,15 +176,17 @@ def refuse_empty(
             )
 
 
-def tell_empty(space: "ReferenceSpace", structures: Sequence[int], *, direct_only: bool) -> None:
-    """Tell which of some masks have no voxel; stop where all have none."""
+def tell_empty(
+    space: "ReferenceSpace", structures: Sequence[int], *, direct_only: bool, what: str = "masks"
+) -> None:
+    """Tell which of some masks, or meshes, have no voxel; stop where all have none."""
     empty = _empty(space, structures, direct_only=direct_only)
     if not empty:
         return
     if len(empty) == len(structures):
         refuse_empty(space, [structures], direct_only=direct_only)
     echo(
-        f"Warning: {len(empty)} of {len(structures)} masks have no voxel: {_listed(space, empty)}",
+        f"Warning: {len(empty)} of {len(structures)} {what} have no voxel: {_listed(space, empty)}",
         err=True,
     )
 

@@ -20,6 +20,7 @@ from refspace.verbs import (
     images,
     itksnap,
     masks,
+    meshes,
     places,
     points,
     regions,
@@ -167,6 +168,7 @@ class ReferenceSpace(Space):
     surface_area = shapes.surface_area
     adjacency = shapes.adjacency
     distance = shapes.distance
+    mesh = meshes.mesh
 
     # Pictures, and files for other programs.
     get_slice_image = slices.get_slice_image

@@ -50,16 +50,16 @@ if TYPE_CHECKING:
     from refspace.sources.source import Source as Source
 
 _MODULES = {
-    "AtlasEntry": "source",
-    "AtlasParts": "source",
-    "Cache": "cache",
-    "Listing": "source",
-    "ReferenceSpaceCache": "reference_space_cache",
-    "Request": "source",
-    "Source": "source",
-    "atlases": "listing",
-    "fetch": "opening",
-    "open": "opening",
+    "AtlasEntry": "refspace.sources.source",
+    "AtlasParts": "refspace.sources.source",
+    "Cache": "refspace.sources.cache",
+    "Listing": "refspace.sources.source",
+    "ReferenceSpaceCache": "refspace.sources.reference_space_cache",
+    "Request": "refspace.sources.source",
+    "Source": "refspace.sources.source",
+    "atlases": "refspace.sources.listing",
+    "fetch": "refspace.sources.opening",
+    "open": "refspace.sources.opening",
 }
 
 __all__ = sorted(_MODULES)

@@ -7,8 +7,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import xarray as xr
 
+from refspace.formats.meshes import Mesh, read_obj
 from refspace.formats.nrrd import parse_header, read_nrrd
-from refspace.formats.obj import Mesh, read_obj
 from refspace.formats.source_file import opened_source
 from refspace.formats.structures import read_structures
 from refspace.reference_space import ReferenceSpace

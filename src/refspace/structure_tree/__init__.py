@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from refspace.structure_tree.structure_tree import StructureTree as StructureTree
 
 _MODULES = {
-    "RegionLabel": "regions",
-    "Regions": "regions",
-    "RegionsLike": "regions",
-    "SimpleTree": "simple_tree",
-    "StructureTree": "structure_tree",
+    "RegionLabel": "refspace.structure_tree.regions",
+    "Regions": "refspace.structure_tree.regions",
+    "RegionsLike": "refspace.structure_tree.regions",
+    "SimpleTree": "refspace.structure_tree.simple_tree",
+    "StructureTree": "refspace.structure_tree.structure_tree",
 }
 
 __all__ = sorted(_MODULES)

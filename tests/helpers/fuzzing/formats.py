@@ -152,7 +152,7 @@ def read_structures(folder: Path) -> Any:
 
 def read_mesh(folder: Path) -> Any:
     """Read a mesh."""
-    from refspace.formats.obj import read_obj
+    from refspace.formats.meshes import read_obj
 
     (path,) = folder.iterdir()
     read_obj(path)

@@ -1,45 +1,27 @@
-"""Surface meshes of structures, read from Wavefront OBJ files.
+"""Surface meshes of structures in Wavefront OBJ files.
 
 Source of the format: Wavefront's "Object Files", appendix B1 of the Advanced Visualizer manual.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError
+from refspace.formats.meshes.mesh import Mesh
 from refspace.limits import check_limit
+from refspace.safe_text import shown
 from refspace.types import PathLike
 
 # Statements beside the geometry, which are skipped: names, groups, smoothing, materials, textures.
 _SKIPPED_STATEMENTS = frozenset({"o", "g", "s", "mtllib", "usemtl", "vt"})
 _COLUMNS = 3
 _LARGEST_INDEX = 2**31 - 1
-
-
-class Mesh(NamedTuple):
-    """A surface of triangles.
-
-    Parameters
-    ----------
-    vertices
-        Positions in µm, float64 (vertices × 3).
-    vertex_normals
-        Normals, float64 (normals × 3).
-    face_vertices
-        Indices of each triangle's vertices, from 0, int64 (triangles × 3).
-    face_normals
-        Indices of the normals at these vertices.
-    """
-
-    vertices: NDArray[np.float64]
-    vertex_normals: NDArray[np.float64]
-    face_vertices: NDArray[np.int64]
-    face_normals: NDArray[np.int64]
+_PIECE = 2**16  # rows that are written at a time
 
 
 def read_obj(path: PathLike) -> Mesh:
@@ -121,3 +103,36 @@ def _check_range(path: PathLike, what: str, indices: NDArray[np.int64], count: i
         raise FormatError(
             f"{os.fspath(path)}: a triangle names {what} {wrong[0] + 1}; there are 1 to {count}"
         )
+
+
+# ----- writing
+
+
+def encode_obj(meshes: Mapping[str, Mesh], colors: Mapping[str, Sequence[int]]) -> bytes:
+    r"""Bytes of a file with an object for each mesh; colours would need a second file.
+
+    Examples
+    --------
+    >>> corners = np.eye(3)
+    >>> mesh = Mesh(corners, corners, np.array([[0, 1, 2]]), np.array([[0, 1, 2]]))
+    >>> encode_obj({"a b": mesh}, {}).splitlines()[::7]
+    [b'o a_b', b'f 1//1 2//2 3//3']
+    """
+    parts, vertices, normals = [], 0, 0
+    for name, mesh in meshes.items():
+        # One word, whatever the name: a line break in it would begin another statement.
+        parts.append(f"o {'_'.join(shown(name).split())}\n")
+        parts.append(_lines_of("v %.9g %.9g %.9g\n", mesh.vertices))
+        parts.append(_lines_of("vn %.6g %.6g %.6g\n", mesh.vertex_normals))
+        corners = np.stack((mesh.face_vertices + vertices, mesh.face_normals + normals), axis=-1)
+        parts.append(_lines_of("f %d//%d %d//%d %d//%d\n", corners + 1))  # from 1
+        vertices += len(mesh.vertices)
+        normals += len(mesh.vertex_normals)
+    return "".join(parts).encode()
+
+
+def _lines_of(line: str, rows: NDArray[Any]) -> str:
+    """A line for each row of numbers."""
+    # Piece by piece: numbers of Python take five times the memory of their text.
+    pieces = [rows[start : start + _PIECE] for start in range(0, len(rows), _PIECE)]
+    return "".join(line * len(piece) % tuple(piece.ravel().tolist()) for piece in pieces)
