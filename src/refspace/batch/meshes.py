@@ -27,7 +27,8 @@ from refspace.batch.output_files import (
     record_digest,
     recorded_digest,
 )
-from refspace.blockwise.identity import Identity, array_identity, refuse_changed
+from refspace.blockwise.content_identity import Identity
+from refspace.blockwise.identity import array_identity, refuse_changed
 from refspace.errors import AnnotationError, FormatError, JobError, OntologyError, StoreError
 from refspace.formats.meshes import (
     INFO,

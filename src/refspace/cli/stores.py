@@ -1,4 +1,4 @@
-"""The commands ``convert``, ``info`` and ``verify``: making stores, and looking at them."""
+"""The commands ``convert`` and ``verify``: making stores, and proving them."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -7,18 +7,15 @@ import click
 
 from refspace.cli.columns import given_columns, structures_columns, structures_with
 from refspace.cli.options import (
-    access_options,
     annotation_argument,
-    frame_option,
     geometry_options,
     is_named,
-    override_option,
     refuse_overwriting,
     takes_pool,
     takes_sides,
     tell_unit,
 )
-from refspace.cli.terminal import echo, echo_json
+from refspace.cli.terminal import echo
 from refspace.cli.values import Lengths, key_values
 
 if TYPE_CHECKING:
@@ -106,55 +103,6 @@ def _summary(target: str, space: "ReferenceSpace") -> str:
 @click.command()
 @click.argument("url")
 @geometry_options
-@override_option
-@frame_option
-@access_options
-@takes_sides
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def info(
-    url: str,
-    resolution: float | Sequence[float] | None,
-    orientation: str | None,
-    override: bool,
-    frame: str | None,
-    sides: dict[str, Any],
-    as_json: bool,
-    access: dict[str, Any],
-) -> None:
-    """Describe the store at a path or URL, or a file, without reading a voxel of it.
-
-    Of --hemispheres it says whether they fit.
-    """
-    from refspace.cli.describe import describe, format_description, label_counts
-    from refspace.cli.unknown import tell_unknown_ids
-    from refspace.formats.names import is_volume_file, refuse_override
-    from refspace.store import open_atlas
-
-    geometry: dict[str, Any] = {"resolution": resolution, "orientation": orientation}
-    counts, nodes = None, None
-    if is_volume_file(url):
-        from refspace.cli.describe_file import describe_file, format_file_description
-        from refspace.formats.volume_format import Given
-        from refspace.formats.volumes import open_header
-
-        form, header = open_header(url, storage_options=access.get("storage_options"))
-        stream = form.stream(header, Given(**geometry, override=override))
-        description = describe_file(url, header, stream, frame=frame, **sides)
-        text = format_file_description(description)
-    else:
-        refuse_override(url, override)
-        atlas = open_atlas(url, **geometry, **access)
-        description = describe(atlas, frame=frame, **sides)
-        text = format_description(description)
-        counts, nodes = label_counts(atlas), atlas.nodes
-    echo_json(description) if as_json else echo(text)
-    if counts is not None:
-        tell_unknown_ids(counts, [node["id"] for node in nodes or ()])
-
-
-@click.command()
-@click.argument("url")
-@geometry_options
 @takes_pool
 @click.pass_context
 def verify(
@@ -185,4 +133,4 @@ def verify(
         ctx.exit(1)
 
 
-COMMANDS = (convert, info, verify)
+COMMANDS = (convert, verify)
