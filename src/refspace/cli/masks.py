@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from refspace.cli.options import takes_pool, takes_space
-from refspace.cli.outputs import OutputPath
+from refspace.cli.outputs import OutputPath, names_option
 from refspace.cli.regions import (
     RegionChoice,
     direct_only_option,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Of the files in a folder.",
 )
+@names_option
 @click.option("--overwrite", is_flag=True, help="Replace what is there and is something else.")
 @takes_pool
 def masks(

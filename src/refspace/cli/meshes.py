@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from refspace.cli.options import takes_pool, takes_space
-from refspace.cli.outputs import OutputPath
+from refspace.cli.outputs import OutputPath, names_option
 from refspace.cli.regions import (
     RegionChoice,
     direct_only_option,
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     type=click.Choice(["obj", "ply", "stl", "glb", "neuroglancer"]),
     help="Of the files in a folder: obj if not given; neuroglancer for what that shows.",
 )
+@names_option
 @click.option("--overwrite", is_flag=True, help="Replace what is in a folder and something else.")
 @takes_pool
 def mesh(

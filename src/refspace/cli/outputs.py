@@ -175,6 +175,15 @@ def _is_store(path: str) -> bool:
     return path.rstrip("/" + os.sep).lower().endswith(_STORE)
 
 
+names_option = click.option(
+    "--names",
+    type=click.Choice(["id", "acronym"]),
+    default="id",
+    show_default=True,
+    help="What files in a folder are named by: structure_385 or VISp. Signs that file names cannot "
+    "have become _, and where acronyms are then alike, the id follows.",
+)
+
 # ----- tables
 
 table_option = functools.partial(click.option, type=OutputPath("table"), metavar="FILE")

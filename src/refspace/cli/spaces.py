@@ -21,7 +21,13 @@ from refspace.cli.options import (
     takes_space,
     unit_option,
 )
-from refspace.cli.outputs import OutputPath, TableOutput, overwrite_option, takes_table_output
+from refspace.cli.outputs import (
+    OutputPath,
+    TableOutput,
+    names_option,
+    overwrite_option,
+    takes_table_output,
+)
 from refspace.cli.regions import (
     RegionChoice,
     by_hemisphere_option,
@@ -41,6 +47,7 @@ if TYPE_CHECKING:
 
     from refspace.labels import Method
     from refspace.reference_space import ReferenceSpace
+    from refspace.structure_tree.file_names import FileNames
     from refspace.types import LengthUnit
 
 
@@ -148,6 +155,7 @@ def counts(
     metavar="PATH",
     help="Folder for a mask of each structure, or an .nrrd or .nii.gz file for one of them all.",
 )
+@names_option
 @overwrite_option
 def mask(
     space: "ReferenceSpace",
@@ -156,18 +164,21 @@ def mask(
     crop: bool,
     dry_run: bool,
     output: str,
+    names: "FileNames",
 ) -> None:
     """Write masks of structures as files of volumes."""
     from refspace.cli.progress import Progress
     from refspace.cli.unknown import telling_unknown_ids
     from refspace.files import make_folder
     from refspace.formats.names import is_output
+    from refspace.structure_tree.file_names import file_stems
 
     ids = resolve(space.structure_tree, structures)
     target = Path(output)
     groups = {target: ids}
     if not is_output(target):
-        groups = {target / f"structure_{i}.nrrd": [i] for i in ids}
+        stems = file_stems(space.structure_tree.nodes(), names)
+        groups = {target / f"{stems[i]}.nrrd": [i] for i in ids}
     if not dry_run:
         refuse_overwriting(groups)
     if not (crop or dry_run):
