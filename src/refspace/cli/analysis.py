@@ -12,6 +12,7 @@ from refspace.cli.columns import (
     positions_or_structures,
     structures_with,
 )
+from refspace.cli.help import examples
 from refspace.cli.options import (
     existing,
     formulas_option,
@@ -66,7 +67,13 @@ _COMPARED = {
 # ----- points
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "refspace points refspace-demo/atlas.zarr refspace-demo/cells.csv --depth 5",
+        "refspace points refspace-demo/atlas.zarr refspace-demo/cells.csv \\\n"
+        "--each where.csv --by-hemisphere -o points.csv",
+    )
+)
 @takes_space
 @click.argument("points_file", metavar="POINTS", type=click.Path(exists=True, dir_okay=False))
 @takes_choice
@@ -219,7 +226,13 @@ def _write_each(
 # ----- other volumes, and what is wrong with one
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "refspace compare refspace-demo/atlas.zarr refspace-demo/annotation.nrrd",
+        "refspace compare refspace-demo/atlas.zarr refspace-demo/annotation.nrrd \\\n"
+        "--depth 5 -o dice.csv",
+    )
+)
 @takes_space
 @click.argument("other", callback=existing)
 @click.option(
@@ -327,7 +340,12 @@ def _open_other(
     return open_annotation(other, resolution, orientation, override, frame=frame, **access)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "refspace validate refspace-demo/atlas.zarr",
+        "refspace validate refspace-demo/atlas.zarr --depth 5 -o findings",
+    )
+)
 @takes_space
 @takes_choice
 @sides_options

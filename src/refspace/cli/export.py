@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from refspace.cli.columns import given_columns, structures_columns, structures_with
+from refspace.cli.help import WholeSentences, examples
 from refspace.cli.ontology import open_structures, resolution_option
 from refspace.cli.options import (
     access_options,
@@ -26,12 +27,17 @@ if TYPE_CHECKING:
     from refspace.types import Resolution as ResolutionLike
 
 
-@click.group()
+@click.group(cls=WholeSentences)
 def export() -> None:
     """Write files for other programs."""
 
 
-@export.command()
+@export.command(
+    epilog=examples(
+        "refspace export structures refspace-demo/atlas.zarr -o structures.csv",
+        "refspace export structures refspace-demo/structures.json --nested -o nested.json",
+    )
+)
 @click.argument("source")
 @structures_columns
 @access_options
@@ -65,7 +71,11 @@ def structures(
     echo(f"wrote {output}: {len(tree)} structures")
 
 
-@export.command()
+@export.command(
+    epilog=examples(
+        "refspace export volume refspace-demo/atlas.zarr -o atlas.nii.gz --label-table",
+    )
+)
 @annotation_argument
 @structures_argument
 @structures_columns
@@ -125,7 +135,11 @@ def _write_with_table(space: "ReferenceSpace", output: str) -> None:
     echo(f"wrote {output} and {table}")
 
 
-@export.command()
+@export.command(
+    epilog=examples(
+        "refspace export ome-zarr refspace-demo/atlas.zarr -o atlas.ome.zarr",
+    )
+)
 @takes_space
 @click.option(
     "--output",
@@ -195,7 +209,11 @@ def ome_zarr(
         tell_unknown_ids(index.counts(), space.structure_tree.node_ids())
 
 
-@export.command()
+@export.command(
+    epilog=examples(
+        "refspace export itksnap refspace-demo/atlas.zarr labels.nii.gz labels.txt",
+    )
+)
 @takes_space
 @click.argument("labels_volume", type=OutputPath("volume"))
 @click.argument("labels_txt", type=OutputPath("label_file"))

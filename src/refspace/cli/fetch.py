@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from refspace.cli.completion import complete_atlas
+from refspace.cli.help import examples
 from refspace.cli.regions import resolve
 from refspace.cli.terminal import echo
 from refspace.cli.values import Resolution, key_values
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 _TEMPLATES = ("average_template", "ara_nissl")
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "refspace fetch allen ccf_2017 --resolution 100",
+        "refspace fetch brainglobe allen_mouse_100um",
+    )
+)
 @click.argument("source", shell_complete=complete_atlas)
 @click.argument("atlas", required=False)
 @click.option("--resolution", type=Resolution(), help="µm per voxel, where there are several.")

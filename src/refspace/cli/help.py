@@ -1,4 +1,9 @@
-"""Help texts: examples that can be run as they are printed."""
+"""Help texts: whole sentences, and examples that can be run as they are printed."""
+
+import click
+
+# More than any sentence has.
+_LONGEST = 1000
 
 
 def examples(*commands: str) -> str:
@@ -23,3 +28,17 @@ def examples(*commands: str) -> str:
 def _indented(command: str) -> list[str]:
     first, *others = (line.strip() for line in command.splitlines())
     return [first, *(f"    {line}" for line in others)]
+
+
+class WholeSentences(click.Group):
+    """Group whose list of commands has the whole first sentence of each."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands, over several lines where a sentence is long."""
+        rows = []
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command is not None and not command.hidden:
+                rows.append((name, command.get_short_help_str(_LONGEST)))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)

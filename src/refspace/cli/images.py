@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from refspace.cli.columns import given_columns, structures_columns, structures_with
+from refspace.cli.completion import complete_files
+from refspace.cli.help import examples
 from refspace.cli.options import (
     access_options,
     annotation_argument,
@@ -21,6 +23,7 @@ from refspace.cli.options import (
     is_store,
     open_space,
     refuse_overwriting,
+    refuse_structure,
     takes_pool,
     takes_sides,
 )
@@ -90,6 +93,7 @@ def _takes_atlas(command: Callable[..., None]) -> Callable[..., None]:
         required=True,
         metavar="[STRUCTURES] IMAGES...",
         callback=existing_inputs,
+        shell_complete=complete_files,
     )
     sided = takes_sides(hemisphere_option(by_hemisphere_option(with_atlas)))
     return annotation_argument(images_argument(structures_columns(access_options(sided))))
@@ -101,6 +105,7 @@ def _split(annotation: str, inputs: Sequence[str]) -> tuple[str | None, Sequence
 
     if len(inputs) == 1 or is_store(inputs[0]) or holds_volume(inputs[0]):
         return None, inputs
+    refuse_structure(inputs[0])
     return inputs[0], inputs[1:]
 
 
@@ -168,7 +173,14 @@ def _takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_image_options
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "refspace aggregate refspace-demo/atlas.zarr refspace-demo/expression.nrrd \\\n"
+        "-s Isocortex,TH --quantiles 0.5",
+        "refspace aggregate refspace-demo/atlas.zarr refspace-demo/expression.nrrd \\\n"
+        "-o means.csv",
+    )
+)
 @_takes_atlas
 @takes_choice
 @direct_only_option

@@ -187,6 +187,7 @@ def _has_values(url: str) -> bool:
 def _located(url: str, resolution: Any) -> tuple[str | None, Any]:
     """Path or URL of what a text names; or, where nothing is here to look at, what is known."""
     if not is_named(url):
+        _refuse_nothing(url)
         return url, None
     from refspace.sources.listing import atlas_rows
     from refspace.sources.locating import locate
@@ -202,6 +203,16 @@ def _located(url: str, resolution: Any) -> tuple[str | None, Any]:
     if len(here) == 1 and here[0]["here"].endswith(".zarr"):
         return str(here[0]["here"]), None
     return None, _named(source, name, rows)
+
+
+def _refuse_nothing(url: str) -> None:
+    """Refuse what is no path of anything, but may mean an atlas."""
+    if "://" in url or Path(url).exists():
+        return
+    from refspace.sources.locating import suggestion
+
+    if (meant := suggestion(url)) is not None:
+        raise click.UsageError(f"there is no file, store or atlas {url}: {meant}")
 
 
 def _named(source: str, name: str, rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], str]:

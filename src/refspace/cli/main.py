@@ -22,6 +22,7 @@ from refspace.cli import (
     spaces,
     stores,
 )
+from refspace.cli.help import WholeSentences, examples
 from refspace.cli.options import in_options, show_each_once
 from refspace.cli.outputs import overwrite_option
 from refspace.cli.stopping import Stopped, exit_status, stopping_like_ctrl_c
@@ -31,7 +32,7 @@ from refspace.errors import JobError, RefspaceError
 from refspace.version import __version__
 
 
-class _Commands(click.Group):
+class _Commands(WholeSentences):
     """Group that shows the library's errors and warnings as one line each."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -79,11 +80,11 @@ def main() -> None:
     graph as JSON or CSV, or a table of labels, for its STRUCTURES; or it is the path or URL of a
     zarr store, which may have structures of its own, or an atlas by name, like allen:ccf_2017.
     'refspace demo' makes files to try the other commands with, 'refspace convert' makes a store of
-    them, 'refspace fetch' one of an atlas by name.
+    them, 'refspace fetch' one of an atlas by name. 'refspace COMMAND --help' has examples.
     """
 
 
-@main.command()
+@main.command(epilog=examples("refspace demo brain --resolution 200"))
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default="refspace-demo")
 @click.option(
     "--resolution",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from refspace.cli.help import examples
 from refspace.cli.options import takes_pool, takes_space
 from refspace.cli.outputs import OutputPath, names_option
 from refspace.cli.regions import (
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
     from refspace.structure_tree import Regions
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "refspace mesh refspace-demo/atlas.zarr -s VISp,TH -o areas.glb",
+        "refspace mesh refspace-demo/atlas.zarr --depth 3 -o meshes --format ply",
+    )
+)
 @takes_space
 @takes_hemisphere
 @takes_choice

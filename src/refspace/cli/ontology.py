@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import click
 
 from refspace.cli.columns import given_columns, structures_columns
+from refspace.cli.completion import complete_atlas, complete_structures
 from refspace.cli.help import examples
 from refspace.cli.options import (
     access_options,
@@ -50,8 +51,8 @@ resolution_option = click.option(
         "refspace tree refspace-demo/atlas.zarr --sets",
     )
 )
-@click.argument("source", metavar="ATLAS")
-@click.argument("structure", required=False)
+@click.argument("source", metavar="ATLAS", shell_complete=complete_atlas)
+@click.argument("structure", required=False, shell_complete=complete_structures)
 @structures_columns
 @access_options
 @resolution_option
@@ -130,8 +131,8 @@ def _below(
         r"refspace search refspace-demo/atlas.zarr --regex '^VISp\d' --csv",
     )
 )
-@click.argument("source", metavar="ATLAS")
-@click.argument("words", nargs=-1, required=True)
+@click.argument("source", metavar="ATLAS", shell_complete=complete_atlas)
+@click.argument("words", nargs=-1, required=True, shell_complete=complete_structures)
 @structures_columns
 @access_options
 @resolution_option
@@ -230,8 +231,14 @@ def open_structures(
         if given_columns():
             raise click.UsageError(f"--columns is of a structures file, and {source} is none")
         return open_space(source, None, resolution, None, **access).structure_tree
+    from refspace.formats.names import holds_volume
     from refspace.formats.structures import read_structures
 
+    if holds_volume(source):
+        raise click.UsageError(
+            f"{source} is a volume, which names no structures; give their file, a store or an "
+            "atlas by name"
+        )
     return read_structures(source, columns=given_columns())
 
 

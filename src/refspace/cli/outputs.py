@@ -3,12 +3,14 @@
 import functools
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
+from click.shell_completion import CompletionItem
 
 from refspace.errors import FormatError
 from refspace.safe_text import shown
@@ -98,19 +100,27 @@ class OutputPath(_ParamType):
         Whether it may be on another machine, and not only a store.
     stdout
         Whether ``-`` stands for standard output.
+    elsewhere
+        Endings that another command writes, and what to say of it.
     """
 
     name = "path"
 
     def __init__(
-        self, *kinds: Kind, folder: bool = False, urls: bool = False, stdout: bool = False
+        self,
+        *kinds: Kind,
+        folder: bool = False,
+        urls: bool = False,
+        stdout: bool = False,
+        elsewhere: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._kinds, self._folder, self._urls, self._stdout = kinds, folder, urls, stdout
+        self._elsewhere = elsewhere
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Refuse an ending of nothing that is written, and a file that has no place."""
         path = os.fspath(value)
-        if path == STDOUT and self._stdout:
+        if (ctx is not None and ctx.resilient_parsing) or (path == STDOUT and self._stdout):
             return path
         kind = self._kind(path)
         if "://" in path:
@@ -139,6 +149,9 @@ class OutputPath(_ParamType):
                 return kind
         if self._folder and not _ENDING.search(path):
             return None
+        for ending, hint in self._elsewhere.items():
+            if path.rstrip("/").lower().endswith(ending):
+                raise FormatError(f"{shown(path)} ends in {ending}: {hint}")
         if len(refusals) == 1 and not self._folder:
             raise refusals[0]
         raise FormatError(f"{shown(path)} does not end in {self._listed()}: {self._hint()}")
@@ -169,6 +182,12 @@ class OutputPath(_ParamType):
             self.fail(f"{path} is a folder; give the name of a file", param, ctx)
         if not (folder := path.resolve().parent).is_dir():
             raise FileNotFoundError(f"folder {folder} does not exist; make it, then try again")
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Files and folders, as the shell finds them."""
+        return [CompletionItem(incomplete, type="file")]
 
 
 def _is_store(path: str) -> bool:
@@ -342,7 +361,14 @@ class LocalFolder(click.Path):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> Any:
-        """Refuse a URL, which would be taken for a folder of that name here."""
+        """Refuse a URL, which would be taken for a folder of that name, and the name of a file."""
+        ending = _ENDING.search(str(value))
+        if ending and not Path(value).is_dir():
+            self.fail(
+                f"{value} is the name of a file; give that of a folder, like {Path(value).stem}",
+                param,
+                ctx,
+            )
         if "://" in str(value):
             self.fail(f"{value} is a URL; this is written to this machine: give a path", param, ctx)
         return super().convert(value, param, ctx)

@@ -9,6 +9,8 @@ import click
 
 from refspace.axes import AXIS_NAMES, axis_name
 from refspace.cli.columns import given_columns, structures_columns, structures_with
+from refspace.cli.completion import complete_structures
+from refspace.cli.help import examples
 from refspace.cli.options import (
     annotation_argument,
     formulas_option,
@@ -51,7 +53,13 @@ if TYPE_CHECKING:
     from refspace.types import LengthUnit
 
 
-@click.command("slice")
+@click.command(
+    "slice",
+    epilog=examples(
+        "refspace slice refspace-demo/atlas.zarr --position 8000 --outline VISp",
+        "refspace slice refspace-demo/atlas.zarr --axis horizontal -o horizontal.pdf",
+    ),
+)
 @takes_space
 @click.option(
     "--axis",
@@ -62,7 +70,12 @@ if TYPE_CHECKING:
 )
 @click.option("--position", type=float, help="Where to cut; the middle if not given.")
 @unit_option
-@click.option("--outline", multiple=True, help="Structures to draw a line around.")
+@click.option(
+    "--outline",
+    multiple=True,
+    shell_complete=complete_structures,
+    help="Structures to draw a line around.",
+)
 @click.option(
     "--output",
     "-o",
@@ -112,7 +125,13 @@ def _in_micrometres(
     return position_in_micrometres(position, dim, space.grid, unit)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "refspace counts refspace-demo/atlas.zarr -s Isocortex,TH --by-hemisphere",
+        "refspace counts refspace-demo/atlas.zarr --depth 5 -o counts.csv",
+        "refspace counts refspace-demo/annotation.nrrd refspace-demo/structures.json --csv",
+    )
+)
 @takes_space
 @takes_hemisphere
 @takes_choice
@@ -139,7 +158,13 @@ def counts(
     emit_table("structures", table, output)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "refspace mask refspace-demo/atlas.zarr -s VISp,MOp --names acronym",
+        "refspace mask refspace-demo/atlas.zarr -s VISp,MOp -o both.nii.gz --crop",
+        "refspace mask refspace-demo/atlas.zarr -s Isocortex --dry-run",
+    )
+)
 @takes_space
 @takes_hemisphere
 @structures_option(required=True)
@@ -149,11 +174,16 @@ def counts(
 @click.option(
     "--output",
     "-o",
-    type=OutputPath("volume", folder=True),
+    type=OutputPath(
+        "volume",
+        folder=True,
+        elsewhere={".zarr": "'refspace masks' writes a store of masks; a file ends in .nrrd"},
+    ),
     default="masks",
     show_default=True,
     metavar="PATH",
-    help="Folder for a mask of each structure, or an .nrrd or .nii.gz file for one of them all.",
+    help="Folder for a mask of each structure; or for one of them all a file that ends in .nrrd, "
+    ".nii, .nii.gz, .mha, .mhd, .tif or .tiff.",
 )
 @names_option
 @overwrite_option
@@ -215,7 +245,12 @@ def _write_mask(
     echo(f"wrote {path}")
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "refspace downsample refspace-demo/atlas.zarr --to 400 -o coarse.nrrd",
+        "refspace downsample refspace-demo/atlas.zarr --to 400 --method mode -o coarse.zarr",
+    )
+)
 @annotation_argument
 @structures_argument
 @structures_columns
@@ -235,7 +270,8 @@ def _write_mask(
     type=OutputPath("volume", "store"),
     default="downsampled.nrrd",
     show_default=True,
-    help="An .nrrd or .nii.gz file, or a .zarr store, which may be a URL.",
+    help="A file that ends in .nrrd, .nii, .nii.gz, .mha, .mhd, .tif or .tiff; or a .zarr store, "
+    "which may be a URL.",
 )
 @click.option(
     "--upsample", is_flag=True, help="Go to a finer resolution, which adds voxels but no detail."

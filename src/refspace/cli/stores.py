@@ -1,11 +1,14 @@
 """The commands ``convert`` and ``verify``: making stores, and proving them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from refspace.cli.columns import given_columns, structures_columns, structures_with
+from refspace.cli.completion import complete_files
+from refspace.cli.help import examples
 from refspace.cli.options import (
     annotation_argument,
     geometry_options,
@@ -22,11 +25,37 @@ if TYPE_CHECKING:
     from refspace.reference_space import ReferenceSpace
 
 
-@click.command()
+def _checked_target(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
+    """Refuse the name of a file for a store, and a store in the place of the structures."""
+    structures = str(ctx.params.get("structures_file"))
+    if value is None:
+        hint = (
+            f"; {structures} is where the structures file belongs"
+            if structures.rstrip("/").endswith(".zarr")
+            else ""
+        )
+        raise click.UsageError(
+            f"give ANNOTATION, STRUCTURES and TARGET, the store to write, like atlas.zarr{hint}"
+        )
+    if ctx.resilient_parsing:
+        return value
+    from refspace.formats.names import OUTPUT_ENDINGS
+
+    if value.lower().endswith((*OUTPUT_ENDINGS, ".csv", ".json", ".h5")):
+        raise click.BadParameter(f"{value} is the name of a file; a store ends in .zarr")
+    return value
+
+
+@click.command(
+    epilog=examples(
+        "refspace convert refspace-demo/annotation.nrrd refspace-demo/structures.json \\\n"
+        "brain.zarr --template refspace-demo/expression.nrrd",
+    )
+)
 @annotation_argument
-@click.argument("structures_file", metavar="STRUCTURES")
+@click.argument("structures_file", metavar="STRUCTURES", shell_complete=complete_files)
 @structures_columns
-@click.argument("target")
+@click.argument("target", required=False, callback=_checked_target, metavar="TARGET")
 @click.option("--template", help="Intensities on the same grid, in a file or store of their own.")
 @click.option(
     "--chunks",
@@ -100,8 +129,12 @@ def _summary(target: str, space: "ReferenceSpace") -> str:
     return ", ".join(parts)
 
 
-@click.command()
-@click.argument("url")
+@click.command(
+    epilog=examples(
+        "refspace verify refspace-demo/atlas.zarr",
+    )
+)
+@click.argument("url", metavar="PATH", shell_complete=complete_files)
 @geometry_options
 @takes_pool
 @click.pass_context
@@ -119,7 +152,13 @@ def verify(
     """
     from refspace.batch import verify as verify_any
     from refspace.cli.progress import BlockProgress
+    from refspace.formats.names import holds_volume
 
+    if Path(url).is_file() and holds_volume(url):
+        raise click.UsageError(
+            f"{url} is a file of a volume, of which nothing says how it was written; stores and "
+            "tables are verified"
+        )
     with BlockProgress("verifying") as progress:
         report = verify_any(
             url,

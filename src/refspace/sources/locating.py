@@ -1,6 +1,8 @@
 """Which atlas a text names, and where its store is in the cache; nothing is opened."""
 
+import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ from refspace.remote.download import Progress
 from refspace.safe_text import places_in
 from refspace.sources.brainglobe_bucket import find_atlas
 from refspace.sources.cache import Cache
-from refspace.sources.source import Request, parse_spec, source_names
+from refspace.sources.ccf import list_abc, list_allen
+from refspace.sources.source import Request, looks_like_spec, parse_spec, source_names
 from refspace.store.location import reachable
 from refspace.types import PathLike, Resolution
 
@@ -21,6 +24,9 @@ _ACCESS = ("storage_options", "engine", "chunk_cache")
 _FORMAT = 2
 ATLAS_KEY = "fetched_as"
 """Key in the provenance of stores in the cache: source and atlas, as they were asked for."""
+
+# As names of atlases end in BrainGlobe.
+_BRAINGLOBE_NAME = re.compile(r"[a-z0-9_]+_[0-9.]+(nm|um|mm)")
 
 
 def named_atlas(
@@ -45,6 +51,8 @@ def locate(
     """Source, request and path of the store for arguments of `fetch`, without a download."""
     parsed, options = named_atlas(spec, options)
     if parsed is None:
+        if (meant := suggestion(str(spec))) is not None:
+            raise SourceError(f"{spec!r} is no source and atlas: {meant}")
         raise SourceError(
             f"{spec!r} is no source and atlas, like 'allen:ccf_2017'; sources are "
             f"{', '.join(source_names())}"
@@ -93,3 +101,34 @@ def store_key(source: str, request: Request) -> dict[str, Any]:
         "storage_options": places_in(request.access.get("storage_options") or {}) or None,
         "environment": named,
     }
+
+
+def suggestion(text: str) -> str | None:
+    """What a text may mean that is no file, store or atlas; None if it looks like a path.
+
+    No host is asked: names of BrainGlobe's atlases are known by their form.
+
+    Examples
+    --------
+    >>> suggestion("ccf_2017"), suggestion("alen:ccf_2017")
+    ("did you mean 'allen:ccf_2017'?", "there is no source alen; did you mean 'allen:ccf_2017'?")
+    >>> suggestion("folder/atlas.zarr")
+    """
+    source, colon, name = text.partition(":")
+    if colon and looks_like_spec(text):
+        near = difflib.get_close_matches(source, source_names(), 1)
+        listed = f"sources are {', '.join(source_names())}"
+        return f"there is no source {source}; " + (
+            f"did you mean '{near[0]}:{name}'?" if near else listed
+        )
+    if os.sep in text or Path(text).suffix:
+        return None
+    if _BRAINGLOBE_NAME.fullmatch(text):
+        return f"did you mean 'brainglobe:{text}'?"
+    names = {entry.name: f"abc:{entry.name}" for entry in list_abc(Request(""))}
+    names |= {entry.name: f"allen:{entry.name}" for entry in list_allen(Request(""))}
+    if near := difflib.get_close_matches(text, names, 1, cutoff=0.7):
+        return f"did you mean '{names[near[0]]}'?"
+    if text in source_names():
+        return f"{text} is a source: name an atlas of it too, as 'refspace list {text}' has them"
+    return None

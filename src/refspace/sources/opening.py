@@ -24,12 +24,12 @@ from refspace.sources.locating import (
     make_request,
     named_atlas,
     store_key,
+    suggestion,
 )
 from refspace.sources.source import (
     AtlasParts,
     Request,
     find_source,
-    looks_like_spec,
     parse_spec,
     source_names,
 )
@@ -265,12 +265,14 @@ def _doubting_downloads(request: Request) -> Iterator[None]:
 
 @contextmanager
 def _naming_sources(url: PathLike) -> Iterator[None]:
-    """Add the list of sources to an error on a path that looks like ``source:atlas``."""
+    """Say of a name of nothing which atlas it may mean."""
     try:
         yield
     except StoreError as error:
-        if looks_like_spec(url):
-            error.add_note(f"nor is it an atlas of a source; there are {', '.join(source_names())}")
+        text = os.fspath(url)
+        meant = None if "://" in text or Path(text).exists() else suggestion(text)
+        if meant is not None:
+            raise StoreError(f"there is no file, store or atlas {text}: {meant}") from error
         raise
 
 
