@@ -34,8 +34,8 @@ def export() -> None:
 
 @export.command(
     epilog=examples(
-        "refspace export structures refspace-demo/atlas.zarr -o structures.csv",
-        "refspace export structures refspace-demo/structures.json --nested -o nested.json",
+        "refspace export structures refspace-demo/atlas.zarr -o dseg.tsv",
+        "refspace export structures refspace-demo/structures.json --nested \\\n-o nested.json",
     )
 )
 @click.argument("source")
@@ -73,7 +73,7 @@ def structures(
 
 @export.command(
     epilog=examples(
-        "refspace export volume refspace-demo/atlas.zarr -o atlas.nii.gz --label-table",
+        "refspace export volume refspace-demo/atlas.zarr --label-table \\\n-o atlas_dseg.nii.gz",
     )
 )
 @annotation_argument

@@ -129,7 +129,7 @@ def _in_micrometres(
     epilog=examples(
         "refspace counts refspace-demo/atlas.zarr -s Isocortex,TH --by-hemisphere",
         "refspace counts refspace-demo/atlas.zarr --depth 5 -o counts.csv",
-        "refspace counts refspace-demo/annotation.nrrd refspace-demo/structures.json --csv",
+        "refspace counts refspace-demo/annotation.nrrd \\\nrefspace-demo/structures.json --csv",
     )
 )
 @takes_space
@@ -248,7 +248,7 @@ def _write_mask(
 @click.command(
     epilog=examples(
         "refspace downsample refspace-demo/atlas.zarr --to 400 -o coarse.nrrd",
-        "refspace downsample refspace-demo/atlas.zarr --to 400 --method mode -o coarse.zarr",
+        "refspace downsample refspace-demo/atlas.zarr --to 400 --method mode \\\n-o coarse.zarr",
     )
 )
 @annotation_argument

@@ -48,8 +48,8 @@ def _checked_target(ctx: click.Context, param: click.Parameter, value: str | Non
 
 @click.command(
     epilog=examples(
-        "refspace convert refspace-demo/annotation.nrrd refspace-demo/structures.json \\\n"
-        "brain.zarr --template refspace-demo/expression.nrrd",
+        "refspace convert refspace-demo/annotation.nrrd \\\n"
+        "refspace-demo/structures.json brain.zarr",
     )
 )
 @annotation_argument
