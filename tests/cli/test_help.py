@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
+from helpers import allen_replay, brainglobe_replay
+from helpers.servers import Server
 
 import refspace
 from refspace.cli import main
@@ -16,10 +18,9 @@ from refspace.cli.outputs import LocalFolder, OutputPath
 from refspace.formats.tables import write_table
 from refspace.samples.measurements import cells, expression
 
-# What has a host of its own in other tests.
-NEEDS_NETWORK = ("fetch",)
-# Those that take seconds: pictures, many meshes.
-LONG = ("demo", "fetch", "mesh refspace-demo/atlas.zarr --depth")
+FETCH = "refspace fetch "
+# Those that take seconds: pictures, many meshes; and what takes replays of hosts.
+LONG = (FETCH, "refspace demo", "refspace mesh refspace-demo/atlas.zarr --depth")
 ATLAS = ("annotation.nrrd", "structures.json", "atlas.zarr", "expression.nrrd", "cells.csv")
 
 
@@ -81,13 +82,11 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("example", [e for e in EXAMPLES if not e.startswith(LONG)])
 def test_examples_run_as_printed(
     example: str, quick: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = example.removeprefix("refspace ")
-    if words.startswith(LONG):
-        pytest.skip("the slow test has it")
     monkeypatch.chdir(quick)
     result = run(f"{words} --overwrite" if "overwrite" in parameters(words) else words)
     assert result.exit_code == 0, result.output
@@ -120,13 +119,11 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.parametrize("example", [e for e in EXAMPLES if not e.startswith(FETCH)])
 def test_examples_replace_nothing(
     example: str, demo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = example.removeprefix("refspace ")
-    if words.startswith(NEEDS_NETWORK):
-        pytest.skip("a replay of the host has it")
     monkeypatch.chdir(demo)
     before = contents(demo)
     result = run(words)
@@ -151,3 +148,19 @@ def test_every_command_that_writes_files_can_be_told_to_replace_them() -> None:
     for words, command in COMMANDS.items():
         if any(isinstance(param.type, kinds) for param in command.params):
             assert "overwrite" in {str(param.name) for param in command.params}, words
+
+
+def test_examples_of_fetch_run_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = brainglobe_replay.write_bucket(tmp_path / "bucket")
+    (bucket / "atlases" / brainglobe_replay.NAME).rename(bucket / "atlases/allen_mouse_100um")
+    (bucket / "atlases/last_versions.conf").write_text("[atlases]\nallen_mouse_100um = 1.2\n")
+    monkeypatch.setenv("REFSPACE_BRAINGLOBE", str(bucket))
+    monkeypatch.setenv("REFSPACE_CACHE", str(tmp_path / "cache"))
+    with Server(allen_replay.replay(allen_replay.sample())) as server:
+        monkeypatch.setenv("REFSPACE_ALLEN_HOST", server.url)
+        monkeypatch.setenv("REFSPACE_ALLEN_ARCHIVE", server.url + allen_replay.ARCHIVE)
+        for example in (e for e in EXAMPLES if e.startswith(FETCH)):
+            result = run(example.removeprefix("refspace "))
+            assert result.exit_code == 0, result.output
+    here = run("list --here")
+    assert len(here.stdout.splitlines()) == 3

@@ -111,7 +111,8 @@ def _structures(ctx: click.Context) -> Iterator[tuple[str, str]]:
     given = ctx.params
     files = [given[name] for name in _STRUCTURES if given.get(name)]
     atlases = [given[name] for name in _ATLASES if given.get(name)]
-    for path in [*files, *atlases]:
+    # Before the value of an option, click has only looked at options, and kept the rest.
+    for path in [*files, *atlases, *reversed(ctx.args)]:
         text = path if isinstance(path, str) else path[0]
         found = list(_structures_of(text))
         if found:

@@ -131,21 +131,34 @@ def _store(
     try:
         atlas = open_atlas(url, **geometry, **access)
     except FormatError as refusal:
-        from refspace.cli.describe_other import describe_image, describe_masks
-        from refspace.store.images import open_image
+        from refspace.cli.describe_other import describe_masks
 
         try:
             return *describe_masks(url, **access), None
         except RefspaceError:
-            pass
-        try:
-            return *describe_image(url, open_image(url, **geometry, **access)), None
-        except RefspaceError:
-            raise refusal from None
+            return *_image(url, geometry, access, refusal), None
+    if atlas.metadata is None and atlas.levels[0].array.dtype.kind == "f":
+        return *_image(url, geometry, access), None
     details = describe(atlas, frame=frame, **sides)
     counts = label_counts(atlas)
     ids = [node["id"] for node in atlas.nodes or ()]
     return details, format_description(details), None if counts is None else (counts, ids)
+
+
+def _image(
+    url: str,
+    geometry: dict[str, Any],
+    access: dict[str, Any],
+    refusal: FormatError | None = None,
+) -> tuple[dict[str, Any], str]:
+    """Facts about an image in zarr; where it is none, what else was refused is what to say."""
+    from refspace.cli.describe_other import describe_image
+    from refspace.store.images import open_image
+
+    try:
+        return describe_image(url, open_image(url, **geometry, **access))
+    except RefspaceError as error:
+        raise refusal or error from None
 
 
 def _other_file(url: str) -> tuple[dict[str, Any], str] | None:
