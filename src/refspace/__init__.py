@@ -4,9 +4,9 @@ Names are imported when they are first used: ``import refspace`` alone loads no 
 touches neither network nor disk.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from refspace.lazy import lazy_names
 from refspace.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -76,13 +76,8 @@ _ROOMS = {
 __all__ = sorted(_ROOMS.keys() - {"open"})
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
-        raise AttributeError(f"module 'refspace' has no attribute {name!r}")
-    value = getattr(import_module(_ROOMS[name]), name)
-    globals()[name] = value
-    return value
+__getattr__, _names = lazy_names(__name__, _ROOMS)
 
 
 def __dir__() -> list[str]:
-    return [*_ROOMS, "__version__"]
+    return [*_names(), "__version__"]

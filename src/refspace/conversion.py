@@ -14,14 +14,12 @@ import xarray as xr
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
-from refspace.blockwise.identity import Identity, array_identity
+from refspace.blockwise.content_identity import Identity
+from refspace.blockwise.identity import array_identity
 from refspace.errors import AnnotationError, GridError
+from refspace.formats.names import is_volume_file, refuse_override
 from refspace.formats.structures import read_structures
-from refspace.formats.volumes import (
-    is_volume_file,
-    refuse_override,
-    stream_volume,
-)
+from refspace.formats.volumes import stream_volume
 from refspace.formats.voxel_files import VoxelStream
 from refspace.grid import Grid
 from refspace.kernels import count_labels, relabel

@@ -21,8 +21,9 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from refspace.axes import axis_name
 from refspace.errors import GridError, PositionError
-from refspace.types import Resolution
+from refspace.types import AxisLike, Resolution
 
 # Letters of an orientation code: nibabel's convention, the end towards which an index grows.
 _DIM_OF_LETTER = {"A": "ap", "P": "ap", "S": "dv", "I": "dv", "L": "ml", "R": "ml"}
@@ -206,31 +207,35 @@ class Grid:
         """Volume of one voxel in mm³."""
         return math.prod(self.spacing) * 1e-9
 
-    def direction(self, dim: str) -> str:
+    def direction(self, dim: AxisLike) -> str:
         """Direction in which the index of an axis grows, for example ``"posterior"``."""
         return DIRECTIONS[self.orientation[self.axis(dim)]]
 
-    def frame_direction(self, dim: str) -> str:
+    def frame_direction(self, dim: AxisLike) -> str:
         """Direction in which the coordinates of an axis grow, for example ``"right"``."""
         return DIRECTIONS[self.orientation_along_frame[self.axis(dim)]]
 
-    def is_falling(self, dim: str) -> bool:
+    def is_falling(self, dim: AxisLike) -> bool:
         """Whether coordinates fall with the index: an axis that is stored against the frame."""
         return self.direction(dim) != self.frame_direction(dim)
 
-    def axis(self, dim: str) -> int:
-        """Position of an axis in `dims`.
+    def axis(self, dim: AxisLike) -> int:
+        """Position of an axis in `dims`, by its name or that of its plane.
 
         Raises
         ------
         GridError
             If there is no such axis.
-        """
-        if dim not in self.dims:
-            raise GridError(f"there is no axis {dim!r}; the axes are {', '.join(self.dims)}")
-        return self.dims.index(dim)
 
-    def coordinates(self, dim: str) -> NDArray[np.float64]:
+        Examples
+        --------
+        >>> grid = Grid((2, 2, 2), (10, 10, 10), orientation="RAS")
+        >>> grid.axis("ap"), grid.axis("coronal")
+        (1, 1)
+        """
+        return self.dims.index(axis_name(dim, self.dims))
+
+    def coordinates(self, dim: AxisLike) -> NDArray[np.float64]:
         """Voxel centres along an axis, in µm.
 
         Examples
@@ -244,7 +249,7 @@ class Grid:
         centres: NDArray[np.float64] = self.origin[axis] + steps * self.spacing[axis]
         return centres[::-1] if self.is_falling(dim) else centres
 
-    def position(self, dim: str, edge: Distance) -> Distance:
+    def position(self, dim: AxisLike, edge: Distance) -> Distance:
         """Position in µm at a distance in voxels from the outer edge of the first one.
 
         Examples
@@ -256,12 +261,12 @@ class Grid:
         steps = self.shape[axis] - edge if self.is_falling(dim) else edge
         return steps * self.spacing[axis] + self.origin[axis]
 
-    def edges(self, dim: str) -> tuple[float, float]:
+    def edges(self, dim: AxisLike) -> tuple[float, float]:
         """Lowest and highest position of the volume along an axis, in µm."""
         axis = self.axis(dim)
         return self.origin[axis], self.origin[axis] + self.extent[axis]
 
-    def voxels(self, dim: str, positions: NDArray[Any]) -> NDArray[np.float64]:
+    def voxels(self, dim: AxisLike, positions: NDArray[Any]) -> NDArray[np.float64]:
         """Index of the voxel that contains each position, as whole float64; NaN if outside.
 
         The voxels are those of `index`.
@@ -280,7 +285,7 @@ class Grid:
         number = np.where((number >= 0) & (number < count), number, np.nan)
         return count - 1 - number if self.is_falling(dim) else number
 
-    def index(self, dim: str, position: float) -> int:
+    def index(self, dim: AxisLike, position: float) -> int:
         """Index of the voxel that contains a position.
 
         A voxel contains the edge where its coordinates are lowest and not the other one; a position
@@ -308,6 +313,7 @@ class Grid:
         ...
         refspace.errors.PositionError: ap position -30 µm is outside the volume; ap runs from 0 µm up to (not including) 100 µm
         """  # noqa: E501
+        dim = axis_name(dim, self.dims)
         voxel = self.voxels(dim, np.array(position)).item()
         if math.isnan(voxel):
             lowest, highest = self.edges(dim)

@@ -45,6 +45,9 @@ ImageLike: TypeAlias = Union[ArrayLike, PathLike]
 ImageOrigin: TypeAlias = Literal["center", "corner"]
 """What the position that an image states as the centre of its first voxel is of that voxel."""
 
+AxisLike: TypeAlias = int | str
+"""An axis: ``ap``, ``dv`` or ``ml``; its number; or its plane, like ``coronal``."""
+
 LengthUnit: TypeAlias = Literal["um", "mm", "voxel"]
 """Unit of positions; in voxels, i is anywhere in the voxel of index i, in the file's own order."""
 

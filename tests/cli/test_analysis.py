@@ -627,7 +627,7 @@ def test_compare_with_other_structures(folder: Path, space: refspace.ReferenceSp
     found = space.compare(other).structures
     for path in ("annotation.nrrd", "atlas.zarr"):
         words = [folder / "atlas.zarr", folder / path, "--other-structures", "tree.json"]
-        run("compare", *words, "-o", "a.csv")
+        run("compare", *words, "-o", "a.csv", "--overwrite")
         table = pd.read_csv("a.csv")
         np.testing.assert_array_equal(table["other_voxels"], found.other_voxels)
 

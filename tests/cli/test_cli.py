@@ -178,7 +178,9 @@ def test_export_itksnap(atlas: list[str], tmp_path: Path) -> None:
     volume, labels = tmp_path / "labels.nrrd", tmp_path / "labels.txt"
     assert run("export", "itksnap", *atlas, volume, labels).exit_code == 0
     plain = labels.read_text()
-    assert run("export", "itksnap", *atlas, volume, labels, "--header").exit_code == 0
+    assert (
+        run("export", "itksnap", *atlas, volume, labels, "--header", "--overwrite").exit_code == 0
+    )
     assert labels.read_text().endswith(plain)
     assert labels.read_text().startswith("# ITK-SNAP")
     numbers = {int(line.split()[0]) for line in plain.splitlines()}
@@ -296,7 +298,7 @@ def test_cropped_masks(
     atlas: list[str], store: Path, space: refspace.ReferenceSpace, tmp_path: Path
 ) -> None:
     for words in (atlas, [store]):
-        result = run("mask", *words, "-s", "CP,TH", "--crop", "-o", tmp_path)
+        result = run("mask", *words, "-s", "CP,TH", "--crop", "-o", tmp_path, "--overwrite")
         assert result.exit_code == 0, result.output
         mask = refspace.read_nrrd(tmp_path / "structure_672.nrrd")
         expected = space.make_structure_mask("CP", crop=True)

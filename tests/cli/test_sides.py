@@ -17,7 +17,7 @@ from refspace.batch import AtlasReference, aggregate_images
 from refspace.errors import AnnotationError, GridError, StoreError
 from refspace.grid import Grid
 from refspace.labels import labelled, stated_midline
-from refspace.store.metadata import metadata_digest
+from refspace.store.digests import metadata_digest
 
 TREE = [
     {"id": 1, "acronym": "A", "name": "a", "structure_id_path": [1]},

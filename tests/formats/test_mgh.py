@@ -19,13 +19,8 @@ from hypothesis import strategies as st
 
 import refspace
 from refspace.errors import FormatError, GridError, MissingDependencyError
-from refspace.formats.volumes import (
-    is_volume_file,
-    read_image_file,
-    read_volume,
-    read_voxels,
-    stream_volume,
-)
+from refspace.formats.names import is_volume_file
+from refspace.formats.volumes import read_image_file, read_volume, read_voxels, stream_volume
 from refspace.grid import Grid
 from refspace.labels import infer_grid
 from refspace.structure_tree import StructureTree

@@ -30,13 +30,9 @@ from refspace.errors import (
     StoreError,
 )
 from refspace.formats import encoded_voxels, voxel_files
+from refspace.formats.names import is_volume_file, output_ending
 from refspace.formats.nifti import NIFTI, read_nifti, write_nifti
-from refspace.formats.volumes import (
-    is_volume_file,
-    output_ending,
-    stream_volume,
-    write_volume,
-)
+from refspace.formats.volumes import stream_volume, write_volume
 from refspace.grid import Grid
 from refspace.labels import infer_grid, labelled
 from refspace.reference_space import ReferenceSpace

@@ -99,10 +99,23 @@ def test_a_range_that_does_not_start_at_zero_is_named():
 
 
 def test_unknown_axis():
-    with pytest.raises(GridError, match=r"^there is no axis 'x'; the axes are ap, dv, ml$"):
+    choice = "choose ap, dv, ml, coronal, horizontal, sagittal, 0, 1 or 2$"
+    with pytest.raises(GridError, match=f"^there is no axis 'x'; {choice}"):
         CCF.coordinates("x")
-    with pytest.raises(GridError, match=r"there is no axis 1"):
-        CCF.index(1, 0)
+    for nothing in (3, -1, 1.0, True, None, "", "0", [1]):
+        with pytest.raises(GridError, match=f"^there is no axis .*; {choice}"):
+            CCF.index(nothing, 0)
+
+
+@pytest.mark.parametrize("orientation", ["PIR", "RAS", "SLA", "LIP"])
+@pytest.mark.parametrize("planes", [{"coronal": "ap", "horizontal": "dv", "sagittal": "ml"}])
+def test_an_axis_by_its_plane_and_by_its_number(orientation, planes):
+    grid = Grid((4, 5, 6), 10, orientation=orientation)
+    for plane, dim in {**planes, "axial": "dv", "Coronal": "ap"}.items():
+        assert grid.axis(plane) == grid.axis(dim) == grid.axis(np.int64(grid.dims.index(dim)))
+        assert grid.edges(plane) == grid.edges(dim)
+    with pytest.raises(PositionError, match=r"^ap position 70 µm is outside the volume"):
+        grid.index("coronal", 70)
 
 
 def test_extent_volume_and_directions():

@@ -29,7 +29,7 @@ from refspace import ReferenceSpace
 from refspace.errors import AnnotationError, FormatError, GridError, RefspaceError, StoreError
 from refspace.grid import Grid
 from refspace.labels import labelled
-from refspace.store.metadata import metadata_digest
+from refspace.store.digests import metadata_digest
 
 pytestmark = pytest.mark.usefixtures("no_sync")
 

@@ -14,7 +14,7 @@ from helpers.commands import run
 import refspace
 from refspace.errors import RefspaceError
 from refspace.store import verify_store
-from refspace.store.metadata import metadata_digest
+from refspace.store.digests import metadata_digest
 
 pytestmark = pytest.mark.usefixtures("no_sync", "no_threads")
 

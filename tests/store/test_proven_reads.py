@@ -17,10 +17,10 @@ from refspace.errors import FormatError, StoreError, StoreReplacedError
 from refspace.grid import Grid
 from refspace.labels import labelled
 from refspace.store import block_writer, open_atlas, record_table, verify_store
+from refspace.store.digests import metadata_digest
 from refspace.store.images import open_image
 from refspace.store.location import Location
 from refspace.store.masks import open_stored_masks
-from refspace.store.metadata import metadata_digest
 from refspace.store.object_records import RECORD_BYTES, ObjectRecord, table_of
 from refspace.store.record_table import RecordTable
 from refspace.store.write import StoreWriter

@@ -19,8 +19,8 @@ from refspace.errors import GridError, StoreError
 from refspace.grid import Grid
 from refspace.labels import labelled
 from refspace.store import Fault, Report, block_writer, pyramid, verify_store
+from refspace.store.digests import metadata_digest
 from refspace.store.location import Location
-from refspace.store.metadata import metadata_digest
 from refspace.store.object_records import ObjectRecord
 
 TREE = StructureTree(

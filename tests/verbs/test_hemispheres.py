@@ -29,7 +29,8 @@ from refspace.grid import Grid
 from refspace.label_index import LabelIndex, cell_rows, cut_at_midline
 from refspace.labels import labelled
 from refspace.store import verify_store
-from refspace.store.metadata import json_digest, metadata_digest, store_layout
+from refspace.store.digests import json_digest, metadata_digest
+from refspace.store.metadata import store_layout
 from refspace.store.object_records import ObjectRecord
 from refspace.store.stored_array import StoredArray
 

@@ -11,7 +11,7 @@ from helpers.serving import Server
 
 import refspace
 from refspace.errors import AnnotationError, FormatError, GridError, StoreError
-from refspace.formats.volumes import is_volume_file
+from refspace.formats.names import is_volume_file
 from refspace.grid import Grid
 from refspace.labels import labelled
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from dask.tokenize import tokenize
 
-from refspace.blockwise.identity import Identity, array_identity, refuse_changed
+from refspace.blockwise.content_identity import Identity
+from refspace.blockwise.identity import array_identity, refuse_changed
 from refspace.errors import SourceError, StoreError
 from refspace.formats.structures import read_structures
 from refspace.grid import Hemisphere

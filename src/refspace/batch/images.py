@@ -8,9 +8,11 @@ from typing import Any
 import xarray as xr
 from dask.tokenize import tokenize
 
-from refspace.blockwise.identity import Identity, array_identity
+from refspace.blockwise.content_identity import Identity
+from refspace.blockwise.identity import array_identity
 from refspace.errors import StoreError
-from refspace.formats.volumes import is_volume_file, open_header, read_voxels, refuse_override
+from refspace.formats.names import is_volume_file, refuse_override
+from refspace.formats.volumes import open_header, read_voxels
 from refspace.grid import Grid
 from refspace.ops.align import is_oblique
 from refspace.safe_text import without_secrets

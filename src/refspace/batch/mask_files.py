@@ -11,9 +11,8 @@ The pass writes a store of masks, from which each file is then made by itself::
 import functools
 import hashlib
 import os
-import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,12 +49,11 @@ from refspace.pools import Pool
 from refspace.store import Location, Progress
 from refspace.store.masks import StoredMasks, open_stored_masks
 from refspace.store.staging import WriteLease, job_digest
+from refspace.structure_tree.file_names import unfinished_pattern
 
 ENDINGS = {"nrrd": ".nrrd", "nifti": ".nii.gz"}
-# Names that `atomic_write` gives to files of masks, and to their records, while it writes them.
-_UNFINISHED = re.compile(
-    r"\.structure_\d+(\.nii|\.nrrd|\.nii\.gz)?\.[0-9a-f]{8}\.partial\.(nrrd|gz|json)"
-)
+# What `atomic_write` adds to the name of a file, or of its record, while it writes.
+_WHILE_WRITTEN = r"(\.nii|\.nrrd|\.nii\.gz)?"
 _DTYPE = np.dtype(np.uint8)  # of masks in files, which have no bool
 _OVERWRITE = "replace it with --overwrite (Python: overwrite=True)"
 
@@ -90,6 +88,7 @@ def write_mask_files(
     files: Sequence[OutputFile],
     folder: str,
     *,
+    stems: Iterable[str],
     pool: Pool,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
@@ -103,11 +102,14 @@ def write_mask_files(
         Makes the request for some of the structures.
     files
         The files.
+    stems
+        Names, without their endings, that files of masks of the same annotation may have.
     folder, pool, overwrite, storage_options, progress
         As for `write_masks`.
     """
     location = Location(folder, storage_options or {})
-    with exclusive_folder(location, "masks", _UNFINISHED, instead=", or of a .zarr") as lease:
+    unfinished = unfinished_pattern(stems, _WHILE_WRITTEN)
+    with exclusive_folder(location, "masks", unfinished, instead=", or of a .zarr") as lease:
         missing = [file for file in files if not is_proven(location, file)]
         kept = len(files) - len(missing)
         if missing:
@@ -124,8 +126,18 @@ def write_mask_files(
     return MasksWritten(folder, ids, len(missing), kept)
 
 
-def mask_files(request: MaskRequest, ending: str) -> list[OutputFile]:
-    """Files for some masks, each with its name and its digest."""
+def mask_files(request: MaskRequest, ending: str, stems: Mapping[int, str]) -> list[OutputFile]:
+    """Files for some masks, each with its name and its digest.
+
+    Parameters
+    ----------
+    request
+        The masks.
+    ending
+        Ending of the names.
+    stems
+        Name of the file of each structure, without the ending.
+    """
     grid = request.layout.grid
     files = []
     for region_index, structure in enumerate(request.ids):
@@ -141,7 +153,7 @@ def mask_files(request: MaskRequest, ending: str) -> list[OutputFile]:
         }
         # Of voxels that may have changed unseen, no file is known to hold the mask.
         digest = job_digest(identity) if request.voxels.is_proven else ""
-        files.append(OutputFile(structure, f"structure_{structure}{ending}", digest))
+        files.append(OutputFile(structure, f"{stems[structure]}{ending}", digest))
     return files
 
 

@@ -14,7 +14,8 @@ from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
 from refspace.batch.causes import one_line, raise_if_hopeless
-from refspace.blockwise.identity import Identity, array_identity, refuse_changed
+from refspace.blockwise.content_identity import Identity
+from refspace.blockwise.identity import array_identity, refuse_changed
 from refspace.errors import FormatError, JobError, OntologyError, StoreError
 from refspace.label_index import BlockLabels
 from refspace.labels import LabelVolume

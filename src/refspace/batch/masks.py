@@ -12,6 +12,7 @@ from refspace.reference_space import ReferenceSpace
 from refspace.reference_space import open as open_space
 from refspace.store import Progress
 from refspace.structure_tree import RegionsLike
+from refspace.structure_tree.file_names import FileNames, file_stems
 from refspace.types import PathLike
 from refspace.verbs.grids import along_frame
 
@@ -25,6 +26,7 @@ def write_masks(
     regions: RegionsLike | None = None,
     *,
     format: Literal["nrrd", "nifti"] = "nrrd",
+    names: FileNames = "id",
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     threads: int | None = None,
@@ -52,6 +54,9 @@ def write_masks(
         given.
     format
         Of files: ``"nrrd"``, or ``"nifti"`` for ``.nii.gz``.
+    names
+        What files are named by: ``"id"``, or ``"acronym"`` for ``VISp.nrrd``. Signs that file names
+        cannot have become ``_``; where acronyms are then alike, the id follows.
     overwrite
         Whether to replace what is there and is something else.
     storage_options
@@ -112,10 +117,12 @@ def write_masks(
     }
     if is_store:
         return write_mask_store(request, target, **options)
-    files = mask_files(request, ENDINGS[format])
+    stems = file_stems(space.structure_tree.nodes(), names)
+    files = mask_files(request, ENDINGS[format], stems)
     return write_mask_files(
         lambda ids: MaskRequest.from_regions(space, request.regions.select(ids)),
         files,
         target,
+        stems=stems.values(),
         **options,
     )

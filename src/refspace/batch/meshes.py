@@ -9,7 +9,6 @@ Each mesh is made by itself, from the chunks of its bounding box::
 import functools
 import hashlib
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,7 +26,8 @@ from refspace.batch.output_files import (
     record_digest,
     recorded_digest,
 )
-from refspace.blockwise.identity import Identity, array_identity, refuse_changed
+from refspace.blockwise.content_identity import Identity
+from refspace.blockwise.identity import array_identity, refuse_changed
 from refspace.errors import AnnotationError, FormatError, JobError, OntologyError, StoreError
 from refspace.formats.meshes import (
     INFO,
@@ -44,6 +44,7 @@ from refspace.store import Location, Progress
 from refspace.store.masks import write_whole
 from refspace.store.staging import WriteLease, job_digest
 from refspace.structure_tree import Regions, RegionsLike
+from refspace.structure_tree.file_names import FileNames, file_stems, unfinished_pattern
 from refspace.types import PathLike
 from refspace.verbs.meshes import SMOOTHING, check_smoothing, cropped_mask, mesh_from_mask
 
@@ -53,10 +54,10 @@ if TYPE_CHECKING:
 MeshFormat = Literal["obj", "ply", "stl", "glb", "neuroglancer"]
 FORMATS = ("obj", "ply", "stl", "glb", "neuroglancer")
 _NEUROGLANCER = "neuroglancer"
-_UNFINISHED = re.compile(
-    r"\.(structure_\d+(\.(obj|ply|stl|glb))?|\d+(\.mesh)?|\d+:0|info)\.[0-9a-f]{8}\.partial"
-    r"(\.(obj|ply|stl|glb|mesh|json))?"
-)
+# What `atomic_write` adds to the name of a file, or of its record, while it writes.
+_WHILE_WRITTEN = r"(\.(obj|ply|stl|glb))?"
+# Names of what Neuroglancer reads.
+_NEUROGLANCER_STEMS = r"\d+(\.mesh)?|\d+:0|info"
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ def write_meshes(
     *,
     format: MeshFormat = "obj",
     smoothing: int = SMOOTHING,
+    names: FileNames = "id",
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
     threads: int | None = None,
@@ -140,6 +142,8 @@ def write_meshes(
         colours; or ``"neuroglancer"``.
     smoothing
         As for `ReferenceSpace.mesh`.
+    names
+        As for `write_masks`; Neuroglancer has ids.
     overwrite
         Whether to replace what is there and is something else.
     storage_options
@@ -192,10 +196,12 @@ def write_meshes(
         space = open_space(space)
     chosen, empty = _with_voxels(space, regions)
     voxels = array_identity(space.annotation.data)
-    request = _MeshRequest(space, chosen, format, smoothing, voxels)
+    stems = file_stems(space.structure_tree.nodes(), names)
+    request = _MeshRequest(space, chosen, format, smoothing, voxels, stems)
     files = request.files()
     location = Location(os.fspath(out), storage_options or {})
-    with exclusive_folder(location, "meshes", _UNFINISHED) as lease:
+    unfinished = unfinished_pattern(stems.values(), _WHILE_WRITTEN, _NEUROGLANCER_STEMS)
+    with exclusive_folder(location, "meshes", unfinished) as lease:
         missing = [file for file in files if not is_proven(location, file)]
         options = _TaskOptions(format, smoothing, location, overwrite, lease)
         _write(request, missing, options, pool, progress, len(files))
@@ -248,6 +254,7 @@ class _MeshRequest:
     format: MeshFormat
     smoothing: int
     voxels: Identity
+    stems: Mapping[int, str]
 
     def files(self) -> list[OutputFile]:
         """Files of all meshes, each with its name and its digest."""
@@ -265,7 +272,7 @@ class _MeshRequest:
             shown = _shown(self.space, label)
             digest = job_digest({**common, "members": self.members(label), "shown": shown})
             is_mesh = self.format == _NEUROGLANCER
-            name = f"{label}.mesh" if is_mesh else f"structure_{label}.{self.format}"
+            name = f"{label}.mesh" if is_mesh else f"{self.stems[label]}.{self.format}"
             # Of voxels that may have changed unseen, no file is known to hold the mesh.
             files.append(OutputFile(label, name, digest if self.voxels.is_proven else ""))
         return files

@@ -14,13 +14,14 @@ import re
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import dask.array
 import numpy as np
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
+from refspace.blockwise.content_identity import Identified, Identity
 from refspace.errors import StoreError
 
 _GIVE_A_PATH = (
@@ -36,39 +37,6 @@ _READERS = {"open", "eval", "exec", "compile", "load", "fromfile", "memmap", "op
 _READERS |= {"loadtxt", "genfromtxt", "fromregex"}
 # Names that dask and refspace make end with a digest of all that an array is computed from.
 _TOKEN = re.compile(r"[0-9a-f]{32,64}")
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What tells voxels from any others.
-
-    Parameters
-    ----------
-    facts
-        JSON values by name: different for other voxels, and after any change.
-    doubt
-        Why they do not prove that voxels are the same; None if they do.
-
-    Examples
-    --------
-    >>> Identity({"voxels": "0a"}).is_proven, Identity({}, "it is read by a server").is_proven
-    (True, False)
-    """
-
-    facts: Mapping[str, Any]
-    doubt: str | None = None
-
-    @property
-    def is_proven(self) -> bool:
-        """Whether voxels of the same identity are the same."""
-        return self.doubt is None
-
-
-class Identified(Protocol):
-    """A source of voxels, within a graph, that can be identified."""
-
-    def content_identity(self) -> Identity:
-        """What tells its content, as it is now, from any other."""
 
 
 def array_identity(data: dask.array.Array | NDArray[Any]) -> Identity:

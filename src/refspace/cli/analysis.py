@@ -12,6 +12,7 @@ from refspace.cli.columns import (
     positions_or_structures,
     structures_with,
 )
+from refspace.cli.help import examples
 from refspace.cli.options import (
     existing,
     formulas_option,
@@ -25,7 +26,15 @@ from refspace.cli.options import (
     takes_space,
     unit_option,
 )
-from refspace.cli.outputs import LocalFolder, table_option
+from refspace.cli.outputs import (
+    Form,
+    LocalFolder,
+    TableOutput,
+    overwrite_option,
+    table_option,
+    takes_form,
+    takes_table_output,
+)
 from refspace.cli.regions import (
     RegionChoice,
     by_hemisphere_option,
@@ -58,7 +67,13 @@ _COMPARED = {
 # ----- points
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "refspace points refspace-demo/atlas.zarr refspace-demo/cells.csv --depth 5",
+        "refspace points refspace-demo/atlas.zarr refspace-demo/cells.csv \\\n"
+        "--each where.csv --by-hemisphere -o points.csv",
+    )
+)
 @takes_space
 @click.argument("points_file", metavar="POINTS", type=click.Path(exists=True, dir_okay=False))
 @takes_choice
@@ -76,7 +91,7 @@ _COMPARED = {
 @table_option(
     "--each", help="CSV, TSV or Parquet file to write: POINTS, and where each of them is."
 )
-@table_option("--output", "-o", help="CSV, TSV or Parquet file to write.")
+@takes_table_output
 @formulas_option
 def points(
     space: "ReferenceSpace",
@@ -86,7 +101,7 @@ def points(
     unit: "LengthUnit",
     by_hemisphere: bool,
     each: str | None,
-    output: str | None,
+    output: TableOutput,
 ) -> None:
     """Print how many points are in structures, and per mm³: those named, or all that have any.
 
@@ -95,7 +110,7 @@ def points(
     voxels, along the axes in the order that the file has them.
     """
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import write_or_print
+    from refspace.cli.tables import emit_table
     from refspace.formats.tables import column_names, read_table
     from refspace.ops.positions import axis_names, position_dims
     from refspace.verbs.tables import long_table
@@ -120,10 +135,11 @@ def points(
     if each is not None and codes is not None:
         sides = _sides(space, table, regions, asked) if by_hemisphere else {}
         _write_each(each, points_file, space, codes.to_numpy(), sides, regions is not None)
+        echo(f"wrote {each}", err=output.is_piped)
     counted = long_table(dataset, _POINTS)
-    if output is None and not choice.structures:
+    if output.is_for_people and not choice.structures:
         counted = counted[counted["points"] > 0]
-    write_or_print(counted, output)
+    emit_table("structures", counted, output)
 
 
 def _refuse_none_inside(
@@ -205,13 +221,18 @@ def _write_each(
 
     with Progress(f"writing {each}"):
         save_table(each, parts())
-    echo(f"wrote {each}")
 
 
 # ----- other volumes, and what is wrong with one
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "refspace compare refspace-demo/atlas.zarr refspace-demo/annotation.nrrd",
+        "refspace compare refspace-demo/atlas.zarr refspace-demo/annotation.nrrd \\\n"
+        "--depth 5 -o dice.csv",
+    )
+)
 @takes_space
 @click.argument("other", callback=existing)
 @click.option(
@@ -230,7 +251,7 @@ def _write_each(
 )
 @takes_choice
 @table_option("--confusion", help="CSV, TSV or Parquet file to write: which ids are at one place.")
-@table_option("--output", "-o", help="CSV, TSV or Parquet file to write.")
+@takes_table_output
 @formulas_option
 def compare(
     space: "ReferenceSpace",
@@ -240,7 +261,7 @@ def compare(
     other_columns: dict[str, str],
     same_grid: bool,
     confusion: str | None,
-    output: str | None,
+    output: TableOutput,
 ) -> None:
     """Print what differs between an annotation and another one on the same grid.
 
@@ -248,7 +269,7 @@ def compare(
     voxels and volumes of structures in both, those asked for or all, and how far they agree.
     """
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import save_table, write_or_print
+    from refspace.cli.tables import emit_table, save_table
     from refspace.verbs.tables import long_table
 
     regions = choice.regions(space.structure_tree)
@@ -257,17 +278,18 @@ def compare(
     compared = space.compare(open_other(space, other, structures), same_grid=same_grid)
     with Progress("comparing"):
         pairs = compared.confusion
-    echo(str(compared))
+    # A table that goes to another program has standard output for itself.
+    echo(str(compared), err=output.is_piped)
     if confusion is not None:
         save_table(confusion, [pairs])
-        echo(f"wrote {confusion}")
-    if output is not None or regions is not None:
+        echo(f"wrote {confusion}", err=output.is_piped)
+    if not output.is_for_people or regions is not None:
         if choice.structures and regions is not None:
             # By their ids, of which each tree has its own subtrees.
             table = compared.at(regions.voxel_labels)
         else:
             table = compared.at(regions, choice.regions(compared.other_tree))
-        write_or_print(long_table(table, _COMPARED), output)
+        emit_table("structures", long_table(table, _COMPARED), output)
 
 
 def _open_other_voxels(
@@ -318,7 +340,12 @@ def _open_other(
     return open_annotation(other, resolution, orientation, override, frame=frame, **access)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "refspace validate refspace-demo/atlas.zarr",
+        "refspace validate refspace-demo/atlas.zarr --depth 5 -o findings",
+    )
+)
 @takes_space
 @takes_choice
 @sides_options
@@ -347,6 +374,8 @@ def _open_other(
     type=LocalFolder(),
     help="Folder for a CSV file of each finding.",
 )
+@takes_form
+@overwrite_option
 @click.pass_context
 def validate(
     ctx: click.Context,
@@ -356,14 +385,18 @@ def validate(
     volumes: str | None,
     tolerance: float,
     output: Path | None,
+    form: Form,
 ) -> None:
     """Print what is wrong, or odd, with an annotation and its structures.
 
     The exit status is 1 if the volume holds ids that the structures lack.
     """
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import save_table, validation_tables
+    from refspace.cli.tables import FINDINGS, print_tables, save_table, validation_tables
     from refspace.files import make_folder
+
+    if output is not None:
+        refuse_overwriting(output / f"{name}.csv" for name in FINDINGS)
 
     regions = choice.regions(space.structure_tree)
     published = None if volumes is None else _published(volumes)
@@ -372,14 +405,16 @@ def validate(
         found = space.validate(
             regions, connectivity=connectivity, volumes=published, tolerance=tolerance
         )
-    echo(str(found))
+    is_piped = form != "text"
+    echo(str(found), err=is_piped)
+    tables = validation_tables(found, space)
+    if is_piped:
+        print_tables(tables, "finding", form)
     if output is not None:
-        tables = {output / f"{n}.csv": t for n, t in validation_tables(found, space).items()}
-        refuse_overwriting(tables)
         make_folder(output)
-        for path, table in tables.items():
-            save_table(path, [table])
-        echo(f"wrote {len(tables)} tables into {output}")
+        for name, table in tables.items():
+            save_table(output / f"{name}.csv", [table])
+        echo(f"wrote {len(tables)} tables into {output}", err=is_piped)
     if not found.ok:
         ctx.exit(1)
 

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from refspace.axes import PLANES
+from refspace.cli.outputs import is_overwriting, refuse_existing
 from refspace.cli.progress import BlockProgress, Progress
 from refspace.cli.tables import counts_table, format_table
 from refspace.cli.terminal import echo
@@ -21,7 +23,6 @@ from refspace.formats.tables import write_table
 from refspace.grid import parse_spacing
 from refspace.plotting.canvas import paper_figure
 from refspace.plotting.files import save_figure
-from refspace.plotting.planes import PLANES
 from refspace.reference_space import ReferenceSpace
 from refspace.samples import phantom
 from refspace.samples.measurements import cells, expression
@@ -30,6 +31,13 @@ from refspace.verbs.tables import long_table, statistics_table
 
 _AREAS = ("VISp", "AUDd", "MOp")
 _FINEST = 10
+# Beside the store, which takes care of itself.
+_FILES = (
+    *("annotation.nrrd", "structures.json", "coarse.nrrd", "itksnap.nrrd", "itksnap_labels.txt"),
+    *("expression.nrrd", "cells.csv", "expression.csv", "density.csv"),
+    *(f"mask_{area}.nrrd" for area in _AREAS),
+    *(f"slice_{plane}.png" for plane in PLANES.values()),
+)
 # Cuts through the first of them, the primary visual area.
 _SLICES = {"ap": 8000.0, "dv": 1500.0, "ml": 3800.0}
 
@@ -40,7 +48,7 @@ def run_demo(folder: Path, resolution: float | Sequence[float]) -> None:
     Parameters
     ----------
     folder
-        Where to write; made if missing, files of an earlier run are replaced.
+        Where to write; made if missing.
     resolution
         µm per voxel of the sample, one number or three.
 
@@ -54,6 +62,7 @@ def run_demo(folder: Path, resolution: float | Sequence[float]) -> None:
             f"resolution {resolution} is too fine for the demo, which loads the volume; give "
             f"{_FINEST} or more. refspace.phantom goes further, lazily"
         )
+    refuse_existing(folder / name for name in _FILES)
     sample = phantom(resolution)
     make_folder(folder)
     atlas = folder / "annotation.nrrd", folder / "structures.json", folder / "atlas.zarr"
@@ -75,7 +84,8 @@ def _make_atlas(
         write_nrrd(annotation, sample.annotation)
     write_structures(structures, sample.structure_tree)
     with BlockProgress("converting it to a store") as progress:
-        return convert(annotation, structures, store, overwrite=True, progress=progress)
+        overwrite = is_overwriting()
+        return convert(annotation, structures, store, overwrite=overwrite, progress=progress)
 
 
 def _size(path: Path) -> int:

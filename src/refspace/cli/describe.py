@@ -7,7 +7,6 @@ from typing import Any
 from refspace.cli.terminal import cell
 from refspace.grid import Grid
 from refspace.labels import Midline, midline_in_frame, resolve_midline
-from refspace.reference_space.opening import read_hemispheres
 from refspace.store import StoredAtlas
 from refspace.verbs.unknown import UnknownIds
 
@@ -99,6 +98,8 @@ def describe_sides(
         Where the hemispheres are that decide if nothing is given.
     """
     if volume is not None:
+        from refspace.reference_space.opening import read_hemispheres
+
         read_hemispheres(volume, grid)
     if volume is not None or own is not None:
         return {"hemispheres_from": volume or own, "midline_um": None, "midline_from": None}

@@ -1,11 +1,12 @@
 """The commands ``export``: an atlas, or a part of it, in files for other programs."""
 
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from refspace.cli.columns import given_columns, structures_columns, structures_with
+from refspace.cli.help import WholeSentences, examples
 from refspace.cli.ontology import open_structures, resolution_option
 from refspace.cli.options import (
     access_options,
@@ -18,7 +19,7 @@ from refspace.cli.options import (
     takes_pool,
     takes_space,
 )
-from refspace.cli.outputs import OutputPath
+from refspace.cli.outputs import OutputPath, overwrite_option
 from refspace.cli.terminal import echo
 from refspace.cli.values import Lengths
 
@@ -30,12 +31,17 @@ if TYPE_CHECKING:
     from refspace.types import Resolution as ResolutionLike
 
 
-@click.group()
+@click.group(cls=WholeSentences)
 def export() -> None:
     """Write files for other programs."""
 
 
-@export.command()
+@export.command(
+    epilog=examples(
+        "refspace export structures refspace-demo/atlas.zarr -o dseg.tsv",
+        "refspace export structures refspace-demo/structures.json --nested \\\n-o nested.json",
+    )
+)
 @click.argument("source")
 @structures_columns
 @access_options
@@ -48,6 +54,7 @@ def export() -> None:
     required=True,
     help=".json, .csv, .tsv (a label table of BIDS), .parquet, or .txt or .label (ITK-SNAP).",
 )
+@overwrite_option
 def structures(
     source: str,
     access: dict[str, Any],
@@ -68,7 +75,11 @@ def structures(
     echo(f"wrote {output}: {len(tree)} structures")
 
 
-@export.command()
+@export.command(
+    epilog=examples(
+        "refspace export volume refspace-demo/atlas.zarr --label-table \\\n-o atlas_dseg.nii.gz",
+    )
+)
 @annotation_argument
 @structures_argument
 @structures_columns
@@ -85,6 +96,7 @@ def structures(
     required=True,
     help="An .nrrd, .nii, .nii.gz, .mha, .mhd, .tif or .tiff file, like atlas_dseg.nii.gz.",
 )
+@overwrite_option
 def volume(
     annotation: str,
     structures_file: str | None,
@@ -127,7 +139,11 @@ def _write_with_table(space: "ReferenceSpace", output: str) -> None:
     echo(f"wrote {output} and {table}")
 
 
-@export.command()
+@export.command(
+    epilog=examples(
+        "refspace export ome-zarr refspace-demo/atlas.zarr -o atlas.ome.zarr",
+    )
+)
 @takes_space
 @click.option(
     "--output",
@@ -169,7 +185,7 @@ def _write_with_table(space: "ReferenceSpace", output: str) -> None:
     help="Voxels that are compressed together: along each axis, or three with commas.",
 )
 @click.option("--shards", type=Lengths(), help="Voxels that one file holds: multiples of --chunks.")
-@click.option("--overwrite", is_flag=True, help="Replace a store of that name.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there of that name.")
 @takes_pool
 def ome_zarr(
     space: "ReferenceSpace",
@@ -197,13 +213,18 @@ def ome_zarr(
         tell_unknown_ids(index.counts(), space.structure_tree.node_ids())
 
 
-@export.command()
+@export.command(
+    epilog=examples(
+        "refspace export itksnap refspace-demo/atlas.zarr labels.nii.gz labels.txt",
+    )
+)
 @takes_space
 @click.argument("labels_volume", type=OutputPath("volume"))
 @click.argument("labels_txt", type=OutputPath("label_file"))
 @click.option(
     "--header", is_flag=True, help="Begin with a comment and a clear label, as ITK-SNAP does."
 )
+@overwrite_option
 def itksnap(space: "ReferenceSpace", labels_volume: str, labels_txt: str, header: bool) -> None:
     """Write a volume and a label description for ITK-SNAP.
 
@@ -218,7 +239,12 @@ def itksnap(space: "ReferenceSpace", labels_volume: str, labels_txt: str, header
     echo(f"wrote {labels_volume} and {labels_txt}")
 
 
-@export.command()
+@export.command(
+    epilog=examples(
+        "refspace export neuroglancer refspace-demo/atlas.zarr \\\n"
+        "--url https://host/atlas.zarr -o look"
+    )
+)
 @takes_space
 @click.option(
     "--output",
@@ -235,6 +261,7 @@ def itksnap(space: "ReferenceSpace", labels_volume: str, labels_txt: str, header
     "--folder-url", help="URL at which the folder will be; beside the store if not given."
 )
 @click.option("--meshes", is_flag=True, help="Write surfaces of all structures too.")
+@overwrite_option
 @takes_pool
 def neuroglancer(
     space: "ReferenceSpace",
@@ -249,9 +276,9 @@ def neuroglancer(
     Any neuroglancer shows it then, by what is printed at the end of its address. The server of both
     must allow CORS. 'refspace view' needs none of this.
     """
-    from refspace.viewer.export import write_neuroglancer
+    from refspace.viewer.export import FILES, write_neuroglancer
 
-    refuse_overwriting([output])
+    refuse_overwriting([output, *(Path(output, name) for name in FILES)])
     store = url or (space.url if space.url and "://" in space.url else None)
     if store is None:
         raise click.UsageError("give --url, the URL at which the store will be")

@@ -1,15 +1,15 @@
 """Command that brings atlases to this machine."""
 
-import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from refspace.cli.outputs import table_option
+from refspace.cli.completion import complete_atlas
+from refspace.cli.help import examples
 from refspace.cli.regions import resolve
-from refspace.cli.terminal import echo, echo_json
+from refspace.cli.terminal import echo
 from refspace.cli.values import Resolution, key_values
 
 if TYPE_CHECKING:
@@ -18,41 +18,13 @@ if TYPE_CHECKING:
 _TEMPLATES = ("average_template", "ara_nissl")
 
 
-def _takes_list(command: Callable[..., None]) -> Callable[..., None]:
-    """Give the command the list of atlases, in whose place it runs where that is not asked for."""
-
-    @functools.wraps(command)
-    def with_list(
-        source: str | None, is_list: bool, as_json: bool, output: str | None, **options: Any
-    ) -> None:
-        if is_list:
-            _refuse_with_list(options["atlas"])
-            _list(source, options["more"], output, as_json)
-            return
-        if source is None:
-            raise click.UsageError(
-                "give SOURCE and ATLAS; 'refspace fetch --list' says what there is"
-            )
-        if as_json or output:
-            raise click.UsageError("--json and --output are of the list: give --list too")
-        command(source=source, **options)
-
-    for decorate in (
-        table_option("--output", help="CSV, TSV or Parquet file to write the list to."),
-        click.option("--json", "as_json", is_flag=True, help="Print the list as JSON."),
-        click.option(
-            "--list",
-            "is_list",
-            is_flag=True,
-            help="List the atlases that SOURCE has, or all sources, and those that are here.",
-        ),
-    ):
-        with_list = decorate(with_list)
-    return with_list
-
-
-@click.command()
-@click.argument("source", required=False)
+@click.command(
+    epilog=examples(
+        "refspace fetch allen ccf_2017 --resolution 100",
+        "refspace fetch brainglobe allen_mouse_100um",
+    )
+)
+@click.argument("source", shell_complete=complete_atlas)
 @click.argument("atlas", required=False)
 @click.option("--resolution", type=Resolution(), help="µm per voxel, where there are several.")
 @click.option(
@@ -77,7 +49,6 @@ def _takes_list(command: Callable[..., None]) -> Callable[..., None]:
     callback=key_values,
     help="What else the source understands; any number of times.",
 )
-@_takes_list
 def fetch(
     source: str,
     atlas: str | None,
@@ -95,11 +66,11 @@ def fetch(
     Both can be written as one, as in allen:ccf_2017; so they can stand for an ANNOTATION of the
     other commands. The cache is the folder that REFSPACE_CACHE names, or else the user's.
 
-    'refspace fetch --list' says which atlases there are.
+    'refspace list' says which atlases there are.
     """
     from refspace.cli.progress import FetchProgress
+    from refspace.sources.locating import locate
     from refspace.sources.opening import fetch as fetch_atlas
-    from refspace.sources.opening import locate
 
     spec = source if atlas is None else f"{source}:{atlas}"
     given = {name: value for name, value in options.items() if value is not None} | more
@@ -117,38 +88,6 @@ def fetch(
     _report(store, progress.seconds, was_there)
     for path, there in files:
         _report(path, None, there)
-
-
-def _refuse_with_list(atlas: str | None) -> None:
-    """Refuse what the list of atlases has no use for."""
-    given = click.get_current_context().params
-    taken = ("source", "is_list", "as_json", "output", "more")
-    others = [name for name, value in given.items() if value and name not in taken]
-    if others:
-        names = ", ".join(atlas if name == "atlas" and atlas else _flag(name) for name in others)
-        raise click.UsageError(f"--list takes SOURCE and --option alone, and no {names}")
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def _list(source: str | None, options: dict[str, Any], output: str | None, as_json: bool) -> None:
-    """Print the list of atlases, or write it to a file."""
-    from refspace.cli.atlases import atlas_records, format_atlases, with_texts
-    from refspace.formats.tables import table_ending, write_table
-    from refspace.sources.listing import atlases
-
-    if output is not None:
-        table_ending(output)
-    table = atlases(source, **options)
-    if output is not None:
-        write_table(output, [with_texts(table)])
-        echo(f"wrote {output}")
-    elif as_json:
-        echo_json({"atlases": atlas_records(table)})
-    else:
-        echo(format_atlases(table))
 
 
 def _files_of_structures(

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from refspace.axes import AXIS_NAMES, axis_name
+from refspace.cli.completion import complete_structures
+from refspace.cli.help import examples
 from refspace.cli.options import takes_space, unit_option
-from refspace.cli.outputs import OutputPath
+from refspace.cli.outputs import OutputPath, overwrite_option
 from refspace.cli.regions import RegionChoice, resolve, takes_choice
 from refspace.cli.terminal import echo
 
 if TYPE_CHECKING:
     from refspace.reference_space import ReferenceSpace
     from refspace.types import LengthUnit, StructuresLike
-
-_DIMS = {"coronal": "ap", "horizontal": "dv", "sagittal": "ml"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class FigureRequest:
 
         drawing = functools.partial(
             draw,
-            axis=_DIMS.get(self.axis, self.axis),
+            axis=self.axis,
             outline=resolve(space.structure_tree, self.outline),
             template=self.with_template,
             labels=self.labels,
@@ -89,7 +90,7 @@ class FigureRequest:
 
         if self.position and self.panels is not None:
             raise click.UsageError("give one of --position and --panels")
-        dim = _DIMS.get(self.axis, self.axis)
+        dim = axis_name(self.axis)
         if self.panels is not None:
             return [*map(float, spread_positions(space, dim, self.panels, structures()))]
         if self.position:
@@ -104,7 +105,7 @@ def _takes_figure(
     options = (
         click.option(
             "--axis",
-            type=click.Choice([*_DIMS, *_DIMS.values()]),
+            type=click.Choice(AXIS_NAMES, case_sensitive=False),
             default="coronal",
             show_default=True,
             help="Plane of the slices, or the axis that they cut.",
@@ -119,7 +120,12 @@ def _takes_figure(
             "--panels", type=click.IntRange(1, 100), help="So many slices at equal distances."
         ),
         unit_option,
-        click.option("--outline", multiple=True, help="Structures to draw a thick line around."),
+        click.option(
+            "--outline",
+            multiple=True,
+            shell_complete=complete_structures,
+            help="Structures to draw a thick line around.",
+        ),
         click.option(
             "--template/--no-template",
             "with_template",
@@ -140,8 +146,14 @@ def _takes_figure(
             help="Pixels per inch; PDF and SVG keep lines and texts whole.",
         ),
         click.option(
-            "--output", "-o", type=OutputPath("picture"), default=f"{name}.png", show_default=True
+            "--output",
+            "-o",
+            type=OutputPath("picture"),
+            default=f"{name}.png",
+            show_default=True,
+            help="A .png, .pdf, .svg or .jpg file, or another one that matplotlib writes.",
         ),
+        overwrite_option,
     )
     names = [field.name for field in fields(FigureRequest)]
 
@@ -156,7 +168,14 @@ def _takes_figure(
     return give
 
 
-@click.command("slice")
+@click.command(
+    "slice",
+    epilog=examples(
+        "refspace slice refspace-demo/atlas.zarr --position 8000 --outline VISp",
+        "refspace slice refspace-demo/atlas.zarr --axis horizontal -s TH,CP -o horizontal.pdf",
+        "refspace slice refspace-demo/atlas.zarr --panels 6 --depth 5 -o panels.svg",
+    ),
+)
 @takes_space
 @takes_choice
 @_takes_figure("slice", labels=True)
@@ -167,7 +186,14 @@ def slice_(space: "ReferenceSpace", choice: RegionChoice, figure: FigureRequest)
     figure.write(space, draw, lambda: None if regions is None else regions.structures)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "refspace heatmap refspace-demo/atlas.zarr \\\n"
+        "--values refspace-demo/density.csv --column density_per_mm3",
+        "refspace heatmap refspace-demo/atlas.zarr --position 8900 \\\n"
+        "--values refspace-demo/expression.csv --column mean -o expression.pdf",
+    )
+)
 @takes_space
 @click.option(
     "--values",

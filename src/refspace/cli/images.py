@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from refspace.cli.columns import given_columns, structures_columns, structures_with
+from refspace.cli.completion import complete_files
+from refspace.cli.help import examples
 from refspace.cli.options import (
     access_options,
     annotation_argument,
@@ -21,10 +23,11 @@ from refspace.cli.options import (
     is_store,
     open_space,
     refuse_overwriting,
+    refuse_structure,
     takes_pool,
     takes_sides,
 )
-from refspace.cli.outputs import OutputPath
+from refspace.cli.outputs import OutputPath, TableOutput, with_table_output
 from refspace.cli.regions import (
     RegionChoice,
     by_hemisphere_option,
@@ -90,6 +93,7 @@ def _takes_atlas(command: Callable[..., None]) -> Callable[..., None]:
         required=True,
         metavar="[STRUCTURES] IMAGES...",
         callback=existing_inputs,
+        shell_complete=complete_files,
     )
     sided = takes_sides(hemisphere_option(by_hemisphere_option(with_atlas)))
     return annotation_argument(images_argument(structures_columns(access_options(sided))))
@@ -97,10 +101,11 @@ def _takes_atlas(command: Callable[..., None]) -> Callable[..., None]:
 
 def _split(annotation: str, inputs: Sequence[str]) -> tuple[str | None, Sequence[str]]:
     """Structures file and images: the first is one where it is no image by its name."""
-    from refspace.formats.volumes import holds_volume
+    from refspace.formats.names import holds_volume
 
     if len(inputs) == 1 or is_store(inputs[0]) or holds_volume(inputs[0]):
         return None, inputs
+    refuse_structure(inputs[0])
     return inputs[0], inputs[1:]
 
 
@@ -168,7 +173,14 @@ def _takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
     return with_image_options
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "refspace aggregate refspace-demo/atlas.zarr refspace-demo/expression.nrrd \\\n"
+        "-s Isocortex,TH --quantiles 0.5",
+        "refspace aggregate refspace-demo/atlas.zarr refspace-demo/expression.nrrd \\\n"
+        "-o means.csv",
+    )
+)
 @_takes_atlas
 @takes_choice
 @direct_only_option
@@ -195,9 +207,12 @@ def _takes_image_options(command: Callable[..., None]) -> Callable[..., None]:
     "--output",
     "--out",
     "-o",
-    type=OutputPath("table", urls=True),
-    help="Table to write: a .csv or .tsv file, or a .parquet folder, which may be a URL.",
+    type=OutputPath("table", urls=True, stdout=True),
+    metavar="PATH",
+    help="Table to write: a .csv or .tsv file, or a .parquet folder, which may be a URL; - is CSV "
+    "on standard output.",
 )
+@with_table_output
 @formulas_option
 @click.option(
     "--overwrite", is_flag=True, help="Replace a table that is there and is something else."
@@ -210,7 +225,7 @@ def aggregate(
     choice: RegionChoice,
     direct_only: bool,
     image_options: "ImageOptions",
-    output: str | None,
+    output: TableOutput,
     overwrite: bool,
     pool: dict[str, Any],
     **options: Any,
@@ -233,10 +248,13 @@ def aggregate(
     options |= {"regions": regions, "image_options": image_options}
     try:
         with image_warnings():
-            if output is None:
-                _print_statistics(atlas, images, pool, options, with_empty=bool(choice.structures))
+            if output.path is None:
+                with_empty = output.is_piped or bool(choice.structures)
+                _print_statistics(atlas, images, output, pool, options, with_empty=with_empty)
             else:
-                _write_statistics(atlas, images, output, pool, options | {"overwrite": overwrite})
+                _write_statistics(
+                    atlas, images, output.path, pool, options | {"overwrite": overwrite}
+                )
     except GridError as error:
         # It is of an image: the annotation is open by now.
         hints = [_STATED_HINT, *([] if image_options.same_grid else [_PLACE_HINT])]
@@ -265,7 +283,7 @@ def _write_statistics(
     from refspace.batch import aggregate_images
     from refspace.cli.progress import BlockProgress
 
-    refuse_overwriting([output])
+    refuse_overwriting([output], continues=True)
     options = options | {"escape_formulas": is_escaping_formulas()}
     # What reads images on another machine writes to one too.
     access = options["image_options"].storage_options
@@ -280,6 +298,7 @@ def _write_statistics(
 def _print_statistics(
     atlas: "AtlasReference",
     images: Sequence[str],
+    output: TableOutput,
     pool: dict[str, Any],
     options: dict[str, Any],
     *,
@@ -291,6 +310,8 @@ def _print_statistics(
     ----------
     atlas, images
         The atlas and the images.
+    output
+        As what it is printed.
     pool, options
         Other arguments of `aggregate_images`.
     with_empty
@@ -300,7 +321,7 @@ def _print_statistics(
 
     from refspace.batch.statistics import Image, StatisticsRequest, compute_all, told_of
     from refspace.cli.progress import BlockProgress
-    from refspace.cli.tables import write_or_print
+    from refspace.cli.tables import emit_table
     from refspace.pools import make_pool
 
     # With the count, which says whether there are any voxels.
@@ -324,7 +345,7 @@ def _print_statistics(
     if not with_empty:
         table = table[table["count"] > 0]
     hidden = [] if "count" in statistics else ["count"]
-    write_or_print(table.drop(columns=hidden), None, "{:.5g}")
+    emit_table("structures", table.drop(columns=hidden), output, number="{:.5g}")
 
 
 def _naming(path: str, error: Exception | None) -> Exception:

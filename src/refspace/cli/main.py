@@ -9,32 +9,36 @@ import click
 
 from refspace.cli import (
     analysis,
+    atlases,
+    completion,
     export,
     fetch,
     figures,
     images,
+    info,
     masks,
     meshes,
     ontology,
+    places,
     spaces,
     stores,
     view,
 )
+from refspace.cli.help import WholeSentences, examples
 from refspace.cli.options import in_options, show_each_once
+from refspace.cli.outputs import overwrite_option
+from refspace.cli.stopping import Stopped, exit_status, stopping_like_ctrl_c
 from refspace.cli.terminal import echo, one_line
 from refspace.cli.values import Resolution
 from refspace.errors import JobError, RefspaceError
 from refspace.version import __version__
 
-_INTERRUPTED = 130
-"""Exit status of what was stopped by Ctrl-C, as shells have it."""
 
-
-class _Commands(click.Group):
+class _Commands(WholeSentences):
     """Group that shows the library's errors and warnings as one line each."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), stopping_like_ctrl_c():
             # Shown, and once, whatever Python was told to do with warnings.
             warnings.simplefilter("default", UserWarning)
             warnings.showwarning = show_each_once()
@@ -43,8 +47,9 @@ class _Commands(click.Group):
             except BrokenPipeError:
                 raise
             except KeyboardInterrupt as stop:
-                echo("; ".join(["Interrupted", *_notes(stop)]), err=True)
-                ctx.exit(_INTERRUPTED)
+                what = "Stopped" if isinstance(stop, Stopped) else "Interrupted"
+                echo("; ".join([what, *_notes(stop)]), err=True)
+                ctx.exit(exit_status(stop))
             except click.ClickException as error:
                 object.__setattr__(error, "message", one_line(error.message))
                 raise
@@ -77,11 +82,11 @@ def main() -> None:
     graph as JSON or CSV, or a table of labels, for its STRUCTURES; or it is the path or URL of a
     zarr store, which may have structures of its own, or an atlas by name, like allen:ccf_2017.
     'refspace demo' makes files to try the other commands with, 'refspace convert' makes a store of
-    them, 'refspace fetch' one of an atlas by name.
+    them, 'refspace fetch' one of an atlas by name. 'refspace COMMAND --help' has examples.
     """
 
 
-@main.command()
+@main.command(epilog=examples("refspace demo brain --resolution 200"))
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default="refspace-demo")
 @click.option(
     "--resolution",
@@ -90,6 +95,7 @@ def main() -> None:
     show_default=True,
     help="µm per voxel of the sample brain, 10 or more.",
 )
+@overwrite_option
 def demo(folder: Path, resolution: float | Sequence[float]) -> None:
     """Show the main job on a synthetic brain, and write what comes out into FOLDER."""
     from refspace.cli.demo import run_demo
@@ -105,9 +111,13 @@ for command in (
     *images.COMMANDS,
     *analysis.COMMANDS,
     *ontology.COMMANDS,
+    *places.COMMANDS,
     *stores.COMMANDS,
+    *info.COMMANDS,
     *export.COMMANDS,
     *fetch.COMMANDS,
     *view.COMMANDS,
+    *atlases.COMMANDS,
+    *completion.COMMANDS,
 ):
     main.add_command(command)

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from refspace.cli.help import examples
 from refspace.cli.options import takes_pool, takes_space
-from refspace.cli.outputs import OutputPath
+from refspace.cli.outputs import OutputPath, names_option
 from refspace.cli.regions import (
     RegionChoice,
     direct_only_option,
@@ -19,7 +20,18 @@ if TYPE_CHECKING:
     from refspace.reference_space import ReferenceSpace
 
 
-@click.command()
+_ONE_FILE = dict.fromkeys(
+    (".nrrd", ".nii", ".nii.gz", ".mha", ".mhd", ".tif", ".tiff"),
+    "'refspace mask' writes one file; give the name of a folder, or of a .zarr store",
+)
+
+
+@click.command(
+    epilog=examples(
+        "refspace masks refspace-demo/atlas.zarr --depth 5 -o masks.zarr",
+        "refspace masks refspace-demo/atlas.zarr -s VISp,MOp -o areas --names acronym",
+    )
+)
 @takes_space
 @takes_hemisphere
 @takes_choice
@@ -28,7 +40,7 @@ if TYPE_CHECKING:
     "--output",
     "--out",
     "-o",
-    type=OutputPath("store", folder=True, urls=True),
+    type=OutputPath("store", folder=True, urls=True, elsewhere=_ONE_FILE),
     default="masks.zarr",
     show_default=True,
     help="Path or URL of a .zarr store for all masks, or of a folder for a file of each.",
@@ -40,6 +52,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Of the files in a folder.",
 )
+@names_option
 @click.option("--overwrite", is_flag=True, help="Replace what is there and is something else.")
 @takes_pool
 def masks(

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from refspace.cli.help import examples
 from refspace.cli.options import takes_pool, takes_space
-from refspace.cli.outputs import OutputPath
+from refspace.cli.outputs import OutputPath, names_option
 from refspace.cli.regions import (
     RegionChoice,
     direct_only_option,
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
     from refspace.structure_tree import Regions
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "refspace mesh refspace-demo/atlas.zarr -s VISp,TH -o areas.glb",
+        "refspace mesh refspace-demo/atlas.zarr --depth 3 -o meshes --format ply",
+    )
+)
 @takes_space
 @takes_hemisphere
 @takes_choice
@@ -55,6 +61,7 @@ if TYPE_CHECKING:
     type=click.Choice(["obj", "ply", "stl", "glb", "neuroglancer"]),
     help="Of the files in a folder: obj if not given; neuroglancer for what that shows.",
 )
+@names_option
 @click.option("--overwrite", is_flag=True, help="Replace what is in a folder and something else.")
 @takes_pool
 def mesh(

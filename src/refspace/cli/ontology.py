@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 import click
 
 from refspace.cli.columns import given_columns, structures_columns
+from refspace.cli.completion import complete_atlas, complete_structures
+from refspace.cli.help import examples
 from refspace.cli.options import (
     access_options,
     formulas_option,
@@ -35,29 +37,22 @@ if TYPE_CHECKING:
 _DEPTH = 2
 _FOUND = 20
 _COUNTED = ["direct", "total", "volume"]
-# The first character has click keep the lines as they are.
-_TREE_EXAMPLES = """\b
-Examples:
-  refspace tree refspace-demo/atlas.zarr
-  refspace tree refspace-demo/atlas.zarr VIS --depth 1 --counts
-  refspace tree refspace-demo/structures.json TH --csv
-  refspace tree refspace-demo/atlas.zarr -o structures.csv
-  refspace tree refspace-demo/atlas.zarr --sets
-"""
-_SEARCH_EXAMPLES = """\b
-Examples:
-  refspace search refspace-demo/atlas.zarr visual area
-  refspace search refspace-demo/structures.json hipocampus
-  refspace search refspace-demo/atlas.zarr --regex '^VISp[0-9]' --csv
-"""
 resolution_option = click.option(
     "--resolution", type=Resolution(), help="µm per voxel, of an atlas by name that has several."
 )
 
 
-@click.command(epilog=_TREE_EXAMPLES)
-@click.argument("source", metavar="ATLAS")
-@click.argument("structure", required=False)
+@click.command(
+    epilog=examples(
+        "refspace tree refspace-demo/atlas.zarr",
+        "refspace tree refspace-demo/atlas.zarr VIS --depth 1 --counts",
+        "refspace tree refspace-demo/structures.json TH --csv",
+        "refspace tree refspace-demo/atlas.zarr -o structures.csv",
+        "refspace tree refspace-demo/atlas.zarr --sets",
+    )
+)
+@click.argument("source", metavar="ATLAS", shell_complete=complete_atlas)
+@click.argument("structure", required=False, shell_complete=complete_structures)
 @structures_columns
 @access_options
 @resolution_option
@@ -129,9 +124,15 @@ def _below(
     return shallow
 
 
-@click.command(epilog=_SEARCH_EXAMPLES)
-@click.argument("source", metavar="ATLAS")
-@click.argument("words", nargs=-1, required=True)
+@click.command(
+    epilog=examples(
+        "refspace search refspace-demo/atlas.zarr visual area",
+        "refspace search refspace-demo/structures.json hipocampus",
+        r"refspace search refspace-demo/atlas.zarr --regex '^VISp\d' --csv",
+    )
+)
+@click.argument("source", metavar="ATLAS", shell_complete=complete_atlas)
+@click.argument("words", nargs=-1, required=True, shell_complete=complete_structures)
 @structures_columns
 @access_options
 @resolution_option
@@ -230,8 +231,14 @@ def open_structures(
         if given_columns():
             raise click.UsageError(f"--columns is of a structures file, and {source} is none")
         return open_space(source, None, resolution, None, **access).structure_tree
+    from refspace.formats.names import holds_volume
     from refspace.formats.structures import read_structures
 
+    if holds_volume(source):
+        raise click.UsageError(
+            f"{source} is a volume, which names no structures; give their file, a store or an "
+            "atlas by name"
+        )
     return read_structures(source, columns=given_columns())
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import re
 import sys
 import warnings
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from refspace.cli.columns import given_columns, structures_columns, structures_with
+from refspace.cli.completion import complete_atlas, complete_files
+from refspace.cli.outputs import STDOUT, files_of, refuse_existing
 from refspace.cli.terminal import echo
 from refspace.cli.values import Resolution, key_values
 from refspace.safe_text import shown
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
 def is_store(text: str) -> bool:
     """Whether a path or URL is meant as a zarr store, rather than as a file."""
     # Late: array libraries come with both, for which no other command should wait.
-    from refspace.formats.volumes import is_volume_file
+    from refspace.formats.names import is_volume_file
     from refspace.store.zarr_files import is_zarr_folder
 
     path = Path(text)
@@ -63,8 +66,11 @@ def is_named(text: str) -> bool:
 
 def existing(ctx: click.Context, param: click.Parameter, value: str) -> str:
     """Refuse what is neither a file nor a store; opening a store shows whether it exists."""
+    if ctx.resilient_parsing:
+        return value  # a shell completes the command: nothing is to be looked at
     if "://" in value or Path(value).is_file() or is_store(value) or is_named(value):
         return value
+    _refuse_name_of_none(value)
     raise click.BadParameter(
         f"{value} {_why_not(value)}; give a file of a volume (NRRD, NIfTI, TIFF, MetaImage, MGH or "
         ".npy) or a zarr store, by path or URL, or an atlas by name, like allen:ccf_2017"
@@ -73,7 +79,9 @@ def existing(ctx: click.Context, param: click.Parameter, value: str) -> str:
 
 def existing_image(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """Refuse what is neither a file nor in zarr."""
-    if value is None or "://" in value or Path(value).is_file() or is_store(value):
+    if value is None or ctx.resilient_parsing or "://" in value:
+        return value
+    if Path(value).is_file() or is_store(value):
         return value
     raise click.BadParameter(
         f"{value} {_why_not(value)}; give a file of a volume (NRRD, NIfTI, TIFF, MetaImage, MGH or "
@@ -97,6 +105,16 @@ def _why_not(path: str) -> str:
     from refspace.store.other_formats import what_is_there
 
     return f"is a folder, and no zarr store{what_is_there(Location(path))}"
+
+
+def _refuse_name_of_none(text: str) -> None:
+    """Refuse what may mean an atlas, and is the name of none."""
+    if Path(text).exists():
+        return
+    from refspace.sources.locating import suggestion
+
+    if (meant := suggestion(text)) is not None:
+        raise click.BadParameter(f"there is no file, store or atlas {text}: {meant}")
 
 
 def geometry_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -125,8 +143,8 @@ def checked_orientation(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> str | None:
     """Refuse what is no code of directions, before anything is opened."""
-    if value is None:
-        return None
+    if value is None or ctx.resilient_parsing:
+        return value
     from refspace.errors import GridError
     from refspace.grid import parse_orientation
 
@@ -189,7 +207,7 @@ def takes_sides(command: Callable[..., None]) -> Callable[..., None]:
 
 def annotation_argument(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command an annotation volume and its geometry."""
-    argument = click.argument("annotation", callback=existing)
+    argument = click.argument("annotation", callback=existing, shell_complete=complete_atlas)
     return argument(geometry_options(override_option(frame_option(command))))
 
 
@@ -242,10 +260,29 @@ def _value(text: str) -> Any:
         return text
 
 
-def _at_most_one(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> str | None:
+def _structures_file(
+    ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
+) -> str | None:
+    """The structures file, if there is one; structures themselves are asked for by an option."""
+    for word in value:
+        refuse_structure(word)
     if len(value) > 1:
         raise click.UsageError(f"there is an argument too many: {value[1]}")
     return value[0] if value else None
+
+
+def refuse_structure(word: str) -> None:
+    """Refuse the acronym or id of a structure in the place of a structures file."""
+    ctx = click.get_current_context()
+    if ctx.resilient_parsing or "://" in word or Path(word).suffix or Path(word).exists():
+        return
+    options = {option.name: option.opts for option in ctx.command.params}
+    names = options.get("structures") or options.get("outline")
+    if names is not None:
+        flag = min(names, key=len)
+        raise click.UsageError(
+            f"{word} is no file of structures; to ask for a structure, give {flag} {word}"
+        )
 
 
 unit_option = click.option(
@@ -258,7 +295,11 @@ unit_option = click.option(
 
 # Any number of them, so that it may be left out before other arguments.
 structures_argument = click.argument(
-    "structures_file", nargs=-1, metavar="[STRUCTURES]", callback=_at_most_one
+    "structures_file",
+    nargs=-1,
+    metavar="[STRUCTURES]",
+    callback=_structures_file,
+    shell_complete=complete_files,
 )
 
 
@@ -279,7 +320,8 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
         hemispheres: str | None = None,
         **options: Any,
     ) -> None:
-        refuse_overwriting(options[name] for name in _OUTPUTS if options.get(name))
+        if not options.get("dry_run"):
+            refuse_overwriting(options[name] for name in _OUTPUTS if options.get(name))
         access |= {"frame": frame, "midline": midline, "hemispheres": hemispheres}
         structures = structures_with(structures_file, given_columns())
         space = open_space(annotation, structures, resolution, orientation, override, **access)
@@ -344,7 +386,8 @@ def tell_unit(
 
     Where it is doubtful, the library warns.
     """
-    from refspace.formats.volumes import is_volume_file, stated_spacing
+    from refspace.formats.names import is_volume_file
+    from refspace.formats.volumes import stated_spacing
 
     if resolution is None and is_volume_file(path):
         stated = stated_spacing(path, storage_options)
@@ -376,7 +419,8 @@ def _annotation(
     **access: Any,
 ) -> "xr.DataArray":
     """Open an annotation in its own frame."""
-    from refspace.formats.volumes import read_volume, refuse_override
+    from refspace.formats.names import refuse_override
+    from refspace.formats.volumes import read_volume
     from refspace.labels import as_annotation, stated_midline, with_hemispheres
     from refspace.store import open_atlas
 
@@ -405,13 +449,31 @@ def _annotation(
 # ----- what is written
 
 
-def refuse_overwriting(outputs: Iterable[str | Path]) -> None:
+def refuse_overwriting(outputs: Iterable[str | Path], *, continues: bool = False) -> None:
+    """Stop a command that would write over what it reads, into it, or twice to one file.
+
+    It does so too where a file is there which the command was not told to replace.
+
+    Parameters
+    ----------
+    outputs
+        What is to be written.
+    continues
+        Whether the job looks itself at what is there, and goes on with it.
+    """
+    named_outputs = [Path(path) for path in outputs if os.fspath(path) != STDOUT]
+    _refuse_inputs(file for path in named_outputs for file in (path, *files_of(path)[1:]))
+    if not continues:
+        refuse_existing(named_outputs)
+
+
+def _refuse_inputs(outputs: Iterable[Path]) -> None:
     """Stop a command that would write over what it reads, into it, or twice to one file."""
     given = click.get_current_context().params
     named = [given[name] for name in _INPUTS if given.get(name)]
     inputs = {Path(path).resolve() for path in (*named, *given.get("inputs", ()))}
     taken = set(inputs)
-    for path in map(Path, outputs):
+    for path in outputs:
         real = path.resolve()
         if real in taken:
             raise click.UsageError(f"{path} would be overwritten; give another name to write to")
@@ -525,6 +587,7 @@ def in_options(message: str, prefix: str = "") -> str:
         return f"--{prefixed} {value}" if value else f"--{prefixed}"
 
     message = message.replace("same_grid=True", "--same-grid")
+    message = message.replace("quantiles=0.5", "--quantiles 0.5")
     message = message.replace("tree.sets() lists", "'refspace tree --sets' lists")
     message = message.replace(_GIVE_STRUCTURES, "give a structures file after it")
     for argument, flag in (("override=True", "override-header"), ("upsample=True", "upsample")):

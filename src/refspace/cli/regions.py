@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from refspace.cli.completion import complete_structures
 from refspace.cli.options import sides_options
 from refspace.cli.terminal import echo
 from refspace.cli.values import Depth, StructureSet
@@ -24,13 +25,16 @@ structures_option = functools.partial(
     "--structures",
     "-s",
     multiple=True,
+    shell_complete=complete_structures,
     help="Ids, acronyms or names, with commas or one option each.",
 )
 direct_only_option = click.option(
     "--direct-only", is_flag=True, help="Leave out the structures' descendants."
 )
 hemisphere_option = click.option(
-    "--hemisphere", type=click.Choice(["left", "right"]), help="That hemisphere alone."
+    "--hemisphere",
+    type=click.Choice(["left", "right"], case_sensitive=False),
+    help="That hemisphere alone.",
 )
 by_hemisphere_option = click.option(
     "--by-hemisphere", is_flag=True, help="Keep the hemispheres apart."

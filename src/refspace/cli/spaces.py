@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from refspace.cli.columns import given_columns, structures_columns, structures_with
+from refspace.cli.help import examples
 from refspace.cli.options import (
     annotation_argument,
     formulas_option,
@@ -18,7 +19,13 @@ from refspace.cli.options import (
     takes_sides,
     takes_space,
 )
-from refspace.cli.outputs import OutputPath, table_option
+from refspace.cli.outputs import (
+    OutputPath,
+    TableOutput,
+    names_option,
+    overwrite_option,
+    takes_table_output,
+)
 from refspace.cli.regions import (
     RegionChoice,
     by_hemisphere_option,
@@ -38,21 +45,28 @@ if TYPE_CHECKING:
 
     from refspace.labels import Method
     from refspace.reference_space import ReferenceSpace
+    from refspace.structure_tree.file_names import FileNames
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "refspace counts refspace-demo/atlas.zarr -s Isocortex,TH --by-hemisphere",
+        "refspace counts refspace-demo/atlas.zarr --depth 5 -o counts.csv",
+        "refspace counts refspace-demo/annotation.nrrd \\\nrefspace-demo/structures.json --csv",
+    )
+)
 @takes_space
 @takes_hemisphere
 @takes_choice
 @by_hemisphere_option
-@table_option("--output", "-o", help="CSV, TSV or Parquet file to write.")
+@takes_table_output
 @formulas_option
 def counts(
-    space: "ReferenceSpace", choice: RegionChoice, by_hemisphere: bool, output: str | None
+    space: "ReferenceSpace", choice: RegionChoice, by_hemisphere: bool, output: TableOutput
 ) -> None:
     """Print the voxels and volume of structures: those named, or all that have any."""
     from refspace.cli.progress import Progress
-    from refspace.cli.tables import counts_table, write_or_print
+    from refspace.cli.tables import counts_table, emit_table
     from refspace.cli.unknown import tell_unknown_ids
 
     regions = choice.regions(space.structure_tree)
@@ -62,12 +76,18 @@ def counts(
         dataset = space.voxel_counts(by_hemisphere=by_hemisphere)
     tell_unknown_ids(space.volume.label_counts, space.structure_tree.node_ids())
     table = counts_table(dataset, () if regions is None else regions.voxel_labels)
-    if output is None and not choice.structures:
+    if output.is_for_people and not choice.structures:
         table = table[table["total"] > 0]
-    write_or_print(table, output)
+    emit_table("structures", table, output)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "refspace mask refspace-demo/atlas.zarr -s VISp,MOp --names acronym",
+        "refspace mask refspace-demo/atlas.zarr -s VISp,MOp -o both.nii.gz --crop",
+        "refspace mask refspace-demo/atlas.zarr -s Isocortex --dry-run",
+    )
+)
 @takes_space
 @takes_hemisphere
 @structures_option(required=True)
@@ -77,12 +97,19 @@ def counts(
 @click.option(
     "--output",
     "-o",
-    type=OutputPath("volume", folder=True),
+    type=OutputPath(
+        "volume",
+        folder=True,
+        elsewhere={".zarr": "'refspace masks' writes a store of masks; a file ends in .nrrd"},
+    ),
     default="masks",
     show_default=True,
     metavar="PATH",
-    help="Folder for a mask of each structure, or an .nrrd or .nii.gz file for one of them all.",
+    help="Folder for a mask of each structure; or for one of them all a file that ends in .nrrd, "
+    ".nii, .nii.gz, .mha, .mhd, .tif or .tiff.",
 )
+@names_option
+@overwrite_option
 def mask(
     space: "ReferenceSpace",
     structures: tuple[str, ...],
@@ -90,19 +117,23 @@ def mask(
     crop: bool,
     dry_run: bool,
     output: str,
+    names: "FileNames",
 ) -> None:
     """Write masks of structures as files of volumes."""
     from refspace.cli.progress import Progress
     from refspace.cli.unknown import telling_unknown_ids
     from refspace.files import make_folder
-    from refspace.formats.volumes import is_output
+    from refspace.formats.names import is_output
+    from refspace.structure_tree.file_names import file_stems
 
     ids = resolve(space.structure_tree, structures)
     target = Path(output)
     groups = {target: ids}
     if not is_output(target):
-        groups = {target / f"structure_{i}.nrrd": [i] for i in ids}
-    refuse_overwriting(groups)
+        stems = file_stems(space.structure_tree.nodes(), names)
+        groups = {target / f"{stems[i]}.nrrd": [i] for i in ids}
+    if not dry_run:
+        refuse_overwriting(groups)
     if not (crop or dry_run):
         # Before anything is written, as for --crop, which looks for the voxels itself.
         refuse_empty(space, groups.values(), direct_only=direct_only)
@@ -137,7 +168,12 @@ def _write_mask(
     echo(f"wrote {path}")
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "refspace downsample refspace-demo/atlas.zarr --to 400 -o coarse.nrrd",
+        "refspace downsample refspace-demo/atlas.zarr --to 400 --method mode \\\n-o coarse.zarr",
+    )
+)
 @annotation_argument
 @structures_argument
 @structures_columns
@@ -157,12 +193,13 @@ def _write_mask(
     type=OutputPath("volume", "store"),
     default="downsampled.nrrd",
     show_default=True,
-    help="An .nrrd or .nii.gz file, or a .zarr store, which may be a URL.",
+    help="A file that ends in .nrrd, .nii, .nii.gz, .mha, .mhd, .tif or .tiff; or a .zarr store, "
+    "which may be a URL.",
 )
 @click.option(
     "--upsample", is_flag=True, help="Go to a finer resolution, which adds voxels but no detail."
 )
-@click.option("--overwrite", is_flag=True, help="Replace a store of that name.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there of that name.")
 @takes_sides
 @takes_pool
 def downsample(

@@ -1,35 +1,61 @@
-"""The commands ``convert``, ``info`` and ``verify``: making stores, and looking at them."""
+"""The commands ``convert`` and ``verify``: making stores, and proving them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from refspace.cli.columns import given_columns, structures_columns, structures_with
+from refspace.cli.completion import complete_files
+from refspace.cli.help import examples
 from refspace.cli.options import (
-    access_options,
     annotation_argument,
-    frame_option,
     geometry_options,
     is_named,
-    override_option,
     refuse_overwriting,
     takes_pool,
     takes_sides,
     tell_unit,
 )
-from refspace.cli.terminal import echo, echo_json
+from refspace.cli.terminal import echo
 from refspace.cli.values import Lengths, key_values
 
 if TYPE_CHECKING:
     from refspace.reference_space import ReferenceSpace
 
 
-@click.command()
+def _checked_target(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
+    """Refuse the name of a file for a store, and a store in the place of the structures."""
+    structures = str(ctx.params.get("structures_file"))
+    if value is None:
+        hint = (
+            f"; {structures} is where the structures file belongs"
+            if structures.rstrip("/").endswith(".zarr")
+            else ""
+        )
+        raise click.UsageError(
+            f"give ANNOTATION, STRUCTURES and TARGET, the store to write, like atlas.zarr{hint}"
+        )
+    if ctx.resilient_parsing:
+        return value
+    from refspace.formats.names import OUTPUT_ENDINGS
+
+    if value.lower().endswith((*OUTPUT_ENDINGS, ".csv", ".json", ".h5")):
+        raise click.BadParameter(f"{value} is the name of a file; a store ends in .zarr")
+    return value
+
+
+@click.command(
+    epilog=examples(
+        "refspace convert refspace-demo/annotation.nrrd \\\n"
+        "refspace-demo/structures.json brain.zarr",
+    )
+)
 @annotation_argument
-@click.argument("structures_file", metavar="STRUCTURES")
+@click.argument("structures_file", metavar="STRUCTURES", shell_complete=complete_files)
 @structures_columns
-@click.argument("target")
+@click.argument("target", required=False, callback=_checked_target, metavar="TARGET")
 @click.option("--template", help="Intensities on the same grid, in a file or store of their own.")
 @click.option(
     "--chunks",
@@ -44,7 +70,7 @@ if TYPE_CHECKING:
 )
 @takes_sides
 @takes_pool
-@click.option("--overwrite", is_flag=True, help="Replace a store of that name.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there of that name.")
 @click.option(
     "--provenance",
     metavar="KEY=VALUE",
@@ -103,55 +129,12 @@ def _summary(target: str, space: "ReferenceSpace") -> str:
     return ", ".join(parts)
 
 
-@click.command()
-@click.argument("url")
-@geometry_options
-@override_option
-@frame_option
-@access_options
-@takes_sides
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def info(
-    url: str,
-    resolution: float | Sequence[float] | None,
-    orientation: str | None,
-    override: bool,
-    frame: str | None,
-    sides: dict[str, Any],
-    as_json: bool,
-    access: dict[str, Any],
-) -> None:
-    """Describe the store at a path or URL, or a file, without reading a voxel of it.
-
-    Of --hemispheres it says whether they fit.
-    """
-    from refspace.cli.describe import describe, format_description, label_counts
-    from refspace.cli.describe_file import describe_file, format_file_description
-    from refspace.cli.unknown import tell_unknown_ids
-    from refspace.formats.volume_format import Given
-    from refspace.formats.volumes import is_volume_file, open_header, refuse_override
-    from refspace.store import open_atlas
-
-    geometry: dict[str, Any] = {"resolution": resolution, "orientation": orientation}
-    counts, nodes = None, None
-    if is_volume_file(url):
-        form, header = open_header(url, storage_options=access.get("storage_options"))
-        stream = form.stream(header, Given(**geometry, override=override))
-        description = describe_file(url, header, stream, frame=frame, **sides)
-        text = format_file_description(description)
-    else:
-        refuse_override(url, override)
-        atlas = open_atlas(url, **geometry, **access)
-        description = describe(atlas, frame=frame, **sides)
-        text = format_description(description)
-        counts, nodes = label_counts(atlas), atlas.nodes
-    echo_json(description) if as_json else echo(text)
-    if counts is not None:
-        tell_unknown_ids(counts, [node["id"] for node in nodes or ()])
-
-
-@click.command()
-@click.argument("url")
+@click.command(
+    epilog=examples(
+        "refspace verify refspace-demo/atlas.zarr",
+    )
+)
+@click.argument("url", metavar="PATH", shell_complete=complete_files)
 @geometry_options
 @takes_pool
 @click.pass_context
@@ -169,7 +152,13 @@ def verify(
     """
     from refspace.batch import verify as verify_any
     from refspace.cli.progress import BlockProgress
+    from refspace.formats.names import holds_volume
 
+    if Path(url).is_file() and holds_volume(url):
+        raise click.UsageError(
+            f"{url} is a file of a volume, of which nothing says how it was written; stores and "
+            "tables are verified"
+        )
     with BlockProgress("verifying") as progress:
         report = verify_any(
             url,
@@ -183,4 +172,4 @@ def verify(
         ctx.exit(1)
 
 
-COMMANDS = (convert, info, verify)
+COMMANDS = (convert, verify)

@@ -1,25 +1,28 @@
 """Tables that commands print or write: counts, points, and the findings of a validation."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+import math
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
 from refspace.cli.options import is_escaping_formulas, refuse_overwriting
-from refspace.cli.outputs import TableOutput
-from refspace.cli.terminal import cell, echo, echo_json
-from refspace.formats.tables import without_formulas, write_table
+from refspace.cli.outputs import Form, TableOutput
+from refspace.cli.terminal import cell, echo, echo_json, layout, terminal_width
+from refspace.formats.tables import text_rows, without_formulas, write_table
 from refspace.ops.point_labels import MISSING, OUTSIDE
 from refspace.reference_space import ReferenceSpace
+from refspace.safe_text import shown
 from refspace.structure_tree import StructureTree
 from refspace.verbs.tables import long_table
 from refspace.verbs.validation import Validation
 
-_NAME_WIDTH = 40
 # Columns that `points --each` adds to a table of points.
 POINT_COLUMNS = ("structure", "acronym", "name", "status")
 
@@ -35,29 +38,13 @@ def save_table(path: str | Path, parts: Iterator[pd.DataFrame] | Sequence[pd.Dat
     write_table(path, parts, escape_formulas=is_escaping_formulas())
 
 
-def write_or_print(table: pd.DataFrame, output: str | None, number: str = "{:.3f}") -> None:
-    """Write a table to a file, or print it where there is none."""
-    if output is None:
-        echo(format_table(table, number))
-        return
-    save_table(output, [table.reset_index()])
-    echo(f"wrote {output}")
-
-
-def format_table(table: pd.DataFrame, number: str = "{:.3f}") -> str:
-    """Table as text, the names flush left and cut to a line."""
-    if table.empty:
-        return "no structure has any"
-    names = [cell(name)[:_NAME_WIDTH] for name in table.get("name", [""] * len(table))]
-    width = max(map(len, names), default=0)
-    shown = table.assign(name=[name.ljust(width) for name in names]).reset_index()
-    for column in shown.columns[shown.dtypes.map(lambda dtype: dtype.kind not in "iufb")]:
-        shown[column] = [value if pd.isna(value) else cell(value) for value in shown[column]]
-    return shown.to_string(index=False, float_format=number.format)
-
-
 def emit_table(
-    name: str, table: pd.DataFrame, output: TableOutput, text: Callable[[], str]
+    name: str,
+    table: pd.DataFrame,
+    output: TableOutput,
+    text: Callable[[], str] | None = None,
+    *,
+    number: str = "{:.3f}",
 ) -> None:
     """Write or print a table with its index, as a command was asked to.
 
@@ -66,11 +53,13 @@ def emit_table(
     name
         What the rows are, as JSON has it.
     table
-        The table.
+        The table; its index is its first column.
     output
         Where to, and as what.
     text
-        Makes what people are shown.
+        Makes what people are shown; by default the table, as wide as the terminal.
+    number
+        How numbers that are not whole are printed for people.
     """
     rows = table.reset_index()
     if output.path is not None:
@@ -78,22 +67,93 @@ def emit_table(
         save_table(output.path, [_with_path_texts(rows)])
         echo(f"wrote {output.path}")
     elif output.form == "csv":
-        texts = _with_path_texts(rows)
-        escaped = without_formulas(texts) if is_escaping_formulas() else texts
-        echo(escaped.to_csv(index=False).rstrip("\n"))
+        _print_csv(_with_path_texts(rows))
     elif output.form == "json":
-        records = rows.astype(object).where(rows.notna(), None).to_dict("records")
-        echo_json({name: [{str(key): row[key] for key in row} for row in records]})
+        echo_json({name: _records(rows)})
     else:
-        echo(text())
+        echo(text() if text else format_table(table, number, width=terminal_width()))
 
 
 def _with_path_texts(table: pd.DataFrame) -> pd.DataFrame:
     """Table of structures whose paths and sets are texts, as `read_structures` takes them."""
-    if "path" not in table:
+    if not {"path", "sets"} <= {*table}:
         return table
     paths = [f"/{'/'.join(map(str, path))}/" for path in table["path"]]
     return table.assign(path=paths, sets=[str(list(ids)) for ids in table["sets"]])
+
+
+def print_tables(tables: Mapping[str, pd.DataFrame], name: str, form: Form) -> None:
+    """Print several tables for another program: JSON of each, or CSV of all, one below the other.
+
+    Parameters
+    ----------
+    tables
+        The tables.
+    name
+        Name of the first column of the CSV, which says of which table a row is.
+    form
+        ``csv`` or ``json``.
+    """
+    if form == "json":
+        echo_json({key: _records(table) for key, table in tables.items()})
+        return
+    # Empty tables have no types that the others could keep.
+    filled = [t.assign(**{name: key}).astype(object) for key, t in tables.items() if len(t)]
+    columns = [name, *dict.fromkeys(column for table in tables.values() for column in table)]
+    _print_csv(
+        pd.concat(filled).reindex(columns=columns) if filled else pd.DataFrame(columns=columns)
+    )
+
+
+def _print_csv(rows: pd.DataFrame) -> None:
+    """Print a table as a file would hold it."""
+    rows = without_formulas(rows) if is_escaping_formulas() else rows
+    text = text_rows("table.csv", rows, header=True)
+    # A pipe gets it as it is; a terminal would obey control characters.
+    click.echo(shown(text) if sys.stdout.isatty() else text, nl=False)
+
+
+def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON values."""
+    records = rows.astype(object).to_dict("records")
+    return [{str(name): _json_value(value) for name, value in row.items()} for row in records]
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_json_value(each) for each in value]
+    value = value.item() if isinstance(value, np.generic) else value
+    is_number = isinstance(value, (int, float)) and math.isfinite(value)
+    return value if is_number or isinstance(value, str) else None
+
+
+def format_table(table: pd.DataFrame, number: str = "{:.3f}", *, width: int | None = None) -> str:
+    """Table as text: numbers flush right, and texts cut where a line of some width has no room.
+
+    Parameters
+    ----------
+    table
+        The table; its index is its first column.
+    number
+        How numbers that are not whole are shown.
+    width
+        Columns of a line; None for as many as it takes.
+    """
+    if table.empty:
+        return "no structure has any"
+    rows = table.reset_index()
+    columns = [_texts(rows.iloc[:, n], number) for n in range(rows.shape[1])]
+    right = [n for n, dtype in enumerate(rows.dtypes) if getattr(dtype, "kind", "O") in "iuf"]
+    keys = 2 if "acronym" in rows.columns[1:2] else 1
+    lines = [*zip(*columns, strict=True)]
+    return layout([*map(cell, rows.columns)], lines, width=width, right=right, keys=keys)
+
+
+def _texts(column: "pd.Series[Any]", number: str) -> list[str]:
+    """Cells of a column."""
+    if getattr(column.dtype, "kind", "O") == "f":
+        return [number.format(value) for value in column]
+    return ["" if value is None or value is pd.NA else cell(value) for value in column]
 
 
 # ----- points
@@ -137,6 +197,11 @@ def _called(ids: Sequence[int], tree: StructureTree) -> tuple[NDArray[Any], NDAr
 
 # ----- validation
 
+FINDINGS = (
+    *("unknown", "unassigned", "uncovered", "doubly_covered"),
+    *("asymmetric", "disconnected", "deviating"),
+)
+"""Names of the tables of a validation."""
 _MM3 = {"volume": "volume_mm3", "published": "published_mm3"}
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from refspace.cli.columns import given_columns, positions_or_structures, structures_with
+from refspace.cli.completion import complete_structures
+from refspace.cli.help import examples
 from refspace.cli.options import (
     access_options,
     annotation_argument,
@@ -43,7 +45,15 @@ def _split(
     return structures, images
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "refspace view refspace-demo/atlas.zarr",
+        "refspace view refspace-demo/atlas.zarr refspace-demo/expression.nrrd \\\n"
+        "--points refspace-demo/cells.csv --structure VISp",
+        "refspace view refspace-demo/atlas.zarr \\\n"
+        "--values refspace-demo/density.csv --variable density_per_mm3",
+    )
+)
 @annotation_argument
 @click.argument("inputs", nargs=-1, metavar="[STRUCTURES] [IMAGES]...", callback=_split)
 @click.option(
@@ -76,6 +86,7 @@ def _split(
     "--structure",
     "structures",
     multiple=True,
+    shell_complete=complete_structures,
     help="Structure that is highlighted at first, with its subtree; any number of times.",
 )
 @click.option("--opacity", type=click.FloatRange(0, 1), help="Of the annotation.")

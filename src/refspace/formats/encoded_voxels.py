@@ -20,7 +20,7 @@ import numpy as np
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
-from refspace.blockwise.identity import Identity
+from refspace.blockwise.content_identity import Identity
 from refspace.errors import FormatError
 from refspace.formats.source_file import naming
 from refspace.formats.voxel_files import VoxelFile, is_never, slab_cuts

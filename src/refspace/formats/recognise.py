@@ -14,6 +14,8 @@ _GZIP = b"\x1f\x8b"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Keys of MetaImage; files begin with any of them.
 _META_KEY = re.compile(rb"\s*(ObjectType|NDims|Comment|ObjectSubType)\s*=")
+# Two lines of several cells each, which are all printable.
+_TABLE = re.compile(r"(?:[ -~µ]+[,;\t])+[ -~µ]*\r?\n(?:[ -~µ]*[,;\t])+[ -~µ]*(\r?\n|$)")
 # Length of the header of NIfTI by version; it is the first number of the file, in either order.
 _NIFTI_LENGTHS = (348, 540)
 
@@ -82,6 +84,8 @@ def _describe_text(start: bytes) -> str:
         return "is XML; give a volume, and the structures after it"
     if text.startswith(("{", "[")):
         return "is JSON; give a volume, and the structures after it"
+    if _TABLE.match(text):
+        return "is a table of text, and no volume; check the order of what was given"
     return (
         f"starts with {shown(repr(start[:20]))}, like no format that is read: NRRD, NIfTI, MGH, "
         "MetaImage, TIFF, .npy; check what was saved"

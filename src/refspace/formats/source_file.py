@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from refspace.blockwise.identity import Identity
+from refspace.blockwise.content_identity import Identity
 from refspace.errors import FormatError, GridError, RemoteError
 from refspace.limits import limit
 from refspace.remote.objects import copy_object, read_url

@@ -14,7 +14,7 @@ import dask.array
 import numpy as np
 from numpy.typing import NDArray
 
-from refspace.blockwise.identity import Identity
+from refspace.blockwise.content_identity import Identity
 from refspace.formats.source_file import SourceFile
 from refspace.grid import Grid
 from refspace.labels import Midline

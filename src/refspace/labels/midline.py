@@ -139,3 +139,9 @@ def resolve_midline(given: float | None, stated: Midline | None, grid: Grid) -> 
     if given is not None:
         return Midline.from_value(given)
     return Midline(grid.middle, MIDDLE) if stated is None else stated
+
+
+def midline_in_frame(midline: Midline, grid: Grid, target: Grid) -> Midline:
+    """Midline of a grid, as a coordinate of the same grid in another frame."""
+    same = grid.frame_direction("ml") == target.frame_direction("ml")
+    return midline if same else midline.negated

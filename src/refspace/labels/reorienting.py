@@ -5,7 +5,7 @@ import xarray as xr
 from refspace.grid import Grid
 from refspace.labels.annotation import axis_attrs, infer_grid, labelled
 from refspace.labels.hemispheres import stated_midline, with_hemispheres
-from refspace.labels.midline import Midline
+from refspace.labels.midline import midline_in_frame
 
 
 def reorient(volume: xr.DataArray, orientation: str) -> xr.DataArray:
@@ -136,9 +136,3 @@ def turn_onto(volume: xr.DataArray, grid: Grid) -> xr.DataArray:
     if not infer_grid(turned).matches(grid):
         return turned
     return labelled(turned.data, grid, str(volume.name), volume.attrs)
-
-
-def midline_in_frame(midline: Midline, grid: Grid, target: Grid) -> Midline:
-    """Midline of a grid, as a coordinate of the same grid in another frame."""
-    same = grid.frame_direction("ml") == target.frame_direction("ml")
-    return midline if same else midline.negated

@@ -28,8 +28,8 @@ from refspace.labels.hemispheres import (
 )
 from refspace.labels.knowledge import UNKNOWN, BlockKnowledge, Box, Once
 from refspace.labels.measuring import measure_labels
-from refspace.labels.midline import Midline, resolve_midline
-from refspace.labels.reorienting import in_frame, midline_in_frame, reorient, turn_onto
+from refspace.labels.midline import Midline, midline_in_frame, resolve_midline
+from refspace.labels.reorienting import in_frame, reorient, turn_onto
 from refspace.labels.resampling import Method, downsample
 from refspace.types import BACKGROUND, ArrayLike, Resolution
 

@@ -7,11 +7,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from refspace.axes import axis_name
 from refspace.errors import MissingDependencyError
 from refspace.plotting.planes import PositionsLike, choose_cut, spread_positions
 from refspace.structure_tree import RegionsLike
-from refspace.types import LengthUnit, PointsLike, Resolution, StructuresLike
-from refspace.verbs.slices import cut_dim
+from refspace.types import AxisLike, LengthUnit, PointsLike, Resolution, StructuresLike
 from refspace.verbs.space import Space
 from refspace.verbs.values import ValuesOfStructures, structure_values
 
@@ -52,7 +52,7 @@ class SpacePlots:
 
     def slice(
         self,
-        axis: int | str = "coronal",
+        axis: AxisLike = "coronal",
         position: PositionsLike = None,
         *,
         structures: RegionsLike | None = None,
@@ -139,7 +139,7 @@ class SpacePlots:
     def heatmap(
         self,
         values: ValuesOfStructures,
-        axis: int | str = "coronal",
+        axis: AxisLike = "coronal",
         position: PositionsLike = None,
         *,
         outline: StructuresLike = (),
@@ -216,7 +216,7 @@ class SpacePlots:
     def points(
         self,
         points: PointsLike,
-        axis: int | str = "coronal",
+        axis: AxisLike = "coronal",
         position: PositionsLike = None,
         *,
         thickness: float | None = None,
@@ -270,7 +270,7 @@ class SpacePlots:
 
         found = read_points(self._space, points, columns, unit)
         if position is None:
-            position, unit = middle_of(found, cut_dim(self._space.grid, axis)), "um"
+            position, unit = middle_of(found, axis_name(axis, self._space.grid.dims)), "um"
         return draw_points(
             self._space,
             found,
@@ -283,7 +283,7 @@ class SpacePlots:
         )
 
     def positions(
-        self, axis: int | str, count: int, structures: StructuresLike | None = None
+        self, axis: AxisLike, count: int, structures: StructuresLike | None = None
     ) -> NDArray[np.float64]:
         """Positions at equal distances through structures, to cut at.
 

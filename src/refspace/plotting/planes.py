@@ -10,16 +10,15 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from refspace.axes import PLANES, axis_name
 from refspace.errors import GridError
 from refspace.grid import DIRECTIONS, Grid
 from refspace.ops.positions import check_unit, position_in_micrometres
-from refspace.types import LengthUnit, StructuresLike
+from refspace.types import AxisLike, LengthUnit, StructuresLike
 from refspace.verbs.places import bounds, centroid
-from refspace.verbs.slices import cut_dim
 from refspace.verbs.space import Space
 from refspace.verbs.tables import with_hemisphere
 
-PLANES = {"ap": "coronal", "dv": "horizontal", "ml": "sagittal"}
 # Order of preference for the vertical axis: dv, else ap.
 _UPRIGHT = ("dv", "ap", "ml")
 # Ends of the axes at the top of a picture, and at its right where that is no matter of the frame.
@@ -153,7 +152,7 @@ class Cut:
 
 def choose_cut(
     space: Space,
-    axis: int | str,
+    axis: AxisLike,
     position: PositionsLike,
     structures: StructuresLike | None = None,
     unit: LengthUnit = "um",
@@ -165,7 +164,7 @@ def choose_cut(
     space
         The space.
     axis
-        As `cut_dim` takes it.
+        As `axis_name` takes it.
     position
         Where to cut; if not given, in the middle of the structures, or of the volume. Of structures
         of both hemispheres a sagittal plane cuts the left one in the middle.
@@ -181,7 +180,7 @@ def choose_cut(
     AnnotationError
         If the structures are needed and have no voxel.
     """
-    view = View(space.grid, cut_dim(space.grid, axis))
+    view = View(space.grid, axis_name(axis, space.grid.dims))
     check_unit(unit)
     if position is None:
         return Cut(view, (_middle(space, view.cut, structures),))
@@ -196,12 +195,12 @@ def choose_cut(
 
 
 def spread_positions(
-    space: Space, axis: int | str, count: int, structures: StructuresLike | None = None
+    space: Space, axis: AxisLike, count: int, structures: StructuresLike | None = None
 ) -> NDArray[np.float64]:
     """Positions at equal distances through structures; see `SpacePlots.positions`."""
     if not isinstance(count, Integral) or count < 1:
         raise GridError(f"count is {count!r}; give the number of positions, 1 or more")
-    dim = cut_dim(space.grid, axis)
+    dim = axis_name(axis, space.grid.dims)
     tree = space.structure_tree
     chosen = tree.node_ids() if structures is None else structures
     low, high = bounds(space, chosen).positions[dim]

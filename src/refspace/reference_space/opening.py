@@ -8,8 +8,9 @@ from typing import Any, NoReturn
 import xarray as xr
 
 from refspace.errors import FormatError, GridError
+from refspace.formats.names import is_volume_file, refuse_override
 from refspace.formats.structures import read_structures
-from refspace.formats.volumes import is_volume_file, read_volume, refuse_override
+from refspace.formats.volumes import read_volume
 from refspace.grid import Grid
 from refspace.labels import (
     blocks_from_both_ends,

@@ -33,21 +33,35 @@ It takes a `Request` without a name:
 ...     return [AtlasEntry("rat", version="2", resolution=39.0, species="Rattus norvegicus")]
 """
 
-from refspace.sources.cache import Cache
-from refspace.sources.listing import atlases
-from refspace.sources.opening import fetch, open
-from refspace.sources.reference_space_cache import ReferenceSpaceCache
-from refspace.sources.source import AtlasEntry, AtlasParts, Listing, Request, Source
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "AtlasEntry",
-    "AtlasParts",
-    "Cache",
-    "Listing",
-    "ReferenceSpaceCache",
-    "Request",
-    "Source",
-    "atlases",
-    "fetch",
-    "open",
-]
+from refspace.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from refspace.sources.cache import Cache as Cache
+    from refspace.sources.listing import atlases as atlases
+    from refspace.sources.opening import fetch as fetch
+    from refspace.sources.opening import open as open
+    from refspace.sources.reference_space_cache import ReferenceSpaceCache as ReferenceSpaceCache
+    from refspace.sources.source import AtlasEntry as AtlasEntry
+    from refspace.sources.source import AtlasParts as AtlasParts
+    from refspace.sources.source import Listing as Listing
+    from refspace.sources.source import Request as Request
+    from refspace.sources.source import Source as Source
+
+_MODULES = {
+    "AtlasEntry": "refspace.sources.source",
+    "AtlasParts": "refspace.sources.source",
+    "Cache": "refspace.sources.cache",
+    "Listing": "refspace.sources.source",
+    "ReferenceSpaceCache": "refspace.sources.reference_space_cache",
+    "Request": "refspace.sources.source",
+    "Source": "refspace.sources.source",
+    "atlases": "refspace.sources.listing",
+    "fetch": "refspace.sources.opening",
+    "open": "refspace.sources.opening",
+}
+
+__all__ = sorted(_MODULES)
+
+__getattr__, __dir__ = lazy_names(__name__, _MODULES)

@@ -18,17 +18,21 @@ from refspace.formats.voxel_files import VoxelStream
 from refspace.grid import Grid, parse_spacing
 from refspace.limits import check_limit
 from refspace.remote.download import read_record
-from refspace.sources.ccf import CITATION, LICENCE, ORIENTATION, SPECIES
-from refspace.sources.source import AtlasEntry, AtlasParts, Request, base_url
+from refspace.sources.ccf import (
+    ABC_NAME,
+    ABC_RELEASE,
+    ABC_RESOLUTION,
+    CITATION,
+    LICENCE,
+    ORIENTATION,
+)
+from refspace.sources.source import AtlasParts, Request, base_url
 from refspace.structure_tree import StructureTree
 from refspace.structure_tree.records import listing, structure_id
 from refspace.types import BACKGROUND
 
 BASE = "https://allen-brain-cell-atlas.s3.us-west-2.amazonaws.com"
 BASE_VARIABLE = "REFSPACE_ABC"
-NAME = "ccf_2020"
-RESOLUTION = 10
-RELEASE = "20230630"
 _OPTIONS = ("template", "release", "base")
 _IMAGES, _TABLES = "image_volumes/Allen-CCF-2020", "metadata/Allen-CCF-2020"
 _TERMS = "parcellation_term.csv"
@@ -69,10 +73,12 @@ def abc(request: Request) -> AtlasParts:
     membership = _download(request, f"{_TABLES}/{release}/{_MEMBERSHIP}")
     tree = build_tree(terms, membership)
     ids = ids_by_index(membership, tree)
-    annotation = _download(request, f"{_IMAGES}/{release}/annotation_{RESOLUTION}.nii.gz")
+    annotation = _download(request, f"{_IMAGES}/{release}/annotation_{ABC_RESOLUTION}.nii.gz")
     template = None
     if request.options.get("template"):
-        template = _download(request, f"{_IMAGES}/{release}/average_template_{RESOLUTION}.nii.gz")
+        template = _download(
+            request, f"{_IMAGES}/{release}/average_template_{ABC_RESOLUTION}.nii.gz"
+        )
     record = read_record(annotation)
     return AtlasParts(
         _stream_at_origin(annotation),
@@ -91,33 +97,21 @@ def abc(request: Request) -> AtlasParts:
     )
 
 
-def list_abc(request: Request) -> Iterator[AtlasEntry]:
-    """List what the bucket has; no request is made.
-
-    Parameters
-    ----------
-    request
-        Without options.
-    """
-    request.check_options(())
-    yield AtlasEntry(NAME, RELEASE, float(RESOLUTION), SPECIES)
-
-
 def _checked_release(request: Request) -> str:
     """Release of the request; refuse names, resolutions and templates that do not exist."""
-    if request.name != NAME:
-        raise SourceError(f"abc has no {request.name!r}; it has {NAME}")
-    if request.resolution not in (None, RESOLUTION, (RESOLUTION,) * 3):
+    if request.name != ABC_NAME:
+        raise SourceError(f"abc has no {request.name!r}; it has {ABC_NAME}")
+    if request.resolution not in (None, ABC_RESOLUTION, (ABC_RESOLUTION,) * 3):
         raise GridError(
-            f"resolution is {request.resolution}; {NAME} is published at {RESOLUTION} µm, and "
-            "downsample makes others of it"
+            f"resolution is {request.resolution}; {ABC_NAME} is published at {ABC_RESOLUTION} µm, "
+            "and downsample makes others of it"
         )
     kind = request.options.get("template", True)
     if kind not in (True, False, "average_template"):
         raise SourceError(f"abc has no template {kind!r}; it has average_template")
-    release = str(request.options.get("release", RELEASE))
+    release = str(request.options.get("release", ABC_RELEASE))
     if not re.fullmatch(r"\d{8}", release):
-        raise SourceError(f"release is {release!r}; it is a date like {RELEASE!r}")
+        raise SourceError(f"release is {release!r}; it is a date like {ABC_RELEASE!r}")
     return release
 
 
@@ -141,8 +135,8 @@ def _stream_at_origin(path: Path, *, is_image: bool = False) -> VoxelStream:
     """
     header = NIFTI.read_header(path, is_image=is_image)
     with naming(header.path):
-        settle_spacing(header.stated, RESOLUTION, rtol=_NOISE)
-    grid = Grid(header.shape, parse_spacing(RESOLUTION), orientation=ORIENTATION)
+        settle_spacing(header.stated, ABC_RESOLUTION, rtol=_NOISE)
+    grid = Grid(header.shape, parse_spacing(ABC_RESOLUTION), orientation=ORIENTATION)
     return header.image.stream(grid)
 
 

@@ -4,10 +4,9 @@ Sources: http://help.brain-map.org/display/mousebrain/API lists the folders of t
 http://help.brain-map.org/display/api/RESTful+Model+Access+(RMA) describes queries of structures.
 """
 
-import itertools
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,14 @@ from refspace.formats.structures import parse_structures, read_structures
 from refspace.limits import check_limit
 from refspace.remote.download import Progress, read_record
 from refspace.sources.cache import Cache
-from refspace.sources.ccf import CITATION, LICENCE, ORIENTATION, SPECIES
-from refspace.sources.source import AtlasEntry, AtlasParts, Request, base_url
+from refspace.sources.ccf import CITATION, LICENCE, ORIENTATION, RESOLUTIONS, VERSIONS
+from refspace.sources.source import AtlasParts, Request, base_url
 from refspace.types import Resolution
 
 HOST = "https://api.brain-map.org"
 ARCHIVE = "https://download.alleninstitute.org/informatics-archive/current-release/mouse_ccf"
 HOST_VARIABLE = "REFSPACE_ALLEN_HOST"
 ARCHIVE_VARIABLE = "REFSPACE_ALLEN_ARCHIVE"
-VERSIONS = ("ccf_2015", "ccf_2016", "ccf_2017")
-RESOLUTIONS = (10, 25, 50, 100)
 TEMPLATES = ("average_template", "ara_nissl")
 # Digests of files in the Allen Institute's own archive. A mirror may have compressed them anew.
 _SHA256 = {
@@ -99,19 +96,6 @@ def allen(request: Request) -> AtlasParts:
         template=template,
         provenance=provenance,
     )
-
-
-def list_allen(request: Request) -> Iterator[AtlasEntry]:
-    """List what the archive has; no request is made.
-
-    Parameters
-    ----------
-    request
-        Without options.
-    """
-    request.check_options(())
-    for version, resolution in itertools.product(VERSIONS, RESOLUTIONS):
-        yield AtlasEntry(version, resolution=float(resolution), species=SPECIES)
 
 
 def _digest(path: Path) -> str | None:

@@ -4,9 +4,8 @@ Source of the layout: the bucket's reader, https://github.com/brainglobe/braingl
 """
 
 import json
-import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -25,19 +24,13 @@ from refspace.sources.brainglobe_bucket import (
     TABLE,
     VERSION,
     Bucket,
-    atlas_names,
     find_bucket,
-    is_atlas_name,
-    listed_versions,
     newest_version,
     no_version,
-    nothing_listed,
     orientation_from_origin,
-    stated_versions,
 )
-from refspace.sources.source import AtlasEntry, AtlasParts, Request
+from refspace.sources.source import AtlasParts, Request
 from refspace.store import StoredAtlas, open_atlas
-from refspace.store.location import map_concurrently
 from refspace.structure_tree import StructureTree
 from refspace.types import Resolution
 
@@ -47,11 +40,6 @@ _IMAGES = {
     "template": "template.ome.zarr",
     "hemispheres": "hemispheres.ome.zarr",
 }
-# Names of atlases end so; the length is that of voxels along the first axis.
-_LENGTH = re.compile(r"_(\d{1,9}(?:\.\d{1,9})?)(nm|um|mm)$")
-_MICROMETRES = {"nm": 1e-3, "um": 1.0, "mm": 1e3}
-# Longest text of a manifest that a list of atlases shows.
-_LONGEST = 200
 # Errors that JSON of any other form can cause where its fields are read.
 _NOT_AS_EXPECTED = (
     AttributeError,
@@ -90,7 +78,7 @@ def brainglobe(request: Request) -> AtlasParts:
     request.check_options(_OPTIONS)
     bucket = find_bucket(request.options.get("base"), request.access)
     name, version = _name_and_version(request)
-    manifest = _manifest(bucket, name, version or newest_version(bucket, name))
+    manifest = read_manifest(bucket, name, version or newest_version(bucket, name))
     wanted = manifest.resolution if request.resolution is None else request.resolution
     orientation = request.options.get("orientation")
     paths = manifest.images()
@@ -132,7 +120,7 @@ def _name_and_version(request: Request) -> tuple[str, str | None]:
 
 
 @dataclass(frozen=True)
-class _Manifest:
+class Manifest:
     """The manifest of an atlas: its checked fields."""
 
     url: str
@@ -175,7 +163,8 @@ class _Manifest:
         return {"source": url, "manifest": self.url, "version": self.version, **stated}
 
 
-def _manifest(bucket: Bucket, name: str, version: str) -> _Manifest:
+def read_manifest(bucket: Bucket, name: str, version: str) -> Manifest:
+    """Manifest of a version of an atlas."""
     # Folders of the bucket have 1_2 for version 1.2.
     path = f"{ATLASES}/{name}/{version.replace('.', '_')}/{MANIFEST}"
     url = bucket.url(path)
@@ -194,10 +183,10 @@ def _manifest(bucket: Bucket, name: str, version: str) -> _Manifest:
             f"{url} is no manifest of an atlas ({type(error).__name__}: {error}); is it of version "
             "3 of BrainGlobe's format?"
         ) from error
-    return _Manifest(url, version, fields, resolution, shape, orientation)
+    return Manifest(url, version, fields, resolution, shape, orientation)
 
 
-def _structures(bucket: Bucket, manifest: _Manifest) -> StructureTree:
+def _structures(bucket: Bucket, manifest: Manifest) -> StructureTree:
     path = f"{manifest.location('terminology')}/terminology.csv"
     return parse_structures(bucket.read(path, TABLE), bucket.url(path))
 
@@ -232,7 +221,7 @@ def _has_voxels(atlas: StoredAtlas, level: int) -> bool:
 
 def _volume(
     bucket: Bucket,
-    manifest: _Manifest,
+    manifest: Manifest,
     image: str,
     path: str,
     resolution: Resolution,
@@ -260,7 +249,7 @@ def _volume(
 
 
 def _open_image(
-    bucket: Bucket, manifest: _Manifest, path: str, orientation: str | None
+    bucket: Bucket, manifest: Manifest, path: str, orientation: str | None
 ) -> StoredAtlas:
     url = bucket.url(path)
     try:
@@ -277,78 +266,7 @@ def _open_image(
     return open_atlas(url, **bucket.access)
 
 
-# ----- the list of atlases
-
-
-def list_brainglobe(request: Request) -> Iterator[AtlasEntry]:
-    """List the atlases of a bucket or folder, of each the newest version first.
-
-    The list of a bucket is read, and nothing else: of each atlas it has the newest version, and
-    its name states the length of voxels along the first axis. A folder of this machine, and a
-    bucket without a list, have all versions; the manifests in a folder state all that is known.
-
-    Parameters
-    ----------
-    request
-        Option ``base``, as for `brainglobe`.
-
-    Raises
-    ------
-    RemoteError
-        If the bucket cannot be reached.
-    SourceError
-        If there are no atlases, or nothing says which.
-    FormatError
-        If its list of versions is none.
-    """
-    request.check_options(["base"])
-    bucket = find_bucket(request.options.get("base"), request.access)
-    versions = _all_versions(bucket)
-    if not versions:
-        raise nothing_listed(bucket)
-    for name in sorted(versions):
-        for version in versions[name]:
-            yield _entry(bucket, name, version)
-
-
-def _all_versions(bucket: Bucket) -> dict[str, list[str]]:
-    """Versions of all atlases, as far as they are stated or can be listed."""
-    if (stated := stated_versions(bucket)) is not None:
-        fit = {n: v for n, v in stated.items() if is_atlas_name(n) and VERSION.fullmatch(v)}
-        return {name: [version.replace("_", ".")] for name, version in fit.items()}
-    names = atlas_names(bucket) or []
-    found = map_concurrently(lambda name: listed_versions(bucket, name), names)
-    return {name: versions for name, versions in zip(names, found, strict=True) if versions}
-
-
-def _entry(bucket: Bucket, name: str, version: str) -> AtlasEntry:
-    """What is known of an atlas: by its manifest, where it is on this machine, or by its name."""
-    asked = f"{name}@{version}"
-    if bucket.folder is not None:
-        try:
-            manifest = _manifest(bucket, name, version)
-        except RefspaceError:
-            # It says so where it is opened, and hides no other.
-            return AtlasEntry(name, version, _length_in(name), asked=asked)
-        species = manifest.fields.get("species")
-        return AtlasEntry(
-            name,
-            version,
-            manifest.resolution,
-            species[:_LONGEST] if isinstance(species, str) else None,
-            asked=asked,
-            path=_path_here(bucket, manifest),
-        )
-    return AtlasEntry(name, version, _length_in(name), asked=asked)
-
-
-def _length_in(name: str) -> float | None:
-    """Length of voxels in µm that the name of an atlas ends in."""
-    match = _LENGTH.search(name)
-    return float(match[1]) * _MICROMETRES[match[2]] if match else None
-
-
-def _path_here(bucket: Bucket, manifest: _Manifest) -> str | None:
+def path_here(bucket: Bucket, manifest: Manifest) -> str | None:
     """Folder of an atlas whose annotation has voxels on this machine; None of any other."""
     try:
         path = manifest.images()["annotation"]

@@ -3,36 +3,44 @@
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from refspace.errors import RefspaceError, RemoteError, SourceError
 from refspace.grid import parse_spacing
 from refspace.safe_text import without_secrets, without_values
 from refspace.sources.cache import Cache
-from refspace.sources.opening import ATLAS_KEY, locate
+from refspace.sources.locating import ATLAS_KEY, locate
 from refspace.sources.source import (
     AtlasEntry,
     Request,
+    describe_source,
     find_listing,
     source_names,
 )
 from refspace.store import open_atlas
 from refspace.types import PathLike, Resolution
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 COLUMNS = ("source", "name", "version", "resolution", "species", "spec", "here")
 
 
 def atlases(
-    source: str | None = None, *, cache: Cache | PathLike | None = None, **options: Any
-) -> pd.DataFrame:
+    source: str | None = None,
+    *,
+    here: bool = False,
+    cache: Cache | PathLike | None = None,
+    **options: Any,
+) -> "pd.DataFrame":
     """List the atlases that sources have, and those that are on this machine already.
 
     Parameters
     ----------
     source
         Name of a source, like ``"brainglobe"``; all of them if not given.
+    here
+        Whether to list only what is on this machine; nothing is asked of any host then.
     cache
         Folder of the cache; by default the one that the environment variable ``REFSPACE_CACHE``
         names, or else the user's.
@@ -75,6 +83,31 @@ def atlases(
     >>> table[table["resolution"] == 25]["spec"].tolist()
     ['allen:ccf_2015', 'allen:ccf_2016', 'allen:ccf_2017']
     """
+    import pandas as pd
+
+    rows = atlas_rows(source, here=here, cache=cache, **options)
+    return pd.DataFrame({column: [row[column] for row in rows] for column in COLUMNS}, dtype=object)
+
+
+def atlas_rows(
+    source: str | None = None,
+    *,
+    here: bool = False,
+    cache: Cache | PathLike | None = None,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """Rows of the table of `atlases`, without a library of tables.
+
+    Parameters
+    ----------
+    source, here, cache, **options
+        As for `atlases`.
+
+    Examples
+    --------
+    >>> [row["spec"] for row in atlas_rows("abc")]
+    ['abc:ccf_2020']
+    """
     if source is None and options:
         raise SourceError(f"options are of one source: name that of {', '.join(sorted(options))}")
     folder = Cache(cache.root if isinstance(cache, Cache) else cache)
@@ -82,12 +115,29 @@ def atlases(
     rows = []
     for name in names:
         stores = _stores(name, folder, options)
-        entries, problem = _entries(name, folder, options, is_asked=source is not None)
+        asks = not here or "base" in options
+        if not asks and name not in source_names():
+            find_listing(name)  # which refuses it
+        is_asked = source is not None
+        entries, problem = (
+            _entries(name, folder, options, is_asked=is_asked) if asks else ([], None)
+        )
         rows += _rows(name, entries, stores)
         problems += [problem] if problem else []
     for problem in problems:
-        warnings.warn(problem, stacklevel=2)
-    return pd.DataFrame({column: [row[column] for row in rows] for column in COLUMNS}, dtype=object)
+        warnings.warn(problem, stacklevel=3)
+    return [row for row in rows if row["here"] is not None or not here]
+
+
+def source_rows() -> list[dict[str, str]]:
+    """Sources and what they are, in words.
+
+    Examples
+    --------
+    >>> [row["source"] for row in source_rows()][:2]
+    ['abc', 'allen']
+    """
+    return [{"source": name, "description": describe_source(name)} for name in source_names()]
 
 
 def _rows(source: str, entries: list[AtlasEntry], stores: "list[_Store]") -> list[dict[str, Any]]:

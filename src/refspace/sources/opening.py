@@ -12,33 +12,30 @@ import xarray as xr
 from refspace import reference_space
 from refspace.conversion import convert
 from refspace.errors import FormatError, LockedError, OntologyError, SourceError, StoreError
-from refspace.formats.volumes import refuse_override
-from refspace.grid import parse_spacing
+from refspace.formats.names import refuse_override
 from refspace.labels import LabelVolume
 from refspace.reference_space import ReferenceSpace
 from refspace.reference_space.opening import separated
 from refspace.remote.download import Progress
-from refspace.safe_text import places_in
-from refspace.sources.brainglobe_bucket import find_atlas
 from refspace.sources.cache import Cache
+from refspace.sources.locating import (
+    ATLAS_KEY,
+    locate,
+    make_request,
+    named_atlas,
+    store_key,
+    suggestion,
+)
 from refspace.sources.source import (
     AtlasParts,
     Request,
     find_source,
-    looks_like_spec,
     parse_spec,
     source_names,
 )
-from refspace.store.location import reachable
 from refspace.structure_tree import StructureTree
 from refspace.types import PathLike, Resolution
 
-# Options of how a volume is read; they do not change its content.
-_ACCESS = ("storage_options", "engine", "chunk_cache")
-# Part of the key of stores in the cache: a change of how they are made gets a new number here.
-_FORMAT = 2
-ATLAS_KEY = "fetched_as"
-"""Key in the provenance of stores in the cache: source and atlas, as they were asked for."""
 _AGAIN = "fetch it again with --refresh (Python: refresh=True)"
 
 
@@ -137,7 +134,7 @@ def open(
         "engine": engine,
         "chunk_cache": chunk_cache,
     }
-    spec, options = _named(url, options) if structures is None else (parse_spec(url), options)
+    spec, options = named_atlas(url, options) if structures is None else (parse_spec(url), options)
     if spec is None:
         if options:
             raise SourceError(
@@ -159,16 +156,8 @@ def open(
     if structures is not None:
         raise SourceError(f"{url} has its own structures; leave them out")
     all_options = {**options, "orientation": orientation, **access}
-    request = _request(spec[1], resolution, cache, progress, all_options)
+    request = make_request(spec[1], resolution, cache, progress, all_options)
     return separated(_open_atlas(spec[0], request), midline, hemispheres)
-
-
-def _named(url: PathLike, options: dict[str, Any]) -> tuple[tuple[str, str] | None, dict[str, Any]]:
-    """Source and atlas that a text names, or that a folder is, and options; None for any other."""
-    spec = parse_spec(url)
-    if spec is None and (found := find_atlas(url)) is not None:
-        return ("brainglobe", found[1]), {"base": found[0], **options}
-    return spec, options
 
 
 def _open_atlas(source: str, request: Request) -> ReferenceSpace:
@@ -247,68 +236,6 @@ def fetch(
         return _stored(name, _parts(name, request), store, request, anew=refresh)
 
 
-def locate(
-    spec: str,
-    *,
-    resolution: Resolution | None = None,
-    refresh: bool = False,
-    cache: Cache | PathLike | None = None,
-    progress: Progress | None = None,
-    **options: Any,
-) -> tuple[str, Request, Path]:
-    """Source, request and path of the store for arguments of `fetch`, without a download."""
-    parsed, options = _named(spec, options)
-    if parsed is None:
-        raise SourceError(
-            f"{spec!r} is no source and atlas, like 'allen:ccf_2017'; sources are "
-            f"{', '.join(source_names())}"
-        )
-    root = cache.root if isinstance(cache, Cache) else cache
-    request = _request(parsed[1], resolution, Cache(root, refresh=refresh), progress, options)
-    return parsed[0], request, request.cache.store(store_key(parsed[0], request))
-
-
-def _request(
-    name: str,
-    resolution: Resolution | None,
-    cache: Cache | None,
-    progress: Progress | None,
-    options: Mapping[str, Any],
-) -> Request:
-    """Request in a normal form, so that arguments of the same meaning have the same store."""
-    wanted = {
-        key: value for key, value in options.items() if value is not None and value is not False
-    }
-    access = {key: wanted.pop(key) for key in _ACCESS if key in wanted}
-    # A path is part of the key of a store, and is another one in another working directory.
-    if "base" in wanted and Path(folder := reachable(str(wanted["base"]))).is_dir():
-        wanted["base"] = folder
-    return Request(name, _plain(resolution), wanted, cache or Cache(), progress, access)
-
-
-def _plain(resolution: Resolution | None) -> Resolution | None:
-    if resolution is None:
-        return None
-    lengths = parse_spacing(resolution)
-    return lengths[0] if len(set(lengths)) == 1 else list(lengths)
-
-
-def store_key(source: str, request: Request) -> dict[str, Any]:
-    """All that the content of a store depends on: the request, and variables that name hosts."""
-    prefix = f"REFSPACE_{source.upper()}"
-    named = {key: value for key, value in os.environ.items() if key.startswith(prefix)}
-    return {
-        "format": _FORMAT,
-        "source": source,
-        "name": request.name,
-        "resolution": request.resolution,
-        "options": dict(request.options),
-        # They may name another host.
-        "storage_options": places_in(request.access.get("storage_options") or {}) or None,
-        "environment": named,
-    }
-
-
 def _parts(source: str, request: Request) -> AtlasParts:
     """Parts of an atlas from a source; checked, because sources may be of other packages."""
     parts: object = find_source(source)(request)
@@ -338,12 +265,14 @@ def _doubting_downloads(request: Request) -> Iterator[None]:
 
 @contextmanager
 def _naming_sources(url: PathLike) -> Iterator[None]:
-    """Add the list of sources to an error on a path that looks like ``source:atlas``."""
+    """Say of a name of nothing which atlas it may mean."""
     try:
         yield
     except StoreError as error:
-        if looks_like_spec(url):
-            error.add_note(f"nor is it an atlas of a source; there are {', '.join(source_names())}")
+        text = os.fspath(url)
+        meant = None if "://" in text or Path(text).exists() else suggestion(text)
+        if meant is not None:
+            raise StoreError(f"there is no file, store or atlas {text}: {meant}") from error
         raise
 
 

@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
-from refspace.conversion import Volume
 from refspace.errors import SourceError
 from refspace.remote.download import Progress
 from refspace.safe_text import without_secrets
 from refspace.sources.cache import Cache
-from refspace.structure_tree import StructureTree
 from refspace.types import Resolution
+
+if TYPE_CHECKING:
+    from refspace.conversion import Volume
+    from refspace.structure_tree import StructureTree
 
 ENTRY_POINTS = "refspace.sources"
 """Group of entry points in which other packages name their sources."""
@@ -29,9 +31,14 @@ _BUILT_IN = {
     "brainglobe": "refspace.sources.brainglobe:brainglobe",
 }
 _BUILT_IN_LISTINGS = {
-    "abc": "refspace.sources.abc:list_abc",
-    "allen": "refspace.sources.allen:list_allen",
-    "brainglobe": "refspace.sources.brainglobe:list_brainglobe",
+    "abc": "refspace.sources.ccf:list_abc",
+    "allen": "refspace.sources.ccf:list_allen",
+    "brainglobe": "refspace.sources.brainglobe_list:list_brainglobe",
+}
+_DESCRIPTIONS = {
+    "abc": "Allen CCF of 2020, of the Allen Brain Cell Atlas",
+    "allen": "Allen mouse CCF of 2015, 2016 and 2017, of the Allen Institute",
+    "brainglobe": "Atlases of many animals, in the bucket of BrainGlobe or a folder",
 }
 # At least two letters before the colon, because a drive of Windows has one; and no URL.
 _SPEC = re.compile(r"([A-Za-z][A-Za-z0-9_-]+):(?!//)(.+)")
@@ -112,12 +119,12 @@ class AtlasParts:
         Origin of the parts: JSON values by name.
     """
 
-    annotation: Volume
-    structures: StructureTree
+    annotation: "Volume"
+    structures: "StructureTree"
     resolution: Resolution | None = None
     orientation: str | None = None
-    template: Volume | None = None
-    hemispheres: Volume | None = None
+    template: Union["Volume", None] = None
+    hemispheres: Union["Volume", None] = None
     midline: float | None = None
     ids: Mapping[int, int] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -199,6 +206,22 @@ def source_names() -> list[str]:
     ['abc', 'allen']
     """
     return sorted({*_BUILT_IN, *entry_points(group=ENTRY_POINTS).names})
+
+
+def describe_source(name: str) -> str:
+    """What a source is, in words: of another package, which one that is.
+
+    Examples
+    --------
+    >>> describe_source("abc")
+    'Allen CCF of 2020, of the Allen Brain Cell Atlas'
+    """
+    if name in _DESCRIPTIONS:
+        return _DESCRIPTIONS[name]
+    entry = next(iter(entry_points(group=ENTRY_POINTS, name=name)), None)
+    return (
+        "" if entry is None else f"of the package {entry.dist.name if entry.dist else entry.module}"
+    )
 
 
 def find_source(name: str) -> Source:

@@ -2,8 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-
-import dask.array
+from itertools import accumulate
 
 Box = tuple[slice, ...]
 """Part of an array, a slice along each axis."""
@@ -15,7 +14,25 @@ BlockId = tuple[int, ...]
 def block_boxes(blocks: Sequence[Sequence[int]]) -> dict[BlockId, Box]:
     """Part of the array that each block covers, by block id, in C order."""
     block_ids = itertools.product(*(range(len(sizes)) for sizes in blocks))
-    return dict(zip(block_ids, dask.array.core.slices_from_chunks(blocks), strict=True))
+    sides = [
+        [slice(stop - size, stop) for size, stop in zip(sizes, accumulate(sizes), strict=True)]
+        for sizes in blocks
+    ]
+    return dict(zip(block_ids, itertools.product(*sides), strict=True))
+
+
+def block_lengths(shape: Sequence[int], block_shape: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Lengths of the blocks along each axis of an array, of which the last may be shorter.
+
+    Examples
+    --------
+    >>> block_lengths((5, 4), (2, 4))
+    ((2, 2, 1), (4,))
+    """
+    return tuple(
+        tuple(min(size, count - start) for start in range(0, count, size)) or (0,)
+        for count, size in zip(shape, block_shape, strict=True)
+    )
 
 
 def common_box(one: Box, other: Box) -> Box:

@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from refspace.blockwise.identity import Identity
+from refspace.blockwise.content_identity import Identity
 from refspace.errors import FormatError
 from refspace.grid import Grid
 from refspace.pools import Pool
 from refspace.store.block_source import BlockSource
-from refspace.store.metadata import Layout, json_digest
+from refspace.store.digests import json_digest
+from refspace.store.metadata import Layout
 from refspace.store.ome import plain
 from refspace.store.staging import EXPORT
 from refspace.store.write import Progress, StoreJob, StoreWriter, WriteTarget, write_store

@@ -12,7 +12,7 @@ from refspace.errors import FormatError, GridError
 from refspace.labels import labelled
 from refspace.store import ome
 from refspace.store.contents import named_inside, only_image
-from refspace.store.datatree import find_level
+from refspace.store.levels import find_level
 from refspace.store.location import Location
 from refspace.store.nodes import Node, read_node
 from refspace.store.ome.values import ome_metadata

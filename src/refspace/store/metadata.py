@@ -19,10 +19,11 @@ from zarr.storage import MemoryStore
 
 from refspace.errors import GridError
 from refspace.grid import Grid
-from refspace.label_index import FIELDS, Chunks, cut_at_midline
+from refspace.label_index import FIELDS
 from refspace.labels import HEMISPHERES_ATTRS, Midline, axis_attrs, resolve_midline
 from refspace.labels.midline import STATED_BY_STORE
 from refspace.store.described_array import described_array
+from refspace.store.digests import metadata_digest, records_path
 from refspace.store.location import Location
 from refspace.store.object_records import ObjectRecord, table_of
 from refspace.store.pyramid import level_grids
@@ -32,14 +33,6 @@ from refspace.store.zarr_files import ZARR_JSON
 
 Triple = tuple[int, int, int]
 
-FORMAT = 4
-"""Of the layout of stores, of atlases and of masks.
-
-From 3 on every object has a record, from 4 on properties of structures are single values.
-"""
-
-# Kind of a store of refspace that holds masks; that of an atlas has no name.
-MASKS = "masks"
 # With its checksum, so that a flipped bit raises; without a shuffle, which makes labels larger.
 _LABEL_CODEC = ZstdCodec(level=5, checksum=True)
 _CODEC_V2 = Blosc(cname="zstd", clevel=5, shuffle=Blosc.SHUFFLE)
@@ -300,33 +293,10 @@ def _with_records(objects: dict[str, bytes]) -> dict[str, bytes]:
     return {**objects, ZARR_JSON: json.dumps(document).encode()}
 
 
-def metadata_digest(document: Mapping[str, Any]) -> str:
-    """Digest of the root's metadata, without attributes that other programs have added."""
-    attributes = document["attributes"]
-    own = {k: v for k, v in attributes["refspace"].items() if k != "metadata_sha256"}
-    return json_digest([attributes["ome"], own, document["consolidated_metadata"]])
-
-
-def json_digest(value: object) -> str:
-    """sha256 of a value's canonical JSON."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
 def put_structures(skeleton: Skeleton, nodes: Sequence[Mapping[str, Any]]) -> None:
     """Add the ontology as columns."""
     for name, column in structures_dataset(nodes).variables.items():
         skeleton.put(f"structures/{name}", column.values, [str(dim) for dim in column.dims])
-
-
-def records_path(path: str) -> str:
-    """Path of the table of records of a volume, by that of the volume.
-
-    Examples
-    --------
-    >>> records_path("s0/annotation")
-    'label_index/s0/annotation_objects'
-    """
-    return f"label_index/{path}_objects"
 
 
 def put_records(skeleton: Skeleton, path: str, records: Sequence[ObjectRecord]) -> None:
@@ -339,11 +309,6 @@ def put_index(skeleton: Skeleton, level: str, table: NDArray[np.int64]) -> None:
     """Add the label index of a level."""
     attrs = {"fields": list(FIELDS)}
     skeleton.put(f"label_index/{level}/table", table, ["field", "row"], attrs)
-
-
-def index_cells(grid: Grid, blocks: Chunks, midline: float | None) -> Chunks:
-    """Chunks of the label index of a level: its blocks, cut at the midline if there is one."""
-    return blocks if midline is None else cut_at_midline(grid, blocks, midline)
 
 
 def array_digest(

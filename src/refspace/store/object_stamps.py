@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from refspace.blockwise.identity import Identity
+from refspace.blockwise.content_identity import Identity
 from refspace.remote.stamps import (
     file_stamp,
     folder_stamps,

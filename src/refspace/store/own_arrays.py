@@ -13,8 +13,8 @@ from refspace.errors import FormatError, RefspaceError
 from refspace.signatures import kind_of_content
 from refspace.store.codecs import array_decoder
 from refspace.store.described_array import described_array
+from refspace.store.digests import FORMAT, metadata_digest, records_path
 from refspace.store.location import Location
-from refspace.store.metadata import FORMAT, metadata_digest, records_path
 from refspace.store.object_records import KnownRecords, ObjectRecord, Records
 from refspace.store.record_table import RecordTable
 from refspace.store.stored_array import StoredArray, root_digest

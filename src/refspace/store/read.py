@@ -9,9 +9,8 @@ from typing import Any
 from refspace.errors import FormatError, GridError, StoreError
 from refspace.remote.chunk_cache import trim
 from refspace.store import ome
-from refspace.store.foreign import open_foreign
+from refspace.store.digests import MASKS
 from refspace.store.location import Location
-from refspace.store.metadata import MASKS
 from refspace.store.own_arrays import (
     REPAIR,
     arrays_of_store,
@@ -78,6 +77,9 @@ def open_atlas(
             f"{location.url}: what refspace wrote about the store into {ZARR_JSON} is gone; "
             f"{REPAIR}"
         )
+    # Late: what opens stores of ours needs no array library.
+    from refspace.store.foreign import open_foreign
+
     try:
         return open_foreign(location, root, resolution, orientation)
     except (FormatError, GridError) as error:

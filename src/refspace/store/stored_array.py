@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-import dask.array
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from refspace.blockwise.identity import Identity
+from refspace.blockwise.content_identity import Identity
 from refspace.errors import FormatError, RefspaceError, StoreReplacedError
 from refspace.limits import check_limit
-from refspace.store.boxes import BlockId, Box, block_boxes, common_box, within
+from refspace.store.boxes import BlockId, Box, block_boxes, block_lengths, common_box, within
 from refspace.store.decode import block_decoder, decode_block
 from refspace.store.location import Location
 from refspace.store.object_records import ObjectRecord, Records
@@ -90,7 +89,7 @@ class StoredArray:
     @property
     def blocks(self) -> tuple[tuple[int, ...], ...]:
         """Lengths of the blocks along each axis."""
-        return dask.array.core.normalize_chunks(self.block_shape, self.shape)  # type: ignore[no-any-return]
+        return block_lengths(self.shape, self.block_shape)
 
     @property
     def boxes(self) -> dict[BlockId, Box]:

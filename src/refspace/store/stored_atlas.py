@@ -6,24 +6,25 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError, RefspaceError, StoreReplacedError
 from refspace.grid import Grid
 from refspace.label_index import FIELDS, LabelIndex
-from refspace.labels import Midline, labelled, resolve_midline
+from refspace.labels import Midline, resolve_midline
 from refspace.labels.midline import STATED_BY_STORE
-from refspace.store.dask_graphs import lazy_array
-from refspace.store.datatree import find_level
+from refspace.store.digests import index_cells
+from refspace.store.levels import find_level
 from refspace.store.location import Location, map_concurrently
-from refspace.store.metadata import index_cells
 from refspace.store.own_arrays import REPAIR
 from refspace.store.record_table import RecordTable
 from refspace.store.stored_array import StoredArray
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,12 @@ class StoredAtlas:
         """
         return find_level([level.grid for level in self.levels], resolution, self.location.url)
 
-    def volume(self, level: int, name: str = "annotation") -> xr.DataArray:
+    def volume(self, level: int, name: str = "annotation") -> "xr.DataArray":
         """Lazy ``annotation``, ``template`` or ``hemispheres`` of a level, with coordinates."""
+        # Late: describing a store takes no array library.
+        from refspace.labels import labelled
+        from refspace.store.dask_graphs import lazy_array
+
         stored = self._levels(name)[level]
         data = lazy_array(stored.array, self._token(stored))
         if data.ndim > 3:
@@ -183,7 +188,7 @@ class StoredAtlas:
         metadata: Mapping[str, str] = (self.metadata or {}).get("arrays", {}).get(level.path, {})
         return metadata
 
-    def _centres(self, level: int, volume: xr.DataArray) -> dict[str, Any]:
+    def _centres(self, level: int, volume: "xr.DataArray") -> dict[str, Any]:
         """Coordinates as they were written, to the last digit."""
         sizes = tuple((str(dim), count) for dim, count in volume.sizes.items())
         if (level, sizes) not in self._read_centres:

@@ -17,7 +17,8 @@ from dask.array import Array
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
-from refspace.blockwise.identity import Identity, first_doubt, refuse_changed
+from refspace.blockwise.content_identity import Identity
+from refspace.blockwise.identity import first_doubt, refuse_changed
 from refspace.errors import FormatError, RefspaceError, StoreError
 from refspace.grid import Grid
 from refspace.pools import Pool, ThreadPool
@@ -35,14 +36,12 @@ from refspace.store.block_writer import (
     put_slab,
 )
 from refspace.store.boxes import BlockId, Box
+from refspace.store.digests import FORMAT, index_cells, json_digest
 from refspace.store.location import Location
 from refspace.store.metadata import (
-    FORMAT,
     Layout,
     Skeleton,
     array_digest,
-    index_cells,
-    json_digest,
     put_index,
     put_records,
     put_structures,

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from refspace.errors import FormatError
 from refspace.files import atomic_write
+from refspace.formats.names import output_ending
 from refspace.formats.structure_output import bids_table
 from refspace.formats.tables import write_table
-from refspace.formats.volumes import output_ending, write_volume
+from refspace.formats.volumes import write_volume
 from refspace.types import PathLike
 from refspace.verbs.space import Space
 

@@ -12,7 +12,8 @@ import numpy as np
 import xarray as xr
 
 from refspace.errors import AnnotationError, GridError
-from refspace.formats.volumes import is_volume_file, read_voxels
+from refspace.formats.names import is_volume_file
+from refspace.formats.volumes import read_voxels
 from refspace.grid import Grid
 from refspace.kernels import RELATIVE_ERROR, is_exact
 from refspace.ops import aggregate as ops

@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from refspace.errors import AnnotationError, GridError
-from refspace.formats.volumes import is_volume_file, read_image_file, refuse_override
+from refspace.formats.names import is_volume_file, refuse_override
+from refspace.formats.volumes import read_image_file
 from refspace.grid import Grid, parse_spacing
 from refspace.labels import labelled, warn_of_odd_resolution
 from refspace.store.images import open_image

@@ -8,12 +8,14 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from refspace.axes import axis_name
 from refspace.errors import GridError, OntologyError
 from refspace.ops.boundaries import boundaries as mark_boundaries
 from refspace.ops.paint import paint as paint_codes
 from refspace.ops.paint import split_values
 from refspace.ops.relabel import relabel as replace_labels
 from refspace.structure_tree import Regions, RegionsLike, StructureTree
+from refspace.types import AxisLike
 from refspace.verbs.space import Space
 
 ValuesLike: TypeAlias = Mapping[Any, float] | pd.Series | xr.DataArray
@@ -181,7 +183,7 @@ def boundaries(
     space: Space,
     regions: RegionsLike | None = None,
     *,
-    axis: str | None = None,
+    axis: AxisLike | None = None,
     position: float | None = None,
 ) -> xr.DataArray:
     """Mask of the voxels of regions at whose faces another region, or no region, begins.
@@ -192,8 +194,8 @@ def boundaries(
         As for `relabel`; each label of the volume is a region if not given. Voxels of several
         regions are those of the nearest.
     axis, position
-        ``"ap"``, ``"dv"`` or ``"ml"``, and µm along it, where boundaries are asked for in one
-        slice: of the voxel that contains the position.
+        As for `get_slice_image`, where boundaries are asked for in one slice: of the voxel that
+        contains the position, in µm.
 
     Returns
     -------
@@ -216,7 +218,7 @@ def boundaries(
     >>> import refspace
     >>> space = refspace.phantom(resolution=200)
     >>> regions = space.structure_tree.regions(depth=2)
-    >>> edges = space.boundaries(regions, axis="ap", position=7000)
+    >>> edges = space.boundaries(regions, axis="coronal", position=7000)
     >>> edges.dims, bool(edges.any())
     (('dv', 'ml'), True)
     """
@@ -225,7 +227,7 @@ def boundaries(
         if axis is None or position is None:
             raise GridError(f"axis is {axis!r} and position {position!r}; give both or none")
         key: dict[str, Any] = dict.fromkeys(space.grid.dims, slice(None))
-        key[axis] = space.grid.index(axis, position)
+        key[axis_name(axis, space.grid.dims)] = space.grid.index(axis, position)
         annotation = annotation.isel(key)
         labels = None if labels is None else labels.crop(tuple(key.values()))
     if regions is not None:

@@ -2,26 +2,22 @@
 
 import operator
 from collections.abc import Mapping
-from numbers import Integral
 
 import xarray as xr
 
-from refspace.errors import GridError
-from refspace.grid import Grid
+from refspace.axes import axis_name
 from refspace.ops.positions import check_unit, position_in_micrometres
 from refspace.ops.relabel import Color, colors
-from refspace.types import BACKGROUND, LengthUnit, StructureLike
+from refspace.types import BACKGROUND, AxisLike, LengthUnit, StructureLike
 from refspace.verbs.space import Space
 
 BLACK = (0, 0, 0)
 MAGENTA = (255, 0, 255)
-# What a plane is called, and the axis that it cuts.
-_PLANES = {"coronal": "ap", "horizontal": "dv", "sagittal": "ml", "axial": "dv"}
 
 
 def get_slice_image(
     space: Space,
-    axis: int | str,
+    axis: AxisLike,
     position: float,
     cmap: Mapping[StructureLike, Color] | None = None,
     *,
@@ -33,8 +29,8 @@ def get_slice_image(
     Parameters
     ----------
     axis
-        ``"ap"`` or ``"coronal"``, ``"dv"`` or ``"horizontal"``, ``"ml"`` or ``"sagittal"``; or the
-        number of the axis.
+        ``"coronal"``, ``"horizontal"`` (or ``"axial"``) or ``"sagittal"``; or the axis that the
+        slice is across, ``"ap"``, ``"dv"`` or ``"ml"``; or the number of that axis.
     position
         Where to cut along the axis; the voxel that contains it is shown.
     cmap
@@ -61,11 +57,11 @@ def get_slice_image(
     Examples
     --------
     >>> import refspace
-    >>> image = refspace.phantom(resolution=100).get_slice_image("ap", 7000)
+    >>> image = refspace.phantom(resolution=100).get_slice_image("coronal", 7000)
     >>> image.dims, image.shape
     (('dv', 'ml', 'rgb'), (80, 114, 3))
     """
-    dim = cut_dim(space.grid, axis)
+    dim = axis_name(axis, space.grid.dims)
     check_unit(unit)
     index = space.grid.index(dim, position_in_micrometres(position, dim, space.grid, unit))
     plane = space.annotation.isel({dim: index})
@@ -73,37 +69,6 @@ def get_slice_image(
     if labels is not None:
         labels = labels.crop(tuple(index if d == dim else slice(None) for d in space.grid.dims))
     return colors(plane, _colormap(space, cmap), unknown_color, labels)
-
-
-def cut_dim(grid: Grid, axis: int | str) -> str:
-    """Dim that a slice cuts.
-
-    Parameters
-    ----------
-    grid
-        Where the voxels are.
-    axis
-        The dim, the name of the plane, like ``"coronal"``, or the number of the axis.
-
-    Raises
-    ------
-    GridError
-        If there is no such axis.
-
-    Examples
-    --------
-    >>> grid = Grid((1, 1, 1), (10, 10, 10))
-    >>> cut_dim(grid, "sagittal"), cut_dim(grid, 0)
-    ('ml', 'ap')
-    """
-    if isinstance(axis, str) and (dim := _PLANES.get(axis, axis)) in grid.dims:
-        return dim
-    if isinstance(axis, Integral) and type(axis) is not bool and axis in range(3):
-        return grid.dims[int(axis)]
-    raise GridError(
-        f"there is no axis {axis!r}; choose {', '.join(grid.dims)}, or 0, 1 or 2, or a plane: "
-        f"{', '.join(_PLANES)}"
-    )
 
 
 def _colormap(space: Space, cmap: Mapping[StructureLike, Color] | None) -> dict[int, Color]:

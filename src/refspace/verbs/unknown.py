@@ -2,9 +2,12 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from refspace.types import BACKGROUND
-from refspace.verbs.space import Space
+
+if TYPE_CHECKING:
+    from refspace.verbs.space import Space
 
 # Ids that a report names.
 _SHOWN = 5
@@ -87,7 +90,7 @@ class UnknownIds:
         )
 
 
-def unknown_ids(space: Space) -> UnknownIds:
+def unknown_ids(space: "Space") -> UnknownIds:
     """Ids that the volume holds and the structures lack, with how many voxels hold each.
 
     Returns

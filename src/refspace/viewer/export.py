@@ -16,6 +16,8 @@ from refspace.viewer.volumes import contrast
 PROPERTIES = "segment_properties"
 MESHES = "meshes"
 STATE = "state.json"
+FILES = (STATE, f"{PROPERTIES}/info")
+"""What is written, below the folder."""
 # A template of more voxels is left out of the state: it would be read at one level alone.
 _MOST_TEMPLATE = 2**27
 

@@ -21,7 +21,7 @@ from helpers.serving import Server
 from refspace import ReferenceSpace, StructureTree
 from refspace.grid import Grid
 from refspace.labels import labelled
-from refspace.store.metadata import metadata_digest
+from refspace.store.digests import metadata_digest
 
 # With what sources of atlases state of each structure.
 TREE = StructureTree(

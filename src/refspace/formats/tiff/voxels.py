@@ -13,7 +13,7 @@ import numpy as np
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
-from refspace.blockwise.identity import Identity
+from refspace.blockwise.content_identity import Identity
 from refspace.formats.source_file import SourceFile, is_url, naming
 from refspace.formats.tiff.segments import PageLayout
 from refspace.formats.voxel_files import SLAB_BYTES, VoxelFile, is_never, slab_cuts

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from refspace.errors import FormatError, RefspaceError, StoreError
 from refspace.labels import Midline, with_hemispheres
+from refspace.store.digests import MASKS, metadata_digest
 from refspace.store.location import Location
 from refspace.store.masks.layout import DTYPE, PATH
 from refspace.store.masks.shard_reader import ShardReader
@@ -24,7 +25,6 @@ from refspace.store.masks.writing import (
     shards_from_tables,
     unflattened,
 )
-from refspace.store.metadata import MASKS, metadata_digest
 from refspace.store.object_records import RECORD_BYTES, KnownRecords, ObjectRecord
 from refspace.store.own_arrays import arrays_of_store, check_format
 from refspace.store.prove import object_faults, stray_faults

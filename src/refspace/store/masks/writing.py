@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from refspace import kernels
 from refspace.files import atomic_write, make_folder
 from refspace.store.boxes import BlockId
+from refspace.store.digests import FORMAT, MASKS, json_digest
 from refspace.store.location import Location
 from refspace.store.masks.layout import PATH, MaskLayout
 from refspace.store.masks.shards import compress, encode_shard
-from refspace.store.metadata import FORMAT, MASKS, json_digest
 from refspace.store.object_records import ObjectRecord, table_of
 from refspace.store.prove import object_faults
 from refspace.store.staging import Staging, WriteLease

@@ -16,13 +16,8 @@ from refspace.grid import Grid
 from refspace.label_index import FIELDS, Chunks
 from refspace.pools import Pool
 from refspace.store import pyramid
-from refspace.store.metadata import (
-    Layout,
-    array_digest,
-    index_cells,
-    json_digest,
-    records_path,
-)
+from refspace.store.digests import index_cells, json_digest, records_path
+from refspace.store.metadata import Layout, array_digest
 from refspace.store.object_records import RECORD_BYTES, ObjectRecord, table_of
 from refspace.store.prove import object_faults, stray_faults
 from refspace.store.report import Fault, FaultError, Report
