@@ -35,7 +35,7 @@ def _split(
     ctx: click.Context, param: click.Parameter, value: tuple[str, ...]
 ) -> tuple[str | None, tuple[str, ...]]:
     """Structures file and images: the first is one where it is no image by its name or content."""
-    from refspace.formats.volumes import holds_volume
+    from refspace.formats.names import holds_volume
 
     structures, images = None, value
     if value and not is_store(value[0]) and not holds_volume(value[0]):
