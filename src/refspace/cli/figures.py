@@ -98,11 +98,9 @@ class FigureRequest:
         return [*choose_cut(space, dim, None, structures()).positions]
 
 
-def _takes_figure(
-    name: str, *, labels: bool
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command where slices are cut, and what a figure is like, as ``figure``."""
-    options = (
+def _figure_options(name: str, *, labels: bool) -> tuple[Callable[..., Any], ...]:
+    """Options of where slices are cut, and of what a figure is like."""
+    return (
         click.option(
             "--axis",
             type=click.Choice(AXIS_NAMES, case_sensitive=False),
@@ -155,6 +153,13 @@ def _takes_figure(
         ),
         overwrite_option,
     )
+
+
+def _takes_figure(
+    name: str, *, labels: bool
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command where slices are cut, and what a figure is like, as ``figure``."""
+    options = _figure_options(name, labels=labels)[::-1]
     names = [field.name for field in fields(FigureRequest)]
 
     def give(command: Callable[..., None]) -> Callable[..., None]:
@@ -163,7 +168,7 @@ def _takes_figure(
             request = FigureRequest(**{field: given.pop(field) for field in names})
             command(*args, figure=request, **given)
 
-        return functools.reduce(lambda taking, option: option(taking), options[::-1], with_figure)
+        return functools.reduce(lambda taking, option: option(taking), options, with_figure)
 
     return give
 
