@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from numbers import Integral
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import dask
 import numpy as np
@@ -14,7 +15,7 @@ from refspace.axes import PLANES, axis_name
 from refspace.errors import GridError
 from refspace.grid import DIRECTIONS, Grid
 from refspace.ops.positions import check_unit, position_in_micrometres
-from refspace.types import AxisLike, LengthUnit, StructuresLike
+from refspace.types import ArrayLike, AxisLike, LengthUnit, StructuresLike
 from refspace.verbs.places import bounds, centroid
 from refspace.verbs.space import Space
 from refspace.verbs.tables import with_hemisphere
@@ -243,8 +244,7 @@ def read_planes(space: Space, cut: Cut, *, template: bool, sides: bool = False) 
     volumes = [space.annotation]
     volumes += [space.template] if template and space.template is not None else []
     volumes += [space.hemispheres] if sides else []
-    # One selection of each volume: planes apart would read a chunk that they share once for each.
-    read = list(dask.compute(*(volume.isel({view.cut: unique}) for volume in volumes)))
+    read = _read(volumes, view.cut, unique)
     labels = read.pop(0)
     hemispheres = read.pop() if sides else None
     intensities = read.pop() if read else None
@@ -258,3 +258,48 @@ def read_planes(space: Space, cut: Cut, *, template: bool, sides: bool = False) 
         )
         for position, place in zip(cut.positions, inverse.tolist(), strict=True)
     ]
+
+
+def _read(
+    volumes: Sequence[xr.DataArray], dim: str, indices: NDArray[np.intp]
+) -> list[xr.DataArray]:
+    """Planes of volumes at sorted indices, computed together."""
+    # Taken block by block: planes apart would read a block that they share once for each.
+    parts = dask.compute(*(_taken(volume, dim, indices) for volume in volumes))
+    return [
+        xr.DataArray(np.concatenate(part, axis=volume.dims.index(dim)), dims=volume.dims)
+        for volume, part in zip(volumes, parts, strict=True)
+    ]
+
+
+def _taken(volume: xr.DataArray, dim: str, indices: NDArray[np.intp]) -> list[ArrayLike]:
+    """Planes within each block along an axis that has any."""
+    if volume.chunks is None:
+        return [volume.isel({dim: indices}).values]
+    axis = volume.dims.index(dim)
+    ends = np.cumsum((0, *volume.chunks[axis])).tolist()
+    parts: list[ArrayLike] = []
+    for start, stop in pairwise(ends):
+        within = indices[(indices >= start) & (indices < stop)] - start
+        if within.size:
+            block = volume.isel({dim: slice(start, stop)}).data
+            chunks = tuple((within.size,) if a == axis else c for a, c in enumerate(block.chunks))
+            meta = np.empty((0,) * volume.ndim, volume.dtype)
+            parts.append(
+                block.map_blocks(
+                    take_planes, tuple(within.tolist()), axis, chunks=chunks, meta=meta
+                )
+            )
+    return parts
+
+
+def take_planes(block: NDArray[Any], indices: Sequence[int], axis: int) -> NDArray[Any]:
+    """Planes of a block.
+
+    Examples
+    --------
+    >>> take_planes(np.array([[1, 2, 3]]), (0, 2), 1)
+    array([[1, 3]])
+    """
+    planes: NDArray[Any] = np.take(block, indices, axis)
+    return planes
