@@ -17,6 +17,9 @@ _UNKNOWN_COLOR = "#ff00ff"
 _OVER_IMAGES = 0.5
 _VALUES_OVER_IMAGES = 0.75
 _POINT_COLOR = "#ffd000"
+# Pixels that a voxel may be wide before a finer level is read. With 1, a first view of 10 µm voxels
+# asks for twice as many chunks, and takes 6.9 s where it takes 3.7 s.
+_LEVEL = {"crossSectionRenderScale": 1.5}
 _MICROMETRE = [1e-6, "m"]
 
 Source: TypeAlias = str | Mapping[str, object]
@@ -151,6 +154,7 @@ def _values(layer: ValuesLayer, opacity: float) -> dict[str, Any]:
         "source": layer.source,
         "shader": shader(*layer.limits),
         "shaderControls": {"opacity": opacity},
+        **_LEVEL,
         "blend": "default",
         "opacity": 1,
     }
@@ -162,6 +166,7 @@ def _image(layer: ImageLayer) -> dict[str, Any]:
         "name": layer.name,
         "source": layer.source,
         "shader": image_shader(*layer.contrast),
+        **_LEVEL,
         "blend": "additive",
         "opacity": 1,
     }
@@ -183,6 +188,7 @@ def _annotation(scene: Scene) -> dict[str, Any]:
         # A colour under the mouse would be no colour of the ontology.
         "hoverHighlight": False,
         "ignoreNullVisibleSet": True,
+        **_LEVEL,
     }
 
 
