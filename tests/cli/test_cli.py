@@ -19,7 +19,7 @@ from click.testing import Result
 from helpers.commands import run
 
 import refspace
-from refspace.cli import stores
+from refspace.cli import info
 from refspace.cli.describe import size_text
 from refspace.cli.progress import BlockProgress, Progress
 from refspace.errors import StoreError
@@ -403,7 +403,21 @@ def test_a_store_at_a_url(space: refspace.ReferenceSpace) -> None:
         (("mask", "{2}", "-s", "CP", "-o", "{2}/m"), 2, "/m lies in what is read; give another"),
         (("downsample", "{2}", "--to", "9", "-o", "{2}/d.nrrd"), 2, "lies in what is read"),
         (("info", "no.zarr"), 1, "there is no zarr store at no.zarr"),
-        (("info", "{1}"), 1, "is JSON; give a volume, and the structures after it"),
+        (("verify", "{0}"), 2, "of which nothing says how it was written"),
+        (("counts", "{0}", "VISp"), 2, "to ask for a structure, give -s VISp"),
+        (("slice", "{0}", "VISp"), 2, "to ask for a structure, give --outline VISp"),
+        (("aggregate", "{0}", "VISp", "{0}"), 2, "to ask for a structure, give -s VISp"),
+        (("mask", "{0}", "{1}", "-s", "CP", "-o", "x.zarr"), 1, "'refspace masks' writes a store"),
+        (("tree", "{0}"), 2, "is a volume, which names no structures"),
+        (("export", "structures", "{0}", "-o", "x.csv"), 2, "is a volume, which names no"),
+        (("convert", "{0}", "x.zarr"), 2, "x.zarr is where the structures file belongs"),
+        (("convert", "{0}", "{1}", "x.nrrd"), 2, "the name of a file; a store ends in .zarr"),
+        (("validate", "{0}", "{1}", "-o", "x.csv"), 2, "give that of a folder, like x"),
+        (("aggregate", "{0}", "{1}", "{0}", "--statistics", "median"), 1, "give --quantiles 0.5"),
+        (("info", "ccf_2017"), 2, "did you mean 'allen:ccf_2017'?"),
+        (("counts", "alen:ccf_2017"), 2, "there is no source alen; did you mean 'allen:ccf_2017'"),
+        (("counts", "allen_mouse_25um"), 2, "did you mean 'brainglobe:allen_mouse_25um'?"),
+        (("fetch", "allen"), 1, "name an atlas of it too, as 'refspace list allen' has them"),
         (("info", "no.nrrd"), 1, "does not exist"),
         (("info", "no.zarr", "--override-header"), 1, "--override-header is for headers of files"),
         (("verify", "no.zarr"), 1, "there is no zarr store at no.zarr"),
@@ -711,7 +725,7 @@ def failing(error: BaseException) -> Any:
 
 
 def test_notes_of_errors_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores.info, "callback", failing(StoreError("it failed")))
+    monkeypatch.setattr(info.info, "callback", failing(StoreError("it failed")))
     result = run("info", "x.zarr")
     assert result.exit_code == 1
     assert result.stderr == "Error: it failed; it was noted that X\n"
@@ -719,7 +733,7 @@ def test_notes_of_errors_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_errors_name_options(monkeypatch: pytest.MonkeyPatch) -> None:
     error = StoreError("give resolution=, and orientation='PIR' (Python: overwrite=True)")
-    monkeypatch.setattr(stores.info, "callback", failing(error))
+    monkeypatch.setattr(info.info, "callback", failing(error))
     said = last_line(run("info", "x.zarr"))
     assert said.startswith(
         "Error: give --resolution, and --orientation 'PIR' (Python: overwrite=True); it was noted"
@@ -727,7 +741,7 @@ def test_errors_name_options(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_interruption_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores.info, "callback", failing(KeyboardInterrupt()))
+    monkeypatch.setattr(info.info, "callback", failing(KeyboardInterrupt()))
     result = run("info", "x.zarr")
     assert result.exit_code == 130
     assert result.stderr == "Interrupted; it was noted that X\n"

@@ -68,7 +68,7 @@ def test_structures_within_their_parents(folder: Path, space: refspace.Reference
 
 def test_structures_with_other_columns(folder: Path) -> None:
     Path("odd.csv").write_text("number,called,up\n1,whole,\n2,half,1\n")
-    words = ["--columns", "id=number,name=called,parent=up", "-o", "even.tsv"]
+    words = ["--columns", "id=number,name=called,parent=up", "-o", "even.tsv", "--overwrite"]
     run("export", "structures", "odd.csv", *words)
     tree = refspace.read_structures("even.tsv")
     assert tree.parent_ids([1, 2]) == [None, 1]
@@ -163,7 +163,7 @@ REFUSED = {
     "counts {0} -o no/a.csv": "no does not exist; make it, then try again",
     "mask {0} -s CP -o a.mnc": f"a.mnc {VOLUMES}: give a name that",
     "mask {0} -s CP -o a.csv.gz": "give a name that does, or one without an ending for a folder",
-    "masks {0} -o masks.nrrd": "masks.nrrd does not end in .zarr: give a name that does, or",
+    "masks {0} -o masks.nrrd": "masks.nrrd ends in .nrrd: 'refspace mask' writes one file",
     "masks {0} -o s3://bucket/masks.h5": "masks.h5 does not end in .zarr",
     "downsample {0} --to 800 -o a.mp4": "a.mp4 does not end in .nrrd, .nii, .nii.gz, .mha, ",
     "downsample {0} --to 800 -o coarse": "coarse does not end in .nrrd, .nii, .nii.gz, .mha, ",

@@ -129,7 +129,16 @@ def test_what_is_written_states_the_frame(files: Path, output: str) -> None:
 
 
 def test_slices_and_comparisons(files: Path) -> None:
-    cut = ("slice", "brain.nii.gz", "tree.json", "--axis", "dv", "--position", "-2000")
+    cut = (
+        "slice",
+        "brain.nii.gz",
+        "tree.json",
+        "--axis",
+        "dv",
+        "--position",
+        "-2000",
+        "--overwrite",
+    )
     assert "cut at dv = -2000 µm" in run(*cut, "--frame", "PIR").output
     assert "dv position -2000 µm is outside the volume" in run(*cut).output
     assert run("convert", "brain.nii.gz", "tree.json", "a.zarr", "--frame", "PIR").exit_code == 0
@@ -139,7 +148,7 @@ def test_slices_and_comparisons(files: Path) -> None:
         ("brain.nii.gz",),
         ("brain.nii.gz", "--other-structures", "tree.json"),
     ):
-        result = run(*both, *other, "--frame", "LPI", "-o", "t.csv")
+        result = run(*both, *other, "--frame", "LPI", "-o", "t.csv", "--overwrite")
         assert result.exit_code == 0, result.output
         assert pd.read_csv("t.csv").dice.tolist() == [1, 1]
 

@@ -101,7 +101,7 @@ def test_tables_say_what_tells_sides_apart(files: Path, source, way) -> None:
 
 @pytest.mark.parametrize("source", SOURCES, ids=["file", "store"])
 def test_points_and_validation(files: Path, source) -> None:
-    words = ("points", *source, "p.csv", "--by-hemisphere", "-o", "t.csv")
+    words = ("points", *source, "p.csv", "--by-hemisphere", "-o", "t.csv", "--overwrite")
     result = run(*words, "--midline", "0")
     assert "ml 0 µm (given)" in result.stderr
     assert voxels_by_side("t.csv") == {"left": 1, "right": 2}
@@ -277,6 +277,8 @@ COMMANDS = {
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_that_needs_a_side_takes_both_options(files: Path, name) -> None:
     words = COMMANDS[name]
+    if name == "mask":
+        words = (*words, "--overwrite")
     for given_one in (("--midline", "0"), ("--hemispheres", "sides.nii.gz")):
         extra = ("--overwrite",) if name in ("masks", "convert", "downsample") else ()
         result = run(*words, *given_one, *extra)

@@ -161,10 +161,10 @@ def test_units_of_positions(tree: str) -> None:
 def test_units_of_slices(tree: str) -> None:
     refspace.phantom(200).to_zarr("a.zarr")
     for words in (("5100",), ("5.1", "--unit", "mm"), ("25", "--unit", "voxel")):
-        result = run("slice", "a.zarr", "--position", *words)
+        result = run("slice", "a.zarr", "--overwrite", "--position", *words)
         assert "cut at ap = 5100 µm" in result.stdout
         assert "Warning" not in result.stderr
-    result = run("slice", "a.zarr", "--position", "5.1")
+    result = run("slice", "a.zarr", "--overwrite", "--position", "5.1")
     assert "Warning: --position 5.1 is near the edge of the volume" in result.stderr
 
 

@@ -103,7 +103,7 @@ def test_nothing_is_told_where_all_are_known(tmp_path: Path) -> None:
     refspace.write_nrrd(tmp_path / "p.nrrd", space.annotation)
     refspace.write_structures(tmp_path / "p.json", space.structure_tree)
     for atlas in ([tmp_path / "p.zarr"], [tmp_path / "p.nrrd", tmp_path / "p.json"]):
-        assert not told(run("mask", *atlas, "-s", "VISp", "-o", tmp_path / "m.nrrd"))
+        assert not told(run("mask", *atlas, "-s", "VISp", "-o", tmp_path / "m.nrrd", "--overwrite"))
         assert not told(run("counts", *atlas))
     described = run("info", tmp_path / "p.zarr")
     assert not told(described)

@@ -224,13 +224,13 @@ def test_progress(server):
             "alien:ccf_2017",
             {},
             SourceError,
-            "'alien:ccf_2017' is no source and atlas, like 'allen:",
+            "'alien:ccf_2017' is no source and atlas: there is no source alien; did you mean",
         ),
         (
             "ccf_2017",
             {},
             SourceError,
-            "is no source and atlas, like 'allen:ccf_2017'; sources are a",
+            "'ccf_2017' is no source and atlas: did you mean 'allen:ccf_2017'",
         ),
     ],
 )
@@ -629,16 +629,16 @@ def test_names_stand_for_annotations(server, space, tmp_path):
     [
         ("fetch allen ccf_2018 --resolution 25", "Error: allen has no 'ccf_2018'"),
         ("fetch allen ccf_2017", "Error: no resolution is given; the Allen CCF is published at 10"),
-        ("fetch alien ccf_2017", "Error: 'alien:ccf_2017' is no source and atlas, like"),
+        ("fetch alien ccf_2017", "there is no source alien; did you mean 'allen:ccf_2017'?"),
         ("fetch allen ccf_2017 -O host", "'host' is no KEY=VALUE"),
         ("fetch allen ccf_2017 --resolution 100 -O a=b", "Error: there is no option a; the source"),
         ("fetch abc ccf_2020 --masks 385", "Error: abc publishes no masks and meshes"),
         ("counts allen:ccf_2017 -s VISp", "Error: no resolution is given; the Allen CCF"),
         (
             "counts alien:ccf_2017 -s VISp",
-            "alien:ccf_2017 does not exist; give a file of a volume",
+            "there is no file, store or atlas alien:ccf_2017: there is no source alien",
         ),
-        ("counts C:ccf_2017 -s VISp", "C:ccf_2017 does not exist; give a file of a volume"),
+        ("counts C:ccf_2017 -s VISp", "there is no file, store or atlas C:ccf_2017: did you"),
         ("counts allen:ccf_2017 --orientation RAS", "there is no option orientation"),
     ],
 )

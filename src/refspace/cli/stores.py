@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def _checked_target(ctx: click.Context, param: click.Parameter, value: str | None) -> str:
     """Refuse the name of a file for a store, and a store in the place of the structures."""
     structures = str(ctx.params.get("structures_file"))
-    if value is None:
+    if value is None and not ctx.resilient_parsing:
         hint = (
             f"; {structures} is where the structures file belongs"
             if structures.rstrip("/").endswith(".zarr")
@@ -37,13 +37,7 @@ def _checked_target(ctx: click.Context, param: click.Parameter, value: str | Non
         raise click.UsageError(
             f"give ANNOTATION, STRUCTURES and TARGET, the store to write, like atlas.zarr{hint}"
         )
-    if ctx.resilient_parsing:
-        return value
-    from refspace.formats.names import OUTPUT_ENDINGS
-
-    if value.lower().endswith((*OUTPUT_ENDINGS, ".csv", ".json", ".h5")):
-        raise click.BadParameter(f"{value} is the name of a file; a store ends in .zarr")
-    return value
+    return str(value)
 
 
 @click.command(
@@ -96,11 +90,14 @@ def convert(
     from refspace.cli.progress import BlockProgress
     from refspace.cli.unknown import tell_unknown_ids
     from refspace.conversion import convert as convert_atlas
+    from refspace.formats.names import OUTPUT_ENDINGS
     from refspace.labels import warn_of_one_side
 
     if is_named(annotation):
         raise click.UsageError(f"{annotation} becomes a store with 'refspace fetch {annotation}'")
     refuse_overwriting([target])
+    if target.lower().endswith((*OUTPUT_ENDINGS, ".csv", ".json", ".h5")):
+        raise click.UsageError(f"{target} is the name of a file; a store ends in .zarr")
     tell_unit(annotation, options["resolution"])
     options |= sides
     structures = structures_with(structures_file, given_columns()) or structures_file
