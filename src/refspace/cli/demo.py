@@ -156,8 +156,7 @@ def _next_steps(store: Path) -> str:
     image = shlex.quote(str(store.with_name("expression.nrrd")))
     points = shlex.quote(str(store.with_name("cells.csv")))
     masks = shlex.quote(str(store.with_name("masks")))
-    # As it was called, where the environment is not active.
-    refspace = "refspace" if shutil.which("refspace") else shlex.quote(sys.argv[0])
+    refspace = _this_command()
     viewer = f"  {refspace} view {atlas} {image}\n" if find_spec("neuroglancer") else ""
     return (
         f"\nLook at the slices, then try:\n{viewer}"
@@ -170,3 +169,12 @@ def _next_steps(store: Path) -> str:
         "The same commands take your own annotation and structures, in files of many formats, of\n"
         f"which '{refspace} convert' makes a store like this one."
     )
+
+
+def _this_command() -> str:
+    """How the command line is called: as it was, where the environment is not active."""
+    if shutil.which("refspace"):
+        return "refspace"
+    if Path(sys.argv[0]).name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m refspace"
+    return shlex.quote(sys.argv[0])
