@@ -27,7 +27,7 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for line in commands.splitlines():
         result = CliRunner().invoke(main, shlex.split(line)[1:])
         assert result.exit_code == 0, f"{line}\n{result.output}"
-    names = {"slice_coronal.png", "thalamus.png", "coarse.nrrd", "labels.nrrd", "labels.txt"}
+    names = {"slice_coronal.png", "thalamus.png", "half.nrrd", "labels.nrrd", "labels.txt"}
     names |= {"AUDd.nrrd", "again.zarr/zarr.json", "cells_per_area.csv"}
     names |= {"masks/structure_385.nrrd", "masks/structure_549.nrrd"}
     folder = tmp_path / "refspace-demo"
