@@ -27,14 +27,15 @@ def napari_python(env: Path) -> Path:
     if python.exists():
         done = subprocess.run([python, "-c", asked], capture_output=True, text=True, check=False)
         answer = done.stdout.strip()
+    # A wheel, of the files as they are now: the plug-in is found where its manifest is in it.
     install: list[str | Path] = [python, "-m", "pip", "install", "-q"]
-    if answer != VERSION:
+    if answer == VERSION:
+        install += ["--force-reinstall", "--no-deps", _REPOSITORY]
+    else:
         print(f"installing napari {VERSION} in {env}, once; takes a minute", flush=True)
         subprocess.run([sys.executable, "-m", "venv", env], check=True)
-        subprocess.run([*install, f"napari[pyqt6]=={VERSION}", "nibabel"], check=True)
-    # A wheel, of the files as they are now: the plug-in is found where its manifest is in it.
-    subprocess.run([*install, _REPOSITORY], check=True)
-    subprocess.run([*install, "--force-reinstall", "--no-deps", _REPOSITORY], check=True)
+        install += [f"napari[pyqt6]=={VERSION}", "nibabel", _REPOSITORY]
+    subprocess.run(install, check=True)
     return python
 
 

@@ -27,6 +27,8 @@ import refspace
 _DIMS = ("ap", "dv", "ml")
 _POINTS, _PLANES = 1000, 10
 _VIEW = np.array([1.0, 0, 0])
+# Pictures that are taken at most until two are the same.
+_TRIES = 20
 INTENDED = (
     "a coarser level is shown up to half a voxel of it off, as napari shows any pyramid: it puts "
     "the centres of first voxels onto each other; the finest is exact"
@@ -90,7 +92,8 @@ def values_at(image: xr.DataArray, points: NDArray[np.float64]) -> list[int]:
 def structures_at(space: refspace.ReferenceSpace, points: NDArray[np.float64]) -> list[int]:
     """Ids of structures at positions along ap, dv and ml; 0 where there is none, or -1 outside."""
     cells = xr.DataArray(points, {"axis": [*_DIMS]}, ("cell", "axis"))
-    return [int(i) for i in space.structure_at(cells)]
+    found: list[int] = space.structure_at(cells).values.tolist()
+    return found
 
 
 def status_at(viewer: Any, layer: Layer, point: NDArray[np.float64]) -> str:
@@ -98,8 +101,8 @@ def status_at(viewer: Any, layer: Layer, point: NDArray[np.float64]) -> str:
     if viewer.dims.point[0] != point[0]:
         viewer.dims.set_point(0, point[0])
         QApplication.processEvents()
-        # The first answer may still be of the plane before.
-        layer.get_status(point, view_direction=_VIEW, dims_displayed=[1, 2], world=True)
+        # What it shows may still be of the plane before.
+        layer.refresh()
     status = layer.get_status(point, view_direction=_VIEW, dims_displayed=[1, 2], world=True)
     return str(status["value"])
 
@@ -121,9 +124,6 @@ def hover(viewer: Any, space: refspace.ReferenceSpace) -> Answers:
         right = [f"{e}," in f"{s}," for e, s in zip(expected, shown, strict=True)]
         inside = sum(ids[n] > 0 for n in asked)
         yield f"level {number}: names at {len(asked)} points, {inside} in structures", all(right)
-        if number > 0:
-            # napari may still answer of the plane before, where a plane of a coarse level is new.
-            continue
         assert level.template is not None
         seen = [status_at(viewer, template, points[n]).rpartition(" ")[2] for n in asked]
         wanted = values_at(level.template, drawn[asked])
@@ -164,8 +164,13 @@ def colours(viewer: Any, space: refspace.ReferenceSpace) -> Answers:
 
 def canvas(viewer: Any) -> NDArray[np.uint8]:
     """Picture of the canvas, once all is drawn."""
-    QApplication.processEvents()
-    return np.asarray(viewer.screenshot(canvas_only=True, flash=False))
+    picture = np.empty(0, np.uint8)
+    for _ in range(_TRIES):
+        QApplication.processEvents()
+        before, picture = picture, np.asarray(viewer.screenshot(canvas_only=True, flash=False))
+        if np.array_equal(before, picture):
+            break
+    return picture
 
 
 def pixels(viewer: Any, space: refspace.ReferenceSpace) -> Answers:

@@ -2,6 +2,7 @@
 
 import dask
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +11,7 @@ from helpers.volumes import CountingSource
 from matplotlib.colors import LogNorm
 
 import refspace
-from refspace.errors import AnnotationError, StructureNotFoundError
+from refspace.errors import AnnotationError, SettingError, StructureNotFoundError
 from refspace.labels import labelled
 
 SPACE = refspace.phantom(resolution=200)
@@ -190,3 +191,77 @@ def test_each_chunk_of_the_planes_is_read_once() -> None:
         space.plot.heatmap(table, "coronal", [4000, 4500])
     expected = {(1, dv, ml): 1 for dv in (0, 1) for ml in (0, 1)}
     assert labels.chunk_reads(chunks) == sides.chunk_reads(chunks) == expected
+
+
+# ----- values at the edge
+
+
+def test_norms_run_over_all_values_of_all_panels() -> None:
+    values = {"TH": 10.0, "CB": 1e4, "VISp": 0.5}
+    axes = SPACE.plot.heatmap(values, "coronal", [7000, 9000], norm=LogNorm())
+    assert {fill(ax).get_clim() for ax in axes} == {(0.5, 1e4)}
+    (ax,) = SPACE.plot.heatmap(values, "coronal", [7000], norm="log", vmax=100)
+    assert fill(ax).get_clim() == (0.5, 100)
+    assert bar_of(ax).get_yscale() == "log"
+
+
+@pytest.mark.parametrize(
+    ("options", "limits", "name"),
+    [
+        ({"vmin": 0}, (0, 4), "viridis"),
+        ({"vmax": -0.5}, (-1, -0.5), "viridis"),
+        ({"vmin": -3}, (-3, 3), "RdBu_r"),
+        ({"vmin": -1, "vmax": 20}, (-1, 20), "viridis"),
+        ({"vmin": -2, "vmax": 2}, (-2, 2), "RdBu_r"),
+        ({"cmap": "PuOr"}, (-4, 4), "PuOr"),
+    ],
+)
+def test_ends_of_the_colours_of_values_of_both_signs(options, limits, name) -> None:
+    image = fill(SPACE.plot.heatmap({"TH": -1.0, "VISp": 4.0}, **options))
+    assert image.get_clim() == limits
+    assert image.get_cmap().name == name
+
+
+def test_infinite_values_are_drawn_as_the_ends() -> None:
+    values = {"TH": np.inf, "CP": -np.inf, "VISp": 1.0, "CB": 3.0}
+    ax = SPACE.plot.heatmap(values, "coronal", 7000, norm=None)
+    image = fill(ax)
+    assert image.get_clim() == (1, 3)
+    shown = SPACE.paint(values).sel(ap=7000, method="nearest").values
+    colors = image.to_rgba(image.get_array())
+    assert np.isinf(shown).any()
+    for infinity, end in ((np.inf, 1.0), (-np.inf, 0.0)):
+        np.testing.assert_allclose(
+            colors[shown == infinity], [image.cmap(end)] * (shown == infinity).sum()
+        )
+    assert bar_of(ax)._colorbar.extend == "both"
+
+
+def test_values_that_are_all_the_same_have_a_colour() -> None:
+    low, high = fill(SPACE.plot.heatmap({"TH": 3, "VISp": 3})).get_clim()
+    assert low < 3 < high
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"vmin": 5, "vmax": 2}, "colours would run from 5 to 2; give a vmin below vmax"),
+        ({"vmin": 9}, "from 9 to 5; give a vmin below vmax, both where the values, from 2 to 5,"),
+        ({"vmax": np.nan}, "from 2 to nan"),
+        ({"norm": LogNorm(1, 10), "vmin": 2}, "there is a norm beside vmin or vmax"),
+        ({"cmap": "red to green"}, "no colour map 'red to green'; try viridis"),
+    ],
+)
+def test_colours_that_cannot_be(options, said) -> None:
+    with pytest.raises(SettingError, match=said):
+        SPACE.plot.heatmap(VALUES, **options)
+    assert plt.get_fignums() == []
+
+
+def test_what_count_points_returns() -> None:
+    cells = np.array([[7000.0, 4000, 4500], [7000.0, 4000, 4600], [7000.0, 4000, 7500]])
+    counted = SPACE.count_points(cells, ["TH", "CP"], by_hemisphere=True)
+    ax = SPACE.plot.heatmap(counted, "coronal", 7000)
+    assert bar_of(ax).get_ylabel() == "density [mm-3]"
+    density = counted["density"].sel(structure=SPACE.structure_tree.resolve("TH")[0])
+    assert {*np.unique(np.ma.compressed(pixels(ax)))} >= {*density.values}

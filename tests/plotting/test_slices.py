@@ -42,9 +42,9 @@ def test_superior_and_anterior_are_up_and_sides_are_named(
         assert sides == ("A", "P")
         assert is_right
     else:
-        # The frame decides: its coordinates grow to the right.
-        assert sides == (("R", "L") if frame == "LPS" else ("L", "R"))
-        assert is_right is (frame != "LPS")
+        # Also where coordinates grow to the left.
+        assert sides == ("L", "R")
+        assert is_right
 
 
 @pytest.mark.parametrize("orientation", ["PIR", "LSA"])
@@ -297,13 +297,17 @@ def test_units() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"axis": "oblique"}, GridError, "no axis 'oblique'; choose ap, dv, ml, or 0, 1 or 2, or"),
+        ({"axis": "oblique"}, GridError, "no axis 'oblique'; choose ap, dv, ml, coronal, "),
         ({"position": -30}, PositionError, "is outside the volume"),
         ({"position": []}, GridError, r"position is \[\]; give one along ap, like 6600"),
         ({"position": "front"}, GridError, "position is front"),
         ({"structures": "VISpp"}, StructureNotFoundError, "did you mean VISp"),
         ({"structures": "retina"}, AnnotationError, "no voxels"),
+        ({"position": [[7000], [1, 2]]}, GridError, "position is .*; give one along ap"),
         ({"unit": "m"}, GridError, "unit is 'm'"),
+        ({"ax": "ax"}, GridError, "ax is a str; give axes of matplotlib"),
+        ({"template": SPACE.annotation.values}, GridError, "template is a ndarray; give True, Fa"),
+        ({"template": SPACE.annotation * 1j}, GridError, "dtype complex128; give one of real"),
     ],
 )
 def test_what_cannot_be_drawn(arguments, error, message) -> None:

@@ -80,7 +80,7 @@ class FigureRequest:
             figure = paper_figure(self.width, lambda figure: drawing(position=where, ax=figure))
             save_figure(self.output, figure, self.dpi)
         listed = ", ".join(f"{one:g}" for one in positions)
-        echo(f"wrote {self.output}, cut at {drawing.keywords['axis']} = {listed} µm")
+        echo(f"wrote {self.output}, cut at {axis_name(self.axis)} = {listed} µm")
 
     def _positions(
         self, space: "ReferenceSpace", structures: Callable[[], "StructuresLike | None"]
@@ -208,7 +208,9 @@ def slice_(space: "ReferenceSpace", choice: RegionChoice, figure: FigureRequest)
     help="CSV, TSV or Parquet file: a column structure, id, acronym or name, and one of values, or "
     "the two left and right.",
 )
-@click.option("--column", help="Column of the values; 'mean' or 'value', or the only one.")
+@click.option(
+    "--column", help="Column of the values; if not given mean, density or value, or the only one."
+)
 @click.option("--label", help="Text beside the colour bar; the name of the column if not given.")
 @click.option("--cmap", help="Colour map of matplotlib, like viridis.")
 @click.option("--vmin", type=float, help="Value where the colours begin.")

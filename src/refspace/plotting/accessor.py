@@ -27,9 +27,9 @@ class SpacePlots:
     """Pictures of a space with matplotlib, which is loaded when the first is drawn.
 
     What is drawn is upright: superior at the top, of horizontal slices anterior; of sagittal ones
-    anterior is at the left. Letters name the sides. Along the axes are the coordinates of the
-    space, in µm, so that anything else can be drawn on top. Figures are as wide as a column of
-    print, 89 mm, or as two, 180 mm.
+    anterior is at the left. Left is at the left, also where coordinates grow to the left; letters
+    name the sides. Along the axes are the coordinates of the space, in µm, so that anything else
+    can be drawn on top. Figures are as wide as a column of print, 89 mm, or as two, 180 mm.
 
     Parameters
     ----------
@@ -171,7 +171,9 @@ class SpacePlots:
         **kwargs
             For `matplotlib.axes.Axes.imshow`, like ``cmap``, ``norm``, ``vmin`` and ``vmax``. If
             not given, colours run over all values, also of regions that are not shown: `viridis`,
-            or where values have both signs `RdBu_r` with white for 0.
+            or where values have both signs `RdBu_r` with 0 in the middle, white. A ``vmin`` alone
+            of -5 then means -5 to 5; both are taken as they are. Infinite values have the colours
+            of the ends.
 
         Returns
         -------
@@ -182,6 +184,8 @@ class SpacePlots:
         ------
         AnnotationError, OntologyError, StructureNotFoundError
             As for `paint`, or if there is no value at all.
+        SettingError
+            If there is no such colour map, or the colours end before they begin.
         PositionError, GridError, MissingDependencyError
             As for `slice`.
 

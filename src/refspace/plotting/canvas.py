@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FuncFormatter
@@ -16,7 +17,6 @@ from refspace.plotting.planes import Plane
 from refspace.safe_text import shown
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
 
 AxesLike: TypeAlias = Union["Axes", "NDArray[np.object_]", Sequence["Axes"], FigureBase, None]
@@ -65,6 +65,11 @@ def make_axes(ax: AxesLike, count: int, box: Box, beside: float = 0.0) -> list["
     if isinstance(ax, FigureBase):
         return _panels(ax, count)
     axes = [*np.asarray(ax, object).flat]
+    if not all(isinstance(one, Axes) for one in axes):
+        raise GridError(
+            f"ax is a {type(ax).__name__}; give axes of matplotlib, one for each position, or a "
+            "figure"
+        )
     if len(axes) != count:
         raise GridError(f"there are {len(axes)} axes for {count} positions; give one for each")
     return axes

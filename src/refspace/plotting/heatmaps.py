@@ -1,23 +1,24 @@
 """Values by structure on slices: a colour for each region, hatched where a value is missing."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from refspace import kernels
-from refspace.errors import AnnotationError
+from refspace.errors import AnnotationError, SettingError
 from refspace.plotting import artists
 from refspace.plotting.canvas import (
     BAR_WIDTH,
     FONT_SIZE,
     AxesLike,
     as_given,
+    check_cmap,
     draw_colorbar,
     plain_text,
 )
@@ -49,12 +50,15 @@ def draw_heatmap(
     """Draw values on slices; see `SpacePlots.heatmap`."""
     space, with_template = choose_template(space, template)
     planes = read_planes(space, cut, template=with_template, sides=values.is_sided)
+    # Before there are panels: none are left behind where colours are at fault.
+    cmap, norm = _color_mapping(values, {key: kwargs.get(key) for key in _MAPPING})
+    style = {key: value for key, value in kwargs.items() if key not in _MAPPING}
     panels = Panels.make(planes, ax, beside=BAR_WIDTH if add_colorbar else 0.0)
-    style = kwargs | _color_mapping(values, {key: kwargs.get(key) for key in _MAPPING})
+    style |= {"cmap": cmap, "norm": norm}
     view = cut.view
     images, hatched = [], []
     for axes, plane in panels:
-        shown, missing, regions = _images(plane, values)
+        shown, missing, regions = _images(plane, values, norm)
         image = artists.draw_image(axes, shown, view, zorder=artists.FILL, **style)
         images.append(image)
         hatched.append(artists.draw_hatching(axes, missing, view))
@@ -66,7 +70,7 @@ def draw_heatmap(
     if any(patch is not None for patch in hatched):
         _explain_hatching(panels)
     if add_colorbar:
-        options = {"extend": _extend(values, images[0])} | dict(cbar_kwargs or {})
+        options = {"extend": _extend(values, norm)} | dict(cbar_kwargs or {})
         draw_colorbar(panels.axes, images[0], **({"label": plain_text(values.label)} | options))
     return as_given(panels.axes, single=cut.is_single)
 
@@ -92,7 +96,7 @@ def structures_with_value(space: Space, values: StructureValues) -> list[int] | 
 
 
 def _images(
-    plane: Plane, values: StructureValues
+    plane: Plane, values: StructureValues, norm: Normalize
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
     """Values of the pixels of a plane, which are missing, and the region of each."""
     labels = np.array(sorted(values.left), np.int64)
@@ -107,33 +111,84 @@ def _images(
         has_value &= plane.sides != 0
     regions = np.array([*(values.regions.get(i, i) for i in ids), 0], np.int64)[place]
     missing = has_value & np.isnan(shown)
+    shown = _within_reach(shown, norm)
     masked: NDArray[np.float64] = np.ma.masked_array(shown, ~has_value | missing)
     return masked, missing, np.where(has_value, regions, 0)
 
 
-def _color_mapping(values: StructureValues, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Colour map and norm: what is given, or else what fits the values."""
-    low, high = values.limits
-    norm, vmin, vmax = given["norm"], given["vmin"], given["vmax"]
-    is_signed = low < 0 < high and norm is None and given["cmap"] is None
-    cmap = given["cmap"] or (_DIVERGING if is_signed else _SEQUENTIAL)
-    if norm is not None:
-        return {"cmap": cmap}
+def _color_mapping(values: StructureValues, given: Mapping[str, Any]) -> tuple[str, Normalize]:
+    """Colour map and norm: what is given, or else what fits the values.
+
+    Raises
+    ------
+    SettingError
+        If there is no such colour map, or the colours end before they begin.
+    """
+    cmap, vmin, vmax = given["cmap"], given["vmin"], given["vmax"]
+    if isinstance(cmap, str):
+        check_cmap(cmap)
+    if given["norm"] is not None:
+        return cmap or _SEQUENTIAL, _scaled_norm(values, given["norm"], vmin, vmax)
+    low, high = _bounds(values, vmin, vmax)
+    # White is 0, unless both ends are told.
+    is_signed = low < 0 < high and (vmin is None or vmax is None or vmin == -vmax)
     if is_signed:
-        # White is 0.
         asked = [abs(bound) for bound in (vmin, vmax) if bound is not None]
         high = max(asked or (-low, high))
         low = -high
-    bounds = (low if vmin is None else vmin, high if vmax is None else vmax)
-    return {"cmap": cmap, "norm": Normalize(*bounds), "vmin": None, "vmax": None}
+    return cmap or (_DIVERGING if is_signed else _SEQUENTIAL), Normalize(low, high)
 
 
-def _extend(values: StructureValues, image: AxesImage) -> str:
-    """Ends of the colour bar beyond which there are values."""
+def _scaled_norm(
+    values: StructureValues, given: Any, vmin: float | None, vmax: float | None
+) -> Normalize:
+    """Norm whose open ends are those of all values: of the first panel, matplotlib would take."""
+    norm: Any = ScalarMappable(norm=given).norm
+    if isinstance(given, str):
+        norm.vmin, norm.vmax = vmin, vmax
+    elif not (vmin is None and vmax is None):
+        raise SettingError("there is a norm beside vmin or vmax; give these to the norm")
+    norm.autoscale_None(np.array(_finite(values)))
+    return cast("Normalize", norm)
+
+
+def _bounds(values: StructureValues, vmin: float | None, vmax: float | None) -> tuple[float, float]:
+    """Where colours begin and end."""
     low, high = values.limits
-    vmin, vmax = image.get_clim()
-    below, above = low < vmin, high > vmax
+    if low == high:
+        around = abs(low) / 10 or 0.1
+        low, high = low - around, high + around
+    bounds = (low if vmin is None else float(vmin), high if vmax is None else float(vmax))
+    if not bounds[0] < bounds[1]:
+        raise SettingError(
+            f"colours would run from {bounds[0]:g} to {bounds[1]:g}; give a vmin below vmax, both "
+            f"where the values, from {values.limits[0]:g} to {values.limits[1]:g}, are beyond one"
+        )
+    return bounds
+
+
+def _finite(values: StructureValues) -> list[float]:
+    """All values that are finite."""
+    return [v for side in (values.left, values.right) for v in side.values() if np.isfinite(v)]
+
+
+def _extend(values: StructureValues, norm: Normalize) -> str:
+    """Ends of the colour bar beyond which there are values."""
+    every = np.array([*values.left.values(), *values.right.values()])
+    below = norm.vmin is not None and bool((every < norm.vmin).any())
+    above = norm.vmax is not None and bool((every > norm.vmax).any())
     return {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[below, above]
+
+
+def _within_reach(shown: NDArray[np.float64], norm: Normalize) -> NDArray[np.float64]:
+    """Values of which infinite ones are just beyond the ends: matplotlib draws no others."""
+    if norm.vmin is None or norm.vmax is None:
+        return shown
+    below, above = np.nextafter(norm.vmin, -np.inf), np.nextafter(norm.vmax, np.inf)
+    reached: NDArray[np.float64] = np.where(
+        np.isinf(shown), np.where(shown < 0, below, above), shown
+    )
+    return reached
 
 
 def _explain_hatching(panels: Panels) -> None:

@@ -22,8 +22,8 @@ from refspace.verbs.tables import with_hemisphere
 
 # Order of preference for the vertical axis: dv, else ap.
 _UPRIGHT = ("dv", "ap", "ml")
-# Ends of the axes at the top of a picture, and at its right where that is no matter of the frame.
-_TOP, _RIGHT = {"dv": "S", "ap": "A"}, {"ap": "P"}
+# Ends of the axes at the top of a picture, and at its right.
+_TOP, _RIGHT = {"dv": "S", "ap": "A", "ml": "R"}, {"ap": "P", "ml": "R"}
 
 PositionsLike: TypeAlias = float | Sequence[float] | NDArray[np.floating] | None
 """Where to cut along an axis: one position or several, or None for the middle."""
@@ -34,7 +34,8 @@ class View:
     """Which axis is cut, and which of the others are across and upright in a picture.
 
     Superior is at the top, of a horizontal plane anterior; of a sagittal plane anterior is at the
-    left. Between left and right the frame decides: its coordinates grow to the right.
+    left. The left side is at the left, also where coordinates grow towards it: pictures of one
+    brain are not mirrored because files or atlases count from other corners.
 
     Parameters
     ----------
@@ -70,8 +71,8 @@ class View:
 
     def is_reversed(self, dim: str) -> bool:
         """Whether coordinates fall to the right, or upwards, in the picture."""
-        wanted = _TOP.get(dim) if dim == self.rows else _RIGHT.get(dim)
-        return wanted is not None and self._letters(dim)[1] != wanted
+        wanted = (_TOP if dim == self.rows else _RIGHT)[dim]
+        return self._letters(dim)[1] != wanted
 
     def _letters(self, dim: str) -> tuple[str, str]:
         """Letters of the ends where the coordinates are lowest, and highest."""
@@ -185,7 +186,10 @@ def choose_cut(
     check_unit(unit)
     if position is None:
         return Cut(view, (_middle(space, view.cut, structures),))
-    given = np.atleast_1d(np.asarray(position))
+    try:
+        given = np.atleast_1d(np.asarray(position))
+    except ValueError:  # lists of several lengths
+        given = np.empty(0)
     if given.ndim != 1 or not given.size or given.dtype.kind not in "uif":
         raise GridError(
             f"position is {str(position)[:60]}; give one along {view.cut}, like "

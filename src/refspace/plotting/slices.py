@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from refspace.errors import GridError
 from refspace.plotting import artists
 from refspace.plotting.canvas import (
     AxesLike,
@@ -76,10 +77,17 @@ def choose_template(space: Space, template: bool | xr.DataArray) -> tuple[Space,
     Raises
     ------
     GridError
-        If the template is on another grid.
+        If the template is on another grid, or states none, or has no intensities.
     """
     if isinstance(template, xr.DataArray):
+        if template.dtype.kind not in "buif":
+            raise GridError(f"the template has dtype {template.dtype}; give one of real numbers")
         return space.with_volume(space.volume, template), True
+    if not isinstance(template, bool | np.bool_):
+        raise GridError(
+            f"template is a {type(template).__name__}; give True, False, or a DataArray on the "
+            "grid of the annotation, like space.annotation.copy(data=…)"
+        )
     return space, bool(template) and space.template is not None
 
 

@@ -1,7 +1,7 @@
 """Tables with values of structures, as data frames and files: one column, or one for each side."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ _STRUCTURE_COLUMNS = ("structure", "structure_id", "id", "acronym", "name", "reg
 # Columns beside those of structures that hold no values of them.
 _BESIDE = ("hemisphere", "parent", "path", "color")
 _PARQUET = ".parquet"
-_DEFAULTS = ("mean", "value", "values")
+# What columns of values are called, the first first: of `aggregate`, of `count_points`, of others.
+_DEFAULTS = ("mean", "density", "density_per_mm3", "value", "values")
 
 
 def read_values(path: PathLike, variable: str | None = None) -> xr.DataArray:
@@ -33,7 +34,8 @@ def read_values(path: PathLike, variable: str | None = None) -> xr.DataArray:
         CSV, TSV or Parquet file, or a folder of Parquet files that is called like one. A column
         ``structure``, ``id``, ``acronym`` or ``name`` says of which structure a row is.
     variable
-        Column with the values: ``mean`` or ``value`` if not given, or the only one of numbers.
+        Column with the values: ``mean``, ``density`` or ``value`` if not given, or the only one of
+        numbers.
         Columns ``left`` and ``right`` are values of the hemispheres, as are rows that a column
         ``hemisphere`` tells apart, like those of ``refspace aggregate --by-hemisphere``.
 
@@ -170,14 +172,26 @@ def _value_column(table: pd.DataFrame, variable: str | None) -> Any:
         for name in table.columns
         if (plain := str(name).strip().lower()) not in (*_STRUCTURE_COLUMNS, *_BESIDE)
     }
-    if (known := next((others[name] for name in _DEFAULTS if name in others), None)) is not None:
-        return known
+    if (known := default_values([*others])) in _DEFAULTS:
+        return others[known]
     columns = [n for n in others.values() if _is_number(table[n])] or [*others.values()]
     if len(columns) != 1:
         raise AnnotationError(
             f"which column holds the values? Name one of {_listed(columns or [*table.columns])}"
         )
     return columns[0]
+
+
+def default_values(names: Sequence[str]) -> str | None:
+    """Which of some columns or variables holds the values, where none is named; None if not clear.
+
+    Examples
+    --------
+    >>> default_values(["points", "density"]), default_values(["a"]), default_values(["a", "b"])
+    ('density', 'a', None)
+    """
+    known = [name for name in _DEFAULTS if name in names]
+    return known[0] if known else names[0] if len(names) == 1 else None
 
 
 def _check_numbers(column: pd.Series) -> None:

@@ -15,7 +15,7 @@ from refspace.labels import HEMISPHERES
 from refspace.ops.paint import split_values
 from refspace.structure_tree import RegionsLike, StructureTree
 from refspace.verbs.regions import region_indices
-from refspace.verbs.value_tables import frame_values
+from refspace.verbs.value_tables import default_values, frame_values
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ def structure_values(
         those, as of `aggregate` and `count_points`. A structure without a value of its own has that
         of the nearest structure above it that has one. NaN says that a value is missing.
     variable
-        Variable of a Dataset, or column of a DataFrame; ``mean`` if not given, or the only one.
+        Variable of a Dataset, or column of a DataFrame; ``mean`` or ``density`` if not given, or
+        the only one.
     regions
         As for `paint`, where values are those of other regions than subtrees of structures.
 
@@ -161,10 +162,11 @@ def _one_array(values: Any, variable: str | None) -> Any:
 def _variable(values: xr.Dataset, variable: str | None) -> str:
     names = [str(name) for name, array in values.items() if "structure" in array.dims]
     if variable is None:
-        variable = "mean" if "mean" in names or len(names) != 1 else names[0]
+        variable = default_values(names)
     if variable not in names:
+        told = "several variables" if variable is None else f"no variable {variable!r}"
         raise AnnotationError(
-            f"the dataset has no variable {variable!r} of structures; choose one of "
+            f"the dataset has {told if names else 'no variable'} of structures; choose one of "
             f"{', '.join(names) or 'none'}, like values['{names[0] if names else 'mean'}']"
         )
     return variable
