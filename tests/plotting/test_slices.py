@@ -6,7 +6,7 @@ import dask
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from helpers.pictures import GRID, fill, lines_of, names_of, pixels, spotted
+from helpers.pictures import GRID, TREE, fill, lines_of, names_of, pixels, spotted
 from helpers.volumes import CountingSource
 from matplotlib.figure import Figure
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
@@ -156,14 +156,20 @@ def test_a_template_without_contrast_is_drawn() -> None:
 # ----- lines
 
 
+def _ends(lines: np.ndarray) -> set:
+    return {tuple(map(tuple, np.round(line, 6).tolist())) for line in lines}
+
+
 def test_lines_run_along_pixel_edges() -> None:
     ax = spotted("PIR").plot.slice("horizontal", 50, outline="spot", labels=False)
     (borders, thin), (outline, thick) = lines_of(ax)
     # The corner pixel has two inner edges: above it and left of it.
-    expected = {((1500.0, 300.0), (1800.0, 300.0)), ((1500.0, 300.0), (1500.0, 400.0))}
-    for lines in (borders, outline):
-        drawn = {tuple(map(tuple, np.round(s, 6).tolist())) for s in lines}
-        assert drawn == expected
+    inner = {((1500.0, 300.0), (1800.0, 300.0)), ((1500.0, 300.0), (1500.0, 400.0))}
+    outer = {((1500.0, 400.0), (1800.0, 400.0)), ((1800.0, 300.0), (1800.0, 400.0))}
+    assert _ends(outline) == inner | outer
+    whole = {((0.0, y), (1800.0, y)) for y in (0.0, 400.0)}
+    whole |= {((x, 0.0), (x, 400.0)) for x in (0.0, 1800.0)}
+    assert _ends(borders) == inner | whole
     assert thick > thin
 
 
@@ -340,3 +346,28 @@ def test_each_chunk_of_the_planes_is_read_once() -> None:
         space.plot.slice("coronal", [4000, 4500, 8000, 4000], outline="TH")
     for source in (labels, template):
         assert source.chunk_reads(chunks) == expected
+
+
+def test_regions_have_a_line_where_the_volume_ends() -> None:
+    # A white region on white paper would not be seen.
+    ax = spotted("PIR").plot.slice("coronal", 100)
+    ends = np.concatenate([lines.reshape(-1, 2) for lines, _ in lines_of(ax)])
+    left, right, bottom, top = fill(ax).get_extent()
+    assert (ends[:, 0].min(), ends[:, 0].max()) == (left, right)
+    assert (ends[:, 1].min(), ends[:, 1].max()) == (bottom, top)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "position", "title"),
+    [(25, 112.5, "0.113"), (1, 2.5, "0.0025"), (0.25, 0.75, "0.00075"), (1e3, 4321.4, "4.321")],
+)
+def test_titles_tell_voxels_apart(spacing: float, position: float, title: str) -> None:
+    grid = refspace.Grid((8, 3, 3), (spacing,) * 3)
+    space = refspace.ReferenceSpace(TREE, labelled(np.ones(grid.shape, "u4"), grid))
+    assert space.plot.slice("ap", position).get_title() == f"coronal, ap = {title} mm"
+
+
+def test_what_is_tall_fits_on_a_page() -> None:
+    grid = refspace.Grid((2, 90, 1), (25, 25, 25))
+    space = refspace.ReferenceSpace(TREE, labelled(np.ones(grid.shape, "u4"), grid))
+    assert space.plot.slice().figure.get_figheight() < 10

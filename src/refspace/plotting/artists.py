@@ -78,6 +78,8 @@ def border_segments(
 ) -> NDArray[np.float64]:
     """Lines along the edges of pixels between different codes, as long as they run straight.
 
+    Around the image there is 0: a region that ends with it has a line there, too.
+
     Parameters
     ----------
     codes
@@ -92,16 +94,24 @@ def border_segments(
 
     Examples
     --------
-    >>> border_segments(np.array([[1, 1], [2, 2]]), np.array([0, 5, 10]), np.array([0, 1, 2]))
-    array([[[ 0,  1],
-            [10,  1]]])
+    >>> border_segments(np.array([[0, 0], [0, 2]]), np.array([0, 5, 10]), np.array([0, 1, 2]))
+    array([[[ 5,  1],
+            [10,  1]],
+    <BLANKLINE>
+           [[ 5,  2],
+            [10,  2]],
+    <BLANKLINE>
+           [[ 5,  1],
+            [ 5,  2]],
+    <BLANKLINE>
+           [[10,  1],
+            [10,  2]]])
     """
-    row, start, stop = _true_runs(codes[1:] != codes[:-1])
-    level = y[row + 1]
-    across = np.stack((x[start], level, x[stop], level), axis=1)
-    column, start, stop = _true_runs((codes[:, 1:] != codes[:, :-1]).T)
-    level = x[column + 1]
-    upright = np.stack((level, y[start], level, y[stop]), axis=1)
+    padded = np.pad(codes, 1)
+    row, start, stop = _true_runs(padded[1:, 1:-1] != padded[:-1, 1:-1])
+    across = np.stack((x[start], y[row], x[stop], y[row]), axis=1)
+    column, start, stop = _true_runs((padded[1:-1, 1:] != padded[1:-1, :-1]).T)
+    upright = np.stack((x[column], y[start], x[column], y[stop]), axis=1)
     return np.concatenate((across, upright)).reshape(-1, 2, 2)
 
 

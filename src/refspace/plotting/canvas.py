@@ -26,6 +26,8 @@ AxesLike: TypeAlias = Union["Axes", "NDArray[np.object_]", Sequence["Axes"], Fig
 SINGLE_COLUMN, DOUBLE_COLUMN = 89 / 25.4, 180 / 25.4
 FONT_SIZE = 7.0
 _MOST_IN_A_ROW = 4
+# Inches of a panel that is much taller than wide: a page holds no more.
+_TALLEST = 230 / 25.4
 _MARGIN = 0.02
 # Inches of a panel for the line above it, and for what is below all panels.
 # Of what is at the side: a colour bar and its label.
@@ -106,6 +108,7 @@ def fit_height(figure: Figure, count: int, box: Box, beside: float = 0.0) -> Non
     columns = in_a_row(count)
     width = (figure.get_figwidth() - beside) / columns - _GAP
     panel = max(width, 0.3) * abs((box[3] - box[2]) / (box[1] - box[0])) + _HEADER
+    panel = min(panel, _TALLEST)
     rows = -(-count // columns)
     figure.set_figheight(rows * (panel + _GAP) + _FOOTER)
 

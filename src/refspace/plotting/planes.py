@@ -1,5 +1,6 @@
 """Planes of a volume as pictures need them: upright, in µm, all that are drawn read at once."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -129,7 +130,10 @@ class Plane:
         """What is shown: the plane, its position in mm, and how far from it."""
         cut = self.view.cut
         about = "" if thickness is None else f" ± {thickness / 2000:g}"
-        place = f"{cut} = {round(self.position / 1000, 3):g}{about} mm"
+        grid = self.view.grid
+        # To a tenth of a voxel, and to µm where voxels are larger.
+        decimals = max(3, 4 - math.floor(math.log10(grid.spacing[grid.axis(cut)])))
+        place = f"{cut} = {round(self.position / 1000, decimals):.12g}{about} mm"
         return f"{PLANES[cut]}, {place}" if with_plane else place
 
 
