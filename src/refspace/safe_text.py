@@ -9,6 +9,7 @@ set its title, hide a line, or show text in another order. They are shown as Pyt
 like ``\x1b``.
 """
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,9 @@ _USER = re.compile(
 _QUERY = re.compile(
     _AFTER_PROTOCOL + r"((?:(?!::[\w+.-]+://)[^\s?#])*)([?#])((?:(?!::[\w+.-]+://)\S)*)"
 )
+# The same where a blank in the path has ended the URL: after one, in any text with a URL before it.
+_QUERY_AFTER_BLANK = re.compile(r"(?<=\s)([^\s?#]*)([?#])([\w.%~+-]+=\S*)")
+_PARAMETER_AFTER_BLANK = re.compile(r"[&;]([\w.%~+-]+=[^\s&;]*)")
 # What ends a sentence or a quotation, rather than a URL.
 _AFTER = re.compile(r"['\")\]}>,.;:]*$")
 # Control characters; marks that change the direction of what follows; separators of lines; halves
@@ -62,7 +66,23 @@ def without_secrets(text: str) -> str:
     """
     if ":/" not in text:
         return text
-    return _QUERY.sub(_without_query, _USER.sub("", text))
+    return _without_late_queries(_QUERY.sub(_without_query, _USER.sub("", text)), _is_unknown)
+
+
+def _without_late_queries(text: str, is_left_out: Callable[[str], bool]) -> str:
+    """Text without the queries of URLs that have blanks in their paths."""
+    before, sign, after = text.partition(":/")
+    without = functools.partial(_without_query, is_left_out=is_left_out)
+    after = _QUERY_AFTER_BLANK.sub(without, after)
+    return before + sign + _PARAMETER_AFTER_BLANK.sub(_without_grant, after)
+
+
+def _late_queries(text: str) -> "Iterator[re.Match[str]]":
+    return _QUERY_AFTER_BLANK.finditer(text.partition(":/")[2])
+
+
+def _without_grant(match: "re.Match[str]") -> str:
+    return "" if _grants(match[1]) else match[0]
 
 
 def _is_unknown(parameter: str) -> bool:
@@ -102,7 +122,8 @@ def without_secrets_in(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _granting_nothing(value: Any) -> Any:
     if isinstance(value, str) and ":/" in value:
-        return _QUERY.sub(lambda match: _without_query(match, _grants), _USER.sub("", value))
+        without = functools.partial(_without_query, is_left_out=_grants)
+        return _without_late_queries(_QUERY.sub(without, _USER.sub("", value)), _grants)
     if isinstance(value, list | tuple):
         return type(value)(map(_granting_nothing, value))
     return without_secrets_in(value) if isinstance(value, dict) else value
@@ -145,7 +166,9 @@ def secrets_in(text: str) -> dict[str, list[str]]:
     ['secr%21t', 'secr!t', '12345']
     """
     users = [match[0] for match in _USER.finditer(text)]
-    queries = [match[3] for match in _QUERY.finditer(_USER.sub("", text))]
+    plain = _USER.sub("", text)
+    queries = [match[3] for match in (*_QUERY.finditer(plain), *_late_queries(plain))]
+    queries += [m[1] for m in _PARAMETER_AFTER_BLANK.finditer(plain) if _grants(m[1])]
     parts = [part for user in users for part in re.split(r"[:/@?#]", user)]
     parts += [
         part.partition("=")[2]

@@ -115,9 +115,7 @@ def _clipped(text: str, longest: int = _LONGEST) -> str:
 
 def _place(space: Space) -> str:
     """Where the space lies."""
-    url = space.url or "memory"
-    # A blank would end the URL, and what comes after it would not be taken for its query.
-    return _clipped("%20".join(url.split()) if "://" in url else url, 200)
+    return _clipped(space.url or "memory", 200)
 
 
 def _triple(values: Sequence[float]) -> str:
