@@ -31,10 +31,11 @@ def size(path: Path) -> tuple[int, int]:
 
 def test_slices_at_positions_and_panels(store: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    result = run("slice", store, "--position", "7000", "--position", "9000", "-o", path)
+    words = ("--position", "7000", "--position", "9000", "--width", "50")
+    result = run("slice", store, *words, "-o", path)
     assert result.exit_code == 0, result.output
     assert "cut at ap = 7000, 9000 µm" in result.stdout
-    assert size(path)[0] == int(180 / 25.4 * 300)
+    assert size(path)[0] == int(50 / 25.4 * 300)
     again = ("-o", path, "--overwrite")
     result = run(
         "slice", store, "--panels", "3", "-s", "TH", "--dpi", "100", "-o", path, "--overwrite"
@@ -51,7 +52,20 @@ def test_slices_at_positions_and_panels(store: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", ["png", "svg"])
 def test_heatmap(store: Path, table: Path, tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a.{ending}"
-    words = ("--values", table, "--label", "cells", "--cmap", "magma", "--vmax", "4", "-o", path)
+    words = (
+        "--values",
+        table,
+        "--label",
+        "cells",
+        "--cmap",
+        "magma",
+        "--vmax",
+        "4",
+        "-o",
+        path,
+        "--dpi",
+        "90",
+    )
     result = run("heatmap", store, *words, "--labels", "--axis", "horizontal")
     assert result.exit_code == 0, result.output
     assert path.stat().st_size > 1000

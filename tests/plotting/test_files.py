@@ -20,7 +20,11 @@ def figure_of(position, width=None):
 
 @pytest.mark.parametrize(
     ("position", "width", "expected"),
-    [(7000, None, 89), ([4000, 7000], None, 180), ([4000, 7000, 9000], 60, 60)],
+    [
+        pytest.param(7000, None, 89, marks=pytest.mark.slow),
+        pytest.param([4000, 7000], None, 180, marks=pytest.mark.slow),
+        ([4000, 7000, 9000], 60, 60),
+    ],
 )
 def test_width_is_that_of_print(tmp_path: Path, position, width, expected) -> None:
     figure = figure_of(position, width)
@@ -39,7 +43,7 @@ def test_width_is_that_of_print(tmp_path: Path, position, width, expected) -> No
 def test_texts_stay_texts(tmp_path: Path) -> None:
     path = tmp_path / "a.svg"
     with plain_style():
-        plot = functools.partial(SPACE.plot.slice, structures="Isocortex")
+        plot = functools.partial(SPACE.plot.slice, position=7000, structures="Isocortex")
         save_figure(path, paper_figure(180, lambda figure: plot(ax=figure)))
     text = path.read_text()
     assert ">coronal, ap = " in text

@@ -29,7 +29,10 @@ def test_vertices_are_in_the_coordinates_of_the_space() -> None:
         assert high - 400 < found[:, axis].max() <= high + 200
 
 
-@pytest.mark.parametrize(("orientation", "frame"), [("PIR", "PIR"), ("LPI", "RAS")])
+@pytest.mark.parametrize(
+    ("orientation", "frame"),
+    [pytest.param("PIR", "PIR", marks=pytest.mark.slow), ("LPI", "RAS")],
+)
 def test_it_is_upright_and_not_mirrored(orientation: str, frame: str) -> None:
     space = SPACE.in_frame(frame).reorient(orientation)
     ax = space.plot.surface("VISp")
