@@ -23,7 +23,6 @@ from refspace.errors import (
 )
 from refspace.files import exclusive_lock
 from refspace.formats.meshes import read_neuroglancer_mesh
-from refspace.pools import connected
 from refspace.store import Location
 
 NAMES = ["VISp", "TH", "CP"]
@@ -210,7 +209,7 @@ def test_on_another_file_system(space, store):
 @pytest.mark.cluster
 def test_workers_make_the_same(space, store, tmp_path):
     refspace.write_meshes(store, tmp_path / "threads", NAMES, threads=1)
-    with local_workers(2) as address, connected(address) as client:
+    with local_workers(2) as client:
         refspace.write_meshes(store, tmp_path / "stored", NAMES, client=client)
         refspace.write_meshes(space, tmp_path / "memory", NAMES, client=client)
     for folder in ("stored", "memory"):

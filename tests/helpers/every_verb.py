@@ -102,6 +102,8 @@ COVERED = {
     "check_and_write": "takes no space",
     "from_volume": "hemisphere",
     "with_volume": "hemisphere",
+    "changed": "reorient",
+    "view": "paint",
 }
 
 

@@ -59,10 +59,11 @@ class Proxy(Server):
 
 
 @contextmanager
-def nginx(folder: Path, work: Path) -> Iterator[str]:
-    """URL at which nginx serves a folder: ranges, and no listing."""
+def nginx(folder: Path, work: Path, *, cors: bool = False) -> Iterator[str]:
+    """URL at which nginx serves a folder: ranges, and no listing; to any page, where asked for."""
     port = free_ports(1)[0]
     config = work / "nginx.conf"
+    header = "add_header Access-Control-Allow-Origin *;" if cors else ""
     config.write_text(
         f"""
         daemon off; master_process off; user root;
@@ -73,7 +74,7 @@ def nginx(folder: Path, work: Path) -> Iterator[str]:
             client_body_temp_path {work}/body; proxy_temp_path {work}/proxy;
             fastcgi_temp_path {work}/fastcgi; uwsgi_temp_path {work}/uwsgi;
             scgi_temp_path {work}/scgi;
-            server {{ listen 127.0.0.1:{port}; root {folder}; autoindex off; }}
+            server {{ listen 127.0.0.1:{port}; root {folder}; autoindex off; {header} }}
         }}
         """
     )

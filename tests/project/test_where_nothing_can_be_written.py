@@ -16,7 +16,8 @@ from refspace.cli import main
 from refspace.errors import RefspaceError, WriteError
 from refspace.files import atomic_write, exclusive_lock, explained, make_folder, write_error
 from refspace.formats.tables import write_table
-from refspace.plotting import save_slice
+from refspace.plotting.canvas import paper_figure
+from refspace.plotting.files import save_figure
 from refspace.remote.download import download
 
 PLACES = {
@@ -54,7 +55,10 @@ WRITERS = {
     ),
     "csv": lambda store, to: write_table(to / "t.csv", [pd.DataFrame({"a": range(9)})]),
     "parquet": lambda store, to: write_table(to / "t.parquet", [pd.DataFrame({"a": range(9)})]),
-    "picture": lambda store, to: save_slice(to / "p.png", refspace.open(store), "dv", 3000.0),
+    "picture": lambda store, to: save_figure(
+        to / "p.png",
+        paper_figure(None, lambda figure: refspace.open(store).plot.slice("dv", 3000.0, ax=figure)),
+    ),
     "itksnap": lambda store, to: refspace.open(store).write_itksnap_labels(
         to / "a.nrrd", to / "l.txt"
     ),

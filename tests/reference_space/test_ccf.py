@@ -98,3 +98,14 @@ def test_itksnap_labels(space):
     number = table.set_index("LABEL")["IDX"]["AUDd1"]
     layer_1 = space.structure_tree.resolve("AUDd1")[0]
     assert int((annotation == number).sum()) == coarse.direct_voxel_map[layer_1]
+
+
+@pytest.mark.parametrize("structure", [VISP, AUDD, 1009, 863, 1])
+def test_meshes_have_the_volume_of_the_voxels(space, structure):
+    mesh = space.mesh(structure)
+    assert mesh.is_closed
+    expected = space.total_voxel_map[structure] * 0.025**3
+    assert mesh.volume == pytest.approx(expected, rel=0.002)
+    box = space.bounds(structure).positions
+    expected = np.array([box[dim] for dim in ("ap", "dv", "ml")]).T
+    assert np.abs(mesh.bounds - expected).max() <= 12.5

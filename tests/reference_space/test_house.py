@@ -16,6 +16,7 @@ from refspace import ReferenceSpace, StructureTree
 from refspace.errors import AnnotationError
 from refspace.reference_space import stores
 from refspace.verbs.space import Space
+from refspace.viewer import viewing
 
 SRC = Path(refspace.__path__[0])
 ROOT = SRC.parents[1]
@@ -31,6 +32,8 @@ BOUND = {
     for name, value in vars(ReferenceSpace).items()
     if not name.startswith("_") and name not in PARTS
 }
+# What has verbs of its own: `space.plot.slice(…)`.
+ACCESSORS = {"plot"}
 # Verbs of AllenSDK that take no space: callbacks of `many_structure_masks`.
 STATIC = {"return_mask_cb", "check_and_write"}
 
@@ -60,7 +63,8 @@ def test_help_shows_one_class():
         assert {*re.findall(r"^ \|  (\w+)", last, re.MULTILINE)} == {"__dict__", "__weakref__"}
     assert "Method resolution order:" in shown
     for name in BOUND:
-        assert re.search(rf"^ \|  {name}(\(| = )", shown, re.MULTILINE), name
+        ending = "$" if name in ACCESSORS else r"(\(| = )"
+        assert re.search(rf"^ \|  {name}{ending}", shown, re.MULTILINE), name
 
 
 def test_the_class_reads_like_a_table_of_contents():
@@ -86,10 +90,14 @@ def test_verbs_are_plain_functions_of_a_space(name):
     if name in STATIC:
         assert isinstance(value, staticmethod)
         value = value.__func__
+    if name in ACCESSORS:
+        assert isinstance(value, property)
+        value = value.fget
     assert isinstance(value, FunctionType)
     assert value.__name__ == value.__qualname__ == name
     module = importlib.import_module(value.__module__)
-    assert module is stores or module.__name__.startswith("refspace.verbs.")
+    room = "refspace.plotting." if name in ACCESSORS else "refspace.verbs."
+    assert module in (stores, viewing) or module.__name__.startswith(room)
     assert vars(module)[name] is value
     first = next(iter(inspect.signature(value).parameters))
     assert (first == "space") is (name not in STATIC)
@@ -171,6 +179,7 @@ def test_few_functions_take_many_parameters(measured):
         "refspace.reference_space.stores.to_zarr",
         "refspace.sources.opening.open",
         "refspace.verbs.images.aggregate",
+        "refspace.viewer.viewing.view",
     }
     assert {*measured.settings.jobs} <= jobs
     assert {function.name for function in measured.wide_functions()} <= jobs

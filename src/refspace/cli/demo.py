@@ -1,10 +1,13 @@
 """The main job on the built-in sample atlas."""
 
+import functools
 import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from refspace.axes import PLANES
 from refspace.cli.outputs import is_overwriting, refuse_existing
@@ -18,7 +21,8 @@ from refspace.formats.nrrd import write_nrrd
 from refspace.formats.structure_output import write_structures
 from refspace.formats.tables import write_table
 from refspace.grid import parse_spacing
-from refspace.plotting import save_slice
+from refspace.plotting.canvas import paper_figure
+from refspace.plotting.files import save_figure
 from refspace.reference_space import ReferenceSpace
 from refspace.samples import phantom
 from refspace.samples.measurements import cells, expression
@@ -102,8 +106,12 @@ def _write_slices(space: ReferenceSpace, folder: Path) -> Iterator[Path]:
     for dim, position in _SLICES.items():
         path = folder / f"slice_{PLANES[dim]}.png"
         with Progress(f"drawing a {PLANES[dim]} slice, {_AREAS[0]} outlined"):
-            save_slice(path, space, dim, position, outline=_AREAS[0])
+            save_figure(path, paper_figure(None, functools.partial(_draw, space, dim, position)))
         yield path
+
+
+def _draw(space: ReferenceSpace, dim: str, position: float, figure: Any) -> None:
+    space.plot.slice(dim, position, outline=_AREAS[0], ax=figure)
 
 
 def _write_coarse(space: ReferenceSpace, folder: Path) -> list[Path]:
@@ -150,8 +158,9 @@ def _next_steps(store: Path) -> str:
     masks = shlex.quote(str(store.with_name("masks")))
     # As it was called, where the environment is not active.
     refspace = "refspace" if shutil.which("refspace") else shlex.quote(sys.argv[0])
+    viewer = f"  {refspace} view {atlas} {image}\n" if find_spec("neuroglancer") else ""
     return (
-        "\nLook at the slices, then try:\n"
+        f"\nLook at the slices, then try:\n{viewer}"
         f"  {refspace} counts {atlas} -s Isocortex,CP,TH\n"
         f"  {refspace} slice {atlas} --axis horizontal --outline MOp -o {picture}\n"
         f"  {refspace} mask {atlas} -s VISp,MOp -o {masks}\n"

@@ -1,5 +1,6 @@
 """The commands ``export``: an atlas, or a part of it, in files for other programs."""
 
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +23,11 @@ from refspace.cli.options import (
 from refspace.cli.outputs import OutputPath, overwrite_option
 from refspace.cli.terminal import echo
 from refspace.cli.values import Lengths
+
+# Beside meshes, whose job looks itself at what is there.
+_NEUROGLANCER_FILES = ("state.json", "segment_properties/info")
+# Meshes for a browser are of the coarsest level that is no coarser, in µm.
+_MESH_RESOLUTION = 50
 
 if TYPE_CHECKING:
     from refspace.reference_space import ReferenceSpace
@@ -234,6 +240,70 @@ def itksnap(space: "ReferenceSpace", labels_volume: str, labels_txt: str, header
     with telling_unknown_ids(space) as space, Progress("exporting labels"):
         space.write_itksnap_labels(labels_volume, labels_txt, itksnap_header=header)
     echo(f"wrote {labels_volume} and {labels_txt}")
+
+
+@export.command(
+    epilog=examples(
+        "refspace export neuroglancer refspace-demo/atlas.zarr \\\n"
+        "--url https://example.org/atlas.zarr"
+    )
+)
+@takes_space
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(file_okay=False),
+    default="neuroglancer",
+    show_default=True,
+    help="Folder to write, to be hosted beside the store.",
+)
+@click.option(
+    "--url", help="URL at which the store is, or will be; its own if it is opened by one."
+)
+@click.option(
+    "--folder-url", help="URL at which the folder will be; beside the store if not given."
+)
+@click.option("--meshes", is_flag=True, help="Write surfaces of all structures too.")
+@overwrite_option
+@takes_pool
+def neuroglancer(
+    space: "ReferenceSpace",
+    output: str,
+    url: str | None,
+    folder_url: str | None,
+    meshes: bool,
+    pool: dict[str, Any],
+) -> None:
+    """Write a state for neuroglancer, and names of segments, to host beside a store.
+
+    Any neuroglancer shows it then, by what is printed at the end of its address. The server of both
+    must allow CORS. 'refspace view' needs none of this.
+    """
+    from refspace.viewer.export import write_neuroglancer
+
+    refuse_overwriting([output, *(f"{output}/{name}" for name in _NEUROGLANCER_FILES)])
+    store = url or (space.url if space.url and "://" in space.url else None)
+    if store is None:
+        raise click.UsageError("give --url, the URL at which the store will be")
+    folder = folder_url or f"{store.rstrip('/').rpartition('/')[0]}/{PurePosixPath(output).name}"
+    link = write_neuroglancer(space, output, store, folder, with_meshes=meshes)
+    if meshes:
+        _write_meshes(space, output, pool)
+    echo(f"wrote {output}\nadd {link} to the address of a neuroglancer")
+
+
+def _write_meshes(space: "ReferenceSpace", output: str, pool: dict[str, Any]) -> None:
+    """Write meshes of what is labelled, at a coarse level that still shows small structures."""
+    from refspace.batch import write_meshes
+    from refspace.cli.progress import BlockProgress
+
+    coarse = [level for level in space.levels if min(level.resolution) <= _MESH_RESOLUTION]
+    level = coarse[-1] if coarse else space
+    having_voxels = [i for i, count in level.direct_voxel_map.items() if count]
+    regions = level.structure_tree.regions(having_voxels, direct_only=True)
+    with BlockProgress("meshing", "meshes") as progress:
+        folder = f"{output}/meshes"
+        write_meshes(level, folder, regions, format="neuroglancer", progress=progress, **pool)
 
 
 COMMANDS = (export,)

@@ -13,6 +13,7 @@ from refspace.cli import (
     completion,
     export,
     fetch,
+    figures,
     images,
     info,
     masks,
@@ -21,6 +22,7 @@ from refspace.cli import (
     places,
     spaces,
     stores,
+    view,
 )
 from refspace.cli.help import WholeSentences, examples
 from refspace.cli.options import in_options, show_each_once
@@ -102,6 +104,7 @@ def demo(folder: Path, resolution: float | Sequence[float]) -> None:
 
 
 for command in (
+    *figures.COMMANDS,
     *spaces.COMMANDS,
     *masks.COMMANDS,
     *meshes.COMMANDS,
@@ -115,5 +118,6 @@ for command in (
     *fetch.COMMANDS,
     *atlases.COMMANDS,
     *completion.COMMANDS,
+    *view.COMMANDS,
 ):
     main.add_command(command)

@@ -25,7 +25,7 @@ _ESCAPING = "refspace.escape_formulas"
 _OUTPUTS = ("output", "labels_volume", "labels_txt", "each", "confusion")
 _INPUTS = (
     *("annotation", "structures_file", "template", "image", "valid", "points_file"),
-    *("other", "other_structures", "volumes", "hemispheres", "source"),
+    *("other", "other_structures", "volumes", "hemispheres", "source", "values"),
 )
 
 

@@ -53,7 +53,7 @@ def _structures_ending(path: str) -> str:
 
 
 def _picture_ending(path: str) -> str:
-    from refspace.plotting import picture_ending
+    from refspace.plotting.files import picture_ending
 
     return picture_ending(path)
 

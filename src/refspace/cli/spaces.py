@@ -1,15 +1,12 @@
-"""Commands on one reference space: slices, counts, masks, other resolutions and formats."""
+"""Commands on one reference space: counts, masks, other resolutions and formats."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from refspace.axes import AXIS_NAMES, axis_name
 from refspace.cli.columns import given_columns, structures_columns, structures_with
-from refspace.cli.completion import complete_structures
 from refspace.cli.help import examples
 from refspace.cli.options import (
     annotation_argument,
@@ -21,7 +18,6 @@ from refspace.cli.options import (
     takes_pool,
     takes_sides,
     takes_space,
-    unit_option,
 )
 from refspace.cli.outputs import (
     OutputPath,
@@ -50,79 +46,6 @@ if TYPE_CHECKING:
     from refspace.labels import Method
     from refspace.reference_space import ReferenceSpace
     from refspace.structure_tree.file_names import FileNames
-    from refspace.types import LengthUnit
-
-
-@click.command(
-    "slice",
-    epilog=examples(
-        "refspace slice refspace-demo/atlas.zarr --position 8000 --outline VISp",
-        "refspace slice refspace-demo/atlas.zarr --axis horizontal -o horizontal.pdf",
-    ),
-)
-@takes_space
-@click.option(
-    "--axis",
-    type=click.Choice(AXIS_NAMES, case_sensitive=False),
-    default="coronal",
-    show_default=True,
-    help="Plane of the slice, or the axis that it cuts.",
-)
-@click.option("--position", type=float, help="Where to cut; the middle if not given.")
-@unit_option
-@click.option(
-    "--outline",
-    multiple=True,
-    shell_complete=complete_structures,
-    help="Structures to draw a line around.",
-)
-@click.option(
-    "--output",
-    "-o",
-    type=OutputPath("picture"),
-    default="slice.png",
-    show_default=True,
-    help="A .png, .pdf, .svg or .jpg file, or another one that matplotlib writes.",
-)
-@overwrite_option
-def slice_(
-    space: "ReferenceSpace",
-    axis: str,
-    position: float | None,
-    unit: "LengthUnit",
-    outline: tuple[str, ...],
-    output: str,
-) -> None:
-    """Write the picture of a slice in the structures' colours."""
-    from refspace.cli.progress import Progress
-    from refspace.plotting import save_slice
-
-    dim = axis_name(axis)
-    if position is None:
-        position = sum(space.grid.edges(dim)) / 2
-    else:
-        position = _in_micrometres(space, dim, position, unit)
-    ids = resolve(space.structure_tree, outline)
-    with Progress("drawing the slice"):
-        save_slice(output, space, dim, position, outline=ids)
-    echo(f"wrote {output}, cut at {dim} = {position:g} µm")
-
-
-def _in_micrometres(
-    space: "ReferenceSpace", dim: str, position: float, unit: "LengthUnit"
-) -> float:
-    """Position of a slice in µm, with a warning where it seems to be in another unit."""
-    from refspace.labels import is_near
-    from refspace.ops.positions import position_in_micrometres
-
-    if unit == "um" and is_near(position, dim, space.grid):
-        length = space.grid.extent[space.grid.axis(dim)]
-        warnings.warn(
-            f"--position {position:g} is near the edge of the volume or near 0, taken as µm of "
-            f"{length:g} along {dim}; is it in voxels or mm? Give --unit voxel or --unit mm",
-            stacklevel=2,
-        )
-    return position_in_micrometres(position, dim, space.grid, unit)
 
 
 @click.command(
@@ -345,4 +268,4 @@ def _write_downsampled(volume: "xr.DataArray", output: str, *, threads: Any, cli
         write_volume(output, volume)
 
 
-COMMANDS = (slice_, counts, mask, downsample)
+COMMANDS = (counts, mask, downsample)

@@ -7,7 +7,7 @@ that it lies between. So the parts of blocks are welded by these names alone, an
 moved along their pairs until the surface encloses the volume of the voxels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,8 @@ _MAX_STEPS = 40
 # Distance from a grid line, in voxels, up to which rounding may take a vertex on it. No vertex on a
 # line is as near to its ends.
 _ROUNDING = 1e-3
+# Triangles whose positions are in memory at a time.
+_PIECE = 2**20
 # A vertex within a cell, in place of the axis along which others lie.
 _WITHIN = 3
 
@@ -236,7 +238,8 @@ def join_surfaces(parts: Sequence[SurfacePart]) -> SurfacePart:
     # Each triangle begins with its lowest vertex, and they are sorted.
     turns = (np.arange(3) + faces.argmin(axis=1)[:, None]) % 3
     faces = np.take_along_axis(faces, turns, axis=1)
-    faces = faces[np.lexsort(faces.T[::-1])]
+    # No two triangles run along an edge in the same direction: their first edges sort them.
+    faces = faces[np.argsort(faces[:, 0] * names.size + faces[:, 1])]
     return SurfacePart(
         names,
         np.concatenate([part.inside for part in parts])[first],
@@ -348,12 +351,15 @@ def enclosed_volume(positions: NDArray[np.float64], faces: NDArray[np.int64]) ->
     >>> enclosed_volume(corners, np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])) * 6
     1.0
     """
-    # Prisms between triangles and a plane across the last axis.
-    x, y, z = (column[faces] for column in positions.T)
-    x, y = x[:, 1:] - x[:, :1], y[:, 1:] - y[:, :1]
-    # From some vertex: far from the origin, digits would be lost.
-    heights = z.sum(axis=1) - 3 * positions[:1, 2].sum()
-    return float((x[:, 0] * y[:, 1] - x[:, 1] * y[:, 0]) @ heights) / 6
+    # Prisms between triangles and a plane across the last axis, at some vertex: far from the
+    # surface, digits would be lost.
+    height, total = positions[:1, 2].sum(), 0.0
+    for part in _pieces(faces):
+        x, y, z = (column[part] for column in positions.T)
+        x, y = x[:, 1:] - x[:, :1], y[:, 1:] - y[:, :1]
+        shadow = x[:, 0] * y[:, 1] - x[:, 1] * y[:, 0]
+        total += float(shadow @ (z.sum(axis=1) - 3 * height))
+    return total / 6
 
 
 def vertex_normals(positions: NDArray[np.float64], faces: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -365,16 +371,24 @@ def vertex_normals(positions: NDArray[np.float64], faces: NDArray[np.int64]) -> 
     >>> vertex_normals(corners, np.array([[0, 1, 2]]))[0]
     array([0., 0., 1.])
     """
-    x, y, z = (column[faces] for column in positions.T)
-    # Column by column: faster than cross products of rows.
-    (x1, y1, z1), (x2, y2, z2) = ([c[:, i] - c[:, 0] for c in (x, y, z)] for i in (1, 2))
-    areas = (y1 * z2 - z1 * y2, z1 * x2 - x1 * z2, x1 * y2 - y1 * x2)
-    sums = np.zeros((len(positions), 3))
-    for axis, area in enumerate(areas):
-        for corner in faces.T:
-            sums[:, axis] += np.bincount(corner, area, len(positions))
+    sums = np.zeros((3, len(positions)))
+    for part in _pieces(faces):
+        x, y, z = (column[part] for column in positions.T)
+        # Column by column: faster than cross products of rows.
+        (x1, y1, z1), (x2, y2, z2) = ([c[:, i] - c[:, 0] for c in (x, y, z)] for i in (1, 2))
+        areas = (y1 * z2 - z1 * y2, z1 * x2 - x1 * z2, x1 * y2 - y1 * x2)
+        corners = part.T.ravel()
+        for axis, area in enumerate(areas):
+            sums[axis] += np.bincount(corners, np.tile(area, 3), len(positions))
+    sums = sums.T
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
     normals: NDArray[np.float64] = np.divide(
         sums, lengths, out=np.zeros_like(sums), where=lengths > 0
     )
     return normals
+
+
+def _pieces(faces: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Some triangles after the others: positions of all would take more memory than they."""
+    for start in range(0, len(faces), _PIECE):
+        yield faces[start : start + _PIECE]

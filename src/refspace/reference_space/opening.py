@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from operator import methodcaller
 from typing import Any, NoReturn
 
 import xarray as xr
@@ -123,7 +124,7 @@ def separated(
     if hemispheres is None:
         line = resolve_midline(midline, None, space.grid)
         warn_of_one_side(space.grid, line.position)
-        return space.with_volume(space.volume.separated(line, None), space.template)
+        return space.changed(methodcaller("separated", line, None))
     if midline is not None:
         raise GridError("midline= and hemispheres= both say which side a voxel is on; give one")
     if not isinstance(hemispheres, xr.DataArray):

@@ -8,6 +8,8 @@ import xarray as xr
 
 from refspace.errors import AnnotationError
 from refspace.labels import LabelVolume, check_both_sides
+from refspace.labels.knowledge import Once
+from refspace.plotting import accessor
 from refspace.reference_space import stores
 from refspace.structure_tree import StructureTree
 from refspace.types import ArrayLike, Resolution
@@ -29,7 +31,8 @@ from refspace.verbs import (
     unknown,
     validation,
 )
-from refspace.verbs.space import Space
+from refspace.verbs.space import Level, Space
+from refspace.viewer import viewing
 
 
 class ReferenceSpace(Space):
@@ -125,7 +128,9 @@ class ReferenceSpace(Space):
     contacts = Space.contacts
     provenance = Space.provenance
     url = Space.url
+    levels = Space.levels
     with_volume = Space.with_volume
+    changed = Space.changed
 
     # How many voxels structures have, and where these are.
     direct_voxel_map = Space.direct_voxel_map
@@ -171,10 +176,14 @@ class ReferenceSpace(Space):
     mesh = meshes.mesh
 
     # Pictures, and files for other programs.
+    plot = property(accessor.plot)
     get_slice_image = slices.get_slice_image
     export_itksnap_labels = itksnap.export_itksnap_labels
     write_itksnap_labels = itksnap.write_itksnap_labels
     write_annotation = files.write_annotation
+
+    # In the browser.
+    view = viewing.view
 
     # What differs, and what is wrong.
     compare = comparison.compare
@@ -195,15 +204,16 @@ class ReferenceSpace(Space):
         template: xr.DataArray | None = None,
         provenance: Mapping[str, Any] | None = None,
         url: str | None = None,
+        coarser: Once[tuple[Level, ...]] | None = None,
     ) -> Self:
         """Space of a label volume, as stores and sources make them.
 
         Parameters
         ----------
-        structure_tree, volume, template, provenance, url
+        structure_tree, volume, template, provenance, url, coarser
             The structures; labels, with their grid and hemispheres, and what is known of their
-            blocks; intensities on the same grid; where the atlas comes from; and the path or URL of
-            its store.
+            blocks; intensities on the same grid; where the atlas comes from; the path or URL of
+            its store; and the same at coarser resolutions.
 
         Examples
         --------
@@ -215,7 +225,13 @@ class ReferenceSpace(Space):
         """
         space = cls.__new__(cls)  # without an array to make a volume of
         Space.__init__(
-            space, structure_tree, volume, template=template, provenance=provenance, url=url
+            space,
+            structure_tree,
+            volume,
+            template=template,
+            provenance=provenance,
+            url=url,
+            coarser=coarser or Once.from_value(()),
         )
         return space
 

@@ -29,7 +29,7 @@ from refspace.store import (
 from refspace.structure_tree import StructureTree
 from refspace.types import PathLike, Resolution
 from refspace.verbs.grids import along_frame, reorient
-from refspace.verbs.space import AnySpace, Space
+from refspace.verbs.space import AnySpace, Level, Space
 
 if TYPE_CHECKING:
     from refspace.pools.choosing import Client
@@ -274,6 +274,23 @@ def from_store(
     level
         Which of its resolutions, from 0 for the finest.
     """
+    volume, template = _level(atlas, level)
+    return from_volume(
+        tree,
+        volume,
+        template=template,
+        provenance=atlas.provenance,
+        url=atlas.location.url,
+        coarser=Once(functools.partial(_coarser_levels, atlas, level)),
+    )
+
+
+def _coarser_levels(atlas: StoredAtlas, level: int) -> tuple[Level, ...]:
+    return tuple(_level(atlas, coarser) for coarser in range(level + 1, len(atlas.levels)))
+
+
+def _level(atlas: StoredAtlas, level: int) -> Level:
+    """Labels of a level of a store, and the template."""
     annotation = atlas.volume(level)
     hemispheres = atlas.volume(level, "hemispheres") if atlas.hemispheres else None
     # At every level the same: halves of an odd length have another middle.
@@ -286,14 +303,7 @@ def from_store(
             Once(functools.partial(_stored_bytes, atlas, level, shape)),
         )
         volume = volume.with_knowledge(blocks)
-    template = atlas.volume(level, "template") if atlas.template else None
-    return from_volume(
-        tree,
-        volume,
-        template=template,
-        provenance=atlas.provenance,
-        url=atlas.location.url,
-    )
+    return volume, atlas.volume(level, "template") if atlas.template else None
 
 
 def _stored_bytes(atlas: StoredAtlas, level: int, shape: tuple[int, ...]) -> NDArray[Any]:

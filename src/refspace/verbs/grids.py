@@ -1,7 +1,9 @@
 """The same space on another grid: a part of it, one hemisphere, another resolution or order."""
 
+import functools
 import math
 from collections.abc import Sequence
+from operator import methodcaller
 
 import numpy as np
 
@@ -117,7 +119,7 @@ def hemisphere(space: AnySpace, side: Hemisphere) -> AnySpace:
     >>> left.bounds("VISp").positions["ml"]
     (2000.0, 4400.0)
     """  # noqa: E501
-    return space.with_volume(space.volume.hemisphere(side), space.template)
+    return space.changed(methodcaller("hemisphere", side))
 
 
 def downsample(
@@ -194,9 +196,8 @@ def reorient(space: AnySpace, orientation: str) -> AnySpace:
     >>> {dim: round(x) for dim, x in turned.centroid("VISp").items()}
     {'ml': 5700, 'ap': 8906, 'dv': 1357}
     """
-    template = space.template
-    turned = None if template is None else reorient_array(template, orientation)
-    return space.with_volume(space.volume.reorient(orientation), turned)
+    turn = functools.partial(reorient_array, orientation=orientation)
+    return space.changed(methodcaller("reorient", orientation), turn)
 
 
 def in_frame(space: AnySpace, frame: str) -> AnySpace:
@@ -228,9 +229,8 @@ def in_frame(space: AnySpace, frame: str) -> AnySpace:
     >>> {dim: round(x) for dim, x in space.centroid("VISp").items()}
     {'ap': -8906, 'dv': -1357, 'ml': 5700}
     """
-    template = space.template
-    expressed = None if template is None else in_frame_array(template, frame)
-    return space.with_volume(space.volume.in_frame(frame), expressed)
+    express = functools.partial(in_frame_array, frame=frame)
+    return space.changed(methodcaller("in_frame", frame), express)
 
 
 def along_frame(space: AnySpace) -> AnySpace:
@@ -257,4 +257,5 @@ def with_index(space: AnySpace) -> AnySpace:
     >>> space.block_labels is None, space.with_index().block_labels is None
     (True, False)
     """
-    return space.with_volume(space.volume.with_index(), space.template)
+    indexed = space.volume.with_index()
+    return space if indexed is space.volume else space.with_volume(indexed, space.template)

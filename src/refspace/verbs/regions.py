@@ -14,7 +14,7 @@ from refspace.ops.boundaries import boundaries as mark_boundaries
 from refspace.ops.paint import paint as paint_codes
 from refspace.ops.paint import split_values
 from refspace.ops.relabel import relabel as replace_labels
-from refspace.structure_tree import Regions, RegionsLike
+from refspace.structure_tree import Regions, RegionsLike, StructureTree
 from refspace.types import AxisLike
 from refspace.verbs.space import Space
 
@@ -137,7 +137,7 @@ def paint(space: Space, values: ValuesLike, regions: RegionsLike | None = None) 
     keys, painted = split_values(values)
     tree = space.structure_tree
     chosen = tree.regions(tree.resolve(keys) if regions is None else regions)
-    indices = _region_indices(space, keys, chosen)
+    indices = region_indices(tree, keys, chosen)
     # A code for each region that has a value; 0 is for voxels without one.
     code_of_region = {region: code for code, region in enumerate(indices, 1)}
     codes = {
@@ -150,10 +150,18 @@ def paint(space: Space, values: ValuesLike, regions: RegionsLike | None = None) 
     return image.assign_attrs(space.volume.hemispheres.attrs)
 
 
-def _region_indices(space: Space, keys: Sequence[Any], regions: Regions) -> list[int]:
-    """Indices of the regions that some labels or structures name, each once."""
+def region_indices(tree: StructureTree, keys: Sequence[Any], regions: Regions) -> list[int]:
+    """Indices of the regions that some labels or structures name, each once.
+
+    Raises
+    ------
+    StructureNotFoundError
+        If there is no such structure.
+    OntologyError
+        If one names no region, or two the same.
+    """
     if regions.acronyms:
-        keys = space.structure_tree.resolve(keys)
+        keys = tree.resolve(keys)
     index = {label: region for region, label in enumerate(regions.labels)}
     unknown = [key for key in keys if key not in index]
     if unknown:

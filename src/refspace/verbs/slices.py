@@ -13,6 +13,7 @@ from refspace.verbs.space import Space
 
 BLACK = (0, 0, 0)
 MAGENTA = (255, 0, 255)
+# What a plane is called, and the axis that it cuts.
 
 
 def get_slice_image(

@@ -3,9 +3,9 @@
 import copy
 import functools
 import html
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 import xarray as xr
 
@@ -13,12 +13,18 @@ from refspace.errors import GridError, OntologyError
 from refspace.grid import Grid
 from refspace.label_index import BlockLabels, LabelIndex
 from refspace.labels import LabelVolume, infer_grid, turn_onto
+from refspace.labels.knowledge import Once
 from refspace.ops.contacts import Contacts, contacts
 from refspace.safe_text import without_secrets_in
 from refspace.structure_tree import StructureTree
 from refspace.types import BACKGROUND
 
 AnySpace = TypeVar("AnySpace", bound="Space")
+
+Level: TypeAlias = tuple[LabelVolume, xr.DataArray | None]
+"""Labels at one resolution, and the template there, if there is one."""
+
+_ALONE: Once[tuple[Level, ...]] = Once.from_value(())
 
 
 class Space:
@@ -36,6 +42,8 @@ class Space:
         Where the atlas comes from.
     url
         Path or URL of the store that it was opened from.
+    coarser
+        The same at coarser resolutions, the finest of them first, made when they are asked for.
 
     Raises
     ------
@@ -53,6 +61,7 @@ class Space:
         template: xr.DataArray | None = None,
         provenance: Mapping[str, Any] | None = None,
         url: str | None = None,
+        coarser: Once[tuple[Level, ...]] = _ALONE,
     ) -> None:
         if not isinstance(structure_tree, StructureTree):
             raise OntologyError(
@@ -64,11 +73,18 @@ class Space:
         self._template = None if template is None else _on_grid(template, volume)
         self._provenance = without_secrets_in(provenance or {})
         self._url = url
+        self._coarser = coarser
         # What is counted once, and remembered.
         self._voxel_maps: _VoxelMaps | None = None
         self._contacts: Contacts | None = None
 
-    def with_volume(self, volume: LabelVolume, template: xr.DataArray | None = None) -> Self:
+    def with_volume(
+        self,
+        volume: LabelVolume,
+        template: xr.DataArray | None = None,
+        *,
+        coarser: Once[tuple[Level, ...]] = _ALONE,
+    ) -> Self:
         """Space of the same structures over another volume.
 
         Parameters
@@ -77,6 +93,8 @@ class Space:
             The other volume.
         template
             Intensities on its grid.
+        coarser
+            The other volume at coarser resolutions.
         """
         # A copy, so that a subclass keeps what it has beside.
         other = copy.copy(self)
@@ -87,8 +105,46 @@ class Space:
             template=template,
             provenance=self._provenance,
             url=self._url,
+            coarser=coarser,
         )
         return other
+
+    def changed(
+        self,
+        change: Callable[[LabelVolume], LabelVolume],
+        change_template: Callable[[xr.DataArray], xr.DataArray] | None = None,
+    ) -> Self:
+        """Space whose volume is changed, and its coarser levels alike; lazy.
+
+        Parameters
+        ----------
+        change
+            What becomes of the volume of each level; a function that can be pickled.
+        change_template
+            What becomes of the template of each level, which stays if this is not given.
+        """
+        to_level = functools.partial(_changed_level, change, change_template)
+        volume, template = to_level((self._volume, self._template))
+        to_levels = functools.partial(_changed_levels, to_level)
+        return self.with_volume(volume, template, coarser=self._coarser.then(to_levels))
+
+    @property
+    def levels(self) -> tuple[Self, ...]:
+        """The space, and the same at the coarser resolutions that its store holds.
+
+        `reorient`, `in_frame` and `hemisphere` keep them. A space that was made in memory, a crop
+        and what was resampled are alone.
+
+        Examples
+        --------
+        >>> import refspace, tempfile
+        >>> url = tempfile.mkdtemp() + "/phantom.zarr"
+        >>> refspace.phantom(resolution=200).to_zarr(url, chunks=32)
+        >>> [level.resolution[0] for level in refspace.open(url).levels]
+        [200.0, 400.0, 800.0]
+        """
+        coarser = self._coarser() or ()
+        return (self, *(self.with_volume(volume, template) for volume, template in coarser))
 
     # ----- the volume
 
@@ -323,6 +379,23 @@ class Space:
         annotation = self.annotation._repr_html_()  # type: ignore[no-untyped-call]
         tree = self.structure_tree._repr_html_()
         return f"<p>{html.escape(repr(self))}</p>{annotation}{tree}"
+
+
+def _changed_level(
+    change: Callable[[LabelVolume], LabelVolume],
+    change_template: Callable[[xr.DataArray], xr.DataArray] | None,
+    level: Level,
+) -> Level:
+    volume, template = level
+    if template is not None and change_template is not None:
+        template = change_template(template)
+    return change(volume), template
+
+
+def _changed_levels(
+    change: Callable[[Level], Level], levels: tuple[Level, ...]
+) -> tuple[Level, ...]:
+    return tuple(map(change, levels))
 
 
 class _VoxelMaps:

@@ -152,10 +152,14 @@ def read_structures(folder: Path) -> Any:
 
 def read_mesh(folder: Path) -> Any:
     """Read a mesh."""
-    from refspace.formats.meshes import read_obj
+    from refspace.formats.meshes import read_mesh, read_neuroglancer_mesh
 
+    if (folder / "7:0").exists():
+        read_neuroglancer_mesh(folder, 7)
+        return
     (path,) = folder.iterdir()
-    read_obj(path)
+    mesh = read_mesh(path)
+    assert mesh.face_vertices.max(initial=-1) < len(mesh.vertices)
 
 
 def read_points(folder: Path) -> Any:

@@ -193,8 +193,26 @@ def _structure_graph(records: Sequence[dict[str, Any]]) -> bytes:
 
 
 def mesh() -> Sequence[Case]:
-    """A mesh."""
-    return [{"x.obj": allen_replay.MESH.encode()}]
+    """A mesh in every format, and one of Neuroglancer."""
+    from refspace.formats.meshes import Mesh, encode_mesh, neuroglancer_files
+
+    corners = np.array([[0.0, 0, 0], [5, 0, 0], [0, 5, 0], [0, 0, 5]])
+    faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
+    shape = Mesh(corners, corners / 5, faces, faces)
+    text = b"ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\n"
+    text += b"property float z\nelement face 1\nproperty list uchar int vertex_indices\n"
+    text += b"end_header\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n"
+    facet = b"solid a\nfacet normal 0 0 1\nouter loop\nvertex 0 0 0\nvertex 1 0 0\nvertex 0 1 0\n"
+    return [
+        {"x.obj": allen_replay.MESH.encode()},
+        {"x.ply": text},
+        {"x.stl": facet + b"endloop\nendfacet\nendsolid a\n"},
+        *(
+            {f"x{ending}": encode_mesh({"a": shape}, ending, {"a": (1, 2, 3)})}
+            for ending in (".ply", ".stl", ".glb")
+        ),
+        neuroglancer_files(7, shape),
+    ]
 
 
 def points() -> Sequence[Case]:

@@ -12,6 +12,7 @@ precomputed format, "Legacy single-resolution mesh format".
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -28,6 +29,8 @@ INFO = "info"
 _TYPE = "neuroglancer_legacy_mesh"
 _NM_PER_UM = 1000.0
 _WORD = 4  # bytes of each number
+# Names of fragments that are read: of files in the folder, and of none that is hidden.
+_NAME = re.compile(r"(?!\.)[\w.:=+@~-]{1,200}", re.ASCII)
 
 
 def write_neuroglancer_meshes(folder: PathLike, meshes: Mapping[int, Mesh]) -> None:
@@ -183,9 +186,7 @@ def _fragments(folder: Path, segment: int) -> Iterator[Path]:
     manifest = folder / f"{int(segment)}:0"
     try:
         names = json.loads(_read(manifest))["fragments"]
-        # Names of files in it: none leads out of the folder.
-        is_manifest = all(isinstance(name, str) and Path(name).name == name for name in names)
-        is_manifest = is_manifest and ".." not in names
+        is_manifest = all(_NAME.fullmatch(name) for name in names)
     except (ValueError, TypeError, KeyError, RecursionError):
         is_manifest, names = False, []
     if not is_manifest:

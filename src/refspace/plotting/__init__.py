@@ -1,0 +1,1 @@
+"""Pictures of reference spaces, drawn with matplotlib (the ``plot`` extra)."""

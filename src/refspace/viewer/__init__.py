@@ -1,0 +1,1 @@
+"""A viewer in the browser: neuroglancer's client, served on loopback, and files for other hosts."""
