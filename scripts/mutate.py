@@ -53,6 +53,7 @@ VERBS = {
     "aggregate": ("aggregate", "image_coverage"),
     "align": ("image_place", "aggregate"),
     "boundaries": ("regions",),
+    "code_texts": ("points",),
     "compare": ("compare",),
     "components": ("validate",),
     "contacts": ("shapes",),

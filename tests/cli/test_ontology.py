@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -121,7 +122,7 @@ def test_sets(atlas: Path) -> None:
         ),
         (["structures.json", "VISq"], "no structure has acronym, name or id 'VISq'; did you mean"),
         (["atlas.zarr", "VIS", "--sets"], "--sets is of the whole tree; give no STRUCTURE"),
-        (["structures.json", "--csv", "--json"], "give one of --output, --csv and --json"),
+        (["structures.json", "--csv", "--json"], "give one of --csv and --json"),
         (["structures.json", "-o", "x.txt"], "x.txt does not end in .csv, .tsv or .parquet"),
         (["atlas.zarr", "--columns", "id=x"], "--columns is of a structures file, and"),
         (["nothing.json"], "nothing.json does not exist"),
@@ -218,3 +219,14 @@ def test_sets_that_are_not_there(atlas: Path) -> None:
     result = run("counts", atlas / "atlas.zarr", "--structure-set", "berly", code=1)
     assert "no structure is in set berly; the sets of this tree are 167587189" in result.stderr
     assert result.stderr.endswith("'refspace tree --sets' lists them\n")
+
+
+@pytest.mark.parametrize("command", ["tree", "search"])
+def test_examples_of_the_help_run_as_printed(atlas: Path, command: str) -> None:
+    Path("refspace-demo").symlink_to(atlas)
+    printed = run(command, "--help").stdout
+    assert max(map(len, printed.splitlines())) <= 80
+    examples = [line for line in printed.splitlines() if line.startswith("    refspace ")]
+    assert len(examples) >= 3
+    for line in examples:
+        assert run(*shlex.split(line)[1:]).stdout

@@ -23,6 +23,7 @@ from refspace.labels.resampling import downsample
 from refspace.ops.aggregate import STATISTICS, aggregate
 from refspace.ops.align import align, as_image, image_extent
 from refspace.ops.boundaries import boundaries
+from refspace.ops.code_texts import CodeTexts, look_up_texts
 from refspace.ops.compare import check_same_grid, confusion
 from refspace.ops.components import components, split_by_hemisphere
 from refspace.ops.contacts import contacts
@@ -54,6 +55,7 @@ TREE = StructureTree(
     for i in (1, 2, 3, 70000)
 )
 REGIONS = TREE.regions([1, 2, 70000])
+TEXTS = CodeTexts.from_mapping("acronym", {1: "one", 2: "two", 70000: "many"})
 TILTED = (1.0, 0.5, 29.0, 14.0), (-9.5, 2.0, 1.0, -6.0), (0.5, -19.0, 3.0, -12.0)
 HEMISPHERES = np.broadcast_to(np.array([1, 1, 1, 2, 0], "u1"), GRID.shape)
 POINTS = np.random.default_rng(5).random((50, 3)) * 1.2 * np.array(GRID.extent)
@@ -197,8 +199,11 @@ def points_looked_up(known):
     }
     for name, lookup in lookups.items():
         yield f"table {name}", look_up_table(table, lookup, None, {})
+        yield f"texts of table {name}", look_up_texts(table, lookup, None, TEXTS)
         for kind, points in kinds.items():
             codes = lookup.look_up(positions_along_axes(points, GRID.dims))
+            if kind != "lazy table":
+                yield f"texts of {name} of {kind}", TEXTS.of_array(xr.DataArray(codes))
             # Dask does not compute expressions of unknown size: what is counted in them is known.
             yield f"{name} of {kind}", count_codes(codes) if kind == "lazy table" else codes
             flags = [1, 2] if name == "hemispheres" else [0]

@@ -59,8 +59,8 @@ resolution_option = click.option(
 @click.option(
     "--depth",
     type=click.IntRange(min=0),
-    help=f"Levels to show below STRUCTURE, or below the roots; {_DEPTH} if not given. Tables have "
-    "all of them.",
+    help=f"Levels to show below STRUCTURE, or below the roots; {_DEPTH} if not given. Tables "
+    "without it have all of them.",
 )
 @click.option("--counts", is_flag=True, help="Tell how many voxels each structure has.")
 @click.option("--sets", is_flag=True, help="List the sets that structures are in, instead.")
@@ -140,7 +140,7 @@ def _below(
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
-    help=f"How many structures to list; {_FOUND} if not given. Tables have all of them.",
+    help=f"How many structures to list; {_FOUND} if not given. Tables without it have all.",
 )
 @takes_table_output
 @formulas_option

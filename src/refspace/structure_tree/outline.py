@@ -60,9 +60,9 @@ def draw(
     >>> tree = refspace.phantom(resolution=400).structure_tree
     >>> draw(tree, tree.resolve("AUD"), depth=1, counts={247: 27, 1011: 8}, width=40)
     27  AUD Auditory areas (247)
-     8  ├─ AUDd Dorsal auditor… … 6 below
-        ├─ AUDp Primary audito… … 6 below
-        └─ AUDv Ventral audito… … 6 below
+     8  ├─ AUDd Dorsal auditory a… … 6 below
+        ├─ AUDp Primary auditory … … 6 below
+        └─ AUDv Ventral auditory … … 6 below
     """
     lines = [line for root in roots for line in _lines(tree, root, depth)]
     shown = lines if most is None else lines[:most]

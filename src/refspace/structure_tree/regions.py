@@ -285,7 +285,7 @@ class Regions:
 
 
 RegionsLike: TypeAlias = Regions | StructuresLike | Mapping[Any, RegionLabel]
-"""Regions, or what `StructureTree.regions` makes them of: structures, or a mapping to labels."""
+"""Regions, or what `StructureTree.regions` makes them of: structures, a mapping, or a name."""
 
 
 def subtree_regions(tree: SimpleTree, ids: Sequence[int], *, direct_only: bool = False) -> Regions:

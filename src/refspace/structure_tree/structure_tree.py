@@ -34,7 +34,9 @@ _SHOWN_LINES = 40
 class StructureTree(SimpleTree):
     """The structures of a brain as a tree.
 
-    Wherever an argument names structures, it takes an id, an acronym, a name, or a list of them.
+    Wherever an argument names structures, it takes an id, an acronym, a name, or a list of them. A
+    tree is read like a mapping from ids to structures: ``tree["VISp"]``, ``"VISp" in tree``, and
+    iteration over its ids.
 
     Parameters
     ----------
@@ -107,8 +109,10 @@ class StructureTree(SimpleTree):
 
         One is there, too, where several share the acronym or name, of which `tree[...]` asks which.
         """
-        # Ids are asked for in loops: ABCs take ten times as long to answer.
-        value: object = structure if type(structure) is int else plain(structure)
+        # Ids are asked for in loops: what follows takes ten times as long.
+        if type(structure) is int:
+            return structure in self._position
+        value: object = plain(structure)
         if isinstance(value, bool):
             return False
         if isinstance(value, Integral):
