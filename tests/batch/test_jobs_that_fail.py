@@ -6,7 +6,7 @@ import threading
 import pytest
 
 import refspace
-from refspace.batch import mask_files, statistics
+from refspace.batch import mask_files, output_files, statistics
 from refspace.batch.image_table import ImageTable
 from refspace.errors import JobError, LockedError, StoreError
 from refspace.store import Location
@@ -132,7 +132,7 @@ def test_of_files_of_masks_none_is_in_the_making(folder, tmp_path, monkeypatch):
         if next(written):
             parts.fail()
 
-    monkeypatch.setattr(mask_files, "write_whole", record)
+    monkeypatch.setattr(output_files, "write_whole", record)
     with pytest.raises(ZeroDivisionError):
         refspace.write_masks(
             folder / "atlas.zarr", target, ["TH", "CP", "HY", "VISp"], format="nrrd", threads=2

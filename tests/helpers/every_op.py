@@ -35,6 +35,7 @@ from refspace.ops.point_counts import count_codes, count_points, densities
 from refspace.ops.point_labels import VoxelLookup, look_up_table
 from refspace.ops.positions import positions_along_axes, with_axes_last
 from refspace.ops.relabel import colors, coverage, mask, narrow, relabel
+from refspace.ops.surface import find_surface
 from refspace.ops.totals import label_totals, region_properties
 from refspace.structure_tree import StructureTree
 from refspace.types import AFFINE
@@ -116,6 +117,7 @@ def volumes_measured(known):
     yield "split", split_by_hemisphere(volume.data, sides)
     yield "components of hemispheres", components(split_by_hemisphere(volume.data, sides))
     yield "distance", signed_distance(mask(volume, [3], known), GRID.spacing)
+    yield "surface", vars(find_surface(mask(volume, [3], known), 1))
     yield "index", measure_labels(volume)
     yield "annotation of an array", as_annotation(VOXELS.astype("i8"), 25)
     yield "annotation of a lazy array", as_annotation(da.from_array(VOXELS.astype("i8")), 25)

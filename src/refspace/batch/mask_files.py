@@ -108,7 +108,8 @@ def write_mask_files(
         As for `write_masks`.
     """
     location = Location(folder, storage_options or {})
-    with exclusive_folder(location, "masks", unfinished_pattern(stems, _WHILE_WRITTEN)) as lease:
+    unfinished = unfinished_pattern(stems, _WHILE_WRITTEN)
+    with exclusive_folder(location, "masks", unfinished, instead=", or of a .zarr") as lease:
         missing = [file for file in files if not is_proven(location, file)]
         kept = len(files) - len(missing)
         if missing:

@@ -71,7 +71,7 @@ def record_digest(location: Location, file: OutputFile, digest: str) -> None:
 
 @contextmanager
 def exclusive_folder(
-    location: Location, what: str, unfinished: "re.Pattern[str]"
+    location: Location, what: str, unfinished: "re.Pattern[str]", *, instead: str = ""
 ) -> Iterator[WriteLease]:
     """Hold the lock of the folder; permission to write for tasks.
 
@@ -83,6 +83,8 @@ def exclusive_folder(
         What is written, for messages, like ``"masks"``.
     unfinished
         Names that `atomic_write` gives to files, and to their records, while it writes them.
+    instead
+        What else may be given in the place of a folder, for a message.
 
     Raises
     ------
@@ -97,7 +99,7 @@ def exclusive_folder(
             yield holder.lease()
         return
     if folder.exists() and not folder.is_dir():
-        raise StoreError(f"{folder} is a file; give the name of a folder for the {what}")
+        raise StoreError(f"{folder} is a file; give the name of a folder for the {what}{instead}")
     journal = folder / JOURNAL
     if not folder.parent.is_dir():
         raise FileNotFoundError(f"folder {folder.parent} does not exist; make it, then try again")
