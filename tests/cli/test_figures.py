@@ -35,12 +35,14 @@ def test_slices_at_positions_and_panels(store: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "cut at ap = 7000, 9000 µm" in result.stdout
     assert size(path)[0] == int(180 / 25.4 * 300)
-    result = run("slice", store, "--panels", "3", "-s", "TH", "--dpi", "100", "-o", path)
+    result = run(
+        "slice", store, "--panels", "3", "-s", "TH", "--dpi", "100", "-o", path, "--overwrite"
+    )
     positions = refspace.open(store).plot.positions("coronal", 3, "TH")
     assert f"cut at ap = {', '.join(f'{p:g}' for p in positions)} µm" in result.stdout
     assert size(path)[0] == int(180 / 25.4 * 100)
     for words in (["--depth", "5", "--no-labels", "--no-template", "--axis", "sagittal"],):
-        result = run("slice", store, *words, "--width", "60", "-o", path)
+        result = run("slice", store, *words, "--width", "60", "-o", path, "--overwrite")
         assert result.exit_code == 0, result.output
         assert size(path)[0] == int(60 / 25.4 * 300)
 

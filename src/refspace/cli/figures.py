@@ -69,7 +69,7 @@ class FigureRequest:
 
         drawing = functools.partial(
             draw,
-            axis=self.axis,
+            axis=axis_name(self.axis),
             outline=resolve(space.structure_tree, self.outline),
             template=self.with_template,
             labels=self.labels,
