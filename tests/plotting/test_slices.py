@@ -297,7 +297,7 @@ def test_units() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"axis": "oblique"}, GridError, "no axis 'oblique'; choose ap, dv, ml, or 0, 1 or 2, or"),
+        ({"axis": "oblique"}, GridError, "no axis 'oblique'; choose ap, dv, ml, coronal, horizontal, sagittal, 0"),
         ({"position": -30}, PositionError, "is outside the volume"),
         ({"position": []}, GridError, r"position is \[\]; give one along ap, like 6600"),
         ({"position": "front"}, GridError, "position is front"),
