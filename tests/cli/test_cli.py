@@ -405,7 +405,7 @@ def test_a_store_at_a_url(space: refspace.ReferenceSpace) -> None:
         (("info", "no.zarr"), 1, "there is no zarr store at no.zarr"),
         (("verify", "{0}"), 2, "of which nothing says how it was written"),
         (("counts", "{0}", "VISp"), 2, "to ask for a structure, give -s VISp"),
-        (("slice", "{0}", "VISp"), 2, "to ask for a structure, give --outline VISp"),
+        (("slice", "{0}", "VISp"), 2, "to ask for a structure, give -s VISp"),
         (("aggregate", "{0}", "VISp", "{0}"), 2, "to ask for a structure, give -s VISp"),
         (("mask", "{0}", "{1}", "-s", "CP", "-o", "x.zarr"), 1, "'refspace masks' writes a store"),
         (("tree", "{0}"), 2, "is a volume, which names no structures"),

@@ -37,9 +37,7 @@ def test_slices_at_positions_and_panels(store: Path, tmp_path: Path) -> None:
     assert "cut at ap = 7000, 9000 µm" in result.stdout
     assert size(path)[0] == int(50 / 25.4 * 300)
     again = ("-o", path, "--overwrite")
-    result = run(
-        "slice", store, "--panels", "3", "-s", "TH", "--dpi", "100", "-o", path, "--overwrite"
-    )
+    result = run("slice", store, "--panels", "3", "-s", "TH", "--dpi", "100", *again)
     positions = refspace.open(store).plot.positions("coronal", 3, "TH")
     assert f"cut at ap = {', '.join(f'{p:g}' for p in positions)} µm" in result.stdout
     assert size(path)[0] == int(180 / 25.4 * 100)

@@ -17,11 +17,16 @@ from refspace.cli import main
 from refspace.cli.outputs import LocalFolder, OutputPath
 from refspace.formats.tables import write_table
 from refspace.samples.measurements import cells, expression
+from refspace.verbs.tables import statistics_table
 
 FETCH = "refspace fetch "
 # Those that take seconds: pictures, many meshes; and what takes replays of hosts.
-LONG = (FETCH, "refspace demo", "refspace mesh refspace-demo/atlas.zarr --depth")
-ATLAS = ("annotation.nrrd", "structures.json", "atlas.zarr", "expression.nrrd", "cells.csv")
+VIEW = "refspace view "
+LONG = (FETCH, VIEW, "refspace demo", "refspace mesh refspace-demo/atlas.zarr --depth")
+ATLAS = (
+    *("annotation.nrrd", "structures.json", "atlas.zarr", "expression.nrrd", "cells.csv"),
+    "expression.csv",
+)
 
 
 def commands(
@@ -79,6 +84,8 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
     refspace.convert(*files[:2], files[2])
     refspace.write_nrrd(files[3], expression(space.grid))
     write_table(files[4], [cells(space.grid)])
+    statistics = space.aggregate(expression(space.grid)).compute()
+    write_table(files[5], [statistics_table(statistics, ["mean", "max"]).reset_index()])
     return folder
 
 
@@ -119,7 +126,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("example", [e for e in EXAMPLES if not e.startswith(FETCH)])
+@pytest.mark.parametrize("example", [e for e in EXAMPLES if not e.startswith((FETCH, VIEW))])
 def test_examples_replace_nothing(
     example: str, demo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

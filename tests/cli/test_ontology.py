@@ -122,7 +122,7 @@ def test_sets(atlas: Path) -> None:
         ),
         (["structures.json", "VISq"], "no structure has acronym, name or id 'VISq'; did you mean"),
         (["atlas.zarr", "VIS", "--sets"], "--sets is of the whole tree; give no STRUCTURE"),
-        (["structures.json", "--csv", "--json"], "give one of --output, --csv and --json"),
+        (["structures.json", "--csv", "--json"], "give one of --csv and --json"),
         (["structures.json", "-o", "x.txt"], "x.txt does not end in .csv, .tsv or .parquet"),
         (["atlas.zarr", "--columns", "id=x"], "--columns is of a structures file, and"),
         (["nothing.json"], "nothing.json does not exist"),

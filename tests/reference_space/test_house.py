@@ -175,6 +175,7 @@ def test_few_functions_take_many_parameters(measured):
     jobs = {
         "refspace.batch.atlas_reference.AtlasReference.from_arguments",
         "refspace.batch.masks.write_masks",
+        "refspace.batch.meshes.write_meshes",
         "refspace.batch.statistics.aggregate_images",
         "refspace.cli.analysis.aggregate",
         "refspace.conversion.convert",

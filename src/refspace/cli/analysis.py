@@ -12,6 +12,7 @@ from refspace.cli.columns import (
     positions_or_structures,
     structures_with,
 )
+from refspace.cli.completion import complete_atlas
 from refspace.cli.help import examples
 from refspace.cli.options import (
     existing,
@@ -234,7 +235,7 @@ def _write_each(
     )
 )
 @takes_space
-@click.argument("other", callback=existing)
+@click.argument("other", callback=existing, shell_complete=complete_atlas)
 @click.option(
     "--other-structures",
     metavar="FILE",

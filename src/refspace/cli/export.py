@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from refspace.cli.columns import given_columns, structures_columns, structures_with
+from refspace.cli.completion import complete_atlas
 from refspace.cli.help import WholeSentences, examples
 from refspace.cli.ontology import open_structures, resolution_option
 from refspace.cli.options import (
@@ -42,7 +43,7 @@ def export() -> None:
         "refspace export structures refspace-demo/structures.json --nested \\\n-o nested.json",
     )
 )
-@click.argument("source")
+@click.argument("source", shell_complete=complete_atlas)
 @structures_columns
 @access_options
 @resolution_option

@@ -69,7 +69,7 @@ class FigureRequest:
 
         drawing = functools.partial(
             draw,
-            axis=self.axis,
+            axis=axis_name(self.axis),
             outline=resolve(space.structure_tree, self.outline),
             template=self.with_template,
             labels=self.labels,
@@ -177,7 +177,7 @@ def _takes_figure(
     "slice",
     epilog=examples(
         "refspace slice refspace-demo/atlas.zarr --position 8000 --outline VISp",
-        "refspace slice refspace-demo/atlas.zarr --axis horizontal -s TH,CP -o horizontal.pdf",
+        "refspace slice refspace-demo/atlas.zarr --axis horizontal -s TH,CP \\\n-o horizontal.pdf",
         "refspace slice refspace-demo/atlas.zarr --panels 6 --depth 5 -o panels.svg",
     ),
 )
@@ -193,10 +193,9 @@ def slice_(space: "ReferenceSpace", choice: RegionChoice, figure: FigureRequest)
 
 @click.command(
     epilog=examples(
-        "refspace heatmap refspace-demo/atlas.zarr \\\n"
-        "--values refspace-demo/density.csv --column density_per_mm3",
+        "refspace heatmap refspace-demo/atlas.zarr \\\n--values refspace-demo/expression.csv",
         "refspace heatmap refspace-demo/atlas.zarr --position 8900 \\\n"
-        "--values refspace-demo/expression.csv --column mean -o expression.pdf",
+        "--values refspace-demo/expression.csv --column max -o max.pdf",
     )
 )
 @takes_space

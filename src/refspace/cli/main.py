@@ -116,8 +116,8 @@ for command in (
     *info.COMMANDS,
     *export.COMMANDS,
     *fetch.COMMANDS,
-    *view.COMMANDS,
     *atlases.COMMANDS,
     *completion.COMMANDS,
+    *view.COMMANDS,
 ):
     main.add_command(command)

@@ -145,6 +145,8 @@ class FetchProgress(_Line):
         self._drawn = -_REDRAWN_EVERY
         # Bytes of each file that came, by its name.
         self.downloads: dict[str, int] = {}
+        # When each file or store began, and with how much of it.
+        self._begun: dict[str, tuple[float, int]] = {}
         self._handler = _MessageHandler(self._write_message)
 
     def __enter__(self) -> Self:
@@ -177,10 +179,19 @@ class FetchProgress(_Line):
         blocks = name.endswith(".zarr")
         if not blocks:
             self.downloads[name] = done
+        self._begun.setdefault(name, (time.monotonic(), done))
         if self._is_due():
-            self._write(
-                f"{'converting' if blocks else one_line(name)}, {self._text(done, total, blocks)}"
-            )
+            what = "converting" if blocks else one_line(name)
+            left = self._time_left(name, done, total)
+            self._write(f"{what}, {self._text(done, total, blocks)}{left}")
+
+    def _time_left(self, name: str, done: int, total: int) -> str:
+        """How long the rest will take, at the speed so far; empty as long as nothing is known."""
+        began, before = self._begun[name]
+        if not total or done <= before:
+            return ""
+        seconds = (time.monotonic() - began) * (total - done) / (done - before)
+        return f", {tqdm.format_interval(seconds)} to go"
 
     def _text(self, done: int, total: int, blocks: bool) -> str:
         share = f"{100 * done // total} %, " if total else ""

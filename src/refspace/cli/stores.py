@@ -50,7 +50,11 @@ def _checked_target(ctx: click.Context, param: click.Parameter, value: str | Non
 @click.argument("structures_file", metavar="STRUCTURES", shell_complete=complete_files)
 @structures_columns
 @click.argument("target", required=False, callback=_checked_target, metavar="TARGET")
-@click.option("--template", help="Intensities on the same grid, in a file or store of their own.")
+@click.option(
+    "--template",
+    shell_complete=complete_files,
+    help="Intensities on the same grid, in a file or store of their own.",
+)
 @click.option(
     "--chunks",
     type=Lengths(),

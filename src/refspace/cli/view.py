@@ -38,6 +38,8 @@ def _split(
     from refspace.formats.names import holds_volume
 
     structures, images = None, value
+    if ctx.resilient_parsing:
+        return None, ()
     if value and not is_store(value[0]) and not holds_volume(value[0]):
         structures, images = value[0], value[1:]
     for image in images:
