@@ -64,6 +64,14 @@ def test_hemispheres_of_a_volume_and_voxels_of_neither() -> None:
     assert np.ma.filled(row, -1).tolist() == [1, 1, -1, 2, 2, 2]
 
 
+@pytest.mark.parametrize("frame", ["PIR", "LAS", "PIL"])
+def test_values_of_the_left_are_at_the_left_in_any_frame(frame: str) -> None:
+    table = pd.DataFrame({"left": [1.0], "right": [2.0]}, ["root"])
+    ax = spotted("RAS", frame).plot.heatmap(table)
+    assert np.ma.filled(pixels(ax)[-1], -1).tolist() == [1, 1, 1, 2, 2, 2]
+    assert (ax.get_title("left"), ax.get_title("right")) == ("L", "R")
+
+
 # ----- what is missing
 
 

@@ -31,7 +31,7 @@ def test_vertices_are_in_the_coordinates_of_the_space() -> None:
 
 @pytest.mark.parametrize(
     ("orientation", "frame"),
-    [pytest.param("PIR", "PIR", marks=pytest.mark.slow), ("LPI", "RAS")],
+    [pytest.param("PIR", "PIR", marks=pytest.mark.slow), ("LPI", "LAS")],
 )
 def test_it_is_upright_and_not_mirrored(orientation: str, frame: str) -> None:
     space = SPACE.in_frame(frame).reorient(orientation)
