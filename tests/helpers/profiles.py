@@ -9,7 +9,7 @@ settings.register_profile(
     "thorough", max_examples=100, deadline=None, derandomize="CI" in os.environ
 )
 # What runs on each change: there is an end to what a change may wait for.
-settings.register_profile("wide", settings.get_profile("thorough"), max_examples=30)
+settings.register_profile("wide", settings.get_profile("thorough"), max_examples=20)
 # What one runs again and again: every property is tried, with fewer examples.
 settings.register_profile("quick", settings.get_profile("thorough"), max_examples=10)
 

@@ -94,6 +94,11 @@ def test_setup_commands_are_the_first_two_blocks() -> None:
     assert os.linesep not in demo.strip()
 
 
+def test_every_public_name_is_in_the_reference() -> None:
+    listed = re.findall(r"^   (\w+)$", (DOCS / "reference/api.rst").read_text("utf-8"), re.M)
+    assert {*refspace.__all__, "open"} - {"RefspaceError"} == {*listed}
+
+
 def test_the_readme_is_short() -> None:
     assert len(README.read_bytes()) <= 6000
 
