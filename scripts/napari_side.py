@@ -33,8 +33,8 @@ _VIEW = np.array([1.0, 0, 0])
 _TRIES = 20
 INTENDED = (
     "a coarser level is shown up to half a voxel of it off, as napari shows any pyramid: it puts "
-    "the centres of first voxels onto each other, and rounds planes now once, now twice; the finest "
-    "is exact"
+    "centres of first voxels onto each other, and rounds planes now once, now twice; the finest is "
+    "exact"
 )
 Answers = Iterator[tuple[str, bool]]
 
