@@ -195,6 +195,7 @@ def view(
         ends = None if painted is None else painted.limits
         notes = [] if placed is None else [placed.note]
         about = about_page(_title(space), levels[0], numbers, ends, chosen, notes)
+        about["remote"] = None if remote is None else remote.url.rstrip("/")
         serving.page(levels, about)
         server.show(make_state(scene))
         failed.pop_all()
