@@ -301,6 +301,34 @@ def test_a_state_that_is_hosted_beside_a_store(browser: Any, stored: Path, tmp_p
         server.close()
 
 
+def test_the_template_of_a_state_that_is_hosted(browser: Any, tmp_path: Path) -> None:
+    whole = refspace.phantom(resolution=400).in_frame("RAS")
+    ramp = whole.annotation.copy(data=np.zeros(whole.annotation.shape, "f4"))
+    # The right half is bright; some way from world 0, and in chunks.
+    ramp.values[..., whole.annotation.ml.values > whole.midline] = 100.0
+    space = ReferenceSpace(whole.structure_tree, whole.annotation, template=ramp)
+    space.to_zarr(tmp_path / "brain.zarr", chunks=16)
+    with nginx(tmp_path, tmp_path, cors=True) as host:
+        write_neuroglancer(space, tmp_path / "look", f"{host}/brain.zarr", f"{host}/look")
+        state = json.loads((tmp_path / "look" / "state.json").read_text())
+        state["layers"][1]["selectedAlpha"] = 0
+        server = Server(connect=(host,))
+        server.show(state)
+        page = browser.new_page(viewport={"width": 900, "height": 640})
+        page.goto(f"{server.url}v/view/")
+        # The coronal pane is the upper left one, and the middle of the brain in its middle.
+        assert until(lambda: not (grey_at(page, 150) < 5 and grey_at(page, 300) > 250)) is False
+        page.close()
+        server.close()
+
+
+def grey_at(page: Any, x: int) -> int:
+    """How bright a pixel of a page is, in the middle of its upper panes."""
+    from PIL import Image
+
+    return Image.open(io.BytesIO(page.screenshot())).convert("L").getpixel((x, 200))
+
+
 def has_color(page: Any, color: tuple[int, int, int]) -> bool:
     """Whether the lower right quarter, that of three dimensions, has a colour's hue."""
     from PIL import Image
