@@ -79,6 +79,16 @@ def test_colours_are_those_of_the_structures(space, tmp_path):
     assert (found == [*node["rgb_triplet"], 255]).all()
 
 
+def test_structures_without_a_colour_have_the_made_up_one(space, tmp_path):
+    nodes = [{**node} for node in space.structure_tree.nodes()]
+    for node in nodes:
+        del node["rgb_triplet"]
+    plain = ReferenceSpace(refspace.StructureTree(nodes), space.annotation)
+    refspace.write_meshes(plain, tmp_path, ["TH"], format="ply")
+    found = trimesh.load_mesh(tmp_path / "structure_549.ply").visual.vertex_colors[0, :3]
+    assert found.tolist() == plain.structure_tree.get_colormap()[549]
+
+
 def test_neuroglancer_folder(space, store, tmp_path):
     folder = tmp_path / "meshes"
     done = refspace.write_meshes(store, folder, NAMES, format="neuroglancer", threads=1)

@@ -538,6 +538,8 @@ def test_spaces_that_there_are_not(words, error, text):
         (MESH + "f 1//1 2//2 3//0\n", "a triangle names normal 0; there are 1 to 4"),
         (MESH + "f 1//1 2//2 3//-1\n", "a triangle names normal -1; there are 1 to 4"),
         (MESH + f"f 1//1 2//2 3//{10**30}\n", "line 14"),
+        (MESH + f"f 1//1 2//2 {-(10**30)}//3\n", "line 14"),
+        ("v 0 0 " + "1" * 10**6, r"line 1: 'v 0 0 1{54}…' is none"),
         ("\xff", "not text, and so no OBJ mesh"),
     ],
 )

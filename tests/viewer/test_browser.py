@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -300,6 +301,34 @@ def test_a_state_that_is_hosted_beside_a_store(browser: Any, stored: Path, tmp_p
         server.close()
 
 
+def test_the_template_of_a_state_that_is_hosted(browser: Any, tmp_path: Path) -> None:
+    whole = refspace.phantom(resolution=400).in_frame("RAS")
+    ramp = whole.annotation.copy(data=np.zeros(whole.annotation.shape, "f4"))
+    # The right half is bright; some way from world 0, and in chunks.
+    ramp.values[..., whole.annotation.ml.values > whole.midline] = 100.0
+    space = ReferenceSpace(whole.structure_tree, whole.annotation, template=ramp)
+    space.to_zarr(tmp_path / "brain.zarr", chunks=16)
+    with nginx(tmp_path, tmp_path, cors=True) as host:
+        write_neuroglancer(space, tmp_path / "look", f"{host}/brain.zarr", f"{host}/look")
+        state = json.loads((tmp_path / "look" / "state.json").read_text())
+        state["layers"][1]["selectedAlpha"] = 0
+        server = Server(connect=(host,))
+        server.show(state)
+        page = browser.new_page(viewport={"width": 900, "height": 640})
+        page.goto(f"{server.url}v/view/")
+        # The coronal pane is the upper left one, and the middle of the brain in its middle.
+        assert until(lambda: not (grey_at(page, 150) < 5 and grey_at(page, 300) > 250)) is False
+        page.close()
+        server.close()
+
+
+def grey_at(page: Any, x: int) -> int:
+    """How bright a pixel of a page is, in the middle of its upper panes."""
+    from PIL import Image
+
+    return Image.open(io.BytesIO(page.screenshot())).convert("L").getpixel((x, 200))
+
+
 def has_color(page: Any, color: tuple[int, int, int]) -> bool:
     """Whether the lower right quarter, that of three dimensions, has a colour's hue."""
     from PIL import Image
@@ -317,6 +346,43 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     url = tmp_path_factory.mktemp("hosted") / "brain.zarr"
     refspace.phantom(resolution=200).to_zarr(url, chunks=32)
     return url
+
+
+def test_a_damaged_chunk_that_the_page_reads_itself(
+    browser: Any, stored: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "brain.zarr"
+    shutil.copytree(stored, store)
+    for chunk in (store / "s0" / "annotation" / "c").rglob("*"):
+        if chunk.is_file():
+            data = bytearray(chunk.read_bytes())
+            data[len(data) // 2] ^= 0x55
+            chunk.write_bytes(data)
+    with nginx(tmp_path, tmp_path, cors=True) as host:
+        space = refspace.open(f"{host}/brain.zarr")
+        with space.view(browser=False) as view:
+            page = open_page(browser, view)
+            page.page.wait_for_selector("#notes li")
+            assert f"{host}/brain.zarr cannot be read" in page.page.inner_text("#notes")
+            page.close()
+
+
+def test_keys_move_and_choose_in_the_tree(browser: Any, space: ReferenceSpace) -> None:
+    with space.view(browser=False) as view:
+        page = open_page(browser, view)
+        page.page.fill("#search", "cortex")
+        rows = page.page.locator(".row .name").all_inner_texts()
+        page.page.press("#search", "ArrowDown")
+        for key, row in (("Enter", 0), ("ArrowDown", 0), (" ", 1)):
+            page.page.keyboard.press(key)
+            assert page.page.inner_text("#what").startswith(rows[row])
+        for key in ("ArrowUp", "ArrowUp"):
+            page.page.keyboard.press(key)
+        assert page.page.evaluate("document.activeElement.id") == "search"
+        # In a narrow window the panes lie below the tree.
+        page.page.set_viewport_size({"width": 420, "height": 800})
+        assert page.page.locator("main").bounding_box()["width"] == 420
+        page.close()
 
 
 def test_a_damaged_chunk_is_told_in_the_page(

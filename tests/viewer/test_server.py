@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import refspace
-from refspace.errors import FormatError, MissingDependencyError, StoreError
+from refspace.errors import AnnotationError, FormatError, MissingDependencyError, StoreError
 from refspace.viewer import client
 from refspace.viewer.server import Server
 
@@ -141,6 +142,25 @@ def test_a_range_is_answered_whole(server: Server) -> None:
 def test_states_that_are_none(server: Server, body: bytes) -> None:
     assert ask(server, f"/{token(server)}/state/view", "POST", body=body)[0] == 400
     assert server.state == {"layers": []}
+
+
+def test_nothing_is_taken_of_who_has_no_token(server: Server) -> None:
+    # Refused after the head of the request: else anybody fills the memory.
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        head = f"POST /x/state/view HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+        connection.sendall(f"{head}Content-Length: 1000000\r\n\r\n".encode())
+        assert connection.recv(12) == b"HTTP/1.1 404"
+
+
+def test_a_view_that_fails_leaves_no_server() -> None:
+    space, before = refspace.phantom(resolution=400), servers()
+    with pytest.raises(AnnotationError, match=r"limits are 5 and 1"):
+        space.view(values={"TH": 1}, limits=(5, 1), browser=False)
+    assert servers() == before
+
+
+def servers() -> int:
+    return sum(thread.name == "refspace-viewer" for thread in threading.enumerate())
 
 
 def test_errors_are_told_once_and_without_traces(

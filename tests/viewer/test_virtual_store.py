@@ -147,6 +147,26 @@ def test_images_turned_and_refused(tmp_path: Path) -> None:
         space.view(image.assign_coords(ap=image.ap + 10**6), browser=False)
 
 
+def test_no_layer_has_the_name_of_another() -> None:
+    space = refspace.phantom(resolution=400)
+    image = space.annotation.astype("f4")  # called annotation, as the layer is
+    names = [shown.name for shown in shown_images(space, [image, image.rename("x"), image])]
+    assert names == ["annotation 2", "x", "annotation 3"]
+    times = image.expand_dims(time=2)
+    found = shown_images(space, {"points": image, "a": times, "a time 0": image})
+    assert [shown.name for shown in found] == ["points 2", "a time 0", "a time 1", "a time 0 2"]
+
+
+def test_values_that_no_float32_holds_are_at_the_ends() -> None:
+    space = refspace.phantom(resolution=400)
+    values = structure_values(space.structure_tree, {"TH": np.inf, "CB": -1e300})
+    shown = painted([space], values)[0].values
+    ends = np.finfo(np.float32).max
+    for acronym, expected in {"TH": ends, "CB": -ends}.items():
+        assert (shown[space.make_structure_mask(acronym).values > 0] == expected).all()
+    assert (shown[space.annotation.values == 0] == -np.inf).all()
+
+
 def test_contrast_leaves_out_what_is_zero() -> None:
     image = labelled(np.zeros((30, 30, 30), "f4"), Grid((30, 30, 30), (10, 10, 10)))
     image.values[:10] = np.linspace(100, 200, 9000).reshape(10, 30, 30)

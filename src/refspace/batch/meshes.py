@@ -44,6 +44,7 @@ from refspace.store import Location, Progress
 from refspace.store.masks import write_whole
 from refspace.store.staging import WriteLease, job_digest
 from refspace.structure_tree import Regions, RegionsLike
+from refspace.structure_tree.colors import node_color
 from refspace.structure_tree.file_names import FileNames, file_stems, unfinished_pattern
 from refspace.types import PathLike
 from refspace.verbs.meshes import SMOOTHING, check_smoothing, cropped_mask, mesh_from_mask
@@ -242,7 +243,7 @@ def _with_voxels(
 def _shown(space: ReferenceSpace, structure: int) -> tuple[str, tuple[int, ...]]:
     """Name and colour of a structure, as files state them."""
     (node,) = space.structure_tree.nodes([structure])
-    return str(node.get("acronym") or structure), tuple(node["rgb_triplet"])
+    return str(node.get("acronym") or structure), tuple(node_color(node))
 
 
 @dataclass(frozen=True)

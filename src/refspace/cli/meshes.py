@@ -141,6 +141,8 @@ def _groups(
 
     A union is called as the first of its structures.
     """
+    from refspace.structure_tree.colors import node_color
+
     counts, tree = space.volume.label_counts, space.structure_tree
     groups: dict[str, list[int]] = {}
     colors: dict[str, list[int]] = {}
@@ -155,7 +157,7 @@ def _groups(
         elif name in groups:  # of several structures
             name = str(label)
         groups[name] = [*groups.get(name, ()), *members]
-        colors.setdefault(name, node["rgb_triplet"])
+        colors.setdefault(name, node_color(node))
     return groups, colors
 
 

@@ -82,10 +82,9 @@ def _template(space: Space, store: str) -> list[ImageLayer]:
                 for row, corner in enumerate(grid.edges(dim)[0] for dim in grid.dims)
             ]
             dims = {dim: [1e-6, "m"] for dim in grid.dims}
-            source = {
-                "url": f"zarr3://{store}/s{level}/template/",
-                "transform": {"matrix": rows, "outputDimensions": dims},
-            }
+            # Both have to be lengths: an array states none, and the client would see one voxel.
+            transform = {"matrix": rows, "inputDimensions": dims, "outputDimensions": dims}
+            source = {"url": f"zarr3://{store}/s{level}/template/", "transform": transform}
             return [ImageLayer("template", source, contrast(template))]
     return []
 

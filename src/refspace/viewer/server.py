@@ -35,6 +35,8 @@ _THREADS = 8
 _MOST_NOTES = 100
 # A state that the client sends is a small JSON.
 _MOST_BYTES = 16 * 2**20
+# A connection that says nothing, or takes so long to say what it asks, is closed.
+_SECONDS = 60
 _LOG = logging.getLogger("refspace")
 
 
@@ -155,7 +157,12 @@ class Server:
         application = tornado.web.Application(
             [(r"/([^/]*)/(.*)", _Handler)], log_function=lambda handler: None, owner=self
         )
-        server = tornado.httpserver.HTTPServer(application, max_body_size=_MOST_BYTES)
+        server = tornado.httpserver.HTTPServer(
+            application,
+            max_body_size=_MOST_BYTES,
+            idle_connection_timeout=_SECONDS,
+            body_timeout=_SECONDS,
+        )
         server.add_socket(self._socket)
         self._loop.call_soon(started.set)
         try:
@@ -169,8 +176,12 @@ class Server:
             self._loop.close()
 
 
+@tornado.web.stream_request_body
 class _Handler(tornado.web.RequestHandler):
-    """One request: ``/TOKEN/NAME/PATH``."""
+    """One request: ``/TOKEN/NAME/PATH``.
+
+    What it sends is taken once it has shown the token: others cannot fill the memory.
+    """
 
     @property
     def owner(self) -> Server:
@@ -191,6 +202,14 @@ class _Handler(tornado.web.RequestHandler):
             ("Cache-Control", "no-store"),
         ):
             self.set_header(name, value)
+
+    def initialize(self) -> None:
+        """Begin with nothing received."""
+        self._body = bytearray()
+
+    def data_received(self, chunk: bytes) -> None:
+        """Take a piece of what the client sends."""
+        self._body += chunk
 
     def prepare(self) -> None:
         token = str(self.path_args[0]) if self.path_args else ""
@@ -221,7 +240,7 @@ class _Handler(tornado.web.RequestHandler):
         """Take the state of the client; whatever else it sends is of no use here."""
         if path == "state/view":
             try:
-                message = json.loads(self.request.body)
+                message = json.loads(self._body)
                 self.owner.show(dict(message["s"]))
                 generation = str(message["g"])
             except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -1,5 +1,6 @@
 """Showing a space in the browser."""
 
+import contextlib
 import html
 import threading
 import webbrowser
@@ -175,23 +176,29 @@ def view(
     from refspace.viewer.serving import Serving, about_page
 
     server = Server(port=port, connect=() if remote is None else (remote.origin,))
-    serving = Serving(server)
-    voxels = serving.annotation(levels) if remote is None else f"{remote.url}|zarr3:"
-    painted = None if numbers is None else serving.values(levels, numbers, limits)
-    scene = Scene(
-        levels[0].grid,
-        tree,
-        [voxels, serving.segments(space), *serving.surfaces(levels)],
-        images=[serving.image(number, image) for number, image in enumerate(beneath)],
-        values=painted,
-        points=None if placed is None else serving.points(placed),
-        structures=[i for ids in tree.descendant_ids(chosen) for i in ids],
-        opacity=opacity,
-    )
-    ends = None if painted is None else painted.limits
-    notes = [] if placed is None else [placed.note]
-    serving.page(levels, about_page(_title(space), levels[0], numbers, ends, chosen, notes))
-    server.show(make_state(scene))
+    # What fails from here on leaves no server behind.
+    with contextlib.ExitStack() as failed:
+        failed.callback(server.close)
+        serving = Serving(server)
+        voxels = serving.annotation(levels) if remote is None else f"{remote.url}|zarr3:"
+        painted = None if numbers is None else serving.values(levels, numbers, limits)
+        scene = Scene(
+            levels[0].grid,
+            tree,
+            [voxels, serving.segments(space), *serving.surfaces(levels)],
+            images=[serving.image(number, image) for number, image in enumerate(beneath)],
+            values=painted,
+            points=None if placed is None else serving.points(placed),
+            structures=[i for ids in tree.descendant_ids(chosen) for i in ids],
+            opacity=opacity,
+        )
+        ends = None if painted is None else painted.limits
+        notes = [] if placed is None else [placed.note]
+        about = about_page(_title(space), levels[0], numbers, ends, chosen, notes)
+        about["remote"] = None if remote is None else remote.url.rstrip("/")
+        serving.page(levels, about)
+        server.show(make_state(scene))
+        failed.pop_all()
     result = View(server)
     if browser:
         webbrowser.open(result.url)

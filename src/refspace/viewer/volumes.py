@@ -1,7 +1,8 @@
 """What the viewer shows of a space: levels of its annotation, template, images and values."""
 
+import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, TypeAlias
@@ -29,6 +30,8 @@ ImagesLike: TypeAlias = ImageLike | Sequence[ImageLike] | Mapping[str, ImageLike
 _MOST_IN_MEMORY = 2 * 2**30
 # A level as small as this needs no coarser one.
 _SMALLEST = 64
+# Names of layers that the page asks for.
+_LAYERS = ("annotation", "template", "values", "points")
 # Volumes of an image of channels or times that are shown, each as an image of its own.
 _MOST_CHANNELS = 8
 # Voxels whose values say how bright an image is.
@@ -143,12 +146,27 @@ def shown_images(
     AnnotationError
         If it has too many channels, or no real numbers.
     """
-    found = []
-    for name, image in _named(images).items():
+    found: list[ShownImage] = []
+    taken = {*_LAYERS}
+    for name, image in _named(images):
         opened = _opened(image, options or {})
         for suffix, volume in _volumes(as_image(opened, space.annotation, name), name):
-            found.append(_shown_image(space, f"{name}{suffix}", volume))
+            own = _unlike(f"{name}{suffix}", taken)
+            taken.add(own)
+            found.append(_shown_image(space, own, volume))
     return found
+
+
+def _unlike(name: str, taken: Container[str]) -> str:
+    """Name, with a number where it is taken.
+
+    Examples
+    --------
+    >>> _unlike("CA1", {"CA1", "CA1 2"}), _unlike("CA3", {"CA1"})
+    ('CA1 3', 'CA3')
+    """
+    numbered = (f"{name} {number}" for number in itertools.count(2))
+    return next(each for each in itertools.chain([name], numbered) if each not in taken)
 
 
 def template_image(levels: Sequence[Space]) -> ShownImage | None:
@@ -198,17 +216,13 @@ def _shown_image(space: Space, name: str, volume: xr.DataArray) -> ShownImage:
     return ShownImage(name, levels, contrast(levels[min(1, len(levels) - 1)]))
 
 
-def _named(images: ImagesLike) -> dict[str, ImageLike]:
-    """Images by name, each name once."""
+def _named(images: ImagesLike) -> list[tuple[str, ImageLike]]:
+    """Images, each with its name, which others may have too."""
     if isinstance(images, Mapping):
-        return {shown(str(name)): image for name, image in images.items()}
+        return [(shown(str(name)), image) for name, image in images.items()]
     if isinstance(images, str | os.PathLike) or hasattr(images, "ndim"):
         images = [images]
-    found: dict[str, ImageLike] = {}
-    for number, image in enumerate(images, 1):
-        name = _name(image, number)
-        found[name if name not in found else f"{name} {number}"] = image
-    return found
+    return [(_name(image, number), image) for number, image in enumerate(images, 1)]
 
 
 def _name(image: ImageLike, number: int) -> str:
@@ -266,9 +280,12 @@ def _painted(space: Space, values: StructureValues) -> xr.DataArray:
 
 
 def _relabelled(space: Space, values: Mapping[int, float]) -> xr.DataArray:
+    # What no float32 holds is at an end of the colour map, and not outside.
+    largest = float(np.finfo(np.float32).max)
+    held = {label: float(np.clip(value, -largest, largest)) for label, value in values.items()}
     painted = relabel(
         space.annotation,
-        {**values, BACKGROUND: -np.inf},
+        {**held, BACKGROUND: -np.inf},
         np.nan,
         dtype=np.float32,
         name="values",

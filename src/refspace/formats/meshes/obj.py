@@ -21,6 +21,7 @@ from refspace.types import PathLike
 _SKIPPED_STATEMENTS = frozenset({"o", "g", "s", "mtllib", "usemtl", "vt"})
 _COLUMNS = 3
 _LARGEST_INDEX = 2**31 - 1
+_MOST_SHOWN = 60  # characters of a line, in messages
 _PIECE = 2**16  # rows that are written at a time
 
 
@@ -52,8 +53,10 @@ def read_obj(path: PathLike) -> Mesh:
         try:
             rows[kind].append(_row(kind, values))
         except (KeyError, ValueError) as error:
+            line = " ".join([kind, *values])
+            line = line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}…"
             raise FormatError(
-                f"{os.fspath(path)}, line {line_number}: {' '.join([kind, *values])!r} is none of "
+                f"{os.fspath(path)}, line {line_number}: {line!r} is none of "
                 "a mesh of triangles with normals: v x y z, vn x y z, f v//vn v//vn v//vn"
             ) from error
     vertices, normals = (np.array(rows[kind], float).reshape(-1, _COLUMNS) for kind in ("v", "vn"))
@@ -92,7 +95,7 @@ def _corner(text: str) -> tuple[int, int]:
     """Indices of a corner's vertex and normal; that of a texture, between them, is skipped."""
     vertex, _, normal = text.split("/")
     corner = int(vertex), int(normal)
-    if max(corner) > _LARGEST_INDEX:
+    if max(map(abs, corner)) > _LARGEST_INDEX:
         raise ValueError
     return corner
 

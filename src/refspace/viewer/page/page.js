@@ -8,10 +8,15 @@ const PLANES = { ap: "coronal", dv: "horizontal", ml: "sagittal" };
 // More rows than these make no list that anybody reads.
 const MOST_FOUND = 300;
 
+// The client's numbers of a source: of chunks that failed to load, in its three tiers.
+const STATISTICS = 74;
+const FAILED = [54, 57, 60];
+
 const structures = new Map();
 let roots = [];
 let about = {};
 let chosen = null;
+let mostFailed = 0;
 
 async function json(path) {
   const answer = await fetch(path);
@@ -127,9 +132,22 @@ function row(structure, depth, hasChildren) {
   };
   element.addEventListener("click", act);
   element.addEventListener("keydown", (event) => {
-    if (event.key === "Enter") act();
+    if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      act();
+    } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault();
+      step(element, event.key === "ArrowDown" ? 1 : -1);
+    }
   });
   return { element, fold };
+}
+
+function step(element, by) {
+  // To the next row that is to be seen; above the first is the search.
+  const rows = [...document.querySelectorAll(".row")].filter((row) => row.offsetParent !== null);
+  const next = element === null ? 0 : rows.indexOf(element) + by;
+  (next < 0 ? $("search") : rows[next])?.focus();
 }
 
 function branch(id, depth) {
@@ -231,9 +249,9 @@ function overlay(panel) {
     for (const [name, place] of Object.entries({
       left: "left:7px;top:50%;transform:translateY(-50%)",
       right: "right:7px;top:50%;transform:translateY(-50%)",
-      top: "top:7px;left:50%;transform:translateX(-50%)",
+      top: "top:26px;left:50%;transform:translateX(-50%)",
       bottom: "bottom:7px;left:50%;transform:translateX(-50%)",
-      plane: "left:48px;top:7px;font-weight:400",
+      plane: "left:48px;top:7px;font-weight:400;white-space:nowrap",
     })) {
       const text = panel.element.ownerDocument.createElement("span");
       text.dataset.at = name;
@@ -310,10 +328,24 @@ function hover() {
 
 // ----- notes
 
+async function remoteNotes() {
+  // Of what the client reads itself, this program sees no error; the client counts them.
+  if (!about.remote) return [];
+  let failed = 0;
+  for (const numbers of (await client().chunkQueueManager.getStatistics()).values()) {
+    // Another version may count in another order.
+    if (numbers.length !== STATISTICS) continue;
+    for (const i of FAILED) failed += numbers[i];
+  }
+  mostFailed = Math.max(mostFailed, failed);
+  if (mostFailed === 0) return [];
+  return [`Chunks of ${about.remote} cannot be read; 'refspace verify' lists what is wrong with it`];
+}
+
 async function showNotes() {
   let notes;
   try {
-    notes = await json("notes.json");
+    notes = [...(await json("notes.json")), ...(await remoteNotes().catch(() => []))];
   } catch {
     notes = ["The program that serves this page has ended."];
   }
@@ -364,6 +396,11 @@ async function start() {
   showTree();
   if (about.legend) showLegend(about.legend);
   $("search").addEventListener("input", showTree);
+  $("search").addEventListener("keydown", (event) => {
+    if (event.key !== "ArrowDown") return;
+    event.preventDefault();
+    step(null, 1);
+  });
   $("all").addEventListener("click", () => choose(null));
   showNotes();
   setInterval(showNotes, 2000);
