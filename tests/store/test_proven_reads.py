@@ -3,7 +3,7 @@
 import json
 import pickle
 import shutil
-from collections import Counter
+from collections import Counter, OrderedDict
 from pathlib import Path
 
 import fsspec
@@ -249,6 +249,8 @@ def test_records_weigh_little_in_tasks_and_are_read_once_in_a_process(store, mon
 
 def test_a_process_keeps_few_tables(tmp_path, monkeypatch):
     monkeypatch.setattr("refspace.store.record_table._MOST_TABLES", 2)
+    # Without those of the tests before.
+    monkeypatch.setattr("refspace.store.record_table._TABLES", OrderedDict())
     for number in range(4):
         space_of(number).to_zarr(tmp_path / f"{number}.zarr", chunks=4)
         records = open_atlas(str(tmp_path / f"{number}.zarr")).levels[0].array.records

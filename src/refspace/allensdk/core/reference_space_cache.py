@@ -11,7 +11,8 @@ from refspace.allensdk.missing import AllenSDKClass
 from refspace.allensdk.volumes import Volume, read_volume
 from refspace.errors import FormatError, SettingError, SourceError
 from refspace.files import make_folder
-from refspace.formats.obj import Mesh, read_obj
+from refspace.formats.meshes import Mesh
+from refspace.formats.meshes.obj import read_obj
 from refspace.formats.structure_output import write_structures
 from refspace.formats.structures import read_structures
 from refspace.reference_space import ReferenceSpace

@@ -5,7 +5,8 @@ from pathlib import Path
 from refspace.allensdk.api.queries.rma_api import RmaApi
 from refspace.allensdk.volumes import Volume, read_volume
 from refspace.files import make_folder
-from refspace.formats.obj import Mesh, read_obj
+from refspace.formats.meshes import Mesh
+from refspace.formats.meshes.obj import read_obj
 from refspace.sources.allen import AllenFiles, check_resolution, check_version
 from refspace.structure_tree.records import structure_id as checked_id
 from refspace.types import PathLike
