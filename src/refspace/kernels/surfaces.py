@@ -186,7 +186,7 @@ def _marching_cubes() -> Any:
 
 def _missing() -> MissingDependencyError:
     return MissingDependencyError(
-        "surfaces need scikit-image; install it with: pip install 'refspace[mesh]'"
+        "surfaces need scikit-image; install it with: pip install scikit-image"
     )
 
 

@@ -132,7 +132,7 @@ def _trimesh() -> Any:
     except ImportError as error:
         raise MissingDependencyError(
             "meshes in PLY, STL and GLB need trimesh; install it with: pip install "
-            "'refspace[mesh]', or give a name that ends in .obj"
+            "trimesh, or give a name that ends in .obj"
         ) from error
     return trimesh
 
