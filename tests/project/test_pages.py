@@ -57,18 +57,19 @@ def test_atlases_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     annotation = f"{allen_replay.ARCHIVE}/annotation/ccf_2017/annotation_25.nrrd"
     files[annotation] = allen_replay.nrrd(space.annotation.values, 25)
     files |= abc_files(space)
+    brainglobe_replay.write_bucket(tmp_path / "FOLDER/brainglobe-atlasapi")
     refspace.write_nifti("atlas.nii.gz", space.annotation)
     write_label_description(Path("labels.txt"), space.structure_tree.export_label_description())
     with Server(files) as server:
         for variable in ("ALLEN_HOST", "BRAINGLOBE", "ABC"):
             monkeypatch.setenv(f"REFSPACE_{variable}", server.url)
         monkeypatch.setenv("REFSPACE_ALLEN_ARCHIVE", server.url + allen_replay.ARCHIVE)
-        (code,) = code_of("howto/atlases.md")
-        _, *lines = filter(None, code.splitlines())
-        assert len(lines) == 4
+        codes = code_of("howto/atlases.md") + code_of("brainglobe.md")
+        lines = [line for code in codes for line in code.splitlines() if line.startswith("space")]
+        assert len(lines) == 7
         for line in lines:
             names: dict[str, Any] = {"refspace": refspace}
-            exec(line, names)
+            exec(line.replace("NAME", name), names)
             left = names["space"].hemisphere("left").voxel_counts()
             assert left.direct.sel(structure=385) == space.hemisphere("left").direct_voxel_map[385]
 
