@@ -63,11 +63,13 @@ class CodeTexts:
 
     def of_array(self, codes: xr.DataArray) -> xr.DataArray:
         """Texts of the codes of an array, lazy where that is."""
-        texts: xr.DataArray = xr.apply_ufunc(
-            self.of_codes, codes, dask="parallelized", output_dtypes=[self.texts.dtype]
-        )
-        texts.attrs = {"long_name": f"{self.name} of the structure"}
-        return texts.rename(self.name)
+        data = codes.data
+        if codes.chunks is None:
+            texts = self.of_codes(data)
+        else:
+            texts = data.map_blocks(self.of_codes, dtype=self.texts.dtype)
+        attrs = {"long_name": f"{self.name} of the structure"}
+        return xr.DataArray(texts, codes.coords, codes.dims, self.name, attrs)
 
     def of_series(self, codes: "pd.Series[int]") -> "pd.Series[str]":
         """Texts of the codes of a Series, with its index."""
