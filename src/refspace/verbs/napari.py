@@ -389,9 +389,12 @@ def _filled(arrays: Sequence[dask.array.Array], grids: Sequence[Grid]) -> list[d
 
 
 def _extended(array: dask.array.Array, shape: Sequence[int]) -> dask.array.Array:
-    missing = [a - b for a, b in zip(shape, array.shape[-3:], strict=True)]
-    if not any(missing):
-        return array
-    widths = [(0, 0)] * (array.ndim - 3) + [(0, n) for n in missing]
-    filled: dask.array.Array = dask.array.pad(array, widths)
+    """An array with zeros behind it along its last axes, up to a shape."""
+    filled = array
+    # Joined and not padded: arrays that are expressions cannot be padded.
+    for axis, count in enumerate(shape, array.ndim - len(shape)):
+        if width := count - array.shape[axis]:
+            lengths = (*filled.shape[:axis], width, *filled.shape[axis + 1 :])
+            zeros = dask.array.zeros(lengths, dtype=array.dtype)
+            filled = dask.array.concatenate([filled, zeros], axis)
     return filled
