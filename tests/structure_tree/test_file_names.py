@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from refspace.errors import FormatError
@@ -17,6 +17,7 @@ TEXTS = st.one_of(
 )
 
 
+@example(["NUL.0", "nul.0", "com1.a"])
 @given(st.lists(TEXTS, max_size=12))
 def test_names_are_safe_and_differ_on_any_file_system(acronyms: list[str]) -> None:
     nodes = [{"id": number, "acronym": text} for number, text in enumerate(acronyms, 1)]

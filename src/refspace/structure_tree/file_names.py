@@ -12,8 +12,10 @@ FileNames: TypeAlias = Literal["id", "acronym"]
 
 # What every file system takes, and no shell reads as anything else.
 _OTHER_SIGN = re.compile(r"[^A-Za-z0-9_.+=@,-]")
-# Names of devices on Windows, with any ending; and names by ids.
-_TAKEN = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?|structure_\d+")
+# Names of devices on Windows, whatever follows a point behind them.
+_DEVICE = r"(?i)(con|prn|aux|nul|com\d|lpt\d)"
+# And names by ids.
+_TAKEN = re.compile(rf"{_DEVICE}|structure_\d+")
 _LONGEST = 80
 # End of the names of files while they are written, before their ending.
 _PARTIAL = r"\.[0-9a-f]{8}\.partial"
@@ -67,7 +69,9 @@ def file_stems(nodes: Iterable[Mapping[str, Any]], names: FileNames = "id") -> d
 def _plain(acronym: str) -> str:
     stem = _OTHER_SIGN.sub("_", acronym)[:_LONGEST]
     # Hidden files, options of commands, and what Windows leaves out at the end.
-    return re.sub(r"^[.,+=@-]|\.$", "_", stem)
+    stem = re.sub(r"^[.,+=@-]|\.$", "_", stem)
+    device = re.match(rf"{_DEVICE}(?=\.)", stem)
+    return stem if device is None else f"{device[0]}_{stem[device.end() :]}"
 
 
 def _needs_id(stem: str, often: Collection[str]) -> bool:
