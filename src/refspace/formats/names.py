@@ -9,10 +9,10 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from refspace.errors import FormatError, GridError, RefspaceError
+from refspace.formats.endings import ending_error
 from refspace.formats.recognise import read_start, recognise
 from refspace.formats.source_file import is_url
 from refspace.remote.objects import read_url
-from refspace.safe_text import shown
 from refspace.signatures import START_BYTES, is_zip
 from refspace.types import PathLike
 
@@ -108,10 +108,7 @@ def output_ending(path: PathLike) -> str:
         forms = (ending,) if ending in METAIMAGE_ENDINGS else (ending, ending.upper())
         if name.endswith(forms) and name not in forms:
             return ending
-    raise FormatError(
-        f"{shown(os.fspath(path))} does not end in {', '.join(OUTPUT_ENDINGS[:-1])} or "
-        f"{OUTPUT_ENDINGS[-1]}; volumes are written as what their names end in"
-    )
+    raise ending_error(path, OUTPUT_ENDINGS, "volumes are written as what their names end in")
 
 
 def is_output(path: PathLike) -> bool:

@@ -4,7 +4,6 @@ import json
 import re
 import reprlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,6 +11,7 @@ import pandas as pd
 from refspace.errors import FormatError, OntologyError
 from refspace.files import atomic_write
 from refspace.formats import itksnap
+from refspace.formats.endings import checked_ending
 from refspace.formats.tables import write_table
 from refspace.safe_text import shown
 from refspace.structure_tree import StructureTree
@@ -37,13 +37,7 @@ def structures_ending(path: PathLike) -> str:
     >>> structures_ending("atlas_dseg.TSV")
     '.tsv'
     """
-    ending = Path(path).suffix.lower()
-    if ending not in ENDINGS:
-        raise FormatError(
-            f"{shown(str(path))} does not end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}; "
-            "structures are written as what the name ends in"
-        )
-    return ending
+    return checked_ending(path, ENDINGS, "structures are written as what the name ends in")
 
 
 def write_structures(path: PathLike, tree: StructureTree, *, nested: bool = False) -> None:

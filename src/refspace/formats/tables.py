@@ -16,6 +16,7 @@ import pandas as pd
 
 from refspace.errors import FormatError, MissingDependencyError
 from refspace.files import atomic_write
+from refspace.formats.endings import checked_ending
 from refspace.limits import check_limit
 from refspace.types import PathLike
 
@@ -55,12 +56,8 @@ def table_ending(path: PathLike) -> str:
     >>> table_ending("counts.CSV")
     '.csv'
     """
-    ending = Path(path).suffix.lower()
-    if ending not in ENDINGS:
-        raise FormatError(
-            f"{os.fspath(path)} does not end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}; tables "
-            "are written and read as what their names end in"
-        )
+    rule = "tables are written and read as what their names end in"
+    ending = checked_ending(path, ENDINGS, rule)
     if ending == _PARQUET:
         try:
             import pyarrow  # noqa: F401

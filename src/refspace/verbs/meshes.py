@@ -117,7 +117,7 @@ def check_smoothing(smoothing: int) -> None:
     Raises
     ------
     GridError
-        If it is not a whole number from 0 to 4.
+        If it is not a whole number from 0 to 10.
     """
     if smoothing not in range(_MOST_SMOOTHING + 1):
         raise GridError(

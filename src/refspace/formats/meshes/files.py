@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from refspace.errors import FormatError
 from refspace.files import atomic_write, read_at_most
+from refspace.formats.endings import checked_ending
 from refspace.formats.meshes.mesh import Mesh
 from refspace.formats.meshes.obj import encode_obj, read_obj
 from refspace.formats.meshes.trimesh_files import (
@@ -46,13 +47,8 @@ def mesh_ending(path: PathLike) -> str:
     >>> mesh_ending("VISp.OBJ")
     '.obj'
     """
-    ending = Path(path).suffix.lower()
-    if ending not in ENDINGS:
-        raise FormatError(
-            f"{os.fspath(path)} does not end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}; meshes "
-            "are written and read as what their names end in"
-        )
-    return ending
+    rule = "meshes are written and read as what their names end in"
+    return checked_ending(path, ENDINGS, rule)
 
 
 def write_mesh(
