@@ -14,7 +14,8 @@ from refspace.formats.tables import table_ending
 
 @pytest.mark.parametrize("check", [mesh_ending, output_ending, structures_ending, table_ending])
 def test_control_characters_are_escaped(check: Callable[[str], str]) -> None:
-    with pytest.raises(FormatError, match=r"^a\\x07\.doc does not end in \.\w+.* or \.\w+; \w+ are"):
+    message = r"^a\\x07\.doc does not end in \.\w+.* or \.\w+; \w+ are"
+    with pytest.raises(FormatError, match=message):
         check("a\x07.doc")
 
 
