@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -331,23 +331,36 @@ def test_looking_for_a_client_imports_nothing() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, env=SCRIPTS_ENV, timeout=60)
 
 
-def job_in_a_task(count: int) -> list[int]:
+def meet(folder: Path, number: int) -> int:
+    """Process that does it, once another one has come too: one that is quick cannot do it all.
+
+    Alone it goes on after a while, so that a test fails and does not hang.
+    """
+    (folder / str(os.getpid())).touch()
+    deadline = time.monotonic() + 30
+    while len(list(folder.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return os.getpid()
+
+
+def job_in_a_task(work: Callable[[int], int], count: int) -> list[int]:
     """Processes of the parts of a job, and of the task that runs it."""
-    found = outcomes(make_pool(), process, range(count))
-    return [os.getpid(), *found.values()]
+    return [os.getpid(), *outcomes(make_pool(), work, range(count)).values()]
 
 
-def test_a_job_in_a_task_uses_the_cluster(cluster: Client) -> None:
-    one, *others = cluster.submit(job_in_a_task, 12, pure=False).result(timeout=60)
+def test_a_job_in_a_task_uses_the_cluster(cluster: Client, tmp_path: Path) -> None:
+    job = cluster.submit(job_in_a_task, partial(meet, tmp_path), 6, pure=False)
+    one, *others = job.result(timeout=120)
     assert {one, *others} == set(others) == set(worker_pids(cluster))
 
 
-def test_jobs_in_all_tasks_do_not_wait_for_each_other(cluster: Client) -> None:
+def test_jobs_in_all_tasks_do_not_wait_for_each_other(cluster: Client, tmp_path: Path) -> None:
     """More jobs than threads, each of which needs a thread for its parts."""
-    jobs = cluster.map(job_in_a_task, [5, 6, 7, 8], pure=False)
+    jobs = cluster.map(partial(job_in_a_task, process), [5, 6, 7, 8], pure=False)
     assert [len(found) for found in cluster.gather(jobs)] == [6, 7, 8, 9]
     # Each worker has its one thread again.
-    assert len(set(outcomes(ClusterPool(cluster), process, range(12)).values())) == 2
+    found = outcomes(ClusterPool(cluster), partial(meet, tmp_path), range(6))
+    assert set(found.values()) == set(worker_pids(cluster))
 
 
 # ----- tasks
@@ -375,8 +388,8 @@ def process(number: int) -> int:
     return os.getpid()
 
 
-def test_all_workers_work(cluster: Client) -> None:
-    found = outcomes(ClusterPool(cluster), process, range(12))
+def test_all_workers_work(cluster: Client, tmp_path: Path) -> None:
+    found = outcomes(ClusterPool(cluster), partial(meet, tmp_path), range(6))
     assert set(found.values()) == set(worker_pids(cluster))
 
 
@@ -429,19 +442,31 @@ def test_a_lost_scheduler_is_an_error_at_once(tmp_path: Path) -> None:
             outcomes(ClusterPool(client), slow, [1])
 
 
+def begin_and_wait(folder: Path, number: int) -> int:
+    """Say that it has begun, and wait until it may go on."""
+    (folder / f"{number}-begun").touch()
+    deadline = time.monotonic() + 60
+    while not (folder / "go").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return number
+
+
 @pytest.mark.cluster
 def test_workers_that_come_later_do_the_work(tmp_path: Path) -> None:
+    work = partial(begin_and_wait, tmp_path)
     with Scheduler(tmp_path) as scheduler, connected(scheduler.address) as client:
         found: dict = {}
         thread = threading.Thread(
-            target=lambda: found.update(outcomes(ClusterPool(client), slow, range(9)))
+            target=lambda: found.update(outcomes(ClusterPool(client), work, range(9)))
         )
         thread.start()
         with Workers(scheduler.address, tmp_path, 1) as first:
-            while not first.worker_pids():
-                time.sleep(0.1)
+            while not list(tmp_path.glob("*-begun")):
+                time.sleep(0.05)
             first.kill()
         assert thread.is_alive()
+        assert found == {}
+        (tmp_path / "go").touch()
         with Workers(scheduler.address, tmp_path):
             thread.join(60)
     assert found == {number: number for number in range(9)}
