@@ -28,8 +28,8 @@ import yaozarrs
 import zarr
 from helpers.clusters import (
     Job,
+    Killer,
     ended_before,
-    killing_workers,
     local_workers,
     started_cluster,
     worker_pids,
@@ -729,14 +729,13 @@ def test_masks_on_s3(store, space, tmp_path, cluster, s3, target):
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_workers_that_are_killed(large, tmp_path, digest):
-    with (
-        local_workers(2) as client,
-        killing_workers(lambda: worker_pids(client), every=2) as killed,
-    ):
+    with local_workers(2) as client:
+        killer = Killer(lambda: worker_pids(client), parts=10)
         for number in itertools.count():
-            refspace.write_masks(large, tmp_path / f"{number}.zarr", client=client)
-            assert digest_of(tmp_path / f"{number}.zarr") == digest
-            if len(killed) >= 3:
+            target = tmp_path / f"{number}.zarr"
+            refspace.write_masks(large, target, client=client, progress=killer.progress)
+            assert digest_of(target) == digest
+            if len(killer.killed) >= 3:
                 break
 
 

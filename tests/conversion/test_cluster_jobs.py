@@ -16,8 +16,8 @@ import xarray as xr
 from distributed import Client, SchedulerPlugin
 from helpers.clusters import (
     Job,
+    Killer,
     ended_before,
-    killing_workers,
     local_workers,
     started_cluster,
     worker_pids,
@@ -294,15 +294,13 @@ def test_tasks_are_small_and_named_alike(sources, tmp_path, cluster, monkeypatch
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_workers_that_are_killed(sources, tmp_path, digest):
-    with (
-        local_workers(2) as client,
-        killing_workers(lambda: worker_pids(client), every=2) as killed,
-    ):
+    with local_workers(2) as client:
+        killer = Killer(lambda: worker_pids(client), parts=50)
         for number in itertools.count():
             target = tmp_path / f"{number}.zarr"
-            convert(sources, "zarr", target, client=client)
+            convert(sources, "zarr", target, client=client, progress=killer.progress)
             assert digest_of(target) == digest
-            if len(killed) >= 3:
+            if len(killer.killed) >= 3:
                 break
     assert verify_store(target).faults == ()
 

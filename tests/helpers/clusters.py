@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -42,37 +41,36 @@ def worker_pids(client: Client) -> list[int]:
     return [nanny.pid for nanny in nannies if nanny.pid and nanny.status.name == "running"]
 
 
-@contextmanager
-def killing_workers(
-    pids: Callable[[], Sequence[int]], *, every: float = 2.0
-) -> Iterator[list[int]]:
-    """Kill a worker every few seconds, until the block ends; the processes killed so far.
+class Killer:
+    """Kills a worker whenever some more parts of a job are done.
+
+    It goes by no clock: on a busy machine a worker may take longer to come up, or to do one part,
+    than any time between two kills, and a part that has died on several workers is given up.
 
     Parameters
     ----------
     pids
         What tells the processes that the workers are now.
-    every
-        Seconds in between.
+    parts
+        How many parts are done in between.
     """
-    killed: list[int] = []
-    enough = threading.Event()
 
-    def kill() -> None:
-        while not enough.wait(every):
-            # Never the last one: what starts workers gives up on those that die while they start.
-            if len(alive := sorted(set(pids()).difference(killed))) > 1:
-                killed.append(random.choice(alive))
-                with suppress(ProcessLookupError):
-                    os.kill(killed[-1], signal.SIGKILL)
+    def __init__(self, pids: Callable[[], Sequence[int]], parts: int) -> None:
+        self._pids, self._parts, self._left = pids, parts, parts
+        self.killed: list[int] = []
 
-    thread = threading.Thread(target=kill, name="killer")
-    thread.start()
-    try:
-        yield killed
-    finally:
-        enough.set()
-        thread.join()
+    def progress(self, *_: object) -> None:
+        """Take notice of a part that is done, as what a job calls then."""
+        self._left -= 1
+        if self._left > 0:
+            return
+        # Never the last one: what starts workers gives up on those that die while they start.
+        if len(alive := sorted(set(self._pids()).difference(self.killed))) > 1:
+            time.sleep(random.uniform(0, 0.05))  # at any moment of its work
+            self.killed.append(random.choice(alive))
+            with suppress(ProcessLookupError):
+                os.kill(self.killed[-1], signal.SIGKILL)
+            self._left = self._parts
 
 
 # ----- processes of their own, as on other machines

@@ -22,9 +22,9 @@ import psutil
 import pytest
 from distributed import Client, Security, get_worker
 from helpers.clusters import (
+    Killer,
     Scheduler,
     Workers,
-    killing_workers,
     local_workers,
     started_cluster,
     worker_pids,
@@ -422,10 +422,13 @@ def slow(number: int) -> int:
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_workers_are_killed_again_and_again(own_cluster: Client) -> None:
-    with killing_workers(lambda: worker_pids(own_cluster), every=1) as killed:
-        while len(killed) < 2:
-            found = outcomes(ClusterPool(own_cluster), slow, range(60))
-            assert found == {number: number for number in range(60)}
+    killer = Killer(lambda: worker_pids(own_cluster), parts=10)
+    while len(killer.killed) < 2:
+        found, pool = {}, ClusterPool(own_cluster)
+        for item, result in pool.results(slow, range(60), name="slow", token=str):
+            found[item] = result
+            killer.progress()
+        assert found == {number: number for number in range(60)}
 
 
 @pytest.mark.cluster
