@@ -1,15 +1,19 @@
 """Tables in files: what is written is read again, and what is no table is told."""
 
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from refspace.errors import FormatError, MissingDependencyError
-from refspace.formats import tables
+from refspace.formats import table_parts, tables
 from refspace.formats.tables import (
     column_names,
     read_parts,
@@ -44,20 +48,176 @@ def test_what_is_written_is_read_again(path: Path) -> None:
     assert table["name"].fillna("").tolist() == CELLS["name"].tolist()
 
 
-def test_parts_are_one_table(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of a few rows, which pyarrow writes too."""
     monkeypatch.setattr(tables, "_ROWS_PER_PART", 3)
+    monkeypatch.setattr(table_parts, "_ROWS_PER_PART", 3)
+    monkeypatch.setattr(table_parts, "_BLOCK_BYTES", 64)
+    monkeypatch.setattr(table_parts, "_MANY_ROWS", 1)
+
+
+@pytest.fixture(params=["pyarrow", "pandas"])
+def installed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What reads and writes text: pandas alone, or pyarrow too."""
+    if request.param == "pandas":
+        for module in (tables, table_parts):
+            monkeypatch.setattr(module, "has_pyarrow", lambda: False)
+    return request.param
+
+
+@pytest.mark.usefixtures("small_parts", "installed")
+def test_parts_are_one_table(path: Path) -> None:
     write_table(path, (CELLS[start : start + 2] for start in (0, 2)))
     once = path.read_bytes()
     parts = list(read_parts(path, as_text=True))
-    assert [len(part) for part in parts] == ([4] if path.suffix == ".parquet" else [3, 1])
+    assert len(parts) > 1
+    assert sum(map(len, parts)) == 4
     write_table(path, parts)
     if path.suffix != ".parquet":
         assert path.read_bytes() == once
-    (whole,) = read_parts(path, as_text=False)
-    assert whole["dv"].dtype == np.int64
-    np.testing.assert_allclose(whole["ap"], CELLS["ap"])
+    typed = pd.concat(read_parts(path, as_text=False))
+    assert typed["dv"].dtype == ("int64[pyarrow]" if path.suffix == ".parquet" else np.int64)
+    np.testing.assert_allclose(typed["ap"].astype(float), CELLS["ap"])
 
 
+# What parsers of text may take for different things.
+SIGNS = [
+    "a",
+    "1",
+    "",
+    '"',
+    ",",
+    "\n",
+    "\r",
+    "\r\n",
+    " ",
+    "\t",
+    '"a,b"',
+    '"a""b"',
+    "\ufeff",
+    "\0",
+    "é",
+]
+
+
+def rows_or_error(parts: Callable[[], Iterator[pd.DataFrame]]) -> object:
+    """Columns and rows of a table, or the kind of error."""
+    try:
+        found = list(parts())
+    except (FormatError, ValueError, pd.errors.ParserWarning) as error:
+        return isinstance(error, Exception)
+    rows = [row for part in found for row in part.astype(object).to_numpy().tolist()]
+    return [*found[0]], rows
+
+
+@given(st.sampled_from(["", "a,b\n", "a,a\n"]), st.lists(st.sampled_from(SIGNS), max_size=16))
+def test_pyarrow_reads_what_pandas_reads(head: str, signs: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder, "a.csv")
+        path.write_bytes((head + "".join(signs)).encode())
+        patch.setattr(table_parts, "_BLOCK_BYTES", 8)
+        found = rows_or_error(lambda: read_parts(path, as_text=True))
+        patch.setattr(tables, "has_pyarrow", lambda: False)
+        assert found == rows_or_error(lambda: read_parts(path, as_text=True))
+
+
+CELLS_OF_KINDS = {
+    "text": st.text(st.sampled_from('ab,"\n\r\té '), max_size=4),
+    "int64": st.integers(-(2**63), 2**63 - 1),
+    "float64": st.floats(),
+    "float32": st.floats(width=32),
+    "bool": st.booleans(),
+    "Int64": st.none() | st.integers(-(2**63), 2**63 - 1),
+    "boolean": st.none() | st.booleans(),
+}
+
+
+@st.composite
+def frames(draw: st.DrawFn) -> pd.DataFrame:
+    """Tables of a few columns of any kind."""
+    rows = draw(st.integers(1, 5))
+    columns = {}
+    for number, kind in enumerate(draw(st.lists(st.sampled_from([*CELLS_OF_KINDS]), min_size=1))):
+        values = draw(st.lists(CELLS_OF_KINDS[kind], min_size=rows, max_size=rows))
+        columns[f"c{number}"] = pd.Series(values, dtype=str if kind == "text" else kind)
+    return pd.DataFrame(columns)
+
+
+@given(frames(), st.sampled_from([".csv", ".tsv"]))
+def test_pyarrow_writes_what_pandas_writes(rows: pd.DataFrame, ending: str) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = Path(folder, f"a{ending}")
+        patch.setattr(table_parts, "_MANY_ROWS", 1)
+        write_table(path, [rows, rows])
+        found = path.read_bytes()
+        patch.setattr(table_parts, "has_pyarrow", lambda: False)
+        write_table(path, [rows, rows])
+        assert found == path.read_bytes()
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize(
+    ("cells", "dtype"),
+    [
+        (["1", "2", "3", "4"], "int64"),
+        (["1", "2", "3", "4.5"], "float64"),
+        (["1", "2", "3", ""], "float64"),
+        (["1", "2", "3", "x"], "str"),
+        (["True", "False", "True", "False"], "bool"),
+        (["True", "False", "True", "NA"], "boolean"),
+        (["True", "False", "True", "1"], "str"),
+        (["NA", "NA", "NA", "x"], "str"),
+        (["NA", "NA", "NA", ""], "float64"),
+        (["1", "2", "3", str(2**64 - 1)], "str"),
+        (["1", "2", "3", str(2**70)], "str"),
+    ],
+)
+def test_a_column_has_one_type_in_all_parts(tmp_path: Path, cells: list[str], dtype: str) -> None:
+    (tmp_path / "a.csv").write_text("\n".join(["n,value", *(f"1,{cell}" for cell in cells)]))
+    parts = list(read_parts(tmp_path / "a.csv", as_text=False))
+    assert [len(part) for part in parts] == [3, 1]
+    expected = pd.Series([], dtype=str).dtype if dtype == "str" else dtype
+    assert [part["value"].dtype for part in parts] == [expected] * 2
+    write_table(tmp_path / "b.parquet", parts)
+    values = pd.read_parquet(tmp_path / "b.parquet")["value"]
+    texts = ["" if pd.isna(value) else str(value) for value in values]
+    numbers = [cell.replace("NA", "") for cell in cells]
+    if dtype == "float64":
+        numbers = [str(float(cell)) if cell else "" for cell in numbers]
+    assert texts == numbers
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_types_of_parquet_stay(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "id": pd.Series([2**60 + 1, None, 3, 4], dtype="Int64"),
+            "whole": [1.0, 2.0, np.nan, 4.0],
+            "when": pd.array(
+                ["2026-01-01", "2026-01-02T10:00", None, "2026-01-04"], dtype="datetime64[us]"
+            ),
+            "kind": pd.Categorical(["a", 'b, "c"', "a", None]),
+            "is_in": [True, False, True, True],
+            "list": [[1], [2, 3], [], [4]],
+        }
+    ).set_index("id")
+    frame.to_parquet(tmp_path / "a.parquet")
+    write_table(tmp_path / "b.parquet", read_parts(tmp_path / "a.parquet", as_text=False))
+    whole = pd.read_parquet(tmp_path / "b.parquet")
+    assert whole["id"].dtype == np.float64  # as pandas reads whole numbers of which one is missing
+    pd.testing.assert_frame_equal(whole.drop(columns="id"), frame.reset_index(drop=True))
+    write_table(tmp_path / "b.csv", read_parts(tmp_path / "a.parquet", as_text=True))
+    assert (tmp_path / "b.csv").read_text().splitlines() == [
+        "whole,when,kind,is_in,list,id",
+        "1.0,2026-01-01 00:00:00.000000,a,True,[1],1152921504606846977",
+        '2.0,2026-01-02 10:00:00.000000,"b, ""c""",False,"[2, 3]",',
+        ",,a,True,[],3",
+        "4.0,2026-01-04 00:00:00.000000,,True,[4],4",
+    ]
+
+
+@pytest.mark.usefixtures("installed")
 def test_texts_are_kept_as_they_were_written(tmp_path: Path) -> None:
     text = "id,note\n007,NA\n1.50,\n"
     (tmp_path / "a.csv").write_text(text)
@@ -68,7 +228,9 @@ def test_texts_are_kept_as_they_were_written(tmp_path: Path) -> None:
 def test_a_table_without_rows(path: Path) -> None:
     write_table(path, [CELLS[:0]])
     assert read_table(path, ["dv"]).shape == (0, 1)
-    assert [len(part) for part in read_parts(path, as_text=True)] == [0]
+    parts = list(read_parts(path, as_text=True))
+    assert list(parts[0]) == list(CELLS)
+    assert {len(part) for part in parts} == {0}
 
 
 def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
@@ -96,6 +258,7 @@ def test_what_is_no_table_of_numbers(tmp_path: Path, text: str, said: str) -> No
     assert said in str(error.value)
 
 
+@pytest.mark.usefixtures("installed")
 def test_rows_with_more_cells_than_columns(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("ap,dv\n1,2,3\n")
     with pytest.raises(FormatError, match=r"a\.csv is no table that can be read: Length of header"):

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ from helpers.clusters import (
 from refspace.errors import ClusterError, MissingDependencyError, SourceError
 from refspace.limits import limit, set_limits
 from refspace.pools import ClusterPool, Pool, ThreadPool, connected, local_cluster, make_pool
+from refspace.pools import cluster as cluster_module
 
 SCRIPTS_ENV = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
@@ -443,6 +445,31 @@ def test_a_lost_scheduler_is_an_error_at_once(tmp_path: Path) -> None:
         assert time.monotonic() - began < 20
         with pytest.raises(ClusterError, match="is gone"):
             outcomes(ClusterPool(client), slow, [1])
+
+
+@pytest.mark.cluster
+def test_a_job_that_waits_for_workers_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, where there are none; not where the work takes long."""
+    monkeypatch.setattr(cluster_module, "_WAIT_SECONDS", 0.2)
+    work = partial(begin_and_wait, tmp_path)
+    with (
+        Scheduler(tmp_path) as scheduler,
+        connected(scheduler.address) as client,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        found = thread.submit(outcomes, ClusterPool(client), work, range(3))
+        with pytest.raises(TimeoutError):
+            found.result(3)
+        assert caplog.messages == [f"waiting for workers of {scheduler.address}: it has none"]
+        with Workers(scheduler.address, tmp_path, 1):
+            while not list(tmp_path.glob("*-begun")):
+                time.sleep(0.05)
+            time.sleep(1.5)
+            (tmp_path / "go").touch()
+            assert found.result(60) == {number: number for number in range(3)}
+    assert len(caplog.messages) == 1
 
 
 def begin_and_wait(folder: Path, number: int) -> int:

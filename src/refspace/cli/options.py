@@ -521,10 +521,11 @@ def takes_pool(command: Callable[..., None]) -> Callable[..., None]:
         if scheduler is None and workers is None:
             command(*args, pool={"threads": threads, "client": None}, **options)
             return
+        from refspace.cli.progress import showing_waits
         from refspace.pools import connected, local_cluster
 
         cluster = local_cluster(workers or 1) if scheduler is None else connected(scheduler)
-        with cluster as client:
+        with cluster as client, showing_waits():
             # Without bokeh there is none.
             if client.dashboard_link:
                 echo(f"dashboard: {client.dashboard_link}", err=True)

@@ -3,7 +3,8 @@
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn, Self
 
 import click
@@ -200,6 +201,21 @@ class FetchProgress(_Line):
         return f"{share}{done / 1e6:.1f}{f' of {total / 1e6:.1f}' if total else ''} MB"
 
 
+@contextmanager
+def showing_waits() -> Iterator[None]:
+    """Show what the library has to say meanwhile: that a job waits for workers."""
+    # In the place of a bar, where there is one.
+    start = "\r\033[K" if sys.stderr.isatty() else ""
+    handler = _MessageHandler(
+        lambda text: click.echo(f"{start}{text}", err=True), level=logging.WARNING
+    )
+    _LOG.addHandler(handler)
+    try:
+        yield
+    finally:
+        _LOG.removeHandler(handler)
+
+
 class _MessageHandler(logging.Handler):
     """Passes log messages to a function.
 
@@ -207,10 +223,12 @@ class _MessageHandler(logging.Handler):
     ----------
     show
         The function.
+    level
+        Level of the messages, at least.
     """
 
-    def __init__(self, show: Callable[[str], None]) -> None:
-        super().__init__(logging.INFO)
+    def __init__(self, show: Callable[[str], None], level: int = logging.INFO) -> None:
+        super().__init__(level)
         self._show = show
 
     def emit(self, record: logging.LogRecord) -> None:

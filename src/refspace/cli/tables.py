@@ -180,16 +180,21 @@ def point_columns(codes: NDArray[np.int64], tree: StructureTree, unassigned: str
         pd.Series(labels).astype("Int64").where(labels > 0).array,
         *_called(labels.tolist(), tree),
         # What remains are labels of the volume that the tree lacks.
-        np.array([statuses.get(i, "unknown") for i in labels.tolist()], object),
+        _column([statuses.get(i, "unknown") for i in labels.tolist()]),
     )
-    return {name: values[inverse] for name, values in zip(POINT_COLUMNS, columns, strict=True)}
+    return {name: values.take(inverse) for name, values in zip(POINT_COLUMNS, columns, strict=True)}
 
 
-def _called(ids: Sequence[int], tree: StructureTree) -> tuple[NDArray[Any], NDArray[Any]]:
+def _column(texts: Sequence[str]) -> Any:
+    """Texts as pandas holds a column of them, which is sooner indexed than an array of objects."""
+    return pd.Series(texts, dtype=str).array
+
+
+def _called(ids: Sequence[int], tree: StructureTree) -> tuple[Any, Any]:
     """Acronyms and names of structures; empty of other labels."""
     known = {node["id"]: node for node in tree.nodes([i for i in ids if i > 0 and i in tree])}
     acronyms, names = (
-        np.array([str(known.get(i, {}).get(field) or "") for i in ids], object)
+        _column([str(known.get(i, {}).get(field) or "") for i in ids])
         for field in ("acronym", "name")
     )
     return acronyms, names

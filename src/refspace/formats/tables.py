@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,16 @@ import pandas as pd
 from refspace.errors import FormatError, MissingDependencyError
 from refspace.files import atomic_write
 from refspace.formats.endings import checked_ending
+from refspace.formats.table_parts import (
+    CHECKED,
+    VERIFIED,
+    has_pyarrow,
+    parquet_parts,
+    text_bytes,
+    text_parts,
+    typed_parts,
+    write_parquet,
+)
 from refspace.limits import check_limit
 from refspace.types import PathLike
 
@@ -27,9 +38,6 @@ _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _PARQUET = ".parquet"
 # Key under which the schema of a Parquet file holds our metadata.
 _METADATA_KEY = b"refspace"
-# Options of pyarrow: Parquet has no checksums of its pages unless they are asked for.
-_CHECKED: dict[str, Any] = {"write_page_checksum": True}
-_VERIFIED: dict[str, Any] = {"page_checksum_verification": True}
 ENDINGS = (*_SEPARATORS, _PARQUET)
 # How formulas begin, also in the wide signs of East Asian keyboards; a tab or a line break before
 # one is skipped. Numbers may begin so too.
@@ -105,7 +113,7 @@ def read_table(path: PathLike, numeric: Sequence[str], *text: str) -> pd.DataFra
     dtypes: dict[str, Any] = dict.fromkeys(numeric, np.float64) | dict.fromkeys(text, str)
     with _naming(path):
         if table_ending(path) == _PARQUET:
-            return _as_numbers(pd.read_parquet(path, columns=names, **_VERIFIED), numeric)[names]
+            return _as_numbers(pd.read_parquet(path, columns=names, **VERIFIED), numeric)[names]
         # With dtypes, so that a large table never goes through Python objects.
         with suppress(ValueError):
             table: pd.DataFrame = _read_text(path, usecols=names, dtype=dtypes)[names]
@@ -141,7 +149,7 @@ def column_names(path: PathLike) -> list[str]:
 
 
 def read_parts(path: PathLike, *, as_text: bool) -> Iterator[pd.DataFrame]:
-    """Read all columns of a table, as text in parts of a million rows.
+    """Read all columns of a table in parts, so that no more of it is in memory.
 
     Parameters
     ----------
@@ -149,7 +157,7 @@ def read_parts(path: PathLike, *, as_text: bool) -> Iterator[pd.DataFrame]:
         File; its ending is one of `ENDINGS`.
     as_text
         Whether the cells of a text file are kept as they are written, to be written to a text file
-        again; otherwise they get the dtype of their column, which takes the whole table.
+        again; otherwise they get the dtype of their column, for which large files are read twice.
 
     Raises
     ------
@@ -158,13 +166,35 @@ def read_parts(path: PathLike, *, as_text: bool) -> Iterator[pd.DataFrame]:
     """
     with _naming(path):
         if table_ending(path) == _PARQUET:
-            yield pd.read_parquet(path, **_VERIFIED)
-        elif not as_text:
-            yield _read_text(path, index_col=False)
+            yield from parquet_parts(Path(path))
+        elif as_text:
+            yield from _read_texts(path)
         else:
-            yield from _read_text(
-                path, index_col=False, dtype=str, keep_default_na=False, chunksize=_ROWS_PER_PART
-            )
+            yield from typed_parts(partial(_pandas_parts, path))
+
+
+def _read_texts(path: PathLike) -> Iterator[pd.DataFrame]:
+    """Cells of a text file as they are written, in parts."""
+    done = 0
+    header, names = column_names(path), list(_read_text(path, index_col=False, nrows=0))
+    # Lines of blanks alone are rows of one column for pyarrow, and nothing for pandas.
+    if len(header) == len(names) > 1 and has_pyarrow() and Path(path).is_file():
+        from pyarrow import ArrowInvalid
+
+        with suppress(ArrowInvalid):
+            for part in text_parts(Path(path), separator(path), header, names):
+                yield part
+                done += len(part)
+            return
+    # What pyarrow does not take, as rows with too few cells, or what it has not begun with.
+    for part in _pandas_parts(path, dtype=str, keep_default_na=False):
+        if done < len(part) or not done:
+            yield part.iloc[done:]
+        done = max(0, done - len(part))
+
+
+def _pandas_parts(path: PathLike, **options: Any) -> Iterator[pd.DataFrame]:
+    yield from _read_text(path, index_col=False, chunksize=_ROWS_PER_PART, **options)
 
 
 def _read_text(path: PathLike, **options: Any) -> Any:
@@ -245,7 +275,7 @@ def parquet_records(data: bytes) -> tuple[list[str], list[dict[str, Any]]]:
         cells = metadata.num_rows * metadata.num_columns
         # A cell takes a bit where it is repeated, and some bytes of memory.
         check_limit("ontology_bytes", max(size, cells), f"it states {size} bytes, {cells} cells")
-        table = pq.read_table(pa.BufferReader(data), **_VERIFIED)
+        table = pq.read_table(pa.BufferReader(data), **VERIFIED)
         return [str(name) for name in table.column_names], table.to_pylist()
     except FormatError:
         raise
@@ -297,9 +327,14 @@ def write_table(
 
 
 def _write_text(path: Path, parts: Iterator[pd.DataFrame], separator: str) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        for i, part in enumerate(parts):
-            file.write(_separated(part, separator, header=i == 0))
+    with path.open("wb") as file:
+        for number, part in enumerate(parts):
+            if (lines := text_bytes(part, separator)) is None:
+                file.write(_separated(part, separator, header=number == 0).encode())
+                continue
+            if number == 0:
+                file.write(_separated(part[:0], separator, header=True).encode())
+            file.write(lines)
 
 
 def _separated(rows: pd.DataFrame, separator: str, *, header: bool) -> str:
@@ -314,7 +349,7 @@ def _separated(rows: pd.DataFrame, separator: str, *, header: bool) -> str:
 
 
 def _write_parquet(path: Path, parts: Iterator[pd.DataFrame], _: None) -> None:
-    pd.concat(parts, ignore_index=True).to_parquet(path, index=False, **_CHECKED)
+    write_parquet(path, parts)
 
 
 def without_formulas(rows: pd.DataFrame) -> pd.DataFrame:
@@ -428,7 +463,7 @@ class ParquetFile:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        table = pq.read_table(pa.BufferReader(data), **_VERIFIED)
+        table = pq.read_table(pa.BufferReader(data), **VERIFIED)
         return cls(table, is_sealed=data == _with_seal(*_around_seal(data)))
 
     @classmethod
@@ -477,7 +512,7 @@ def _parquet(table: Any, metadata: Any) -> bytes:
 
     merged = {**(table.schema.metadata or {}), _METADATA_KEY: json.dumps(metadata).encode()}
     file = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(merged), file, **_CHECKED)
+    pq.write_table(table.replace_schema_metadata(merged), file, **CHECKED)
     data = file.getvalue()
     footer = _footer_start(data)
     return _with_seal(data[:footer], data[footer:])

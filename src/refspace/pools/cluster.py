@@ -12,7 +12,7 @@ import logging
 import queue
 import socket
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _RECOUNT_SECONDS = 5.0
 # After this long without news, look whether the scheduler is still there.
 _LOOK_SECONDS = 0.5
+# After this long without news, look whether anybody does the work.
+_WAIT_SECONDS = 5.0
 _CONNECT_SECONDS = 10
 _DASHBOARD_PORT = 8787
 # Ctrl-C reaches every process of a terminal; the client ends the workers.
@@ -39,6 +41,7 @@ _WORKER_MEMORY = {
 }
 # A worker that died is started again; wait for one that takes long, as on a busy machine.
 _PATIENCE = {"distributed.deploy.lost-worker-timeout": "1 hour"}
+_LOG = logging.getLogger("refspace")
 # Each has a level of its own, and logs with tracebacks what outcomes and errors say in a line.
 _LOGGERS = ("distributed", "distributed.client", "tornado", "tornado.application", "asyncio")
 
@@ -102,7 +105,7 @@ class ClusterPool(Pool):
                     future.add_done_callback(ended.put)
                 if not running:
                     return
-                future, item = running.pop(self._next(ended).key)
+                future, item = running.pop(self._next(running, ended).key)
                 yield self._outcome(future, item)
         except (GeneratorExit, Exception):
             # Of the caller, or where items come from: what the work writes may be removed next.
@@ -141,13 +144,28 @@ class ClusterPool(Pool):
         except Exception as error:  # whatever a lost connection raises
             raise self._gone() from error
 
-    def _next(self, ended: "queue.SimpleQueue[Future[Any]]") -> "Future[Any]":
-        """Wait for the next task that ends."""
+    def _next(
+        self, running: "Container[str]", ended: "queue.SimpleQueue[Future[Any]]"
+    ) -> "Future[Any]":
+        """Wait for the next task that ends; say so, once, where no worker has taken any."""
+        began: float | None = time.monotonic()
         while True:
             try:
                 return ended.get(timeout=_LOOK_SECONDS)
             except queue.Empty:
                 self.check_connection()
+            if began is not None and time.monotonic() - began >= _WAIT_SECONDS:
+                began = None if self._tell_idle(running) else time.monotonic()
+
+    def _tell_idle(self, running: "Container[str]") -> bool:
+        """Say that a job waits for workers, if it does; whether it was said."""
+        threads = self.count_threads()
+        if any(key in running for keys in self.client.processing().values() for key in keys):
+            return False
+        address = self.client.scheduler.address
+        why = f"its {threads} threads do other work" if threads else "it has none"
+        _LOG.warning("waiting for workers of %s: %s", address, why)
+        return True
 
     def check_connection(self) -> None:
         """Raise if the scheduler is gone; a client that is not connected would wait for it."""
