@@ -115,6 +115,7 @@ def convert(
     resume: bool = True,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
+    source_options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> ReferenceSpace:
     """Convert an annotation volume of any size into a store.
@@ -179,6 +180,8 @@ def convert(
         Whether a store of that name is replaced, once the new one is complete.
     storage_options
         Options of fsspec for the target, such as credentials.
+    source_options
+        The same for URLs of the annotation, the template and the hemispheres.
     progress
         Called with the numbers of blocks done and to be done.
 
@@ -217,13 +220,16 @@ def convert(
     """
     budget = _bytes(memory)
     tree = structures if isinstance(structures, StructureTree) else read_structures(structures)
-    sources = {"annotation": _annotation(annotation, resolution, orientation, override, frame)}
+    access = source_options or {}
+    sources = {
+        "annotation": _annotation(annotation, resolution, orientation, override, frame, access)
+    }
     if template is not None:
         sources["template"] = _same_grid(
-            "template", template, sources["annotation"], override, is_image=True
+            "template", template, sources["annotation"], override, access, is_image=True
         )
     if hemispheres is not None:
-        sources["hemispheres"] = _hemispheres(hemispheres, sources["annotation"], override)
+        sources["hemispheres"] = _hemispheres(hemispheres, sources["annotation"], override, access)
     if ids is not None:
         sources["annotation"] = _with_structure_ids(sources["annotation"], ids)
     first = sources["annotation"]
@@ -269,6 +275,7 @@ def _stream(
     override: bool = False,
     like: Grid | None = None,
     *,
+    access: Mapping[str, Any],
     is_image: bool = False,
 ) -> VoxelStream | None:
     """Stream of the voxels of a file; None for any other form of volume."""
@@ -283,6 +290,7 @@ def _stream(
         orientation=orientation,
         override=override,
         like=like,
+        storage_options=access,
     )
 
 
@@ -292,9 +300,11 @@ def _annotation(
     orientation: str | None,
     override: bool,
     frame: str | None,
+    access: Mapping[str, Any],
 ) -> _Source:
     """Volume of the annotation, with unsigned ids as voxels."""
-    if (stream := _stream(annotation, resolution, orientation, override)) is not None:
+    stream = _stream(annotation, resolution, orientation, override, access=access)
+    if stream is not None:
         stays = stream.dtype.kind == "u" and stream.dtype.itemsize <= 4
         dtype = stream.dtype if stays else np.dtype(np.uint32)
         values = _unchanged if stays else unsigned_labels
@@ -305,6 +315,7 @@ def _annotation(
             os.fspath(annotation),
             resolution=resolution,
             orientation=orientation,
+            storage_options=access,
         )
         volume = atlas.volume(atlas.level(resolution))
         return _labels(as_annotation(volume, None), atlas.line, frame)
@@ -323,17 +334,25 @@ def _turned(midline: Midline | None, grid: Grid, target: Grid) -> Midline | None
 
 
 def _same_grid(
-    name: str, volume: Volume, first: _Source, override: bool, *, is_image: bool = False
+    name: str,
+    volume: Volume,
+    first: _Source,
+    override: bool,
+    access: Mapping[str, Any],
+    *,
+    is_image: bool = False,
 ) -> _Source:
     """Volume of numbers on the grid of the annotation, turned by what it states itself.
 
     What it leaves open is taken as of the annotation. Another grid is an error.
     """
-    stream = _stream(volume, override=override, like=first.own_grid, is_image=is_image)
+    how: dict[str, Any] = {"override": override, "is_image": is_image, "access": access}
+    stream = _stream(volume, like=first.own_grid, **how)
     if stream is not None:
         source = _streamed(stream, stream.dtype, _unchanged, first.grid)
     elif _is_path(volume):
-        source = _computed(open_like(os.fspath(volume), first.own_grid), first.grid)
+        opened = open_like(os.fspath(volume), first.own_grid, storage_options=access)
+        source = _computed(opened, first.grid)
     elif isinstance(volume, xr.DataArray):
         chunked = volume.chunk() if volume.chunks is None else volume
         source = _computed(chunked, first.grid)
@@ -364,9 +383,11 @@ def _check_numbers(name: str, dtype: np.dtype[Any]) -> None:
         )
 
 
-def _hemispheres(hemispheres: Volume, first: _Source, override: bool) -> _Source:
+def _hemispheres(
+    hemispheres: Volume, first: _Source, override: bool, access: Mapping[str, Any]
+) -> _Source:
     """Volume of hemispheres, as uint8."""
-    source = _same_grid("volume of hemispheres", hemispheres, first, override)
+    source = _same_grid("volume of hemispheres", hemispheres, first, override, access)
     check_hemispheres_dtype(source.dtype)
     check_both_sides(source.blocks())
     return _mapped(source, hemisphere_flags, np.dtype(np.uint8))

@@ -92,7 +92,18 @@ def _is_unknown(parameter: str) -> bool:
 
 def _grants(parameter: str) -> bool:
     """Whether a parameter has a name of those that grant access."""
-    return _GRANT.fullmatch(parameter.partition("=")[0]) is not None
+    return grants_access(parameter.partition("=")[0])
+
+
+def grants_access(name: str) -> bool:
+    """Whether a parameter or option of this name is one that grants access.
+
+    Examples
+    --------
+    >>> [grants_access(name) for name in ("secret", "aws_session_token", "anon", "region")]
+    [True, True, False, False]
+    """
+    return _GRANT.fullmatch(name) is not None
 
 
 def _without_query(match: "re.Match[str]", is_left_out: Callable[[str], bool] = _is_unknown) -> str:

@@ -1,6 +1,7 @@
 """Commands as a user types them: their output, files, errors and exit status."""
 
 import json
+import logging
 import shutil
 import signal
 import subprocess
@@ -17,12 +18,14 @@ import pytest
 import zarr
 from click.testing import Result
 from helpers.commands import run
+from helpers.servers import S3
 
 import refspace
 from refspace.cli import info
 from refspace.cli.describe import size_text
-from refspace.cli.progress import BlockProgress, Progress
+from refspace.cli.progress import BlockProgress, Progress, showing_waits
 from refspace.errors import StoreError
+from refspace.store import Location
 
 
 @pytest.fixture(scope="module")
@@ -516,6 +519,32 @@ def test_downsample_to_a_store(
     assert of_file.exit_code == 0, of_file.output
     bare = run("downsample", atlas[0], "--to", "800", "--out", tmp_path / "bare.zarr")
     assert "names no structures: give a structures file after it" in last_line(bare)
+
+
+def test_storage_options_reach_what_is_read_and_written(atlas: list[str], s3: S3) -> None:
+    """Of a server that lets nobody list without a key, and is at an address of its own."""
+    options = [word for k, v in s3.writer.items() for word in ("--storage-option", f"{k}={v}")]
+    Location("s3://atlases/cli.nrrd", s3.writer).write("a.nrrd", Path(atlas[0]).read_bytes())
+    urls = [f"s3://atlases/cli.nrrd/{name}" for name in ("a.nrrd", "a.zarr", "coarse.zarr")]
+    words = ["convert", urls[0], atlas[1], urls[1], *options]
+    assert run(*words).stdout.startswith(f"wrote {urls[1]}: ")
+    result = run("downsample", urls[1], "--to", "800", "--out", urls[2], *options)
+    assert result.stdout == f"wrote {urls[2]}\n"
+    for url in urls[1:]:
+        assert run("verify", url, *options).exit_code == 0
+    refused = run("verify", urls[1])
+    assert refused.exit_code == 1
+
+
+def test_what_the_library_logs_is_shown_beside_the_work(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log = logging.getLogger("refspace")
+    with showing_waits():
+        log.warning("waiting for workers of %s: it has none", "tcp://host:8786")
+        log.info("nobody asked for this")
+    assert capsys.readouterr().err == "waiting for workers of tcp://host:8786: it has none\n"
+    assert log.handlers == []
 
 
 @pytest.mark.usefixtures("impatient")

@@ -14,6 +14,7 @@ from helpers.servers import Server
 
 import refspace
 from refspace.cli import main
+from refspace.cli.options import takes_storage_options
 from refspace.cli.outputs import LocalFolder, OutputPath
 from refspace.formats.tables import write_table
 from refspace.samples.measurements import cells, expression
@@ -42,6 +43,51 @@ def commands(
 
 
 COMMANDS = dict(commands())
+
+
+# Those that reach nothing: a sample brain, and completion for a shell.
+WITHOUT_URLS = {"demo", "completion"}
+
+
+@pytest.mark.parametrize(
+    "words", [w for w, c in COMMANDS.items() if not isinstance(c, click.Group)]
+)
+def test_every_command_that_takes_a_url_takes_storage_options(words: str) -> None:
+    options = {option for param in COMMANDS[words].params for option in param.opts}
+    assert ("--storage-option" in options) == (words not in WITHOUT_URLS)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("anon=true", True),
+        ("anon=false", False),
+        ("timeout=30", 30),
+        ("rate=0.5", 0.5),
+        ("profile=null", None),
+        ('client_kwargs={"region_name": "eu"}', {"region_name": "eu"}),
+        ("key=a=b", "a=b"),
+        ("key=0123", "0123"),
+        ("key=123456", "123456"),
+        ("secret=1e5", "1e5"),
+        ("token=anon", "anon"),
+        ('profile="1"', "1"),
+        ("endpoint_url=http://127.0.0.1:9000", "http://127.0.0.1:9000"),
+        ("empty=", ""),
+    ],
+)
+def test_storage_options_have_types(text: str, value: object) -> None:
+    found = {}
+
+    @click.command()
+    @takes_storage_options
+    def show(storage_options: dict[str, object]) -> None:
+        found.update(storage_options)
+
+    result = CliRunner().invoke(show, ["--storage-option", text])
+    assert result.exit_code == 0, result.output
+    assert found == {text.partition("=")[0]: value}
+    assert type(found[text.partition("=")[0]]) is type(value)
 
 
 def run(words: str) -> Result:

@@ -296,6 +296,14 @@ WORDS = [
     "fetch brainglobe a_25um -O base={url}",
     "fetch abc ccf_2020 -O base={url}",
     "fetch {url}",
+    "convert {atlas} {structures} {url} --storage-option key=s3ntinel-key",
+    "convert {url} {structures} {out}/new.zarr --storage-option key=s3ntinel-key",
+    "downsample {url} --to 800 -o {out}/a.nrrd --storage-option key=s3ntinel-key",
+    "downsample {atlas} --to 800 -o {url} --storage-option key=s3ntinel-key",
+    "verify {url} --storage-option key=s3ntinel-key",
+    "list brainglobe -O base={url} --storage-option key=s3ntinel-key",
+    "verify {url} --storage-option s3ntinel-key",
+    "verify {url} --storage-option =s3ntinel-key",
 ]
 
 

@@ -7,6 +7,7 @@ import click
 
 from refspace.cli.completion import complete_source
 from refspace.cli.help import examples
+from refspace.cli.options import takes_storage_options
 from refspace.cli.outputs import TableOutput, takes_table_output
 from refspace.cli.terminal import cell, echo, echo_json, layout, terminal_width
 from refspace.cli.values import key_values
@@ -30,9 +31,15 @@ from refspace.cli.values import key_values
     callback=key_values,
     help="What else the source understands, like base=FOLDER; any number of times.",
 )
+@takes_storage_options
 @takes_table_output
 def list_(
-    source: str | None, here: bool, sources: bool, more: dict[str, Any], output: TableOutput
+    source: str | None,
+    here: bool,
+    sources: bool,
+    more: dict[str, Any],
+    storage_options: dict[str, Any],
+    output: TableOutput,
 ) -> None:
     """List the atlases that there are, and what is here.
 
@@ -40,6 +47,8 @@ def list_(
     Other commands take an atlas by the name that is printed. A table to write or --json says more:
     species, and where an atlas is on this machine.
     """
+    if storage_options:
+        more |= {"storage_options": storage_options}
     if sources:
         if source is not None or here or more:
             raise click.UsageError("--sources lists all sources: leave out the rest")

@@ -8,6 +8,7 @@ import click
 
 from refspace.cli.completion import complete_atlas
 from refspace.cli.help import examples
+from refspace.cli.options import takes_storage_options
 from refspace.cli.regions import resolve
 from refspace.cli.terminal import echo
 from refspace.cli.values import Resolution, key_values
@@ -49,6 +50,7 @@ _TEMPLATES = ("average_template", "ara_nissl")
     callback=key_values,
     help="What else the source understands; any number of times.",
 )
+@takes_storage_options
 def fetch(
     source: str,
     atlas: str | None,
@@ -57,6 +59,7 @@ def fetch(
     meshes: tuple[str, ...],
     refresh: bool,
     more: dict[str, Any],
+    storage_options: dict[str, Any],
     **options: Any,
 ) -> None:
     """Bring an atlas to this machine, as a store in the cache.
@@ -74,6 +77,8 @@ def fetch(
 
     spec = source if atlas is None else f"{source}:{atlas}"
     given = {name: value for name, value in options.items() if value is not None} | more
+    if storage_options:
+        given["storage_options"] = storage_options
     how = {"resolution": resolution, "refresh": refresh, **given}
     name, _, store = locate(spec, **how)
     if (masks or meshes) and name != "allen":

@@ -17,8 +17,8 @@ from refspace.cli.columns import given_columns, structures_columns, structures_w
 from refspace.cli.completion import complete_atlas, complete_files
 from refspace.cli.outputs import STDOUT, files_of, refuse_existing
 from refspace.cli.terminal import echo
-from refspace.cli.values import Resolution, key_values
-from refspace.safe_text import shown
+from refspace.cli.values import Resolution
+from refspace.safe_text import grants_access, shown
 
 # Where a command notes that it is to escape formulas.
 _ESCAPING = "refspace.escape_formulas"
@@ -229,13 +229,7 @@ def access_options(command: Callable[..., None]) -> Callable[..., None]:
             type=click.Choice(["fsspec", "obstore"]),
             help="What reads from other machines; fsspec if not given.",
         ),
-        click.option(
-            "--storage-option",
-            metavar="KEY=VALUE",
-            multiple=True,
-            callback=key_values,
-            help="What fsspec needs to reach a URL, like anon=true; any number of times.",
-        ),
+        _storage_option,
     ):
         with_access = decorate(with_access)
     return with_access
@@ -245,19 +239,50 @@ def given_access() -> dict[str, Any]:
     """What reaching a store on another machine needs, as the command was given it."""
     given = click.get_current_context().params
     access = {
-        "storage_options": {key: _value(text) for key, text in given["storage_option"].items()},
+        "storage_options": given["storage_option"],
         "engine": given["engine"],
         "chunk_cache": given["chunk_cache"],
     }
     return {key: value for key, value in access.items() if value}
 
 
-def _value(text: str) -> Any:
-    """Value of a text in JSON, or else the text itself."""
+def _storage_values(
+    ctx: click.Context, param: click.Parameter, value: Iterable[str]
+) -> dict[str, Any]:
+    """Options of fsspec from texts like KEY=VALUE; no message shows a value, or what may be one."""
+    pairs = [text.partition("=") for text in value]
+    if any(not (key and equals) for key, equals, _ in pairs):
+        raise click.BadParameter("give KEY=VALUE, like anon=true")
+    return {key: _storage_value(key, text) for key, _, text in pairs}
+
+
+def _storage_value(key: str, text: str) -> Any:
+    """Value of a text in JSON, or else the text itself; keys and passwords may be digits."""
     try:
-        return json.loads(text)
-    except ValueError:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
         return text
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return text if is_number and grants_access(key) else value
+
+
+_storage_option = click.option(
+    "--storage-option",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=_storage_values,
+    help="What fsspec needs to reach a URL, like anon=true; any number of times.",
+)
+
+
+def takes_storage_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command what fsspec needs to reach a URL, as ``storage_options``."""
+
+    @functools.wraps(command)
+    def with_options(*args: Any, storage_option: dict[str, Any], **options: Any) -> None:
+        command(*args, storage_options=storage_option, **options)
+
+    return _storage_option(with_options)
 
 
 def _structures_file(

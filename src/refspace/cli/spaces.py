@@ -9,6 +9,7 @@ import click
 from refspace.cli.columns import given_columns, structures_columns, structures_with
 from refspace.cli.help import examples
 from refspace.cli.options import (
+    access_options,
     annotation_argument,
     formulas_option,
     open_annotation,
@@ -22,6 +23,7 @@ from refspace.cli.options import (
 from refspace.cli.outputs import (
     OutputPath,
     TableOutput,
+    is_overwriting,
     names_option,
     overwrite_option,
     takes_table_output,
@@ -199,7 +201,8 @@ def _write_mask(
 @click.option(
     "--upsample", is_flag=True, help="Go to a finer resolution, which adds voxels but no detail."
 )
-@click.option("--overwrite", is_flag=True, help="Replace what is there of that name.")
+@overwrite_option
+@access_options
 @takes_sides
 @takes_pool
 def downsample(
@@ -210,8 +213,8 @@ def downsample(
     method: "Method",
     upsample: bool,
     output: str,
-    overwrite: bool,
     pool: dict[str, Any],
+    access: dict[str, Any],
     **geometry: Any,
 ) -> None:
     """Write the annotation at another resolution, or a whole store at another one.
@@ -227,10 +230,11 @@ def downsample(
     refuse_overwriting([output])
     if output.rstrip("/").lower().endswith(".zarr"):
         structures = structures_with(structures_file, given_columns())
-        space = open_space(annotation, structures, **geometry, **sides)
+        pool |= {"storage_options": access.get("storage_options"), "overwrite": is_overwriting()}
+        space = open_space(annotation, structures, **geometry, **sides, **access)
         with BlockProgress("downsampling") as progress:
             coarse = space.downsample(target, method, upsample=upsample)
-            coarse.to_zarr(output, overwrite=overwrite, progress=progress, **pool)
+            coarse.to_zarr(output, progress=progress, **pool)
         if progress.first is None:
             echo(f"{output} was complete")
             return
@@ -239,7 +243,7 @@ def downsample(
             raise click.UsageError(
                 f"{output} has no room for --hemispheres; give the name of a .zarr store"
             )
-        volume = _with_midline(open_annotation(annotation, **geometry), sides["midline"])
+        volume = _with_midline(open_annotation(annotation, **geometry, **access), sides["midline"])
         labels = downsample_labels(volume, target, method, upsample=upsample)
         _write_downsampled(labels, output, **pool)
     echo(f"wrote {output}")

@@ -16,6 +16,7 @@ from refspace.cli.options import (
     refuse_overwriting,
     takes_pool,
     takes_sides,
+    takes_storage_options,
     tell_unit,
 )
 from refspace.cli.terminal import echo
@@ -68,6 +69,7 @@ def _checked_target(ctx: click.Context, param: click.Parameter, value: str | Non
 )
 @takes_sides
 @takes_pool
+@takes_storage_options
 @click.option("--overwrite", is_flag=True, help="Replace what is there of that name.")
 @click.option(
     "--provenance",
@@ -82,6 +84,7 @@ def convert(
     target: str,
     sides: dict[str, Any],
     pool: dict[str, Any],
+    storage_options: dict[str, Any],
     **options: Any,
 ) -> None:
     """Convert an annotation volume of any size into a zarr store.
@@ -102,8 +105,8 @@ def convert(
     refuse_overwriting([target])
     if target.lower().endswith((*OUTPUT_ENDINGS, ".csv", ".json", ".h5")):
         raise click.UsageError(f"{target} is the name of a file; a store ends in .zarr")
-    tell_unit(annotation, options["resolution"])
-    options |= sides
+    tell_unit(annotation, options["resolution"], storage_options)
+    options |= sides | {"storage_options": storage_options, "source_options": storage_options}
     structures = structures_with(structures_file, given_columns()) or structures_file
     with BlockProgress("converting") as progress:
         space = convert_atlas(annotation, structures, target, progress=progress, **pool, **options)
@@ -111,15 +114,15 @@ def convert(
         warn_of_one_side(space.grid, space.midline)
     # Nothing is done, and so nothing reported, where a store of the same job is there.
     verb = f"{target} was complete" if progress.first is None else f"wrote {target}"
-    echo(f"{verb}: {_summary(target, space)}, {progress.seconds:.1f} s")
+    echo(f"{verb}: {_summary(target, space, storage_options)}, {progress.seconds:.1f} s")
     tell_unknown_ids(space.volume.label_counts, space.structure_tree.node_ids())
 
 
-def _summary(target: str, space: "ReferenceSpace") -> str:
+def _summary(target: str, space: "ReferenceSpace", storage_options: dict[str, Any]) -> str:
     from refspace.cli.describe import short_text, size_text, stored_bytes
     from refspace.store import open_atlas
 
-    atlas = open_atlas(target)
+    atlas = open_atlas(target, storage_options=storage_options)
     parts = [
         f"{' × '.join(map(str, space.grid.shape))} voxels",
         f"levels of {', '.join(short_text(level.grid.spacing) for level in atlas.levels)} µm",
@@ -138,6 +141,7 @@ def _summary(target: str, space: "ReferenceSpace") -> str:
 @click.argument("url", metavar="PATH", shell_complete=complete_files)
 @geometry_options
 @takes_pool
+@takes_storage_options
 @click.pass_context
 def verify(
     ctx: click.Context,
@@ -145,6 +149,7 @@ def verify(
     resolution: float | Sequence[float] | None,
     orientation: str | None,
     pool: dict[str, Any],
+    storage_options: dict[str, Any],
 ) -> None:
     """Verify what is at a path or URL: read all of it, and list what is not as it was written.
 
@@ -165,6 +170,7 @@ def verify(
             url,
             resolution=resolution,
             orientation=orientation,
+            storage_options=storage_options,
             progress=progress,
             **pool,
         )

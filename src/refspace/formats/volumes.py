@@ -183,12 +183,13 @@ def stream_volume(
     orientation: str | None = None,
     override: bool = False,
     like: Grid | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> VoxelStream:
     """Open a file of one volume to be read slab by slab.
 
     Parameters
     ----------
-    path, resolution, orientation, override, like
+    path, resolution, orientation, override, like, storage_options
         As for `read_nrrd`.
     is_image
         Whether it holds intensities; else labels.
@@ -198,7 +199,7 @@ def stream_volume(
     FormatError, GridError, MissingDependencyError, OSError
         As for `read_volume`; FormatError also if there are several volumes.
     """
-    form, header = open_header(path, is_image=is_image)
+    form, header = open_header(path, is_image=is_image, storage_options=storage_options)
     given = Given(resolution, orientation, override, like)
     return form.stream(header, given, is_image=is_image)
 

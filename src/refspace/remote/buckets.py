@@ -39,6 +39,22 @@ def add_anonymous_access(url: str, storage_options: Mapping[str, Any]) -> dict[s
     return {**_ANONYMOUS[protocol], **storage_options}
 
 
+def without_accounts(url: str, storage_options: Mapping[str, Any]) -> dict[str, Any]:
+    """Storage options without those of accounts of buckets, where a URL is of a web server.
+
+    A job may read from one and write to the other; an account means nothing to a web server.
+
+    Examples
+    --------
+    >>> without_accounts("https://host/a.zarr", {"anon": True, "headers": {"X-Lab": "1"}})
+    {'headers': {'X-Lab': '1'}}
+    """
+    if url_protocol(url) not in ("http", "https"):
+        return dict(storage_options)
+    of_accounts = {*_ACCOUNT_OPTIONS["s3"], *_ACCOUNT_OPTIONS["gs"]} - {"client_kwargs"}
+    return {name: value for name, value in storage_options.items() if name not in of_accounts}
+
+
 def bucket_region(url: str) -> str | None:
     """Region of a public bucket; None for any other URL."""
     return PUBLIC.get(url_protocol(url), {}).get(urlsplit(url).netloc)

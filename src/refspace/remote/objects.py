@@ -18,7 +18,12 @@ from fsspec.implementations.http import HTTPFileSystem
 from refspace.errors import MissingDependencyError, RemoteError, safe_cause
 from refspace.files import read_at_most
 from refspace.remote import retry
-from refspace.remote.buckets import add_anonymous_access, bucket_region, url_protocol
+from refspace.remote.buckets import (
+    add_anonymous_access,
+    bucket_region,
+    url_protocol,
+    without_accounts,
+)
 from refspace.remote.intake import Intake
 from refspace.safe_text import secrets_in, without_secrets, without_values
 from refspace.signatures import is_web_page
@@ -119,7 +124,8 @@ def file_system(url: str, storage_options: Mapping[str, Any]) -> tuple[Any, str]
     """
     _check_host(url)
     try:
-        options = _with_timeout(url, add_anonymous_access(url, storage_options))
+        options = add_anonymous_access(url, without_accounts(url, storage_options))
+        options = _with_timeout(url, options)
         location: tuple[Any, str] = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         package = _PACKAGES.get(url_protocol(url))

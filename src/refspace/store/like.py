@@ -1,6 +1,6 @@
 """Volumes in stores that complete another one: what they leave open is as of that."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import xarray as xr
@@ -12,7 +12,12 @@ from refspace.store.read import open_atlas
 from refspace.store.stored_atlas import StoredAtlas
 
 
-def open_like(url: str, grid: Grid, names: Sequence[str] = ("annotation",)) -> xr.DataArray:
+def open_like(
+    url: str,
+    grid: Grid,
+    names: Sequence[str] = ("annotation",),
+    storage_options: Mapping[str, Any] | None = None,
+) -> xr.DataArray:
     """Open the volume of a store that belongs to a grid; lazy.
 
     Parameters
@@ -23,6 +28,8 @@ def open_like(url: str, grid: Grid, names: Sequence[str] = ("annotation",)) -> x
         Where the voxels of the other volume are: it fills what the store leaves open.
     names
         Names of the volume, the first that is there.
+    storage_options
+        As for `open_atlas`.
 
     Raises
     ------
@@ -33,7 +40,8 @@ def open_like(url: str, grid: Grid, names: Sequence[str] = ("annotation",)) -> x
     # The first that is enough: what is stated and differs would be a contradiction.
     for given in ([], ["orientation"], ["orientation", "resolution"], ["resolution"]):
         try:
-            atlas = open_atlas(url, **{argument: open_ones[argument] for argument in given})
+            geometry = {argument: open_ones[argument] for argument in given}
+            atlas = open_atlas(url, storage_options=storage_options, **geometry)
         except GridError as error:
             refused = error
         else:
