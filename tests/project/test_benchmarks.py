@@ -182,3 +182,16 @@ def test_allensdk_is_left_out_where_memory_is_short(
     monkeypatch.setattr(bench_store, "available_gigabytes", lambda: 4.2)
     bench_store.main(["--data", str(tmp_path), "--work", str(tmp_path), "--only", "counts"])
     assert "it needs 18 GB of memory, 4 GB are available" in capsys.readouterr().out
+
+
+def test_limits_of_the_machine(store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    limits = import_module("limits")
+    monkeypatch.setattr(limits, "_WRITTEN_BYTES", 2**20)
+    speeds = limits.Speeds.measured(store)
+    assert speeds.codec > 0 < speeds.memset
+    assert limits.Speeds(10, 5).limit(decoded_bytes=30, written_bytes=20) == 7
+    # One chunk of one label is no reason to fail.
+    url = str(tmp_path / "small.zarr")
+    refspace.phantom(resolution=400).to_zarr(url)
+    assert limits.codec_speed(url) > 0

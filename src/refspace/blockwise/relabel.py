@@ -6,8 +6,7 @@ border; one of a whole brain reads those at the brain's surface.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import dask.array
@@ -15,10 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refspace import kernels
-from refspace.blockwise.graphs import Tasks, array_from_tasks, name_from_inputs
+from refspace.blockwise.graphs import Task, Tasks, array_from_tasks, name_from_inputs
+from refspace.blockwise.in_place import filled_block, in_place
 from refspace.blockwise.sources import block_shape
 from refspace.errors import AnnotationError
 from refspace.label_index import BlockLabels
+
+# So many comparisons of all voxels take less time than a search for runs.
+_COMPARED = 3
+_DAMAGED = (
+    "a block is not the one that was indexed; the store is damaged, 'refspace verify' lists what "
+    "is wrong with it"
+)
 
 
 def relabel_blocks(
@@ -52,19 +59,21 @@ def relabel_blocks(
     varies = blocks_to_read(block_labels, values)
     row = values.shape[1:]
     name = name_from_inputs("relabel", data.name, block_labels, values)
-    fill = partial(_filled, writable=varies.size == 1)
+    # The only block is the result itself, and a user may write to it. Many are copied into one
+    # array in the end.
+    fill = np.full if varies.size == 1 else filled_block
     tasks: Tasks = {}
     for flat, block_id in enumerate(np.ndindex(block_labels.shape)):
         key = (name, *block_id, *(0,) * len(row))
         here = slice(*block_labels.indptr[flat : flat + 2])
         if varies[block_id]:
-            block = (data.name, *block_id)
-            tasks[key] = (_relabel_block, block, block_labels.labels[here], values[here])
+            known = _known_labels(block_labels, here, values)
+            tasks[key] = (*known[:1], (data.name, *block_id), *known[1:])
         else:
             shape = block_shape(block_labels.chunks, block_id)
-            tasks[key] = (fill, shape, values[here][0])
+            tasks[key] = (fill, (*shape, *row), values[here][0])
     chunks = (*block_labels.chunks, *((count,) for count in row))
-    return array_from_tasks(name, tasks, [data], chunks, values.dtype)
+    return in_place(array_from_tasks(name, tasks, [data], chunks, values.dtype))
 
 
 def count_blocks(
@@ -173,14 +182,24 @@ def values_of_labels(
 # ----- tasks
 
 
-def _filled(shape: Sequence[int], value: NDArray[Any], *, writable: bool) -> NDArray[Any]:
-    """Block of one value."""
-    if writable:
-        # The only block is the result itself, and a user may write to it.
-        return np.full((*shape, *value.shape), value)
-    # A view of one value: beside the mask of a small structure, which is 1.2 GB at 10 µm, its
-    # blocks took 1.3 GB more. Many blocks are copied into one array in the end.
-    return np.broadcast_to(value, (*shape, *value.shape))
+def _known_labels(block_labels: BlockLabels, here: slice, values: NDArray[Any]) -> Task:
+    """Function that makes the values of a block, and what it needs beside the block."""
+    labels, own = block_labels.labels[here], values[here]
+    if block_labels.counts is not None and own.dtype == bool and own.ndim == 1:
+        inside = np.count_nonzero(own)
+        if min(inside, own.size - inside) <= _COMPARED:
+            return _mask_block, labels, own, int(block_labels.counts[here][own].sum())
+    return _relabel_block, labels, own
+
+
+def _mask_block(
+    block: NDArray[Any], ids: NDArray[Any], inside: NDArray[np.bool_], count: int
+) -> NDArray[np.bool_]:
+    """Mask of a block, of which it is known how many voxels are inside."""
+    mask = kernels.mask(block, ids.astype(block.dtype), inside)
+    if (found := np.count_nonzero(mask)) != count:
+        raise AnnotationError(f"{found} voxels are inside, where {count} should be: {_DAMAGED}")
+    return mask
 
 
 def _relabel_block(block: NDArray[Any], ids: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
@@ -188,7 +207,4 @@ def _relabel_block(block: NDArray[Any], ids: NDArray[Any], values: NDArray[Any])
     try:
         return kernels.relabel(block, ids.astype(block.dtype), values, None)
     except AnnotationError as error:
-        raise AnnotationError(
-            f"{error}: a block is not the one that was indexed; the store is damaged, "
-            "'refspace verify' lists what is wrong with it"
-        ) from error
+        raise AnnotationError(f"{error}: {_DAMAGED}") from error

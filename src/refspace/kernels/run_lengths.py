@@ -174,6 +174,42 @@ def relabel(
     return per_voxel.reshape(block.shape + values.shape[1:])
 
 
+def mask(block: Labels, ids: Labels, inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Make a mask of a block by comparing its voxels with few labels, without a search for runs.
+
+    Parameters
+    ----------
+    block
+        Labels, of any shape and memory order.
+    ids
+        Labels of the block, all of them, unique.
+    inside
+        Which of them are in the mask: some, but not all.
+
+    Returns
+    -------
+    ndarray
+        True inside; bool, of the block's shape, in its memory order. A label that is not one of the
+        ids is taken for one of those that are more: compare the number of voxels.
+
+    Examples
+    --------
+    >>> block = np.array([[7, 7, 8], [7, 0, 9]], "u4")
+    >>> mask(block, np.array([0, 7, 8, 9], "u4"), np.array([False, True, True, True]))
+    array([[ True,  True,  True],
+           [ True, False,  True]])
+    """
+    is_few_outside = 2 * np.count_nonzero(inside) > ids.size
+    compare, combine = (
+        (np.not_equal, np.logical_and) if is_few_outside else (np.equal, np.logical_or)
+    )
+    first, *others = ids[~inside if is_few_outside else inside]
+    result: NDArray[np.bool_] = compare(block, first)
+    for label in others:
+        combine(result, compare(block, label), out=result)
+    return result
+
+
 def masks(block: Labels, ids: Labels, inside: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
     """Make several masks of a block, one after the other, from one search for its runs.
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -36,6 +36,11 @@ class BlockLabels(ArrayValue):
         layout of a sparse matrix in CSR form.
     labels
         Labels of all blocks, one block after the other, sorted within each; at least one each.
+    counts
+        How many voxels of its block each has; None where that is not known.
+    boxes
+        Where in the array the voxels of each are, within its block: half-open, of shape (2, axes,
+        labels), first where they start, then where they stop. None where that is not known.
 
     Examples
     --------
@@ -49,11 +54,23 @@ class BlockLabels(ArrayValue):
     chunks: Chunks
     indptr: NDArray[np.int64]
     labels: NDArray[np.uint32]
+    counts: NDArray[np.int64] | None = None
+    boxes: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "chunks", as_chunks(self.chunks))
         object.__setattr__(self, "indptr", frozen(self.indptr, np.int64))
         object.__setattr__(self, "labels", frozen(self.labels, np.uint32))
+        for name, shape in (("counts", ()), ("boxes", (2, len(self.chunks)))):
+            values = getattr(self, name)
+            if values is None:
+                continue
+            object.__setattr__(self, name, frozen(values, np.int64))
+            if values.shape != (*shape, self.labels.size):
+                raise AnnotationError(
+                    f"{name} have the shape {values.shape}; give {(*shape, self.labels.size)}, for "
+                    "each of the labels"
+                )
         blocks = math.prod(self.shape)
         ends = self.indptr[[0, -1]].tolist() if self.indptr.size == blocks + 1 else None
         if ends != [0, self.labels.size] or (np.diff(self.indptr) < 1).any():
@@ -126,14 +143,46 @@ class BlockLabels(ArrayValue):
         """
         parts = [_crop_axis(sizes, part) for sizes, part in zip(self.chunks, key, strict=True)]
         chunks = tuple(sizes for _, sizes in parts if sizes is not None)
-        return self.take(chunks, self._block_ids[tuple(blocks for blocks, _ in parts)])
+        block_ids = self._block_ids[tuple(blocks for blocks, _ in parts)]
+        if self.boxes is None:
+            return self.take(chunks, block_ids)
+        ranges = [_range(part, sum(sizes)) for part, sizes in zip(key, self.chunks, strict=True)]
+        taken = self._meeting(ranges)._take(chunks, block_ids)
+        assert taken.boxes is not None
+        axes = [axis for axis, part in enumerate(key) if isinstance(part, slice)]
+        first = np.array([[ranges[i].start] for i in axes], np.int64).reshape(-1, 1)
+        size = np.array([[len(ranges[i])] for i in axes], np.int64).reshape(-1, 1)
+        boxes = (taken.boxes[:, axes] - first).clip(0, size)
+        return BlockLabels(chunks, taken.indptr, taken.labels, boxes=boxes)
+
+    def _meeting(self, ranges: Sequence[range]) -> "BlockLabels":
+        """The same without labels whose boxes do not meet a part of the array.
+
+        A block none of whose boxes does, as one outside of the part, keeps all of its labels.
+        """
+        assert self.boxes is not None
+        first, end = np.array([(part.start, part.stop) for part in ranges]).T[..., np.newaxis]
+        meets = ((self.boxes[0] < end) & (self.boxes[1] > first)).all(axis=0)
+        sizes, met = np.diff(self.indptr), np.add.reduceat(meets, self.indptr[:-1], dtype=np.int64)
+        kept = meets | np.repeat(met == 0, sizes)
+        indptr = np.concatenate(([0], np.cumsum(np.where(met == 0, sizes, met))))
+        return BlockLabels(self.chunks, indptr, self.labels[kept], boxes=self.boxes[..., kept])
 
     def reorient(self, reorientation: Reorientation) -> "BlockLabels":
         """Labels of the blocks of the reoriented array."""
-        return self.take(reorientation.chunks(self.chunks), reorientation.apply(self._block_ids))
+        chunks = reorientation.chunks(self.chunks)
+        turned = self._take(chunks, reorientation.apply(self._block_ids))
+        if turned.boxes is None:
+            return turned
+        start, stop = turned.boxes[:, list(reorientation.axes)]
+        flipped = np.array(reorientation.flipped)[:, np.newaxis]
+        ends = np.array([[sum(sizes)] for sizes in chunks])
+        # Along a flipped axis of n voxels, index i becomes n - 1 - i.
+        boxes = np.where(flipped, ends - stop, start), np.where(flipped, ends - start, stop)
+        return replace(turned, boxes=np.stack(boxes))
 
     def take(self, chunks: Chunks, block_ids: NDArray[np.intp]) -> "BlockLabels":
-        """Labels of some blocks, which need not be next to each other.
+        """Labels of some blocks, which need not be next to each other, without counts and boxes.
 
         Parameters
         ----------
@@ -148,12 +197,19 @@ class BlockLabels(ArrayValue):
         >>> labels.take(((2,), (4, 4)), np.array([1, 1])).labels
         array([9, 9], dtype=uint32)
         """
+        return replace(self, counts=None, boxes=None)._take(chunks, block_ids)
+
+    def _take(self, chunks: Chunks, block_ids: NDArray[np.intp]) -> "BlockLabels":
+        """Labels of some blocks, with their counts, and their boxes in the array as it was."""
         block_ids = block_ids.ravel()
         lengths = np.diff(self.indptr)[block_ids]
         indptr = np.concatenate(([0], np.cumsum(lengths)))
         # Distance of each block's labels from where they were, repeated for each of its labels.
         shift = np.repeat(self.indptr[block_ids] - indptr[:-1], lengths)
-        return BlockLabels(chunks, indptr, self.labels[shift + np.arange(shift.size)])
+        rows = shift + np.arange(shift.size)
+        counts = None if self.counts is None else self.counts[rows]
+        boxes = None if self.boxes is None else self.boxes[..., rows]
+        return BlockLabels(chunks, indptr, self.labels[rows], counts, boxes)
 
     def keep_slab(self, axis: int, kept: slice) -> "BlockLabels":
         """Labels of the array that is 0 outside of a slab, its blocks cut at the slab's ends.
@@ -209,10 +265,12 @@ class BlockLabels(ArrayValue):
         if coarse == self.chunks:
             return self
         edges = [chunk_edges(sizes) for sizes in coarse]
+        # Boxes, which would be compared for each of the new blocks, are not kept.
+        whole = replace(self, boxes=None)
         parts = []
         for block_id in np.ndindex(tuple(map(len, coarse))):
             key = tuple(slice(e[i], e[i + 1]) for e, i in zip(edges, block_id, strict=True))
-            parts.append(np.unique(self.crop(key).labels))
+            parts.append(np.unique(whole.crop(key).labels))
         indptr = np.concatenate(([0], np.cumsum([part.size for part in parts])))
         return BlockLabels(coarse, indptr, np.concatenate(parts))
 
@@ -233,6 +291,14 @@ class BlockLabels(ArrayValue):
 def _along(values: NDArray[Any], axis: int, ndim: int) -> NDArray[Any]:
     """Values along one of several axes."""
     return values.reshape(tuple(-1 if a == axis else 1 for a in range(ndim)))
+
+
+def _range(part: slice | int, length: int) -> range:
+    """Indices along an axis that a slice or an index selects."""
+    if isinstance(part, slice):
+        return range(*part.indices(length))
+    index = range(length)[part]
+    return range(index, index + 1)
 
 
 def _crop_axis(

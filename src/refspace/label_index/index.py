@@ -170,7 +170,11 @@ class LabelIndex(ArrayValue):
         """Labels of each chunk; crop them as the array is cropped."""
         chunk_ids = np.arange(math.prod(map(len, self.chunks)) + 1)
         indptr = np.searchsorted(self.table[CHUNK], chunk_ids)
-        return BlockLabels(self.chunks, indptr, self.table[LABEL].astype(np.uint32))
+        labels, boxes = (
+            self.table[LABEL].astype(np.uint32),
+            np.stack((self.table[START], self.table[STOP])),
+        )
+        return BlockLabels(self.chunks, indptr, labels, self.table[COUNT], boxes)
 
     def coarsen(self, chunks: Sequence[Sequence[int]]) -> "LabelIndex":
         """Merge chunks into larger ones, each a union of whole chunks.

@@ -24,6 +24,7 @@ from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
+from refspace.blockwise.in_place import in_place
 from refspace.store.location import map_concurrently
 from refspace.store.stored_array import StoredArray
 
@@ -50,7 +51,7 @@ def lazy_array(array: StoredArray, token: str) -> dask.array.Array:
             read_block, array=array, chunks=array.blocks, name=name, meta=meta
         )
     graph = HighLevelGraph({name: ReadLayer(name, array)}, {name: set()})
-    return dask.array.Array(graph, name, array.blocks, meta=meta)
+    return in_place(dask.array.Array(graph, name, array.blocks, meta=meta))
 
 
 class ReadLayer(Layer):  # type: ignore[misc]  # dask is annotated in part

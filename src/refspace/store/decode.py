@@ -4,12 +4,12 @@ import json
 from typing import Any
 
 import numcodecs.zstd
-import numpy as np
 from numpy.typing import NDArray
 from zarr.codecs import BytesCodec, ZstdCodec
 from zarr.core.array import Array
 
 from refspace.limits import limit
+from refspace.store import recycled
 from refspace.store.codecs import ArrayDecoder, Box, cached_decoder
 from refspace.store.codecs.inflate import zstd_content_size
 
@@ -36,7 +36,7 @@ def decode_block(array: "Array[Any]", data: bytes, box: Box | None = None) -> ND
     """
     if box is None and _is_plain_zstd(array):
         # The most frequent, past everything else: 14 blocks of 128³ take half the time.
-        values: NDArray[Any] = np.empty(array.chunks, array.dtype)
+        values = recycled.empty(array.chunks, array.dtype)
         if values.nbytes <= limit("chunk_bytes") and zstd_content_size(data[:18]) == values.nbytes:
             # Straight into the result: a copy would take twice the time, as it touches memory
             # twice.

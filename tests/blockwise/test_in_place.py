@@ -1,0 +1,145 @@
+"""Arrays that are written straight into the result, against what dask makes of their blocks."""
+
+import pickle
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+from helpers.strategies import few
+from helpers.volumes import chunkings, volumes
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refspace.blockwise import in_place as module
+from refspace.blockwise.graphs import array_from_tasks
+from refspace.blockwise.in_place import filled_block, in_place
+
+pytestmark = pytest.mark.skipif(da.array_expr_enabled(), reason="expressions are computed as ever")
+
+
+@pytest.fixture
+def joins(monkeypatch):
+    """Names of the arrays whose blocks dask joined."""
+    names, call = [], module._Join.__call__
+
+    def noted(join, blocks):
+        names.append(join.name)
+        return call(join, blocks)
+
+    monkeypatch.setattr(module._Join, "__call__", noted)
+    return names
+
+
+def lazy(voxels, chunks):
+    return in_place(da.from_array(voxels, chunks=chunks, name=False) + 1)
+
+
+@given(volumes(max_side=4), st.data())
+@few
+def test_equal_to_what_dask_joins(voxels, data):
+    array = lazy(voxels, data.draw(chunkings(voxels.shape)))
+    for result in (array.compute(), xr.DataArray(array).values, *dask.compute(array)):
+        np.testing.assert_array_equal(result, voxels + 1)
+        assert result.dtype == array.dtype
+        assert result.flags.writeable
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [np.asarray, lambda a: xr.DataArray(a).values, lambda a: xr.DataArray(a).compute().data],
+)
+def test_nothing_is_joined_in_the_end(compute, joins):
+    compute(lazy(np.arange(6), 2))
+    assert joins == []
+
+
+def test_each_result_is_one_of_its_own():
+    array = lazy(np.arange(6), 2)
+    first = array.compute()
+    first[:] = 0
+    np.testing.assert_array_equal(array.compute(), np.arange(6) + 1)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_several_at_once_share_what_they_are_made_of(is_first, joins):
+    computed = []
+
+    def double(block):
+        computed.append(block.tolist())
+        return 2 * block
+
+    meta = np.empty(0, int)
+    doubled = da.from_array(np.arange(6), chunks=2).map_blocks(double, meta=meta)
+    expected = 2 * np.arange(6)
+    arrays = [in_place(doubled), in_place(doubled[::-1]), doubled.sum(), doubled + 1]
+    values = [expected, expected[::-1], expected.sum(), expected + 1]
+    step = 1 if is_first else -1
+    results = dask.compute(*arrays[::step])
+    for result, value in zip(results, values[::step], strict=True):
+        np.testing.assert_array_equal(result, value)
+    assert sorted(computed) == [[0, 1], [2, 3], [4, 5]]
+    # With the optimizer of the first array, dask optimizes all.
+    assert (joins == []) == is_first
+
+
+def test_what_is_made_of_it_is_as_ever():
+    array = lazy(np.arange(6), 2)
+    made = [array[1:3], array + 1, array.rechunk(3), pickle.loads(pickle.dumps(array))]
+    assert {type(each) for each in [*made, array.persist()]} == {da.Array}
+    np.testing.assert_array_equal(array.persist(), np.arange(6) + 1)
+    np.testing.assert_array_equal(array[1:3], [2, 3])
+
+
+def test_blocks_come_back_from_other_processes(joins):
+    array = in_place(da.from_array(np.arange(6), chunks=2))
+    with dask.config.set(scheduler="processes", num_workers=1):
+        np.testing.assert_array_equal(array.compute(), np.arange(6))
+
+
+def test_blocks_are_joined_where_the_result_is_not(joins):
+    result = module._Result(((2, 1),), np.dtype(int))
+    elsewhere = pickle.loads(pickle.dumps(result))
+    block = elsewhere.place([0], np.array([1, 2]))
+    np.testing.assert_array_equal(block, [1, 2])
+    join = lazy(np.arange(3), ((2, 1),)).__dask_postcompute__()[0]
+    np.testing.assert_array_equal(elsewhere.joined([block, np.array([3])], join), [1, 2, 3])
+    assert joins == [join.name]
+
+
+def test_blocks_of_zeros_are_not_computed(monkeypatch):
+    placed, place = [], module._Result.place
+    monkeypatch.setattr(
+        module._Result, "place", lambda *args: placed.append(args[1]) or place(*args)
+    )
+    values = np.array([0.0, -0.0, 1.0])
+    tasks = {("filled-ab", i): (filled_block, (2,), values[i]) for i in range(3)}
+    array = in_place(array_from_tasks("filled-ab", tasks, (), ((2, 2, 2),), float))
+    result = array.compute()
+    np.testing.assert_array_equal(result, np.repeat(values, 2))
+    assert np.signbit(result).tolist() == [False, False, True, True, False, False]
+    assert sorted(placed) == [[1], [2]]
+
+
+def test_an_error_in_a_block():
+    def fail(block):
+        raise ValueError("no such block")
+
+    array = in_place(da.from_array(np.arange(6), chunks=2).map_blocks(fail, dtype=int))
+    with pytest.raises(ValueError, match="no such block"):
+        array.compute()
+
+
+@pytest.mark.parametrize("chunks", [6, ((np.nan, np.nan),)])
+def test_arrays_that_stay_as_they_are(chunks):
+    array = da.from_array(np.arange(6), chunks=6 if chunks == 6 else 3)
+    if chunks != 6:
+        array = array[array > 1]
+    assert in_place(array) is array
+
+
+def test_without_optimization(joins):
+    array = lazy(np.arange(6), 2)
+    np.testing.assert_array_equal(array.compute(optimize_graph=False), np.arange(6) + 1)
+    assert joins == [array.name]
