@@ -236,7 +236,8 @@ class _Where:
         if out is not None:
             places: tuple[Place, ...] = (given_place(os.fspath(out), options),)
         else:
-            places = tuple(place for place in index_places(location) if may_write(place))
+            near = [place for place in index_places(location)[:-1] if may_write(place)]
+            places = (*near, cached)
         # Beside the index, so that who goes on finds it; else on this machine.
         is_local = Location(places[0].url).local_path is not None
         first = places[0].url if is_local else cached.url
@@ -321,14 +322,13 @@ class _Run:
 
     def packed(self, pool: Pool, *, resume: bool) -> PackedIndex:
         """The index, once all blocks are measured and none has changed meanwhile."""
-        before = [_stamps(each, settled=True) for each in self.kept]
+        before = [block_stamps(k.array, _block_ids(k), settled=True) for k in self.kept]
         stated = [_facts(*each) for each in zip(self.kept, self.cells, before, strict=True)]
-        doubtful = any((stamps == UNSTATED).any() for stamps in before)
-        self.done = [{} for _ in self.kept]
-        if resume and not doubtful:
-            self.done = self.journal.restored(json_digest(stated), len(self.kept))
-        else:
-            self.journal.begin(json_digest(stated))
+        job = json_digest(stated)
+        if not resume:
+            self.journal.begin(job)
+        restored = self.journal.restored(job, len(self.kept))
+        self.done = [_unchanged(*each) for each in zip(restored, before, strict=True)]
         self._report()
         with self._noting_progress():
             for level in range(len(self.kept)):
@@ -363,9 +363,9 @@ class _Run:
         """Refuse an image of which a chunk has changed, come or gone while it was read."""
         kept = self.kept[level]
         absent = np.array([self.done[level][i].record == ABSENT for i in range(before.size)])
-        if (before == UNSTATED).any():
-            return
-        if (_stamps(kept) != before).any() or (absent != (before == MISSING)).any():
+        after = block_stamps(kept.array, _block_ids(kept))
+        appeared, gone = absent & (before > UNSTATED), ~absent & (before == MISSING)
+        if ((after != before) | appeared | gone).any():
             self.journal.remove()
             raise StoreError(
                 f"{kept.array.location.name} has changed while it was read, so that no index is "
@@ -425,12 +425,11 @@ def _block_ids(kept: KeptIndex) -> list[BlockId]:
     return kept.axes.block_ids(kept.array, np.arange(_count(kept)))
 
 
-def _stamps(kept: KeptIndex, *, settled: bool = False) -> NDArray[np.uint64]:
-    """Stamps of all blocks; of a server that does not tell, none."""
-    try:
-        return block_stamps(kept.array, _block_ids(kept), settled=settled)
-    except RemoteError:
-        return np.full(_count(kept), UNSTATED, np.uint64)
+def _unchanged(recorded: Mapping[int, Measured], stamps: NDArray[np.uint64]) -> dict[int, Measured]:
+    """Of what an earlier run recorded, blocks of which a stamp says that they are the same."""
+    return {
+        i: block for i, block in recorded.items() if stamps[i] > UNSTATED or block.record == ABSENT
+    }
 
 
 def _facts(kept: KeptIndex, cells: Chunks, stamps: NDArray[np.uint64]) -> list[Any]:

@@ -17,12 +17,19 @@ from refspace.label_index.rows import CHUNK
 from refspace.store.boxes import BlockId
 from refspace.store.kept_index.measuring import SpaceAxes, measured_rows
 from refspace.store.kept_index.packed import ABSENT, IndexedArray
-from refspace.store.kept_index.stamps import MISSING, UNSTATED, block_stamps, can_list
+from refspace.store.kept_index.stamps import (
+    MISSING,
+    UNSTATED,
+    asked_block_stamps,
+    listed_block_stamps,
+)
 from refspace.store.location import map_concurrently
 from refspace.store.stored_array import StoredArray
 
 # Files of this machine whose stamps are compared.
 _MOST_FILES = 10**5
+# Objects that are worth a listing rather than a look at a few: two answers of S3.
+_LISTED = 2000
 # Bytes of contents that are compared, of files of this machine and of objects elsewhere.
 _LOCAL_BYTES, _REMOTE_BYTES = 256 * 2**20, 32 * 2**20
 # Objects elsewhere whose contents are compared, at most; blocks whose labels are measured again.
@@ -87,8 +94,7 @@ class _Comparison:
 
     def result(self) -> Proof | str:
         """Proof, or why there is none."""
-        chosen = self._chosen()
-        stamps = self._stamps(chosen)
+        chosen, stamps = self._stamps()
         known = self.indexed.stamps[chosen]
         absent = self.indexed.is_absent[chosen]
         if (appeared := chosen[absent & (stamps != MISSING)]).size:
@@ -104,12 +110,27 @@ class _Comparison:
             return "its server states nothing that tells versions of chunks apart"
         return Proof(int(is_same.sum()) + read.size, self.indexed.stamps.size)
 
-    def _chosen(self) -> NDArray[np.intp]:
-        """Blocks to compare, by their flat ids."""
-        count = self.indexed.stamps.size
-        if can_list(self.array, count):
-            return _spread(np.arange(count), _MOST_FILES)
+    def _stamps(self) -> tuple[NDArray[np.intp], NDArray[np.uint64]]:
+        """Blocks to compare, by their flat ids, and the stamps of their objects as they are now."""
+        count, is_local = self.indexed.stamps.size, self.array.location.local_path is not None
+        if is_local or count <= _LISTED:
+            chosen = _spread(np.arange(count), _MOST_FILES)
+            listed = listed_block_stamps(self.array, self._ids(chosen))
+            if listed is not None:
+                return chosen, listed
         absent = self.indexed.is_absent
+        chosen = self._handful(absent)
+        stamps = np.full(chosen.size, MISSING, np.uint64)
+        there = ~absent[chosen]
+        stamps[there] = asked_block_stamps(self.array, self._ids(chosen[there]))
+        # What should be missing is asked for itself: some servers let nobody ask whether it is.
+        keys = [self._key(flat_id) for flat_id in chosen[~there]]
+        found = map_concurrently(self.array.location.is_there, keys)
+        stamps[~there] = [UNSTATED if is_there else MISSING for is_there in found]
+        return chosen, stamps
+
+    def _handful(self, absent: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """Blocks to look at where each costs a request: the same ones every time."""
         there, missing = np.flatnonzero(~absent), np.flatnonzero(absent)
         labels = self._labels_per_block()[there]
         rich = there[np.argsort(-labels, kind="stable")[:_RICH]]
@@ -129,18 +150,6 @@ class _Comparison:
         sides = [i / count - (count - 1) / count / 2 for i, count in zip(ids, counts, strict=True)]
         squares: NDArray[np.float64] = np.square(np.array(sides)).sum(axis=0)
         return squares
-
-    def _stamps(self, chosen: NDArray[np.intp]) -> NDArray[np.uint64]:
-        if can_list(self.array, self.indexed.stamps.size):
-            return block_stamps(self.array, self._ids(chosen))
-        # What should be missing is asked for itself: some servers let nobody ask whether it is.
-        absent = self.indexed.is_absent[chosen]
-        stamps = np.full(chosen.size, MISSING, np.uint64)
-        stamps[~absent] = block_stamps(self.array, self._ids(chosen[~absent]))
-        keys = [self._key(flat_id) for flat_id in chosen[absent]]
-        found = map_concurrently(self.array.location.is_there, keys)
-        stamps[absent] = [UNSTATED if is_there else MISSING for is_there in found]
-        return stamps
 
     def _affordable(self, doubtful: NDArray[np.intp]) -> NDArray[np.intp]:
         """Of blocks whose contents are to be compared, as many as are not too much to read."""

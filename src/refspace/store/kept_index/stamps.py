@@ -1,5 +1,6 @@
 """Stamps of the objects of an array, eight bytes each: what tells their versions apart."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -10,20 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refspace.errors import RemoteError
-from refspace.remote.stamps import (
-    listed_stamps,
-    object_stamps,
-    settled_status,
-    status_stamp,
-)
+from refspace.remote.stamps import listed_stamps, object_stamp, settled_status, status_stamp
 from refspace.store.boxes import BlockId
+from refspace.store.location import map_concurrently
 from refspace.store.stored_array import StoredArray
 
 MISSING, UNSTATED = 0, 1
 """Stands for an object that is not there; for one of which its server states the size alone."""
 
-# Objects that are worth a listing rather than a look at a few: two answers of S3.
-_LISTED = 2000
 # An ETag by the names that file systems have for it. It is the same, whatever reads the bucket.
 _TAGS = ("ETag", "etag", "e_tag")
 
@@ -45,25 +40,35 @@ def block_stamps(
     settled
         Whether to wait, for files that have just changed, until the next change of them would have
         another time.
-
-    Raises
-    ------
-    RemoteError
-        If they cannot be reached.
     """
+    found = listed_block_stamps(array, block_ids, settled=settled)
+    return asked_block_stamps(array, block_ids) if found is None else found
+
+
+def asked_block_stamps(array: StoredArray, block_ids: Sequence[BlockId]) -> NDArray[np.uint64]:
+    """Stamps as of `block_stamps`, of each object by a request of its own."""
     keys = [array.key(block_id) for block_id in block_ids]
-    if (root := array.location.local_path) is not None:
-        numbers = [_file_number(root / key, settled) for key in keys]
-    else:
-        found = _remote_stamps(array, keys)
-        numbers = [_number(found[key]) if key in found else MISSING for key in keys]
-    return np.array(numbers, np.uint64)
+    asked = map_concurrently(functools.partial(_asked_number, array), keys)
+    return np.array(asked, np.uint64)
 
 
-def can_list(array: StoredArray, count: int) -> bool:
-    """Whether the stamps of all objects cost little: they are files, or few in a bucket."""
-    is_web = array.location.url.startswith(("http://", "https://"))
-    return array.location.local_path is not None or (not is_web and count <= _LISTED)
+def listed_block_stamps(
+    array: StoredArray, block_ids: Sequence[BlockId], *, settled: bool = False
+) -> NDArray[np.uint64] | None:
+    """Stamps as of `block_stamps`, from files or a listing; None where neither is possible."""
+    keys = [array.key(block_id) for block_id in block_ids]
+    location, path = array.location, array.array.path
+    if (root := location.local_path) is not None:
+        return np.array([_file_number(root / key, settled) for key in keys], np.uint64)
+    try:
+        listed = listed_stamps(location.url, path, location.storage_options, location.engine)
+    except RemoteError:
+        return None  # what cannot be listed may be readable
+    if listed is None:
+        return None
+    prefix = f"{path}/" if path else ""
+    found = {f"{prefix}{key}": _number(stamp) for key, stamp in listed.items()}
+    return np.array([found.get(key, MISSING) for key in keys], np.uint64)
 
 
 def _file_number(path: Path, settled: bool) -> int:
@@ -73,16 +78,15 @@ def _file_number(path: Path, settled: bool) -> int:
         return MISSING
 
 
-def _remote_stamps(array: StoredArray, keys: Sequence[str]) -> dict[str, str | None]:
-    """Stamp of each object that is there, by its name."""
-    location, path = array.location, array.array.path
-    how = location.storage_options, location.engine
-    if len(keys) > 1 and can_list(array, len(keys)):
-        with suppress(RemoteError):  # what cannot be listed may be readable
-            if (listed := listed_stamps(location.url, path, *how)) is not None:
-                prefix = f"{path}/" if path else ""
-                return {f"{prefix}{key}": stamp for key, stamp in listed.items()}
-    return object_stamps(location.url, keys, *how)
+def _asked_number(array: StoredArray, key: str) -> int:
+    location = array.location
+    try:
+        stamp = object_stamp(location.url, key, location.storage_options, location.engine)
+    except FileNotFoundError:
+        return MISSING
+    except RemoteError:
+        return UNSTATED  # some servers do not say of what is missing that it is
+    return _number(stamp)
 
 
 def _number(stamp: str | None) -> int:
