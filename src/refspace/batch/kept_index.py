@@ -17,6 +17,7 @@ from refspace.batch.index_journal import Journal, Measured
 from refspace.errors import FormatError, RemoteError, StoreError, WriteError
 from refspace.label_index import Chunks, LabelIndex
 from refspace.pools import Pool, ThreadPool, make_pool
+from refspace.pools.memory import memory_bytes
 from refspace.store import Location, Progress, StoredAtlas, open_atlas
 from refspace.store.boxes import BlockId
 from refspace.store.digests import index_cells, json_digest
@@ -40,6 +41,7 @@ from refspace.store.kept_index import (
 )
 from refspace.store.object_records import ObjectRecord, table_of
 from refspace.store.staging.recorder import Recorder
+from refspace.store.staging.staging_area import OVERWRITE
 from refspace.store.stored_array import StoredArray
 from refspace.types import PathLike, Resolution
 
@@ -91,7 +93,7 @@ def write_index(
     resume: bool = True,
     storage_options: Mapping[str, Any] | None = None,
     engine: str = "fsspec",
-    memory: int = 2**30,
+    memory: int | str = "1 GiB",
     threads: int | None = None,
     client: "Client | None" = None,
     progress: Progress | None = None,
@@ -120,7 +122,8 @@ def write_index(
     storage_options, engine
         As for `refspace.open`.
     memory
-        Bytes that chunks may take at a time; fewer threads work where chunks are large.
+        What chunks may take at a time, as a number of bytes or a text; fewer threads work where
+        chunks are large.
     threads, client
         As for `ReferenceSpace.to_zarr`.
     progress
@@ -174,7 +177,7 @@ def write_index(
     where = _Where.from_arguments(atlas.location, out, storage_options)
     if not overwrite and (there := where.standing(kept)) is not None:
         return there
-    pool = _bounded(make_pool(threads, client), kept, memory)
+    pool = _bounded(make_pool(threads, client), kept, memory_bytes(memory))
     with Journal.opened(where.journal_path) as journal:
         run = _Run(kept, [_cells(atlas, level) for level in range(len(kept))], journal, progress)
         packed = run.packed(pool, resume=resume)
@@ -286,8 +289,8 @@ def _misfit(place: Place, kept: Sequence[KeptIndex]) -> str | None:
 
 def _in_the_way(place: Place, why: str) -> StoreError:
     return StoreError(
-        f"{place.name} is there, and would be replaced: {why}; give another name, or "
-        "overwrite=True to replace it"
+        f"{place.name} is there, and is not the label index of the image: {why}; give another "
+        f"name, or give {OVERWRITE} to replace it"
     )
 
 

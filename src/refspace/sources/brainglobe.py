@@ -104,6 +104,26 @@ def brainglobe(request: Request) -> AtlasParts:
     )
 
 
+def annotation_image(request: Request) -> tuple[str, str]:
+    """URL of the image of an atlas's annotation, and the directions of its axes.
+
+    Parameters
+    ----------
+    request
+        As for `brainglobe`.
+
+    Raises
+    ------
+    SourceError, FormatError, RemoteError
+        As for `brainglobe`.
+    """
+    request.check_options(_OPTIONS)
+    bucket = find_bucket(request.options.get("base"), request.access)
+    name, version = _name_and_version(request)
+    manifest = read_manifest(bucket, name, version or newest_version(bucket, name))
+    return bucket.url(manifest.images()["annotation"]), manifest.orientation
+
+
 def _name_and_version(request: Request) -> tuple[str, str | None]:
     """Name and version of the atlas that is requested; None for the newest version."""
     name, at, version = request.name.partition("@")
