@@ -58,12 +58,19 @@ class Journal:
         WriteError, StoreError
             If the folder cannot be made, or is a symbolic link.
         """
-        folder = Path(path).with_name(f".{Path(path).name}")
+        folder = _folder(path)
         refuse_link(folder)
         make_folder(folder.parent)
         lock = folder.with_name(f"{folder.name}.lock")
         with exclusive_lock(lock, lambda: LockedError(f"another process makes the index {path}")):
             yield cls(make_folder(folder))
+
+    @classmethod
+    def forget(cls, path: str) -> None:
+        """Remove what a run left that was stopped when all was done, unless it is in use."""
+        if _folder(path).is_dir():
+            with suppress(LockedError), cls.opened(path) as journal:
+                journal.remove()
 
     def begin(self, job: str) -> None:
         """Forget what is recorded, and begin a job."""
@@ -113,6 +120,10 @@ class Journal:
     def remove(self) -> None:
         """Remove what is recorded: it is of no more use."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _folder(path: str) -> Path:
+    return Path(path).with_name(f".{Path(path).name}")
 
 
 def _take_over(path: Path, done: list[dict[int, Measured]]) -> None:

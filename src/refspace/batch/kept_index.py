@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -176,12 +177,13 @@ def write_index(
     kept = [_kept(atlas, level) for level in range(len(atlas.levels))]
     where = _Where.from_arguments(atlas.location, out, storage_options)
     if not overwrite and (there := where.standing(kept)) is not None:
+        Journal.forget(where.journal_path)
         return there
     pool = _bounded(make_pool(threads, client), kept, memory_bytes(memory))
     with Journal.opened(where.journal_path) as journal:
         run = _Run(kept, [_cells(atlas, level) for level in range(len(kept))], journal, progress)
         packed = run.packed(pool, resume=resume)
-        place = where.write(packed)
+        place = where.write(packed, journal.folder)
         journal.remove()
     return _written(place, packed, kept)
 
@@ -268,16 +270,16 @@ class _Where:
                 return _written(place, packed, kept, was_there=True)
         return None
 
-    def write(self, packed: PackedIndex) -> Place:
+    def write(self, packed: PackedIndex, scratch: Path) -> Place:
         """Keep an index in the first place that takes it."""
         *others, last = self.places
         for place in others:
             try:
-                place.write(packed)
+                place.write(packed, scratch)
             except (WriteError, RemoteError, StoreError):
                 continue  # no right to write there, as in most buckets
             return place
-        last.write(packed)
+        last.write(packed, scratch)
         return last
 
 

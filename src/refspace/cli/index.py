@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     help="Path or URL of a file for the index, to give to others; beside the image if not given, "
     "or else in the cache.",
 )
-@click.option("--memory", default="1 GiB", show_default=True, help="What chunks may take at a time.")
+@click.option(
+    "--memory", default="1 GiB", show_default=True, help="What chunks may take at a time."
+)
 @access_options
 @takes_pool
 @click.option("--overwrite", is_flag=True, help="Make it again, and replace what is there.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from refspace.errors import RefspaceError, RemoteError, StoreError
-from refspace.files import atomic_write, first_link, make_folder
+from refspace.files import atomic_write, explained, first_link, make_folder
 from refspace.remote.cache_root import default_root
 from refspace.remote.objects import read_url
 from refspace.safe_text import without_secrets
@@ -78,8 +78,15 @@ class Place:
         """Name of the object in its folder."""
         return self.url.rpartition("/")[2]
 
-    def write(self, packed: PackedIndex) -> None:
+    def write(self, packed: PackedIndex, scratch: Path) -> None:
         """Keep an index here; a reader meets the one before, or this one.
+
+        Parameters
+        ----------
+        packed
+            The index.
+        scratch
+            Folder for what is not whole yet, on the same file system if this place is on one.
 
         Raises
         ------
@@ -92,8 +99,12 @@ class Place:
             self.url.rpartition("/")[0] or ".", self.storage_options
         )
         if (folder := location.local_path) is not None:
-            with atomic_write(make_folder(folder) / self.key, through_links=False) as temporary:
-                temporary.write_bytes(packed.data)
+            target, temporary = make_folder(folder) / self.key, scratch / self.key
+            with explained(target):
+                # Not beside the target: what a killed process leaves is in the scratch folder.
+                with atomic_write(temporary, through_links=False) as written:
+                    written.write_bytes(packed.data)
+                temporary.replace(target)
             return
         try:
             location.write(self.key, packed.data)
