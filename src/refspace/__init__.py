@@ -12,6 +12,7 @@ from refspace.version import __version__ as __version__
 if TYPE_CHECKING:
     from refspace.batch import aggregate_images as aggregate_images
     from refspace.batch import verify as verify
+    from refspace.batch import write_index as write_index
     from refspace.batch import write_masks as write_masks
     from refspace.batch import write_meshes as write_meshes
     from refspace.conversion import convert as convert
@@ -62,6 +63,7 @@ _ROOMS = {
     "set_limits": "refspace.limits",
     "verify": "refspace.batch",
     "verify_store": "refspace.store.verify",
+    "write_index": "refspace.batch",
     "write_masks": "refspace.batch",
     "write_mesh": "refspace.formats.meshes",
     "write_meshes": "refspace.batch",

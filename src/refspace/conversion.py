@@ -41,6 +41,7 @@ from refspace.labels import (
     unsigned_labels,
 )
 from refspace.pools import make_pool
+from refspace.pools.memory import memory_bytes
 from refspace.reference_space import ReferenceSpace
 from refspace.reference_space import open as open_space
 from refspace.safe_text import escaped, without_secrets
@@ -218,7 +219,7 @@ def convert(
     >>> stored.total_voxel_map == space.total_voxel_map
     True
     """
-    budget = _bytes(memory)
+    budget = memory_bytes(memory)
     tree = structures if isinstance(structures, StructureTree) else read_structures(structures)
     access = source_options or {}
     sources = {
@@ -252,16 +253,6 @@ def convert(
         ],
     )
     return open_space(target, storage_options=storage_options)
-
-
-def _bytes(memory: int | str) -> int:
-    try:
-        size = int(dask.utils.parse_bytes(memory))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise GridError(f"memory is {memory!r}; give bytes, or a text like '500 MB'") from error
-    if size < 1:
-        raise GridError(f"memory is {memory!r}; give a positive number of bytes")
-    return size
 
 
 def _is_path(volume: Volume | None) -> TypeGuard[PathLike]:

@@ -48,6 +48,7 @@ LIMITS = {
         Limit("mesh_bytes", 512 * 2**20),
         Limit("header_bytes", 2**20),
         Limit("chunk_bytes", 4 * 2**30),
+        Limit("index_bytes", 2**30),
         Limit("axis_length", 10**7),
         Limit("blocks", 10**7),
         Limit("levels", 32),
@@ -77,7 +78,8 @@ class set_limits:  # noqa: N801  # a function for users, as xarray.set_options i
         - ``ontology_bytes`` (16 MiB) of an ontology, or of a table of labels;
         - ``download_bytes`` (16 GiB) of a file that is downloaded or copied;
         - ``mesh_bytes`` (512 MiB) of a mesh; ``header_bytes`` (1 MiB) of the header of a file;
-        - ``chunk_bytes`` (4 GiB) of a chunk or shard once it is decoded;
+        - ``chunk_bytes`` (4 GiB) of a chunk or shard once it is decoded; ``index_bytes`` (1 GiB) of
+          a label index that is kept beside an image, packed and unpacked;
         - ``axis_length`` (10 million) voxels along an axis, and ``blocks`` (10 million) chunks or
           shards, of one array; ``levels`` (32) of resolution of one image;
         - ``requests`` (32) at the same time.

@@ -29,6 +29,9 @@ ATLAS = (
     "expression.csv",
 )
 
+# What another program could have written.
+PLAIN = "plain.ome.zarr"
+
 
 def commands(
     group: click.Group = main, words: tuple[str, ...] = ()
@@ -128,6 +131,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Path:
     refspace.write_nrrd(files[0], space.annotation)
     refspace.write_structures(files[1], space.structure_tree)
     refspace.convert(*files[:2], files[2])
+    space.to_ome_zarr(folder / PLAIN)
     refspace.write_nrrd(files[3], expression(space.grid))
     write_table(files[4], [cells(space.grid)])
     statistics = space.aggregate(expression(space.grid)).compute()
@@ -162,6 +166,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
         result = run("demo --resolution 200")
     assert result.exit_code == 0, result.output
     assert all((folder / "refspace-demo" / name).exists() for name in ATLAS)
+    refspace.phantom(200).to_ome_zarr(folder / PLAIN)
     return folder
 
 

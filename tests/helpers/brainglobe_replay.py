@@ -18,7 +18,7 @@ def sample():
     return refspace.phantom(resolution=200)
 
 
-def write_image(path, levels, resolution=200, sides=SIDES):
+def write_image(path, levels, resolution=200, sides=SIDES, chunks=32):
     """Image of the volumes, each half as fine as the one before; empty chunks are left out."""
     scales = [[resolution / 1000 * 2**n] * 3 for n in range(len(levels))]
     axes = [
@@ -40,7 +40,7 @@ def write_image(path, levels, resolution=200, sides=SIDES):
     group = zarr.create_group(path, attributes={"ome": {"version": "0.5", "multiscales": [image]}})
     for n, voxels in enumerate(levels):
         array = group.create_array(
-            f"s{n}", shape=voxels.shape, dtype=voxels.dtype, chunks=(32,) * 3, fill_value=0
+            f"s{n}", shape=voxels.shape, dtype=voxels.dtype, chunks=(chunks,) * 3, fill_value=0
         )
         array[...] = voxels
 

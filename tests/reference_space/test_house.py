@@ -174,6 +174,7 @@ def test_few_functions_take_many_parameters(measured):
     # Jobs, whose options are the user's to choose, and the command that runs one.
     jobs = {
         "refspace.batch.atlas_reference.AtlasReference.from_arguments",
+        "refspace.batch.kept_index.write_index",
         "refspace.batch.masks.write_masks",
         "refspace.batch.meshes.write_meshes",
         "refspace.batch.statistics.aggregate_images",

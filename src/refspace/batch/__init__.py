@@ -2,6 +2,7 @@
 
 from refspace.batch.atlas_reference import AtlasReference
 from refspace.batch.images import ImageOptions
+from refspace.batch.kept_index import IndexWritten, write_index
 from refspace.batch.mask_store import MasksWritten
 from refspace.batch.masks import write_masks
 from refspace.batch.meshes import MeshesWritten, write_meshes
@@ -12,10 +13,12 @@ __all__ = [
     "AtlasReference",
     "ImageOptions",
     "ImagesAggregated",
+    "IndexWritten",
     "MasksWritten",
     "MeshesWritten",
     "aggregate_images",
     "verify",
+    "write_index",
     "write_masks",
     "write_meshes",
 ]

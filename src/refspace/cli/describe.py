@@ -1,6 +1,7 @@
 """What a store is, in words and as JSON values."""
 
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -43,6 +44,7 @@ def describe(
         **describe_sides(
             grid, atlas.line, frame=frame, midline=midline, volume=hemispheres, own=own
         ),
+        "label_index": _label_index(atlas),
         "structures": nodes,
         "structures_with_voxels": _with_voxels(atlas),
         "unknown_ids": _unknown_ids(atlas),
@@ -134,6 +136,23 @@ def _levels(atlas: StoredAtlas) -> list[dict[str, Any]]:
     ]
 
 
+def _label_index(atlas: StoredAtlas) -> dict[str, Any] | None:
+    """Label index of the finest level: where it is, and how far it is proven to be of the image.
+
+    None where there is none. One that does not fit has no proof.
+    """
+    kept = atlas.levels[0].kept
+    if kept is None:
+        is_own = atlas.metadata is not None
+        return {"place": "in the store", "proof": "it has a digest"} if is_own else None
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        found = kept.found()
+    if found is not None:
+        return {"place": f"{found.place.name}, {found.place.words}", "proof": str(found.proof)}
+    return {"place": None, "proof": None, "fault": str(told[0].message)} if told else None
+
+
 def _with_voxels(atlas: StoredAtlas) -> int | None:
     """Number of structures of which a voxel is there, theirs or a descendant's."""
     labels = label_counts(atlas)
@@ -180,6 +199,7 @@ def format_description(details: dict[str, Any]) -> str:
         **format_axes(details),
         "midline": format_sides(details),
         "structures": _structures(details),
+        "label index": _index_text(details["label_index"]),
         "template": "yes" if details["template"] else "none",
         **{f"provenance, {cell(k)}": cell(value) for k, value in details["provenance"].items()},
         "digest": details["digest"] or "none",
@@ -199,6 +219,14 @@ def format_axes(details: dict[str, Any]) -> dict[str, str]:
         "frame": f"{details['frame']}: coordinates grow along {', '.join(frame)}",
         "origin": f"{', '.join(f'{corner:g}' for corner in details['origin_um'])} µm",
     }
+
+
+def _index_text(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "none; 'refspace index' makes one"
+    if found["proof"] is None:
+        return f"none that fits: {found['fault']}"
+    return f"{found['place']}; {found['proof']}"
 
 
 def _title(details: dict[str, Any]) -> str:

@@ -2,7 +2,15 @@
 
 from refspace.label_index.blocks import IN, MIXED, OUT, BlockLabels
 from refspace.label_index.index import LabelIndex
-from refspace.label_index.rows import FIELDS, Chunks, cell_rows, chunk_rows, cut_at_midline
+from refspace.label_index.rows import (
+    FIELDS,
+    Chunks,
+    cell_rows,
+    chunk_rows,
+    cut_at_midline,
+    filled_rows,
+    merge_rows,
+)
 
 __all__ = [
     "FIELDS",
@@ -15,4 +23,6 @@ __all__ = [
     "cell_rows",
     "chunk_rows",
     "cut_at_midline",
+    "filled_rows",
+    "merge_rows",
 ]

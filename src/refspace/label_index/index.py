@@ -29,6 +29,7 @@ from refspace.label_index.rows import (
     Chunks,
     as_chunks,
     chunk_edges,
+    merge_rows,
 )
 from refspace.types import BACKGROUND
 
@@ -213,7 +214,7 @@ class LabelIndex(ArrayValue):
         flat_ids = np.ravel_multi_index(np.ix_(*coarse_ids), [len(larger) for larger in coarse])
         table = self.table.copy()
         table[CHUNK] = flat_ids.ravel()[table[CHUNK]]
-        return LabelIndex(self.shape, coarse, _merge(table))
+        return LabelIndex(self.shape, coarse, merge_rows(table))
 
     def crop(self, start: Sequence[int], stop: Sequence[int]) -> "LabelIndex":
         """Cut out a part of the array that is made of whole chunks.
@@ -336,19 +337,6 @@ class LabelIndex(ArrayValue):
         table = self.table[:, new_ids[self.table[CHUNK]] >= 0]
         table[CHUNK] = new_ids[table[CHUNK]]
         return table[:, np.lexsort((table[LABEL], table[CHUNK]))]
-
-
-def _merge(table: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Merge rows of the same chunk and label into one, and sort them."""
-    table = table[:, np.lexsort((table[LABEL], table[CHUNK]))]
-    # -1 is neither a chunk nor a label, so the first row always differs from what is before it.
-    first = np.flatnonzero(np.diff(table[: LABEL + 1], prepend=-1).any(axis=0))
-    merged = table[:, first]
-    merged[COUNT] = np.add.reduceat(table[COUNT], first)
-    merged[START] = np.minimum.reduceat(table[START], first, axis=1)
-    merged[STOP] = np.maximum.reduceat(table[STOP], first, axis=1)
-    merged[SUM] = np.add.reduceat(table[SUM], first, axis=1)
-    return merged
 
 
 def _whole_chunks(lengths: Sequence[int], start: int, stop: int) -> range:

@@ -1,7 +1,8 @@
 """Rows of the table of a label index: the measurements of each label in each chunk."""
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ FIELDS = (
 CHUNK, LABEL, COUNT = range(3)
 # Three rows each, one for each axis.
 START, STOP, SUM = slice(3, 6), slice(6, 9), slice(9, 12)
+
+# Voxels that are measured at once: those of a usual chunk several times over.
+_SLAB_VOXELS = 2**25
 
 Chunks = tuple[tuple[int, ...], ...]
 """Sizes of the chunks along each axis, as dask has them."""
@@ -76,17 +80,91 @@ def cell_rows(
     array([[1, 7, 2],
            [2, 9, 1]])
     """
+    parts = []
+    for chunk, starts, stops in _covered_cells(corner, block.shape, cells):
+        corners = zip(starts, stops, corner, strict=True)
+        voxels = block[tuple(slice(a - c, b - c) for a, b, c in corners)]
+        parts.append(_slab_rows(voxels, chunk, starts))
+    return np.concatenate(parts, axis=1)
+
+
+def filled_rows(
+    label: int, corner: Sequence[int], shape: Sequence[int], cells: Sequence[Sequence[int]]
+) -> NDArray[np.int64]:
+    """Rows of all chunks of an index that a block of one label covers; no voxel is looked at.
+
+    Parameters
+    ----------
+    label
+        The label.
+    corner, shape
+        Index of the first voxel of the block in the whole array, and its lengths.
+    cells
+        As for `cell_rows`.
+
+    Examples
+    --------
+    >>> cells = ((1,), (1,), (100, 2, 1))
+    >>> block = np.full((1, 1, 3), 7, "u4")
+    >>> rows = filled_rows(7, (0, 0, 100), (1, 1, 3), cells)
+    >>> np.array_equal(rows, cell_rows(block, (0, 0, 100), cells))
+    True
+    """
+    covered = list(_covered_cells(corner, shape, cells))
+    rows = np.empty((len(FIELDS), len(covered)), np.int64)
+    for column, (chunk, starts, stops) in enumerate(covered):
+        count = math.prod(b - a for a, b in zip(starts, stops, strict=True))
+        rows[CHUNK, column], rows[LABEL, column], rows[COUNT, column] = chunk, label, count
+        rows[START, column], rows[STOP, column] = starts, stops
+        # Along each axis the mean index of a box is half of its first and last together.
+        rows[SUM, column] = [(a + b - 1) * count // 2 for a, b in zip(starts, stops, strict=True)]
+    return rows
+
+
+def merge_rows(table: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Merge rows of the same chunk and label into one, and sort them by chunk, then label.
+
+    Examples
+    --------
+    >>> halves = [chunk_rows(np.full((1, 1, 2), 7, "u4"), 4, (0, 0, 2 * n)) for n in range(2)]
+    >>> merge_rows(np.concatenate(halves, axis=1)).T
+    array([[4, 7, 4, 0, 0, 0, 1, 1, 4, 0, 0, 6]])
+    """
+    table = table[:, np.lexsort((table[LABEL], table[CHUNK]))]
+    # -1 is neither a chunk nor a label, so the first row always differs from what is before it.
+    first = np.flatnonzero(np.diff(table[: LABEL + 1], prepend=-1).any(axis=0))
+    merged = table[:, first]
+    merged[COUNT] = np.add.reduceat(table[COUNT], first)
+    merged[START] = np.minimum.reduceat(table[START], first, axis=1)
+    merged[STOP] = np.maximum.reduceat(table[STOP], first, axis=1)
+    merged[SUM] = np.add.reduceat(table[SUM], first, axis=1)
+    return merged
+
+
+def _covered_cells(
+    corner: Sequence[int], shape: Sequence[int], cells: Sequence[Sequence[int]]
+) -> Iterator[tuple[int, tuple[int, ...], tuple[int, ...]]]:
+    """Flat index of each chunk of an index that a block covers, its first voxel and its end."""
     axes = []
-    for lengths, start, count in zip(cells, corner, block.shape, strict=True):
+    for lengths, start, count in zip(cells, corner, shape, strict=True):
         ends = chunk_edges(lengths)
         first, last = np.searchsorted(ends, (start, start + count)).tolist()
         axes.append([(i, int(ends[i]), int(ends[i + 1])) for i in range(first, last)])
-    shape, parts = [len(along) for along in cells], []
+    counts = [len(along) for along in cells]
     for chunk, starts, stops in (zip(*cell, strict=True) for cell in itertools.product(*axes)):
-        corners = zip(starts, stops, corner, strict=True)
-        voxels = block[tuple(slice(a - c, b - c) for a, b, c in corners)]
-        parts.append(chunk_rows(voxels, int(np.ravel_multi_index(chunk, shape)), starts))
-    return np.concatenate(parts, axis=1)
+        yield int(np.ravel_multi_index(chunk, counts)), starts, stops
+
+
+def _slab_rows(voxels: kernels.Labels, chunk_id: int, corner: Sequence[int]) -> NDArray[np.int64]:
+    """Rows of one chunk, a slab at a time: what kernels need beside the voxels is bounded."""
+    layers = max(1, _SLAB_VOXELS * len(voxels) // max(1, voxels.size))
+    if layers >= len(voxels):
+        return chunk_rows(voxels, chunk_id, corner)
+    slabs = [
+        chunk_rows(voxels[at : at + layers], chunk_id, (corner[0] + at, *corner[1:]))
+        for at in range(0, len(voxels), layers)
+    ]
+    return merge_rows(np.concatenate(slabs, axis=1))
 
 
 def cut_at_midline(grid: Grid, chunks: Sequence[Sequence[int]], midline: float) -> Chunks:

@@ -6,10 +6,10 @@ in a block is known, how much of it is not. Of any other array the blocks are *u
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import methodcaller
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,9 @@ class BlockKnowledge:
         Labels that may occur in each block.
     stored_bytes
         Bytes that each block takes where it is stored, in the shape of the block grid.
+    attach
+        Of a volume as it was opened in another program's store: gives it the label index at a path
+        or URL, reached with some options. None of any other volume.
 
     Examples
     --------
@@ -96,6 +99,7 @@ class BlockKnowledge:
     index: Once[LabelIndex] = _NOTHING
     block_labels: Once[BlockLabels] = _NOTHING
     stored_bytes: Once[NDArray[Any]] = _NOTHING
+    attach: "Attach | None" = None
 
     @classmethod
     def indexed(
@@ -147,6 +151,9 @@ class BlockKnowledge:
             self.stored_bytes.then(reorientation.apply),
         )
 
+
+Attach: TypeAlias = "Callable[[str, Mapping[str, Any] | None], tuple[Any, BlockKnowledge]]"
+"""Labels whose reads are held against an index, and what that says of their blocks."""
 
 UNKNOWN = BlockKnowledge()
 

@@ -1,7 +1,7 @@
 """A label array that knows its grid, its hemispheres, and what its blocks hold."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from refspace.blockwise.hemisphere import hemispheres_of_line, keep_slab, keep_where
 from refspace.blockwise.sources import UNKNOWN as UNKNOWN_LABEL
 from refspace.blockwise.sources import sole_labels
+from refspace.errors import AnnotationError
 from refspace.grid import Grid, Hemisphere
 from refspace.label_index import MIXED, OUT, BlockLabels, Chunks, LabelIndex, cut_at_midline
 from refspace.labels.annotation import as_annotation, infer_grid
@@ -291,6 +292,28 @@ class LabelVolume:
         return self.with_knowledge(
             BlockKnowledge.indexed(index, self._chunks_of_both, stored_bytes)
         )
+
+    def with_kept_index(
+        self, url: str, storage_options: Mapping[str, Any] | None = None
+    ) -> "LabelVolume":
+        """The same volume with the label index at a path or URL, which must be of its labels.
+
+        Raises
+        ------
+        AnnotationError
+            If the volume is none of another program's store, as it was opened.
+        FormatError
+            If there is no such index, it is damaged, or is one of other labels.
+        """
+        if self.blocks.attach is None:
+            raise AnnotationError(
+                f"the label index {url} is for labels as they are opened in a store that refspace "
+                "has not written; give it to the space as it was opened, before it is cropped, "
+                "resampled or turned"
+            )
+        data, blocks = self.blocks.attach(url, storage_options)
+        blocks.index()  # which must be there, and fit
+        return replace(self, labels=self.labels.copy(data=data), blocks=blocks)
 
     # ----- hemispheres
 

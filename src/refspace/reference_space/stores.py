@@ -3,13 +3,16 @@
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import dask.array
 import xarray as xr
 from numpy.typing import NDArray
 
 from refspace.blockwise.identity import array_identity
-from refspace.labels import LabelVolume, downsample
+from refspace.label_index import Chunks
+from refspace.labels import LabelVolume, as_annotation, downsample
 from refspace.labels.knowledge import BlockKnowledge, Once
 from refspace.pools import make_pool
 from refspace.store import (
@@ -33,6 +36,7 @@ from refspace.verbs.space import AnySpace, Level, Space
 
 if TYPE_CHECKING:
     from refspace.pools.choosing import Client
+    from refspace.store.kept_index import KeptIndex
 
 
 def to_zarr(
@@ -303,7 +307,38 @@ def _level(atlas: StoredAtlas, level: int) -> Level:
             Once(functools.partial(_stored_bytes, atlas, level, shape)),
         )
         volume = volume.with_knowledge(blocks)
+    elif (kept := atlas.levels[level].kept) is not None:
+        volume = volume.with_knowledge(kept_knowledge(atlas, level, kept, volume.chunks))
     return volume, atlas.volume(level, "template") if atlas.template else None
+
+
+def kept_knowledge(
+    atlas: StoredAtlas, level: int, kept: "KeptIndex", chunks: Chunks
+) -> BlockKnowledge:
+    """What the label index that is kept of a level of another program's store says of its blocks.
+
+    Parameters
+    ----------
+    atlas, level
+        The store, and which of its resolutions.
+    kept
+        The index, which is looked for when something is asked for.
+    chunks
+        Chunks of the volume.
+    """
+    known = BlockKnowledge.indexed(Once(kept.index), chunks, Once(kept.stored_bytes))
+    return replace(known, attach=functools.partial(_attached, atlas, level))
+
+
+def _attached(
+    atlas: StoredAtlas, level: int, url: str, storage_options: Mapping[str, Any] | None
+) -> tuple[dask.array.Array, BlockKnowledge]:
+    """Labels of a level whose index is the one at a path or URL, and what that says of them."""
+    given = atlas.with_given_index(level, url, storage_options)
+    labels = as_annotation(given.volume(level), None).data
+    kept = given.levels[level].kept
+    assert kept is not None
+    return labels, kept_knowledge(given, level, kept, labels.chunks)
 
 
 def _stored_bytes(atlas: StoredAtlas, level: int, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -16,6 +16,8 @@ from refspace.errors import FormatError, GridError, RefspaceError, SourceError
 from refspace.formats.structures import parse_structures
 from refspace.grid import Grid, parse_orientation, parse_spacing
 from refspace.labels import labelled
+from refspace.labels.knowledge import BlockKnowledge
+from refspace.reference_space.stores import kept_knowledge
 from refspace.sources.brainglobe_bucket import (
     ATLASES,
     DOCUMENT,
@@ -91,13 +93,35 @@ def brainglobe(request: Request) -> AtlasParts:
         }
         volumes = _gathered(opened)
         tree = structures.result()
+    arrays = {image: volume.array for image, volume in volumes.items()}
     return AtlasParts(
-        volumes["annotation"],
+        arrays["annotation"],
         tree,
-        template=volumes.get("template"),
-        hemispheres=volumes.get("hemispheres"),
+        template=arrays.get("template"),
+        hemispheres=arrays.get("hemispheres"),
+        blocks=volumes["annotation"].blocks(),
         provenance=manifest.provenance(bucket.url(paths["annotation"])),
     )
+
+
+def annotation_image(request: Request) -> tuple[str, str]:
+    """URL of the image of an atlas's annotation, and the directions of its axes.
+
+    Parameters
+    ----------
+    request
+        As for `brainglobe`.
+
+    Raises
+    ------
+    SourceError, FormatError, RemoteError
+        As for `brainglobe`.
+    """
+    request.check_options(_OPTIONS)
+    bucket = find_bucket(request.options.get("base"), request.access)
+    name, version = _name_and_version(request)
+    manifest = read_manifest(bucket, name, version or newest_version(bucket, name))
+    return bucket.url(manifest.images()["annotation"]), manifest.orientation
 
 
 def _name_and_version(request: Request) -> tuple[str, str | None]:
@@ -194,11 +218,27 @@ def _structures(bucket: Bucket, manifest: Manifest) -> StructureTree:
 # ----- its images
 
 
+@dataclass(frozen=True)
+class _Volume:
+    """Lazy volume of a level of an image."""
+
+    array: xr.DataArray
+    atlas: StoredAtlas
+    level: int
+
+    def blocks(self) -> BlockKnowledge | None:
+        """What a label index that is kept of the level says of its blocks."""
+        kept = self.atlas.levels[self.level].kept
+        if kept is None:
+            return None
+        return kept_knowledge(self.atlas, self.level, kept, self.array.data.chunks)
+
+
 class _NoVoxelsError(SourceError):
     """An image in a folder of this machine has metadata, and no voxels."""
 
 
-def _gathered(opened: Mapping[str, "Future[xr.DataArray]"]) -> dict[str, xr.DataArray]:
+def _gathered(opened: Mapping[str, "Future[_Volume]"]) -> dict[str, _Volume]:
     """Volumes that were opened; a template whose voxels are not here is left out."""
     volumes = {}
     for image, future in opened.items():
@@ -226,7 +266,7 @@ def _volume(
     path: str,
     resolution: Resolution,
     orientation: str | None,
-) -> xr.DataArray:
+) -> _Volume:
     """Lazy volume of a resolution, whose corner is at 0."""
     atlas = _open_image(bucket, manifest, path, orientation)
     level = atlas.level(resolution)
@@ -245,7 +285,7 @@ def _volume(
     used = parse_orientation(orientation or manifest.orientation)
     # Without the origin of the image: coordinates of an atlas begin at its corner.
     grid = Grid(stored.shape, stored.spacing, orientation=used)
-    return labelled(atlas.volume(level).data, grid, image)
+    return _Volume(labelled(atlas.volume(level).data, grid, image), atlas, level)
 
 
 def _open_image(

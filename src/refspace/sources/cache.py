@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,15 +9,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import platformdirs
-
 from refspace.errors import StoreError
 from refspace.files import exclusive_lock, first_link, make_folder
+from refspace.remote.cache_root import CACHE_VARIABLE, default_root
 from refspace.remote.download import Progress, download
 from refspace.safe_text import url_identity
 from refspace.types import PathLike
 
-CACHE_VARIABLE = "REFSPACE_CACHE"
 # Hexadecimal digits of a digest in a name. It keeps apart only what has the same readable name.
 _KEY_DIGITS = 8
 # Names that every file system allows: letters, digits and a few signs, a letter or digit first.
@@ -180,19 +177,6 @@ class Cache:
             make_folder(store.parent)
         with exclusive_lock(lock, waiting_for=f"making {store}"):
             yield
-
-
-def default_root() -> Path:
-    """Folder of the cache that is used by default.
-
-    Examples
-    --------
-    >>> default_root() == Cache().root
-    True
-    """
-    if named := os.environ.get(CACHE_VARIABLE):
-        return Path(named).expanduser()
-    return platformdirs.user_cache_path("refspace", appauthor=False)
 
 
 def _resolution_name(resolution: Any) -> list[str]:

@@ -284,6 +284,8 @@ def _in_place(parts: AtlasParts) -> ReferenceSpace:
         orientation=parts.orientation,
         **_sides(parts),
     )
+    if parts.blocks is not None:
+        volume = volume.with_knowledge(parts.blocks)
     return ReferenceSpace.from_volume(
         parts.structures,
         volume,

@@ -17,6 +17,7 @@ from refspace.types import Resolution
 
 if TYPE_CHECKING:
     from refspace.conversion import Volume
+    from refspace.labels.knowledge import BlockKnowledge
     from refspace.structure_tree import StructureTree
 
 ENTRY_POINTS = "refspace.sources"
@@ -115,6 +116,8 @@ class AtlasParts:
         Position of the midline in µm along ml, where it is not the middle of the grid.
     ids
         Structure id of each voxel value, where they differ.
+    blocks
+        What is known of the blocks of a lazy annotation without reading them.
     provenance
         Origin of the parts: JSON values by name.
     """
@@ -127,6 +130,7 @@ class AtlasParts:
     hemispheres: Union["Volume", None] = None
     midline: float | None = None
     ids: Mapping[int, int] | None = None
+    blocks: "BlockKnowledge | None" = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -10,6 +10,7 @@ from refspace.grid import Grid, parse_spacing
 from refspace.labels import infer_grid, warn_of_odd_resolution
 from refspace.store import ome
 from refspace.store.contents import only_image
+from refspace.store.kept_index import KeptIndex
 from refspace.store.location import Location
 from refspace.store.nodes import Node, read_node
 from refspace.store.ome.values import ome_metadata
@@ -74,8 +75,18 @@ def _open_array(
     warn_of_odd_resolution(resolution)
     i, j, k = (array.shape[axis] for axis in axes)
     grid = Grid((i, j, k), parse_spacing(resolution), orientation=orientation or "PIR")
-    level = StoredLevel("", grid, stored_array(location, array), axes)
+    level = _level("", grid, node, stored_array(location, array), axes)
     return StoredAtlas(location, f"none, zarr {array.metadata.zarr_format}", (level,))
+
+
+def _level(
+    path: str, grid: Grid, node: Node, array: StoredArray, axes: tuple[int, ...]
+) -> StoredLevel:
+    """Level of an array, whose label index may be kept; an array of ours has its own."""
+    if array.records is not None:
+        return StoredLevel(path, grid, array, axes)
+    kept = KeptIndex(array, axes, node.metadata_digest)
+    return StoredLevel(path, grid, kept.read_array, axes, kept)
 
 
 def _refuse_without_geometry(url: str) -> NoReturn:
@@ -138,7 +149,7 @@ def _open_variable(
     if {*AXES} - {*image.coords}:
         _refuse_without_geometry(f"{location.url}/{variable.name}")
     grid = infer_grid(image.isel({dim: 0 for dim in image.dims if dim not in AXES}))
-    level = StoredLevel(array.path, grid, stored_array(location, array), axes)
+    level = _level(array.path, grid, variable.node, stored_array(location, array), axes)
     return StoredAtlas(location, f"none, zarr {array.metadata.zarr_format}", (level,))
 
 
@@ -159,7 +170,7 @@ def _open_levels(
         grid, axes = ome.dataset_grid(
             multiscale, dataset, array.shape, orientation=orientation, resolution=finest
         )
-        levels.append(StoredLevel(dataset.path, grid, array, axes))
+        levels.append(_level(dataset.path, grid, node, array, axes))
     return StoredAtlas(location, multiscale.version, tuple(levels))
 
 

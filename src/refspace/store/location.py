@@ -130,6 +130,16 @@ class Location:
             raise FormatError(f"{self.url}: {key} has more than {most} bytes; {hint}")
         return data
 
+    def is_there(self, key: str) -> bool:
+        """Whether there is an object of a name; hardly any of it is read.
+
+        Raises
+        ------
+        StoreError, RemoteError
+            As for `read`.
+        """
+        return self._read(key, 1) is not None
+
     def _read(self, key: str, most: int | None) -> bytes | None:
         """Bytes of an object; of a larger one than allowed, one more than that."""
         folder = self.local_path

@@ -19,11 +19,14 @@ from refspace.errors import FormatError
 from refspace.signatures import kind_of_content
 from refspace.store.codecs import array_decoder
 from refspace.store.described_array import described_array
+from refspace.store.digests import json_digest
 from refspace.store.location import Location
 from refspace.store.zarr_files import NODE_FILES, ZARR_JSON, ZARRAY, ZATTRS, ZGROUP, ZMETADATA
 
 # Where xarray keeps the names of dims in zarr v2.
 _DIMENSIONS = "_ARRAY_DIMENSIONS"
+# Members of the metadata of an array that say nothing of its chunks.
+_DESCRIBING = ("attributes", "dimension_names", "consolidated_metadata")
 _FILES_V2 = (ZARRAY, ZGROUP, ZATTRS)
 
 
@@ -70,6 +73,16 @@ class Node:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             return ()
         return tuple(names)
+
+    @property
+    def metadata_digest(self) -> str:
+        """Digest of what says how an array's chunks are called and decoded, as it is written.
+
+        Attributes and names of dims may change, and the voxels are the same.
+        """
+        document = dict(self.document or {})
+        own = {key: value for key, value in document.items() if key not in _DESCRIBING and value}
+        return json_digest([self.zarr_format, own])
 
     def array(self, *, texts: bool = False) -> "zarr.Array[Any]":
         """The array, as zarr knows it; nothing of it is decoded yet.

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import zarr
@@ -25,6 +25,13 @@ from refspace.store.zarr_files import ZARR_JSON
 _REPAIR = "write it again, or copy it again from where it is whole"
 
 
+class Indexed(Protocol):
+    """What was noted of the objects of an array when a label index was made of it."""
+
+    def is_as_indexed(self, block_id: Sequence[int], data: bytes | None) -> bool:
+        """Whether an object is the one that was indexed, or the index is not in use."""
+
+
 class StoredArray:
     """Array of a store, read block by block.
 
@@ -41,6 +48,9 @@ class StoredArray:
         Distinguishes the store from another one at the same URL at another time: of a store of
         ours, the digest of its root metadata. None for one of another program, whose objects have
         versions of their own at best.
+    indexed
+        What was noted of the objects of an array of another program when a label index was made of
+        it, where results are made by that index: another object then belongs to no such result.
     """
 
     def __init__(
@@ -50,11 +60,13 @@ class StoredArray:
         *,
         records: Records | None = None,
         version: str | None = None,
+        indexed: "Indexed | None" = None,
     ) -> None:
         self.location = location
         self.array = array
         self.records = records
         self.version = version
+        self.indexed = indexed
         self.shape = array.shape
         self.ndim = array.ndim
         dtype = np.dtype(array.dtype)
@@ -140,6 +152,8 @@ class StoredArray:
         key = self.key(block_id)
         if self.records is not None:
             return self._decoded(key, self._proven(block_id, data))
+        if self.indexed is not None:
+            data = self._as_indexed(block_id, data)
         # Without memory of its own: a block may be far larger than the array.
         fill = np.broadcast_to(self.dtype.type(self.array.fill_value or 0), self.block_shape)
         return fill if data is None else self._decoded(key, data)
@@ -176,6 +190,22 @@ class StoredArray:
                 "'refspace verify' lists what is wrong with it"
             )
         return data
+
+    def _as_indexed(self, block_id: Sequence[int], data: bytes | None) -> bytes | None:
+        """Content of the object of a block, once it is known to be the one that was indexed."""
+        assert self.indexed is not None
+        if self.indexed.is_as_indexed(block_id, data):
+            return data
+        key = self.key(block_id)
+        if self.location.local_path is None:
+            data = self.location.read(key, self.most_bytes)  # as above
+            if self.indexed.is_as_indexed(block_id, data):
+                self.location.put_in_cache(key, self.version, data)
+                return data
+        raise StoreReplacedError(
+            f"{self.location.url}: chunk {key} is not the one of which the label index was made: "
+            "the image has changed since; open it again, and index it again: 'refspace index'"
+        )
 
     def _record(self, block_id: Sequence[int]) -> ObjectRecord:
         assert self.records is not None

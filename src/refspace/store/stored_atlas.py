@@ -5,7 +5,7 @@ import json
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +26,8 @@ from refspace.store.stored_array import StoredArray
 if TYPE_CHECKING:
     import xarray as xr
 
+    from refspace.store.kept_index import KeptIndex
+
 
 @dataclass(frozen=True)
 class StoredLevel:
@@ -41,12 +43,15 @@ class StoredLevel:
         The voxels.
     axes
         Which axes of the array are those of space; any others have the length 1.
+    kept
+        Label index of an array of another program, where one is kept.
     """
 
     path: str
     grid: Grid
     array: StoredArray
     axes: tuple[int, ...] = (0, 1, 2)
+    kept: "KeptIndex | None" = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,8 @@ class StoredAtlas:
             If there is an index that must not be trusted.
         """
         stored = self.levels[level]
+        if stored.kept is not None:
+            return stored.kept.index()
         expected = self._array_metadata(stored).get("label_index")
         if expected is None:
             return None
@@ -160,6 +167,28 @@ class StoredAtlas:
                 stacklevel=2,
             )
             return None
+
+    def with_given_index(
+        self, level: int, url: str, storage_options: Mapping[str, Any] | None
+    ) -> "StoredAtlas":
+        """The same store of another program, one level of which has the index at a path or URL.
+
+        Parameters
+        ----------
+        level
+            The level.
+        url, storage_options
+            The index, and what fsspec needs to reach it: what the store needs, if not given.
+        """
+        from refspace.store.kept_index import given_place
+
+        stored = self.levels[level]
+        assert stored.kept is not None
+        options = self.location.storage_options if storage_options is None else storage_options
+        kept = stored.kept.at_given(given_place(url, options))
+        levels = list(self.levels)
+        levels[level] = replace(stored, array=kept.read_array, kept=kept)
+        return replace(self, levels=tuple(levels))
 
     def stored_bytes(self, level: int, name: str = "annotation") -> NDArray[np.int64]:
         """Bytes that each block takes in the store, in C order of the blocks."""

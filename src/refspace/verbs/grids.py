@@ -2,8 +2,10 @@
 
 import functools
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from operator import methodcaller
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from refspace.grid import Hemisphere
 from refspace.labels import Method
 from refspace.labels import in_frame as in_frame_array
 from refspace.labels import reorient as reorient_array
-from refspace.types import Resolution, StructuresLike
+from refspace.types import PathLike, Resolution, StructuresLike
 from refspace.verbs.places import bounding_box
 from refspace.verbs.space import AnySpace
 
@@ -239,16 +241,37 @@ def along_frame(space: AnySpace) -> AnySpace:
     return space if orientation == space.grid.orientation else reorient(space, orientation)
 
 
-def with_index(space: AnySpace) -> AnySpace:
+def with_index(
+    space: AnySpace,
+    source: PathLike | None = None,
+    *,
+    storage_options: Mapping[str, Any] | None = None,
+) -> AnySpace:
     """The same space with a label index: what stores bring, measured for any other array.
 
     Verbs read less of such a space: counts and boxes no voxel, masks no block in which the result
     does not vary.
 
+    Parameters
+    ----------
+    source
+        Path or URL of an index that `write_index` has made of the very labels, of a space as it was
+        opened. If not given, the index that is kept beside the image or in the cache, or else a
+        new one.
+    storage_options
+        What fsspec needs to reach the source.
+
     Returns
     -------
     ReferenceSpace
-        The volume was read once, unless it has an index already.
+        The volume was read once, unless it has an index already or one was given.
+
+    Raises
+    ------
+    AnnotationError
+        If an index is given to a space that is none of another program's store, as it was opened.
+    FormatError
+        If the index that is given is none, is damaged, or is one of other labels.
 
     Examples
     --------
@@ -257,5 +280,8 @@ def with_index(space: AnySpace) -> AnySpace:
     >>> space.block_labels is None, space.with_index().block_labels is None
     (True, False)
     """
-    indexed = space.volume.with_index()
+    if source is None:
+        indexed = space.volume.with_index()
+    else:
+        indexed = space.volume.with_kept_index(os.fspath(source), storage_options)
     return space if indexed is space.volume else space.with_volume(indexed, space.template)
