@@ -1,11 +1,12 @@
 """The tree of brain structures, with AllenSDK's ``StructureTree`` interface."""
 
+import functools
 import operator
 import re
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from numbers import Integral
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from refspace.errors import MissingFieldError, OntologyError, StructureNotFoundE
 from refspace.structure_tree import drawing, frames, named_regions, searching
 from refspace.structure_tree import records as rec
 from refspace.structure_tree.colors import node_color
+from refspace.structure_tree.numbering import Numbering, with_paths
 from refspace.structure_tree.outline import Outline, draw
 from refspace.structure_tree.records import Record
 from refspace.structure_tree.regions import Regions, RegionsLike, partition, subtree_regions
@@ -73,31 +75,64 @@ class StructureTree(SimpleTree):
             if node.get("rgb_triplet") is not None:
                 node["rgb_triplet"] = rec.hex_to_rgb(node["rgb_triplet"])
         rec.refuse_surrogates(structures)
-        super().__init__(structures, operator.itemgetter("id"), rec.parent_id)
-        self._check_paths()
-        self._by_acronym = self._lookup("acronym")
-        self._by_name = self._lookup("name")
+        # Parsed once: of published records, paths are texts.
+        stated = [rec.stated_path(node) for node in structures]
+        ids = [node["id"] for node in structures]
+        parents = [
+            rec.parent_id(node) if not path else path[-2] if len(path) > 1 else None
+            for node, path in zip(structures, stated, strict=True)
+        ]
+        numbering = Numbering.from_parents(ids, parents)
+        self._set(
+            numbering,
+            dict(zip(ids, _with_paths(structures, stated, numbering), strict=True)),
+            operator.itemgetter("id"),
+            rec.parent_id,
+        )
+        self._texts = {field: _hashable(structures, field) for field in ("acronym", "name")}
 
-    def _check_paths(self) -> None:
-        """Give each structure its path, and refuse a stated path that differs."""
-        wrong = []
-        for node_id, record in self.graph.nodes(data=True):
-            stated = rec.stated_path(record)
-            if stated and stated != self._paths[node_id]:
-                wrong.append(node_id)
-            record["structure_id_path"] = list(self._paths[node_id])
-        if wrong:
-            raise OntologyError(
-                f"structure_id_path contradicts the parents' paths: {rec.listing(wrong)}"
-            )
+    @classmethod
+    def from_checked(
+        cls,
+        numbering: Numbering,
+        records: Mapping[int, Record],
+        texts: Mapping[str, Sequence[Hashable]],
+    ) -> Self:
+        """Tree of structures that were checked before, as stores make it.
+
+        Parameters
+        ----------
+        numbering
+            Parents of the structures.
+        records
+            Record of each, which may be made when it is looked up; paths and colours are lists.
+        texts
+            ``acronym`` and ``name`` of each, in the order of the numbering; None where it has none.
+
+        Examples
+        --------
+        >>> tree = StructureTree([{"id": 8, "acronym": "grey", "structure_id_path": [8]}])
+        >>> texts = {"acronym": ["grey"], "name": [None]}
+        >>> StructureTree.from_checked(tree.numbering, tree.records, texts).resolve("grey")
+        [8]
+        """
+        tree = cls.__new__(cls)
+        tree._set(numbering, records, operator.itemgetter("id"), rec.parent_id)
+        tree._texts = dict(texts)
+        return tree
+
+    @functools.cached_property
+    def _by_acronym(self) -> dict[Hashable, list[int]]:
+        return self._lookup("acronym")
+
+    @functools.cached_property
+    def _by_name(self) -> dict[Hashable, list[int]]:
+        return self._lookup("name")
 
     def _lookup(self, field: str) -> dict[Hashable, list[int]]:
         """Ids of the structures by acronym or name, which several may share."""
         ids: dict[Hashable, list[int]] = {}
-        for node_id, record in self.graph.nodes(data=True):
-            value = record.get(field)
-            if not isinstance(value, Hashable):
-                raise OntologyError(f"the {field} of structure {node_id} is no text")
+        for node_id, value in zip(self, self._texts[field], strict=True):
             if value is not None:
                 ids.setdefault(_without_blanks(value), []).append(node_id)
         return ids
@@ -111,7 +146,7 @@ class StructureTree(SimpleTree):
         """
         # Ids are asked for in loops: what follows takes ten times as long.
         if type(structure) is int:
-            return structure in self._position
+            return structure in self.numbering.parents
         value: object = plain(structure)
         if isinstance(value, bool):
             return False
@@ -465,10 +500,10 @@ class StructureTree(SimpleTree):
         >>> tree.get_ancestor_id_map()[315]
         [315, 695, 688, 567, 8, 997]
         """
-        return {node_id: self._paths[node_id][::-1] for node_id in self.graph}
+        return {node_id: self.numbering.ancestors(node_id) for node_id in self}
 
     def _require(self, field: str) -> None:
-        lacking = [i for i, record in self.graph.nodes(data=True) if record.get(field) is None]
+        lacking = [i for i, record in self.records.items() if record.get(field) is None]
         if lacking:
             raise MissingFieldError(
                 f"structures have no {field}: {rec.listing(lacking)}; add it to their records"
@@ -491,7 +526,8 @@ class StructureTree(SimpleTree):
             # As in AllenSDK, which looks the parent up among the ancestors of the child.
             return False
         parent = self._resolve_one(parent_id)
-        return self._position[parent] <= self._position[child] < self._end[parent]
+        starts = self.numbering.starts
+        return starts[parent] <= starts[child] < self.numbering.ends[parent]
 
     def has_overlaps(self, structure_ids: StructuresLike) -> set[int]:
         """Ids of those structures that are ancestors of others of them.
@@ -504,7 +540,7 @@ class StructureTree(SimpleTree):
         {315}
         """
         ids = set(self.resolve(structure_ids))
-        above = {ancestor for i in ids for ancestor in self._paths[i][:-1]}
+        above = {ancestor for i in ids for ancestor in self.numbering.ancestors(i)[1:]}
         return ids & above
 
     def total(self, direct: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.int64]:
@@ -528,8 +564,8 @@ class StructureTree(SimpleTree):
         array([12,  7])
         """
         # In pre-order a subtree is one interval, so all sums are differences of one running sum.
-        start = np.array([self._position[i] for i in self.graph], np.intp)
-        stop = np.array([self._end[i] for i in self.graph], np.intp)
+        start = np.array([self.numbering.starts[i] for i in self], np.intp)
+        stop = np.array([self.numbering.ends[i] for i in self], np.intp)
         in_preorder = np.zeros(len(self), np.int64)
         in_preorder[start] = np.reshape(direct, len(self))
         sums = np.concatenate(([0], np.cumsum(in_preorder)))
@@ -610,15 +646,15 @@ class StructureTree(SimpleTree):
 
     def _ids_at_depth(self, depth: int) -> list[int]:
         """Structures of a depth, and leaves that are less deep."""
-        depths = {i: len(self._paths[i]) - 1 for i in self.node_ids()}
+        depths = self.numbering.depths
         deepest = max(depths.values(), default=-1)
         if isinstance(depth, bool) or depth not in range(deepest + 1):
             raise OntologyError(
                 f"depth is {depth!r}; give a depth from 0, that of the roots, to {deepest}, or "
                 "'leaves' for structures without children"
             )
-        leaves = {i for i in depths if not self.graph.succ[i]}
-        return [i for i, own in depths.items() if own == depth or (own < depth and i in leaves)]
+        leaves = {*self.numbering.leaves}
+        return [i for i in self if depths[i] == depth or (depths[i] < depth and i in leaves)]
 
     def _ids_in_sets(self, structure_set: int | str | Sequence[int | str]) -> list[int]:
         wanted = named_regions.ids_of_sets(self, as_list(structure_set))
@@ -664,11 +700,11 @@ class StructureTree(SimpleTree):
         no_mesh = set(self._mentioned(exclude_mesh_vis))
         rows = [
             [i, *node_color(node), opacity.get(i, 1.0), i not in hidden, i not in no_mesh]
-            for i, node in self.graph.nodes(data=True)
+            for i, node in self.records.items()
         ]
         columns = ["IDX", "-R-", "-G-", "-B-", "-A-", "VIS", "MSH"]
         table = pd.DataFrame(rows, columns=columns).astype({"VIS": "int64", "MSH": "int64"})
-        return table.assign(LABEL=[node[label_key] for _, node in self.graph.nodes(data=True)])
+        return table.assign(LABEL=[node[label_key] for node in self.records.values()])
 
     def _mentioned(self, structures: Any) -> list[int]:
         """Ids of structures that may be missing from the tree, as after `remove_unassigned`."""
@@ -712,7 +748,7 @@ class StructureTree(SimpleTree):
         for structure in flat:
             structure["structure_set_ids"] = rec.collect_sets(structure)
         return rec.clean(
-            rec.with_paths(flat),
+            with_paths(flat),
             StructureTree.whitelist() if whitelist is None else whitelist,
             StructureTree.data_transforms() if data_transforms is None else data_transforms,
             StructureTree.renames() if renames is None else renames,
@@ -792,21 +828,43 @@ class StructureTree(SimpleTree):
             pairs = list(counts.items())
             ids = self.resolve([key for key, _ in pairs])
             numbers = {i: float(value) for i, (_, value) in zip(ids, pairs, strict=True)}
-        top = self._roots() if structure is None else self.resolve(structure)
+        top = self.numbering.roots if structure is None else self.resolve(structure)
         return draw(self, top, depth=depth, counts=numbers, width=width)
-
-    def _roots(self) -> list[int]:
-        return [i for i in self if not self.graph.pred[i]]
 
     def __repr__(self) -> str:
         return drawing.summarize(self)
 
     def __str__(self) -> str:
         """Draw the upper levels of the tree."""
-        return str(draw(self, self._roots(), depth=2, most=_SHOWN_LINES))
+        return str(draw(self, self.numbering.roots, depth=2, most=_SHOWN_LINES))
 
     def _repr_html_(self) -> str:
         return drawing.draw_html(self)
+
+
+def _with_paths(
+    structures: Sequence[Record], stated: Sequence[Sequence[int]], numbering: Numbering
+) -> list[Record]:
+    """Give each structure its path, and refuse a stated path that differs."""
+    paths = numbering.paths()
+    wrong = [
+        node["id"]
+        for node, path in zip(structures, stated, strict=True)
+        if path and path != paths[node["id"]]
+    ]
+    if wrong:
+        raise OntologyError(
+            f"structure_id_path contradicts the parents' paths: {rec.listing(wrong)}"
+        )
+    return [{**node, "structure_id_path": paths[node["id"]]} for node in structures]
+
+
+def _hashable(structures: Sequence[Record], field: str) -> list[Hashable]:
+    """Acronyms or names, which are looked up."""
+    for node in structures:
+        if not isinstance(node.get(field), Hashable):
+            raise OntologyError(f"the {field} of structure {node['id']} is no text")
+    return [node.get(field) for node in structures]
 
 
 def _without_blanks(value: Hashable) -> Hashable:
