@@ -169,6 +169,17 @@ class StoredAtlas:
 
     # ----- arrays and digests
 
+    def check_arrays(self) -> None:
+        """Look at the metadata of all arrays of a store of ours, needed or not.
+
+        Raises
+        ------
+        FormatError
+            If they are none.
+        """
+        for array in self.arrays.values():
+            _ = array.array
+
     def _levels(self, name: str) -> tuple[StoredLevel, ...]:
         beside = {"template": self.template, "hemispheres": self.hemispheres}
         return self.levels if name == "annotation" else beside[name]
