@@ -311,6 +311,9 @@ class LabelStructures:
         _check_colors(properties, colors)
         return cls(properties, colors, nested, numbering)
 
+    def __len__(self) -> int:
+        return len(self.properties)
+
     def tree(self) -> StructureTree:
         """The structures as a tree.
 
