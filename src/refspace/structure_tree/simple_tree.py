@@ -88,7 +88,8 @@ class SimpleTree:
 
         graph = self.numbering.graph()
         graph.add_nodes_from(self.records.items())
-        return nx.freeze(graph)
+        frozen: nx.DiGraph[int] = nx.freeze(graph)
+        return frozen
 
     def __len__(self) -> int:
         return len(self.numbering.parents)
@@ -189,9 +190,7 @@ class SimpleTree:
         >>> tree.parents([3, 1])
         [{'id': 2, 'up': 1}, None]
         """
-        return [
-            None if i is None else _copied(self.records[i]) for i in self.parent_ids(node_ids)
-        ]
+        return [None if i is None else _copied(self.records[i]) for i in self.parent_ids(node_ids)]
 
     def child_ids(self, node_ids: StructuresLike) -> list[list[int]]:
         """Ids of the children of each node.
