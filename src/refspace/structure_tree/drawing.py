@@ -20,7 +20,7 @@ def summarize(tree: SimpleTree) -> str:
     >>> summarize(refspace.phantom(resolution=400).structure_tree)
     '<StructureTree of 488 structures: root (997)>'
     """
-    roots = [structure_label(tree, i) for i in _roots(tree)]
+    roots = [structure_label(tree, i) for i in tree.numbering.roots]
     return f"<StructureTree of {len(tree)} structures: {listing(roots)}>"
 
 
@@ -33,12 +33,12 @@ def draw_html(tree: SimpleTree) -> str:
     >>> draw_html(tree).partition("&#9632;")[2]
     '</span> a&lt;b (8)</div>'
     """
-    depths = _depths(tree)
+    depths = tree.numbering.depths
     parts: dict[int, str] = {}
     # Backwards, so that children are drawn before the parent that holds them.
-    for node_id in reversed(depths):
+    for node_id in reversed(tree.numbering.preorder):
         label = f"{_swatch(tree, node_id)} {html.escape(structure_label(tree, node_id))}"
-        inner = "".join(parts.pop(child) for child in tree.graph.succ[node_id])
+        inner = "".join(parts.pop(child) for child in tree.numbering.children_of(node_id))
         opened = " open" if depths[node_id] < _SHOWN_LEVELS - 1 else ""
         parts[node_id] = (
             f"<details{opened} style='margin-left:1.2em'><summary>{label}</summary>{inner}"
@@ -49,17 +49,7 @@ def draw_html(tree: SimpleTree) -> str:
     return f"<b>StructureTree</b> of {len(tree)} structures{''.join(reversed(parts.values()))}"
 
 
-def _roots(tree: SimpleTree) -> list[int]:
-    return [i for i in tree.node_ids() if not tree.graph.pred[i]]
-
-
-def _depths(tree: SimpleTree) -> dict[int, int]:
-    """Depth of each structure, 0 for a root; keyed in depth-first order."""
-    ids = [i for subtree in tree.descendant_ids(_roots(tree)) for i in subtree]
-    return {i: len(path) - 1 for i, path in zip(ids, tree.ancestor_ids(ids), strict=True)}
-
-
 def _swatch(tree: SimpleTree, node_id: int) -> str:
     """A small square in the colour of a structure."""
-    rgb = ",".join(map(str, node_color({"id": node_id} | tree.graph.nodes[node_id])))
+    rgb = ",".join(map(str, node_color({"id": node_id} | tree.records[node_id])))
     return f"<span style='color:rgb({html.escape(rgb)})'>&#9632;</span>"

@@ -24,7 +24,7 @@ def structures_frame(tree: SimpleTree, ids: Sequence[int]) -> pd.DataFrame:
     ids
         Ids of some of them, in the order of the rows.
     """
-    nodes = [tree.graph.nodes[i] for i in ids]
+    nodes = [tree.records[i] for i in ids]
     paths = [tuple(node["structure_id_path"]) for node in nodes]
     columns = {
         **{field: _texts([node.get(field) for node in nodes]) for field in ("acronym", "name")},

@@ -131,7 +131,7 @@ def ids_of_regions(tree: SimpleTree, name: str) -> list[int]:
     if regions.table is not None:
         return _ids_of_table(tree, name, _table(regions.table))
     if regions.structure_set is None:
-        return [i for i in tree.node_ids() if not tree.graph.succ[i]]
+        return tree.numbering.leaves
     ids = members(tree).get(regions.structure_set, [])
     if not ids:
         raise OntologyError(
@@ -154,7 +154,7 @@ def _table(file: str) -> Mapping[int, str]:
 
 
 def _ids_of_table(tree: SimpleTree, name: str, table: Mapping[int, str]) -> list[int]:
-    there = {i: str(tree.graph.nodes[i].get("acronym")).strip() for i in table if i in tree}
+    there = {i: str(tree.records[i].get("acronym")).strip() for i in table if i in tree}
     # Ids alone prove nothing: any table of labels has some as small as these.
     others = [f"{i} ({there[i]} here)" for i in there if there[i].lower() != table[i].lower()]
     if others or not there:
@@ -180,7 +180,7 @@ def members(tree: SimpleTree) -> dict[int, list[int]]:
     [402, 394]
     """
     found: dict[int, list[int]] = {}
-    for i, record in tree.graph.nodes(data=True):
+    for i, record in tree.records.items():
         for set_id in rec.elements(record, "structure_set_ids"):
             found.setdefault(set_id, []).append(i)
     return dict(sorted(found.items()))
@@ -195,8 +195,7 @@ def set_names(tree: SimpleTree) -> dict[int, str]:
     return {
         set_id: ALLEN_SETS[set_id]
         for set_id, ids in members(tree).items()
-        if set_id in ALLEN_SETS
-        and all(tree.graph.nodes[i].get("graph_id") is not None for i in ids)
+        if set_id in ALLEN_SETS and all(tree.records[i].get("graph_id") is not None for i in ids)
     }
 
 

@@ -81,7 +81,7 @@ def draw(
 
 def structure_label(tree: SimpleTree, node_id: int) -> str:
     """Acronym, name and id of a structure, on one line."""
-    record = tree.graph.nodes[node_id]
+    record = tree.records[node_id]
     known = [str(record[key]) for key in ("acronym", "name") if record.get(key) is not None]
     text = " ".join([*dict.fromkeys(known), f"({node_id})"])
     # A line break would tear the drawing, and a terminal obeys control characters.
@@ -93,7 +93,7 @@ def _lines(tree: SimpleTree, root: int, depth: int | None) -> Iterator[_Line]:
     stack = [(root, "", "", 0)]
     while stack:
         node_id, guides, below, level = stack.pop()
-        children = list(tree.graph.succ[node_id])
+        children = tree.numbering.children_of(node_id)
         if level == depth:
             yield _Line(node_id, guides, len(tree.descendant_ids([node_id])[0]) - 1)
             continue

@@ -7,11 +7,9 @@ graph download has them.
 
 import operator
 import reprlib
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, SupportsIndex
 
-import networkx as nx
 import numpy as np
 
 from refspace.errors import OntologyError
@@ -232,15 +230,6 @@ def clean(
     ]
 
 
-def with_paths(records: Sequence[Record]) -> list[Record]:
-    """Give each record a path, derived from ``parent_structure_id`` where it states none."""
-    if all(stated_path(r) or "parent_structure_id" not in r for r in records):
-        return list(records)
-    ids = [structure_id(record.get("id")) for record in records]
-    paths = tree_paths(tree_graph([(i, parent_id(r)) for i, r in zip(ids, records, strict=True)]))
-    return [{**r, "structure_id_path": paths[i]} for i, r in zip(ids, records, strict=True)]
-
-
 def parent_id(record: Mapping[str, Any]) -> int | None:
     """Id of the parent: from the path where there is one, else from ``parent_structure_id``."""
     path = stated_path(record)
@@ -248,58 +237,6 @@ def parent_id(record: Mapping[str, Any]) -> int | None:
         return path[-2] if len(path) > 1 else None
     value = record.get("parent_structure_id")
     return None if value in (None, "") else structure_id(value)
-
-
-def tree_graph(parents: Sequence[tuple[int, int | None]]) -> "nx.DiGraph[int]":
-    """Graph with an edge from each parent to its child, checked to be a tree (or several).
-
-    Nodes, and the children of a node, keep the order of the pairs.
-
-    Raises
-    ------
-    OntologyError
-        If an id occurs twice, a parent is missing, or structures descend from themselves.
-    """
-    counts = Counter(child for child, _ in parents)
-    twice = [child for child, count in counts.items() if count > 1]
-    if twice:
-        raise OntologyError(f"structure ids must be unique; more than once: {listing(twice)}")
-    orphans = [f"{c} (parent {p})" for c, p in parents if p is not None and p not in counts]
-    if orphans:
-        raise OntologyError(
-            f"parents are missing from the structures: {listing(orphans)}; give whole trees"
-        )
-    # Checked before: networkx adds a missing parent, and merges nodes of one id, without an error.
-    graph: nx.DiGraph[int] = nx.DiGraph()
-    graph.add_nodes_from(counts)
-    graph.add_edges_from((parent, child) for child, parent in parents if parent is not None)
-    # Each has one parent at most, so without a cycle it is a forest. This check takes 0.5 ms for
-    # the 1327 structures of the mouse, is_branching or find_cycle 3 ms.
-    if not nx.is_directed_acyclic_graph(graph):
-        cycle = [child for _, child in nx.find_cycle(graph)]
-        raise OntologyError(f"structures descend from themselves: {listing(cycle)}; mend a parent")
-    return graph
-
-
-def tree_paths(graph: "nx.DiGraph[int]") -> dict[int, list[int]]:
-    """Path from the root to each structure, keyed in depth-first order.
-
-    Raises
-    ------
-    OntologyError
-        If the tree is deeper than any ontology.
-    """
-    # By hand: networkx's pre-order and shortest paths from each root take 0.9 ms for the tree of
-    # the mouse, this 1.0 ms; for a table of as many labels without a hierarchy 4.4 ms, this 1.0 ms.
-    paths: dict[int, list[int]] = {}
-    stack = [[node] for node in graph if not graph.pred[node]][::-1]
-    while stack:
-        path = stack.pop()
-        if len(path) > MAX_DEPTH:
-            raise OntologyError(f"structures are nested deeper than {MAX_DEPTH} levels")
-        paths[path[-1]] = path
-        stack += [[*path, child] for child in graph.succ[path[-1]]][::-1]
-    return paths
 
 
 def listing(offenders: Sequence[Any]) -> str:

@@ -51,9 +51,9 @@ def find_words(tree: SimpleTree, query: str) -> dict[int, Match]:
     words = query.casefold().split()
     if not words:
         raise OntologyError(f"there is no word in {query!r}; give one to look for")
-    texts = {i: _text(record) for i, record in tree.graph.nodes(data=True)}
+    texts = {i: _text(record) for i, record in tree.records.items()}
     ranks = [_ranks(word, texts) for word in words]
-    exact = {i: _exact(query.strip(), i, tree.graph.nodes[i]) for i in texts}
+    exact = {i: _exact(query.strip(), i, tree.records[i]) for i in texts}
     found: dict[int, Match] = {}
     for i in texts:
         by_word = [of_word[i] for of_word in ranks if i in of_word]
@@ -82,7 +82,7 @@ def find_pattern(tree: SimpleTree, pattern: "re.Pattern[str]") -> dict[int, str]
     {778: 'acronym', 33: 'acronym', 305: 'acronym'}
     """
     found = {}
-    for i, record in tree.graph.nodes(data=True):
+    for i, record in tree.records.items():
         values = {field: _value(record, field) for field in _FIELDS} | {"id": str(i)}
         if field := next((f for f, text in values.items() if pattern.search(text)), None):
             found[i] = field

@@ -1,18 +1,22 @@
 """A tree of records over a networkx graph, with AllenSDK's ``SimpleTree`` interface."""
 
 import difflib
+import functools
 import operator
 import reprlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from numbers import Integral
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import networkx as nx
 import numpy as np
 
 from refspace.errors import MissingFieldError, NotUniqueError, StructureNotFoundError
-from refspace.structure_tree.records import Record, listing, tree_graph, tree_paths
+from refspace.structure_tree.numbering import Numbering
+from refspace.structure_tree.records import Record, listing
 from refspace.types import StructureLike, StructuresLike
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -49,45 +53,53 @@ class SimpleTree:
         node_id_cb: Callable[[Record], int],
         parent_id_cb: Callable[[Record], int | None],
     ) -> None:
-        self.node_id_cb = node_id_cb
-        self.parent_id_cb = parent_id_cb
         records = {}
-        parents = []
+        ids, parents = [], []
         for record in map(dict, nodes):
             node_id = node_id_cb(record)
-            parents.append((node_id, parent_id_cb(record)))
+            ids.append(node_id)
+            parents.append(parent_id_cb(record))
             records[node_id] = record
-        graph = tree_graph(parents)
-        graph.add_nodes_from(records.items())
-        self._paths = tree_paths(graph)
-        #: Edges from parent to child, node = id, the record's fields as node attributes. Frozen:
-        #: numbering and paths are made once, so a changed tree is a new tree.
-        self.graph: nx.DiGraph[int] = nx.freeze(graph)
-        self._preorder = list(self._paths)
-        # Pre-order: a subtree is the interval [position, end) of it. Slices of the list take 0.7 ms
-        # for the descendants of all 1327 structures of the mouse, and networkx 6 ms.
-        self._position = {node_id: i for i, node_id in enumerate(self._preorder)}
-        self._end = self._subtree_ends()
+        self._set(Numbering.from_parents(ids, parents), records, node_id_cb, parent_id_cb)
 
-    def _subtree_ends(self) -> dict[int, int]:
-        """Position after the last descendant of each node.
+    def _set(
+        self,
+        numbering: Numbering,
+        records: Mapping[int, Record],
+        node_id_cb: Callable[[Record], int],
+        parent_id_cb: Callable[[Record], int | None],
+    ) -> None:
+        self.node_id_cb = node_id_cb
+        self.parent_id_cb = parent_id_cb
+        #: Parents, children and positions in pre-order. Made once: a changed tree is a new tree.
+        self.numbering = numbering
+        #: The records by id, those of the tree itself; `nodes` copies them.
+        self.records = records
 
-        Every node moves the end of all that are above it; the last to do so is the last descendant.
+    @functools.cached_property
+    def graph(self) -> "nx.DiGraph[int]":
+        """Edges from parent to child, node = id, the record's fields as node attributes.
+
+        It is made when it is first asked for, and frozen: numbering is made once, so a changed tree
+        is a new tree.
         """
-        ends: dict[int, int] = {}
-        for end, path in enumerate(self._paths.values(), 1):
-            ends.update(dict.fromkeys(path, end))
-        return ends
+        # Late: what asks for no graph waits for no library of graphs.
+        import networkx as nx
+
+        graph = self.numbering.graph()
+        graph.add_nodes_from(self.records.items())
+        frozen: nx.DiGraph[int] = nx.freeze(graph)
+        return frozen
 
     def __len__(self) -> int:
-        return len(self.graph)
+        return len(self.numbering.parents)
 
     def __iter__(self) -> Iterator[int]:
         """Ids of all nodes, in the order of the records, like the keys of a mapping."""
-        return iter(self.graph)
+        return iter(self.numbering.parents)
 
     def __contains__(self, node_id: object) -> bool:
-        return node_id in self._position
+        return node_id in self.numbering.parents
 
     def __getitem__(self, node_id: StructureLike) -> Record:
         """Record of one node.
@@ -109,7 +121,7 @@ class SimpleTree:
             raise StructureNotFoundError(
                 f"{reprlib.repr(value)} is not one structure; nodes() takes several"
             )
-        return _copied(self.graph.nodes[self._resolve_one(value)])
+        return _copied(self.records[self._resolve_one(value)])
 
     def resolve(self, node_ids: StructuresLike) -> list[int]:
         """Check ids; a single one is taken as a list of one.
@@ -136,7 +148,7 @@ class SimpleTree:
         >>> tree.node_ids()
         [1, 2, 3]
         """
-        return list(self.graph)
+        return list(self.numbering.parents)
 
     def nodes(self, node_ids: StructuresLike | None = None) -> list[Any]:
         """Records of some nodes, or of all; None for an id that is not in the tree.
@@ -148,11 +160,11 @@ class SimpleTree:
         """
         # Copies, so that a caller who edits a record does not edit the tree.
         if node_ids is None:
-            return [_copied(record) for _, record in self.graph.nodes(data=True)]
+            return [_copied(record) for record in self.records.values()]
         return [
             None
             if isinstance(value, Integral) and value not in self
-            else _copied(self.graph.nodes[self._resolve_one(value)])
+            else _copied(self.records[self._resolve_one(value)])
             for value in as_list(node_ids)
         ]
 
@@ -166,7 +178,7 @@ class SimpleTree:
         >>> tree.parent_ids([3, 1])
         [2, None]
         """
-        return [next(iter(self.graph.pred[i]), None) for i in self.resolve(node_ids)]
+        return [self.numbering.parents[i] for i in self.resolve(node_ids)]
 
     def parents(self, node_ids: StructuresLike) -> list[Any]:
         """Record of the parent of each node, None for a root.
@@ -178,9 +190,7 @@ class SimpleTree:
         >>> tree.parents([3, 1])
         [{'id': 2, 'up': 1}, None]
         """
-        return [
-            None if i is None else _copied(self.graph.nodes[i]) for i in self.parent_ids(node_ids)
-        ]
+        return [None if i is None else _copied(self.records[i]) for i in self.parent_ids(node_ids)]
 
     def child_ids(self, node_ids: StructuresLike) -> list[list[int]]:
         """Ids of the children of each node.
@@ -192,7 +202,7 @@ class SimpleTree:
         >>> tree.child_ids([1, 3])
         [[2], []]
         """
-        return [list(self.graph.succ[i]) for i in self.resolve(node_ids)]
+        return [self.numbering.children_of(i) for i in self.resolve(node_ids)]
 
     def children(self, node_ids: StructuresLike) -> list[list[Record]]:
         """Records of the children of each node.
@@ -216,7 +226,7 @@ class SimpleTree:
         >>> tree.ancestor_ids([3, 1])
         [[3, 2, 1], [1]]
         """
-        return [self._paths[i][::-1] for i in self.resolve(node_ids)]
+        return [self.numbering.ancestors(i) for i in self.resolve(node_ids)]
 
     def ancestors(self, node_ids: StructuresLike) -> list[list[Record]]:
         """Records from each node, itself included, up to its root.
@@ -240,7 +250,7 @@ class SimpleTree:
         >>> tree.descendant_ids([1, 2])
         [[1, 2, 3], [2, 3]]
         """
-        return [self._preorder[self._position[i] : self._end[i]] for i in self.resolve(node_ids)]
+        return [self.numbering.subtree(i) for i in self.resolve(node_ids)]
 
     def descendants(self, node_ids: StructuresLike) -> list[list[Record]]:
         """Records of each node's subtree, itself first, in depth-first order.
@@ -331,7 +341,7 @@ class SimpleTree:
         return matches if to_fn is None else [to_fn(record) for record in matches]
 
     def _getter(self, field: str) -> Callable[[Record], Any]:
-        lacking = [i for i, record in self.graph.nodes(data=True) if field not in record]
+        lacking = [i for i, record in self.records.items() if field not in record]
         if lacking:
             raise MissingFieldError(f"nodes have no {field}: {listing(lacking)}")
         return operator.itemgetter(field)

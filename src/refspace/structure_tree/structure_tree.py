@@ -1,20 +1,22 @@
 """The tree of brain structures, with AllenSDK's ``StructureTree`` interface."""
 
+import functools
 import operator
 import re
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from refspace.errors import MissingFieldError, OntologyError, StructureNotFoundError
-from refspace.structure_tree import drawing, frames, named_regions, searching
+from refspace.structure_tree import drawing, named_regions, searching
 from refspace.structure_tree import records as rec
+from refspace.structure_tree.checked import CheckedStructures, check_structures
 from refspace.structure_tree.colors import node_color
+from refspace.structure_tree.numbering import with_paths
 from refspace.structure_tree.outline import Outline, draw
 from refspace.structure_tree.records import Record
 from refspace.structure_tree.regions import Regions, RegionsLike, partition, subtree_regions
@@ -26,6 +28,9 @@ from refspace.structure_tree.simple_tree import (
     sole_match,
 )
 from refspace.types import StructureLike, StructuresLike
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What is printed of a tree, so that it fits a screen.
 _SHOWN_LINES = 40
@@ -64,40 +69,23 @@ class StructureTree(SimpleTree):
     └─ grey Grey matter (8)
     """
 
-    def __init__(self, nodes: Iterable[Mapping[str, Any]]) -> None:
-        structures = [rec.as_record(node) for node in nodes]
-        if any(node.get("children") for node in structures):
-            structures = rec.flatten(structures)
-        for node in structures:
-            node["id"] = rec.structure_id(node.get("id"))
-            if node.get("rgb_triplet") is not None:
-                node["rgb_triplet"] = rec.hex_to_rgb(node["rgb_triplet"])
-        rec.refuse_surrogates(structures)
-        super().__init__(structures, operator.itemgetter("id"), rec.parent_id)
-        self._check_paths()
-        self._by_acronym = self._lookup("acronym")
-        self._by_name = self._lookup("name")
+    def __init__(self, nodes: "Iterable[Mapping[str, Any]] | CheckedStructures") -> None:
+        checked = nodes if isinstance(nodes, CheckedStructures) else check_structures(nodes)
+        self._set(checked.numbering, checked.records, operator.itemgetter("id"), rec.parent_id)
+        self._texts = checked.texts
 
-    def _check_paths(self) -> None:
-        """Give each structure its path, and refuse a stated path that differs."""
-        wrong = []
-        for node_id, record in self.graph.nodes(data=True):
-            stated = rec.stated_path(record)
-            if stated and stated != self._paths[node_id]:
-                wrong.append(node_id)
-            record["structure_id_path"] = list(self._paths[node_id])
-        if wrong:
-            raise OntologyError(
-                f"structure_id_path contradicts the parents' paths: {rec.listing(wrong)}"
-            )
+    @functools.cached_property
+    def _by_acronym(self) -> dict[Hashable, list[int]]:
+        return self._lookup("acronym")
+
+    @functools.cached_property
+    def _by_name(self) -> dict[Hashable, list[int]]:
+        return self._lookup("name")
 
     def _lookup(self, field: str) -> dict[Hashable, list[int]]:
         """Ids of the structures by acronym or name, which several may share."""
         ids: dict[Hashable, list[int]] = {}
-        for node_id, record in self.graph.nodes(data=True):
-            value = record.get(field)
-            if not isinstance(value, Hashable):
-                raise OntologyError(f"the {field} of structure {node_id} is no text")
+        for node_id, value in zip(self, self._texts[field], strict=True):
             if value is not None:
                 ids.setdefault(_without_blanks(value), []).append(node_id)
         return ids
@@ -111,7 +99,7 @@ class StructureTree(SimpleTree):
         """
         # Ids are asked for in loops: what follows takes ten times as long.
         if type(structure) is int:
-            return structure in self._position
+            return structure in self.numbering.parents
         value: object = plain(structure)
         if isinstance(value, bool):
             return False
@@ -210,7 +198,7 @@ class StructureTree(SimpleTree):
 
     def search(
         self, query: "str | re.Pattern[str]", *, regex: bool = False, limit: int | None = None
-    ) -> pd.DataFrame:
+    ) -> "pd.DataFrame":
         r"""Structures whose acronym, name or id has some words, the best match first.
 
         Capitals do not count, and each word may be a part of one; "areas" finds areas and area. Of
@@ -255,6 +243,8 @@ class StructureTree(SimpleTree):
         else:
             found = searching.find_words(self, query)
         ids = list(found)[:limit]
+        from refspace.structure_tree import frames
+
         table = frames.structures_frame(self, ids)
         table.insert(0, "match", [found[i] for i in ids])
         return table
@@ -349,7 +339,7 @@ class StructureTree(SimpleTree):
 
     # ----- tables
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def to_dataframe(self) -> "pd.DataFrame":
         """Table of all structures, in the order of `node_ids`.
 
         Returns
@@ -369,9 +359,12 @@ class StructureTree(SimpleTree):
         >>> int(table["path"].map(lambda path: 669 in path).sum())  # in the visual areas
         36
         """
+        # Late: pandas is half of what a tree without tables would wait for.
+        from refspace.structure_tree import frames
+
         return frames.structures_frame(self, self.node_ids())
 
-    def sets(self) -> pd.DataFrame:
+    def sets(self) -> "pd.DataFrame":
         """Table of the sets that structures are in.
 
         Returns
@@ -388,9 +381,12 @@ class StructureTree(SimpleTree):
         >>> sets.loc[167587189, ["name", "regions"]].tolist(), int(sets.structures[167587189])
         (['Brain - Summary Structures', 'summary'], 137)
         """
+        # Late: pandas is half of what a tree without tables would wait for.
+        from refspace.structure_tree import frames
+
         return frames.sets_frame(self)
 
-    def named_regions(self) -> pd.DataFrame:
+    def named_regions(self) -> "pd.DataFrame":
         """Table of the regions that `regions` knows by a name.
 
         Beryl and Cosmos are parcellations of the International Brain Laboratory: each structure
@@ -410,6 +406,9 @@ class StructureTree(SimpleTree):
         >>> table["regions"].loc[["leaves", "summary", "beryl", "cosmos"]].tolist()
         [340, 137, 131, 10]
         """
+        # Late: pandas is half of what a tree without tables would wait for.
+        from refspace.structure_tree import frames
+
         return frames.named_regions_frame(self)
 
     # ----- maps
@@ -465,10 +464,10 @@ class StructureTree(SimpleTree):
         >>> tree.get_ancestor_id_map()[315]
         [315, 695, 688, 567, 8, 997]
         """
-        return {node_id: self._paths[node_id][::-1] for node_id in self.graph}
+        return {node_id: self.numbering.ancestors(node_id) for node_id in self}
 
     def _require(self, field: str) -> None:
-        lacking = [i for i, record in self.graph.nodes(data=True) if record.get(field) is None]
+        lacking = [i for i, record in self.records.items() if record.get(field) is None]
         if lacking:
             raise MissingFieldError(
                 f"structures have no {field}: {rec.listing(lacking)}; add it to their records"
@@ -491,7 +490,8 @@ class StructureTree(SimpleTree):
             # As in AllenSDK, which looks the parent up among the ancestors of the child.
             return False
         parent = self._resolve_one(parent_id)
-        return self._position[parent] <= self._position[child] < self._end[parent]
+        starts = self.numbering.starts
+        return starts[parent] <= starts[child] < self.numbering.ends[parent]
 
     def has_overlaps(self, structure_ids: StructuresLike) -> set[int]:
         """Ids of those structures that are ancestors of others of them.
@@ -504,7 +504,7 @@ class StructureTree(SimpleTree):
         {315}
         """
         ids = set(self.resolve(structure_ids))
-        above = {ancestor for i in ids for ancestor in self._paths[i][:-1]}
+        above = {ancestor for i in ids for ancestor in self.numbering.ancestors(i)[1:]}
         return ids & above
 
     def total(self, direct: Sequence[int] | NDArray[np.integer[Any]]) -> NDArray[np.int64]:
@@ -528,8 +528,8 @@ class StructureTree(SimpleTree):
         array([12,  7])
         """
         # In pre-order a subtree is one interval, so all sums are differences of one running sum.
-        start = np.array([self._position[i] for i in self.graph], np.intp)
-        stop = np.array([self._end[i] for i in self.graph], np.intp)
+        start = np.array([self.numbering.starts[i] for i in self], np.intp)
+        stop = np.array([self.numbering.ends[i] for i in self], np.intp)
         in_preorder = np.zeros(len(self), np.int64)
         in_preorder[start] = np.reshape(direct, len(self))
         sums = np.concatenate(([0], np.cumsum(in_preorder)))
@@ -610,15 +610,15 @@ class StructureTree(SimpleTree):
 
     def _ids_at_depth(self, depth: int) -> list[int]:
         """Structures of a depth, and leaves that are less deep."""
-        depths = {i: len(self._paths[i]) - 1 for i in self.node_ids()}
+        depths = self.numbering.depths
         deepest = max(depths.values(), default=-1)
         if isinstance(depth, bool) or depth not in range(deepest + 1):
             raise OntologyError(
                 f"depth is {depth!r}; give a depth from 0, that of the roots, to {deepest}, or "
                 "'leaves' for structures without children"
             )
-        leaves = {i for i in depths if not self.graph.succ[i]}
-        return [i for i, own in depths.items() if own == depth or (own < depth and i in leaves)]
+        leaves = {*self.numbering.leaves}
+        return [i for i in self if depths[i] == depth or (depths[i] < depth and i in leaves)]
 
     def _ids_in_sets(self, structure_set: int | str | Sequence[int | str]) -> list[int]:
         wanted = named_regions.ids_of_sets(self, as_list(structure_set))
@@ -632,7 +632,7 @@ class StructureTree(SimpleTree):
         exclude_label_vis: Collection[int] | None = None,
         exclude_mesh_vis: Collection[int] | None = None,
         label_key: str = "acronym",
-    ) -> pd.DataFrame:
+    ) -> "pd.DataFrame":
         """Table of labels, as ITK-SNAP takes it.
 
         Parameters
@@ -658,17 +658,19 @@ class StructureTree(SimpleTree):
         >>> tree.export_label_description(label_key="name")["LABEL"][1]
         'Basic cell groups and regions'
         """
+        import pandas as pd
+
         self._require(label_key)
         opacity = dict(zip(self._mentioned(alphas), (alphas or {}).values(), strict=True))
         hidden = set(self._mentioned(exclude_label_vis))
         no_mesh = set(self._mentioned(exclude_mesh_vis))
         rows = [
             [i, *node_color(node), opacity.get(i, 1.0), i not in hidden, i not in no_mesh]
-            for i, node in self.graph.nodes(data=True)
+            for i, node in self.records.items()
         ]
         columns = ["IDX", "-R-", "-G-", "-B-", "-A-", "VIS", "MSH"]
         table = pd.DataFrame(rows, columns=columns).astype({"VIS": "int64", "MSH": "int64"})
-        return table.assign(LABEL=[node[label_key] for _, node in self.graph.nodes(data=True)])
+        return table.assign(LABEL=[node[label_key] for node in self.records.values()])
 
     def _mentioned(self, structures: Any) -> list[int]:
         """Ids of structures that may be missing from the tree, as after `remove_unassigned`."""
@@ -712,7 +714,7 @@ class StructureTree(SimpleTree):
         for structure in flat:
             structure["structure_set_ids"] = rec.collect_sets(structure)
         return rec.clean(
-            rec.with_paths(flat),
+            with_paths(flat),
             StructureTree.whitelist() if whitelist is None else whitelist,
             StructureTree.data_transforms() if data_transforms is None else data_transforms,
             StructureTree.renames() if renames is None else renames,
@@ -792,18 +794,15 @@ class StructureTree(SimpleTree):
             pairs = list(counts.items())
             ids = self.resolve([key for key, _ in pairs])
             numbers = {i: float(value) for i, (_, value) in zip(ids, pairs, strict=True)}
-        top = self._roots() if structure is None else self.resolve(structure)
+        top = self.numbering.roots if structure is None else self.resolve(structure)
         return draw(self, top, depth=depth, counts=numbers, width=width)
-
-    def _roots(self) -> list[int]:
-        return [i for i in self if not self.graph.pred[i]]
 
     def __repr__(self) -> str:
         return drawing.summarize(self)
 
     def __str__(self) -> str:
         """Draw the upper levels of the tree."""
-        return str(draw(self, self._roots(), depth=2, most=_SHOWN_LINES))
+        return str(draw(self, self.numbering.roots, depth=2, most=_SHOWN_LINES))
 
     def _repr_html_(self) -> str:
         return drawing.draw_html(self)
