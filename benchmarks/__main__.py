@@ -26,8 +26,8 @@ from benchmarks.server import REPOSITORY
 
 _REAL_SIZES, _SAMPLE_SIZES = (25.0, 10.0, 100.0), (100.0,)
 _BRIEFLY = 100.0  # µm: of what is so coarse few jobs are measured beside what is finer
-FULL = Budget(seconds=25 * 60, rounds=5, calls=1.0, once=12.0, is_quick=False)
-QUICK = Budget(seconds=8 * 60, rounds=2, calls=0.3, once=4.0, is_quick=True)
+FULL = Budget(seconds=25 * 60, rounds=5, calls=0.5, once=10.0, is_quick=False)
+QUICK = Budget(seconds=8 * 60, rounds=2, calls=0.3, once=5.0, is_quick=True)
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -112,8 +112,7 @@ def main(given: Sequence[str] | None = None) -> int:
         print(report.listed(JOBS))
         return 0
     if options.from_log:
-        lines = [json.loads(line) for line in options.from_log.read_text().splitlines()]
-        return finish(results.summary(lines), options)
+        return finish(results.summary(results.read_log(options.from_log)), options)
     run = prepared(options)
     begun = {
         "machine": results.machine(),

@@ -161,7 +161,7 @@ def _files() -> Iterator[Job]:
         "a NRRD file into a store with its pyramid and its index, 1 GiB being allowed for voxels",
         "Files and stores",
         (
-            Way(REFSPACE, "ours.convert", (FILE,), 10, slow=10),
+            Way(REFSPACE, "ours.convert_file", (FILE,), 10, slow=10),
             Way("gunzip alone", "processes.gunzip", (FILE,), 10, needs=("annotation.nrrd.gz",),
                 remark="inflates the voxels of the file, and does nothing with them"),
             Way("Python's zlib alone", "processes.zlib_inflate", (FILE,), 10, 10,
@@ -177,7 +177,7 @@ def _files() -> Iterator[Job]:
             f"convert {ending}",
             f"the same from a file of the format {ending}",
             "Files and stores",
-            (Way(REFSPACE, "ours.convert", (FILE,), slow=25, needs=needs),),
+            (Way(REFSPACE, "ours.convert_file", (FILE,), slow=25, needs=needs),),
             {"ending": ending},
             wanted=(Wanted("peak", 1000, "", (25, 10)),),
         )
@@ -272,7 +272,7 @@ def _counts() -> Iterator[Job]:
 def _one_mask(structure: str, crop: bool) -> Job:
     name = f"mask of {structure}, cropped" if crop else f"mask of {structure}"
     few = structure in ("AUDd", "VISp")
-    remote = STORES if crop or structure == "Isocortex" else (DISK,)
+    remote = STORES if crop else (DISK, "http, 50 ms") if structure == "Isocortex" else (DISK,)
     usual = 10 if structure == "AUDd" else 25
     ways = [
         Way(REFSPACE, "ours.mask", (MEMORY, *remote), 10),

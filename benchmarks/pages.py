@@ -1,4 +1,7 @@
-"""Pages that show results: what stands between marks is written from the JSON in ``results``."""
+"""Pages that show results: what stands between marks is written from the JSON in ``results``.
+
+``python -m benchmarks.pages`` writes it anew.
+"""
 
 import json
 import re
@@ -46,3 +49,7 @@ def update() -> None:
     """Write what the results say into the pages."""
     for page in PAGES:
         page.write_text(rendered(page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    update()

@@ -6,6 +6,7 @@ import platform
 import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,15 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def read_log(path: Path) -> list[Line]:
+    """Lines of a log, but for a last one that is not whole."""
+    *lines, last = path.read_text(encoding="utf-8").split("\n")
+    if last:
+        with suppress(ValueError):
+            return [*map(json.loads, lines), json.loads(last)]
+    return [*map(json.loads, lines)]
 
 
 def summary(lines: Sequence[Line]) -> Summary:

@@ -125,11 +125,13 @@ class Run:
                     yield from self._measure(row, contestant, address, number)
 
     def _turn(self, number: int) -> Iterator[tuple[Row, Contestant]]:
-        """What a round measures, in order; slow rivals once, at the end of the first."""
-        pairs = [(row, each) for row in self.rows for each in self.contestants(row)]
-        yield from (pair for pair in pairs if not _is_slow(*pair))
-        if not number:
-            yield from (pair for pair in pairs if _is_slow(*pair))
+        """What a round measures, in order; slow rivals once, after the others of their size."""
+        for size in dict.fromkeys(row.files for row in self.rows):
+            rows = [row for row in self.rows if row.files == size]
+            pairs = [(row, each) for row in rows for each in self.contestants(row)]
+            yield from (pair for pair in pairs if not _is_slow(*pair))
+            if not number:
+                yield from (pair for pair in pairs if _is_slow(*pair))
 
     def contestants(self, row: Row) -> list[Contestant]:
         """Who does a job, refspace in all its versions."""
@@ -171,6 +173,7 @@ class Run:
                 "medium": medium,
                 "way": contestant.way.name,
                 "name": contestant.name,
+                "took": round(self._taken[key], 2),
                 **figures,
             }
         )

@@ -12,12 +12,12 @@ import dask.array
 import nrrd
 import numpy as np
 
-import refspace
 from benchmarks import answers
 from benchmarks.measurement import Answer, Inputs, Timed
 from benchmarks.points import random_points
 from benchmarks.votes import of_coarse
-from refspace import ReferenceSpace
+from refspace import ReferenceSpace, StructureTree, convert, write_masks, write_nrrd
+from refspace import open as open_space
 from refspace.store.stored_array import StoredArray
 
 Space = Callable[[], ReferenceSpace]
@@ -26,14 +26,14 @@ Space = Callable[[], ReferenceSpace]
 def opener(inputs: Inputs) -> Space:
     """What makes a new space each time: around the array in memory, or of the store."""
     if inputs.medium != "memory":
-        return lambda: refspace.open(inputs.at(inputs.store))
-    tree = refspace.StructureTree(inputs.nodes())
+        return lambda: open_space(inputs.at(inputs.store))
+    tree = StructureTree(inputs.nodes())
     labels = np.load(inputs.path("annotation.npy"))
     return lambda: ReferenceSpace(tree, labels, inputs.resolution)
 
 
 def _of_file(inputs: Inputs) -> ReferenceSpace:
-    return refspace.open(
+    return open_space(
         inputs.path("annotation.nrrd"),
         structures=inputs.path("structures.json"),
         resolution=inputs.resolution,
@@ -56,7 +56,7 @@ def file_to_mask(inputs: Inputs) -> Timed:
     )
 
 
-def convert(inputs: Inputs) -> Timed:
+def convert_file(inputs: Inputs) -> Timed:
     """The file as a store with all its levels and its index."""
     ending = inputs.given.get("ending", ".nrrd")
     unstated = {".tif", ".npy"}
@@ -69,13 +69,13 @@ def convert(inputs: Inputs) -> Timed:
 
     def call(_: object) -> None:
         structures = inputs.path("structures.json")
-        refspace.convert(source, structures, target, memory="1 GiB", overwrite=True, **stated)
+        convert(source, structures, target, memory="1 GiB", overwrite=True, **stated)
 
     def stored(_: object, keep: object = folder) -> Mapping[str, float]:
         return {"stored": _megabytes(target)}
 
     def answer(_: object) -> Answer:
-        return answers.of_integers(refspace.open(target).total_voxel_map)
+        return answers.of_integers(open_space(target).total_voxel_map)
 
     return Timed(call, answer, extra=stored)
 
@@ -86,7 +86,7 @@ def _megabytes(folder: Path) -> float:
 
 def open_store(inputs: Inputs) -> Timed:
     """The space of a store."""
-    return Timed(lambda _: refspace.open(inputs.at(inputs.store)))
+    return Timed(lambda _: open_space(inputs.at(inputs.store)))
 
 
 def every_voxel(inputs: Inputs) -> Timed:
@@ -145,7 +145,7 @@ def mask_of_indexed(inputs: Inputs) -> Timed:
 
 def _foreign(inputs: Inputs) -> ReferenceSpace:
     structures = inputs.path("structures.json")
-    return refspace.open(inputs.at("foreign.zarr"), structures=structures)
+    return open_space(inputs.at("foreign.zarr"), structures=structures)
 
 
 def divisions(inputs: Inputs) -> Timed:
@@ -180,7 +180,7 @@ def _written_masks(inputs: Inputs, name: str) -> Timed:
 
     def call(space: ReferenceSpace) -> None:
         client = {"client": workers.client} if workers.client else {"threads": None}
-        refspace.write_masks(space, target, ids, overwrite=True, **client)
+        write_masks(space, target, ids, overwrite=True, **client)
 
     def empty() -> ReferenceSpace:
         shutil.rmtree(target, ignore_errors=True)
@@ -261,7 +261,7 @@ def downsample_to_file(inputs: Inputs) -> Timed:
     path = Path(folder.name, "annotation.nrrd")
 
     def call(space: ReferenceSpace) -> None:
-        refspace.write_nrrd(path, space.downsample(target, method).annotation)
+        write_nrrd(path, space.downsample(target, method).annotation)
 
     def figures(_: object, keep: object = folder) -> Mapping[str, float]:
         return {"written": path.stat().st_size / 1e6}

@@ -3,8 +3,10 @@
 from importlib import import_module
 from typing import Any
 
+import dask.array
 import numpy as np
 import xarray as xr
+import zarr  # noqa: F401  # which xarray would import when it is first called
 
 from benchmarks import answers
 from benchmarks.measurement import Inputs, Timed
@@ -31,7 +33,6 @@ def every_voxel(inputs: Inputs) -> Timed:
 
 def counts(inputs: Inputs) -> Timed:
     """Voxels of each label, by dask's `unique`."""
-    import dask.array
 
     def call(lazy: xr.DataArray) -> Any:
         return dask.compute(dask.array.unique(lazy.data, return_counts=True))[0]
