@@ -134,15 +134,15 @@ def _write_version(base: Path, sample: Sample, version: str) -> None:
     ]
     for fields, image in zip(references, sample.references.values(), strict=True):
         place = base / fields["location"][1:] / "template.ome.zarr"
-        _write_image(place, (image,), sample.resolutions)
-    _write_image(folders["template"] / "template.ome.zarr", sample.template, sample.resolutions)
+        write_image(place, (image,), sample.resolutions)
+    write_image(folders["template"] / "template.ome.zarr", sample.template, sample.resolutions)
     images = {
         "annotations_compressed": sample.annotation,
         "hemispheres": sample.hemispheres or tuple(map(_sides, sample.annotation)),
     }
     for name, volumes in images.items():
         place = folders["annotation"] / f"{name}.ome.zarr"
-        _write_image(place, volumes, sample.resolutions)
+        write_image(place, volumes, sample.resolutions)
     _write_terminology(folders["terminology"], sample.structures)
     _write_json(folders["space"] / "manifest.json", parts["space"])
     for resolution, volume in zip(sample.resolutions, sample.annotation, strict=True):
@@ -183,7 +183,8 @@ def _sides(volume: Volume) -> Volume:
     return sides
 
 
-def _write_image(path: Path, volumes: Sequence[Volume], resolutions: Sequence[Resolution]) -> None:
+def write_image(path: Path, volumes: Sequence[Volume], resolutions: Sequence[Resolution]) -> None:
+    """Write an image with its levels, as all images of an atlas are."""
     scales = [[length / 1000 for length in resolution] for resolution in resolutions]
     datasets = [
         {

@@ -1,0 +1,1 @@
+"""Benchmarks: every job beside its rivals, in one interleaved run: ``python -m benchmarks``."""
