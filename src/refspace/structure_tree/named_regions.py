@@ -195,8 +195,7 @@ def set_names(tree: SimpleTree) -> dict[int, str]:
     return {
         set_id: ALLEN_SETS[set_id]
         for set_id, ids in members(tree).items()
-        if set_id in ALLEN_SETS
-        and all(tree.records[i].get("graph_id") is not None for i in ids)
+        if set_id in ALLEN_SETS and all(tree.records[i].get("graph_id") is not None for i in ids)
     }
 
 

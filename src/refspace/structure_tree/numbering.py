@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from refspace.errors import OntologyError
-from refspace.structure_tree.records import MAX_DEPTH, Record, listing, parent_id, stated_path, structure_id
+from refspace.structure_tree.records import (
+    MAX_DEPTH,
+    Record,
+    listing,
+    parent_id,
+    stated_path,
+    structure_id,
+)
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -173,7 +180,9 @@ def _preorder(roots: Iterable[int], children: Mapping[int, list[int]]) -> list[i
 
 
 def _refuse_orphans(parents: Mapping[int, int | None]) -> None:
-    orphans = [f"{c} (parent {p})" for c, p in parents.items() if p is not None and p not in parents]
+    orphans = [
+        f"{c} (parent {p})" for c, p in parents.items() if p is not None and p not in parents
+    ]
     raise OntologyError(
         f"parents are missing from the structures: {listing(orphans)}; give whole trees"
     )
@@ -191,4 +200,3 @@ def _refuse_cycle(numbering: Numbering) -> None:
     raise OntologyError(
         f"structures descend from themselves: {listing(cycle[cycle.index(node) :])}; mend a parent"
     )
-

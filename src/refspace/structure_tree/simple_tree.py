@@ -189,9 +189,7 @@ class SimpleTree:
         >>> tree.parents([3, 1])
         [{'id': 2, 'up': 1}, None]
         """
-        return [
-            None if i is None else _copied(self.records[i]) for i in self.parent_ids(node_ids)
-        ]
+        return [None if i is None else _copied(self.records[i]) for i in self.parent_ids(node_ids)]
 
     def child_ids(self, node_ids: StructuresLike) -> list[list[int]]:
         """Ids of the children of each node.
