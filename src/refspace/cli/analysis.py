@@ -313,7 +313,7 @@ def _open_other_voxels(
     atlas = open_atlas(other, resolution=space.resolution, **access)
     shapes = [level.grid.shape for level in atlas.levels]
     level = shapes.index(space.grid.shape) if space.grid.shape in shapes else 0
-    if structures is None and not atlas.nodes:
+    if structures is None and not atlas.structures:
         return atlas.volume(level)
     return open_space(other, structures, atlas.levels[level].grid.spacing, None, **access)
 
@@ -331,7 +331,7 @@ def _open_other(
         # The level of the first, which must lie on the same grid.
         resolution = space.resolution
         atlas = open_atlas(other, resolution=resolution, orientation=orientation, **access)
-        known = bool(atlas.nodes)
+        known = bool(atlas.structures)
     else:
         known = is_named(other)
     if known or structures is not None:

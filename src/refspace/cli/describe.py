@@ -30,7 +30,7 @@ def describe(
         What tells the hemispheres apart instead of what the store states.
     """
     grid, details = atlas.levels[0].grid, atlas.metadata or {}
-    nodes = None if atlas.nodes is None else len(atlas.nodes)
+    structures = atlas.structures
     own = "in the store" if atlas.hemispheres and midline is None else None
     return {
         "url": atlas.location.name,
@@ -43,7 +43,7 @@ def describe(
         **describe_sides(
             grid, atlas.line, frame=frame, midline=midline, volume=hemispheres, own=own
         ),
-        "structures": nodes,
+        "structures": None if structures is None else len(structures),
         "structures_with_voxels": _with_voxels(atlas),
         "unknown_ids": _unknown_ids(atlas),
         "template": bool(atlas.template),
@@ -137,23 +137,28 @@ def _levels(atlas: StoredAtlas) -> list[dict[str, Any]]:
 def _with_voxels(atlas: StoredAtlas) -> int | None:
     """Number of structures of which a voxel is there, theirs or a descendant's."""
     labels = label_counts(atlas)
-    if labels is None:
+    if labels is None or atlas.structures is None:
         return None
-    nodes = atlas.nodes or ()
-    return len({i for n in nodes if n["id"] in labels for i in n["structure_id_path"]})
+    numbering = atlas.structures.numbering
+    there = numbering.parents.keys() & labels
+    return len({above for i in there for above in numbering.ancestors(i)})
 
 
 def _unknown_ids(atlas: StoredAtlas) -> list[int] | None:
     """Ids that the volume holds and the structures lack."""
     labels = label_counts(atlas)
-    known = [node["id"] for node in atlas.nodes or ()]
-    return None if labels is None else list(UnknownIds.from_labels(labels, known).ids)
+    return None if labels is None else list(UnknownIds.from_labels(labels, structure_ids(atlas)).ids)
+
+
+def structure_ids(atlas: StoredAtlas) -> list[int]:
+    """Ids of the structures of a store; none of one that has no structures."""
+    return [] if atlas.structures is None else [*atlas.structures.numbering.parents]
 
 
 def label_counts(atlas: StoredAtlas) -> dict[int, int] | None:
     """Number of voxels of each label; None where there is no index, or there are no structures."""
     index = atlas.index(0)
-    return None if index is None or atlas.nodes is None else index.counts()
+    return None if index is None or atlas.structures is None else index.counts()
 
 
 def stored_bytes(atlas: StoredAtlas) -> int | None:

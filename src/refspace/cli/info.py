@@ -125,7 +125,7 @@ def _store(
     access: dict[str, Any],
 ) -> tuple[dict[str, Any], str, tuple[Mapping[int, int], list[int]] | None]:
     """Facts about what is in zarr: an atlas, labels, masks or an image."""
-    from refspace.cli.describe import describe, format_description, label_counts
+    from refspace.cli.describe import describe, format_description, label_counts, structure_ids
     from refspace.store import open_atlas
 
     try:
@@ -141,8 +141,8 @@ def _store(
         return *_image(url, geometry, access), None
     details = describe(atlas, frame=frame, **sides)
     counts = label_counts(atlas)
-    ids = [node["id"] for node in atlas.nodes or ()]
-    return details, format_description(details), None if counts is None else (counts, ids)
+    unknown = None if counts is None else (counts, structure_ids(atlas))
+    return details, format_description(details), unknown
 
 
 def _image(

@@ -22,7 +22,11 @@ _MICROMETRE = ("micrometer", "micrometre", "micron", "microns", "um", "\u00b5m",
 
 
 def labelled(
-    data: ArrayLike, grid: Grid, name: str = "annotation", attrs: Mapping[str, Any] | None = None
+    data: ArrayLike,
+    grid: Grid,
+    name: str = "annotation",
+    attrs: Mapping[str, Any] | None = None,
+    centres: Mapping[str, NDArray[np.float64]] | None = None,
 ) -> xr.DataArray:
     """Give an array the dims and coordinates of a grid.
 
@@ -36,6 +40,9 @@ def labelled(
         Name of the result.
     attrs
         Attributes of the result; nothing else is carried over.
+    centres
+        Voxel centres along each dim, where they were given to the last digit: xarray aligns arrays
+        by equal coordinates, and drops what lies at others without a word.
 
     Returns
     -------
@@ -55,7 +62,8 @@ def labelled(
         direction:  posterior
         spacing:    25.0
     """
-    coords = {dim: (dim, grid.coordinates(dim), axis_attrs(grid, dim)) for dim in grid.dims}
+    known = centres or {dim: grid.coordinates(dim) for dim in grid.dims}
+    coords = {dim: (dim, known[dim], axis_attrs(grid, dim)) for dim in grid.dims}
     return xr.DataArray(data, dims=grid.dims, coords=coords, name=name, attrs=dict(attrs or {}))
 
 
@@ -153,7 +161,11 @@ def as_annotation(
     >>> as_annotation(np.zeros((4, 4, 4), "i8"), 25).dtype
     dtype('uint32')
     """
-    if isinstance(annotation, xr.DataArray) and not annotation.variable._in_memory:
+    if (
+        isinstance(annotation, xr.DataArray)
+        and annotation.chunks is None
+        and not annotation.variable._in_memory
+    ):
         # An array that xarray opened without dask would be read as a whole by a look at its data.
         annotation = annotation.chunk()
     data = annotation.data if isinstance(annotation, xr.DataArray) else annotation
@@ -172,14 +184,10 @@ def as_annotation(
         )
     grid = _grid_for(annotation, resolution, orientation)
     attrs = {"long_name": "structure id"}
-    volume = labelled(_chunked(_labels(data)), grid, attrs=attrs)
-    if not (isinstance(annotation, xr.DataArray) and set(grid.dims) <= set(annotation.coords)):
-        return volume
-    # The given centres to the last digit: xarray aligns arrays by equal coordinates, and drops
-    # what lies at others without a word.
-    return volume.assign_coords(
-        {d: (d, np.asarray(annotation[d], np.float64), volume[d].attrs) for d in grid.dims}
-    )
+    centres = None
+    if isinstance(annotation, xr.DataArray) and set(grid.dims) <= set(annotation.coords):
+        centres = {dim: np.asarray(annotation[dim], np.float64) for dim in grid.dims}
+    return labelled(_chunked(_labels(data)), grid, attrs=attrs, centres=centres)
 
 
 def _check_units(axes: Mapping[str, xr.DataArray]) -> None:

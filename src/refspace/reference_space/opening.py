@@ -83,7 +83,7 @@ def open(
         chunk_cache=chunk_cache,
     )
     if tree is None:
-        tree = StructureTree(atlas.nodes) if atlas.nodes else _lacking(url)
+        tree = atlas.structures.tree() if atlas.structures else _lacking(url)
     space = from_store(ReferenceSpace.from_volume, atlas, tree, atlas.level(resolution))
     return separated(space, midline, hemispheres)
 

@@ -1,11 +1,13 @@
 """Arrays of a store of ours, each with what proves it, from the metadata of its root."""
 
+import functools
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import zarr
 from zarr.core.metadata import ArrayV3Metadata
 
@@ -17,7 +19,7 @@ from refspace.store.digests import FORMAT, metadata_digest, records_path
 from refspace.store.location import Location
 from refspace.store.object_records import KnownRecords, ObjectRecord, Records
 from refspace.store.record_table import RecordTable
-from refspace.store.stored_array import StoredArray, root_digest
+from refspace.store.stored_array import StoredArray, native_dtype, refuse_huge, root_digest
 from refspace.store.zarr_files import ZARR_JSON
 
 REPAIR = "convert it again, or copy it again from where it is whole"
@@ -84,18 +86,50 @@ def arrays_of_store(location: Location, document: Mapping[str, Any]) -> dict[str
     Raises
     ------
     FormatError
-        If these are none.
+        If these are none. What is wrong with those of one array is found when they are needed.
     """
     metadata = document["attributes"]["refspace"]
-    try:
+    with _as_format_errors(location):
         objects = {k: ObjectRecord.from_json(value) for k, value in metadata["objects"].items()}
-        opened = {
-            path: _zarr_array(path, node)
+        nodes = {
+            path: node
             for path, node in document["consolidated_metadata"]["metadata"].items()
             if node["node_type"] == "array"
         }
-        # The tables of records are among the small arrays, whose records are in the root.
-        return _Arrays(location, metadata["metadata_sha256"], opened, objects).all()
+        version = metadata["metadata_sha256"]
+    records = _by_array(objects, nodes)
+    # The tables of records are among the small arrays, whose records are in the root.
+    tables = {
+        table: OwnArray(location, table, nodes[table], version, records[table])
+        for path in nodes
+        if (table := records_path(path)) in nodes
+    }
+    return {
+        path: tables.get(path)
+        or OwnArray(location, path, node, version, tables.get(records_path(path), records[path]))
+        for path, node in nodes.items()
+    }
+
+
+def _by_array(
+    objects: Mapping[str, ObjectRecord], paths: Collection[str]
+) -> dict[str, dict[str, ObjectRecord]]:
+    """Records of the objects of each array, by its path and their names."""
+    records: dict[str, dict[str, ObjectRecord]] = {path: {} for path in paths}
+    for key, record in objects.items():
+        path = key.rpartition("/")[0]
+        while path and path not in records:
+            path = path.rpartition("/")[0]
+        if path:
+            records[path][key] = record
+    return records
+
+
+@contextmanager
+def _as_format_errors(location: Location) -> Iterator[None]:
+    """Whatever is found wrong with metadata, as an error of ours."""
+    try:
+        yield
     except RefspaceError:
         raise
     except Exception as error:  # whatever zarr finds wrong with metadata
@@ -104,45 +138,78 @@ def arrays_of_store(location: Location, document: Mapping[str, Any]) -> dict[str
         ) from error
 
 
-@dataclass(frozen=True)
-class _Arrays:
-    """Arrays of a store of ours, and what proves them.
+class OwnArray(StoredArray):
+    """Array of a store of ours, whose metadata are parsed when they are first needed.
 
     Parameters
     ----------
     location
         The store.
+    path
+        Path of the array.
+    document
+        Its metadata as JSON.
     version
-        Digest of its root metadata.
-    opened
-        The arrays by path, as zarr knows them.
-    objects
-        Record of every small object, by its name.
+        Digest of the root's metadata.
+    proof
+        The table of the records of its blocks; of a small array, the records of its objects.
     """
 
-    location: Location
-    version: str
-    opened: Mapping[str, "zarr.Array[Any]"]
-    objects: Mapping[str, ObjectRecord]
+    def __init__(
+        self,
+        location: Location,
+        path: str,
+        document: Mapping[str, Any],
+        version: str,
+        proof: "OwnArray | Mapping[str, ObjectRecord]",
+    ) -> None:
+        self.location = location
+        self.version = version
+        self._path, self._document, self._proof = path, document, proof
 
-    def all(self) -> dict[str, StoredArray]:
-        """The arrays by path."""
-        return {path: self._stored(path) for path in self.opened}
+    @functools.cached_property
+    def array(self) -> "zarr.Array[Any]":  # type: ignore[override]
+        """The array, as zarr knows it.
 
-    def _stored(self, path: str) -> StoredArray:
-        array = self.opened[path]
-        return StoredArray(
-            self.location, array, records=self._records(path, array), version=self.version
-        )
+        Raises
+        ------
+        FormatError
+            If its metadata are none.
+        """
+        with _as_format_errors(self.location):
+            array = _zarr_array(self._path, self._document)
+            refuse_huge(self.location, array)
+        return array
 
-    def _records(self, path: str, array: "zarr.Array[Any]") -> Records:
-        if (table := records_path(path)) in self.opened:
-            sides = zip(array.shape, array.shards or array.chunks, strict=True)
-            return RecordTable(self._stored(table), [-(-count // size) for count, size in sides])
+    @functools.cached_property
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Number of values along each axis."""
+        stated = self._document.get("shape")
+        # Grids of all levels are made of it, and most of their arrays are never asked for.
+        if isinstance(stated, list) and all(type(n) is int and n >= 0 for n in stated):
+            return tuple(stated)
+        return tuple(self.array.shape)
+
+    @property
+    def ndim(self) -> int:  # type: ignore[override]
+        """Number of axes."""
+        return len(self.shape)
+
+    @functools.cached_property
+    def dtype(self) -> np.dtype[Any]:  # type: ignore[override]
+        """Type of the values."""
+        return native_dtype(self.array)
+
+    @functools.cached_property
+    def records(self) -> Records:  # type: ignore[override]
+        """What proves each of its objects."""
+        if isinstance(self._proof, OwnArray):
+            sides = zip(self.shape, self.block_shape, strict=True)
+            return RecordTable(self._proof, [-(-count // size) for count, size in sides])
         # A small array is one object; an empty one is none.
-        block_id = (0,) * array.ndim
-        key = f"{path}/{array.metadata.encode_chunk_key(block_id)}"
-        return KnownRecords({block_id: self.objects[key]} if key in self.objects else {})
+        block_id = (0,) * self.ndim
+        key = self.key(block_id)
+        return KnownRecords({block_id: self._proof[key]} if key in self._proof else {})
 
 
 def _zarr_array(path: str, node: Any) -> "zarr.Array[Any]":

@@ -18,6 +18,7 @@ from refspace.store.own_arrays import (
     check_format,
     read_document,
 )
+from refspace.store.proven_roots import PROVEN_ROOTS, ProvenRoot
 from refspace.store.stored_array import StoredArray
 from refspace.store.stored_atlas import StoredAtlas, StoredLevel
 from refspace.store.zarr_files import ZARR_JSON
@@ -69,8 +70,8 @@ def open_atlas(
         trim(cache_folder)
     location = Location(url, storage_options or {}, engine, cache_folder)
     root = location.read(ZARR_JSON)
-    if root is not None and "refspace" in (document := read_document(location, root))["attributes"]:
-        return _open_own(location, document, orientation)
+    if root is not None and (proven := _proven(location, root)) is not None:
+        return _open_own(location, proven, orientation)
     if root is not None and location.read(INDEX_JSON) is not None:
         # Without its digests it proves nothing, and must not pass for another program's store.
         raise FormatError(
@@ -87,15 +88,25 @@ def open_atlas(
         raise error if named else type(error)(f"{location.url}: {error}") from error
 
 
-def _open_own(
-    location: Location, document: Mapping[str, Any], orientation: str | None
-) -> StoredAtlas:
-    """Open a store of refspace, once its metadata is proven to be what was written."""
-    attributes = document["attributes"]
-    metadata = attributes["refspace"]
-    _check_metadata(location, metadata)
+def _proven(location: Location, root: bytes) -> ProvenRoot | None:
+    """Root metadata of a store of refspace, proven to be what was written; None of any other."""
+    if (known := PROVEN_ROOTS.get(root)) is not None:
+        _check_metadata(location, known.document["attributes"]["refspace"])
+        return known
+    document = read_document(location, root)
+    if "refspace" not in (attributes := document["attributes"]):
+        return None
+    _check_metadata(location, attributes["refspace"])
     check_digest(location, document)
-    arrays = arrays_of_store(location, document)
+    proven = ProvenRoot(document, ome.LabelStructures.from_label(attributes))
+    PROVEN_ROOTS.put(root, proven)
+    return proven
+
+
+def _open_own(location: Location, proven: ProvenRoot, orientation: str | None) -> StoredAtlas:
+    """Open a store of refspace, whose metadata are proven."""
+    attributes = proven.document["attributes"]
+    arrays = arrays_of_store(location, proven.document)
     first, *others = ome.read_multiscales(attributes)
     levels, *beside = (
         tuple(
@@ -111,8 +122,8 @@ def _open_own(
         levels,
         named.get("template", ()),
         named.get("hemispheres", ()),
-        ome.nodes_from_label(attributes),
-        metadata,
+        proven.structures,
+        attributes["refspace"],
         arrays,
     )
 

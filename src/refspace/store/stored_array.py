@@ -57,29 +57,8 @@ class StoredArray:
         self.version = version
         self.shape = array.shape
         self.ndim = array.ndim
-        dtype = np.dtype(array.dtype)
-        self.dtype = dtype.newbyteorder("=") if dtype.kind in "uif" else dtype
-        self._refuse_huge()
-
-    def _refuse_huge(self) -> None:
-        """Refuse the size that damaged metadata state, before a list of blocks fills the memory."""
-        what = f"{self.location.url}: {self.array.path or 'the array'}"
-        if not 0 < math.prod(self.block_shape) * self.dtype.itemsize < 2**63:
-            raise FormatError(
-                f"{what} has chunks of {self.block_shape}, which no memory holds; correct its "
-                "metadata"
-            )
-        longest = max(self.shape, default=0)
-        check_limit(
-            "axis_length",
-            longest,
-            f"{what} has the shape {self.shape}, and {longest} voxels along an axis",
-        )
-        sides = zip(self.shape, self.block_shape, strict=True)
-        count = math.prod(-(-n // size) for n, size in sides)
-        check_limit(
-            "blocks", count, f"{what} has the shape {self.shape} in {count} chunks or shards"
-        )
+        self.dtype = native_dtype(array)
+        refuse_huge(location, array)
 
     @property
     def block_shape(self) -> tuple[int, ...]:
@@ -255,6 +234,40 @@ class StoredArray:
         return list(
             itertools.product(*(range(p.start // size, -(-p.stop // size)) for p, size in sides))
         )
+
+
+def native_dtype(array: "zarr.Array[Any]") -> np.dtype[Any]:
+    """Type of the values of an array as they are in memory."""
+    dtype = np.dtype(array.dtype)
+    return dtype.newbyteorder("=") if dtype.kind in "uif" else dtype
+
+
+def refuse_huge(location: Location, array: "zarr.Array[Any]") -> None:
+    """Refuse the size that damaged metadata state, before a list of blocks fills the memory.
+
+    Raises
+    ------
+    FormatError
+        If no memory holds a block.
+    LimitError
+        If there are more blocks, or voxels along an axis, than is allowed.
+    """
+    what = f"{location.url}: {array.path or 'the array'}"
+    block_shape = array.shards or array.chunks
+    if not 0 < math.prod(block_shape) * native_dtype(array).itemsize < 2**63:
+        raise FormatError(
+            f"{what} has chunks of {tuple(block_shape)}, which no memory holds; correct its "
+            "metadata"
+        )
+    longest = max(array.shape, default=0)
+    check_limit(
+        "axis_length",
+        longest,
+        f"{what} has the shape {array.shape}, and {longest} voxels along an axis",
+    )
+    sides = zip(array.shape, block_shape, strict=True)
+    count = math.prod(-(-n // size) for n, size in sides)
+    check_limit("blocks", count, f"{what} has the shape {array.shape} in {count} chunks or shards")
 
 
 def root_digest(root: bytes | None) -> str | None:

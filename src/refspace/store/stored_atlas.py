@@ -1,5 +1,6 @@
 """A store that was opened: its metadata, and lazy arrays of what it holds."""
 
+import copy
 import hashlib
 import json
 import math
@@ -19,6 +20,7 @@ from refspace.labels.midline import STATED_BY_STORE
 from refspace.store.digests import index_cells
 from refspace.store.levels import find_level
 from refspace.store.location import Location, map_concurrently
+from refspace.store.ome import LabelStructures
 from refspace.store.own_arrays import REPAIR
 from refspace.store.record_table import RecordTable
 from refspace.store.stored_array import StoredArray
@@ -65,8 +67,8 @@ class StoredAtlas:
         The template at the same resolutions, where there is one.
     hemispheres
         The hemispheres at the same resolutions, where they are a volume.
-    nodes
-        Structures; None for a store that refspace has not written.
+    structures
+        The structures, checked; None for a store that refspace has not written.
     metadata
         What refspace wrote about the store: provenance, digests.
     arrays
@@ -78,7 +80,7 @@ class StoredAtlas:
     levels: tuple[StoredLevel, ...]
     template: tuple[StoredLevel, ...] = ()
     hemispheres: tuple[StoredLevel, ...] = ()
-    nodes: Sequence[Mapping[str, Any]] | None = None
+    structures: LabelStructures | None = None
     metadata: Mapping[str, Any] | None = None
     arrays: Mapping[str, StoredArray] = field(default_factory=dict)
     _read_centres: dict[Any, list[NDArray[Any]]] = field(
@@ -93,7 +95,8 @@ class StoredAtlas:
     @property
     def provenance(self) -> dict[str, Any]:
         """Where the atlas comes from."""
-        return dict((self.metadata or {}).get("provenance", {}))
+        # A copy to the last level: the metadata may be those of other openings, too.
+        return copy.deepcopy((self.metadata or {}).get("provenance", {}))
 
     @property
     def midline(self) -> float | None:
@@ -129,9 +132,9 @@ class StoredAtlas:
         data = lazy_array(stored.array, self._token(stored))
         if data.ndim > 3:
             data = data[tuple(slice(None) if a in stored.axes else 0 for a in range(data.ndim))]
-        attrs = dict(stored.array.array.attrs) if self.metadata else {}
-        volume = labelled(data, stored.grid, name, attrs)
-        return volume.assign_coords(self._centres(level, volume)) if self.metadata else volume
+        attrs = copy.deepcopy(dict(stored.array.array.attrs)) if self.metadata else {}
+        centres = self._centres(level, stored.grid) if self.metadata else None
+        return labelled(data, stored.grid, name, attrs, centres)
 
     def index(self, level: int) -> LabelIndex | None:
         """Label index of a level; None if there is no index, or it is one of another array.
@@ -169,6 +172,17 @@ class StoredAtlas:
 
     # ----- arrays and digests
 
+    def check_arrays(self) -> None:
+        """Look at the metadata of all arrays of a store of ours, needed or not.
+
+        Raises
+        ------
+        FormatError
+            If they are none.
+        """
+        for array in self.arrays.values():
+            _ = array.array
+
     def _levels(self, name: str) -> tuple[StoredLevel, ...]:
         beside = {"template": self.template, "hemispheres": self.hemispheres}
         return self.levels if name == "annotation" else beside[name]
@@ -188,19 +202,21 @@ class StoredAtlas:
         metadata: Mapping[str, str] = (self.metadata or {}).get("arrays", {}).get(level.path, {})
         return metadata
 
-    def _centres(self, level: int, volume: "xr.DataArray") -> dict[str, Any]:
+    def _centres(self, level: int, grid: Grid) -> dict[str, NDArray[Any]]:
         """Coordinates as they were written, to the last digit."""
-        sizes = tuple((str(dim), count) for dim, count in volume.sizes.items())
+        sizes = tuple(zip(grid.dims, grid.shape, strict=True))
         if (level, sizes) not in self._read_centres:
 
             def read(size: tuple[str, int]) -> NDArray[Any]:
                 dim, count = size
                 return self._small_array(f"s{level}/{dim}", (count,), np.float64)
 
+            # Files of this machine are read before threads have begun.
+            is_local = self.location.local_path is not None
+            read_all = map if is_local else map_concurrently
             # Once for all volumes.
-            self._read_centres[level, sizes] = map_concurrently(read, sizes)
-        pairs = zip(sizes, self._read_centres[level, sizes], strict=True)
-        return {dim: (dim, centres, volume[dim].attrs) for (dim, _), centres in pairs}
+            self._read_centres[level, sizes] = list(read_all(read, sizes))
+        return dict(zip(grid.dims, self._read_centres[level, sizes], strict=True))
 
     def _small_array(
         self, path: str, shape: Sequence[int | None], dtype: Any = np.int64

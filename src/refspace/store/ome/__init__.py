@@ -14,12 +14,13 @@ from refspace.store.ome.images import (
     read_multiscale,
     read_multiscales,
 )
-from refspace.store.ome.labels import label_attributes, nodes_from_label
+from refspace.store.ome.labels import LabelStructures, label_attributes, nodes_from_label
 from refspace.store.ome.masks import mask_attributes
 
 __all__ = [
     "Axis",
     "Dataset",
+    "LabelStructures",
     "Multiscale",
     "dataset_grid",
     "is_label",

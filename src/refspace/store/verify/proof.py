@@ -127,7 +127,9 @@ class AtlasProof:
             self._add(ZARR_JSON, "the digest of the store is not that of its contents")
 
     def _check_structures(self) -> None:
-        for name, column in structures_dataset(self._atlas.nodes or ()).variables.items():
+        structures = self._atlas.structures
+        nodes = [] if structures is None else [*structures.records().values()]
+        for name, column in structures_dataset(nodes).variables.items():
             dtype = None if column.dtype == object else column.dtype
             values = self._values(f"structures/{name}", column.shape, dtype)
             if values is not None and values.tolist() != column.values.tolist():

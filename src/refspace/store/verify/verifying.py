@@ -110,6 +110,7 @@ def _report(
             resolution=resolution,
             orientation=orientation,
         )
+        atlas.check_arrays()
     except RefspaceError as error:
         ours = location.read(INDEX_JSON) is not None
         there = (
