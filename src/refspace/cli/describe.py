@@ -147,7 +147,9 @@ def _with_voxels(atlas: StoredAtlas) -> int | None:
 def _unknown_ids(atlas: StoredAtlas) -> list[int] | None:
     """Ids that the volume holds and the structures lack."""
     labels = label_counts(atlas)
-    return None if labels is None else list(UnknownIds.from_labels(labels, structure_ids(atlas)).ids)
+    return (
+        None if labels is None else list(UnknownIds.from_labels(labels, structure_ids(atlas)).ids)
+    )
 
 
 def structure_ids(atlas: StoredAtlas) -> list[int]:
