@@ -245,8 +245,8 @@ def _as_numbers(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def parquet_records(data: bytes) -> tuple[list[str], list[dict[str, Any]]]:
-    """Names of columns, and rows by them, of a small Parquet file in memory.
+def parquet_columns(data: bytes) -> tuple[list[str], list[list[Any]]]:
+    """Names of columns, and their cells, of a small Parquet file in memory.
 
     A file of some kB may state billions of values: what its metadata state is held against the
     limit ``ontology_bytes`` before anything is decoded.
@@ -260,8 +260,8 @@ def parquet_records(data: bytes) -> tuple[list[str], list[dict[str, Any]]]:
 
     Examples
     --------
-    >>> parquet_records(parquet_bytes(pd.DataFrame({"id": [8]}), lambda digest: None))
-    (['id'], [{'id': 8}])
+    >>> parquet_columns(parquet_bytes(pd.DataFrame({"id": [8]}), lambda digest: None))
+    (['id'], [[8]])
     """
     table_ending(f"structures{_PARQUET}")
     import pyarrow as pa
@@ -276,7 +276,9 @@ def parquet_records(data: bytes) -> tuple[list[str], list[dict[str, Any]]]:
         # A cell takes a bit where it is repeated, and some bytes of memory.
         check_limit("ontology_bytes", max(size, cells), f"it states {size} bytes, {cells} cells")
         table = pq.read_table(pa.BufferReader(data), **VERIFIED)
-        return [str(name) for name in table.column_names], table.to_pylist()
+        # Column by column: rows as dicts take four times as long.
+        cells = [column.to_pylist() for column in table.itercolumns()]
+        return [str(name) for name in table.column_names], cells
     except FormatError:
         raise
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:

@@ -45,7 +45,10 @@ class ArrayValue:
 
 
 def frozen(values: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
-    """Copy that cannot be written to."""
+    """Copy that cannot be written to; an array that owns its memory and is so already stays."""
+    flags = values.flags
+    if values.dtype == dtype and flags.c_contiguous and flags.owndata and not flags.writeable:
+        return values
     copy = np.array(values, dtype, order="C")
     copy.flags.writeable = False
     return copy

@@ -21,6 +21,9 @@ from refspace.label_index.rows import (
 )
 from refspace.types import MAX_LABEL
 
+# Of a table, at a time.
+_ROWS_AT_ONCE = 2**18
+
 
 def check_chunks(shape: tuple[int, ...], chunks: Chunks) -> None:
     """Refuse chunks that do not make up an array, and arrays whose sums overflow an int64."""
@@ -41,13 +44,21 @@ def check_table(table: NDArray[np.int64], chunks: Chunks) -> None:
     The order matters: each check relies on the ones before it, for example for ids that index
     arrays.
     """
+    low, high = _corners(chunks)
+    # Part by part, each with the last row of the one before: of a table of some hundred MB, what is
+    # computed here would take several times as much.
+    for first in range(0, table.shape[1], _ROWS_AT_ONCE):
+        _check_rows(table[:, max(0, first - 1) : first + _ROWS_AT_ONCE], low, high)
+    _check_chunk_totals(table, low, high)
+
+
+def _check_rows(table: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]) -> None:
     chunk, label, count = table[: COUNT + 1]
-    chunk_count = math.prod(map(len, chunks))
+    chunk_count = low.shape[1]
     _refuse(table, (chunk < 0) | (chunk >= chunk_count), f"there are {chunk_count} chunks")
     _refuse(table, (label < 0) | (label > MAX_LABEL), "labels are 0 to 2**32 - 1")
     unsorted = np.diff((chunk << 32) + label) <= 0
     _refuse(table[:, 1:], unsorted, "rows are sorted by chunk, then label, and none comes twice")
-    low, high = _corners(chunks)
     start, stop = table[START], table[STOP]
     outside = (start < low[:, chunk]) | (start >= stop) | (stop > high[:, chunk])
     _refuse(table, np.logical_or.reduce(outside), "its box is empty or leaves the chunk")
@@ -56,7 +67,6 @@ def check_table(table: NDArray[np.int64], chunks: Chunks) -> None:
     volume = sides.prod(axis=0)
     _refuse(table, (count < 1) | (count > volume), "it has no voxel, or more than its box")
     _refuse(table, _impossible(table, volume // sides), "no voxels in its box have such sums")
-    _check_chunk_totals(table, low, high)
 
 
 def _refuse(table: NDArray[np.int64], bad: NDArray[np.bool_], rule: str) -> None:
@@ -100,7 +110,10 @@ def _check_chunk_totals(
     sizes = (high - low).prod(axis=0)
     expected = np.vstack((sizes, sizes * (low + high - 1) // 2)).T
     totals = np.zeros_like(expected)
-    np.add.at(totals, table[CHUNK], np.vstack((table[COUNT], table[SUM])).T)
+    # Rows are sorted by chunk; one without rows has no voxels.
+    first = np.flatnonzero(np.diff(table[CHUNK], prepend=-1))
+    for column, values in enumerate((table[COUNT], *table[SUM])):
+        totals[table[CHUNK, first], column] = np.add.reduceat(values, first)
     wrong = (totals != expected).any(axis=1)
     if wrong.any():
         chunk = int(wrong.argmax())

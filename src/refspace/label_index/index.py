@@ -103,7 +103,10 @@ class LabelIndex(ArrayValue):
         # Chunks are measured in parallel and end in any order; sorted by chunk, the rows of each
         # are one interval, and equal indices have equal tables.
         order = np.lexsort((table[LABEL], table[CHUNK]))
-        return cls(tuple(shape), as_chunks(chunks), table[:, order])
+        table = table[:, order]
+        # Not copied once more: tables have some hundred MB.
+        table.flags.writeable = False
+        return cls(tuple(shape), as_chunks(chunks), table)
 
     def __repr__(self) -> str:
         return (

@@ -138,6 +138,8 @@ def merge_rows(table: NDArray[np.int64]) -> NDArray[np.int64]:
     merged[START] = np.minimum.reduceat(table[START], first, axis=1)
     merged[STOP] = np.maximum.reduceat(table[STOP], first, axis=1)
     merged[SUM] = np.add.reduceat(table[SUM], first, axis=1)
+    # So that nobody has to copy it before it is shared.
+    merged.flags.writeable = False
     return merged
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 
 from refspace.errors import AnnotationError, FormatError
 from refspace.formats.structures.fields import MISSING_TEXTS
-from refspace.formats.tables import parquet_records, read_parts, table_ending
+from refspace.formats.tables import parquet_columns, read_parts, table_ending
 from refspace.labels import HEMISPHERES
 from refspace.limits import check_limit
 from refspace.types import PathLike
@@ -74,8 +74,8 @@ def _read(path: Path) -> pd.DataFrame:
     if table_ending(path) != _PARQUET:
         return pd.concat(read_parts(path, as_text=True), ignore_index=True)
     # As tables of structures are read, which are held to the limit by what they state.
-    parts = [parquet_records(file.read_bytes()) for file in files]
-    tables = [pd.DataFrame(records, columns=names) for names, records in parts]
+    parts = [parquet_columns(file.read_bytes()) for file in files]
+    tables = [pd.DataFrame(dict(zip(*part, strict=True)), columns=part[0]) for part in parts]
     if not tables:
         raise FormatError(f"{os.fspath(path)} is a folder without Parquet files")
     return pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)

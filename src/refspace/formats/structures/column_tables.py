@@ -2,15 +2,23 @@
 
 import csv
 import io
+import itertools
+import re
+from array import array
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from refspace.errors import FormatError
 from refspace.formats import tables
 from refspace.formats.structures import fields, line_tables
-from refspace.formats.structures.tables import Row, Table
+from refspace.formats.structures.cells import Places
+from refspace.formats.structures.tables import Table
 
 _DELIMITERS = (";", ",")
+# A line and what ends it, as `str.splitlines` has it. Few are looked at, of what may be millions.
+_LINE = re.compile("[^{0}]*(?:\r\n|[{0}])|[^{0}]+".format("\n\r\v\f\x1c-\x1e\x85\u2028\u2029"))
+# Rows that are turned into columns at a time.
+_ROWS_AT_ONCE = 10_000
 # Columns of tables without names, by how many there are.
 _UNNAMED = {
     2: ("id", "name"),
@@ -41,12 +49,13 @@ def read_parquet(data: bytes) -> Table:
     --------
     >>> import pandas as pd
     >>> data = tables.parquet_bytes(pd.DataFrame({"id": [8], "name": ["grey"]}), lambda _: None)
-    >>> read_parquet(data).rows[0].values
-    {'id': 8, 'name': 'grey'}
+    >>> read_parquet(data).columns
+    {'id': [8], 'name': ['grey']}
     """
-    names, records = tables.parquet_records(data)
-    rows = [Row(f"row {number}", record) for number, record in enumerate(records, 1)]
-    return Table(names, rows)
+    names, columns = tables.parquet_columns(data)
+    rows = len(columns[0]) if columns else 0
+    by_name = dict(zip(names, columns, strict=True))
+    return Table(names, by_name, Places("row", range(1, rows + 1)))
 
 
 def read_column_table(text: str) -> Table:
@@ -59,8 +68,8 @@ def read_column_table(text: str) -> Table:
 
     Examples
     --------
-    >>> read_column_table("# made by us\nidx;name\n7;Cortex\n").rows[0].values
-    {'idx': '7', 'name': 'Cortex'}
+    >>> read_column_table("# made by us\nidx;name\n7;Cortex\n").columns
+    {'idx': ['7'], 'name': ['Cortex']}
     """
     header = _header(text)
     delimiter = _delimiter(header.line)
@@ -71,7 +80,7 @@ def read_column_table(text: str) -> Table:
     names = [name.strip() for name in next(_cells(header.line, delimiter))[1]]
     if len(names) > 1 and names[0].isascii() and names[0].isdigit():
         return _without_names(text, delimiter, len(names))
-    return Table(names, _rows(names, header, delimiter))
+    return _table(names, header, delimiter)
 
 
 def _delimiter(line: str) -> str:
@@ -84,27 +93,23 @@ def _delimiter(line: str) -> str:
 
 def _shifted(table: Table, lines: int) -> Table:
     """The same table, which begins some lines further down."""
-    rows = [
-        Row(f"line {int(row.where.removeprefix('line ')) + lines}", row.values)
-        for row in table.rows
-    ]
-    return Table(table.names, rows, has_names=False)
+    where = Places(table.where.kind, [number + lines for number in table.where.numbers])
+    return Table(table.names, table.columns, where, has_names=False)
 
 
 def _header(text: str) -> _Header:
     """The line that names the columns: the first, or the comment before it where it does not."""
-    lines = text.splitlines(keepends=True)
-    comment: tuple[int, str] | None = None
-    for number, line in enumerate(lines):
-        stripped = line.strip()
+    comment = ""
+    for number, match in enumerate(_LINE.finditer(text)):
+        line, stripped = match[0], match[0].strip()
         if stripped.startswith("#"):
-            comment = (number, stripped.strip("# "))
+            comment = stripped.strip("# ")
         elif stripped and not stripped.lower().startswith("sep="):
-            if comment is not None and not _names_ids(line) and _names_ids(comment[1]):
-                return _Header(comment[1], "".join(lines[number:]), number)
-            return _Header(line.rstrip("\r\n"), "".join(lines[number + 1 :]), number + 1)
-    if comment is not None and _names_ids(comment[1]):
-        return _Header(comment[1], "", len(lines))
+            if comment and not _names_ids(line) and _names_ids(comment):
+                return _Header(comment, text[match.start() :], number)
+            return _Header(line.rstrip("\r\n"), text[match.end() :], number + 1)
+    if comment and _names_ids(comment):
+        return _Header(comment, "", len(text.splitlines()))
     raise FormatError("empty, or nothing but blanks and comments; a table of structures has more")
 
 
@@ -114,20 +119,35 @@ def _names_ids(line: str) -> bool:
     return len(names) > 1 and any(fields.field_name(name) == "id" for name in names)
 
 
-def _rows(names: Sequence[str], header: _Header, delimiter: str) -> list[Row]:
-    rows = []
+def _table(names: Sequence[str], header: _Header, delimiter: str) -> Table:
+    columns: list[list[str]] = [[] for _ in names]
+    # Eight bytes for each, of what may be millions.
+    numbers = array("q")
+    rows = _filled_rows(names, header, delimiter)
+    while part := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+        numbers.extend(number for number, _ in part)
+        for column, cells in zip(columns, zip(*(row for _, row in part), strict=True), strict=True):
+            column += cells
+    # Columns without a name are the index that pandas writes.
+    by_name = {name: column for name, column in zip(names, columns, strict=True) if name}
+    return Table(names, by_name, Places("line", numbers))
+
+
+def _filled_rows(
+    names: Sequence[str], header: _Header, delimiter: str
+) -> Iterator[tuple[int, list[str]]]:
+    """Number of the last line of each row that is not blank, and its cells, one for each name."""
     for number, cells in _cells(header.rest, delimiter):
-        where = f"line {header.before + number}"
-        if not any(cell.strip() for cell in cells):
+        line = header.before + number
+        # Most rows begin with an id: the others are joined to see whether they hold anything.
+        if not cells or not (cells[0].strip() or "".join(cells).strip()):
             continue
         if len(cells) != len(names):
             raise FormatError(
-                f"{where} has {len(cells)} cells; the header has {len(names)} columns: "
+                f"line {line} has {len(cells)} cells; the header has {len(names)} columns: "
                 f"{fields.listed_names(names)}"
             )
-        # Columns without a name are the index that pandas writes.
-        rows.append(Row(where, {n: c for n, c in zip(names, cells, strict=True) if n}))
-    return rows
+        yield line, cells
 
 
 def _without_names(text: str, delimiter: str, count: int) -> Table:
@@ -140,8 +160,8 @@ def _without_names(text: str, delimiter: str, count: int) -> Table:
     comments = "".join(
         "\n" if line.lstrip().startswith("#") else line for line in text.splitlines(keepends=True)
     )
-    table = Table(_UNNAMED[count], _rows(_UNNAMED[count], _Header("", comments, 0), delimiter))
-    return Table(table.names, table.rows, has_names=False)
+    table = _table(_UNNAMED[count], _Header("", comments, 0), delimiter)
+    return Table(table.names, table.columns, table.where, has_names=False)
 
 
 def _cells(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:

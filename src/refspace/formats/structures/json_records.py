@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from refspace.errors import FormatError, OntologyError
-from refspace.formats.structures.tables import Row, Table
+from refspace.formats.structures.cells import Places, RecordColumns
+from refspace.formats.structures.tables import Table
 from refspace.structure_tree.records import MAX_DEPTH, as_record, elements
 
 # Keys under which documents hold their structures: of the Allen Institute's API, of tools that use
@@ -29,16 +30,18 @@ def read_json(text: str) -> Table:
     Examples
     --------
     >>> table = read_json('{"msg": [{"id": 997, "children": [{"id": 8}]}]}')
-    >>> [(row.where, row.values["id"], row.above) for row in table.rows]
-    [('record 1', 997, None), ('record 2', 8, 0)]
+    >>> table.columns["id"], table.above, table.where[1]
+    ([997, 8], [None, 0], 'record 2')
     """
     records = _records(_parsed(text))
     if not (isinstance(records, list) and records and all(isinstance(r, dict) for r in records)):
         raise FormatError("holds no list of structures; give structures or a structure graph")
-    rows = _rows(records)
-    names = dict.fromkeys(name for row in rows for name in row.values)
-    is_nested = any(row.above is not None for row in rows)
-    return Table(list(names), rows, are_keys=True, is_nested=is_nested)
+    flat, above = records, None
+    if any("children" in record for record in records):
+        flat, above = _flattened(records)
+    columns = RecordColumns(flat)
+    where = Places("record", range(1, len(flat) + 1))
+    return Table(list(columns), columns, where, above, are_keys=True)
 
 
 def _loads(text: str) -> Any:
@@ -157,19 +160,26 @@ def _has_labels(regions: list[Any]) -> bool:
     return False
 
 
-def _rows(records: list[Mapping[str, Any]]) -> list[Row]:
-    """Rows of records and of those within them, in depth-first order."""
+def _flattened(
+    records: list[Mapping[str, Any]],
+) -> tuple[list[Mapping[str, Any]], list[int | None] | None]:
+    """Records and those within them, in depth-first order, and the position of what holds each.
+
+    There are no positions where no record holds another.
+    """
     # With a stack of its own: nesting as deep as JSON allows would exhaust that of Python.
-    rows: list[Row] = []
+    flat: list[Mapping[str, Any]] = []
+    above: list[int | None] = []
     stack: list[tuple[Mapping[str, Any], int | None, int]] = []
     stack += [(record, None, 1) for record in reversed(records)]
     while stack:
-        nested, above, depth = stack.pop()
+        nested, holder, depth = stack.pop()
         if depth > MAX_DEPTH:
             raise OntologyError(f"structures are nested deeper than {MAX_DEPTH} levels")
         record = as_record(nested)
         children = elements(record, "children")
         record.pop("children", None)
-        rows.append(Row(f"record {len(rows) + 1}", record, above))
-        stack += [(child, len(rows) - 1, depth + 1) for child in children][::-1]
-    return rows
+        stack += [(child, len(flat), depth + 1) for child in children][::-1]
+        flat.append(record)
+        above.append(holder)
+    return flat, above if any(holder is not None for holder in above) else None

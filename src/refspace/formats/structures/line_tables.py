@@ -7,11 +7,12 @@ that names the columns, like ``# index short long R G B A``, is believed.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
 
 from refspace.errors import FormatError
+from refspace.formats.structures.cells import NOT_STATED, Places
 from refspace.formats.structures.fields import field_name, plain_name
-from refspace.formats.structures.tables import Row, Table
+from refspace.formats.structures.tables import Table
 
 _ITKSNAP = re.compile(
     r"(?P<id>\d+)\s+(?P<red>\d+)\s+(?P<green>\d+)\s+(?P<blue>\d+)\s+(?P<alpha>[\d.eE+-]+)"
@@ -20,6 +21,7 @@ _ITKSNAP = re.compile(
 )
 # The beginning of such a line: no table of names begins with seven numbers.
 _ITKSNAP_NUMBERS = re.compile(r"(\d+\s+){4}[\d.eE+-]+\s+\d+\s+\d+\s+\S", re.ASCII)
+_ITKSNAP_GROUPS = ("id", "red", "green", "blue", "quoted", "plain")
 _LABELLED = re.compile(r"(\d+)\s+(\S.*)", re.ASCII)
 _QUOTED = re.compile(r'"([^"]*)"\s*(.*)')
 # A short name and a long one.
@@ -27,12 +29,13 @@ _QUOTED_PAIR = re.compile(r'"([^"]*)"\s+"([^"]*)"((?:\s+[\d.]+){3,4})?')
 _COLOUR = re.compile(r"\d+", re.ASCII)
 _ALPHA = re.compile(r"\d+(\.\d*)?", re.ASCII)
 _COLUMNS = ("id", "name", "acronym", "red", "green", "blue")
+# Cells of a line, one for each of these columns.
+_Row: TypeAlias = tuple[Any, ...]
 # Names of two words that are no pair of a short and a long name.
 _FIRST_WORDS = frozenset({"left", "right", "l", "r", "lh", "rh", "area", "layer"})
 
 
-@dataclass(frozen=True)
-class _Line:
+class _Line(NamedTuple):
     """A line: its number, label, the words of its name, and the numbers after these."""
 
     number: int
@@ -72,24 +75,27 @@ def read_line_table(text: str, comment: str | None = None) -> Table:
 
     Examples
     --------
-    >>> read_line_table('1 255 0 0 1 1 1 "Cortex"').rows[0].values["name"]
-    'Cortex'
-    >>> read_line_table("1 PC.L Precentral_L 25 5 25 255").rows[0].values["acronym"]
-    'PC.L'
+    >>> read_line_table('1 255 0 0 1 1 1 "Cortex"').columns["name"]
+    ['Cortex']
+    >>> read_line_table("1 PC.L Precentral_L 25 5 25 255").columns["acronym"]
+    ['PC.L']
     """
     lines = list(_lines(text))
     if lines and _ITKSNAP_NUMBERS.match(lines[0][1]):
-        return _table([_itksnap(*line) for line in lines])
+        return _table([number for number, _ in lines], [_itksnap(*line) for line in lines])
     stated = _stated_columns(text) if comment is None else plain_words(comment)
     parsed = [_labelled(*line) for line in lines]
     channels = _channels(parsed, stated)
     split = [_split(line, channels) for line in parsed]
     is_pair = _are_pairs(split, stated)
-    return _table([_row(line, channels, is_pair) for line in _without_repeats(split)])
+    kept = _without_repeats(split)
+    numbers = [line.number for line in kept]
+    return _table(numbers, [_cells(line, channels, is_pair) for line in kept])
 
 
-def _table(rows: Sequence[Row]) -> Table:
-    return Table(_COLUMNS, rows, has_names=False)
+def _table(numbers: Sequence[int], rows: Sequence[_Row]) -> Table:
+    columns = dict(zip(_COLUMNS, map(list, zip(*rows, strict=True)), strict=False))
+    return Table(_COLUMNS, columns, Places("line", numbers), has_names=False)
 
 
 def _lines(text: str) -> Iterable[tuple[int, str]]:
@@ -103,12 +109,12 @@ def _wrong(number: int, line: str, form: str) -> FormatError:
     return FormatError(f"line {number} is {line[:80]!r}; lines are {form}")
 
 
-def _itksnap(number: int, line: str) -> Row:
+def _itksnap(number: int, line: str) -> _Row:
     match = _ITKSNAP.fullmatch(line)
     if match is None:
         raise _wrong(number, line, 'IDX R G B A VIS MSH "LABEL"')
-    values = match.groupdict()
-    return Row(f"line {number}", values | {"name": values["quoted"] or values["plain"]})
+    label, red, green, blue, quoted, plain = match.group(*_ITKSNAP_GROUPS)
+    return label, quoted or plain, NOT_STATED, red, green, blue
 
 
 # ----- lines that begin with the label and a name
@@ -217,13 +223,12 @@ def _without_repeats(lines: Sequence[_Line]) -> list[_Line]:
     return kept
 
 
-def _row(line: _Line, channels: int, is_pair: bool) -> Row:
-    values = {"id": line.label, "name": line.words[-1] if is_pair else " ".join(line.words)}
-    if is_pair:
-        values["acronym"] = line.words[0]
-    if channels:
-        values |= dict(zip(("red", "green", "blue"), line.numbers, strict=False))
-    return Row(f"line {line.number}", values)
+def _cells(line: _Line, channels: int, is_pair: bool) -> _Row:
+    name = line.words[-1] if is_pair else " ".join(line.words)
+    acronym = line.words[0] if is_pair else NOT_STATED
+    # Lines with quotes may have no numbers where others have.
+    rgb = line.numbers[:3] if channels and line.numbers else (NOT_STATED,) * 3
+    return line.label, name, acronym, *rgb
 
 
 # ----- the comment above

@@ -9,7 +9,7 @@ from refspace.errors import FormatError, OntologyError
 from refspace.formats.structures.column_tables import read_column_table, read_parquet
 from refspace.formats.structures.json_records import read_json
 from refspace.formats.structures.line_tables import is_line_table, read_line_table
-from refspace.formats.structures.tables import Table, make_records
+from refspace.formats.structures.tables import Table, make_tree
 from refspace.formats.structures.xml_records import read_xml
 from refspace.limits import check_limit, limit
 from refspace.remote.objects import read_url
@@ -114,8 +114,7 @@ def parse_structures(
     """
     try:
         check_limit("ontology_bytes", len(data), f"it has {len(data)} bytes or more")
-        records = make_records(_table(data), columns or {})
-        return StructureTree(StructureTree.clean_structures(records))
+        return make_tree(_table(data), columns or {})
     except (FormatError, OntologyError) as error:
         raise type(error)(f"{name}: {error}") from error
 

@@ -6,12 +6,13 @@ so that nothing is expanded, and nothing else is read.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 from xml.parsers import expat
 
 from refspace.errors import FormatError
 from refspace.formats.structures import fields
-from refspace.formats.structures.tables import Row, Table
+from refspace.formats.structures.cells import Places, RecordColumns
+from refspace.formats.structures.tables import Table
 from refspace.structure_tree.records import MAX_DEPTH
 
 # A structure is an element within the element of the children of another.
@@ -111,8 +112,8 @@ def read_xml(data: bytes) -> Table:
     ...     b"<atlas><header><type>Label</type></header>"
     ...     b'<data><label index="3" x="0" y="0" z="0">Thalamus</label></data></atlas>'
     ... )
-    >>> dict(table.rows[0].values)
-    {'id': 3, 'name': 'Thalamus'}
+    >>> table.columns["id"], table.columns["name"]
+    ([3], ['Thalamus'])
     """
     root = _Builder(data).root
     if root is None:
@@ -120,7 +121,7 @@ def read_xml(data: bytes) -> Table:
     _refuse_failure(root)
     if root.name == "atlas" and (labels := root.find("data")) is not None:
         return _atlas(root, labels)
-    rows = _nested(root)
+    rows, lines, above = _nested(root)
     if not rows:
         inner = dict.fromkeys(element.name for element in root.inner)
         raise FormatError(
@@ -128,9 +129,10 @@ def read_xml(data: bytes) -> Table:
             "XML, atlases of FSL, structure graphs of the Allen Institute, and labels with an id "
             "and a name are read"
         )
-    names = dict.fromkeys(name for row in rows for name in row.values)
-    is_nested = any(row.above is not None for row in rows)
-    return Table(list(names), rows, are_keys=True, is_nested=is_nested)
+    columns = RecordColumns(rows)
+    is_nested = any(holder is not None for holder in above)
+    where = Places("line", lines)
+    return Table(list(columns), columns, where, above if is_nested else None, are_keys=True)
 
 
 def _refuse_failure(root: _Element) -> None:
@@ -151,19 +153,20 @@ def _atlas(root: _Element, data: _Element) -> Table:
         raise FormatError("an atlas in XML without a label")
     header = root.find("header")
     kind = None if header is None else header.find("type")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for label in labels:
         where = f"line {label.line}"
         if "index" in label.attributes:
             shift = _shift(where, kind)
             index = _index(where, label.attributes["index"])
-            rows.append(Row(where, {"id": index + shift, "name": label.text}))
+            rows.append({"id": index + shift, "name": label.text})
         else:
             values = {element.name: element.text for element in label.inner}
             if "index" not in values:
                 raise FormatError(f"{where}: a label has no index; give it the value of its voxels")
-            rows.append(Row(where, {"id": values["index"], "name": values.get("name", "")}))
-    return Table(["id", "name"], rows, has_names=False)
+            rows.append({"id": values["index"], "name": values.get("name", "")})
+    places = Places("line", [label.line for label in labels])
+    return Table(["id", "name"], RecordColumns(rows), places, has_names=False)
 
 
 def _shift(where: str, kind: _Element | None) -> int:
@@ -187,20 +190,27 @@ def _index(where: str, text: str) -> int:
 # ----- structures within each other
 
 
-def _nested(root: _Element) -> list[Row]:
-    """Rows of all elements that have an id and a name, as elements or as attributes."""
-    rows: list[Row] = []
+def _nested(root: _Element) -> tuple[list[dict[str, Any]], list[int], list[int | None]]:
+    """Fields of all elements that have an id and a name, as elements or as attributes.
+
+    With them, their lines, and the position of what holds each.
+    """
+    rows: list[dict[str, Any]] = []
+    lines: list[int] = []
+    above: list[int | None] = []
     stack: list[tuple[_Element, int | None]] = [(root, None)]
     while stack:
-        element, above = stack.pop()
+        element, holder = stack.pop()
         if values := _values(element):
-            rows.append(Row(f"line {element.line}", values, above))
-            above = len(rows) - 1
-        stack += [(inner, above) for inner in reversed(element.inner)]
-    return rows
+            rows.append(values)
+            lines.append(element.line)
+            above.append(holder)
+            holder = len(rows) - 1
+        stack += [(inner, holder) for inner in reversed(element.inner)]
+    return rows, lines, above
 
 
-def _values(element: _Element) -> dict[str, str | None]:
+def _values(element: _Element) -> dict[str, Any]:
     """Fields of an element that is a structure; none of one that is not."""
     values: dict[str, str | None] = dict(element.attributes)
     values |= {inner.name: inner.text or None for inner in _leaves(element)}
