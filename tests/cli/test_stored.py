@@ -92,3 +92,17 @@ def test_a_level_that_is_not_there_is_told_as_ever(phantom_store, command, monke
     monkeypatch.setattr(stored, "_opened", lambda *args: None)
     again = run(phantom_store, asked)
     assert (quick.exit_code, quick.output) == (again.exit_code, again.output)
+
+
+def test_a_command_without_a_cluster_does_not_wait_for_distributed(phantom_store, tmp_path):
+    code = (
+        "import dask, sys\n"
+        "from refspace.cli.main import main\n"
+        "main(sys.argv[1:], standalone_mode=False)\n"
+        "assert 'dask.array' in sys.modules\n"
+        "assert 'distributed' not in sys.modules\n"
+        "assert dask.config.get('scheduler', None) is None\n"
+    )
+    command = ["mask", phantom_store, "-s", "AUDd", "--crop", "-o", tmp_path / "mask.nrrd"]
+    subprocess.run([sys.executable, "-c", code, *map(str, command)], check=True)
+    assert (tmp_path / "mask.nrrd").is_file()
