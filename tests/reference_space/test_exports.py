@@ -267,7 +267,7 @@ def test_what_is_refused_leaves_nothing(tmp_path):
             space.to_ome_zarr(tmp_path / "a.zarr", **options)
     nodes = [{"id": 8, "name": {"a": {1}}, "structure_id_path": [8]}]
     odd = ReferenceSpace(StructureTree([nodes[0] | {"name": "x"}]), np.zeros((2, 2, 2), "u4"), 25)
-    odd.structure_tree.graph.nodes[8]["name"] = {1, 2}
+    odd.structure_tree.records[8]["name"] = {1, 2}
     with pytest.raises(OntologyError, match=r"structure 8 has name \{1, 2\}, which JSON"):
         odd.to_ome_zarr(tmp_path / "a.zarr")
     assert list(tmp_path.iterdir()) == []

@@ -437,12 +437,29 @@ def open_space(
     """
     from refspace.reference_space.opening import separated
 
+    _compute_in_threads()
     geometry = {"resolution": resolution, "orientation": orientation, "override": override}
     sides: dict[str, Any] = {"midline": midline, "hemispheres": hemispheres}
     if frame is None:
         return _open(annotation, structures, **geometry, **sides, **access)
     space = _open(annotation, structures, **geometry, **access)
     return separated(space.in_frame(frame), **sides)
+
+
+def _compute_in_threads() -> None:
+    """Have dask compute in threads of this process, for as long as the command runs.
+
+    It does so anyway where no cluster is asked for. But to know that there is none, it imports
+    distributed, which takes longer than most commands.
+    """
+    ctx = click.get_current_context(silent=True)
+    if ctx is None or ctx.params.get("workers") or ctx.params.get("scheduler"):
+        return
+    import dask
+    from dask.threaded import get
+
+    if dask.config.get("scheduler", None) is None and "distributed" not in sys.modules:
+        ctx.with_resource(dask.config.set(scheduler=get))
 
 
 def _open(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from refspace.cli.options import is_named, is_store
-from refspace.errors import RefspaceError
+from refspace.errors import RefspaceError, RemoteError
 from refspace.types import BACKGROUND
 
 if TYPE_CHECKING:
@@ -107,10 +107,12 @@ def _opened(
         return None
     from refspace.store import open_atlas
 
-    # What is wrong is said by what opens all of it, in the words for all commands.
-    with suppress(RefspaceError):
+    try:
         atlas = open_atlas(source, resolution=resolution, **access)
         atlas.level(resolution)
-        if atlas.structures:
-            return atlas, atlas.structures.tree()
-    return None
+        return (atlas, atlas.structures.tree()) if atlas.structures else None
+    except RemoteError:
+        raise  # another attempt would wait as long again
+    except RefspaceError:
+        # What is wrong is said by what opens all of it, in the words for all commands.
+        return None

@@ -167,6 +167,11 @@ class OwnArray(StoredArray):
         self.version = version
         self._path, self._document, self._proof = path, document, proof
 
+    @property
+    def path(self) -> str:
+        """Path of the array in the store."""
+        return self._path
+
     @functools.cached_property
     def array(self) -> "zarr.Array[Any]":  # type: ignore[override]
         """The array, as zarr knows it.

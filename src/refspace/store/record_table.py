@@ -57,7 +57,7 @@ class RecordTable:
         table, blocks = self._table, int(np.prod(self._numblocks))
         if table.shape != (blocks, RECORD_BYTES) or table.dtype != np.uint8:
             raise FormatError(
-                f"{table.location.url}: {table.array.path} is {table.dtype} of shape "
+                f"{table.location.url}: {table.path} is {table.dtype} of shape "
                 f"{table.shape}, and no record of {blocks} blocks; convert the store again, or "
                 "copy it again from where it is whole"
             )
@@ -86,7 +86,7 @@ _TABLES_LOCK = threading.Lock()
 def _in_this_process(table: StoredArray, numblocks: tuple[int, ...]) -> RecordTable:
     """The one table of its kind in a process to which tasks with copies of it are sent."""
     # The version is the digest of all metadata: a store that replaced another has another one.
-    name = (table.location.url, table.version, table.array.path)
+    name = (table.location.url, table.version, table.path)
     with _TABLES_LOCK:
         records = _TABLES.pop(name, None) or RecordTable(table, numblocks)
         _TABLES[name] = records

@@ -73,6 +73,11 @@ class StoredArray:
         refuse_huge(location, array)
 
     @property
+    def path(self) -> str:
+        """Path of the array in the store; empty for one that is its root."""
+        return str(self.array.path)
+
+    @property
     def block_shape(self) -> tuple[int, ...]:
         """Voxels that one object holds along each axis: those of a shard, or of a chunk."""
         return tuple(self.array.shards or self.array.chunks)

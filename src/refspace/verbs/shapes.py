@@ -3,10 +3,9 @@
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.array
-import networkx as nx
 import numpy as np
 import xarray as xr
 from dask.delayed import Delayed
@@ -23,6 +22,9 @@ from refspace.verbs.grids import crop
 from refspace.verbs.masks import make_structure_mask
 from refspace.verbs.space import Space
 from refspace.verbs.tables import region_table, stack_hemispheres
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 def region_properties(
@@ -179,6 +181,9 @@ def adjacency(space: Space, regions: RegionsLike | None = None) -> "nx.Graph[Any
     is_inside = region_index >= 0
     voxels = np.zeros(len(chosen), np.int64)
     np.add.at(voxels, region_index[is_inside], found.voxels[is_inside])
+    # Late: a tenth of what opening a space would wait for.
+    import networkx as nx
+
     graph: nx.Graph[Any] = nx.Graph()
     for region in np.flatnonzero(voxels).tolist():
         names = (

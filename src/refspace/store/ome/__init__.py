@@ -14,8 +14,9 @@ from refspace.store.ome.images import (
     read_multiscale,
     read_multiscales,
 )
-from refspace.store.ome.labels import LabelStructures, label_attributes, nodes_from_label
+from refspace.store.ome.labels import label_attributes
 from refspace.store.ome.masks import mask_attributes
+from refspace.store.ome.structures import LabelStructures, nodes_from_label
 
 __all__ = [
     "Axis",
