@@ -27,6 +27,7 @@ from refspace.batch import (
     atlas_reference,
     image_table,
     parquet_table,
+    statistics,
     text_table,
 )
 from refspace.batch.statistics import Image, StatisticsRequest, compute_all
@@ -635,6 +636,25 @@ def test_what_cannot_be_sent(space, folder, tmp_path):
         aggregate_images(space, images(folder), tmp_path / "t.csv")
     with pytest.raises(SourceError, match=r"cannot be sent to other processes .*; give texts"):
         AtlasReference.from_arguments(folder / "atlas.zarr", storage_options={"session": object()})
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, 1), (2, 2)])
+def test_threads_for_large_chunks(folder, tmp_path, monkeypatch, given, used):
+    """Each holds a chunk: fewer work at a time, unless the caller says how many."""
+    monkeypatch.setattr(statistics, "_CHUNK_BYTES", 1)
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    seen = []
+    compute = xr.Dataset.compute
+
+    def noted(self, **how):
+        seen.append(how["num_workers"])
+        return compute(self, **how)
+
+    monkeypatch.setattr(xr.Dataset, "compute", noted)
+    aggregate_images(
+        folder / "atlas.zarr", images(folder)[:1], tmp_path / "t.csv", ["TH"], threads=given
+    )
+    assert seen == [used]
 
 
 # ----- what fails

@@ -211,7 +211,7 @@ def test_every_chunk_is_computed_once_and_never_all_at_once(tmp_path, monkeypatc
 def test_small_chunks_are_written_together(monkeypatch):
     monkeypatch.setattr(writing, "_SLAB_BYTES", 100)
     data = da.zeros((2, 5, 12), chunks=(1, 2, (1, 2, 9)), dtype="u4")
-    assert list(writing._slabs(data)) == [slice(0, 3), slice(3, 12)]
+    assert list(writing.slabs(data)) == [slice(0, 3), slice(3, 12)]
 
 
 # --- the written file ---------------------------------------------------------------------------

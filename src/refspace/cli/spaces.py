@@ -251,8 +251,8 @@ def downsample(
 
     What is written states the midline: that of the annotation, or the one that is given.
 
-    A store has the STRUCTURES that are given, or those of the store that it is made of; the same
-    command goes on with one that was interrupted.
+    A store has the STRUCTURES that are given, or those of the store that it is made of. The same
+    command goes on with a store, or a file of NRRD or NIfTI, that was interrupted.
     """
     from refspace.cli.progress import BlockProgress
     from refspace.labels import downsample as downsample_labels
@@ -291,15 +291,13 @@ def _with_midline(volume: "xr.DataArray", midline: float | None) -> "xr.DataArra
 
 
 def _write_downsampled(volume: "xr.DataArray", output: str, *, threads: Any, client: Any) -> None:
-    """Write a volume at another resolution, a slab of which is computed at a time."""
-    import dask
+    """Write a volume at another resolution, some layers of which are a part of the work."""
+    from refspace.batch.volume_file import write_volume_file
+    from refspace.cli.progress import BlockProgress
+    from refspace.pools import make_pool
 
-    from refspace.cli.progress import Progress
-    from refspace.formats.volumes import write_volume
-
-    workers = dask.config.set(num_workers=threads) if client is None else client.as_current()
-    with Progress("downsampling"), workers:
-        write_volume(output, volume)
+    with BlockProgress("downsampling", "parts") as progress:
+        write_volume_file(output, volume, pool=make_pool(threads, client), progress=progress)
 
 
 COMMANDS = (counts, mask, downsample)

@@ -10,15 +10,16 @@ from refspace.formats.headers import VolumeHeader
 from refspace.formats.metaimage import METAIMAGE, write_metaimage
 from refspace.formats.mgh import MGH
 from refspace.formats.names import ENDINGS, METAIMAGE_ENDINGS, output_ending
-from refspace.formats.nifti import NIFTI, write_nifti
+from refspace.formats.nifti import NIFTI, nifti_head, write_nifti
 from refspace.formats.npy import NPY
-from refspace.formats.nrrd import NRRD, write_nrrd
+from refspace.formats.nrrd import NRRD, nrrd_head, write_nrrd
 from refspace.formats.recognise import describe_foreign, read_start, recognise
 from refspace.formats.source_file import opened_source
 from refspace.formats.spacing import StatedSpacing
 from refspace.formats.tiff import TIFF, TIFF_ENDINGS, write_tiff
 from refspace.formats.volume_format import Given, VolumeFormat
 from refspace.formats.voxel_files import VoxelStream
+from refspace.formats.voxel_output import VoxelFileHead
 from refspace.grid import Grid
 from refspace.types import PathLike, Resolution
 
@@ -202,6 +203,19 @@ def stream_volume(
     form, header = open_header(path, is_image=is_image, storage_options=storage_options)
     given = Given(resolution, orientation, override, like)
     return form.stream(header, given, is_image=is_image)
+
+
+def volume_head(path: PathLike, array: xr.DataArray) -> VoxelFileHead | None:
+    """What the file of a volume has before its voxels; None if they cannot be made part by part.
+
+    Parameters
+    ----------
+    path, array
+        As for `write_volume`, which raises the same.
+    """
+    heads = {".nrrd": nrrd_head, ".nii": nifti_head, ".nii.gz": nifti_head}
+    make = heads.get(output_ending(path))
+    return None if make is None else make(path, array)
 
 
 def write_volume(path: PathLike, array: xr.DataArray, *, scheduler: str | None = None) -> None:

@@ -7,6 +7,13 @@ times in memory, and inflates whatever the stream holds.
 
 from refspace.formats.nifti.header import parse_header
 from refspace.formats.nifti.read import NIFTI, read_nifti, read_nifti_image
-from refspace.formats.nifti.write import write_nifti
+from refspace.formats.nifti.write import nifti_head, write_nifti
 
-__all__ = ["NIFTI", "parse_header", "read_nifti", "read_nifti_image", "write_nifti"]
+__all__ = [
+    "NIFTI",
+    "nifti_head",
+    "parse_header",
+    "read_nifti",
+    "read_nifti_image",
+    "write_nifti",
+]

@@ -14,10 +14,10 @@ from refspace.formats.nifti.extensions import comment_extension
 from refspace.formats.sides import StatedSides
 from refspace.formats.voxel_output import (
     COMPRESSION_LEVEL,
+    VoxelFileHead,
     check_output,
-    pieces,
     refuse_unplaced,
-    write_gzip,
+    write_voxels,
 )
 from refspace.grid import Grid
 from refspace.labels import infer_grid
@@ -84,6 +84,21 @@ def write_nifti(
     >>> mask = labelled(np.zeros((4, 4, 4), np.uint8), Grid((4, 4, 4), (25, 25, 25)))
     >>> write_nifti(tempfile.mkdtemp() + "/mask.nii.gz", mask)
     """
+    head = nifti_head(path, array, compression_level)
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        write_voxels(file, head, array.data, scheduler)
+
+
+def nifti_head(
+    path: PathLike, array: xr.DataArray, compression_level: int = COMPRESSION_LEVEL
+) -> VoxelFileHead:
+    """What a file has before its voxels, checked as `write_nifti` does.
+
+    Parameters
+    ----------
+    path, array, compression_level
+        As for `write_nifti`.
+    """
     target = Path(path)
     if not target.name.endswith(_ENDINGS):
         raise FormatError(f"{target} does not end in .nii or .nii.gz; give a name that does")
@@ -92,13 +107,9 @@ def write_nifti(
     check_output(data.shape, data.dtype, compression_level, "NIfTI", _TYPES)
     grid = infer_grid(array)
     head = _header(grid, data.dtype, comment_extension(StatedSides.from_array(array, grid)))
-    # By the ending of the target: the temporary name has only the last part of ".nii.gz".
-    with atomic_write(target) as temporary, temporary.open("wb") as file:
-        if target.suffix.lower() == ".gz":
-            write_gzip(file, head, data, compression_level, scheduler)
-        else:
-            file.write(head)
-            file.writelines(pieces(data, scheduler))
+    if target.suffix.lower() == ".gz":
+        return VoxelFileHead(b"", head, compression_level)
+    return VoxelFileHead(head, None)
 
 
 def _header(grid: Grid, dtype: np.dtype[Any], extension: bytes) -> bytes:

@@ -7,12 +7,13 @@ memory, follows a header to any file on the disk, and inflates whatever the stre
 
 from refspace.formats.nrrd.header import NrrdHeader, header_fields, parse_header
 from refspace.formats.nrrd.read import NRRD, read_nrrd, read_nrrd_image
-from refspace.formats.nrrd.write import write_nrrd
+from refspace.formats.nrrd.write import nrrd_head, write_nrrd
 
 __all__ = [
     "NRRD",
     "NrrdHeader",
     "header_fields",
+    "nrrd_head",
     "parse_header",
     "read_nrrd",
     "read_nrrd_image",

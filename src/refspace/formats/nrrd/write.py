@@ -13,7 +13,12 @@ from refspace.errors import FormatError
 from refspace.files import atomic_write
 from refspace.formats.directions import millimetres, world_vectors
 from refspace.formats.sides import NO_SIDES, StatedSides
-from refspace.formats.voxel_output import COMPRESSION_LEVEL, check_output, write_gzip
+from refspace.formats.voxel_output import (
+    COMPRESSION_LEVEL,
+    VoxelFileHead,
+    check_output,
+    write_voxels,
+)
 from refspace.grid import Grid
 from refspace.labels import infer_grid
 from refspace.types import PathLike
@@ -68,6 +73,24 @@ def write_nrrd(
     >>> import tempfile
     >>> write_nrrd(tempfile.mkdtemp() + "/mask.nrrd", np.zeros((4, 4, 4), np.uint8))
     """
+    head = nrrd_head(path, array, compression_level)
+    data = array.data if isinstance(array, xr.DataArray) else array
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        write_voxels(file, head, data, scheduler)
+
+
+def nrrd_head(
+    path: PathLike,
+    array: xr.DataArray | dask.array.Array | NDArray[Any],
+    compression_level: int = COMPRESSION_LEVEL,
+) -> VoxelFileHead:
+    """What a file has before its voxels, checked as `write_nrrd` does.
+
+    Parameters
+    ----------
+    path, array, compression_level
+        As for `write_nrrd`.
+    """
     target = Path(path)
     if target.suffix.lower() != ".nrrd":
         raise FormatError(f"{target} does not end in .nrrd; give a name that does")
@@ -79,9 +102,7 @@ def write_nrrd(
         grid = infer_grid(array)
         geometry, sides = _geometry(grid), StatedSides.from_array(array, grid)
     header = _header(data.shape, data.dtype, geometry, sides)
-    with atomic_write(target) as temporary, temporary.open("wb") as file:
-        file.write(header)
-        write_gzip(file, b"", data, compression_level, scheduler)
+    return VoxelFileHead(header, b"", compression_level)
 
 
 def _header(
