@@ -104,6 +104,7 @@ def test_what_was_recorded_of_another_job_is_forgotten(image, monkeypatch, how):
     }
 
 
+@pytest.mark.promise("a source changes while it is read")
 def test_an_image_that_changes_meanwhile_gets_no_index(image):
     calls = itertools.count()
 

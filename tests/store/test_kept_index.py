@@ -227,6 +227,7 @@ def test_a_published_index_of_a_brainglobe_atlas(tmp_path):
     assert indexed.block_labels is not None
 
 
+@pytest.mark.promise("the index of an image is damaged, hostile, or of another image")
 def test_a_published_index_of_another_image(image, index, tmp_path):
     other = write_image(tmp_path / "other.ome.zarr")
     change_voxel(other)
@@ -237,11 +238,16 @@ def test_a_published_index_of_another_image(image, index, tmp_path):
 # ----- what no longer fits
 
 
+@pytest.mark.promise(
+    "an image of another program changes after it was indexed",
+    "its index is told and not used; where it is in use, an error, never old counts with new voxels",
+)
 def test_a_voxel_that_was_changed_in_its_place(image, index):
     change_voxel(image)
     refused(image, "has changed since the image was indexed")
 
 
+@pytest.mark.promise("an image of another program changes after it was indexed")
 def test_a_change_that_hides_its_time(image, index):
     chunk = next(path for path in (image / "s0/c").rglob("*") if path.is_file())
     times = chunk.stat()
@@ -251,6 +257,7 @@ def test_a_change_that_hides_its_time(image, index):
     refused(image, "has changed since the image was indexed")
 
 
+@pytest.mark.promise("an image of another program changes after it was indexed")
 def test_a_missing_chunk_that_was_filled_later(image, index):
     missing = next(
         key
@@ -268,6 +275,7 @@ def test_a_chunk_that_is_gone(image, index):
     refused(image, "is gone")
 
 
+@pytest.mark.promise("an image of another program changes after it was indexed")
 def test_another_image_in_the_place(image, index):
     shutil.rmtree(image)
     space = sample()
@@ -277,6 +285,7 @@ def test_another_image_in_the_place(image, index):
     refused(image, "chunk")
 
 
+@pytest.mark.promise("an image of another program changes after it was indexed")
 def test_other_metadata(image, index):
     """The same chunks, which stand for other voxels."""
     path = image / "s0/zarr.json"
@@ -310,6 +319,7 @@ def test_an_image_that_was_renamed(image, index, tmp_path):
     assert has_index(moved) == (True, [])
 
 
+@pytest.mark.promise("the index of an image is damaged, hostile, or of another image")
 def test_the_index_of_another_level(image, index, tmp_path):
     """A bare array of the same shape as another: their chunks tell them apart."""
     levels = zarr.open_group(image, mode="r")
@@ -323,6 +333,7 @@ def test_the_index_of_another_level(image, index, tmp_path):
         assert space.block_labels is None
 
 
+@pytest.mark.promise("an image of another program changes after it was indexed")
 def test_changes_that_the_proof_does_not_see_are_seen_where_they_are_read(image, tmp_path):
     """A server states the same of a chunk after as before: what is read is proven all the same."""
     plain = {"ETag": '"1"', "Last-Modified": None}
@@ -362,6 +373,7 @@ def test_a_server_that_states_nothing(image, tmp_path):
                        for r in server.requests) <= 16  # fmt: skip
 
 
+@pytest.mark.promise("the index of an image is damaged, hostile, or of another image")
 def test_an_index_that_lies(image, index):
     """Someone publishes an index whose digests are right, and whose labels are not."""
     packed = PackedIndex.from_bytes(index.read_bytes())
@@ -429,6 +441,9 @@ HOSTILE = {
 }
 
 
+@pytest.mark.promise(
+    "the index of an image is damaged, hostile, or of another image", "it is told and not used"
+)
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_indices_are_told_and_not_used(image, index, kind):
     index.write_bytes(HOSTILE[kind](index.read_bytes()))

@@ -144,7 +144,7 @@ def _label_index(atlas: StoredAtlas) -> dict[str, Any] | None:
     kept = atlas.levels[0].kept
     if kept is None:
         is_own = atlas.metadata is not None
-        return {"place": "in the store", "proof": "it has a digest"} if is_own else None
+        return {"place": "in the store", "proof": "proven by its digest"} if is_own else None
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         found = kept.found()
