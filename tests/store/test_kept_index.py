@@ -240,7 +240,7 @@ def test_a_published_index_of_another_image(image, index, tmp_path):
 
 @pytest.mark.promise(
     "an image of another program changes after it was indexed",
-    "its index is told and not used; where it is in use, an error, never old counts with new voxels",
+    "its index is told and not used; in use it is an error, never two states in one number",
 )
 def test_a_voxel_that_was_changed_in_its_place(image, index):
     change_voxel(image)

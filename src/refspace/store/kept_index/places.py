@@ -134,15 +134,20 @@ def index_places(location: Location) -> tuple[Place, ...]:
 def beside(location: Location) -> Place | None:
     """Place beside an image: the object of its name and `ENDING`; None where there is no beside.
 
+    That of labels within an image is beside the image: what is not of zarr would be noticed within.
+
     Examples
     --------
     >>> beside(Location("s3://bucket/brain.ome.zarr")).url
     's3://bucket/brain.ome.zarr.label_index'
+    >>> beside(Location("s3://bucket/a.zarr/labels/brain")).url
+    's3://bucket/a.zarr.labels.brain.label_index'
     >>> beside(Location("s3://bucket")) is beside(Location("zip://a::b.zip")) is None
     True
     """
-    url = str(location.local_path or location.url)
-    folder, slash, name = url.replace("\\", "/").rpartition("/") if "::" not in url else ("",) * 3
+    url = str(location.local_path or location.url).replace("\\", "/")
+    url = re.sub(r"(?<=\.zarr)/labels/(?=[^/]+$)", ".labels.", url)
+    folder, slash, name = url.rpartition("/") if "::" not in url else ("",) * 3
     if not slash or not name or folder.endswith((":/", ":")) or re.search(r"[?#]", name):
         return None
     around = Location(folder or "/", location.storage_options, location.engine)
