@@ -10,6 +10,7 @@ from typing import Any
 
 from refspace.errors import RefspaceError, RemoteError, StoreError
 from refspace.files import atomic_write, explained, first_link, make_folder
+from refspace.limits import check_limit
 from refspace.remote.cache_root import default_root
 from refspace.remote.objects import read_url
 from refspace.safe_text import without_secrets
@@ -69,9 +70,11 @@ class Place:
         if self.location is not None:
             return self.location.read(self.key, most_bytes())
         try:
-            return read_url(self.url, self.storage_options, limit=most_bytes())
+            data = read_url(self.url, self.storage_options, limit=most_bytes())
         except FileNotFoundError:
             return None
+        check_limit("index_bytes", len(data), f"it has {len(data)} bytes or more")
+        return data
 
     @property
     def key(self) -> str:
