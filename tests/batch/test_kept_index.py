@@ -152,6 +152,22 @@ def test_what_fits_is_left_as_it_is(image, monkeypatch):
     assert not index_of(image).was_there  # nobody needs what no longer fits
 
 
+def test_a_published_index_is_kept_once_it_is_proven(image, tmp_path, monkeypatch):
+    made = index_of(image, tmp_path / "published")
+    with chunks_read(monkeypatch) as keys:
+        kept = index_of(image, published=made.place)
+    assert not keys
+    assert kept.where == "beside the image"
+    assert opened(image).block_labels is not None
+    change_voxel(image)
+    with pytest.raises(FormatError, match=r"published is not the label index of the image: chunk"):
+        index_of(image, published=made.place)
+    with pytest.raises(FormatError, match=r"there is no label index at .*nothing"):
+        index_of(image, published=tmp_path / "nothing")
+    # What was kept before is as it was.
+    assert image.with_name(f"{image.name}.label_index").exists()
+
+
 def test_what_is_in_the_way(image, tmp_path):
     out = tmp_path / "notes.txt"
     out.write_text("notes")

@@ -74,6 +74,7 @@ def test_to_a_file(image, tmp_path):
     assert result["place"] == str(out)
     assert result["nbytes"] == out.stat().st_size
     assert run("index", image, "--out", out).stdout.startswith(f"{out} was complete: 72 chunks")
+    assert run("index", image, "--from", out).stdout.startswith(f"wrote {image}.label_index, ")
     out.write_text("notes")
     assert "give --overwrite" in run("index", image, "--out", out, status=1).stderr
     run("index", image, "--out", out, "--overwrite")
