@@ -220,6 +220,11 @@ def test_stores_of_ours_have_an_index(tmp_path):
         refspace.write_index(tmp_path / "a.zarr/s0/annotation", resolution=200)
 
 
+def test_a_web_server_takes_no_index(image):
+    with pytest.raises(StoreError, match="is on a web server, which takes no files; write the"):
+        index_of(image, "https://host/index")
+
+
 def test_what_is_no_annotation(tmp_path):
     zarr.create_array(tmp_path / "a", data=np.full((4, 4, 4), -1, "i4"), chunks=(2, 2, 2))
     with pytest.raises(AnnotationError, match="annotation holds -1"):

@@ -257,6 +257,11 @@ class _Where:
     ) -> "_Where":
         cached = in_cache(location)
         if out is not None:
+            if os.fspath(out).startswith(("http://", "https://")):
+                raise StoreError(
+                    f"{os.fspath(out)} is on a web server, which takes no files; write the index "
+                    "to a path or to a bucket, and put it there"
+                )
             places: tuple[Place, ...] = (given_place(os.fspath(out), options),)
         else:
             near = [place for place in index_places(location)[:-1] if may_write(place)]

@@ -39,7 +39,8 @@ class Place:
         What fsspec needs to reach what the caller has named.
     """
 
-    url: str
+    # It may hold a key, which must not stand in a log.
+    url: str = field(repr=False)
     words: str
     location: Location | None = None
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
