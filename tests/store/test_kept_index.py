@@ -192,6 +192,39 @@ def test_an_atlas_of_brainglobe(tmp_path):
         assert len([r for r in server.requests if "/c/" in r.path]) == needed
 
 
+def test_in_an_archive(image, tmp_path):
+    """Nothing is beside what is within an archive; its entries have checksums."""
+
+    def pack():
+        shutil.make_archive(str(tmp_path / "brain"), "zip", image)
+        return f"zip://::{tmp_path}/brain.zip"
+
+    assert refspace.write_index(pack(), orientation="PIL").where == "in the cache"
+    assert has_index(pack()) == (True, [])
+    change_voxel(image)
+    used, told = has_index(pack())
+    assert not used
+    assert "has changed since the image was indexed" in told[0]
+
+
+def test_on_a_file_system_of_another_kind(image):
+    import fsspec
+
+    fs, url = fsspec.filesystem("memory"), "memory://indexed/brain.ome.zarr"
+    fs.put(str(image), url.removeprefix("memory:/"), recursive=True)
+    try:
+        assert refspace.write_index(url, orientation="PIL").where == "beside the image"
+        assert fs.exists("/indexed/brain.ome.zarr.label_index")
+        assert has_index(url) == (True, [])
+        chunk = next(key for key in fs.find("/indexed/brain.ome.zarr/s0/c"))
+        fs.pipe(chunk, fs.cat(chunk))  # another time, and the same content
+        assert has_index(url) == (True, [])
+        fs.pipe(chunk, fs.cat(chunk) + b"1")
+        assert "has changed since the image was indexed" in has_index(url)[1][0]
+    finally:
+        fs.rm("/indexed", recursive=True)
+
+
 # ----- an index as a file
 
 
