@@ -211,7 +211,7 @@ def _published(place: Place, kept: Sequence[KeptIndex]) -> PackedIndex:
     packed = place.read()
     if packed is None:
         raise FormatError(f"there is no label index at {place.name}")
-    if (why := _misfit(place, kept)) is not None:
+    if (why := _misfit(packed, place, kept)) is not None:
         raise FormatError(f"{place.name} is not the label index of the image: {why}")
     return packed
 
@@ -246,7 +246,6 @@ def _bounded(pool: Pool, kept: Sequence[KeptIndex], memory: int) -> Pool:
 class _Where:
     """Where an index is to be kept: the first of some places that takes it."""
 
-    name: str
     places: tuple[Place, ...]
     journal_path: str
     is_named: bool
@@ -269,7 +268,7 @@ class _Where:
         # Beside the index, so that who goes on finds it; else on this machine.
         is_local = Location(places[0].url).local_path is not None
         first = places[0].url if is_local else cached.url
-        return cls(location.name, places, f"{first}.parts", out is not None)
+        return cls(places, f"{first}.parts", out is not None)
 
     def standing(self, kept: Sequence[KeptIndex]) -> IndexWritten | None:
         """Index that is there and fits, so that nothing is to be done.
@@ -282,7 +281,7 @@ class _Where:
         for place in self.places:
             try:
                 packed = place.read()
-                why = None if packed is None else _misfit(place, kept)
+                why = None if packed is None else _misfit(packed, place, kept)
             except FormatError as error:
                 packed, why = None, str(error)
                 if isinstance(error, NoIndexError):
@@ -306,9 +305,9 @@ class _Where:
         return last
 
 
-def _misfit(place: Place, kept: Sequence[KeptIndex]) -> str | None:
-    """Why what is at a place does not fit all levels of an image; None if it does."""
-    outcomes = (each.at(place) for each in kept)
+def _misfit(packed: PackedIndex, place: Place, kept: Sequence[KeptIndex]) -> str | None:
+    """Why what was read at a place does not fit all levels of an image; None if it does."""
+    outcomes = (each.proven(packed, place) for each in kept)
     return next((each for each in outcomes if isinstance(each, str)), None)
 
 
