@@ -13,6 +13,7 @@ import dask
 import numpy as np
 import pytest
 import zarr
+from helpers import brainglobe_replay as replay
 from helpers.brainglobe_replay import NAME, write_bucket
 from helpers.indexed_images import (
     blocks_to_read,
@@ -226,6 +227,23 @@ def test_on_a_file_system_of_another_kind(image):
 
 
 # ----- an index as a file
+
+
+def test_the_real_annotation(tmp_path, ccf_store):
+    """As BrainGlobe has it: counts read no chunk, and a mask of AUDd six."""
+    own = refspace.open(ccf_store)
+    voxels = np.ascontiguousarray(own.annotation.values[:, :, ::-1])
+    replay.write_image(tmp_path / "brain.ome.zarr", [voxels], resolution=25, chunks=128)
+    with Server(tmp_path) as server:
+        url = f"{server.url}/brain.ome.zarr"
+        refspace.write_index(url, orientation="PIL")
+        space = opened(url, own)
+        server.requests.clear()
+        assert space.total_voxel_map == own.total_voxel_map
+        assert not [r for r in server.requests if "/c/" in r.path and r.status == 200 and r.sent]
+        server.requests.clear()
+        assert space.make_structure_mask("AUDd").values.sum() == 77718
+        assert [r.method for r in server.requests] == ["GET"] * 6
 
 
 def test_a_published_index(image, tmp_path):
