@@ -104,6 +104,7 @@ def test_what_was_recorded_of_another_job_is_forgotten(image, monkeypatch, how):
     }
 
 
+@pytest.mark.promise("a source changes while it is read")
 def test_an_image_that_changes_meanwhile_gets_no_index(image):
     calls = itertools.count()
 
@@ -149,6 +150,22 @@ def test_what_fits_is_left_as_it_is(image, monkeypatch):
     assert len(keys) == 72
     change_voxel(image)
     assert not index_of(image).was_there  # nobody needs what no longer fits
+
+
+def test_a_published_index_is_kept_once_it_is_proven(image, tmp_path, monkeypatch):
+    made = index_of(image, tmp_path / "published")
+    with chunks_read(monkeypatch) as keys:
+        kept = index_of(image, published=made.place)
+    assert not keys
+    assert kept.where == "beside the image"
+    assert opened(image).block_labels is not None
+    change_voxel(image)
+    with pytest.raises(FormatError, match=r"published is not the label index of the image: chunk"):
+        index_of(image, published=made.place)
+    with pytest.raises(FormatError, match=r"there is no label index at .*nothing"):
+        index_of(image, published=tmp_path / "nothing")
+    # What was kept before is as it was.
+    assert image.with_name(f"{image.name}.label_index").exists()
 
 
 def test_what_is_in_the_way(image, tmp_path):
@@ -201,6 +218,11 @@ def test_stores_of_ours_have_an_index(tmp_path):
         refspace.write_index(tmp_path / "a.zarr")
     with pytest.raises(FormatError, match="is a store of refspace, which holds its label index"):
         refspace.write_index(tmp_path / "a.zarr/s0/annotation", resolution=200)
+
+
+def test_a_web_server_takes_no_index(image):
+    with pytest.raises(StoreError, match="is on a web server, which takes no files; write the"):
+        index_of(image, "https://host/index")
 
 
 def test_what_is_no_annotation(tmp_path):

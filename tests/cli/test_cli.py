@@ -624,6 +624,7 @@ def test_info(store: Path) -> None:
         "origin 0, 0, 0 µm",
         "midline ml 5600 µm (stated by the file)",
         f"structures 488, {facts['structures_with_voxels']} of them with voxels",
+        "label index in the store; proven by its digest",
         "template none",
         f"provenance, source {facts['provenance']['source']}",
         "provenance, licence none",
@@ -664,6 +665,7 @@ def test_info_as_json(store: Path, space: refspace.ReferenceSpace) -> None:
         "structures": 488,
         "structures_with_voxels": with_voxels,
         "unknown_ids": [],
+        "label_index": {"place": "in the store", "proof": "proven by its digest"},
         "template": False,
     }
 

@@ -32,6 +32,7 @@ EXPORTED = [
     "set_limits",
     "verify",
     "verify_store",
+    "write_index",
     "write_masks",
     "write_mesh",
     "write_meshes",

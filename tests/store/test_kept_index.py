@@ -13,6 +13,7 @@ import dask
 import numpy as np
 import pytest
 import zarr
+from helpers import brainglobe_replay as replay
 from helpers.brainglobe_replay import NAME, write_bucket
 from helpers.indexed_images import (
     blocks_to_read,
@@ -192,7 +193,57 @@ def test_an_atlas_of_brainglobe(tmp_path):
         assert len([r for r in server.requests if "/c/" in r.path]) == needed
 
 
+def test_in_an_archive(image, tmp_path):
+    """Nothing is beside what is within an archive; its entries have checksums."""
+
+    def pack():
+        shutil.make_archive(str(tmp_path / "brain"), "zip", image)
+        return f"zip://::{tmp_path}/brain.zip"
+
+    assert refspace.write_index(pack(), orientation="PIL").where == "in the cache"
+    assert has_index(pack()) == (True, [])
+    change_voxel(image)
+    used, told = has_index(pack())
+    assert not used
+    assert "has changed since the image was indexed" in told[0]
+
+
+def test_on_a_file_system_of_another_kind(image):
+    import fsspec
+
+    fs, url = fsspec.filesystem("memory"), "memory://indexed/brain.ome.zarr"
+    fs.put(str(image), url.removeprefix("memory:/"), recursive=True)
+    try:
+        assert refspace.write_index(url, orientation="PIL").where == "beside the image"
+        assert fs.exists("/indexed/brain.ome.zarr.label_index")
+        assert has_index(url) == (True, [])
+        chunk = next(key for key in fs.find("/indexed/brain.ome.zarr/s0/c"))
+        fs.pipe(chunk, fs.cat(chunk))  # another time, and the same content
+        assert has_index(url) == (True, [])
+        fs.pipe(chunk, fs.cat(chunk) + b"1")
+        assert "has changed since the image was indexed" in has_index(url)[1][0]
+    finally:
+        fs.rm("/indexed", recursive=True)
+
+
 # ----- an index as a file
+
+
+def test_the_real_annotation(tmp_path, ccf_store):
+    """As BrainGlobe has it: counts read no chunk, and a mask of AUDd six."""
+    own = refspace.open(ccf_store)
+    voxels = np.ascontiguousarray(own.annotation.values[:, :, ::-1])
+    replay.write_image(tmp_path / "brain.ome.zarr", [voxels], resolution=25, chunks=128)
+    with Server(tmp_path) as server:
+        url = f"{server.url}/brain.ome.zarr"
+        refspace.write_index(url, orientation="PIL")
+        space = opened(url, own)
+        server.requests.clear()
+        assert space.total_voxel_map == own.total_voxel_map
+        assert not [r for r in server.requests if "/c/" in r.path and r.status == 200 and r.sent]
+        server.requests.clear()
+        assert space.make_structure_mask("AUDd").values.sum() == 77718
+        assert [r.method for r in server.requests] == ["GET"] * 6
 
 
 def test_a_published_index(image, tmp_path):
@@ -227,6 +278,7 @@ def test_a_published_index_of_a_brainglobe_atlas(tmp_path):
     assert indexed.block_labels is not None
 
 
+@pytest.mark.promise("the index of an image is damaged, hostile, or of another image")
 def test_a_published_index_of_another_image(image, index, tmp_path):
     other = write_image(tmp_path / "other.ome.zarr")
     change_voxel(other)
@@ -237,11 +289,16 @@ def test_a_published_index_of_another_image(image, index, tmp_path):
 # ----- what no longer fits
 
 
+@pytest.mark.promise(
+    "an image of another program changes after it was indexed",
+    "its index is told and not used; in use it is an error, never two states in one number",
+)
 def test_a_voxel_that_was_changed_in_its_place(image, index):
     change_voxel(image)
     refused(image, "has changed since the image was indexed")
 
 
+@pytest.mark.promise("an image of another program changes after it was indexed")
 def test_a_change_that_hides_its_time(image, index):
     chunk = next(path for path in (image / "s0/c").rglob("*") if path.is_file())
     times = chunk.stat()
@@ -251,6 +308,7 @@ def test_a_change_that_hides_its_time(image, index):
     refused(image, "has changed since the image was indexed")
 
 
+@pytest.mark.promise("an image of another program changes after it was indexed")
 def test_a_missing_chunk_that_was_filled_later(image, index):
     missing = next(
         key
@@ -268,6 +326,7 @@ def test_a_chunk_that_is_gone(image, index):
     refused(image, "is gone")
 
 
+@pytest.mark.promise("an image of another program changes after it was indexed")
 def test_another_image_in_the_place(image, index):
     shutil.rmtree(image)
     space = sample()
@@ -277,6 +336,7 @@ def test_another_image_in_the_place(image, index):
     refused(image, "chunk")
 
 
+@pytest.mark.promise("an image of another program changes after it was indexed")
 def test_other_metadata(image, index):
     """The same chunks, which stand for other voxels."""
     path = image / "s0/zarr.json"
@@ -310,6 +370,7 @@ def test_an_image_that_was_renamed(image, index, tmp_path):
     assert has_index(moved) == (True, [])
 
 
+@pytest.mark.promise("the index of an image is damaged, hostile, or of another image")
 def test_the_index_of_another_level(image, index, tmp_path):
     """A bare array of the same shape as another: their chunks tell them apart."""
     levels = zarr.open_group(image, mode="r")
@@ -323,6 +384,7 @@ def test_the_index_of_another_level(image, index, tmp_path):
         assert space.block_labels is None
 
 
+@pytest.mark.promise("an image of another program changes after it was indexed")
 def test_changes_that_the_proof_does_not_see_are_seen_where_they_are_read(image, tmp_path):
     """A server states the same of a chunk after as before: what is read is proven all the same."""
     plain = {"ETag": '"1"', "Last-Modified": None}
@@ -362,6 +424,7 @@ def test_a_server_that_states_nothing(image, tmp_path):
                        for r in server.requests) <= 16  # fmt: skip
 
 
+@pytest.mark.promise("the index of an image is damaged, hostile, or of another image")
 def test_an_index_that_lies(image, index):
     """Someone publishes an index whose digests are right, and whose labels are not."""
     packed = PackedIndex.from_bytes(index.read_bytes())
@@ -429,6 +492,9 @@ HOSTILE = {
 }
 
 
+@pytest.mark.promise(
+    "the index of an image is damaged, hostile, or of another image", "it is told and not used"
+)
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_indices_are_told_and_not_used(image, index, kind):
     index.write_bytes(HOSTILE[kind](index.read_bytes()))

@@ -88,6 +88,7 @@ def write_index(
     url: PathLike,
     out: PathLike | None = None,
     *,
+    published: PathLike | None = None,
     resolution: Resolution | None = None,
     orientation: str | None = None,
     overwrite: bool = False,
@@ -114,6 +115,9 @@ def write_index(
         File for the index, to be published: a path or URL, which `ReferenceSpace.with_index` takes.
         If not given, it is kept beside the image, at its URL and ``.label_index``; where that
         cannot be written to, in the cache of this user.
+    published
+        Path or URL of an index that somebody else has made and published: it is proven to be of the
+        image, and kept in the place of a new one. Without it, all of the image is read.
     resolution, orientation
         As for `refspace.open`, for an image that does not state them.
     overwrite
@@ -141,7 +145,8 @@ def write_index(
         If the image changes while it is read, another process makes the same index, or something
         else is in its place.
     FormatError
-        If it is a store of refspace, which has an index; if it is damaged, or no labels.
+        If it is a store of refspace, which has an index; if it is damaged, or no labels; if what is
+        published is no index of it.
     AnnotationError
         If it holds anything else than labels.
     GridError
@@ -181,8 +186,11 @@ def write_index(
         return there
     pool = _bounded(make_pool(threads, client), kept, memory_bytes(memory))
     with Journal.opened(where.journal_path) as journal:
-        run = _Run(kept, [_cells(atlas, level) for level in range(len(kept))], journal, progress)
-        packed = run.packed(pool, resume=resume)
+        if published is not None:
+            packed = _published(given_place(os.fspath(published), storage_options), kept)
+        else:
+            cells = [_cells(atlas, level) for level in range(len(kept))]
+            packed = _Run(kept, cells, journal, progress).packed(pool, resume=resume)
         place = where.write(packed, journal.folder)
         journal.remove()
     return _written(place, packed, kept)
@@ -196,6 +204,16 @@ def _kept(atlas: StoredAtlas, level: int) -> KeptIndex:
             "as it is"
         )
     return kept
+
+
+def _published(place: Place, kept: Sequence[KeptIndex]) -> PackedIndex:
+    """Index that somebody has published, once it is proven to be of an image."""
+    packed = place.read()
+    if packed is None:
+        raise FormatError(f"there is no label index at {place.name}")
+    if (why := _misfit(packed, place, kept)) is not None:
+        raise FormatError(f"{place.name} is not the label index of the image: {why}")
+    return packed
 
 
 def _cells(atlas: StoredAtlas, level: int) -> Chunks:
@@ -228,7 +246,6 @@ def _bounded(pool: Pool, kept: Sequence[KeptIndex], memory: int) -> Pool:
 class _Where:
     """Where an index is to be kept: the first of some places that takes it."""
 
-    name: str
     places: tuple[Place, ...]
     journal_path: str
     is_named: bool
@@ -239,6 +256,11 @@ class _Where:
     ) -> "_Where":
         cached = in_cache(location)
         if out is not None:
+            if os.fspath(out).startswith(("http://", "https://")):
+                raise StoreError(
+                    f"{os.fspath(out)} is on a web server, which takes no files; write the index "
+                    "to a path or to a bucket, and put it there"
+                )
             places: tuple[Place, ...] = (given_place(os.fspath(out), options),)
         else:
             near = [place for place in index_places(location)[:-1] if may_write(place)]
@@ -246,7 +268,7 @@ class _Where:
         # Beside the index, so that who goes on finds it; else on this machine.
         is_local = Location(places[0].url).local_path is not None
         first = places[0].url if is_local else cached.url
-        return cls(location.name, places, f"{first}.parts", out is not None)
+        return cls(places, f"{first}.parts", out is not None)
 
     def standing(self, kept: Sequence[KeptIndex]) -> IndexWritten | None:
         """Index that is there and fits, so that nothing is to be done.
@@ -259,7 +281,7 @@ class _Where:
         for place in self.places:
             try:
                 packed = place.read()
-                why = None if packed is None else _misfit(place, kept)
+                why = None if packed is None else _misfit(packed, place, kept)
             except FormatError as error:
                 packed, why = None, str(error)
                 if isinstance(error, NoIndexError):
@@ -283,9 +305,9 @@ class _Where:
         return last
 
 
-def _misfit(place: Place, kept: Sequence[KeptIndex]) -> str | None:
-    """Why what is at a place does not fit all levels of an image; None if it does."""
-    outcomes = (each.at(place) for each in kept)
+def _misfit(packed: PackedIndex, place: Place, kept: Sequence[KeptIndex]) -> str | None:
+    """Why what was read at a place does not fit all levels of an image; None if it does."""
+    outcomes = (each.proven(packed, place) for each in kept)
     return next((each for each in outcomes if isinstance(each, str)), None)
 
 

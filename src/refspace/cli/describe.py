@@ -142,15 +142,18 @@ def _label_index(atlas: StoredAtlas) -> dict[str, Any] | None:
     None where there is none. One that does not fit has no proof.
     """
     kept = atlas.levels[0].kept
-    if kept is None:
-        is_own = atlas.metadata is not None
-        return {"place": "in the store", "proof": "it has a digest"} if is_own else None
+    if kept is None and atlas.metadata is None:
+        return None
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        found = kept.found()
-    if found is not None:
-        return {"place": f"{found.place.name}, {found.place.words}", "proof": str(found.proof)}
-    return {"place": None, "proof": None, "fault": str(told[0].message)} if told else None
+        index = atlas.index(0)
+    if index is None:
+        # The warning says why; without one there is nothing that could not be used.
+        return {"place": None, "proof": None, "fault": str(told[0].message)} if told else None
+    found = None if kept is None else kept.found()
+    if found is None:
+        return {"place": "in the store", "proof": "proven by its digest"}
+    return {"place": f"{found.place.name}, {found.place.words}", "proof": str(found.proof)}
 
 
 def _with_voxels(atlas: StoredAtlas) -> int | None:

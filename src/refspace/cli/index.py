@@ -39,6 +39,13 @@ if TYPE_CHECKING:
     "or else in the cache.",
 )
 @click.option(
+    "--from",
+    "published",
+    metavar="FILE",
+    help="Path or URL of an index that others have made: keep that, once it is proven to be of "
+    "the image, instead of reading all of it.",
+)
+@click.option(
     "--memory", default="1 GiB", show_default=True, help="What chunks may take at a time."
 )
 @access_options
@@ -50,6 +57,7 @@ def index(
     resolution: float | Sequence[float] | None,
     orientation: str | None,
     output: str | None,
+    published: str | None,
     memory: str,
     access: dict[str, Any],
     pool: dict[str, Any],
@@ -79,6 +87,7 @@ def index(
         written = write_index(
             url,
             output,
+            published=published,
             resolution=None if is_named(annotation) else resolution,
             orientation=orientation or stated,
             overwrite=overwrite,

@@ -227,6 +227,56 @@ def read_zarr_image(folder: Path) -> Any:
     )
 
 
+def read_label_index(folder: Path) -> Any:
+    """Use an index that is beside an image, and hold what it says against the voxels."""
+    import numpy as np
+
+    from helpers.foreign_stores import opened
+
+    space = opened(folder / "x.zarr")
+    labels, counts = np.unique(space.annotation.values, return_counts=True)
+    indexed = space.with_index(folder / seeds.INDEX)
+    assert indexed.volume.label_counts == dict(zip(labels.tolist(), counts.tolist(), strict=True))
+    mask = indexed.make_structure_mask(8).values
+    np.testing.assert_array_equal(mask, np.isin(space.annotation.values, [8]))
+
+
+def index_header(data: bytes, chance: Random) -> bytes:
+    """Change the header of a label index alone, as JSON."""
+    count = int.from_bytes(data[40:48], "little")
+    header = mutate_json(data[48 : 48 + count], chance)
+    return data[:40] + len(header).to_bytes(8, "little") + header + data[48 + count :]
+
+
+def index_tables(data: bytes, chance: Random) -> bytes:
+    """Change what one of the tables of a label index holds; of one that was changed, anything."""
+    try:
+        return _with_changed_table(data, chance)
+    except Exception:  # whatever an earlier change leads to
+        return mutate_bytes(data, chance)
+
+
+def _with_changed_table(data: bytes, chance: Random) -> bytes:
+    import json
+
+    from numcodecs import zstd
+
+    count = int.from_bytes(data[40:48], "little")
+    header = json.loads(data[48 : 48 + count])
+    lengths = [(entry["stored"], n) for entry in header["arrays"] for n in range(3)]
+    place, chosen = 48 + count, chance.randrange(len(lengths))
+    frames = []
+    for number, (stored, n) in enumerate(lengths):
+        frame = data[place : place + stored[n]]
+        place += stored[n]
+        if number == chosen:
+            frame = zstd.compress(mutate_bytes(zstd.decompress(frame), chance))
+            stored[n] = len(frame)
+        frames.append(frame)
+    text = json.dumps(header).encode()
+    return b"".join([data[:40], len(text).to_bytes(8, "little"), text, *frames])
+
+
 STORE = {
     "*zarr.json": [mutate_json],
     "*.z*": [mutate_json],
@@ -285,6 +335,12 @@ FORMATS: Mapping[str, Format] = {
     "mesh": Format(seeds.mesh, {"*": TABLE}, read_mesh),
     "points": Format(seeds.points, {"*.parquet": [mutate_bytes], "*": TABLE}, read_points),
     "foreign": Format(seeds.foreign, STORE, read_store),
+    "label index": Format(
+        seeds.label_index,
+        {"*.label_index": [index_header, index_tables, index_tables, mutate_bytes]},
+        read_label_index,
+        seeds.resealed,
+    ),
     "atlas": Format(seeds.atlas, STORE, read_store, seeds.signed),
     "masks": Format(seeds.masks, STORE, read_masks, seeds.signed),
     "image": Format(seeds.images, STORE, read_zarr_image),

@@ -1,5 +1,6 @@
 """Good cases of every format, small; and how sources and jobs read theirs."""
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -234,6 +235,30 @@ def foreign() -> Sequence[Case]:
         for version in foreign_stores.VERSIONS
     ]
     return [*cases, folder_of(lambda folder: foreign_stores.nested(folder / "x.zarr"))]
+
+
+INDEX = "x.zarr.label_index"
+
+
+def label_index() -> Sequence[Case]:
+    """Indices of label images of other programs, which are beside them."""
+
+    def write(folder: Path, version: str) -> None:
+        foreign_stores.write(folder / "x.zarr", version, omit=[(0, 4, 0)])
+        refspace.write_index(folder / "x.zarr", orientation="PIR", threads=1)
+
+    return [
+        folder_of(lambda folder, version=version: write(folder, version))
+        for version in foreign_stores.VERSIONS
+    ]
+
+
+def resealed(case: Case, chance: Random) -> Case:
+    """The case with an index that proves itself again, mostly."""
+    data = case.get(INDEX, b"")
+    if len(data) < 40 or chance.random() < 0.1:
+        return case
+    return {**case, INDEX: data[:8] + hashlib.sha256(data[40:]).digest() + data[40:]}
 
 
 def atlas() -> Sequence[Case]:

@@ -140,8 +140,13 @@ class KeptIndex:
         """The index at a place, proven; or why there is none that fits; None if there is none."""
         try:
             packed = place.read()
-            if packed is None:
-                return None
+        except (RefspaceError, OSError) as error:
+            return str(error)
+        return None if packed is None else self.proven(packed, place)
+
+    def proven(self, packed: PackedIndex, place: Place) -> Found | str:
+        """The index in what was read at a place, once it is proven; or why it does not fit."""
+        try:
             indexed = self._unpacked(packed)
             proof = prove(self.array, self.axes, indexed)
         except (RefspaceError, OSError) as error:

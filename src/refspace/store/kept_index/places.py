@@ -10,6 +10,7 @@ from typing import Any
 
 from refspace.errors import RefspaceError, RemoteError, StoreError
 from refspace.files import atomic_write, explained, first_link, make_folder
+from refspace.limits import check_limit
 from refspace.remote.cache_root import default_root
 from refspace.remote.objects import read_url
 from refspace.safe_text import without_secrets
@@ -38,7 +39,8 @@ class Place:
         What fsspec needs to reach what the caller has named.
     """
 
-    url: str
+    # It may hold a key, which must not stand in a log.
+    url: str = field(repr=False)
     words: str
     location: Location | None = None
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -69,9 +71,11 @@ class Place:
         if self.location is not None:
             return self.location.read(self.key, most_bytes())
         try:
-            return read_url(self.url, self.storage_options, limit=most_bytes())
+            data = read_url(self.url, self.storage_options, limit=most_bytes())
         except FileNotFoundError:
             return None
+        check_limit("index_bytes", len(data), f"it has {len(data)} bytes or more")
+        return data
 
     @property
     def key(self) -> str:
@@ -134,15 +138,20 @@ def index_places(location: Location) -> tuple[Place, ...]:
 def beside(location: Location) -> Place | None:
     """Place beside an image: the object of its name and `ENDING`; None where there is no beside.
 
+    That of labels within an image is beside the image: what is not of zarr would be noticed within.
+
     Examples
     --------
     >>> beside(Location("s3://bucket/brain.ome.zarr")).url
     's3://bucket/brain.ome.zarr.label_index'
+    >>> beside(Location("s3://bucket/a.zarr/labels/brain")).url
+    's3://bucket/a.zarr.labels.brain.label_index'
     >>> beside(Location("s3://bucket")) is beside(Location("zip://a::b.zip")) is None
     True
     """
-    url = str(location.local_path or location.url)
-    folder, slash, name = url.replace("\\", "/").rpartition("/") if "::" not in url else ("",) * 3
+    url = str(location.local_path or location.url).replace("\\", "/")
+    url = re.sub(r"(?<=\.zarr)/labels/(?=[^/]+$)", ".labels.", url)
+    folder, slash, name = url.rpartition("/") if "::" not in url else ("",) * 3
     if not slash or not name or folder.endswith((":/", ":")) or re.search(r"[?#]", name):
         return None
     around = Location(folder or "/", location.storage_options, location.engine)
