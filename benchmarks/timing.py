@@ -17,7 +17,7 @@ REQUESTS = "requests-so-far"
 
 
 def measured(timed: Timed, inputs: Inputs) -> dict[str, Any]:
-    """Call once, and again while there is time; figures of the first call and of the others.
+    """Call once, and again while there is time; figures of the first call and of all.
 
     Parameters
     ----------
@@ -33,6 +33,13 @@ def measured(timed: Timed, inputs: Inputs) -> dict[str, Any]:
         and ``before`` it; ``read`` (MB from files) and ``requests`` of the first call; ``output``
         (MB of the result, if it is an array); and the answer.
     """
+    try:
+        return _measured(timed, inputs)
+    finally:
+        timed.close()
+
+
+def _measured(timed: Timed, inputs: Inputs) -> dict[str, Any]:
     figures: dict[str, Any] = {"before": peak_megabytes()}
     begun = _costs(inputs)
     given = timed.fresh()

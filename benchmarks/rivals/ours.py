@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -64,20 +64,20 @@ def convert_file(inputs: Inputs) -> Timed:
     if ending in unstated:
         stated["orientation"] = "PIR"
     source = inputs.path(f"annotation{ending}")
-    folder = tempfile.TemporaryDirectory(dir=inputs.folder)  # removed when the process ends
+    folder = tempfile.TemporaryDirectory(dir=inputs.folder)
     target = Path(folder.name, "atlas.zarr")
 
     def call(_: object) -> None:
         structures = inputs.path("structures.json")
         convert(source, structures, target, memory="1 GiB", overwrite=True, **stated)
 
-    def stored(_: object, keep: object = folder) -> Mapping[str, float]:
+    def stored(_: object) -> Mapping[str, float]:
         return {"stored": _megabytes(target)}
 
     def answer(_: object) -> Answer:
         return answers.of_integers(open_space(target).total_voxel_map)
 
-    return Timed(call, answer, extra=stored)
+    return Timed(call, answer, extra=stored, close=folder.cleanup)
 
 
 def _megabytes(folder: Path) -> float:
@@ -186,10 +186,14 @@ def _written_masks(inputs: Inputs, name: str) -> Timed:
         shutil.rmtree(target, ignore_errors=True)
         return fresh()
 
-    def figures(_: object, keep: object = folder) -> Mapping[str, float]:
+    def figures(_: object) -> Mapping[str, float]:
         return {"written": _megabytes(target), "structures": len(ids), **workers.peak()}
 
-    return Timed(call, fresh=empty, extra=figures)
+    def close() -> None:
+        workers.close()
+        folder.cleanup()
+
+    return Timed(call, fresh=empty, extra=figures, close=close)
 
 
 def spread(ids: list[int], count: int) -> list[int]:
@@ -204,11 +208,11 @@ class _Workers:
 
     def __init__(self, count: int) -> None:
         self.client: Any = None
+        self._cluster = ExitStack()
         if count:
             from refspace.pools import local_cluster
 
-            self._cluster = local_cluster(count)
-            self.client = self._cluster.__enter__()
+            self.client = self._cluster.enter_context(local_cluster(count))
             self.client.wait_for_workers(count)
             self.client.run(_imported)
 
@@ -219,6 +223,10 @@ class _Workers:
         from benchmarks.timing import peak_megabytes
 
         return {"worker": max(self.client.run(peak_megabytes).values())}
+
+    def close(self) -> None:
+        """End them."""
+        self._cluster.close()
 
 
 def _imported() -> None:
@@ -263,10 +271,10 @@ def downsample_to_file(inputs: Inputs) -> Timed:
     def call(space: ReferenceSpace) -> None:
         write_nrrd(path, space.downsample(target, method).annotation)
 
-    def figures(_: object, keep: object = folder) -> Mapping[str, float]:
+    def figures(_: object) -> Mapping[str, float]:
         return {"written": path.stat().st_size / 1e6}
 
-    return Timed(call, fresh=opener(inputs), extra=figures)
+    return Timed(call, fresh=opener(inputs), extra=figures, close=folder.cleanup)
 
 
 # ----- values of voxels, and of points
@@ -337,14 +345,18 @@ def itksnap(inputs: Inputs) -> Timed:
     folder = tempfile.TemporaryDirectory()
     files = Path(folder.name, "labels.nrrd"), Path(folder.name, "labels.txt")
 
-    def answer(_: object, keep: object = folder) -> Answer:
+    def answer(_: object) -> Answer:
         return answers.of_array(nrrd.read(str(files[0]), index_order="C")[0])
 
     def figures(_: object) -> Mapping[str, float]:
         return {"written": _megabytes(files[0].parent)}
 
     return Timed(
-        lambda space: space.write_itksnap_labels(*map(str, files)), answer, opener(inputs), figures
+        lambda space: space.write_itksnap_labels(*map(str, files)),
+        answer,
+        opener(inputs),
+        figures,
+        folder.cleanup,
     )
 
 
