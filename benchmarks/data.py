@@ -19,6 +19,7 @@ _MADE_OF = {
     "image.zarr": ("annotation.npy",),
     "image.npy": ("image.zarr",),
     "foreign.zarr": ("annotation.npy",),
+    "indexed.zarr": ("foreign.zarr",),
     "brainglobe": ("annotation.npy",),
     "masks_4d.zarr": ("annotation.npy",),
 }

@@ -78,7 +78,7 @@ def array(folder: Path, resolution: float, data: str) -> None:
     space = _of_file(folder, resolution)
     with whole(folder / "annotation.npy") as path:
         file = np.lib.format.open_memmap(path, "w+", np.uint32, space.annotation.shape)
-        space.annotation.chunk().data.rechunk({0: 64, 1: -1, 2: -1}).store(file)
+        space.annotation.chunk().data.store(file)
 
 
 def _of_file(folder: Path, resolution: float) -> ReferenceSpace:
@@ -137,6 +137,12 @@ def foreign(folder: Path, resolution: float, data: str) -> None:
     labels = np.load(folder / "annotation.npy", mmap_mode="r")
     with whole(folder / "foreign.zarr") as path:
         _packaging().write_image(path, [labels], [(resolution,) * 3])
+
+
+def indexed(folder: Path, resolution: float, data: str) -> None:
+    """The same image once more, for an index that may be kept beside it."""
+    with whole(folder / "indexed.zarr") as path:
+        shutil.copytree(folder / "foreign.zarr", path)
 
 
 def brainglobe(folder: Path, resolution: float, data: str) -> None:
@@ -199,6 +205,7 @@ MAKERS: dict[str, Callable[[Path, float, str], None]] = {
     "image.zarr": image,
     "image.npy": image_array,
     "foreign.zarr": foreign,
+    "indexed.zarr": indexed,
     "brainglobe": brainglobe,
     "masks_4d.zarr": masks_4d,
 }

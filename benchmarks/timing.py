@@ -46,7 +46,7 @@ def _measured(timed: Timed, inputs: Inputs) -> dict[str, Any]:
     first, result = _call(timed.call, given)
     figures |= {
         "peak": peak_megabytes(),
-        "output": getattr(result, "nbytes", 0) / 1e6,
+        "output": _megabytes(result),
         **{name: after - begun[name] for name, after in _costs(inputs).items()},
     }
     if timed.answer is not None:
@@ -61,6 +61,13 @@ def _measured(timed: Timed, inputs: Inputs) -> dict[str, Any]:
         del given
     seconds, processor = (list(each) for each in zip(*calls, strict=True))
     return {**figures, "seconds": seconds, "processor": processor}
+
+
+def _megabytes(result: Any) -> float:
+    """Memory of an array of NumPy; 0 of anything else, such as what is lazy."""
+    # Not imported: some rivals have none.
+    is_array = type(result).__module__ == "numpy" and hasattr(result, "nbytes")
+    return result.nbytes / 1e6 if is_array else 0.0
 
 
 def _goes_on(calls: list[tuple[float, float]], inputs: Inputs) -> bool:

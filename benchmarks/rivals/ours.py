@@ -134,18 +134,17 @@ def _masked(inputs: Inputs, fresh: Space) -> Timed:
 
 def mask_of_foreign(inputs: Inputs) -> Timed:
     """The same from an OME-Zarr image of BrainGlobe's layout, which has no index."""
-    return _masked(inputs, lambda: _foreign(inputs))
+    return _masked(inputs, lambda: _foreign(inputs, "foreign.zarr"))
 
 
 def mask_of_indexed(inputs: Inputs) -> Timed:
     """The same once the image was indexed, which is not timed."""
-    indexed = _foreign(inputs).with_index()
+    indexed = _foreign(inputs, "indexed.zarr").with_index()
     return _masked(inputs, lambda: indexed)
 
 
-def _foreign(inputs: Inputs) -> ReferenceSpace:
-    structures = inputs.path("structures.json")
-    return open_space(inputs.at("foreign.zarr"), structures=structures)
+def _foreign(inputs: Inputs, name: str) -> ReferenceSpace:
+    return open_space(inputs.at(name), structures=inputs.path("structures.json"))
 
 
 def divisions(inputs: Inputs) -> Timed:
