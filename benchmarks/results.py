@@ -106,7 +106,8 @@ def _row(
 ) -> dict[str, Any]:
     resolution, medium = place
     names = list(dict.fromkeys(line["name"] for line in lines))
-    answers = {line["name"]: line["answer"] for line in reversed(lines) if "answer" in line}
+    given = {line["name"]: line["answer"] for line in lines if "answer" in line}
+    answers = {name: given[name] for name in names if name in given}
     wrong = dissenters(answers)
     ways = []
     for name in names:

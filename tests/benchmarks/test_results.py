@@ -73,6 +73,14 @@ def test_a_wrong_rival_is_told() -> None:
     assert [each.split()[0] for each in told.splitlines() if "WRONG" in each] == ["AllenSDK"]
 
 
+def test_of_two_that_differ_the_second_is_told() -> None:
+    found = row(
+        line("refspace", [1], answer={"digest": "a"}),
+        line("AllenSDK", [9], answer={"digest": "b"}),
+    )
+    assert [way["agrees"] for way in found["ways"]] == [True, False]
+
+
 def test_a_rival_that_fails_is_told() -> None:
     failed = {"job": JOB, "resolution": 25.0, "medium": "memory", "way": "nobody", "name": "nobody",
               "failed": "ModuleNotFoundError: No module named 'nobody'"}  # fmt: skip
