@@ -1,4 +1,7 @@
-"""What refspace does; of the version that is on the path."""
+"""What refspace does; of the version that is on the path.
+
+Nothing is imported but what each job needs, and that off the clock: peaks of memory are of the job.
+"""
 
 import shutil
 import tempfile
@@ -8,17 +11,14 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import dask.array
-import nrrd
 import numpy as np
 
+import refspace
 from benchmarks import answers
 from benchmarks.measurement import Answer, Inputs, Timed
 from benchmarks.points import random_points
 from benchmarks.votes import of_coarse
-from refspace import ReferenceSpace, StructureTree, convert, write_masks, write_nrrd
-from refspace import open as open_space
-from refspace.store.stored_array import StoredArray
+from refspace import ReferenceSpace
 
 Space = Callable[[], ReferenceSpace]
 
@@ -26,14 +26,16 @@ Space = Callable[[], ReferenceSpace]
 def opener(inputs: Inputs) -> Space:
     """What makes a new space each time: around the array in memory, or of the store."""
     if inputs.medium != "memory":
+        open_space = refspace.open
         return lambda: open_space(inputs.at(inputs.store))
-    tree = StructureTree(inputs.nodes())
+    tree, space = refspace.StructureTree(inputs.nodes()), refspace.ReferenceSpace
     labels = np.load(inputs.path("annotation.npy"))
-    return lambda: ReferenceSpace(tree, labels, inputs.resolution)
+    return lambda: space(tree, labels, inputs.resolution)
 
 
-def _of_file(inputs: Inputs) -> ReferenceSpace:
-    return open_space(
+def _of_file(inputs: Inputs) -> Space:
+    open_space = refspace.open
+    return lambda: open_space(
         inputs.path("annotation.nrrd"),
         structures=inputs.path("structures.json"),
         resolution=inputs.resolution,
@@ -45,15 +47,14 @@ def _of_file(inputs: Inputs) -> ReferenceSpace:
 
 def load(inputs: Inputs) -> Timed:
     """Voxels of the file in memory, and the structures."""
-    return Timed(lambda _: _of_file(inputs).annotation.values, answers.of_array)
+    opened = _of_file(inputs)
+    return Timed(lambda _: opened().annotation.values, answers.of_array)
 
 
 def file_to_mask(inputs: Inputs) -> Timed:
     """The first mask of a file."""
-    structures = inputs.given["structures"]
-    return Timed(
-        lambda _: np.asarray(_of_file(inputs).make_structure_mask(structures)), answers.of_array
-    )
+    opened, structures = _of_file(inputs), inputs.given["structures"]
+    return Timed(lambda _: np.asarray(opened().make_structure_mask(structures)), answers.of_array)
 
 
 def convert_file(inputs: Inputs) -> Timed:
@@ -67,6 +68,8 @@ def convert_file(inputs: Inputs) -> Timed:
     folder = tempfile.TemporaryDirectory(dir=inputs.folder)
     target = Path(folder.name, "atlas.zarr")
 
+    convert = refspace.convert
+
     def call(_: object) -> None:
         structures = inputs.path("structures.json")
         convert(source, structures, target, memory="1 GiB", overwrite=True, **stated)
@@ -75,7 +78,7 @@ def convert_file(inputs: Inputs) -> Timed:
         return {"stored": _megabytes(target)}
 
     def answer(_: object) -> Answer:
-        return answers.of_integers(open_space(target).total_voxel_map)
+        return answers.of_integers(refspace.open(target).total_voxel_map)
 
     return Timed(call, answer, extra=stored, close=folder.cleanup)
 
@@ -86,7 +89,8 @@ def _megabytes(folder: Path) -> float:
 
 def open_store(inputs: Inputs) -> Timed:
     """The space of a store."""
-    return Timed(lambda _: open_space(inputs.at(inputs.store)))
+    opened = opener(inputs)
+    return Timed(lambda _: opened())
 
 
 def every_voxel(inputs: Inputs) -> Timed:
@@ -144,7 +148,7 @@ def mask_of_indexed(inputs: Inputs) -> Timed:
 
 
 def _foreign(inputs: Inputs, name: str) -> ReferenceSpace:
-    return open_space(inputs.at(name), structures=inputs.path("structures.json"))
+    return refspace.open(inputs.at(name), structures=inputs.path("structures.json"))
 
 
 def divisions(inputs: Inputs) -> Timed:
@@ -175,7 +179,7 @@ def _written_masks(inputs: Inputs, name: str) -> Timed:
     ids = spread([i for i, n in fresh().total_voxel_map.items() if n], inputs.given["count"])
     folder = tempfile.TemporaryDirectory(dir=inputs.folder)
     target = Path(folder.name, name)
-    workers = _Workers(inputs.given.get("workers", 0))
+    workers, write_masks = _Workers(inputs.given.get("workers", 0)), refspace.write_masks
 
     def call(space: ReferenceSpace) -> None:
         client = {"client": workers.client} if workers.client else {"threads": None}
@@ -265,7 +269,7 @@ def downsample_to_file(inputs: Inputs) -> Timed:
     """The annotation coarser, as a NRRD file."""
     target, method = inputs.resolution * inputs.given["ratio"], inputs.given["method"]
     folder = tempfile.TemporaryDirectory()
-    path = Path(folder.name, "annotation.nrrd")
+    path, write_nrrd = Path(folder.name, "annotation.nrrd"), refspace.write_nrrd
 
     def call(space: ReferenceSpace) -> None:
         write_nrrd(path, space.downsample(target, method).annotation)
@@ -291,6 +295,8 @@ def relabel(inputs: Inputs) -> Timed:
 
 def aggregate(inputs: Inputs) -> Timed:
     """Statistics of an image in every structure, with its descendants."""
+    import dask.array
+
     fresh = opener(inputs)
     paths = (each["structure_id_path"] for each in inputs.nodes())
     parents = {path[-2] for path in paths if len(path) > 1}
@@ -345,6 +351,8 @@ def itksnap(inputs: Inputs) -> Timed:
     files = Path(folder.name, "labels.nrrd"), Path(folder.name, "labels.txt")
 
     def answer(_: object) -> Answer:
+        import nrrd
+
         return answers.of_array(nrrd.read(str(files[0]), index_order="C")[0])
 
     def figures(_: object) -> Mapping[str, float]:
@@ -363,6 +371,8 @@ def itksnap(inputs: Inputs) -> Timed:
 
 
 def _unproven(timed: Timed) -> Timed:
+    from refspace.store.stored_array import StoredArray
+
     @contextmanager
     def unproven() -> Iterator[None]:
         with mock.patch.object(StoredArray, "_proven", lambda self, block_id, data: data):
