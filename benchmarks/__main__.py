@@ -15,6 +15,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="write the summary to benchmarks/results, and its tables into the pages",
     )
-    add("--from-log", type=Path, metavar="FILE", help="measure nothing: summarise a log")
+    add("--from-log", nargs="+", type=Path, metavar="FILE", help="measure nothing: summarise logs")
     add("--list", action="store_true", help="list the jobs, and who does them")
     return parser.parse_args(given)  # fmt: skip
 
@@ -112,7 +113,8 @@ def main(given: Sequence[str] | None = None) -> int:
         print(report.listed(JOBS))
         return 0
     if options.from_log:
-        return finish(results.summary(results.read_log(options.from_log)), options)
+        logs = [results.read_log(path) for path in options.from_log]
+        return finish(results.summary([line for log in logs for line in log]), options)
     run = prepared(options)
     begun = {
         "machine": results.machine(),
@@ -122,9 +124,10 @@ def main(given: Sequence[str] | None = None) -> int:
     }
     lines = [begun]
     run.log.write_text(json.dumps(begun) + "\n", encoding="utf-8")
-    for line in run.measurements():
-        lines.append(line)
-        print(report.progress(line), flush=True)
+    with suppress(KeyboardInterrupt):  # what is measured is summarised
+        for line in run.measurements():
+            lines.append(line)
+            print(report.progress(line), flush=True)
     return finish(results.summary(lines), options)
 
 

@@ -13,12 +13,12 @@ from benchmarks.server import REPOSITORY
 
 # What others are made of, in order.
 _MADE_OF = {
-    "annotation.npy": ("annotation.nrrd",),
     "annotation.nrrd.gz": ("annotation.nrrd",),
     "annotation.tif": ("annotation.nrrd",),
     "image.zarr": ("annotation.npy",),
     "image.npy": ("image.zarr",),
     "foreign.zarr": ("annotation.npy",),
+    "indexed.zarr": ("foreign.zarr",),
     "brainglobe": ("annotation.npy",),
     "masks_4d.zarr": ("annotation.npy",),
 }
@@ -104,11 +104,11 @@ class Files:
     def make(self, names: Iterable[str], versions: Iterable[Version]) -> None:
         """Make what is not there; a store by each version of the code."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._make("annotation.nrrd", present())
+        for version in versions:
+            self._make(version.store, version)
         for name in names:
             self._make(name, present())
-        for version in versions:
-            self._make("annotation.nrrd", present())
-            self._make(version.store, version)
 
     def _make(self, name: str, version: Version) -> None:
         if (self.folder / name).exists():

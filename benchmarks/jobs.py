@@ -74,7 +74,8 @@ class Wanted:
     Parameters
     ----------
     figure
-        ``"seconds"``, ``"first"``, ``"peak"`` or ``"beyond"``, the peak beyond the output (MB).
+        ``"seconds"``, ``"first"``, ``"processor"``, ``"peak"`` or ``"beyond"``, the peak beyond
+        the output (MB).
     at_most
         The bound: a number, or so many times what `beside` takes.
     beside
@@ -210,7 +211,7 @@ def _files() -> Iterator[Job]:
             Way("BrainGlobe's reader", "brainglobe.every_voxel", (DISK,), needs=("brainglobe",)),
         ),
         work="every_voxel",
-        wanted=(Wanted("seconds", 1.05, "refspace, unproven", (25,)), BOUNDED),
+        wanted=(Wanted("processor", 1.05, "refspace, unproven", (25,)), BOUNDED),
     )  # fmt: skip
     yield Job(
         "first number of the command line",
@@ -276,7 +277,7 @@ def _one_mask(structure: str, crop: bool) -> Job:
     usual = 10 if structure == "AUDd" else 25
     ways = [
         Way(REFSPACE, "ours.mask", (MEMORY, *remote), 10),
-        Way("BrainGlobe's image, indexed", "ours.mask_of_indexed", remote, needs=("foreign.zarr",),
+        Way("BrainGlobe's image, indexed", "ours.mask_of_indexed", remote, needs=("indexed.zarr",),
             remark="by refspace, an image of others of which it made an index before"),
         Way("BrainGlobe's image, no index", "ours.mask_of_foreign", (DISK,),
             needs=("foreign.zarr",)),
@@ -304,7 +305,7 @@ def _one_mask(structure: str, crop: bool) -> Job:
         "mask of Isocortex": (
             TWICE_THE_LIMIT,
             Wanted("seconds", 0.05, "AllenSDK", (25,), (MEMORY,)),
-            Wanted("seconds", 1.05, "refspace, unproven", (25,), (DISK,)),
+            Wanted("processor", 1.05, "refspace, unproven", (25,), (DISK,)),
         ),
         "mask of root": (TWICE_THE_LIMIT,),
     }

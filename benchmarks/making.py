@@ -20,6 +20,7 @@ from benchmarks.server import TESTS
 from refspace import ReferenceSpace
 
 _PIECE = 2**22
+_SLAB = 128  # voxels along the first axis: a layer of chunks
 _FINEST_SAMPLE = 100.0  # µm: what is finer is refined
 # Structures of which BrainGlobe's kind of masks is made.
 _MASKED = ("AUDd", "VISp", "Isocortex", "root")
@@ -74,11 +75,13 @@ def deflated(folder: Path, resolution: float, data: str) -> None:
 
 
 def array(folder: Path, resolution: float, data: str) -> None:
-    """The voxels as a NumPy file, in C order."""
-    space = _of_file(folder, resolution)
-    with whole(folder / "annotation.npy") as path:
-        file = np.lib.format.open_memmap(path, "w+", np.uint32, space.annotation.shape)
-        space.annotation.chunk().data.rechunk({0: 64, 1: -1, 2: -1}).store(file)
+    """The voxels as a NumPy file, in C order; of a store, for a file has them in another order."""
+    labels = refspace.open(next(folder.glob("atlas-*.zarr"))).annotation
+    with whole(folder / "annotation.npy") as path, path.open("wb") as file:
+        header = {"descr": "<u4", "fortran_order": False, "shape": labels.shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, len(labels), _SLAB):
+            file.write(np.ascontiguousarray(labels[start : start + _SLAB], "<u4").data)
 
 
 def _of_file(folder: Path, resolution: float) -> ReferenceSpace:
@@ -118,8 +121,8 @@ def image(folder: Path, resolution: float, data: str) -> None:
             path, shape=shape, chunks=(128,) * 3, dtype="f4", compressors=None
         )
         rng = np.random.default_rng(0)
-        for start in range(0, shape[0], 128):
-            stop = min(start + 128, shape[0])
+        for start in range(0, shape[0], _SLAB):
+            stop = min(start + _SLAB, shape[0])
             target[start:stop] = rng.random((stop - start, *shape[1:]), dtype="f4")
 
 
@@ -137,6 +140,12 @@ def foreign(folder: Path, resolution: float, data: str) -> None:
     labels = np.load(folder / "annotation.npy", mmap_mode="r")
     with whole(folder / "foreign.zarr") as path:
         _packaging().write_image(path, [labels], [(resolution,) * 3])
+
+
+def indexed(folder: Path, resolution: float, data: str) -> None:
+    """The same image once more, for an index that may be kept beside it."""
+    with whole(folder / "indexed.zarr") as path:
+        shutil.copytree(folder / "foreign.zarr", path)
 
 
 def brainglobe(folder: Path, resolution: float, data: str) -> None:
@@ -174,14 +183,14 @@ def masks_4d(folder: Path, resolution: float, data: str) -> None:
         )
         for channel, acronym in enumerate(_MASKED):
             ids = np.array(subtree(nodes, [acronym]), labels.dtype)
-            for start in range(0, labels.shape[0], 128):
+            for start in range(0, labels.shape[0], _SLAB):
                 slab = refspace.kernels.relabel(
-                    np.ascontiguousarray(labels[start : start + 128]),
+                    np.ascontiguousarray(labels[start : start + _SLAB]),
                     ids,
                     np.ones(ids.size, np.uint8),
                     np.array(0, np.uint8),
                 )
-                masks[channel, start : start + 128] = slab
+                masks[channel, start : start + _SLAB] = slab
 
 
 def _packaging() -> Any:
@@ -199,6 +208,7 @@ MAKERS: dict[str, Callable[[Path, float, str], None]] = {
     "image.zarr": image,
     "image.npy": image_array,
     "foreign.zarr": foreign,
+    "indexed.zarr": indexed,
     "brainglobe": brainglobe,
     "masks_4d.zarr": masks_4d,
 }

@@ -85,12 +85,15 @@ class Timed:
         Called before each call, off the clock.
     extra
         Further figures of a result, off the clock.
+    close
+        Called at the end: it removes what calls have left.
     """
 
     call: Callable[[Any], Any]
     answer: Callable[[Any], Answer] | None = None
     fresh: Callable[[], Any] = lambda: None
     extra: Callable[[Any], Mapping[str, float]] | None = None
+    close: Callable[[], None] = lambda: None
 
 
 def subtree(listed: list[dict[str, Any]], acronyms: Collection[str]) -> list[int]:

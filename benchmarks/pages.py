@@ -25,6 +25,7 @@ _OF_RESULTS: Mapping[str, Callable[[Summary], str]] = {
     "tables": report.all_tables,
     "before-and-after": report.before_and_after,
 }
+_NOTHING = "No such figures are published: `python -m benchmarks` measures them."
 
 
 def rendered(text: str) -> str:
@@ -34,14 +35,19 @@ def rendered(text: str) -> str:
         begin, name, end = found.groups()
         if name in _OF_JOBS:
             return f"{begin}\n{_OF_JOBS[name]()}\n{end}"
-        return f"{begin}\n{_OF_RESULTS[name](published())}\n{end}"
+        shown = _OF_RESULTS[name](results) if results else ""
+        return f"{begin}\n{shown or _NOTHING}\n{end}"
 
+    results = published()
     return _MARKED.sub(content, text)
 
 
-def published() -> Summary:
-    """Results that the pages show: of the real annotation."""
-    found: Summary = json.loads((RESULTS / "mouse.json").read_text(encoding="utf-8"))
+def published() -> Summary | None:
+    """Results that the pages show: of the real annotation; None before the first were published."""
+    path = RESULTS / "mouse.json"
+    if not path.exists():
+        return None
+    found: Summary = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 

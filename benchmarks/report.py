@@ -137,7 +137,7 @@ def _group_table(rows: Sequence[Row]) -> str:
         if ours is None or "failed" in ours:
             cells.append((label, "not measured", "", "", ""))
             continue
-        limit = "" if row["limit"] is None else f"{ours['seconds'] / row['limit']:.2g} ×"
+        limit = "" if row["limit"] is None else times(ours["seconds"] / row["limit"])
         cells.append((label, _time(ours), limit, memory(ours["peak"]), _beside(row, ours)))
     return table(("", "refspace", "of the limit", "memory", "others"), cells)
 
@@ -152,7 +152,7 @@ def _beside(row: Row, ours: Row) -> str:
     others = [way for way in row["ways"] if "failed" not in way and way["name"] != REFSPACE]
     named = sorted(others, key=lambda way: float(way["seconds"]))
     return ", ".join(
-        f"{way['name']} {seconds(way['seconds'])} ({way['seconds'] / ours['seconds']:.2g} ×)"
+        f"{way['name']} {seconds(way['seconds'])} ({times(way['seconds'] / ours['seconds'])})"
         + ("" if way.get("agrees", True) else ", another answer")
         for way in named
     )
@@ -167,7 +167,7 @@ def readme_table(summary: Summary) -> str:
                 ways = {way["name"]: way for way in row["ways"] if "failed" not in way}
                 theirs, ours = ways.get("AllenSDK"), ways.get(REFSPACE)
                 if theirs and ours:
-                    ratio = f"{theirs['seconds'] / ours['seconds']:.2g} ×"
+                    ratio = times(theirs["seconds"] / ours["seconds"])
                     cells.append(
                         (label, seconds(theirs["seconds"]), seconds(ours["seconds"]), ratio)
                     )
@@ -188,9 +188,9 @@ def before_and_after(summary: Summary) -> str:
                 (
                     _heading({**row, "limit": None}),
                     *(f"{seconds(each['seconds'])}, {memory(each['peak'])}" for each in (old, new)),
-                    f"{old['seconds'] / new['seconds']:.2g} ×",
-                    f"{old['first'] / new['first']:.2g} ×",
-                    "" if row["limit"] is None else f"{new['seconds'] / row['limit']:.2g} ×",
+                    times(old["seconds"] / new["seconds"]),
+                    times(old["first"] / new["first"]),
+                    "" if row["limit"] is None else times(new["seconds"] / row["limit"]),
                 )
             )
     return table(("", before, "now", "faster", "first call", "of the limit"), cells)
@@ -212,6 +212,11 @@ def seconds(value: float) -> str:
     if value >= 1:
         return f"{value:.3g} s"
     return f"{value * 1e3:.2g} ms" if value < 0.1 else f"{value:.2g} s"
+
+
+def times(ratio: float) -> str:
+    """Ratio with two digits, or all that it has before the point."""
+    return f"{ratio:.0f} ×" if ratio >= 10 else f"{ratio:.2g} ×"
 
 
 def memory(megabytes: float) -> str:

@@ -22,6 +22,13 @@ _JOBS = {job.name: job for job in JOBS}
 _WAYS = {(job.name, way.name): way for job in JOBS for way in job.ways}
 _FIGURES = ("before", "peak", "output", "read", "requests", "written", "stored", "worker")
 _DIGITS = 3
+_SAID = {
+    "seconds": "time",
+    "first": "first call",
+    "processor": "processor's time",
+    "peak": "peak memory",
+    "beyond": "memory beyond the output",
+}
 
 
 def machine() -> dict[str, str]:
@@ -50,7 +57,7 @@ def read_log(path: Path) -> list[Line]:
 
 
 def summary(lines: Sequence[Line]) -> Summary:
-    """Summary of the lines of a log: the first says of what."""
+    """Summary of the lines of a log, or of several of one code: the first says of what."""
     begun, *rest = lines
     measured = [line for line in rest if "job" in line]
     limits = [line for line in rest if "limits" in line and "failed" not in line["limits"]]
@@ -99,7 +106,8 @@ def _row(
 ) -> dict[str, Any]:
     resolution, medium = place
     names = list(dict.fromkeys(line["name"] for line in lines))
-    answers = {line["name"]: line["answer"] for line in reversed(lines) if "answer" in line}
+    given = {line["name"]: line["answer"] for line in lines if "answer" in line}
+    answers = {name: given[name] for name in names if name in given}
     wrong = dissenters(answers)
     ways = []
     for name in names:
@@ -155,7 +163,7 @@ def _judged(wanted: Wanted, row: Mapping[str, Any]) -> dict[str, Any] | None:
     """Whether refspace's figure is as wanted; None where one of them was not measured."""
     by_name = {way["name"]: way for way in row["ways"] if "failed" not in way}
     ours = by_name.get("refspace")
-    unit = "s" if wanted.figure in ("seconds", "first") else "MB"
+    unit = "MB" if wanted.figure in ("peak", "beyond") else "s"
     if ours is None:
         return None
     if not wanted.beside:
@@ -170,10 +178,7 @@ def _judged(wanted: Wanted, row: Mapping[str, Any]) -> dict[str, Any] | None:
     else:
         return None
     value = ours[wanted.figure]
-    figure = {"seconds": "time", "first": "first call", "peak": "peak memory"}.get(
-        wanted.figure, "memory beyond the output"
-    )
-    said = f"{figure} at most {text}"
+    said = f"{_SAID[wanted.figure]} at most {text}"
     return {"text": said, "value": value, "bound": _rounded(bound), "met": value <= bound}
 
 

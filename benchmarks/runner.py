@@ -196,7 +196,7 @@ class Run:
             self.budget.calls,
         )
         command = [str(python), "-W", "ignore", "-m", "benchmarks.worker", way.function]
-        return _answered([*command, inputs.to_json()], version)
+        return self._answered([*command, inputs.to_json()], version)
 
     def _limits(self, files: Files) -> Iterator[dict[str, Any]]:
         """What the machine can do now, and what each job must."""
@@ -208,7 +208,7 @@ class Run:
         folder = str(files.folder)
         inputs = Inputs(folder, files.resolution, "disk", folder, version.store)
         command = [str(self.environments.python("ours")), "-W", "ignore", "-m", "benchmarks.work"]
-        answer = _answered([*command, json.dumps(asked), inputs.to_json()], version)
+        answer = self._answered([*command, json.dumps(asked), inputs.to_json()], version)
         yield self._logged({"limits": answer, "resolution": files.resolution})
 
     def _address(self, row: Row, urls: dict[tuple[Path, str], str], servers: ExitStack) -> str:
@@ -218,6 +218,29 @@ class Run:
         if key not in urls:
             urls[key] = servers.enter_context(served(row.files.folder, HTTP[row.medium]))
         return urls[key]
+
+    def _answered(self, command: Sequence[str], version: Version) -> dict[str, Any]:
+        """Figures that a process prints; or why there are none."""
+        # Nothing of a run shall be kept, or found, in the cache of who runs it.
+        environment = {**version.environment(), "REFSPACE_CACHE": str(self.log.parent / "cache")}
+        try:
+            done = subprocess.run(
+                command,
+                env=environment,
+                cwd=REPOSITORY,
+                capture_output=True,
+                text=True,
+                timeout=_MOST_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return {"failed": f"it took more than {_MOST_SECONDS:g} s"}
+        try:
+            answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        except (IndexError, ValueError):
+            said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+            return {"failed": said[-1][:300]}
+        return answer
 
     def _logged(self, line: dict[str, Any]) -> dict[str, Any]:
         with self.log.open("a", encoding="utf-8") as file:
@@ -240,28 +263,6 @@ def rows(sizes: Sequence[Files], jobs: Sequence[Job], media: Sequence[str]) -> l
         for medium in media
         if any(way.name == REFSPACE for way in job.at(files.resolution, medium))
     ]
-
-
-def _answered(command: Sequence[str], version: Version) -> dict[str, Any]:
-    """Figures that a process prints; or why there are none."""
-    try:
-        done = subprocess.run(
-            command,
-            env=version.environment(),
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            timeout=_MOST_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return {"failed": f"it took more than {_MOST_SECONDS:g} s"}
-    try:
-        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        return {"failed": said[-1][:300]}
-    return answer
 
 
 def _lacking(way: Way, files: Files) -> str:

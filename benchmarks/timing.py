@@ -17,7 +17,7 @@ REQUESTS = "requests-so-far"
 
 
 def measured(timed: Timed, inputs: Inputs) -> dict[str, Any]:
-    """Call once, and again while there is time; figures of the first call and of the others.
+    """Call once, and again while there is time; figures of the first call and of all.
 
     Parameters
     ----------
@@ -33,13 +33,20 @@ def measured(timed: Timed, inputs: Inputs) -> dict[str, Any]:
         and ``before`` it; ``read`` (MB from files) and ``requests`` of the first call; ``output``
         (MB of the result, if it is an array); and the answer.
     """
+    try:
+        return _measured(timed, inputs)
+    finally:
+        timed.close()
+
+
+def _measured(timed: Timed, inputs: Inputs) -> dict[str, Any]:
     figures: dict[str, Any] = {"before": peak_megabytes()}
     begun = _costs(inputs)
     given = timed.fresh()
     first, result = _call(timed.call, given)
     figures |= {
         "peak": peak_megabytes(),
-        "output": getattr(result, "nbytes", 0) / 1e6,
+        "output": _megabytes(result),
         **{name: after - begun[name] for name, after in _costs(inputs).items()},
     }
     if timed.answer is not None:
@@ -54,6 +61,13 @@ def measured(timed: Timed, inputs: Inputs) -> dict[str, Any]:
         del given
     seconds, processor = (list(each) for each in zip(*calls, strict=True))
     return {**figures, "seconds": seconds, "processor": processor}
+
+
+def _megabytes(result: Any) -> float:
+    """Memory of an array of NumPy; 0 of anything else, such as what is lazy."""
+    # Not imported: some rivals have none.
+    is_array = type(result).__module__ == "numpy" and hasattr(result, "nbytes")
+    return result.nbytes / 1e6 if is_array else 0.0
 
 
 def _goes_on(calls: list[tuple[float, float]], inputs: Inputs) -> bool:

@@ -101,7 +101,7 @@ def itksnap(inputs: Inputs) -> Timed:
     folder = tempfile.TemporaryDirectory()
     files = str(Path(folder.name, "labels.nrrd")), str(Path(folder.name, "labels.txt"))
 
-    def answer(_: object, keep: object = folder) -> Answer:
+    def answer(_: object) -> Answer:
         return answers.of_array(nrrd.read(files[0])[0])
 
     def figures(_: object) -> Mapping[str, float]:
@@ -112,4 +112,5 @@ def itksnap(inputs: Inputs) -> Timed:
         answer,
         lambda: _space(inputs, labels),
         figures,
+        folder.cleanup,
     )

@@ -1,24 +1,24 @@
-"""What refspace does; of the version that is on the path."""
+"""What refspace does; of the version that is on the path.
+
+Nothing is imported but what each job needs, and that off the clock: peaks of memory are of the job.
+"""
 
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import dask.array
-import nrrd
 import numpy as np
 
+import refspace
 from benchmarks import answers
 from benchmarks.measurement import Answer, Inputs, Timed
 from benchmarks.points import random_points
 from benchmarks.votes import of_coarse
-from refspace import ReferenceSpace, StructureTree, convert, write_masks, write_nrrd
-from refspace import open as open_space
-from refspace.store.stored_array import StoredArray
+from refspace import ReferenceSpace
 
 Space = Callable[[], ReferenceSpace]
 
@@ -26,14 +26,16 @@ Space = Callable[[], ReferenceSpace]
 def opener(inputs: Inputs) -> Space:
     """What makes a new space each time: around the array in memory, or of the store."""
     if inputs.medium != "memory":
+        open_space = refspace.open
         return lambda: open_space(inputs.at(inputs.store))
-    tree = StructureTree(inputs.nodes())
+    tree, space = refspace.StructureTree(inputs.nodes()), refspace.ReferenceSpace
     labels = np.load(inputs.path("annotation.npy"))
-    return lambda: ReferenceSpace(tree, labels, inputs.resolution)
+    return lambda: space(tree, labels, inputs.resolution)
 
 
-def _of_file(inputs: Inputs) -> ReferenceSpace:
-    return open_space(
+def _of_file(inputs: Inputs) -> Space:
+    open_space = refspace.open
+    return lambda: open_space(
         inputs.path("annotation.nrrd"),
         structures=inputs.path("structures.json"),
         resolution=inputs.resolution,
@@ -45,15 +47,14 @@ def _of_file(inputs: Inputs) -> ReferenceSpace:
 
 def load(inputs: Inputs) -> Timed:
     """Voxels of the file in memory, and the structures."""
-    return Timed(lambda _: _of_file(inputs).annotation.values, answers.of_array)
+    opened = _of_file(inputs)
+    return Timed(lambda _: opened().annotation.values, answers.of_array)
 
 
 def file_to_mask(inputs: Inputs) -> Timed:
     """The first mask of a file."""
-    structures = inputs.given["structures"]
-    return Timed(
-        lambda _: np.asarray(_of_file(inputs).make_structure_mask(structures)), answers.of_array
-    )
+    opened, structures = _of_file(inputs), inputs.given["structures"]
+    return Timed(lambda _: np.asarray(opened().make_structure_mask(structures)), answers.of_array)
 
 
 def convert_file(inputs: Inputs) -> Timed:
@@ -64,20 +65,22 @@ def convert_file(inputs: Inputs) -> Timed:
     if ending in unstated:
         stated["orientation"] = "PIR"
     source = inputs.path(f"annotation{ending}")
-    folder = tempfile.TemporaryDirectory(dir=inputs.folder)  # removed when the process ends
+    folder = tempfile.TemporaryDirectory(dir=inputs.folder)
     target = Path(folder.name, "atlas.zarr")
+
+    convert = refspace.convert
 
     def call(_: object) -> None:
         structures = inputs.path("structures.json")
         convert(source, structures, target, memory="1 GiB", overwrite=True, **stated)
 
-    def stored(_: object, keep: object = folder) -> Mapping[str, float]:
+    def stored(_: object) -> Mapping[str, float]:
         return {"stored": _megabytes(target)}
 
     def answer(_: object) -> Answer:
-        return answers.of_integers(open_space(target).total_voxel_map)
+        return answers.of_integers(refspace.open(target).total_voxel_map)
 
-    return Timed(call, answer, extra=stored)
+    return Timed(call, answer, extra=stored, close=folder.cleanup)
 
 
 def _megabytes(folder: Path) -> float:
@@ -86,7 +89,8 @@ def _megabytes(folder: Path) -> float:
 
 def open_store(inputs: Inputs) -> Timed:
     """The space of a store."""
-    return Timed(lambda _: open_space(inputs.at(inputs.store)))
+    opened = opener(inputs)
+    return Timed(lambda _: opened())
 
 
 def every_voxel(inputs: Inputs) -> Timed:
@@ -134,18 +138,17 @@ def _masked(inputs: Inputs, fresh: Space) -> Timed:
 
 def mask_of_foreign(inputs: Inputs) -> Timed:
     """The same from an OME-Zarr image of BrainGlobe's layout, which has no index."""
-    return _masked(inputs, lambda: _foreign(inputs))
+    return _masked(inputs, lambda: _foreign(inputs, "foreign.zarr"))
 
 
 def mask_of_indexed(inputs: Inputs) -> Timed:
     """The same once the image was indexed, which is not timed."""
-    indexed = _foreign(inputs).with_index()
+    indexed = _foreign(inputs, "indexed.zarr").with_index()
     return _masked(inputs, lambda: indexed)
 
 
-def _foreign(inputs: Inputs) -> ReferenceSpace:
-    structures = inputs.path("structures.json")
-    return open_space(inputs.at("foreign.zarr"), structures=structures)
+def _foreign(inputs: Inputs, name: str) -> ReferenceSpace:
+    return refspace.open(inputs.at(name), structures=inputs.path("structures.json"))
 
 
 def divisions(inputs: Inputs) -> Timed:
@@ -176,7 +179,7 @@ def _written_masks(inputs: Inputs, name: str) -> Timed:
     ids = spread([i for i, n in fresh().total_voxel_map.items() if n], inputs.given["count"])
     folder = tempfile.TemporaryDirectory(dir=inputs.folder)
     target = Path(folder.name, name)
-    workers = _Workers(inputs.given.get("workers", 0))
+    workers, write_masks = _Workers(inputs.given.get("workers", 0)), refspace.write_masks
 
     def call(space: ReferenceSpace) -> None:
         client = {"client": workers.client} if workers.client else {"threads": None}
@@ -186,10 +189,14 @@ def _written_masks(inputs: Inputs, name: str) -> Timed:
         shutil.rmtree(target, ignore_errors=True)
         return fresh()
 
-    def figures(_: object, keep: object = folder) -> Mapping[str, float]:
+    def figures(_: object) -> Mapping[str, float]:
         return {"written": _megabytes(target), "structures": len(ids), **workers.peak()}
 
-    return Timed(call, fresh=empty, extra=figures)
+    def close() -> None:
+        workers.close()
+        folder.cleanup()
+
+    return Timed(call, fresh=empty, extra=figures, close=close)
 
 
 def spread(ids: list[int], count: int) -> list[int]:
@@ -204,11 +211,11 @@ class _Workers:
 
     def __init__(self, count: int) -> None:
         self.client: Any = None
+        self._cluster = ExitStack()
         if count:
             from refspace.pools import local_cluster
 
-            self._cluster = local_cluster(count)
-            self.client = self._cluster.__enter__()
+            self.client = self._cluster.enter_context(local_cluster(count))
             self.client.wait_for_workers(count)
             self.client.run(_imported)
 
@@ -219,6 +226,10 @@ class _Workers:
         from benchmarks.timing import peak_megabytes
 
         return {"worker": max(self.client.run(peak_megabytes).values())}
+
+    def close(self) -> None:
+        """End them."""
+        self._cluster.close()
 
 
 def _imported() -> None:
@@ -258,15 +269,15 @@ def downsample_to_file(inputs: Inputs) -> Timed:
     """The annotation coarser, as a NRRD file."""
     target, method = inputs.resolution * inputs.given["ratio"], inputs.given["method"]
     folder = tempfile.TemporaryDirectory()
-    path = Path(folder.name, "annotation.nrrd")
+    path, write_nrrd = Path(folder.name, "annotation.nrrd"), refspace.write_nrrd
 
     def call(space: ReferenceSpace) -> None:
         write_nrrd(path, space.downsample(target, method).annotation)
 
-    def figures(_: object, keep: object = folder) -> Mapping[str, float]:
+    def figures(_: object) -> Mapping[str, float]:
         return {"written": path.stat().st_size / 1e6}
 
-    return Timed(call, fresh=opener(inputs), extra=figures)
+    return Timed(call, fresh=opener(inputs), extra=figures, close=folder.cleanup)
 
 
 # ----- values of voxels, and of points
@@ -284,6 +295,8 @@ def relabel(inputs: Inputs) -> Timed:
 
 def aggregate(inputs: Inputs) -> Timed:
     """Statistics of an image in every structure, with its descendants."""
+    import dask.array
+
     fresh = opener(inputs)
     paths = (each["structure_id_path"] for each in inputs.nodes())
     parents = {path[-2] for path in paths if len(path) > 1}
@@ -337,14 +350,20 @@ def itksnap(inputs: Inputs) -> Timed:
     folder = tempfile.TemporaryDirectory()
     files = Path(folder.name, "labels.nrrd"), Path(folder.name, "labels.txt")
 
-    def answer(_: object, keep: object = folder) -> Answer:
+    def answer(_: object) -> Answer:
+        import nrrd
+
         return answers.of_array(nrrd.read(str(files[0]), index_order="C")[0])
 
     def figures(_: object) -> Mapping[str, float]:
         return {"written": _megabytes(files[0].parent)}
 
     return Timed(
-        lambda space: space.write_itksnap_labels(*map(str, files)), answer, opener(inputs), figures
+        lambda space: space.write_itksnap_labels(*map(str, files)),
+        answer,
+        opener(inputs),
+        figures,
+        folder.cleanup,
     )
 
 
@@ -352,6 +371,8 @@ def itksnap(inputs: Inputs) -> Timed:
 
 
 def _unproven(timed: Timed) -> Timed:
+    from refspace.store.stored_array import StoredArray
+
     @contextmanager
     def unproven() -> Iterator[None]:
         with mock.patch.object(StoredArray, "_proven", lambda self, block_id, data: data):

@@ -73,6 +73,14 @@ def test_a_wrong_rival_is_told() -> None:
     assert [each.split()[0] for each in told.splitlines() if "WRONG" in each] == ["AllenSDK"]
 
 
+def test_of_two_that_differ_the_second_is_told() -> None:
+    found = row(
+        line("refspace", [1], answer={"digest": "a"}),
+        line("AllenSDK", [9], answer={"digest": "b"}),
+    )
+    assert [way["agrees"] for way in found["ways"]] == [True, False]
+
+
 def test_a_rival_that_fails_is_told() -> None:
     failed = {"job": JOB, "resolution": 25.0, "medium": "memory", "way": "nobody", "name": "nobody",
               "failed": "ModuleNotFoundError: No module named 'nobody'"}  # fmt: skip
@@ -143,6 +151,29 @@ def test_pages_show_what_the_results_say(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert "<!-- benchmark: " in text
     assert pages.rendered(text) == text, "run: python -m benchmarks.pages"
+
+
+@pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: page.parent.name)
+def test_pages_show_new_results(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [
+        limits(decoded=1e8),
+        line("refspace", [1]),
+        line("refspace 1234567", [2], way="refspace"),
+        line("AllenSDK", [150]),
+    ]
+    (tmp_path / "mouse.json").write_text(results.to_json(results.summary([BEGUN, *lines])))
+    monkeypatch.setattr(pages, "RESULTS", tmp_path)
+    text = pages.rendered(page.read_text(encoding="utf-8"))
+    shown = {
+        "README.md": "| mask of Isocortex | 150 s | 1 s | 150 × |",
+        "speed.md": "| mask of Isocortex (memory) | 1 s | | 300 MB | "
+        "refspace 1234567 2 s (2 ×), AllenSDK 150 s (150 ×) |",
+        "benchmarks": "| mask of Isocortex, 25 µm, memory | 2 s, 300 MB | 1 s, 300 MB | 2 × |",
+    }
+    assert shown["benchmarks" if page.parent.name == "benchmarks" else page.name] in text
+    assert pages.rendered(text) == text
 
 
 def test_the_readme_is_short() -> None:
