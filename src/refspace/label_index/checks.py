@@ -21,7 +21,6 @@ from refspace.label_index.rows import (
 )
 from refspace.types import MAX_LABEL
 
-
 # Of a table, at a time.
 _ROWS_AT_ONCE = 2**18
 
@@ -53,9 +52,7 @@ def check_table(table: NDArray[np.int64], chunks: Chunks) -> None:
     _check_chunk_totals(table, low, high)
 
 
-def _check_rows(
-    table: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]
-) -> None:
+def _check_rows(table: NDArray[np.int64], low: NDArray[np.int64], high: NDArray[np.int64]) -> None:
     chunk, label, count = table[: COUNT + 1]
     chunk_count = low.shape[1]
     _refuse(table, (chunk < 0) | (chunk >= chunk_count), f"there are {chunk_count} chunks")
