@@ -12,7 +12,7 @@ from typing import Any
 from refspace.axes import PLANES
 from refspace.cli.outputs import is_overwriting, refuse_existing
 from refspace.cli.progress import BlockProgress, Progress
-from refspace.cli.tables import counts_table, format_table
+from refspace.cli.tables import chosen_rows, counts_table, format_table
 from refspace.cli.terminal import echo
 from refspace.conversion import convert
 from refspace.errors import GridError
@@ -147,7 +147,8 @@ def _print_counts(space: ReferenceSpace) -> None:
     with Progress("counting the voxels of every structure, from the label index"):
         counts = space.voxel_counts()
     divisions = space.structure_tree.get_structures_by_set_id(MAJOR_DIVISIONS_SET)
-    echo(format_table(counts_table(counts, [node["id"] for node in divisions])))
+    ids = [node["id"] for node in divisions]
+    echo(format_table(chosen_rows(counts_table(counts), ids)))
 
 
 def _next_steps(store: Path) -> str:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from refspace.reference_space import ReferenceSpace
     from refspace.structure_tree import StructureTree
     from refspace.types import Resolution as ResolutionLike
 
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 # nothing is asked for: they fit a screen.
 _DEPTH = 2
 _FOUND = 20
-_COUNTED = ["direct", "total", "volume"]
+_COUNTED = ["direct", "total", "volume_mm3"]
 resolution_option = click.option(
     "--resolution", type=Resolution(), help="µm per voxel, of an atlas by name that has several."
 )
@@ -82,27 +81,29 @@ def tree(
     by name. STRUCTURE is an id, acronym or name. A table has a row for each structure, with its
     parent, depth, colour, path and sets; 'counts' adds its own voxels and those of its subtree.
     """
-    from refspace.cli.tables import emit_table
-
     if sets and (structure is not None or depth is not None or counts):
         raise click.UsageError(
             "--sets is of the whole tree; give no STRUCTURE, --depth or --counts"
         )
-    space = _open_for_counts(source, access, resolution) if counts else None
-    nodes = open_structures(source, access, resolution) if space is None else space.structure_tree
+    counted = _counts(source, access, resolution) if counts else None
+    nodes = open_structures(source, access, resolution) if counted is None else counted[0]
+    top = None if structure is None else resolve(nodes, [structure])
+    levels = _DEPTH if depth is None else depth
+    if counted is None and not sets and output.is_for_people:
+        echo(nodes.show(top, depth=levels, width=_width()))
+        return
+    # Late: what is drawn needs no library of tables.
+    from refspace.cli.tables import emit_table
+
     if sets:
         table = nodes.sets()
         emit_table("sets", table, output, lambda: _format_sets(table))
         return
-    top = None if structure is None else resolve(nodes, [structure])
     table = _below(nodes, top, depth)
     voxels = None
-    if space is not None:
-        counted = space.voxel_counts()
-        table = table.join(counted[_COUNTED].to_dataframe()[_COUNTED])
-        table = table.rename(columns={"volume": "volume_mm3"})
-        voxels = space.total_voxel_map
-    levels = _DEPTH if depth is None else depth
+    if counted is not None:
+        table = table.join(counted[1][_COUNTED])
+        voxels = counted[1]["total"].to_dict()
     emit_table(
         "structures",
         table,
@@ -230,7 +231,10 @@ def open_structures(
     if _is_atlas(source):
         if given_columns():
             raise click.UsageError(f"--columns is of a structures file, and {source} is none")
-        return open_space(source, None, resolution, None, **access).structure_tree
+        from refspace.cli.stored import stored_tree
+
+        stored = stored_tree(source, resolution, **access)
+        return stored or open_space(source, None, resolution, None, **access).structure_tree
     from refspace.formats.names import holds_volume
     from refspace.formats.structures import read_structures
 
@@ -242,16 +246,23 @@ def open_structures(
     return read_structures(source, columns=given_columns())
 
 
-def _open_for_counts(
+def _counts(
     source: str, access: dict[str, Any], resolution: "ResolutionLike | None"
-) -> "ReferenceSpace":
-    """Space of a store or an atlas by name."""
+) -> "tuple[StructureTree, pd.DataFrame]":
+    """Structures of a store or an atlas by name, and a table of their voxels."""
     if not _is_atlas(source):
         raise click.UsageError(
             f"--counts needs voxels, and {source} is a structures file; give a store, as 'refspace "
             "convert' makes it of both, or an atlas by name"
         )
-    return open_space(source, None, resolution, None, **access)
+    from refspace.cli.stored import stored_counts
+
+    if (stored := stored_counts(source, resolution, **access)) is not None:
+        return stored.tree, stored.table()
+    from refspace.cli.tables import counts_table
+
+    space = open_space(source, None, resolution, None, **access)
+    return space.structure_tree, counts_table(space.voxel_counts())
 
 
 def _is_atlas(source: str) -> bool:

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -303,11 +304,65 @@ structures_argument = click.argument(
 )
 
 
+@dataclass(frozen=True)
+class Opening:
+    """What a command was asked to open, before it is.
+
+    Parameters
+    ----------
+    annotation
+        The store, file or atlas.
+    structures
+        Structures, or their file, where they are named.
+    geometry
+        What says where the voxels are: arguments of `open_space`.
+    sides
+        What tells the hemispheres apart, likewise.
+    access
+        What reaching a store on another machine needs, likewise.
+    """
+
+    annotation: str
+    structures: "StructureTree | str | None"
+    geometry: Mapping[str, Any]
+    sides: Mapping[str, Any]
+    access: Mapping[str, Any]
+
+    def space(self) -> "ReferenceSpace":
+        """The space."""
+        return open_space(
+            self.annotation, self.structures, **self.geometry, **self.sides, **self.access
+        )
+
+    @property
+    def resolution(self) -> "types.Resolution | None":
+        """µm per voxel that were asked for."""
+        resolution: types.Resolution | None = self.geometry["resolution"]
+        return resolution
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is what a store says, with nothing said against it."""
+        given = {**self.geometry, **self.sides, "structures": self.structures}
+        del given["resolution"]
+        return not any(given.values())
+
+
 def takes_space(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the reference space of a store, or of an annotation and its structures."""
 
     @functools.wraps(command)
-    def with_space(
+    def with_space(opening: Opening, **options: Any) -> None:
+        command(opening.space(), **options)
+
+    return takes_opening(with_space)
+
+
+def takes_opening(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command what makes the reference space that `takes_space` gives, as ``opening``."""
+
+    @functools.wraps(command)
+    def with_opening(
         annotation: str,
         structures_file: str | None,
         resolution: "types.Resolution | None",
@@ -322,12 +377,17 @@ def takes_space(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         if not options.get("dry_run"):
             refuse_overwriting(options[name] for name in _OUTPUTS if options.get(name))
-        access |= {"frame": frame, "midline": midline, "hemispheres": hemispheres}
-        structures = structures_with(structures_file, given_columns())
-        space = open_space(annotation, structures, resolution, orientation, override, **access)
-        command(space, **options)
+        geometry = {"resolution": resolution, "orientation": orientation, "override": override}
+        opening = Opening(
+            annotation,
+            structures_with(structures_file, given_columns()),
+            {**geometry, "frame": frame},
+            {"midline": midline, "hemispheres": hemispheres},
+            access,
+        )
+        command(opening=opening, **options)
 
-    taking = access_options(with_space)
+    taking = access_options(with_opening)
     # Where a command has columns of its own, as those of points, one option takes both.
     if all(param.name != "columns" for param in getattr(command, "__click_params__", ())):
         taking = structures_columns(taking)

@@ -8,7 +8,6 @@ from typing import Any, NoReturn, Self
 
 import click
 from tqdm import tqdm
-from tqdm.dask import TqdmCallback
 
 from refspace.cli.terminal import one_line
 
@@ -17,7 +16,7 @@ _TIMES = "{elapsed} gone, {remaining} to go"
 _LOG = logging.getLogger("refspace")
 
 
-class _Line:
+class Line:
     """A line on standard error that says what is going on, and in the end how long it took.
 
     It is redrawn in place on a terminal; elsewhere only its end is written.
@@ -67,7 +66,7 @@ def _bar_options(label: str, unit: str, *, live: bool) -> dict[str, Any]:
     }
 
 
-class Progress(_Line):
+class Progress(Line):
     """Show the tasks of each dask computation within the ``with`` block, on a bar.
 
     Parameters
@@ -77,6 +76,9 @@ class Progress(_Line):
     """
 
     def __init__(self, label: str) -> None:
+        # Late: what computes nothing with dask does not wait for it.
+        from tqdm.dask import TqdmCallback
+
         super().__init__(label)
         # The bar of a terminal: the one for notebooks would need a widget.
         options = _bar_options(self._label, "tasks", live=self._live)
@@ -91,7 +93,7 @@ class Progress(_Line):
         super().__exit__(*error)
 
 
-class BlockProgress(_Line):
+class BlockProgress(Line):
     """Show how many blocks are done, and how long the others will take.
 
     It is itself what `refspace.convert` and others take as ``progress``.
@@ -128,7 +130,7 @@ class BlockProgress(_Line):
         self._bar.update(done - self._bar.n)
 
 
-class FetchProgress(_Line):
+class FetchProgress(Line):
     """Show how much of each file has come, and how much of the store is written.
 
     It is itself what `refspace.fetch` takes as ``progress``. It also shows what the library logs

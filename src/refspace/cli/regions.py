@@ -126,12 +126,17 @@ def takes_hemisphere(command: Callable[..., None]) -> Callable[..., None]:
     def with_hemisphere(
         space: "ReferenceSpace", hemisphere: "Hemisphere | None", **options: Any
     ) -> None:
-        if hemisphere is not None:
-            tell_separation(space)
-            space = space.hemisphere(hemisphere)
-        command(space, **options)
+        command(within(space, hemisphere), **options)
 
     return hemisphere_option(sides_options(with_hemisphere))
+
+
+def within(space: "ReferenceSpace", hemisphere: "Hemisphere | None") -> "ReferenceSpace":
+    """Space of one hemisphere, where one is asked for; then what tells them apart is said."""
+    if hemisphere is None:
+        return space
+    tell_separation(space)
+    return space.hemisphere(hemisphere)
 
 
 def tell_separation(space: "ReferenceSpace") -> None:

@@ -1,6 +1,6 @@
 """Commands on one reference space: counts, masks, other resolutions and formats."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +9,15 @@ import click
 from refspace.cli.columns import given_columns, structures_columns, structures_with
 from refspace.cli.help import examples
 from refspace.cli.options import (
+    Opening,
     annotation_argument,
     formulas_option,
     open_annotation,
     open_space,
     refuse_overwriting,
+    sides_options,
     structures_argument,
+    takes_opening,
     takes_pool,
     takes_sides,
     takes_space,
@@ -30,19 +33,23 @@ from refspace.cli.regions import (
     RegionChoice,
     by_hemisphere_option,
     direct_only_option,
+    hemisphere_option,
     refuse_empty,
     resolve,
     structures_option,
     takes_choice,
     takes_hemisphere,
     tell_separation,
+    within,
 )
 from refspace.cli.terminal import echo
 from refspace.cli.values import Resolution
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
+    from refspace.grid import Hemisphere
     from refspace.labels import Method
     from refspace.reference_space import ReferenceSpace
     from refspace.structure_tree.file_names import FileNames
@@ -55,30 +62,53 @@ if TYPE_CHECKING:
         "refspace counts refspace-demo/annotation.nrrd \\\nrefspace-demo/structures.json --csv",
     )
 )
-@takes_space
-@takes_hemisphere
+@takes_opening
+@hemisphere_option
+@sides_options
 @takes_choice
 @by_hemisphere_option
 @takes_table_output
 @formulas_option
 def counts(
-    space: "ReferenceSpace", choice: RegionChoice, by_hemisphere: bool, output: TableOutput
+    opening: Opening,
+    hemisphere: "Hemisphere | None",
+    choice: RegionChoice,
+    by_hemisphere: bool,
+    output: TableOutput,
 ) -> None:
     """Print the voxels and volume of structures: those named, or all that have any."""
-    from refspace.cli.progress import Progress
-    from refspace.cli.tables import counts_table, emit_table
+    from refspace.cli.tables import chosen_rows, emit_table
     from refspace.cli.unknown import tell_unknown_ids
 
-    regions = choice.regions(space.structure_tree)
-    if by_hemisphere:
-        tell_separation(space)
-    with Progress("counting voxels"):
-        dataset = space.voxel_counts(by_hemisphere=by_hemisphere)
-    tell_unknown_ids(space.volume.label_counts, space.structure_tree.node_ids())
-    table = counts_table(dataset, () if regions is None else regions.voxel_labels)
+    stored = None
+    if opening.is_plain and hemisphere is None and not by_hemisphere:
+        from refspace.cli.stored import stored_counts
+
+        stored = stored_counts(opening.annotation, opening.resolution, **opening.access)
+    if stored is None:
+        space = within(opening.space(), hemisphere)
+        tree, regions = space.structure_tree, choice.regions(space.structure_tree)
+        table = _counted(space, by_hemisphere=by_hemisphere)
+        labels: Mapping[int, int] = space.volume.label_counts
+    else:
+        tree, regions = stored.tree, choice.regions(stored.tree)
+        table, labels = stored.table(), stored.labels
+    tell_unknown_ids(labels, tree.node_ids())
+    table = chosen_rows(table, () if regions is None else regions.voxel_labels)
     if output.is_for_people and not choice.structures:
         table = table[table["total"] > 0]
     emit_table("structures", table, output)
+
+
+def _counted(space: "ReferenceSpace", *, by_hemisphere: bool) -> "pd.DataFrame":
+    """Table of the voxels of all structures, which may take a pass over the volume."""
+    from refspace.cli.progress import Progress
+    from refspace.cli.tables import counts_table
+
+    if by_hemisphere:
+        tell_separation(space)
+    with Progress("counting voxels"):
+        return counts_table(space.voxel_counts(by_hemisphere=by_hemisphere))
 
 
 @click.command(

@@ -4,32 +4,39 @@ import math
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 import pandas as pd
-import xarray as xr
 from numpy.typing import NDArray
 
 from refspace.cli.options import is_escaping_formulas, refuse_overwriting
 from refspace.cli.outputs import Form, TableOutput
 from refspace.cli.terminal import cell, echo, echo_json, layout, terminal_width
 from refspace.formats.tables import text_rows, without_formulas, write_table
-from refspace.ops.point_labels import MISSING, OUTSIDE
-from refspace.reference_space import ReferenceSpace
 from refspace.safe_text import shown
 from refspace.structure_tree import StructureTree
-from refspace.verbs.tables import long_table
-from refspace.verbs.validation import Validation
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from refspace.reference_space import ReferenceSpace
+    from refspace.verbs.validation import Validation
 
 # Columns that `points --each` adds to a table of points.
 POINT_COLUMNS = ("structure", "acronym", "name", "status")
 
 
-def counts_table(counts: xr.Dataset, structure_ids: Collection[int] = ()) -> pd.DataFrame:
-    """Rows of some structures, or of all that have voxels; hemispheres apart if counted so."""
-    table = long_table(counts, {"direct": "direct", "total": "total", "volume": "volume_mm3"})
+def counts_table(counts: "xr.Dataset") -> pd.DataFrame:
+    """Rows of all structures; hemispheres apart if counted so."""
+    from refspace.verbs.tables import long_table
+
+    return long_table(counts, {"direct": "direct", "total": "total", "volume": "volume_mm3"})
+
+
+def chosen_rows(table: pd.DataFrame, structure_ids: Collection[int]) -> pd.DataFrame:
+    """Rows of some structures, or of all that have voxels."""
     return table.loc[list(structure_ids)] if structure_ids else table[table["total"] > 0]
 
 
@@ -171,6 +178,8 @@ def point_columns(codes: NDArray[np.int64], tree: StructureTree, unassigned: str
     unassigned
         Status of a point whose code is 0.
     """
+    from refspace.ops.point_labels import MISSING, OUTSIDE
+
     # Points are many and structures few: each structure is looked up once.
     labels, inverse = np.unique(codes, return_inverse=True)
     known = [i for i in labels.tolist() if i > 0 and i in tree]
@@ -205,7 +214,7 @@ FINDINGS = (
 _MM3 = {"volume": "volume_mm3", "published": "published_mm3"}
 
 
-def validation_tables(validation: Validation, space: ReferenceSpace) -> dict[str, pd.DataFrame]:
+def validation_tables(validation: "Validation", space: "ReferenceSpace") -> dict[str, pd.DataFrame]:
     """Table of each finding, empty where all is well; none of a check that was not made."""
     unknown = validation.unknown.drop(columns=["start", "stop"])
     for corner in ("start", "stop"):

@@ -4,6 +4,7 @@ import functools
 import json
 import re
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from urllib.parse import urlsplit
 
 import fsspec
 from fsspec.asyn import AsyncFileSystem
-from fsspec.implementations.http import HTTPFileSystem
 
 from refspace.errors import MissingDependencyError, RemoteError, safe_cause
 from refspace.files import read_at_most
@@ -130,6 +130,14 @@ def file_system(url: str, storage_options: Mapping[str, Any]) -> tuple[Any, str]
         text = without_values(str(error), secrets)
         raise RemoteError(f"{url}: cannot be reached: {text}") from safe_cause(error, secrets)
     return location
+
+
+def _is_http(fs: object) -> bool:
+    """Whether a file system is one of HTTP."""
+    # Not imported for the question: its library takes a tenth of a second, and who has such a file
+    # system has imported it.
+    http = sys.modules.get("fsspec.implementations.http")
+    return http is not None and isinstance(fs, http.HTTPFileSystem)
 
 
 def _check_host(url: str) -> None:
@@ -393,7 +401,7 @@ def _copy(fs: Any, path: str, target: Path, url: str) -> None:
     announced = fs.info(path).get("size")
     intake = Intake(without_secrets(url), target.parent, announced)
     # As a stream: a server without ranges would send the whole file for each.
-    how = {"block_size": 0} if isinstance(fs, HTTPFileSystem) else {}
+    how = {"block_size": 0} if _is_http(fs) else {}
     with fs.open(path, "rb", **how) as source, target.open("wb") as copy:
         while piece := source.read(_PIECE_BYTES):
             intake.add(len(piece))
@@ -441,7 +449,7 @@ def _read_limited(fs: Any, path: str, limit: int | None) -> bytes:
 
 async def _read_stream(fs: Any, path: str, left: int) -> bytes:
     # HTTP would request the size first; with one stated, whatever it is, it does not.
-    how = {"size": 1, **fs.kwargs} if isinstance(fs, HTTPFileSystem) else {}
+    how = {"size": 1, **fs.kwargs} if _is_http(fs) else {}
     stream = await fs.open_async(path, "rb", **how)
     pieces = []
     try:

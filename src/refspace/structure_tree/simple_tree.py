@@ -88,7 +88,8 @@ class SimpleTree:
 
         graph = self.numbering.graph()
         graph.add_nodes_from(self.records.items())
-        return nx.freeze(graph)
+        frozen: nx.DiGraph[int] = nx.freeze(graph)
+        return frozen
 
     def __len__(self) -> int:
         return len(self.numbering.parents)

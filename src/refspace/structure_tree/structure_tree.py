@@ -6,17 +6,17 @@ import re
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from numbers import Integral
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from refspace.errors import MissingFieldError, OntologyError, StructureNotFoundError
-from refspace.structure_tree import drawing, frames, named_regions, searching
+from refspace.structure_tree import drawing, named_regions, searching
 from refspace.structure_tree import records as rec
+from refspace.structure_tree.checked import CheckedStructures, check_structures
 from refspace.structure_tree.colors import node_color
-from refspace.structure_tree.numbering import Numbering, with_paths
+from refspace.structure_tree.numbering import with_paths
 from refspace.structure_tree.outline import Outline, draw
 from refspace.structure_tree.records import Record
 from refspace.structure_tree.regions import Regions, RegionsLike, partition, subtree_regions
@@ -28,6 +28,9 @@ from refspace.structure_tree.simple_tree import (
     sole_match,
 )
 from refspace.types import StructureLike, StructuresLike
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What is printed of a tree, so that it fits a screen.
 _SHOWN_LINES = 40
@@ -66,60 +69,10 @@ class StructureTree(SimpleTree):
     └─ grey Grey matter (8)
     """
 
-    def __init__(self, nodes: Iterable[Mapping[str, Any]]) -> None:
-        structures = [rec.as_record(node) for node in nodes]
-        if any(node.get("children") for node in structures):
-            structures = rec.flatten(structures)
-        for node in structures:
-            node["id"] = rec.structure_id(node.get("id"))
-            if node.get("rgb_triplet") is not None:
-                node["rgb_triplet"] = rec.hex_to_rgb(node["rgb_triplet"])
-        rec.refuse_surrogates(structures)
-        # Parsed once: of published records, paths are texts.
-        stated = [rec.stated_path(node) for node in structures]
-        ids = [node["id"] for node in structures]
-        parents = [
-            rec.parent_id(node) if not path else path[-2] if len(path) > 1 else None
-            for node, path in zip(structures, stated, strict=True)
-        ]
-        numbering = Numbering.from_parents(ids, parents)
-        self._set(
-            numbering,
-            dict(zip(ids, _with_paths(structures, stated, numbering), strict=True)),
-            operator.itemgetter("id"),
-            rec.parent_id,
-        )
-        self._texts = {field: _hashable(structures, field) for field in ("acronym", "name")}
-
-    @classmethod
-    def from_checked(
-        cls,
-        numbering: Numbering,
-        records: Mapping[int, Record],
-        texts: Mapping[str, Sequence[Hashable]],
-    ) -> Self:
-        """Tree of structures that were checked before, as stores make it.
-
-        Parameters
-        ----------
-        numbering
-            Parents of the structures.
-        records
-            Record of each, which may be made when it is looked up; paths and colours are lists.
-        texts
-            ``acronym`` and ``name`` of each, in the order of the numbering; None where it has none.
-
-        Examples
-        --------
-        >>> tree = StructureTree([{"id": 8, "acronym": "grey", "structure_id_path": [8]}])
-        >>> texts = {"acronym": ["grey"], "name": [None]}
-        >>> StructureTree.from_checked(tree.numbering, tree.records, texts).resolve("grey")
-        [8]
-        """
-        tree = cls.__new__(cls)
-        tree._set(numbering, records, operator.itemgetter("id"), rec.parent_id)
-        tree._texts = dict(texts)
-        return tree
+    def __init__(self, nodes: "Iterable[Mapping[str, Any]] | CheckedStructures") -> None:
+        checked = nodes if isinstance(nodes, CheckedStructures) else check_structures(nodes)
+        self._set(checked.numbering, checked.records, operator.itemgetter("id"), rec.parent_id)
+        self._texts = checked.texts
 
     @functools.cached_property
     def _by_acronym(self) -> dict[Hashable, list[int]]:
@@ -245,7 +198,7 @@ class StructureTree(SimpleTree):
 
     def search(
         self, query: "str | re.Pattern[str]", *, regex: bool = False, limit: int | None = None
-    ) -> pd.DataFrame:
+    ) -> "pd.DataFrame":
         r"""Structures whose acronym, name or id has some words, the best match first.
 
         Capitals do not count, and each word may be a part of one; "areas" finds areas and area. Of
@@ -290,6 +243,8 @@ class StructureTree(SimpleTree):
         else:
             found = searching.find_words(self, query)
         ids = list(found)[:limit]
+        from refspace.structure_tree import frames
+
         table = frames.structures_frame(self, ids)
         table.insert(0, "match", [found[i] for i in ids])
         return table
@@ -384,7 +339,7 @@ class StructureTree(SimpleTree):
 
     # ----- tables
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def to_dataframe(self) -> "pd.DataFrame":
         """Table of all structures, in the order of `node_ids`.
 
         Returns
@@ -404,9 +359,12 @@ class StructureTree(SimpleTree):
         >>> int(table["path"].map(lambda path: 669 in path).sum())  # in the visual areas
         36
         """
+        # Late: pandas is half of what a tree without tables would wait for.
+        from refspace.structure_tree import frames
+
         return frames.structures_frame(self, self.node_ids())
 
-    def sets(self) -> pd.DataFrame:
+    def sets(self) -> "pd.DataFrame":
         """Table of the sets that structures are in.
 
         Returns
@@ -423,9 +381,12 @@ class StructureTree(SimpleTree):
         >>> sets.loc[167587189, ["name", "regions"]].tolist(), int(sets.structures[167587189])
         (['Brain - Summary Structures', 'summary'], 137)
         """
+        # Late: pandas is half of what a tree without tables would wait for.
+        from refspace.structure_tree import frames
+
         return frames.sets_frame(self)
 
-    def named_regions(self) -> pd.DataFrame:
+    def named_regions(self) -> "pd.DataFrame":
         """Table of the regions that `regions` knows by a name.
 
         Beryl and Cosmos are parcellations of the International Brain Laboratory: each structure
@@ -445,6 +406,9 @@ class StructureTree(SimpleTree):
         >>> table["regions"].loc[["leaves", "summary", "beryl", "cosmos"]].tolist()
         [340, 137, 131, 10]
         """
+        # Late: pandas is half of what a tree without tables would wait for.
+        from refspace.structure_tree import frames
+
         return frames.named_regions_frame(self)
 
     # ----- maps
@@ -668,7 +632,7 @@ class StructureTree(SimpleTree):
         exclude_label_vis: Collection[int] | None = None,
         exclude_mesh_vis: Collection[int] | None = None,
         label_key: str = "acronym",
-    ) -> pd.DataFrame:
+    ) -> "pd.DataFrame":
         """Table of labels, as ITK-SNAP takes it.
 
         Parameters
@@ -694,6 +658,8 @@ class StructureTree(SimpleTree):
         >>> tree.export_label_description(label_key="name")["LABEL"][1]
         'Basic cell groups and regions'
         """
+        import pandas as pd
+
         self._require(label_key)
         opacity = dict(zip(self._mentioned(alphas), (alphas or {}).values(), strict=True))
         hidden = set(self._mentioned(exclude_label_vis))
@@ -840,31 +806,6 @@ class StructureTree(SimpleTree):
 
     def _repr_html_(self) -> str:
         return drawing.draw_html(self)
-
-
-def _with_paths(
-    structures: Sequence[Record], stated: Sequence[Sequence[int]], numbering: Numbering
-) -> list[Record]:
-    """Give each structure its path, and refuse a stated path that differs."""
-    paths = numbering.paths()
-    wrong = [
-        node["id"]
-        for node, path in zip(structures, stated, strict=True)
-        if path and path != paths[node["id"]]
-    ]
-    if wrong:
-        raise OntologyError(
-            f"structure_id_path contradicts the parents' paths: {rec.listing(wrong)}"
-        )
-    return [{**node, "structure_id_path": paths[node["id"]]} for node in structures]
-
-
-def _hashable(structures: Sequence[Record], field: str) -> list[Hashable]:
-    """Acronyms or names, which are looked up."""
-    for node in structures:
-        if not isinstance(node.get(field), Hashable):
-            raise OntologyError(f"the {field} of structure {node['id']} is no text")
-    return [node.get(field) for node in structures]
 
 
 def _without_blanks(value: Hashable) -> Hashable:

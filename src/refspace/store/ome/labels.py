@@ -22,11 +22,12 @@ import numpy as np
 
 from refspace.errors import FormatError, GridError, OntologyError
 from refspace.grid import Grid
+from refspace.safe_text import has_surrogate
 from refspace.store.ome.grids import ORIENTATIONS
 from refspace.store.ome.images import is_label
 from refspace.store.ome.values import json_array, json_object, ome_metadata
-from refspace.safe_text import has_surrogate
 from refspace.structure_tree import StructureTree
+from refspace.structure_tree.checked import LOOKED_UP, CheckedStructures
 from refspace.structure_tree.colors import following_color, node_color
 from refspace.structure_tree.numbering import Numbering
 from refspace.types import BACKGROUND, MAX_LABEL
@@ -34,9 +35,8 @@ from refspace.types import BACKGROUND, MAX_LABEL
 _LABEL, _PARENT, _PATH = "label-value", "parent_structure_id", "structure_id_path"
 # Our own entry of the label image.
 _OWN = "refspace"
-# Fields that a tree looks at itself, and those by which it looks structures up.
+# Fields that a tree looks at itself.
 _CHECKED_BY_TREE = ("children", "rgb_triplet")
-_LOOKED_UP = ("acronym", "name")
 
 _METHODS = {"mode": "the most frequent label, the smallest of equals", "mean": "the mean"}
 # Key of a colour that equals the one that would be made up.
@@ -325,7 +325,7 @@ class LabelStructures:
         records = self.records()
         if not self._is_plain:
             return StructureTree(records.values())
-        return StructureTree.from_checked(self.numbering, records, self._texts)
+        return StructureTree(CheckedStructures(self.numbering, records, self._texts))
 
     def records(self) -> "Mapping[int, dict[str, Any]]":
         """Record of each structure, which is made when it is looked up."""
@@ -354,16 +354,16 @@ class LabelStructures:
     @functools.cached_property
     def _texts(self) -> dict[str, list[Any]]:
         entries = self.properties.values()
-        return {field: [entry.get(field) for entry in entries] for field in _LOOKED_UP}
+        return {field: [entry.get(field) for entry in entries] for field in LOOKED_UP}
 
     @functools.cached_property
     def _is_plain(self) -> bool:
         """Whether a tree of them needs no other checks than were made here."""
         entries = self.properties.values()
         fields = set(self.nested).union(*entries)
-        if not fields.isdisjoint(_CHECKED_BY_TREE) or not self.nested.keys().isdisjoint(_LOOKED_UP):
+        if not fields.isdisjoint(_CHECKED_BY_TREE) or not self.nested.keys().isdisjoint(LOOKED_UP):
             return False
-        if any(not set(map(type, self._texts[f])) <= {str, type(None)} for f in _LOOKED_UP):
+        if any(not set(map(type, self._texts[f])) <= {str, type(None)} for f in LOOKED_UP):
             return False
         values = itertools.chain(entries, self.nested.values())
         texts = [value for fields in values for value in fields.values() if type(value) is str]
@@ -498,9 +498,12 @@ def _check_colors(
     """Refuse what is no colour, of a structure."""
     stated = {structure: color.get("rgba") for structure, color in colors.items()}
     given = [rgba for rgba in stated.values() if rgba is not None]
-    if set(map(type, given)) <= {list} and set(map(len, given)) <= {4}:
-        if _are_integers([*itertools.chain.from_iterable(given)], 255):
-            return
+    if (
+        set(map(type, given)) <= {list}
+        and set(map(len, given)) <= {4}
+        and _are_integers([*itertools.chain.from_iterable(given)], 255)
+    ):
+        return
     for structure in properties:
         rgba = stated.get(structure)
         if rgba is not None and not (
