@@ -36,6 +36,11 @@ CHUNK = 8
 # The structure that is written, and the chunks of its corners along each axis.
 STRUCTURE, FIRST, LAST = 7, 1, 3
 CHUNK_OF_STORES = 128
+# Requests of a store of ours: opening; then the index, and the records of its chunks, once each.
+OPENING_REQUESTS, INDEX_REQUESTS, RECORDS_REQUESTS = 4, 1, 1
+# A structure of the size of a cortical area, cropped: the chunks of its box, and those that its
+# border crosses.
+CHUNKS_OF_BOX, CHUNKS_READ = 1000, 300
 # Rows of the index of a chunk: structures that one of 128 µm meets.
 ROWS_PER_CHUNK = 3
 VOLUMES = {
@@ -179,6 +184,7 @@ class Plan:
 
     voxels: int
     chunks: int
+    opening_bytes: int
     index_bytes: int
     records_bytes: int
     label_bytes: int
@@ -196,9 +202,11 @@ def plan(shape: Sequence[int], measured: Measured) -> Plan:
     return Plan(
         voxels=math.prod(shape),
         chunks=chunks,
+        # Sizes of the chunks along each axis, and the coordinates.
+        opening_bytes=8 * sum(-(-count // CHUNK_OF_STORES) + count for count in shape),
         index_bytes=rows * len(FIELDS) * 8,
         records_bytes=chunks * RECORD_BYTES,
-        # Labels of blocks: where those of each begin, and the labels.
+        # Labels of chunks: where those of each begin, and the labels.
         label_bytes=8 * chunks + 4 * rows,
         index_seconds=measured.index / measured.rows * rows,
         mask_seconds=measured.whole_mask / measured.chunks * chunks,
@@ -229,10 +237,12 @@ def seconds_text(value: float) -> str:
 
     Examples
     --------
-    >>> seconds_text(0.0123), seconds_text(4000)
-    ('0.012 s', '67 min')
+    >>> seconds_text(0.0123), seconds_text(123.4), seconds_text(4000)
+    ('0.012 s', '123 s', '67 min')
     """
-    return f"{value / 60:.0f} min" if value >= 600 else f"{value:.2g} s"
+    if value >= 600:
+        return f"{value / 60:.0f} min"
+    return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
 
 
 def measured_table(measured: Measured) -> str:
@@ -262,10 +272,15 @@ def plan_table(plans: dict[str, Plan]) -> str:
         "chunks of 128³": lambda p: f"{p.chunks:,}",
         "… within the limit `blocks`": lambda p: yes[p.is_within_limit],
         "sums of indices fit 64 bits": lambda p: yes[p.has_exact_sums],
-        "label index in memory": lambda p: bytes_text(p.index_bytes),
-        "… reading it, at least": lambda p: seconds_text(p.index_seconds),
-        "labels of all chunks in memory": lambda p: bytes_text(p.label_bytes),
-        "records of chunks in memory": lambda p: bytes_text(p.records_bytes),
+        "opening: requests": lambda p: str(OPENING_REQUESTS),
+        "… memory": lambda p: bytes_text(p.opening_bytes),
+        "all counts: requests beyond these": lambda p: str(INDEX_REQUESTS),
+        "… memory, of the label index": lambda p: bytes_text(p.index_bytes),
+        "… checking the index": lambda p: seconds_text(p.index_seconds),
+        "a cropped mask: requests beyond these": lambda p: str(CHUNKS_READ + RECORDS_REQUESTS),
+        "… tasks of its graph": lambda p: str(CHUNKS_OF_BOX + CHUNKS_READ),
+        "… memory, of the labels of all chunks": lambda p: bytes_text(p.label_bytes),
+        "… and of the records of all chunks": lambda p: bytes_text(p.records_bytes),
         "graph of a mask in the whole volume": lambda p: seconds_text(p.mask_seconds),
         "one chunk, by a slice of the dask array": lambda p: seconds_text(p.slice_seconds),
     }
