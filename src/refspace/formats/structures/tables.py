@@ -322,22 +322,18 @@ class _Rows:
 
 
 class _Records(Mapping[int, Record]):
-    """Records of structures by id, each made when it is looked up, and then kept.
+    """Records of structures by id, each made when it is looked up.
 
-    Of a million structures, the records alone take a gigabyte.
+    They are not kept: those of a million structures take a gigabyte, the columns a third of it.
     """
 
     def __init__(self, numbering: Numbering, columns: Mapping[str, Cells]) -> None:
         self._numbering = numbering
         self._columns = columns
         self._rows = {own: row for row, own in enumerate(numbering.parents)}
-        self._made: dict[int, Record] = {}
 
     def __getitem__(self, own: int) -> Record:
-        if own not in self._made:
-            # Of threads that make the same, all get the one that was first.
-            self._made.setdefault(own, self._record(own, self._rows[own]))
-        return self._made[own]
+        return self._record(own, self._rows[own])
 
     def _record(self, own: int, row: int) -> Record:
         stated = {name: cells[row] for name, cells in self._columns.items()}
