@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refspace import kernels
 from refspace.errors import AnnotationError, GridError
 from refspace.grid import Reorientation
 from refspace.label_index.array_value import ArrayValue, frozen
@@ -276,10 +275,10 @@ class BlockLabels(ArrayValue):
         keys = (np.repeat(new, lengths) << _LABEL_BITS) + labels
         # np.unique takes four times as long where hardly any occurs twice.
         keys.sort()
-        keys = kernels.run_lengths(keys)[0]
+        keys = keys[np.flatnonzero(np.diff(keys, prepend=-1))]
         blocks = math.prod(map(len, coarse))
         indptr = np.searchsorted(keys, np.arange(blocks + 1) << _LABEL_BITS)
-        return BlockLabels(coarse, indptr, keys & MAX_LABEL)
+        return BlockLabels(coarse, indptr, (keys & MAX_LABEL).astype(np.uint32))
 
     def with_label(self, label: int) -> "BlockLabels":
         """Add a label that may be in any block.

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from refspace.labels.annotation import is_masked as is_masked
     from refspace.labels.annotation import labelled as labelled
     from refspace.labels.annotation import unsigned_labels as unsigned_labels
+    from refspace.labels.cropping import crop_volume as crop_volume
     from refspace.labels.hemispheres import HEMISPHERES as HEMISPHERES
     from refspace.labels.hemispheres import HEMISPHERES_ATTRS as HEMISPHERES_ATTRS
     from refspace.labels.hemispheres import as_hemispheres as as_hemispheres
@@ -52,6 +53,7 @@ _MODULES = {
     "check_both_sides": "refspace.labels.hemispheres",
     "check_hemisphere": "refspace.labels.hemispheres",
     "check_hemispheres_dtype": "refspace.labels.hemispheres",
+    "crop_volume": "refspace.labels.cropping",
     "downsample": "refspace.labels.resampling",
     "hemisphere_flags": "refspace.labels.hemispheres",
     "in_frame": "refspace.labels.reorienting",

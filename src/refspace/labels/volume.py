@@ -17,6 +17,7 @@ from refspace.grid import Grid, Hemisphere
 from refspace.label_index import MIXED, OUT, BlockLabels, Chunks, LabelIndex, cut_at_midline
 from refspace.labels.annotation import as_annotation, infer_grid
 from refspace.labels.counting import count_labels
+from refspace.labels.cropping import crop_volume
 from refspace.labels.hemispheres import (
     HEMISPHERES,
     HEMISPHERES_ATTRS,
@@ -211,9 +212,9 @@ class LabelVolume:
         part = dict(zip(self.grid.dims, box, strict=True))
         ends = [axis.indices(n)[:2] for axis, n in zip(box, self.grid.shape, strict=True)]
         return LabelVolume(
-            self.labels.isel(part),
+            crop_volume(self.labels, part),
             self.grid.crop(*zip(*ends, strict=True)),
-            self.hemispheres.map_volume(lambda volume: volume.isel(part)),
+            self.hemispheres.map_volume(lambda volume: crop_volume(volume, part)),
             self.blocks.crop(box, self._chunks_of_both),
         )
 

@@ -24,7 +24,9 @@ from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
+from refspace.blockwise.graphs import BlockId
 from refspace.blockwise.in_place import in_place
+from refspace.blockwise.parts import BlockLayer
 from refspace.store.location import map_concurrently
 from refspace.store.stored_array import StoredArray
 
@@ -54,8 +56,8 @@ def lazy_array(array: StoredArray, token: str) -> dask.array.Array:
     return in_place(dask.array.Array(graph, name, array.blocks, meta=meta))
 
 
-class ReadLayer(Layer):  # type: ignore[misc]  # dask is annotated in part
-    """Graph that reads each block of an array.
+class ReadLayer(BlockLayer):
+    """Graph that reads each block of an array, or of a box of its blocks.
 
     Parameters
     ----------
@@ -63,13 +65,33 @@ class ReadLayer(Layer):  # type: ignore[misc]  # dask is annotated in part
         Name of the dask array.
     array
         What is read.
+    first
+        Block of the array that is the first one along each axis; by default all begin with 0.
+    numblocks
+        Number of blocks along each axis; by default all from there.
     """
 
-    def __init__(self, name: str, array: StoredArray) -> None:
+    def __init__(
+        self,
+        name: str,
+        array: StoredArray,
+        first: BlockId | None = None,
+        numblocks: BlockId | None = None,
+    ) -> None:
         super().__init__()
         self.name = name
         self.array = array
-        self._numblocks = tuple(map(len, array.blocks))
+        self._first = (0,) * array.ndim if first is None else first
+        self._numblocks = tuple(map(len, array.blocks)) if numblocks is None else numblocks
+
+    def part(self, name: str, first: BlockId, numblocks: BlockId) -> "ReadLayer":
+        """Graph that reads a box of the blocks."""
+        begin = tuple(a + b for a, b in zip(self._first, first, strict=True))
+        return ReadLayer(name, self.array, begin, numblocks)
+
+    def _stored(self, key: tuple[Any, ...]) -> list[int]:
+        """Block of the stored array that a key stands for."""
+        return [a + b for a, b in zip(self._first, key[1:], strict=True)]
 
     def is_materialized(self) -> bool:
         """Tasks are made when they are needed."""
@@ -95,7 +117,7 @@ class ReadLayer(Layer):  # type: ignore[misc]  # dask is annotated in part
     def __getitem__(self, key: object) -> Any:
         if not (isinstance(key, tuple) and key in self):
             raise KeyError(key)
-        return (read_block, list(key[1:]), self.array)
+        return (read_block, self._stored(key), self.array)
 
     def get_dependencies(self, key: object, all_hlg_keys: Collection[Any]) -> set[Any]:
         """Nothing comes before reading."""
@@ -114,7 +136,7 @@ class ReadLayer(Layer):  # type: ignore[misc]  # dask is annotated in part
             if size == 1:
                 tasks[group[0]], before[group[0]] = self[group[0]], set()
                 continue
-            block_ids = [list(key[1:]) for key in group]
+            block_ids = [self._stored(key) for key in group]
             # Named after all that is in it: a scheduler that has two graphs at the same time takes
             # tasks of the same name for the same.
             fetched = f"fetch-{tokenize(self.name, block_ids)}"

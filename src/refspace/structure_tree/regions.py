@@ -301,7 +301,7 @@ def subtree_regions(tree: SimpleTree, ids: Sequence[int], *, direct_only: bool =
         Whether to leave out their descendants.
     """
     members = [[i] for i in ids] if direct_only else tree.descendant_ids(ids)
-    nodes = tree.nodes(ids)
+    nodes = [tree.records[i] for i in ids]
     return _build(
         tree,
         tuple(ids),
@@ -397,9 +397,11 @@ def _nearest(tree: SimpleTree, chosen: Mapping[int, int], direct_only: bool) -> 
     """What is chosen for the nearest structure above each structure, or for itself."""
     if direct_only:
         return dict(chosen)
-    ids = tree.node_ids()
-    nearest = {
-        i: next((chosen[above] for above in path if above in chosen), None)
-        for i, path in zip(ids, tree.ancestor_ids(ids), strict=True)
-    }
-    return {i: region for i, region in nearest.items() if region is not None}
+    parents = tree.numbering.parents
+    nearest: dict[int | None, int] = {}
+    # From the roots down: what is nearest to the parent is, unless a structure is chosen itself.
+    for i in tree.numbering.preorder:
+        region = chosen.get(i, nearest.get(parents[i]))
+        if region is not None:
+            nearest[i] = region
+    return {i: nearest[i] for i in tree.node_ids() if i in nearest}

@@ -11,7 +11,7 @@ import numpy as np
 
 from refspace.errors import GridError
 from refspace.grid import Hemisphere
-from refspace.labels import Method
+from refspace.labels import Method, crop_volume
 from refspace.labels import in_frame as in_frame_array
 from refspace.labels import reorient as reorient_array
 from refspace.types import PathLike, Resolution, StructuresLike
@@ -60,7 +60,7 @@ def crop(
     """
     box = _pad(space, bounding_box(space, structure_ids, direct_only), pad)
     inside = dict(zip(space.grid.dims, box, strict=True))
-    template = None if space.template is None else space.template.isel(inside)
+    template = None if space.template is None else crop_volume(space.template, inside)
     volume = space.volume
     if volume.hemispheres.side is None:
         # The box comes from the label index, which also says what blocks of the part may hold.

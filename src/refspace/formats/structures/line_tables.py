@@ -178,6 +178,8 @@ def _split(line: _Line, channels: int) -> _Line:
         return line
     if count < channels:
         raise _wrong(line.number, line.text, _form(channels))
+    if count == channels:
+        return line
     cut = count - channels
     words, numbers = (*line.words, *line.numbers[:cut]), line.numbers[cut:]
     return _Line(line.number, line.text, line.label, words, numbers)

@@ -10,11 +10,10 @@ from refspace.formats.structures import fields
 from refspace.formats.structures.cells import NOT_STATED, Cells, Places, holds_nothing
 from refspace.safe_text import has_surrogate
 from refspace.structure_tree import StructureTree
+from refspace.structure_tree.checked import LOOKED_UP, CheckedStructures
 from refspace.structure_tree.numbering import Numbering
 from refspace.structure_tree.records import Record, listing, refuse_surrogate, structure_id
 from refspace.types import BACKGROUND, MAX_LABEL
-
-_LOOKED_UP = ("acronym", "name")
 
 
 @dataclass(frozen=True)
@@ -123,10 +122,10 @@ class _Reader:
         numbering = Numbering.from_parents(own, above)
         if paths is not None:
             _refuse_other_paths(numbering, paths)
-        texts = {name: _or_none(stated.get(name), len(own)) for name in _LOOKED_UP}
+        texts = {name: _or_none(stated.get(name), len(own)) for name in LOOKED_UP}
         for name, column in texts.items():
             _refuse_surrogates(own, name, column)
-        return StructureTree.from_checked(numbering, _Records(numbering, stated), texts)
+        return StructureTree(CheckedStructures(numbering, _Records(numbering, stated), texts))
 
     def _is_structure(self, own: int, parents: Sequence[int | None]) -> bool:
         """Whether a row is of a structure; one of label 0 names the background, as a rule."""
@@ -226,7 +225,7 @@ class _Reader:
             if not self._columns[field] or (field == "path" and not self._has_paths):
                 continue
             cells = rows.take(self._cells(field))
-            if field in _LOOKED_UP:
+            if field in LOOKED_UP:
                 stated[name] = _texts(cells, rows.where, field, own_texts)
             else:
                 stated[name] = cell_columns.convert(cells, rows.where, field, read)
@@ -293,7 +292,7 @@ class _Reader:
     def _cells(self, field: str) -> Cells:
         """First cell of a field in each row that holds something."""
         # Where numbers are due, n/a is no text.
-        texts = self._missing_texts if field in _LOOKED_UP else fields.MISSING_TEXTS
+        texts = self._missing_texts if field in LOOKED_UP else fields.MISSING_TEXTS
         return self._first_of(self._columns[field], texts)
 
     def _first_of(
@@ -323,22 +322,18 @@ class _Rows:
 
 
 class _Records(Mapping[int, Record]):
-    """Records of structures by id, each made when it is looked up, and then kept.
+    """Records of structures by id, each made when it is looked up.
 
-    Of a million structures, the records alone take a gigabyte.
+    They are not kept: those of a million structures take a gigabyte, the columns a third of it.
     """
 
     def __init__(self, numbering: Numbering, columns: Mapping[str, Cells]) -> None:
         self._numbering = numbering
         self._columns = columns
         self._rows = {own: row for row, own in enumerate(numbering.parents)}
-        self._made: dict[int, Record] = {}
 
     def __getitem__(self, own: int) -> Record:
-        if own not in self._made:
-            # Of threads that make the same, all get the one that was first.
-            self._made.setdefault(own, self._record(own, self._rows[own]))
-        return self._made[own]
+        return self._record(own, self._rows[own])
 
     def _record(self, own: int, row: int) -> Record:
         stated = {name: cells[row] for name, cells in self._columns.items()}
