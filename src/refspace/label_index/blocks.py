@@ -147,13 +147,14 @@ class BlockLabels(ArrayValue):
         if self.boxes is None:
             return self.take(chunks, block_ids)
         ranges = [_range(part, sum(sizes)) for part, sizes in zip(key, self.chunks, strict=True)]
-        taken = self._meeting(ranges)._take(chunks, block_ids)
-        assert taken.boxes is not None
+        met = self._meeting(ranges)
+        indptr, rows = met._rows(block_ids)
+        assert met.boxes is not None
         axes = [axis for axis, part in enumerate(key) if isinstance(part, slice)]
         first = np.array([[ranges[i].start] for i in axes], np.int64).reshape(-1, 1)
         size = np.array([[len(ranges[i])] for i in axes], np.int64).reshape(-1, 1)
-        boxes = (taken.boxes[:, axes] - first).clip(0, size)
-        return BlockLabels(chunks, taken.indptr, taken.labels, boxes=boxes)
+        boxes = (met.boxes[:, axes][..., rows] - first).clip(0, size)
+        return BlockLabels(chunks, indptr, met.labels[rows], boxes=boxes)
 
     def _meeting(self, ranges: Sequence[range]) -> "BlockLabels":
         """The same without labels whose boxes do not meet a part of the array.
@@ -171,15 +172,25 @@ class BlockLabels(ArrayValue):
     def reorient(self, reorientation: Reorientation) -> "BlockLabels":
         """Labels of the blocks of the reoriented array."""
         chunks = reorientation.chunks(self.chunks)
-        turned = self._take(chunks, reorientation.apply(self._block_ids))
-        if turned.boxes is None:
-            return turned
-        start, stop = turned.boxes[:, list(reorientation.axes)]
+        indptr, rows = self._rows(reorientation.apply(self._block_ids))
+        counts = None if self.counts is None else self.counts[rows]
+        return BlockLabels(
+            chunks, indptr, self.labels[rows], counts, self._turned(reorientation, rows)
+        )
+
+    def _turned(
+        self, reorientation: Reorientation, rows: NDArray[np.intp]
+    ) -> NDArray[np.int64] | None:
+        """Boxes of some rows in the reoriented array."""
+        if self.boxes is None:
+            return None
+        axes = list(reorientation.axes)
+        start, stop = self.boxes[:, axes][..., rows]
         flipped = np.array(reorientation.flipped)[:, np.newaxis]
-        ends = np.array([[sum(sizes)] for sizes in chunks])
+        ends = np.array([[sum(self.chunks[axis])] for axis in axes])
         # Along a flipped axis of n voxels, index i becomes n - 1 - i.
         boxes = np.where(flipped, ends - stop, start), np.where(flipped, ends - start, stop)
-        return replace(turned, boxes=np.stack(boxes))
+        return np.stack(boxes)
 
     def take(self, chunks: Chunks, block_ids: NDArray[np.intp]) -> "BlockLabels":
         """Labels of some blocks, which need not be next to each other, without counts and boxes.
@@ -197,19 +208,17 @@ class BlockLabels(ArrayValue):
         >>> labels.take(((2,), (4, 4)), np.array([1, 1])).labels
         array([9, 9], dtype=uint32)
         """
-        return replace(self, counts=None, boxes=None)._take(chunks, block_ids)
+        indptr, rows = self._rows(block_ids)
+        return BlockLabels(chunks, indptr, self.labels[rows])
 
-    def _take(self, chunks: Chunks, block_ids: NDArray[np.intp]) -> "BlockLabels":
-        """Labels of some blocks, with their counts, and their boxes in the array as it was."""
+    def _rows(self, block_ids: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the labels of some blocks begin, and the end; and which of all labels they are."""
         block_ids = block_ids.ravel()
         lengths = np.diff(self.indptr)[block_ids]
         indptr = np.concatenate(([0], np.cumsum(lengths)))
         # Distance of each block's labels from where they were, repeated for each of its labels.
         shift = np.repeat(self.indptr[block_ids] - indptr[:-1], lengths)
-        rows = shift + np.arange(shift.size)
-        counts = None if self.counts is None else self.counts[rows]
-        boxes = None if self.boxes is None else self.boxes[..., rows]
-        return BlockLabels(chunks, indptr, self.labels[rows], counts, boxes)
+        return indptr, shift + np.arange(shift.size)
 
     def keep_slab(self, axis: int, kept: slice) -> "BlockLabels":
         """Labels of the array that is 0 outside of a slab, its blocks cut at the slab's ends.
