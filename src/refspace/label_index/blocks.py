@@ -148,7 +148,7 @@ class BlockLabels(ArrayValue):
             return self.take(chunks, block_ids)
         ranges = [_range(part, sum(sizes)) for part, sizes in zip(key, self.chunks, strict=True)]
         met = self._meeting(ranges)
-        indptr, rows = met._rows(block_ids)
+        indptr, rows = _rows(met.indptr, block_ids)
         assert met.boxes is not None
         axes = [axis for axis, part in enumerate(key) if isinstance(part, slice)]
         first = np.array([[ranges[i].start] for i in axes], np.int64).reshape(-1, 1)
@@ -172,7 +172,7 @@ class BlockLabels(ArrayValue):
     def reorient(self, reorientation: Reorientation) -> "BlockLabels":
         """Labels of the blocks of the reoriented array."""
         chunks = reorientation.chunks(self.chunks)
-        indptr, rows = self._rows(reorientation.apply(self._block_ids))
+        indptr, rows = _rows(self.indptr, reorientation.apply(self._block_ids))
         counts = None if self.counts is None else self.counts[rows]
         return BlockLabels(
             chunks, indptr, self.labels[rows], counts, self._turned(reorientation, rows)
@@ -208,17 +208,8 @@ class BlockLabels(ArrayValue):
         >>> labels.take(((2,), (4, 4)), np.array([1, 1])).labels
         array([9, 9], dtype=uint32)
         """
-        indptr, rows = self._rows(block_ids)
+        indptr, rows = _rows(self.indptr, block_ids)
         return BlockLabels(chunks, indptr, self.labels[rows])
-
-    def _rows(self, block_ids: NDArray[np.intp]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where the labels of some blocks begin, and the end; and which of all labels they are."""
-        block_ids = block_ids.ravel()
-        lengths = np.diff(self.indptr)[block_ids]
-        indptr = np.concatenate(([0], np.cumsum(lengths)))
-        # Distance of each block's labels from where they were, repeated for each of its labels.
-        shift = np.repeat(self.indptr[block_ids] - indptr[:-1], lengths)
-        return indptr, shift + np.arange(shift.size)
 
     def keep_slab(self, axis: int, kept: slice) -> "BlockLabels":
         """Labels of the array that is 0 outside of a slab, its blocks cut at the slab's ends.
@@ -300,6 +291,18 @@ class BlockLabels(ArrayValue):
 def _along(values: NDArray[Any], axis: int, ndim: int) -> NDArray[Any]:
     """Values along one of several axes."""
     return values.reshape(tuple(-1 if a == axis else 1 for a in range(ndim)))
+
+
+def _rows(
+    indptr: NDArray[np.int64], block_ids: NDArray[np.intp]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the labels of some blocks begin, and the end; and which of all labels they are."""
+    block_ids = block_ids.ravel()
+    lengths = np.diff(indptr)[block_ids]
+    own = np.concatenate(([0], np.cumsum(lengths)))
+    # Distance of each block's labels from where they were, repeated for each of its labels.
+    shift = np.repeat(indptr[block_ids] - own[:-1], lengths)
+    return own, shift + np.arange(shift.size)
 
 
 def _range(part: slice | int, length: int) -> range:
