@@ -1,6 +1,7 @@
 """Labels replaced and counted with what is known of blocks, against plain NumPy."""
 
 from collections import Counter
+from dataclasses import replace
 
 import dask
 import dask.array as da
@@ -90,6 +91,33 @@ def test_another_label_than_the_known_ones():
     damaged = da.from_array(np.array([[[5, 9]], [[7, 7]]], "u4"), chunks=(1, 1, 2))
     result = relabel_blocks(damaged, block_labels, np.array([1, 0, 0]))
     with pytest.raises(AnnotationError, match=r"9.*a block is not the one that was indexed"):
+        result.compute()
+
+
+def counted(voxels, chunks):
+    """Labels of each block, and how many voxels have each."""
+    pairs = [np.unique(b, return_counts=True) for b in blocks_of(voxels, chunks).values()]
+    return replace(
+        block_labels_of(voxels, chunks), counts=np.concatenate([counts for _, counts in pairs])
+    )
+
+
+@given(volumes(labels=IDS, max_side=5), st.data())
+@few
+def test_masks_of_blocks_whose_counts_are_known(voxels, data):
+    chunks = data.draw(chunkings(voxels.shape))
+    inside = sorted(data.draw(st.sets(st.sampled_from(IDS))))
+    known = counted(voxels, chunks)
+    result = relabel_blocks(chunked(voxels, chunks), known, np.isin(known.labels, inside))
+    np.testing.assert_array_equal(result, np.isin(voxels.astype("i8"), inside))
+
+
+def test_another_count_than_the_known_one():
+    voxels = np.array([[[5, 7, 7]], [[7, 7, 7]]], "u4")
+    known = counted(voxels, ((1, 1), (1,), (3,)))
+    damaged = da.from_array(np.array([[[5, 9, 7]], [[7, 7, 7]]], "u4"), chunks=(1, 1, 3))
+    result = relabel_blocks(damaged, known, known.labels == 7)
+    with pytest.raises(AnnotationError, match=r"1 voxels are inside, where 2 should be: a block"):
         result.compute()
 
 

@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 
 import dask.array as da
 import numpy as np
@@ -387,7 +388,44 @@ def test_crops_have_the_blocks_of_dask(case, data):
         assert set(np.unique(crop[part])) <= set(blocks.in_block(block))
     again = data.draw(keys(lazy.shape)) if lazy.size else ()
     if again:
-        assert blocks.crop(again).chunks == lazy[again].chunks
+        twice = blocks.crop(again)
+        assert twice.chunks == lazy[again].chunks
+        for block, part in zip(
+            np.ndindex(twice.shape), da.core.slices_from_chunks(twice.chunks), strict=True
+        ):
+            assert set(np.unique(crop[again][part])) <= set(twice.in_block(block))
+
+
+def bare(blocks):
+    """Labels of blocks without what else is known of them."""
+    return replace(blocks, counts=None, boxes=None)
+
+
+def test_crops_leave_out_labels_whose_box_they_do_not_meet():
+    blocks = index_of(VOXELS, CHUNKS).block_labels
+    assert blocks.crop((1, slice(None), slice(None))).labels.tolist() == [0, 7, 0]
+    assert blocks.crop((slice(2, 4), 2, slice(None))).labels.tolist() == [0, 0]
+    assert bare(blocks).crop((slice(2, 4), 2, slice(None))).labels.tolist() == [0, 7, 9, 0, 9]
+    # A crop of a crop, in its own indices.
+    part = blocks.crop((slice(2, 4), slice(1, 3), slice(3, 5)))
+    assert part.crop((1, slice(None), slice(None))).labels.tolist() == [0, 0]
+    assert part.crop((0, slice(None), slice(None))).labels.tolist() == [0, 7, 9, 0, 9]
+
+
+def test_a_block_whose_boxes_are_all_elsewhere_keeps_its_labels():
+    boxes = np.array([[[0, 0]], [[0, 0]]])
+    blocks = BlockLabels(((2,),), np.array([0, 2]), np.array([7, 9]), boxes=boxes)
+    assert blocks.crop((1,)).labels.tolist() == [7, 9]
+
+
+@pytest.mark.parametrize(
+    "known", [{"counts": np.array([1])}, {"boxes": np.zeros((2, 2, 2))}, {"boxes": np.zeros(2)}]
+)
+def test_counts_and_boxes_of_other_labels(known):
+    with pytest.raises(
+        AnnotationError, match=r"have the shape .*; give .*, for each of the labels"
+    ):
+        BlockLabels(((2,),), np.array([0, 2]), np.array([7, 9]), **known)
 
 
 @given(chunked_volumes(), st.data())
@@ -519,7 +557,7 @@ def test_labels_of_a_slab_are_those_of_its_array(case, data):
 def test_other_blocks_may_hold_what_those_that_they_meet_hold(case, data):
     voxels, chunks = case
     other = data.draw(chunkings(voxels.shape))
-    blocks = index_of(voxels, chunks).block_labels
+    blocks = bare(index_of(voxels, chunks).block_labels)
     found = blocks.coarsen(other)
     assert found.chunks == other
     parts = da.core.slices_from_chunks(other)
@@ -534,7 +572,7 @@ def test_unions_of_blocks_hold_exactly_their_labels(case, data):
     voxels, chunks = case
     larger = data.draw(coarser(chunks))
     found = index_of(voxels, chunks).block_labels.coarsen(larger)
-    assert found == index_of(voxels, larger).block_labels
+    assert bare(found) == bare(index_of(voxels, larger).block_labels)
 
 
 def test_the_same_blocks_are_not_made_again():

@@ -113,7 +113,7 @@ def test_blocks_of_an_index_of_smaller_cells():
     cells = ((1, 1, 2), (3,), (2, 2, 1))
     known = indexed(VOXELS, cells, CHUNKS)
     assert known.index() == index_of(VOXELS, cells)
-    assert known.block_labels() == block_labels_of(VOXELS, CHUNKS)
+    assert known.block_labels() == index_of(VOXELS, CHUNKS).block_labels
 
 
 def test_bounded_knowledge_has_no_index():

@@ -49,7 +49,7 @@ def eager_space():
 def coarse_chunks(target, method):
     """Chunks are cut at the first cell that is beyond a cut of the source's chunks.
 
-    That is the first cell that begins there or later (mode), or that takes its voxel from there.
+    That is the first cell that ends behind it (mode), or that takes its voxel from there.
     """
     result = []
     for sizes in CHUNKS:
@@ -57,7 +57,8 @@ def coarse_chunks(target, method):
         cells = round(sum(sizes) / ratio)
         line = np.arange(sum(sizes)).reshape(-1, 1, 1)
         if method == "mode":
-            first = [cell * ratio for cell in range(cells)]
+            # A cell is of the block in which it ends.
+            first = [(cell + 1) * ratio - Fraction(1, 10**6) for cell in range(cells)]
         elif method in ("nearest", "corner"):
             pick = nearest if method == "nearest" else corner
             first = pick(line, [ratio, 1, 1], (cells, 1, 1)).ravel()

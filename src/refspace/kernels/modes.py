@@ -1,9 +1,9 @@
 """Modes: the most frequent label in each cell of another grid, by which labels are resampled."""
 
-import functools
 import math
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,9 @@ from refspace.kernels.run_lengths import Labels
 
 # Voxels that are gathered at a time to count labels: in a noisy block every cell is mixed, and all
 # cells at once would take 64 times the memory of the block.
-_GATHERED = 2**20
+_GATHERED = 2**18
+# Of windows that begin anew with a voxel; longer ones are copied by an index.
+_LONGEST_PERIOD = 8
 
 
 def windows(
@@ -82,50 +84,120 @@ def mode(
     >>> mode(np.array([[7, 9], [9, 5]], "u4"), [pairs, pairs])
     array([[9]], dtype=uint32)
     """
-    # The minimum and the maximum of a cell, axis by axis, show at little cost whether it is mixed.
-    low = high = block
+    # Most cells hold one label, which is that of their first voxel. Axis by axis, comparisons of
+    # neighbours show at little cost which do: labels are counted only in the others.
+    block = np.ascontiguousarray(block)
+    first, is_alike = block, None
     for axis, (voxels, _) in enumerate(windows):
-        low = functools.reduce(np.minimum, _columns(low, voxels, axis))
-        high = functools.reduce(np.maximum, _columns(high, voxels, axis))
-    low = low.copy() if low.base is not None or low is block else low
-    # Most cells hold one label, which is their minimum: labels are counted only in the others.
-    mixed = np.argwhere(low != high)
+        first, is_alike = _compare_along(axis, voxels, first, is_alike)
+    assert is_alike is not None
+    modes = first.copy()
+    mixed = np.argwhere(~is_alike)
     width = math.prod(voxels.shape[1] for voxels, _ in windows)
     for start in range(0, len(mixed), step := max(1, _GATHERED // width)):
         cells = tuple(mixed[start : start + step].T)
-        low[cells] = _weighted_mode(*_gather(block, windows, cells))
-    return low
+        modes[cells] = _weighted_mode(*_gather(block, windows, cells))
+    return modes
 
 
-def _columns(block: Labels, voxels: NDArray[np.intp], axis: int) -> Iterator[Labels]:
-    """The first voxels of all windows along an axis, then all second ones, and so on."""
-    for column in voxels.T.tolist():
-        step = column[1] - column[0] if len(column) > 1 else 1
-        if step > 0 and column == list(range(column[0], column[-1] + 1, step)):
-            # A view instead of a copy: at whole ratios, halving a block takes a third of the time.
-            rows = slice(column[0], column[-1] + 1, step)
-            yield block[(*[slice(None)] * axis, rows)]
-        else:
-            yield block.take(column, axis)
+def _compare_along(
+    axis: int, voxels: NDArray[np.intp], first: Labels, is_alike: NDArray[np.bool_] | None
+) -> tuple[Labels, NDArray[np.bool_]]:
+    """First label of each window along an axis, and whether all of its labels are alike.
+
+    Parameters
+    ----------
+    axis
+        The axis.
+    voxels
+        Voxels of each window.
+    first, is_alike
+        The same of the axes before; None before the first.
+    """
+    shape = [*first.shape]
+    shape[axis] = len(voxels)
+    labels, alike = np.empty(shape, first.dtype), np.empty(shape, bool)
+    before = (slice(None),) * axis
+    for cells, columns in _strides(voxels):
+        head, *others = ((*before, column) for column in columns)
+        own = (*before, cells)
+        labels[own] = first[head]
+        alike[own] = True if is_alike is None else is_alike[head]
+        for other in others:
+            alike[own] &= first[other] == labels[own]
+            if is_alike is not None:
+                alike[own] &= is_alike[other]
+    return labels, alike
+
+
+def _strides(
+    voxels: NDArray[np.intp],
+) -> Iterator[tuple[slice, list[slice | NDArray[np.intp]]]]:
+    """Windows in groups, and the first voxels of each group, then the second ones, and so on.
+
+    Slices make views where an index would copy: windows of 5/2 voxels are two groups of every
+    second one, whose voxels are 5 apart. The last window is by itself, as it may be cut off.
+    """
+    inner = voxels[:-1]
+    for period in range(1, _LONGEST_PERIOD + 1):
+        step = inner[period:] - inner[:-period]
+        if (step == step[:1, :1]).all() and (step > 0).all():
+            for phase in range(min(period, len(inner))):
+                columns = inner[phase::period].T.tolist()
+                stride = columns[0][1] - columns[0][0] if len(columns[0]) > 1 else 1
+                groups = [slice(column[0], column[-1] + 1, stride) for column in columns]
+                yield slice(phase, len(inner), period), _without_repeated(groups)
+            break
+    else:
+        yield slice(0, len(inner)), [*inner.T]
+    end = voxels[-1].tolist()
+    yield slice(len(inner), None), _without_repeated([slice(voxel, voxel + 1) for voxel in end])
+
+
+def _without_repeated(columns: list[Any]) -> list[Any]:
+    """Columns without those that repeat the one before, as narrow windows do."""
+    return [column for i, column in enumerate(columns) if column not in columns[:i]]
 
 
 def _gather(
     block: Labels,
     windows: list[tuple[NDArray[np.intp], NDArray[np.int64]]],
     cells: tuple[NDArray[np.intp], ...],
-) -> tuple[Labels, NDArray[np.int64]]:
-    """Labels and weights of the voxels of some cells, as two arrays (cell, voxel)."""
-    index, weight = [], np.ones((cells[0].size,) + (1,) * block.ndim, np.int64)
-    for axis, ((voxels, overlaps), cell) in enumerate(zip(windows, cells, strict=True)):
-        shape = [cell.size] + [1] * block.ndim
-        shape[axis + 1] = voxels.shape[1]
-        index.append(voxels[cell].reshape(shape))
-        weight = weight * overlaps[cell].reshape(shape)
-    return block[tuple(index)].reshape(cells[0].size, -1), weight.reshape(cells[0].size, -1)
+) -> tuple[Labels, NDArray[np.integer[Any]]]:
+    """Labels and weights of the voxels of some cells, as two arrays (voxel, cell)."""
+    count = cells[0].size
+    largest = math.prod(int(overlaps.sum(axis=1).max()) for _, overlaps in windows)
+    index, weight = np.zeros((1, count), np.intp), np.ones((1, count), _weight_type(largest))
+    for (voxels, overlaps), cell, size in zip(windows, cells, block.shape, strict=True):
+        # Flat, in C order: one index instead of one for each axis.
+        index = ((index * size)[:, np.newaxis] + voxels[cell].T).reshape(-1, count)
+        own = overlaps[cell].T.astype(weight.dtype)
+        weight = (weight[:, np.newaxis] * own).reshape(-1, count)
+    labels: Labels = block.reshape(-1)[index]
+    return labels, weight
 
 
-def _weighted_mode(labels: Labels, weights: NDArray[np.int64]) -> Labels:
-    """Label of the largest total weight in each row; the smaller label of equal ones."""
+def _weight_type(largest: int) -> type[np.integer[Any]]:
+    """Type of weights, whose sum over a cell is exact; of fewer bytes, sums take less time."""
+    return np.int32 if largest < 2**30 else np.int64
+
+
+def _weighted_mode(labels: Labels, weights: NDArray[np.integer[Any]]) -> Labels:
+    """Label of the largest total weight in each column; the smaller label of equal ones."""
+    # In most the smallest and the largest label have all of the weight, or one of them half of it,
+    # and nothing needs to be sorted.
+    low, high = labels.min(axis=0), labels.max(axis=0)
+    total = weights.sum(axis=0, dtype=weights.dtype)
+    of_low = (weights * (labels == low)).sum(axis=0, dtype=weights.dtype)
+    of_high = (weights * (labels == high)).sum(axis=0, dtype=weights.dtype)
+    modes: Labels = np.where(of_low >= of_high, low, high)
+    is_open = (of_low + of_high < total) & (2 * of_low < total) & (2 * of_high <= total)
+    modes[is_open] = _sorted_mode(labels[:, is_open].T, weights[:, is_open].T)
+    return modes
+
+
+def _sorted_mode(labels: Labels, weights: NDArray[np.integer[Any]]) -> Labels:
+    """The same for any labels, of cells in rows."""
     rows, width = labels.shape
     order = np.argsort(labels)
     labels = np.take_along_axis(labels, order, 1).ravel()
@@ -134,7 +206,7 @@ def _weighted_mode(labels: Labels, weights: NDArray[np.int64]) -> Labels:
     starts[1:] = labels[1:] != labels[:-1]
     starts[::width] = True  # a run never goes on into the next cell
     first = np.flatnonzero(starts)
-    totals = np.add.reduceat(weights, first)
+    totals = np.add.reduceat(weights.astype(np.int64), first)
     row = first // width
     # Sorted by row, then by falling weight; stable, so that the smaller label comes first.
     best = np.lexsort((-totals, row))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -150,40 +150,37 @@ class BlockLabels(ArrayValue):
         if self.boxes is None:
             return self.take(chunks, block_ids)
         ranges = [_range(part, sum(sizes)) for part, sizes in zip(key, self.chunks, strict=True)]
-        of_all_axes = tuple((1,) if sizes is None else sizes for _, sizes in parts)
-        taken = self._take(of_all_axes, block_ids)._meeting(ranges)
-        assert taken.boxes is not None
+        start, stop = np.array([(part.start, part.stop) for part in ranges]).T[..., np.newaxis]
+        size = np.maximum(stop - start, 0)
+        indptr, rows = _rows(self.indptr, block_ids)
+        boxes = self.boxes[..., rows]
+        indptr, kept = _keep(indptr, ((boxes[0] < stop) & (boxes[1] > start)).all(axis=0))
         axes = [axis for axis, part in enumerate(key) if isinstance(part, slice)]
-        first = np.array([[ranges[i].start] for i in axes], np.int64).reshape(-1, 1)
-        size = np.array([[len(ranges[i])] for i in axes], np.int64).reshape(-1, 1)
-        boxes = (taken.boxes[:, axes] - first).clip(0, size)
-        return BlockLabels(chunks, taken.indptr, taken.labels, boxes=boxes)
-
-    def _meeting(self, ranges: Sequence[range]) -> "BlockLabels":
-        """The same without labels whose boxes do not meet a part of the array.
-
-        A block none of whose boxes does, as one outside of the part, keeps all of its labels.
-        """
-        assert self.boxes is not None
-        first, end = np.array([(part.start, part.stop) for part in ranges]).T[..., np.newaxis]
-        meets = ((self.boxes[0] < end) & (self.boxes[1] > first)).all(axis=0)
-        sizes, met = np.diff(self.indptr), np.add.reduceat(meets, self.indptr[:-1], dtype=np.int64)
-        kept = meets | np.repeat(met == 0, sizes)
-        indptr = np.concatenate(([0], np.cumsum(np.where(met == 0, sizes, met))))
-        return BlockLabels(self.chunks, indptr, self.labels[kept], boxes=self.boxes[..., kept])
+        boxes = (boxes[:, axes][..., kept] - start[axes]).clip(0, size[axes])
+        return BlockLabels(chunks, indptr, self.labels[rows[kept]], boxes=boxes)
 
     def reorient(self, reorientation: Reorientation) -> "BlockLabels":
         """Labels of the blocks of the reoriented array."""
         chunks = reorientation.chunks(self.chunks)
-        turned = self._take(chunks, reorientation.apply(self._block_ids))
-        if turned.boxes is None:
-            return turned
-        start, stop = turned.boxes[:, list(reorientation.axes)]
+        indptr, rows = _rows(self.indptr, reorientation.apply(self._block_ids))
+        counts = None if self.counts is None else self.counts[rows]
+        return BlockLabels(
+            chunks, indptr, self.labels[rows], counts, self._turned(reorientation, rows)
+        )
+
+    def _turned(
+        self, reorientation: Reorientation, rows: NDArray[np.intp]
+    ) -> NDArray[np.int64] | None:
+        """Boxes of some rows in the reoriented array."""
+        if self.boxes is None:
+            return None
+        axes = list(reorientation.axes)
+        start, stop = self.boxes[:, axes][..., rows]
         flipped = np.array(reorientation.flipped)[:, np.newaxis]
-        ends = np.array([[sum(sizes)] for sizes in chunks])
+        ends = np.array([[sum(self.chunks[axis])] for axis in axes])
         # Along a flipped axis of n voxels, index i becomes n - 1 - i.
         boxes = np.where(flipped, ends - stop, start), np.where(flipped, ends - start, stop)
-        return replace(turned, boxes=np.stack(boxes))
+        return np.stack(boxes)
 
     def take(self, chunks: Chunks, block_ids: NDArray[np.intp]) -> "BlockLabels":
         """Labels of some blocks, which need not be next to each other, without counts and boxes.
@@ -201,17 +198,8 @@ class BlockLabels(ArrayValue):
         >>> labels.take(((2,), (4, 4)), np.array([1, 1])).labels
         array([9, 9], dtype=uint32)
         """
-        return replace(self, counts=None, boxes=None)._take(chunks, block_ids)
-
-    def _take(self, chunks: Chunks, block_ids: NDArray[np.intp]) -> "BlockLabels":
-        """Labels of some blocks, with their counts, and their boxes in the array as it was."""
-        block_ids = block_ids.ravel()
-        lengths = np.diff(self.indptr)[block_ids]
-        indptr = np.concatenate(([0], np.cumsum(lengths)))
-        rows = _ranges(self.indptr[block_ids], lengths)
-        counts = None if self.counts is None else self.counts[rows]
-        boxes = None if self.boxes is None else self.boxes[..., rows]
-        return BlockLabels(chunks, indptr, self.labels[rows], counts, boxes)
+        indptr, rows = _rows(self.indptr, block_ids)
+        return BlockLabels(chunks, indptr, self.labels[rows])
 
     def keep_slab(self, axis: int, kept: slice) -> "BlockLabels":
         """Labels of the array that is 0 outside of a slab, its blocks cut at the slab's ends.
@@ -300,6 +288,32 @@ class BlockLabels(ArrayValue):
 def _along(values: NDArray[Any], axis: int, ndim: int) -> NDArray[Any]:
     """Values along one of several axes."""
     return values.reshape(tuple(-1 if a == axis else 1 for a in range(ndim)))
+
+
+def _rows(
+    indptr: NDArray[np.int64], block_ids: NDArray[np.intp]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the labels of some blocks begin, and the end; and which of all labels they are."""
+    block_ids = block_ids.ravel()
+    lengths = np.diff(indptr)[block_ids]
+    return _ends(lengths), _ranges(indptr[block_ids], lengths)
+
+
+def _keep(
+    indptr: NDArray[np.int64], kept: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Where the labels of blocks begin of which only some are kept; and which are.
+
+    A block of which none would be, as one outside of a part, keeps all of its labels.
+    """
+    lengths, left = np.diff(indptr), np.add.reduceat(kept, indptr[:-1], dtype=np.int64)
+    is_empty = left == 0
+    return _ends(np.where(is_empty, lengths, left)), kept | np.repeat(is_empty, lengths)
+
+
+def _ends(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where stretches of these lengths begin, one after the other, and the end."""
+    return np.concatenate(([0], np.cumsum(lengths)))
 
 
 def _range(part: slice | int, length: int) -> range:

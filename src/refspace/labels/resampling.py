@@ -1,5 +1,6 @@
 """Annotation volumes at another resolution."""
 
+import functools
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, Literal, get_args
@@ -10,7 +11,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from refspace import kernels
+from refspace.blockwise.overlapping import map_with_ends
+from refspace.blockwise.sources import sole_labels
 from refspace.errors import GridError
+from refspace.label_index import BlockLabels
 from refspace.labels.annotation import infer_grid, labelled
 from refspace.labels.hemispheres import stated_midline, with_hemispheres
 from refspace.labels.plausible import check_target
@@ -30,6 +34,7 @@ def downsample(
     method: Method,
     *,
     upsample: bool = False,
+    block_labels: BlockLabels | None = None,
 ) -> xr.DataArray:
     """Resample labels to another resolution; every label of the result occurs in the volume.
 
@@ -47,6 +52,9 @@ def downsample(
         the voxels that AllenSDK 2.16 takes, which pair the first and last voxels of both grids.
     upsample
         Whether the result may be finer than the volume, along any axis.
+    block_labels
+        Labels of each block of the volume, where they are known: for ``"mode"``, blocks of one
+        label are then not read.
 
     Returns
     -------
@@ -79,7 +87,7 @@ def downsample(
     check_target(grid, target_resolution, upsample=upsample)
     ratios = grid.ratios(target_resolution)
     if method == "mode":
-        data = _mode(annotation.data, ratios, target.shape)
+        data = _mode(annotation.data, ratios, target.shape, block_labels)
     elif method in ("nearest", "corner"):
         index = _nearest if method == "nearest" else _corner
         data = take(annotation.data, [*map(index, grid.shape, target.shape, ratios)])
@@ -212,45 +220,50 @@ def _without_overrun(data: dask.array.Array, source_shape: Sequence[int]) -> das
 
 
 def _mode(
-    data: dask.array.Array, ratios: Sequence[Fraction], shape: Sequence[int]
+    data: dask.array.Array,
+    ratios: Sequence[Fraction],
+    shape: Sequence[int],
+    block_labels: BlockLabels | None,
 ) -> dask.array.Array:
-    """Modes of cells, in blocks that cells and voxels share the edges of, but for one voxel."""
-    cuts = [
-        _cuts(_bounds(_finer(chunks, ratio)), ratio, cells)
-        for chunks, ratio, cells in zip(data.chunks, ratios, shape, strict=True)
-    ]
-    source = [
-        _source_bounds(axis_cuts, ratio, count)
-        for axis_cuts, ratio, count in zip(cuts, ratios, data.shape, strict=True)
-    ]
-    blocks = data.rechunk(tuple(_sizes(bounds) for bounds in source))
-    # A cell that ends within a voxel needs that voxel, which the next block holds.
-    shared = {axis: (0, 1) for axis, ratio in enumerate(ratios) if ratio.denominator > 1}
-    if shared:
-        blocks = dask.array.overlap.overlap(blocks, shared, boundary="none")
-    result: dask.array.Array = blocks.map_blocks(
-        _mode_block,
-        cuts=cuts,
-        source=source,
-        ratios=tuple(ratios),
-        chunks=tuple(_sizes(axis_cuts) for axis_cuts in cuts),
-        meta=np.empty((0, 0, 0), data.dtype),
+    """Modes of cells, each computed with the block in which it ends."""
+    cuts, bounds = zip(
+        *(
+            _cells_by_block(_bounds(_finer(chunks, ratio)), ratio, cells)
+            for chunks, ratio, cells in zip(data.chunks, ratios, shape, strict=True)
+        ),
+        strict=True,
     )
-    return result
+    blocks = data.rechunk(tuple(map(_sizes, bounds)))
+    # Voxels in which the first cell of each block begins, which the block before may hold.
+    starts = [_starts(*axis) for axis in zip(cuts, ratios, strict=True)]
+    before = [
+        [bound - start for bound, start in zip(*axis, strict=False)]
+        for axis in zip(bounds, starts, strict=True)
+    ]
+    # Of blocks that were joined, it is not worth while to know.
+    is_known = block_labels is not None and all(
+        {*_bounds(known)} <= {*own} for known, own in zip(block_labels.chunks, bounds, strict=True)
+    )
+    sole = sole_labels(block_labels if is_known else None, blocks.chunks)
+    modes = functools.partial(_mode_block, cuts=cuts, starts=starts, ratios=tuple(ratios))
+    return map_with_ends(modes, blocks, before, tuple(map(_sizes, cuts)), sole)
 
 
 def _mode_block(
     block: NDArray[Any],
+    block_id: Sequence[int],
     cuts: Sequence[Sequence[int]],
-    source: Sequence[Sequence[int]],
+    starts: Sequence[Sequence[int]],
     ratios: Sequence[Fraction],
-    block_id: tuple[int, ...],
 ) -> NDArray[Any]:
     """Modes of the cells of one block."""
+    if not any(block.strides):
+        shape = [axis[i + 1] - axis[i] for axis, i in zip(cuts, block_id, strict=True)]
+        return np.broadcast_to(block[(slice(1),) * block.ndim], shape)
     axes = [
-        kernels.windows(range(axis_cuts[i], axis_cuts[i + 1]), ratio, bounds[i], count)
-        for axis_cuts, ratio, bounds, i, count in zip(
-            cuts, ratios, source, block_id, block.shape, strict=True
+        kernels.windows(range(axis_cuts[i], axis_cuts[i + 1]), ratio, first[i], count)
+        for axis_cuts, ratio, first, i, count in zip(
+            cuts, ratios, starts, block_id, block.shape, strict=True
         )
     ]
     if block.flags.f_contiguous:
@@ -274,12 +287,22 @@ def _sizes(bounds: Sequence[int]) -> tuple[int, ...]:
     return tuple(np.diff(bounds).tolist())
 
 
-def _cuts(bounds: Sequence[int], ratio: Fraction, cells: int) -> list[int]:
-    """Cells at which blocks of the result begin, near the bounds of source blocks, and the end."""
-    inner = {-(-bound * ratio.denominator // ratio.numerator) for bound in bounds[1:-1]}
-    return [0, *sorted(cut for cut in inner if 0 < cut < cells), cells]
+def _cells_by_block(
+    bounds: Sequence[int], ratio: Fraction, cells: int
+) -> tuple[list[int], list[int]]:
+    """Cells at which blocks of the result begin, and the bounds of the blocks that these end in.
+
+    A block in which no cell ends is joined to the next one; the last one has all that are left.
+    """
+    cuts, joined = [0], [0]
+    for bound in bounds[1:-1]:
+        cut = bound * ratio.denominator // ratio.numerator
+        if cuts[-1] < cut < cells:
+            cuts.append(cut)
+            joined.append(bound)
+    return [*cuts, cells], [*joined, bounds[-1]]
 
 
-def _source_bounds(cuts: Sequence[int], ratio: Fraction, count: int) -> list[int]:
-    """Voxel in which each block of the result begins, and the end of the volume."""
-    return [*(cut * ratio.numerator // ratio.denominator for cut in cuts[:-1]), count]
+def _starts(cuts: Sequence[int], ratio: Fraction) -> list[int]:
+    """Voxel in which the first cell of each block begins."""
+    return [cut * ratio.numerator // ratio.denominator for cut in cuts[:-1]]

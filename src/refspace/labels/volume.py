@@ -245,7 +245,7 @@ class LabelVolume:
             downsample, target_resolution=target_resolution, method=method, upsample=upsample
         )
         hemispheres = self.hemispheres.map_volume(resample)
-        labels = resample(self.labels)
+        labels = resample(self.labels, block_labels=self._labels_of_both)
         return LabelVolume(labels, infer_grid(labels), hemispheres)
 
     def hemisphere(self, side: Hemisphere) -> "LabelVolume":

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from refspace.axes import PLANES, axis_name
 from refspace.errors import GridError
 from refspace.grid import DIRECTIONS, Grid
+from refspace.label_index import BlockLabels
 from refspace.ops.positions import check_unit, position_in_micrometres
+from refspace.ops.relabel import narrow
 from refspace.types import ArrayLike, AxisLike, LengthUnit, StructuresLike
 from refspace.verbs.places import bounds, centroid
 from refspace.verbs.space import Space
@@ -252,7 +254,7 @@ def read_planes(space: Space, cut: Cut, *, template: bool, sides: bool = False) 
     volumes = [space.annotation]
     volumes += [space.template] if template and space.template is not None else []
     volumes += [space.hemispheres] if sides else []
-    read = _read(volumes, view.cut, unique)
+    read = _read(volumes, view.cut, unique, space.block_labels)
     labels = read.pop(0)
     hemispheres = read.pop() if sides else None
     intensities = read.pop() if read else None
@@ -269,18 +271,26 @@ def read_planes(space: Space, cut: Cut, *, template: bool, sides: bool = False) 
 
 
 def _read(
-    volumes: Sequence[xr.DataArray], dim: str, indices: NDArray[np.intp]
+    volumes: Sequence[xr.DataArray],
+    dim: str,
+    indices: NDArray[np.intp],
+    block_labels: BlockLabels | None,
 ) -> list[xr.DataArray]:
-    """Planes of volumes at sorted indices, computed together."""
+    """Planes of volumes at sorted indices, computed together; of the first, labels are known."""
     # Taken block by block: planes apart would read a block that they share once for each.
-    parts = dask.compute(*(_taken(volume, dim, indices) for volume in volumes))
+    known = [block_labels, *[None] * (len(volumes) - 1)]
+    parts = dask.compute(
+        *(_taken(volume, dim, indices, own) for volume, own in zip(volumes, known, strict=True))
+    )
     return [
         xr.DataArray(np.concatenate(part, axis=volume.dims.index(dim)), dims=volume.dims)
         for volume, part in zip(volumes, parts, strict=True)
     ]
 
 
-def _taken(volume: xr.DataArray, dim: str, indices: NDArray[np.intp]) -> list[ArrayLike]:
+def _taken(
+    volume: xr.DataArray, dim: str, indices: NDArray[np.intp], block_labels: BlockLabels | None
+) -> list[ArrayLike]:
     """Planes within each block along an axis that has any."""
     if volume.chunks is None:
         return [volume.isel({dim: indices}).values]
@@ -288,9 +298,16 @@ def _taken(volume: xr.DataArray, dim: str, indices: NDArray[np.intp]) -> list[Ar
     ends = np.cumsum((0, *volume.chunks[axis])).tolist()
     parts: list[ArrayLike] = []
     for start, stop in pairwise(ends):
-        within = indices[(indices >= start) & (indices < stop)] - start
+        within = indices[(indices >= start) & (indices < stop)]
         if within.size:
-            block = volume.isel({dim: slice(start, stop)}).data
+            # No more than the planes that are between: what is known of them spares reads.
+            between = slice(int(within[0]), int(within[-1]) + 1)
+            within -= between.start
+            slab = volume.isel({dim: between})
+            if block_labels is not None:
+                key = tuple(between if a == axis else slice(None) for a in range(volume.ndim))
+                slab = narrow(slab, slab.dtype, attrs={}, block_labels=block_labels.crop(key))
+            block = slab.data
             chunks = tuple((within.size,) if a == axis else c for a, c in enumerate(block.chunks))
             meta = np.empty((0,) * volume.ndim, volume.dtype)
             parts.append(
