@@ -109,6 +109,8 @@ def chosen_rows(options: argparse.Namespace) -> list[Row]:
 def main(given: Sequence[str] | None = None) -> int:
     """Measure, print, and write; 1 where something that is wanted is not there."""
     options = arguments(given)
+    if options.publish and options.only:
+        raise SystemExit("--publish replaces all published figures: leave out --only")
     if options.list:
         print(report.listed(JOBS))
         return 0

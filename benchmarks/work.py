@@ -6,7 +6,6 @@ What is known from the label index need not be decoded.
 """
 
 import json
-import math
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -74,17 +73,25 @@ def image(space: ReferenceSpace, inputs: Inputs) -> Work:
 
 def slice_image(space: ReferenceSpace, inputs: Inputs) -> Work:
     """Chunks of more than one label on the plane, and three bytes of each voxel there."""
-    axis, shape = inputs.given["axis"], space.annotation.shape
-    varied, chunks = _varied_chunks(space), space.annotation.data.chunksize
-    at = shape[axis] * 4 // 9 // chunks[axis]
-    plane = math.prod(shape) // shape[axis]
-    decoded = int(varied.take(at, axis).sum()) * math.prod(chunks) * 4
-    return Work(decoded, 3 * plane, 2)
+    axis, labels = inputs.given["axis"], space.annotation
+    index = labels.shape[axis] * 4 // 9
+    at = index // labels.data.chunksize[axis]
+    voxels = (_varied_chunks(space) * _voxels_of_chunks(space)).take(at, axis).sum()
+    plane = labels.size // labels.shape[axis]
+    return Work(float(voxels * labels.dtype.itemsize), 3 * plane, 2)
 
 
 def _varied(space: ReferenceSpace) -> float:
-    chunk = math.prod(space.annotation.data.chunksize) * space.annotation.dtype.itemsize
-    return float(min(_varied_chunks(space).sum() * chunk, space.annotation.nbytes))
+    """Bytes of chunks of more than one label."""
+    voxels = (_varied_chunks(space) * _voxels_of_chunks(space)).sum()
+    return float(voxels * space.annotation.dtype.itemsize)
+
+
+def _voxels_of_chunks(space: ReferenceSpace) -> NDArray[np.int64]:
+    """Voxels of each chunk, without what is padded at borders."""
+    first, second, third = (np.array(sizes) for sizes in space.annotation.data.chunks)
+    voxels: NDArray[np.int64] = first[:, None, None] * second[:, None] * third
+    return voxels
 
 
 def _varied_chunks(space: ReferenceSpace) -> NDArray[np.bool_]:

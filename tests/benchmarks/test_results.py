@@ -146,6 +146,11 @@ def test_an_unknown_job_is_an_error_that_lists_all() -> None:
         command.main(["--only", "maks"])
 
 
+def test_some_jobs_are_not_published_for_all() -> None:
+    with pytest.raises(SystemExit, match="leave out --only"):
+        command.main(["--only", "load", "--publish"])
+
+
 @pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: page.name)
 def test_pages_show_what_the_results_say(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
