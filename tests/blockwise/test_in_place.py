@@ -143,3 +143,19 @@ def test_without_optimization(joins):
     array = lazy(np.arange(6), 2)
     np.testing.assert_array_equal(array.compute(optimize_graph=False), np.arange(6) + 1)
     assert joins == [array.name]
+
+
+def test_beside_other_arrays_in_a_dataset(joins):
+    """xarray computes arrays of one class together, and no others."""
+    voxels = np.arange(6)
+    plain = da.from_array(voxels, chunks=3)
+    dataset = xr.Dataset({"plain": ("x", plain), "placed": ("x", lazy(voxels, 2))})
+    results = [
+        dataset.compute().placed,
+        dataset.load().placed,
+        xr.apply_ufunc(np.add, dataset.plain, dataset.placed, dask="parallelized") - voxels,
+        xr.where(dataset.plain < 9, dataset.placed, dataset.plain),
+        xr.concat([dataset.placed, dataset.plain], "x")[:6],
+    ]
+    for result in results:
+        np.testing.assert_array_equal(result.values, voxels + 1)

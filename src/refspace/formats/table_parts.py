@@ -70,7 +70,8 @@ def write_parquet(path: Path, parts: Iterator[pd.DataFrame] | Sequence[pd.DataFr
     left = iter(parts)
     first = pa.Table.from_pandas(next(left), preserve_index=False)
     schema = _plain_schema(first.schema)
-    with ParquetWriter(path, schema, **CHECKED) as writer:
+    # pyarrow leaves a file open that it has opened itself, if the disk is full.
+    with path.open("wb") as file, ParquetWriter(file, schema, **CHECKED) as writer:
         writer.write_table(first.cast(schema))
         for part in left:
             writer.write_table(pa.Table.from_pandas(part, schema, preserve_index=False))
