@@ -370,6 +370,7 @@ def _open_other(
 @formulas_option
 @click.option(
     "--output",
+    "--out",
     "-o",
     metavar="FOLDER",
     type=LocalFolder(),

@@ -50,6 +50,7 @@ def export() -> None:
 @click.option("--nested", is_flag=True, help="JSON with the structures within their parents.")
 @click.option(
     "--output",
+    "--out",
     "-o",
     type=OutputPath("structures"),
     required=True,
@@ -92,6 +93,7 @@ def structures(
 )
 @click.option(
     "--output",
+    "--out",
     "-o",
     type=OutputPath("volume"),
     required=True,
@@ -148,6 +150,7 @@ def _write_with_table(space: "ReferenceSpace", output: str) -> None:
 @takes_space
 @click.option(
     "--output",
+    "--out",
     "-o",
     type=OutputPath("store"),
     required=True,
@@ -249,6 +252,7 @@ def itksnap(space: "ReferenceSpace", labels_volume: str, labels_txt: str, header
 @takes_space
 @click.option(
     "--output",
+    "--out",
     "-o",
     type=click.Path(file_okay=False),
     default="neuroglancer",

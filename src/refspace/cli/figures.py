@@ -145,6 +145,7 @@ def _figure_options(name: str, *, labels: bool) -> tuple[Callable[..., Any], ...
         ),
         click.option(
             "--output",
+            "--out",
             "-o",
             type=OutputPath("picture"),
             default=f"{name}.png",

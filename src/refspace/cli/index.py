@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 @click.argument("annotation", callback=existing, shell_complete=complete_atlas)
 @geometry_options
 @click.option(
+    "--output",
     "--out",
+    "-o",
     "output",
     metavar="FILE",
     help="Path or URL of a file for the index, to give to others; beside the image if not given, "

@@ -282,6 +282,7 @@ def takes_table_output(command: Callable[..., None]) -> Callable[..., None]:
     """
     option = click.option(
         "--output",
+        "--out",
         "-o",
         type=OutputPath("table", stdout=True),
         metavar="FILE",

@@ -128,6 +128,7 @@ def _counted(space: "ReferenceSpace", *, by_hemisphere: bool) -> "pd.DataFrame":
 @click.option("--dry-run", is_flag=True, help="Print how much would be read, and write nothing.")
 @click.option(
     "--output",
+    "--out",
     "-o",
     type=OutputPath(
         "volume",
