@@ -32,14 +32,14 @@ def joins(monkeypatch):
     return names
 
 
-def lazy(voxels, chunks):
-    return in_place(da.from_array(voxels, chunks=chunks, name=False) + 1)
+def lazy(voxels, chunks, in_order=False):
+    return in_place(da.from_array(voxels, chunks=chunks, name=False) + 1, in_order=in_order)
 
 
-@given(volumes(max_side=4), st.data())
+@given(volumes(max_side=4), st.data(), st.booleans())
 @few
-def test_equal_to_what_dask_joins(voxels, data):
-    array = lazy(voxels, data.draw(chunkings(voxels.shape)))
+def test_equal_to_what_dask_joins(voxels, data, in_order):
+    array = lazy(voxels, data.draw(chunkings(voxels.shape)), in_order)
     for result in (array.compute(), xr.DataArray(array).values, *dask.compute(array)):
         np.testing.assert_array_equal(result, voxels + 1)
         assert result.dtype == array.dtype
@@ -92,8 +92,9 @@ def test_what_is_made_of_it_is_as_ever():
     np.testing.assert_array_equal(array[1:3], [2, 3])
 
 
-def test_blocks_come_back_from_other_processes(joins):
-    array = in_place(da.from_array(np.arange(6), chunks=2))
+@pytest.mark.parametrize("in_order", [True, False])
+def test_blocks_come_back_from_other_processes(in_order):
+    array = in_place(da.from_array(np.arange(6), chunks=2), in_order=in_order)
     with dask.config.set(scheduler="processes", num_workers=1):
         np.testing.assert_array_equal(array.compute(), np.arange(6))
 
@@ -120,6 +121,15 @@ def test_blocks_of_zeros_are_not_computed(monkeypatch):
     np.testing.assert_array_equal(result, np.repeat(values, 2))
     assert np.signbit(result).tolist() == [False, False, True, True, False, False]
     assert sorted(placed) == [[1], [2]]
+
+
+def test_blocks_are_placed_in_order(monkeypatch):
+    placed, place = [], module._Result.place
+    monkeypatch.setattr(
+        module._Result, "place", lambda *args: placed.append(tuple(args[1])) or place(*args)
+    )
+    lazy(np.zeros((8, 8)), 2, in_order=True).compute()
+    assert placed == [*np.ndindex(4, 4)]
 
 
 def test_an_error_in_a_block():

@@ -3,7 +3,9 @@
 from collections import Counter
 
 import dask
+import dask.array as da
 import numpy as np
+import pytest
 from helpers.strategies import few
 from helpers.volumes import CountingSource, chunkings, raising, volumes
 from hypothesis import given
@@ -49,6 +51,28 @@ def test_a_part_reads_what_it_needs():
     lazy = map_with_ends(same, source.dask(chunks), before, sizes, np.full((4, 4, 4), -1))
     np.testing.assert_array_equal(lazy.blocks[2, 0, 0], voxels[1:3, :1, :1])
     assert {*source.chunk_reads(chunks)} == {(1, 0, 0), (2, 0, 0)}
+
+
+@pytest.mark.skipif(da.array_expr_enabled(), reason="expressions are computed as ever")
+def test_few_blocks_are_kept():
+    side, kept, most = 5, set(), []
+    before, sizes = [(0, *(1,) * (side - 1))] * 3, [(2, *(3,) * (side - 1))] * 3
+
+    def read(block, block_info=None):
+        kept.add(tuple(block_info[None]["chunk-location"]))
+        most.append(len(kept))
+        return block
+
+    def used(block, block_id):
+        kept.discard(tuple(block_id))
+        return block.copy()
+
+    meta = np.empty((0,) * 3, "u4")
+    data = da.zeros((2 * side,) * 3, "u4", chunks=2).map_blocks(read, meta=meta)
+    lazy = map_with_ends(used, data, before, sizes, np.full((side,) * 3, -1))
+    lazy.compute(scheduler="sync")
+    assert max(most) == 1
+    assert len(most) == side**3
 
 
 def test_blocks_of_one_label_are_not_read():

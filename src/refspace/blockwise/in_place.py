@@ -14,6 +14,7 @@ Threads share the result. What is sent to another process leaves the result behi
 blocks; these are then joined as dask does it.
 """
 
+import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,13 +28,18 @@ from numpy.typing import NDArray
 from refspace.blockwise.graphs import Tasks, name_from_inputs
 
 
-def in_place(array: dask.array.Array) -> dask.array.Array:
+def in_place(array: dask.array.Array, *, in_order: bool = False) -> dask.array.Array:
     """The same lazy array, whose blocks are written straight into the result.
 
     Parameters
     ----------
     array
         Numbers or truth values.
+    in_order
+        Whether each block is placed after the one before it, in C order. Where blocks need parts of
+        those before them, dask then computes them in this order, and keeps few of them; by itself
+        it begins in many places. Blocks are computed at the same time all the same, and a part of
+        the array needs no blocks outside of it.
 
     Returns
     -------
@@ -50,7 +56,8 @@ def in_place(array: dask.array.Array) -> dask.array.Array:
     # Array expressions have a way of their own to be computed.
     if dask.array.array_expr_enabled() or array.npartitions < 2 or np.isnan(array.size):
         return array
-    return _InPlaceArray(array.dask, array.name, array.chunks, meta=array._meta)
+    kind = _InOrderArray if in_order else _InPlaceArray
+    return kind(array.dask, array.name, array.chunks, meta=array._meta)
 
 
 def filled_block(shape: Sequence[int], value: NDArray[Any]) -> NDArray[Any]:
@@ -105,10 +112,18 @@ class _InPlaceArray(dask.array.Array, metaclass=_KindOfArray):  # type: ignore[m
 
     __slots__ = ()
     __dask_optimize__ = _Optimizer()
+    _in_order = False
 
     def __dask_postcompute__(self) -> tuple[Any, tuple[Any, ...]]:
         join, arguments = super().__dask_postcompute__()
-        return _Join(self.name, self.chunks, self.dtype, join, arguments), ()
+        return _Join(self.name, self.chunks, self.dtype, join, arguments, self._in_order), ()
+
+
+class _InOrderArray(_InPlaceArray):
+    """Array whose blocks are written straight into the result, one after the other."""
+
+    __slots__ = ()
+    _in_order = True
 
 
 @dataclass(frozen=True)
@@ -121,6 +136,8 @@ class _Join:
         Those of the array.
     join, arguments
         What dask joins blocks by.
+    in_order
+        Whether each block is placed after the one before it.
     """
 
     name: str
@@ -128,6 +145,7 @@ class _Join:
     dtype: np.dtype[Any]
     join: Any
     arguments: tuple[Any, ...]
+    in_order: bool
 
     def __call__(self, blocks: Any) -> Any:
         return self.join(blocks, *self.arguments)
@@ -194,6 +212,8 @@ def _write_in_place(graph: HighLevelGraph) -> HighLevelGraph:
             for block_id in np.ndindex(*map(len, join.chunks))
             if (join.name, *block_id) not in zeros
         }
+        if join.in_order:
+            tasks |= _in_turns(tasks)
         blocks = np.empty(tuple(map(len, join.chunks)), object)
         for block_id in np.ndindex(blocks.shape):
             blocks[block_id] = zeros.get((join.name, *block_id), (placed, *block_id))
@@ -201,6 +221,16 @@ def _write_in_place(graph: HighLevelGraph) -> HighLevelGraph:
         joined = {key: (_joined, result, blocks.tolist(), join)}
         layers[key], dependencies[key] = MaterializedLayer(joined), {placed}
     return HighLevelGraph(layers, dependencies)
+
+
+def _in_turns(tasks: Tasks) -> Tasks:
+    """Tasks that place blocks one after the other, but for the first, and what they wait for."""
+    turned: Tasks = {}
+    for before, key in itertools.pairwise(tasks):
+        turn = (f"{key[0]}-turn", *key[1:])
+        turned[turn] = (_pass_turn, before)
+        turned[key] = (*tasks[key], turn)
+    return turned
 
 
 def _zero_blocks(layer: Any) -> Tasks:
@@ -227,9 +257,16 @@ def _joins(graph: HighLevelGraph) -> Iterator[tuple[str, _Join]]:
 
 
 def _place(
-    result: _Result | _Elsewhere, block_id: Sequence[int], block: NDArray[Any]
+    result: _Result | _Elsewhere, block_id: Sequence[int], block: NDArray[Any], turn: None = None
 ) -> NDArray[Any] | None:
     return result.place(block_id, block)
+
+
+def _pass_turn(before: NDArray[Any] | None) -> None:
+    """Nothing, once a block is placed: the next one waits for this.
+
+    Another process returns the block itself, which is not to be sent to the next one's worker.
+    """
 
 
 def _joined(result: _Result | _Elsewhere, blocks: Any, join: _Join) -> Any:

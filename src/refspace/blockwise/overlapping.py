@@ -61,7 +61,8 @@ def map_with_ends(
         own = block_source(data, block_id, sole)
         joined = (_joined, own, needed, [*ends], [*ends.values()])
         tasks[name, *block_id] = (function, joined, list(block_id))
-    return in_place(array_from_tasks(name, tasks, [data], chunks, data.dtype))
+    array = array_from_tasks(name, tasks, [data], chunks, data.dtype)
+    return in_place(array, in_order=True)
 
 
 def _end(
