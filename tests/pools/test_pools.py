@@ -49,7 +49,7 @@ def pool(request: pytest.FixtureRequest) -> Pool:
 
 @pytest.fixture
 def own_cluster() -> Iterator[Client]:
-    """Client of two workers that may be killed."""
+    """Client of two workers that may be killed, and that no other test has given work to."""
     with local_workers(2) as client:
         yield client
 
@@ -350,19 +350,19 @@ def job_in_a_task(work: Callable[[int], int], count: int) -> list[int]:
     return [os.getpid(), *outcomes(make_pool(), work, range(count)).values()]
 
 
-def test_a_job_in_a_task_uses_the_cluster(cluster: Client, tmp_path: Path) -> None:
-    job = cluster.submit(job_in_a_task, partial(meet, tmp_path), 6, pure=False)
+def test_a_job_in_a_task_uses_the_cluster(own_cluster: Client, tmp_path: Path) -> None:
+    job = own_cluster.submit(job_in_a_task, partial(meet, tmp_path), 6, pure=False)
     one, *others = job.result(timeout=120)
-    assert {one, *others} == set(others) == set(worker_pids(cluster))
+    assert {one, *others} == set(others) == set(worker_pids(own_cluster))
 
 
-def test_jobs_in_all_tasks_do_not_wait_for_each_other(cluster: Client, tmp_path: Path) -> None:
+def test_jobs_in_all_tasks_do_not_wait_for_each_other(own_cluster: Client, tmp_path: Path) -> None:
     """More jobs than threads, each of which needs a thread for its parts."""
-    jobs = cluster.map(partial(job_in_a_task, process), [5, 6, 7, 8], pure=False)
-    assert [len(found) for found in cluster.gather(jobs)] == [6, 7, 8, 9]
+    jobs = own_cluster.map(partial(job_in_a_task, process), [5, 6, 7, 8], pure=False)
+    assert [len(found) for found in own_cluster.gather(jobs)] == [6, 7, 8, 9]
     # Each worker has its one thread again.
-    found = outcomes(ClusterPool(cluster), partial(meet, tmp_path), range(6))
-    assert set(found.values()) == set(worker_pids(cluster))
+    found = outcomes(ClusterPool(own_cluster), partial(meet, tmp_path), range(6))
+    assert set(found.values()) == set(worker_pids(own_cluster))
 
 
 # ----- tasks
@@ -377,10 +377,10 @@ def test_keys_say_what_is_done(cluster: Client) -> None:
     assert found == {1: "work-a1b", 2: "work-a2b"}
 
 
-def test_tasks_are_forgotten(cluster: Client) -> None:
-    outcomes(ClusterPool(cluster), square, [*range(20), -1])
+def test_tasks_are_forgotten(own_cluster: Client) -> None:
+    outcomes(ClusterPool(own_cluster), square, [*range(20), -1])
     deadline = time.monotonic() + 30
-    while tasks := cluster.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)):
+    while tasks := own_cluster.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)):
         assert time.monotonic() < deadline, tasks
         time.sleep(0.05)
 
@@ -390,9 +390,9 @@ def process(number: int) -> int:
     return os.getpid()
 
 
-def test_all_workers_work(cluster: Client, tmp_path: Path) -> None:
-    found = outcomes(ClusterPool(cluster), partial(meet, tmp_path), range(6))
-    assert set(found.values()) == set(worker_pids(cluster))
+def test_all_workers_work(own_cluster: Client, tmp_path: Path) -> None:
+    found = outcomes(ClusterPool(own_cluster), partial(meet, tmp_path), range(6))
+    assert set(found.values()) == set(worker_pids(own_cluster))
 
 
 # ----- what is lost
