@@ -1,6 +1,8 @@
 """Arrays that are written straight into the result, against what dask makes of their blocks."""
 
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import dask
 import dask.array as da
@@ -53,6 +55,21 @@ def test_equal_to_what_dask_joins(voxels, data, in_order):
 def test_nothing_is_joined_in_the_end(compute, joins):
     compute(lazy(np.arange(6), 2))
     assert joins == []
+
+
+def test_threads_that_compute_the_same_at_once_have_results_of_their_own():
+    array, begin = lazy(np.arange(6), 2), threading.Barrier(4)
+
+    def computed(_):
+        begin.wait()
+        return array.compute()
+
+    with ThreadPoolExecutor(4) as threads:
+        results = list(threads.map(computed, range(4)))
+    for result in results:
+        np.testing.assert_array_equal(result, np.arange(1, 7))
+        result[:] = 0
+    assert sum(np.shares_memory(a, b) for a in results for b in results) == 4
 
 
 def test_each_result_is_one_of_its_own():

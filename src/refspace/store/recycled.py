@@ -15,8 +15,9 @@ from numpy.typing import DTypeLike, NDArray
 
 # Smaller arrays come from memory that the process has; larger ones are too much to be kept.
 _SMALLEST, _LARGEST = 2**20, 2**25
-# Two for each thread that computes: what it decodes, and what it still holds.
-_rooms: deque[NDArray[np.uint8]] = deque(maxlen=2 * (os.cpu_count() or 1))
+# Two for each thread that computes: what it decodes, and what it still holds. Of many threads some
+# have new memory, so that no more than 0.5 GB is kept.
+_rooms: deque[NDArray[np.uint8]] = deque(maxlen=min(16, 2 * (os.cpu_count() or 1)))
 
 
 class _Loan:
