@@ -19,8 +19,13 @@ def _space(inputs: Inputs, labels: Any) -> Any:
     return ReferenceSpace(StructureTree(inputs.nodes()), labels, [inputs.resolution] * 3)
 
 
+def _labels(inputs: Inputs) -> Any:
+    """The voxels in the order in which `nrrd.read`, by which AllenSDK reads them, returns them."""
+    return np.asfortranarray(np.load(inputs.path("annotation.npy")))
+
+
 def _in_memory(inputs: Inputs) -> Any:
-    return _space(inputs, np.load(inputs.path("annotation.npy")))
+    return _space(inputs, _labels(inputs))
 
 
 def _of_file(inputs: Inputs) -> Any:
@@ -55,7 +60,7 @@ def file_to_counts(inputs: Inputs) -> Timed:
 
 def counts(inputs: Inputs) -> Timed:
     """Voxels of every structure, with its descendants."""
-    labels = np.load(inputs.path("annotation.npy"))
+    labels = _labels(inputs)
     return Timed(
         lambda space: (space.direct_voxel_map, space.total_voxel_map),
         lambda result: answers.of_integers(result[0]),
@@ -97,7 +102,7 @@ def downsample(inputs: Inputs) -> Timed:
 
 def itksnap(inputs: Inputs) -> Timed:
     """Renumbered volume and label descriptions of ITK-SNAP, as files."""
-    labels = np.load(inputs.path("annotation.npy"))
+    labels = _labels(inputs)
     folder = tempfile.TemporaryDirectory()
     files = str(Path(folder.name, "labels.nrrd")), str(Path(folder.name, "labels.txt"))
 

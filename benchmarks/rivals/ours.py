@@ -80,7 +80,11 @@ def convert_file(inputs: Inputs) -> Timed:
     def answer(_: object) -> Answer:
         return answers.of_integers(refspace.open(target).total_voxel_map)
 
-    return Timed(call, answer, extra=stored, close=folder.cleanup)
+    def fresh() -> None:
+        # A store that is there already, of this very file, is left as it is.
+        shutil.rmtree(target, ignore_errors=True)
+
+    return Timed(call, answer, fresh, stored, folder.cleanup)
 
 
 def _megabytes(folder: Path) -> float:
