@@ -10,7 +10,13 @@ from helpers.clusters import local_workers
 from helpers.servers import S3, seaweed
 
 # Marks that follow from what a test needs, so that none is forgotten.
-MARKS = {"cluster": "cluster", "s3": "s3", "ccf_data": "ccf", "ccf_store": "ccf"}
+MARKS = {
+    "cluster": "cluster",
+    "own_cluster": "cluster",
+    "s3": "s3",
+    "ccf_data": "ccf",
+    "ccf_store": "ccf",
+}
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
