@@ -281,7 +281,7 @@ class BlockLabels(ArrayValue):
         lacks = ~np.logical_or.reduceat(self.labels == label, starts)
         below = np.add.reduceat(self.labels < label, starts, dtype=np.int64)
         labels = np.insert(self.labels, (starts + below)[lacks], label)
-        indptr = self.indptr + np.concatenate(([0], np.cumsum(lacks)))
+        indptr = self.indptr + _ends(lacks)
         return BlockLabels(self.chunks, indptr, labels)
 
 
