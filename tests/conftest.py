@@ -25,6 +25,14 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(MARKS[name])
 
 
+@pytest.fixture(autouse=True)
+def settings_of_dask() -> Iterator[None]:
+    """No test leaves a scheduler set: it would be that of all later tests, and of their workers."""
+    before = dask.config.get("scheduler", None)
+    yield
+    assert dask.config.get("scheduler", None) is before
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Client]:
     """Client of two worker processes of one thread each; tests leave it as it was."""

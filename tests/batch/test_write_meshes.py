@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import dask
 import numpy as np
 import pytest
 import trimesh
@@ -24,6 +25,7 @@ from refspace.errors import (
 from refspace.files import exclusive_lock
 from refspace.formats.meshes import read_neuroglancer_mesh
 from refspace.store import Location
+from refspace.verbs.meshes import mesh_from_mask
 
 NAMES = ["VISp", "TH", "CP"]
 IDS = (385, 549, 672)
@@ -72,6 +74,20 @@ def test_files_are_those_of_single_meshes(space, store, tmp_path, format):
     assert written_at(tmp_path) == before
 
 
+def test_no_setting_of_the_process_is_touched(space, tmp_path, monkeypatch):
+    """Threads share them: what one sets back, another may set again, for good."""
+    seen = []
+
+    def spied(*given, **options):
+        seen.append(dask.config.get("scheduler", None))
+        return mesh_from_mask(*given, **options)
+
+    monkeypatch.setattr(job, "mesh_from_mask", spied)
+    with dask.config.set(scheduler=None):
+        refspace.write_meshes(space, tmp_path, NAMES, threads=2)
+    assert seen == [None] * 3
+
+
 def test_colours_are_those_of_the_structures(space, tmp_path):
     refspace.write_meshes(space, tmp_path, ["TH"], format="ply", threads=1)
     (node,) = space.structure_tree.nodes([549])
@@ -110,10 +126,10 @@ def test_neuroglancer_folder(space, store, tmp_path):
 def test_a_run_goes_on(store, tmp_path, monkeypatch):
     real = job.mesh_from_mask
 
-    def failing(mask, smoothing):
+    def failing(mask, *given, **options):
         if 549 in np.atleast_1d(mask.attrs["structure_ids"]):
             raise ValueError("of two\nlines")
-        return real(mask, smoothing)
+        return real(mask, *given, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(job, "mesh_from_mask", failing)

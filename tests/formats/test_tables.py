@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -109,6 +110,21 @@ def rows_or_error(parts: Callable[[], Iterator[pd.DataFrame]]) -> object:
         return isinstance(error, Exception)
     rows = [row for part in found for row in part.astype(object).to_numpy().tolist()]
     return [*found[0]], rows
+
+
+def test_between_parts_warnings_are_those_of_the_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "_ROWS_PER_PART", 1)
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n3,4\n")
+    parts = read_parts(tmp_path / "a.csv", as_text=False)
+    next(parts)
+    with pytest.warns(pd.errors.ParserWarning):
+        warnings.warn("of another table", pd.errors.ParserWarning, stacklevel=1)
+    assert len(list(parts)) == 1
+    (tmp_path / "b.csv").write_text("a,b\n1,2,3\n")
+    with pytest.raises(FormatError, match="Length of header or names does not match"):
+        list(read_parts(tmp_path / "b.csv", as_text=False))
 
 
 @given(st.sampled_from(["", "a,b\n", "a,a\n"]), st.lists(st.sampled_from(SIGNS), max_size=16))

@@ -350,8 +350,7 @@ def _forget_if_changed(
 def _write_file(task: _MeshTask, options: _TaskOptions) -> str:
     """Make a mesh, write its file unless it is there, and return its digest: a task."""
     # What is in a file shows only once the mesh is made; it is the same to the byte then.
-    with dask.config.set(scheduler="synchronous"):
-        mesh = mesh_from_mask(task.mask, options.smoothing)
+    mesh = mesh_from_mask(task.mask, options.smoothing, scheduler="synchronous")
     if options.format == _NEUROGLANCER:
         data = encode_fragment(mesh)
     else:

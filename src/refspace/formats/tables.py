@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -30,6 +29,7 @@ from refspace.formats.table_parts import (
 )
 from refspace.limits import check_limit
 from refspace.types import PathLike
+from refspace.warning_filters import warnings_are
 
 if TYPE_CHECKING:
     import pyarrow
@@ -194,21 +194,26 @@ def _read_texts(path: PathLike) -> Iterator[pd.DataFrame]:
 
 
 def _pandas_parts(path: PathLike, **options: Any) -> Iterator[pd.DataFrame]:
-    yield from _read_text(path, index_col=False, chunksize=_ROWS_PER_PART, **options)
+    with _read_text(path, index_col=False, chunksize=_ROWS_PER_PART, **options) as parts:
+        while (part := _whole(next, parts, None)) is not None:
+            yield part
 
 
 def _read_text(path: PathLike, **options: Any) -> Any:
-    return pd.read_csv(path, sep=_SEPARATORS[table_ending(path)], **options)
+    return _whole(pd.read_csv, path, sep=_SEPARATORS[table_ending(path)], **options)
+
+
+def _whole(read: Callable[..., Any], *given: Any, **options: Any) -> Any:
+    """What pandas reads, unless it drops cells: of rows with more than there are columns."""
+    with warnings_are("error", pd.errors.ParserWarning):
+        return read(*given, **options)
 
 
 @contextmanager
 def _naming(path: PathLike) -> Iterator[None]:
     """Name the table in errors of the parsers."""
     try:
-        with warnings.catch_warnings():
-            # pandas warns of rows with more cells than columns, and drops the cells.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            yield
+        yield
     except (FormatError, MissingDependencyError):
         raise
     except Exception as error:  # whatever parsers raise

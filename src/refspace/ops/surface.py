@@ -17,7 +17,9 @@ from refspace import kernels
 _MOST = 128
 
 
-def find_surface(mask: xr.DataArray, smoothing: int) -> kernels.SurfacePart:
+def find_surface(
+    mask: xr.DataArray, smoothing: int, scheduler: str | None = None
+) -> kernels.SurfacePart:
     """Surface of a mask, computed now; the same whatever the chunks.
 
     Parameters
@@ -26,6 +28,8 @@ def find_surface(mask: xr.DataArray, smoothing: int) -> kernels.SurfacePart:
         True inside, lazy; beyond its ends all is outside.
     smoothing
         How many times it is averaged with its neighbours.
+    scheduler
+        Scheduler of dask that computes it; by default the one in use.
 
     Returns
     -------
@@ -54,7 +58,7 @@ def find_surface(mask: xr.DataArray, smoothing: int) -> kernels.SurfacePart:
         dtype=object,
         meta=np.empty((0,) * data.ndim, object),
     )
-    return kernels.join_surfaces(parts.compute().ravel().tolist())
+    return kernels.join_surfaces(parts.compute(scheduler=scheduler).ravel().tolist())
 
 
 def _block_sizes(sizes: Sequence[int], least: int) -> tuple[int, ...]:

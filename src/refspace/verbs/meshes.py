@@ -86,7 +86,7 @@ def cropped_mask(
     return make_structure_mask(reorient(part, space.grid.frame), ids, direct_only)
 
 
-def mesh_from_mask(mask: xr.DataArray, smoothing: int) -> Mesh:
+def mesh_from_mask(mask: xr.DataArray, smoothing: int, scheduler: str | None = None) -> Mesh:
     """Surface of a mask that lies along its frame, computed now.
 
     Parameters
@@ -95,6 +95,8 @@ def mesh_from_mask(mask: xr.DataArray, smoothing: int) -> Mesh:
         What `cropped_mask` gives.
     smoothing
         As for `mesh`.
+    scheduler
+        Scheduler of dask that computes it; by default the one in use.
 
     Raises
     ------
@@ -102,7 +104,7 @@ def mesh_from_mask(mask: xr.DataArray, smoothing: int) -> Mesh:
         If scikit-image is not installed.
     """
     grid = infer_grid(mask)
-    surface = find_surface(mask, smoothing)
+    surface = find_surface(mask, smoothing, scheduler)
     centres = kernels.fit_surface(surface, grid.shape)
     # Along the frame no axis is mirrored, and triangles keep their orientation.
     columns = [grid.position(dim, centres[:, axis] + 0.5) for axis, dim in enumerate(grid.dims)]
