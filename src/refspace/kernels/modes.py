@@ -1,7 +1,9 @@
 """Modes: the most frequent label in each cell of another grid, by which labels are resampled."""
 
+import functools
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -12,9 +14,14 @@ from refspace.kernels.run_lengths import Labels
 
 # Voxels that are gathered at a time to count labels: in a noisy block every cell is mixed, and all
 # cells at once would take 64 times the memory of the block.
-_GATHERED = 2**18
+_GATHERED = 2**20
+# Voxels that are looked up at a time, at least.
+_COMBINED = 2**13
 # Of windows that begin anew with a voxel; longer ones are copied by an index.
 _LONGEST_PERIOD = 8
+
+Windows = list[tuple[NDArray[np.intp], NDArray[np.int64]]]
+"""For each axis what `windows` gives: voxels of each cell, and their overlaps."""
 
 
 def windows(
@@ -61,7 +68,7 @@ def windows(
 
 def mode(
     block: Labels,
-    windows: list[tuple[NDArray[np.intp], NDArray[np.int64]]],
+    windows: Windows,
 ) -> Labels:
     """Most frequent label of each cell of a coarser (or finer) grid, ties to the smaller label.
 
@@ -91,13 +98,15 @@ def mode(
     for axis, (voxels, _) in enumerate(windows):
         first, is_alike = _compare_along(axis, voxels, first, is_alike)
     assert is_alike is not None
-    modes = first.copy()
-    mixed = np.argwhere(~is_alike)
+    mixed = np.flatnonzero(~is_alike)
     width = math.prod(voxels.shape[1] for voxels, _ in windows)
     for start in range(0, len(mixed), step := max(1, _GATHERED // width)):
-        cells = tuple(mixed[start : start + step].T)
-        modes[cells] = _weighted_mode(*_gather(block, windows, cells))
-    return modes
+        some = mixed[start : start + step]
+        cells = np.unravel_index(some, first.shape)
+        labels = _gather(block, windows, cells)
+        weights = None if _are_equal(windows) else _weights(windows, cells)
+        first.reshape(-1)[some] = _weighted_mode(labels, weights)
+    return first
 
 
 def _compare_along(
@@ -159,55 +168,107 @@ def _without_repeated(columns: list[Any]) -> list[Any]:
     return [column for i, column in enumerate(columns) if column not in columns[:i]]
 
 
-def _gather(
-    block: Labels,
-    windows: list[tuple[NDArray[np.intp], NDArray[np.int64]]],
-    cells: tuple[NDArray[np.intp], ...],
-) -> tuple[Labels, NDArray[np.integer[Any]]]:
-    """Labels and weights of the voxels of some cells, as two arrays (voxel, cell)."""
-    count = cells[0].size
+def _gather(block: Labels, windows: Windows, cells: tuple[NDArray[np.intp], ...]) -> Labels:
+    """Labels of the voxels of some cells, as an array (voxel, cell)."""
+    steps = [math.prod(block.shape[axis + 1 :]) for axis in range(block.ndim)]
+    along = [
+        np.take(voxels.T * step, cell, axis=1)
+        for (voxels, _), cell, step in zip(windows, cells, steps, strict=True)
+    ]
+    # A row for each voxel of a cell: what follows goes along rows, which are contiguous.
+    labels = np.empty((math.prod(map(len, along)), cells[0].size), block.dtype)
+    for rows, index in _combined(np.add, along, labels):
+        # All indices are those of voxels; to look for others would take a copy of the rows.
+        np.take(block.reshape(-1), index, out=rows, mode="clip")
+    return labels
+
+
+def _weights(windows: Windows, cells: tuple[NDArray[np.intp], ...]) -> NDArray[np.integer[Any]]:
+    """Weights of the voxels of some cells, in the order of `_gather`."""
     largest = math.prod(int(overlaps.sum(axis=1).max()) for _, overlaps in windows)
-    index, weight = np.zeros((1, count), np.intp), np.ones((1, count), _weight_type(largest))
-    for (voxels, overlaps), cell, size in zip(windows, cells, block.shape, strict=True):
-        # Flat, in C order: one index instead of one for each axis.
-        index = ((index * size)[:, np.newaxis] + voxels[cell].T).reshape(-1, count)
-        own = overlaps[cell].T.astype(weight.dtype)
-        weight = (weight[:, np.newaxis] * own).reshape(-1, count)
-    labels: Labels = block.reshape(-1)[index]
-    return labels, weight
+    # Sums over a cell are exact; of fewer bytes, they take less time.
+    dtype = np.min_scalar_type(largest)
+    along = [
+        np.take(overlaps.T.astype(dtype), cell, axis=1)
+        for (_, overlaps), cell in zip(windows, cells, strict=True)
+    ]
+    weights = np.empty((math.prod(map(len, along)), cells[0].size), dtype)
+    for rows, weight in _combined(np.multiply, along, weights):
+        rows[:] = weight
+    return weights
 
 
-def _weight_type(largest: int) -> type[np.integer[Any]]:
-    """Type of weights, whose sum over a cell is exact; of fewer bytes, sums take less time."""
-    return np.int32 if largest < 2**30 else np.int64
+def _combined(
+    ufunc: np.ufunc, along: Sequence[NDArray[Any]], rows: NDArray[Any]
+) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """Rows for all combinations of those of several arrays, some at a time, and what is in them.
+
+    So many that they take longer than the call of a function, and still stay in the cache.
+    """
+    *others, last = along
+    count = last.shape[-1]
+    while others and last.size < _COMBINED:
+        last = ufunc(others.pop()[:, np.newaxis], last).reshape(-1, count)
+    parts = rows.reshape(-1, *last.shape)
+    for part, combination in zip(parts, itertools.product(*others), strict=True):
+        yield part, ufunc(functools.reduce(ufunc, combination), last) if combination else last
 
 
-def _weighted_mode(labels: Labels, weights: NDArray[np.integer[Any]]) -> Labels:
-    """Label of the largest total weight in each column; the smaller label of equal ones."""
+def _are_equal(windows: Windows) -> bool:
+    """Whether all voxels of all cells have the same weight."""
+    return all((overlaps == overlaps[:1, :1]).all() for _, overlaps in windows)
+
+
+def _weighted_mode(labels: Labels, weights: NDArray[np.integer[Any]] | None) -> Labels:
+    """Label of the largest total weight in each column; the smaller label of equal ones.
+
+    Without weights those of all voxels are equal.
+    """
     # In most the smallest and the largest label have all of the weight, or one of them half of it,
     # and nothing needs to be sorted.
     low, high = labels.min(axis=0), labels.max(axis=0)
-    total = weights.sum(axis=0, dtype=weights.dtype)
-    of_low = (weights * (labels == low)).sum(axis=0, dtype=weights.dtype)
-    of_high = (weights * (labels == high)).sum(axis=0, dtype=weights.dtype)
+    total = len(labels) if weights is None else weights.sum(axis=0, dtype=np.int64)
+    of_low, of_high = (_total_of(label, labels, weights) for label in (low, high))
     modes: Labels = np.where(of_low >= of_high, low, high)
-    is_open = (of_low + of_high < total) & (2 * of_low < total) & (2 * of_high <= total)
-    modes[is_open] = _sorted_mode(labels[:, is_open].T, weights[:, is_open].T)
+    is_open = np.flatnonzero(
+        (of_low + of_high < total) & (2 * of_low < total) & (2 * of_high <= total)
+    )
+    rest = None if weights is None else weights[:, is_open].T
+    modes[is_open] = _sorted_mode(labels[:, is_open].T, rest)
     return modes
 
 
-def _sorted_mode(labels: Labels, weights: NDArray[np.integer[Any]]) -> Labels:
+def _total_of(
+    label: Labels, labels: Labels, weights: NDArray[np.integer[Any]] | None
+) -> NDArray[np.int64]:
+    """Total weight that one label has in each column."""
+    has_it = labels == label
+    if weights is None:
+        # Counted in few bytes, which takes a quarter of the time.
+        counts = has_it.view(np.uint8).sum(axis=0, dtype=np.min_scalar_type(len(labels)))
+    else:
+        counts = (weights * has_it).sum(axis=0, dtype=weights.dtype)
+    return counts.astype(np.int64)
+
+
+def _sorted_mode(labels: Labels, weights: NDArray[np.integer[Any]] | None) -> Labels:
     """The same for any labels, of cells in rows."""
     rows, width = labels.shape
-    order = np.argsort(labels)
-    labels = np.take_along_axis(labels, order, 1).ravel()
-    weights = np.take_along_axis(weights, order, 1).ravel()
-    starts = np.ones(labels.size, bool)
-    starts[1:] = labels[1:] != labels[:-1]
+    if weights is None:
+        ordered = np.sort(labels).ravel()
+    else:
+        order = np.argsort(labels)
+        ordered = np.take_along_axis(labels, order, 1).ravel()
+        weights = np.take_along_axis(weights, order, 1).ravel()
+    starts = np.ones(ordered.size, bool)
+    starts[1:] = ordered[1:] != ordered[:-1]
     starts[::width] = True  # a run never goes on into the next cell
     first = np.flatnonzero(starts)
-    totals = np.add.reduceat(weights.astype(np.int64), first)
+    if weights is None:
+        totals = np.diff(first, append=ordered.size)
+    else:
+        totals = np.add.reduceat(weights.astype(np.int64), first)
     row = first // width
     # Sorted by row, then by falling weight; stable, so that the smaller label comes first.
     best = np.lexsort((-totals, row))
-    return labels[first[best[np.searchsorted(row[best], np.arange(rows))]]]
+    return ordered[first[best[np.searchsorted(row[best], np.arange(rows))]]]
