@@ -85,10 +85,14 @@ def test_moments_are_those_of_fractions(image, data):
     valid = np.array(data.draw(st.lists(st.booleans(), min_size=image.size, max_size=image.size)))
     valid = valid if data.draw(st.booleans()) else np.ones(image.size, bool)
     cuts = sorted(data.draw(st.sets(st.integers(0, image.size), max_size=4)))
-    parts = [
-        kernels.measure_moments(labels[cut], image[np.newaxis, cut], valid[np.newaxis, cut])
-        for cut in map(slice, [0, *cuts], [*cuts, image.size])
-    ]
+    with pytest.MonkeyPatch.context() as patch:
+        # Of larger blocks, floats are measured in pieces, and integers in another way.
+        patch.setattr(moments, "_MOST_FLOATS", data.draw(st.sampled_from([1, 3, 100])))
+        patch.setattr(moments, "_MOST_SQUARES", data.draw(st.sampled_from([0, 100])))
+        parts = [
+            kernels.measure_moments(labels[cut], image[np.newaxis, cut], valid[np.newaxis, cut])
+            for cut in map(slice, [0, *cuts], [*cuts, image.size])
+        ]
     found = kernels.merge(parts)
     assert found.labels.tolist() == sorted({*labels.tolist()} - {0})
     for column, label in enumerate(found.labels):

@@ -245,10 +245,11 @@ def _total_of(
     has_it = labels == label
     if weights is None:
         # Counted in few bytes, which takes a quarter of the time.
-        counts = has_it.view(np.uint8).sum(axis=0, dtype=np.min_scalar_type(len(labels)))
+        weights, dtype = has_it.view(np.uint8), np.min_scalar_type(len(labels))
     else:
-        counts = (weights * has_it).sum(axis=0, dtype=weights.dtype)
-    return counts.astype(np.int64)
+        weights, dtype = weights * has_it, weights.dtype
+    total: NDArray[np.int64] = weights.sum(axis=0, dtype=dtype).astype(np.int64)
+    return total
 
 
 def _sorted_mode(labels: Labels, weights: NDArray[np.integer[Any]] | None) -> Labels:

@@ -1,6 +1,6 @@
 """Moments of the values in each label: count, sum, squared deviations, minimum and maximum."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,11 @@ _REDUCTIONS = (
 )
 # What `HIGH` counts: sums of integers are kept in two floats, of which each is exact.
 _HIGH_UNIT = 2.0**32
+# Floats that are measured at once: their copies in double precision stay in memory that the process
+# has, and mostly in the cache.
+_MOST_FLOATS = 2**19
+# Integers of 16 bits of which the sum of squares is below 2**62.
+_MOST_SQUARES = 2**30
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,27 @@ def measure_moments(
         # Runs follow memory: the axes of space are reversed, that of the images stays first.
         block, values = block.T, values.transpose(0, *range(values.ndim)[:0:-1])
         valid = None if valid is None else valid.transpose(0, *range(valid.ndim)[:0:-1])
+    how: dict[str, Any] = {"fields": fields, "histogram": histogram}
+    if values.dtype.kind == "f" and block.size > _MOST_FLOATS and len(block) > 1:
+        layers = max(1, _MOST_FLOATS * len(block) // block.size)
+        slabs = [slice(at, at + layers) for at in range(0, len(block), layers)]
+        parts = [
+            _measure(block[slab], values[:, slab], None if valid is None else valid[:, slab], **how)
+            for slab in slabs
+        ]
+        return merge(parts)
+    return _measure(block, values, valid, **how)
+
+
+def _measure(
+    block: Labels,
+    values: NDArray[Any],
+    valid: NDArray[np.bool_] | None,
+    *,
+    fields: Collection[int],
+    histogram: bool,
+) -> Moments:
+    """Measure a block in C order in one piece."""
     run_labels, lengths = run_lengths(block)
     labels = np.unique(run_labels)
     codes = np.searchsorted(labels, run_labels)
@@ -250,12 +276,18 @@ def _rows(
     rows[VOXELS] = _counts(groups, None)
     rows[COUNT] = rows[VOXELS] if valid is None else _counts(groups, valid)
     if SUM in fields:
-        is_large = image.dtype.kind in "iu" and image.dtype.itemsize > 2
-        add = _add_integers if is_large else _add_floats
-        add(rows, groups, image, valid, M2 in fields)
+        _adder(image)(rows, groups, image, valid, M2 in fields)
     if fields_of_ends := {MIN, MAX}.intersection(fields):
         _add_ends(rows, groups, image, valid, fields_of_ends)
     return rows
+
+
+def _adder(image: NDArray[Any]) -> Callable[..., None]:
+    """What fills in the sums of an image."""
+    if image.dtype.kind not in "iu":
+        return _add_floats
+    is_small = image.dtype.itemsize <= 2 and image.size < _MOST_SQUARES
+    return _add_small_integers if is_small else _add_integers
 
 
 def _add_ends(
@@ -308,7 +340,7 @@ def _add_floats(
     valid: NDArray[np.bool_] | None,
     with_squares: bool,
 ) -> None:
-    """Fill in the sums of floats, or of integers so small that all their sums are exact."""
+    """Fill in the sums of floats."""
     # A copy in float64, in which sums keep the digits that float32 would lose.
     values = image.astype(np.float64)
     if valid is not None:
@@ -326,6 +358,31 @@ def _add_floats(
         # Of no more than the digits that the mean lost: it is no infinity where the squares are.
         excess = rows[RESIDUAL] * _divide(rows[RESIDUAL], rows[COUNT])
         rows[M2] = np.where(np.isinf(squares), squares, np.maximum(squares - excess, 0))
+
+
+def _add_small_integers(
+    rows: NDArray[np.float64],
+    groups: _RunsByLabel,
+    image: NDArray[Any],
+    valid: NDArray[np.bool_] | None,
+    with_squares: bool,
+) -> None:
+    """Fill in the sums of integers so small that the sum of their squares is exact, too."""
+    values = image.astype(np.int64)
+    if valid is not None:
+        values[~valid] = 0
+    sums = groups.reduce_voxels(np.add, values)
+    rows[SUM] = sums
+    if not with_squares:
+        return
+    # No second pass for the deviations: around a whole number near the mean they, too, are exact.
+    squares = groups.reduce_voxels(np.add, np.square(values, out=values))
+    means, count = _means(rows), rows[COUNT].astype(np.int64)
+    whole = np.rint(means).astype(np.int64)
+    deviations = sums - count * whole
+    rows[RESIDUAL] = deviations - rows[COUNT] * (means - whole)
+    around_whole = squares - whole * (sums + deviations)
+    rows[M2] = around_whole - deviations * _divide(deviations.astype(np.float64), rows[COUNT])
 
 
 def _add_integers(
