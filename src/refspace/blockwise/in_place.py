@@ -112,7 +112,6 @@ class _KindOfArray(type):
 class _InPlaceArray(dask.array.Array, metaclass=_KindOfArray):  # type: ignore[misc]  # dask is annotated in part
     """Array whose blocks are written straight into the result."""
 
-    __slots__ = ()
     __dask_optimize__ = _Optimizer()
     # Whether the blocks are placed one after the other.
     _in_order = False

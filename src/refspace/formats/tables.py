@@ -5,9 +5,8 @@ import io
 import json
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +29,7 @@ from refspace.formats.table_parts import (
 )
 from refspace.limits import check_limit
 from refspace.types import PathLike
+from refspace.warning_filters import warnings_filtered
 
 if TYPE_CHECKING:
     import pyarrow
@@ -194,21 +194,31 @@ def _read_texts(path: PathLike) -> Iterator[pd.DataFrame]:
 
 
 def _pandas_parts(path: PathLike, **options: Any) -> Iterator[pd.DataFrame]:
-    yield from _read_text(path, index_col=False, chunksize=_ROWS_PER_PART, **options)
+    with _read_text(path, index_col=False, chunksize=_ROWS_PER_PART, **options) as parts:
+        while (part := _next_part(parts)) is not None:
+            yield part
+
+
+def _next_part(parts: Iterator[pd.DataFrame]) -> pd.DataFrame | None:
+    with _losing_no_cells():
+        return next(parts, None)
 
 
 def _read_text(path: PathLike, **options: Any) -> Any:
-    return pd.read_csv(path, sep=_SEPARATORS[table_ending(path)], **options)
+    with _losing_no_cells():
+        return pd.read_csv(path, sep=_SEPARATORS[table_ending(path)], **options)
+
+
+def _losing_no_cells() -> AbstractContextManager[None]:
+    # pandas warns of rows with more cells than columns, and drops the cells.
+    return warnings_filtered("error", pd.errors.ParserWarning)
 
 
 @contextmanager
 def _naming(path: PathLike) -> Iterator[None]:
     """Name the table in errors of the parsers."""
     try:
-        with warnings.catch_warnings():
-            # pandas warns of rows with more cells than columns, and drops the cells.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            yield
+        yield
     except (FormatError, MissingDependencyError):
         raise
     except Exception as error:  # whatever parsers raise

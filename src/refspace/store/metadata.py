@@ -3,7 +3,6 @@
 import hashlib
 import json
 import operator
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -30,6 +29,7 @@ from refspace.store.pyramid import level_grids
 from refspace.store.stored_array import StoredArray
 from refspace.store.tables import structures_dataset
 from refspace.store.zarr_files import ZARR_JSON
+from refspace.warning_filters import warnings_filtered
 
 Triple = tuple[int, int, int]
 
@@ -239,9 +239,8 @@ class Draft:
             Those of the root.
         """
         self._root.attrs.update(attributes)
-        with warnings.catch_warnings():
-            # Consolidated metadata makes a store readable where nothing can be listed.
-            warnings.simplefilter("ignore", ZarrUserWarning)
+        # Consolidated metadata makes a store readable where nothing can be listed.
+        with warnings_filtered("ignore", ZarrUserWarning):
             zarr.consolidate_metadata(self._root.store)
         return {key: data.to_bytes() for key, data in self._buffers.items()}
 
