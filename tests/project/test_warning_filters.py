@@ -14,7 +14,6 @@ import refspace
 from refspace.formats.tables import read_parts
 from refspace.warning_filters import warnings_filtered
 
-
 TREE = refspace.StructureTree([{"id": 1}])
 
 
