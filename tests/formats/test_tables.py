@@ -130,6 +130,7 @@ CELLS_OF_KINDS = {
     "bool": st.booleans(),
     "Int64": st.none() | st.integers(-(2**63), 2**63 - 1),
     "boolean": st.none() | st.booleans(),
+    "object": st.none() | st.integers(-9, 9) | st.sampled_from([0.5, True, "a", 2**70]),
 }
 
 

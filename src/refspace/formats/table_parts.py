@@ -256,7 +256,7 @@ def text_bytes(rows: pd.DataFrame, separator: str) -> "pyarrow.Buffer | None":
 
     try:
         columns = [_cells(rows.iloc[:, n], separator) for n in range(rows.shape[1])]
-    except (pa.ArrowInvalid, pa.ArrowTypeError):  # values of several types
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):  # of several types, or too large
         return None
     if len(columns) == 1:  # an empty line would be no row
         columns = [pc.if_else(pc.equal(columns[0], ""), _word('""'), columns[0])]
@@ -287,7 +287,10 @@ def _cells(column: "pd.Series[Any]", separator: str) -> "pyarrow.Array":
         values = column.to_numpy()
         texts = pa.array(values.astype(str), pa.large_string(), mask=np.isnan(values))
     else:
-        texts = _texts(pa.array(column, from_pandas=True))
+        cells = pa.array(column, from_pandas=True)
+        if column.dtype == object and pa.types.is_floating(cells.type):
+            raise pa.ArrowTypeError("whole numbers among them would be written as floats")
+        texts = _texts(cells)
     texts = pc.fill_null(texts, "")
     special = [
         sign for sign in (separator, '"', "\n", "\r") if sign.encode() in bytes(_data(texts))
