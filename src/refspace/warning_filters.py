@@ -14,9 +14,7 @@ _FILTERS_LOCK = threading.RLock()
 
 
 @contextmanager
-def warnings_filtered(
-    action: _Action, category: type[Warning]
-) -> Iterator[None]:
+def warnings_filtered(action: _Action, category: type[Warning]) -> Iterator[None]:
     """Filter warnings within a block, one thread at a time; it must be short, and yield nothing.
 
     Parameters
