@@ -208,7 +208,9 @@ def test_a_folder_beside_the_image(image):
     assert opened(image).block_labels is not None
 
 
-@pytest.mark.parametrize("url", ["file://{}/a/of_brain", "memory://of_brain", "memory://a/of_brain"])
+@pytest.mark.parametrize(
+    "url", ["file://{}/a/of_brain", "memory://of_brain", "memory://a/of_brain"]
+)
 def test_a_url_is_where_the_index_is_written(image, tmp_path, url, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
