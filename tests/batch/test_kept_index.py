@@ -1,9 +1,11 @@
 """The job that indexes images of other programs: resumed, bounded, and never of two states."""
 
+import errno
 import itertools
 import os
 import shutil
 import threading
+from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -227,6 +229,20 @@ def test_a_place_that_takes_nothing(image, cache, monkeypatch):
     written = index_of(image)
     assert written.where == "in the cache"
     assert written.place.startswith(str(cache / "indices" / "brain.ome.zarr-"))
+    assert names(image.parent) == [image.name, "cache"]
+    assert opened(image).block_labels is not None
+
+
+def test_a_full_disk_beside_the_image(image, cache, monkeypatch):
+    write = Path.write_bytes
+
+    def full(path, data):
+        if path.suffix == ".label_index" and cache not in path.parents:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert index_of(image).where == "in the cache"
     assert names(image.parent) == [image.name, "cache"]
     assert opened(image).block_labels is not None
 

@@ -111,7 +111,7 @@ class Place:
         packed
             The index.
         scratch
-            Folder for what is not whole yet, on the same file system if this place is on one.
+            Folder for what is not whole yet, if it is beside the object.
 
         Raises
         ------
@@ -122,6 +122,10 @@ class Place:
         """
         if (target := self.file) is not None:
             make_folder(target.parent)
+            if scratch.parent != target.parent:  # of another place, and perhaps another disk
+                with atomic_write(target, through_links=False) as written:
+                    written.write_bytes(packed.data)
+                return
             temporary = scratch / self.key
             with explained(target):
                 # Not beside the target: what a killed process leaves is in the scratch folder.
