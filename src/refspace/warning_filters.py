@@ -1,33 +1,34 @@
-"""Filters of warnings, which all threads of a process share."""
+"""Filters of warnings around calls of other libraries."""
 
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, TypeAlias
 
-# Of two threads that set filters and set them back, the last would leave those of the other.
-_LOCK = threading.RLock()
+_Action: TypeAlias = Literal["ignore", "error"]
+
+# Filters belong to the process. Of two threads that change them at the same time, the one that ends
+# last would restore those of the other, for good.
+_FILTERS_LOCK = threading.RLock()
 
 
 @contextmanager
-def warnings_are(action: Literal["error", "ignore"], category: type[Warning]) -> Iterator[None]:
-    """Make warnings of a kind errors, or ignore them, in one thread of ours at a time.
+def warnings_filtered(action: _Action, category: type[Warning]) -> Iterator[None]:
+    """Filter warnings within a block, one thread at a time; it must be short, and yield nothing.
 
     Parameters
     ----------
     action
-        What becomes of them.
+        What becomes of the warnings.
     category
-        Their kind.
+        Of what class they are.
 
     Examples
     --------
-    >>> with warnings_are("error", UserWarning):
-    ...     warnings.warn("rows are cut")
-    Traceback (most recent call last):
-    UserWarning: rows are cut
+    >>> with warnings_filtered("ignore", UserWarning):
+    ...     warnings.warn("of no use here")
     """
-    with _LOCK, warnings.catch_warnings():
+    with _FILTERS_LOCK, warnings.catch_warnings():
         warnings.simplefilter(action, category)
         yield

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import cloudpickle
+import dask
 import numpy as np
 import pandas as pd
 import pytest
@@ -638,11 +639,12 @@ def test_what_cannot_be_sent(space, folder, tmp_path):
         AtlasReference.from_arguments(folder / "atlas.zarr", storage_options={"session": object()})
 
 
-@pytest.mark.parametrize(("given", "used"), [(None, 1), (2, 2)])
-def test_threads_for_large_chunks(folder, tmp_path, monkeypatch, given, used):
-    """Each holds a chunk: fewer work at a time, unless the caller says how many."""
-    monkeypatch.setattr(statistics, "_CHUNK_BYTES", 1)
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
+@pytest.mark.parametrize(
+    ("given", "most", "used"), [(None, 1, 1), (2, 1, 2), (None, 2**40, 3), (2, 2**40, 2)]
+)
+def test_threads_for_large_chunks(folder, tmp_path, monkeypatch, given, most, used):
+    """Each holds a chunk: fewer work at a time than dask is set to, unless the caller says."""
+    monkeypatch.setattr(statistics, "_CHUNK_BYTES", most)
     seen = []
     compute = xr.Dataset.compute
 
@@ -651,9 +653,10 @@ def test_threads_for_large_chunks(folder, tmp_path, monkeypatch, given, used):
         return compute(self, **how)
 
     monkeypatch.setattr(xr.Dataset, "compute", noted)
-    aggregate_images(
-        folder / "atlas.zarr", images(folder)[:1], tmp_path / "t.csv", ["TH"], threads=given
-    )
+    with dask.config.set(num_workers=3):
+        aggregate_images(
+            folder / "atlas.zarr", images(folder)[:1], tmp_path / "t.csv", ["TH"], threads=given
+        )
     assert seen == [used]
 
 

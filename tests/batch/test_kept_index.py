@@ -1,10 +1,13 @@
 """The job that indexes images of other programs: resumed, bounded, and never of two states."""
 
+import errno
 import itertools
 import os
 import shutil
 import threading
+from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import zarr
@@ -187,11 +190,59 @@ def test_what_is_in_the_way(image, tmp_path):
     assert opened(image).with_index(tmp_path / "of_other").block_labels is not None
 
 
+@pytest.mark.parametrize("out", [".", "..", "", "there", "there/", "missing/..", "memory://there/"])
+def test_a_folder_is_refused_before_anything_is_read(image, tmp_path, out, monkeypatch):
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path)
+    before = names(tmp_path)
+    with (
+        chunks_read(monkeypatch) as keys,
+        pytest.raises(StoreError, match="is a folder; give the name of a file"),
+    ):
+        index_of(image, out)
+    assert keys == []
+    assert names(tmp_path) == before
+
+
+def test_a_folder_beside_the_image(image):
+    image.with_name(f"{image.name}.label_index").mkdir()
+    assert index_of(image).where == "in the cache"
+    assert opened(image).block_labels is not None
+
+
+@pytest.mark.parametrize(
+    "url", ["file://{}/a/of_brain", "memory://of_brain", "memory://a/of_brain"]
+)
+def test_a_url_is_where_the_index_is_written(image, tmp_path, url, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    url = url.format(tmp_path)
+    index_of(image, url)
+    assert names(tmp_path / "here") == []
+    with fsspec.open(url) as file:
+        assert PackedIndex.from_bytes(file.read()).entries
+    assert opened(image).with_index(url).block_labels is not None
+
+
 def test_a_place_that_takes_nothing(image, cache, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     written = index_of(image)
     assert written.where == "in the cache"
     assert written.place.startswith(str(cache / "indices" / "brain.ome.zarr-"))
+    assert names(image.parent) == [image.name, "cache"]
+    assert opened(image).block_labels is not None
+
+
+def test_a_full_disk_beside_the_image(image, cache, monkeypatch):
+    write = Path.write_bytes
+
+    def full(path, data):
+        if path.suffix == ".label_index" and cache not in path.parents:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert index_of(image).where == "in the cache"
     assert names(image.parent) == [image.name, "cache"]
     assert opened(image).block_labels is not None
 

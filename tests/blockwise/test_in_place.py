@@ -79,6 +79,16 @@ def test_each_result_is_one_of_its_own():
     np.testing.assert_array_equal(array.compute(), np.arange(6) + 1)
 
 
+def test_a_graph_that_was_optimized_writes_to_another_result_each_time():
+    tasks = {("filled-cd", i): (filled_block, (2,), np.array(float(i))) for i in range(3)}
+    array = in_place(array_from_tasks("filled-cd", tasks, (), ((2, 2, 2),), float))
+    (whole,) = dask.optimize(dask.delayed(np.asarray)(array))
+    for _ in range(2):
+        result = whole.compute()
+        np.testing.assert_array_equal(result, [0, 0, 1, 1, 2, 2])
+        result[:] = 9
+
+
 @pytest.mark.parametrize("is_first", [True, False])
 def test_several_at_once_share_what_they_are_made_of(is_first, joins):
     computed = []
@@ -172,11 +182,16 @@ def test_without_optimization(joins):
     assert joins == [array.name]
 
 
-def test_beside_other_arrays_in_a_dataset(joins):
+@pytest.mark.parametrize("in_order", [None, False, True])
+@pytest.mark.parametrize("other_in_order", [False, True])
+def test_beside_other_arrays_in_a_dataset(in_order, other_in_order, joins):
     """xarray computes arrays of one class together, and no others."""
     voxels = np.arange(6)
     plain = da.from_array(voxels, chunks=3)
-    dataset = xr.Dataset({"plain": ("x", plain), "placed": ("x", lazy(voxels, 2))})
+    if in_order is not None:
+        plain = in_place(plain, in_order=in_order)
+    placed = lazy(voxels, 2, other_in_order)
+    dataset = xr.Dataset({"plain": ("x", plain), "placed": ("x", placed)})
     results = [
         dataset.compute().placed,
         dataset.load().placed,

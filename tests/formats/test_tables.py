@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -146,6 +147,7 @@ CELLS_OF_KINDS = {
     "bool": st.booleans(),
     "Int64": st.none() | st.integers(-(2**63), 2**63 - 1),
     "boolean": st.none() | st.booleans(),
+    "object": st.none() | st.integers(-9, 9) | st.sampled_from([0.5, True, "a", 2**70]),
 }
 
 
@@ -187,6 +189,12 @@ def test_pyarrow_writes_what_pandas_writes(rows: pd.DataFrame, ending: str) -> N
         (["NA", "NA", "NA", ""], "float64"),
         (["1", "2", "3", str(2**64 - 1)], "str"),
         (["1", "2", "3", str(2**70)], "str"),
+        ([str(2**60 + 1), "2", "3", ""], "Int64"),
+        ([str(2**60 + 1), "", "3", "4"], "Int64"),
+        (["", "2", "3", str(-(2**63))], "Int64"),
+        (["", "2", "3", str(2**63 + 1)], "str"),
+        ([str(2**63 + 1), "2", "3", ""], "str"),
+        (["1e300", "2", "3", ""], "float64"),
     ],
 )
 def test_a_column_has_one_type_in_all_parts(tmp_path: Path, cells: list[str], dtype: str) -> None:
@@ -202,6 +210,27 @@ def test_a_column_has_one_type_in_all_parts(tmp_path: Path, cells: list[str], dt
     if dtype == "float64":
         numbers = [str(float(cell)) if cell else "" for cell in numbers]
     assert texts == numbers
+
+
+@pytest.mark.parametrize(
+    ("cells", "dtype"),
+    [
+        ([str(2**60 + 1), ""], "Int64"),
+        ([str(-(2**53) - 1), ""], "Int64"),
+        ([str(2**64 - 1), ""], "str"),
+        ([str(2**70), "1"], "str"),
+        ([str(2**70), ""], "str"),
+    ],
+)
+def test_no_digit_of_a_large_number_is_lost(tmp_path: Path, cells: list[str], dtype: str) -> None:
+    """Names of columns may be there twice."""
+    text = "\n".join(["id,id", *(f"{cell},{cell}" for cell in cells)])
+    (tmp_path / "a.csv").write_text(text)
+    write_table(tmp_path / "b.parquet", read_parts(tmp_path / "a.csv", as_text=False))
+    rows = pq.read_table(tmp_path / "b.parquet").to_pylist()
+    made = str if dtype == "str" else int
+    expected = [made(cell) if cell else None for cell in cells]
+    assert [[*row.values()] for row in rows] == [[value, value] for value in expected]
 
 
 @pytest.mark.usefixtures("small_parts")

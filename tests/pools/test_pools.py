@@ -22,6 +22,7 @@ import dask
 import psutil
 import pytest
 from distributed import Client, Security, get_worker
+from distributed.comm import CommClosedError
 from helpers.clusters import (
     Killer,
     Scheduler,
@@ -468,6 +469,25 @@ def test_a_job_that_waits_for_workers_says_so(
             (tmp_path / "go").touch()
             assert found.result(60) == {number: number for number in range(3)}
     assert len(caplog.messages) == 1
+
+
+@pytest.mark.cluster
+def test_a_scheduler_that_is_lost_while_it_is_asked_who_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def lost() -> None:
+        raise CommClosedError("the connection was lost")
+
+    monkeypatch.setattr(cluster_module, "_WAIT_SECONDS", 0)
+    with local_workers(1) as client:
+        monkeypatch.setattr(client, "processing", lost)
+        with pytest.raises(ClusterError, match="the scheduler of the cluster is gone"):
+            outcomes(ClusterPool(client), wait_a_second, [1])
+
+
+def wait_a_second(number: int) -> int:
+    time.sleep(1)
+    return number
 
 
 def begin_and_wait(folder: Path, number: int) -> int:

@@ -262,12 +262,12 @@ class _Where:
                     "to a path or to a bucket, and put it there"
                 )
             places: tuple[Place, ...] = (given_place(os.fspath(out), options),)
+            places[0].refuse_folder()
         else:
             near = [place for place in index_places(location)[:-1] if may_write(place)]
             places = (*near, cached)
         # Beside the index, so that who goes on finds it; else on this machine.
-        is_local = Location(places[0].url).local_path is not None
-        first = places[0].url if is_local else cached.url
+        first = places[0].file or cached.file
         return cls(places, f"{first}.parts", out is not None)
 
     def standing(self, kept: Sequence[KeptIndex]) -> IndexWritten | None:

@@ -10,9 +10,11 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import dask
 import numpy as np
 import pandas as pd
 import xarray as xr
+from dask.system import CPU_COUNT
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
@@ -259,9 +261,10 @@ def _options_of_valid(options: ImageOptions) -> ImageOptions:
 
 
 def threads_for(image: xr.DataArray) -> int:
-    """Threads that work on an image at a time: fewer than there are cores for chunks of GBs.
+    """Threads that work on an image at a time: fewer than dask would take for chunks of GBs.
 
-    Each thread holds a chunk, which has to be decoded as a whole.
+    Each thread holds a chunk, which has to be decoded as a whole. Dask takes as many as its setting
+    ``num_workers`` says, or as the process has cores, of which its group may have few.
 
     Examples
     --------
@@ -271,7 +274,8 @@ def threads_for(image: xr.DataArray) -> int:
     1
     """
     chunk: int = math.prod(map(max, image.data.chunks)) * image.dtype.itemsize
-    return max(1, min(os.cpu_count() or 1, _CHUNK_BYTES // max(1, chunk)))
+    usual: int = dask.config.get("num_workers", None) or CPU_COUNT
+    return max(1, min(usual, _CHUNK_BYTES // max(1, chunk)))
 
 
 def compute_rows(image: Image, request: StatisticsRequest) -> pd.DataFrame:

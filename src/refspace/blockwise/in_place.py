@@ -56,8 +56,9 @@ def in_place(array: dask.array.Array, *, in_order: bool = False) -> dask.array.A
     # Array expressions have a way of their own to be computed.
     if dask.array.array_expr_enabled() or array.npartitions < 2 or np.isnan(array.size):
         return array
-    kind = _InOrderArray if in_order else _InPlaceArray
-    return kind(array.dask, array.name, array.chunks, meta=array._meta)
+    placed = _InPlaceArray(array.dask, array.name, array.chunks, meta=array._meta)
+    placed._in_order = in_order
+    return placed
 
 
 def filled_block(shape: Sequence[int], value: NDArray[Any]) -> NDArray[Any]:
@@ -97,7 +98,8 @@ class _KindOfArray(type):
     """Type of a class that counts as the one of dask's own arrays, where classes are compared.
 
     xarray refuses to compute arrays of several classes together, and this array, which is computed
-    with others by the same functions of dask, is in datasets with any.
+    with others by the same functions of dask, is in datasets with any. So there is one such class:
+    two would each equal dask's, and not each other.
     """
 
     def __eq__(cls, other: object) -> bool:
@@ -110,20 +112,13 @@ class _KindOfArray(type):
 class _InPlaceArray(dask.array.Array, metaclass=_KindOfArray):  # type: ignore[misc]  # dask is annotated in part
     """Array whose blocks are written straight into the result."""
 
-    __slots__ = ()
     __dask_optimize__ = _Optimizer()
+    # Whether the blocks are placed one after the other.
     _in_order = False
 
     def __dask_postcompute__(self) -> tuple[Any, tuple[Any, ...]]:
         join, arguments = super().__dask_postcompute__()
         return _Join(self.name, self.chunks, self.dtype, join, arguments, self._in_order), ()
-
-
-class _InOrderArray(_InPlaceArray):
-    """Array whose blocks are written straight into the result, one after the other."""
-
-    __slots__ = ()
-    _in_order = True
 
 
 @dataclass(frozen=True)
@@ -182,8 +177,14 @@ class _Result:
         return None
 
     def joined(self, blocks: Any, join: _Join) -> Any:
-        """The array, once all blocks are in their places."""
-        return self.array()
+        """The array, once all blocks are in their places.
+
+        It is given away: a graph that was optimized once, and is computed again, writes to another.
+        """
+        array = self.array()
+        with self._lock:
+            self._array = None
+        return array
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Elsewhere, ()

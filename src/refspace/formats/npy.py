@@ -21,7 +21,7 @@ from refspace.grid import Grid
 from refspace.labels import Midline
 from refspace.safe_text import shown
 from refspace.types import Resolution
-from refspace.warning_filters import warnings_are
+from refspace.warning_filters import warnings_filtered
 
 # Longer headers are of structured dtypes; NumPy's parser is not safe with any length.
 _MOST_HEADER_BYTES = 10_000
@@ -96,7 +96,7 @@ def _parse(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
         # Version 3 is for names of fields alone.
         if version not in _READERS:
             raise ValueError(f"version {version} of the format is for structured arrays")
-        with warnings_are("ignore", UserWarning):  # of headers that Python 2 wrote
+        with warnings_filtered("ignore", UserWarning):  # of headers that Python 2 wrote
             shape, is_fortran, dtype = _READERS[version](file, max_header_size=_MOST_HEADER_BYTES)
     except Exception as error:  # ValueError, RecursionError and others of the parsers
         reason = shown(repr(str(error).partition("\n")[0][:200]))

@@ -8,6 +8,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -22,6 +23,8 @@ _BLOCK_BYTES = 16 * 2**20
 _ROWS_PER_PART = 2**18
 # Of fewer rows, text is written by pandas: pyarrow is not worth its import.
 _MANY_ROWS = 10_000
+# From here on not every whole number is a float.
+_EXACT = 2**53
 # Cell of the row that is put behind the last one of a text.
 _END_MARK = "\x03"
 # Name that pandas gives to an index without one.
@@ -190,7 +193,7 @@ class _PlainText(io.RawIOBase):
 def typed_parts(read: Callable[..., Iterator[pd.DataFrame]]) -> Iterator[pd.DataFrame]:
     """A text table in parts whose columns have the types that the whole table would have.
 
-    It is read twice, unless it is a single part.
+    It is read again, unless it is a single part of which pandas has made what is in the file.
 
     Parameters
     ----------
@@ -199,18 +202,57 @@ def typed_parts(read: Callable[..., Iterator[pd.DataFrame]]) -> Iterator[pd.Data
     """
     parts = read()
     first = next(parts)
-    found = [_kinds(first)]
-    found += map(_kinds, parts)
-    if len(found) == 1:
+    found = [_described_columns(first), *map(_described_columns, parts)]
+    columns = [[*column] for column in zip(*found, strict=True)]
+    if len(found) == 1 and not any(each.is_changed for column in columns for each in column):
         yield first
         return
-    dtypes = {name: _common_dtype([kinds[name] for kinds in found]) for name in first}
+    dtypes = {
+        name: _whole_dtype(read, position) if _is_rounded(column) else _common_dtype(column)
+        for position, (name, column) in enumerate(zip(first, columns, strict=True))
+    }
     yield from read(dtype=dtypes)
 
 
-def _kinds(part: pd.DataFrame) -> dict[Any, tuple[str, bool]]:
-    """Kind of the values of each column, and whether any is missing."""
-    return {name: (_kind(part[name]), bool(part[name].isna().any())) for name in part}
+@dataclass(frozen=True)
+class _Described:
+    """What a part holds of a column.
+
+    Parameters
+    ----------
+    kind
+        Kind of its values.
+    has_missing
+        Whether any is missing.
+    is_large
+        Whether it has numbers so large that whole ones are rounded where they are made floats.
+    is_changed
+        Whether pandas may have made something else of what the file has.
+    """
+
+    kind: str
+    has_missing: bool
+    is_large: bool
+    is_changed: bool
+
+
+def _described_columns(part: pd.DataFrame) -> list[_Described]:
+    return [_described(part.iloc[:, n]) for n in range(part.shape[1])]
+
+
+def _described(column: "pd.Series[Any]") -> _Described:
+    kind, has_missing, is_large = _kind(column), bool(column.isna().any()), False
+    if kind in ("int64", "uint64", "float64"):
+        values = column.to_numpy()
+        # NaN is neither.
+        is_large = bool(((values >= _EXACT) | (values <= -_EXACT)).any())
+    is_rounded = is_large and has_missing
+    # Whole numbers without end, which no column of Parquet takes; beside those of more than 63 bits
+    # pandas makes empty texts of missing cells.
+    is_endless = kind == "text" and (
+        pd.api.types.infer_dtype(column, skipna=True) == "integer" or bool((column == "").any())
+    )
+    return _Described(kind, has_missing, is_large, is_rounded or is_endless)
 
 
 def _kind(column: "pd.Series[Any]") -> str:
@@ -222,15 +264,34 @@ def _kind(column: "pd.Series[Any]") -> str:
     return "bool" if pd.api.types.infer_dtype(column, skipna=True) == "boolean" else "text"
 
 
-def _common_dtype(kinds: Sequence[tuple[str, bool]]) -> Any:
+def _is_rounded(parts: Sequence[_Described]) -> bool:
+    """Whether whole numbers of a column may be rounded, as where floats stand for missing ones."""
+    names = {part.kind for part in parts} - {"empty"}
+    is_float = any(part.has_missing for part in parts) and names <= {"int64", "uint64", "float64"}
+    return is_float and any(part.is_large for part in parts)
+
+
+def _whole_dtype(read: Callable[..., Iterator[pd.DataFrame]], position: int) -> Any:
+    """Type of a column whose numbers are too large for floats, if they are whole."""
+    least, most = 0, 0
+    for part in read(dtype=str, usecols=[position]):
+        cells = part.iloc[:, 0].dropna()
+        if not cells.str.fullmatch(r"\s*[+-]?\d+\s*", flags=re.ASCII).all():
+            return np.float64
+        numbers = [0, *map(int, cells)]
+        least, most = min(least, *numbers), max(most, *numbers)
+    return "Int64" if least >= -(2**63) and most < 2**63 else str
+
+
+def _common_dtype(parts: Sequence[_Described]) -> Any:
     """Type of a column, from what each part holds of it."""
-    names = {name for name, _ in kinds} - {"empty"}
-    has_missing = any(missing for _, missing in kinds)
+    names = {part.kind for part in parts} - {"empty"}
+    has_missing = any(part.has_missing for part in parts)
     if names == {"bool"}:
         return "boolean" if has_missing else bool
     if "bool" in names or "text" in names:
         return str
-    if names == {"int64", "uint64"} or (names == {"uint64"} and has_missing):
+    if names == {"int64", "uint64"}:
         return str  # no type of numbers holds them all exactly
     return np.float64 if has_missing or not names else np.result_type(*names)
 
@@ -256,7 +317,7 @@ def text_bytes(rows: pd.DataFrame, separator: str) -> "pyarrow.Buffer | None":
 
     try:
         columns = [_cells(rows.iloc[:, n], separator) for n in range(rows.shape[1])]
-    except (pa.ArrowInvalid, pa.ArrowTypeError):  # values of several types
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):  # of several types, or too large
         return None
     if len(columns) == 1:  # an empty line would be no row
         columns = [pc.if_else(pc.equal(columns[0], ""), _word('""'), columns[0])]
@@ -287,7 +348,10 @@ def _cells(column: "pd.Series[Any]", separator: str) -> "pyarrow.Array":
         values = column.to_numpy()
         texts = pa.array(values.astype(str), pa.large_string(), mask=np.isnan(values))
     else:
-        texts = _texts(pa.array(column, from_pandas=True))
+        cells = pa.array(column, from_pandas=True)
+        if column.dtype == object and pa.types.is_floating(cells.type):
+            raise pa.ArrowTypeError("whole numbers among them would be written as floats")
+        texts = _texts(cells)
     texts = pc.fill_null(texts, "")
     special = [
         sign for sign in (separator, '"', "\n", "\r") if sign.encode() in bytes(_data(texts))

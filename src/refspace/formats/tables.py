@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from refspace.formats.table_parts import (
 )
 from refspace.limits import check_limit
 from refspace.types import PathLike
-from refspace.warning_filters import warnings_are
+from refspace.warning_filters import warnings_filtered
 
 if TYPE_CHECKING:
     import pyarrow
@@ -195,18 +195,23 @@ def _read_texts(path: PathLike) -> Iterator[pd.DataFrame]:
 
 def _pandas_parts(path: PathLike, **options: Any) -> Iterator[pd.DataFrame]:
     with _read_text(path, index_col=False, chunksize=_ROWS_PER_PART, **options) as parts:
-        while (part := _whole(next, parts, None)) is not None:
+        while (part := _next_part(parts)) is not None:
             yield part
 
 
+def _next_part(parts: Iterator[pd.DataFrame]) -> pd.DataFrame | None:
+    with _losing_no_cells():
+        return next(parts, None)
+
+
 def _read_text(path: PathLike, **options: Any) -> Any:
-    return _whole(pd.read_csv, path, sep=_SEPARATORS[table_ending(path)], **options)
+    with _losing_no_cells():
+        return pd.read_csv(path, sep=_SEPARATORS[table_ending(path)], **options)
 
 
-def _whole(read: Callable[..., Any], *given: Any, **options: Any) -> Any:
-    """What pandas reads, unless it drops cells: of rows with more than there are columns."""
-    with warnings_are("error", pd.errors.ParserWarning):
-        return read(*given, **options)
+def _losing_no_cells() -> AbstractContextManager[None]:
+    # pandas warns of rows with more cells than columns, and drops the cells.
+    return warnings_filtered("error", pd.errors.ParserWarning)
 
 
 @contextmanager

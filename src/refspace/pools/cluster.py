@@ -138,9 +138,13 @@ class ClusterPool(Pool):
 
     def count_threads(self) -> int:
         """Count the threads of all workers."""
+        return sum(self._asked(self.client.nthreads).values())
+
+    def _asked(self, question: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Answer of the scheduler."""
         self.check_connection()
         try:
-            return sum(self.client.nthreads().values())
+            return question()
         except Exception as error:  # whatever a lost connection raises
             raise self._gone() from error
 
@@ -160,7 +164,8 @@ class ClusterPool(Pool):
     def _tell_idle(self, running: "Container[str]") -> bool:
         """Say that a job waits for workers, if it does; whether it was said."""
         threads = self.count_threads()
-        if any(key in running for keys in self.client.processing().values() for key in keys):
+        processing = self._asked(self.client.processing)
+        if any(key in running for keys in processing.values() for key in keys):
             return False
         address = self.client.scheduler.address
         why = f"its {threads} threads do other work" if threads else "it has none"

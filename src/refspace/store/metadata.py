@@ -29,7 +29,7 @@ from refspace.store.pyramid import level_grids
 from refspace.store.stored_array import StoredArray
 from refspace.store.tables import structures_dataset
 from refspace.store.zarr_files import ZARR_JSON
-from refspace.warning_filters import warnings_are
+from refspace.warning_filters import warnings_filtered
 
 Triple = tuple[int, int, int]
 
@@ -240,7 +240,7 @@ class Draft:
         """
         self._root.attrs.update(attributes)
         # Consolidated metadata makes a store readable where nothing can be listed.
-        with warnings_are("ignore", ZarrUserWarning):
+        with warnings_filtered("ignore", ZarrUserWarning):
             zarr.consolidate_metadata(self._root.store)
         return {key: data.to_bytes() for key, data in self._buffers.items()}
 

@@ -21,7 +21,7 @@ from refspace.store.described_array import described_array
 from refspace.store.digests import json_digest
 from refspace.store.location import Location
 from refspace.store.zarr_files import NODE_FILES, ZARR_JSON, ZARRAY, ZATTRS, ZGROUP, ZMETADATA
-from refspace.warning_filters import warnings_are
+from refspace.warning_filters import warnings_filtered
 
 # Where xarray keeps the names of dims in zarr v2.
 _DIMENSIONS = "_ARRAY_DIMENSIONS"
@@ -112,7 +112,7 @@ class Node:
         document = dict(self.document or {})
         array_decoder(document, texts=texts)
         # That zarr 3 does not specify a codec of numcodecs, or that a list is empty.
-        with warnings_are("ignore", ZarrUserWarning):
+        with warnings_filtered("ignore", ZarrUserWarning):
             if self.zarr_format == 3:
                 metadata: Any = ArrayV3Metadata.from_dict(document)
             else:

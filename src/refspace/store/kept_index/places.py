@@ -80,7 +80,28 @@ class Place:
     @property
     def key(self) -> str:
         """Name of the object in its folder."""
-        return self.url.rpartition("/")[2]
+        return _split(self.url)[1]
+
+    @property
+    def folder(self) -> Location:
+        """Where the object is."""
+        return self.location or Location(_split(self.url)[0], self.storage_options)
+
+    @property
+    def file(self) -> Path | None:
+        """The object as a file of this machine; None for anything else."""
+        return None if (folder := self.folder.local_path) is None else folder / self.key
+
+    def refuse_folder(self) -> None:
+        """Refuse a place that is a folder, or has no name, before anything is made for it.
+
+        Raises
+        ------
+        StoreError
+            If it is.
+        """
+        if self.key in ("", ".", "..") or ((file := self.file) is not None and file.is_dir()):
+            raise StoreError(f"{self.name or 'no name'} is a folder; give the name of a file")
 
     def write(self, packed: PackedIndex, scratch: Path) -> None:
         """Keep an index here; a reader meets the one before, or this one.
@@ -90,7 +111,7 @@ class Place:
         packed
             The index.
         scratch
-            Folder for what is not whole yet, on the same file system if this place is on one.
+            Folder for what is not whole yet, if it is beside the object.
 
         Raises
         ------
@@ -99,11 +120,13 @@ class Place:
         RemoteError, StoreError
             If another machine does not take it.
         """
-        location = self.location or Location(
-            self.url.rpartition("/")[0] or ".", self.storage_options
-        )
-        if (folder := location.local_path) is not None:
-            target, temporary = make_folder(folder) / self.key, scratch / self.key
+        if (target := self.file) is not None:
+            make_folder(target.parent)
+            if scratch.parent != target.parent:  # of another place, and perhaps another disk
+                with atomic_write(target, through_links=False) as written:
+                    written.write_bytes(packed.data)
+                return
+            temporary = scratch / self.key
             with explained(target):
                 # Not beside the target: what a killed process leaves is in the scratch folder.
                 with atomic_write(temporary, through_links=False) as written:
@@ -111,7 +134,7 @@ class Place:
                 temporary.replace(target)
             return
         try:
-            location.write(self.key, packed.data)
+            self.folder.write(self.key, packed.data)
         except RefspaceError:
             raise
         except Exception as error:  # whatever the file system's own library raises
@@ -120,8 +143,25 @@ class Place:
 
 def given_place(url: str, storage_options: Mapping[str, Any] | None) -> Place:
     """Place of an index that the caller names by its path or URL."""
-    path = str(Path(url).expanduser()) if "://" not in url else url
-    return Place(path, "there", None, dict(storage_options or {}))
+    if "://" not in url:
+        url = str(Path(url).expanduser())
+    elif url.startswith(("file://", "local://")):
+        url = str(Location(url).local_path)
+    return Place(url, "there", None, dict(storage_options or {}))
+
+
+def _split(url: str) -> tuple[str, str]:
+    """Folder of an object, and its name in it.
+
+    Examples
+    --------
+    >>> _split("a/b"), _split("b"), _split("/b"), _split("s3://bucket/b"), _split("memory://b")
+    (('a', 'b'), ('.', 'b'), ('/', 'b'), ('s3://bucket', 'b'), ('memory://', 'b'))
+    """
+    folder, slash, name = url.rpartition("/")
+    if folder.endswith(":/"):
+        return f"{folder}/", name  # the root of a file system has no other name
+    return folder or slash or ".", name
 
 
 def index_places(location: Location) -> tuple[Place, ...]:
@@ -183,5 +223,6 @@ def may_write(place: Place) -> bool:
     """
     if place.location is None or place.location.url.startswith(("http://", "https://")):
         return False
-    folder = place.location.local_path
-    return folder is None or os.access(folder, os.W_OK | os.X_OK)
+    if (file := place.file) is None:
+        return True
+    return os.access(file.parent, os.W_OK | os.X_OK) and not file.is_dir()
