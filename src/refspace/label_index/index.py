@@ -204,16 +204,7 @@ class LabelIndex(ArrayValue):
                [4, 2]])
         """
         coarse = as_chunks(chunks)
-        check_chunks(self.shape, coarse)
-        coarse_ids = []
-        for axis, (fine, larger) in enumerate(zip(self.chunks, coarse, strict=True)):
-            cuts, new_cuts = chunk_edges(fine), chunk_edges(larger)
-            if not np.isin(new_cuts, cuts).all():
-                raise GridError(
-                    f"chunks of {larger} voxels cut chunks of {fine} voxels along axis {axis}; "
-                    "give unions of whole chunks"
-                )
-            coarse_ids.append(np.searchsorted(new_cuts, cuts[:-1], side="right") - 1)
+        coarse_ids = coarse_blocks(self.shape, self.chunks, coarse)
         flat_ids = np.ravel_multi_index(np.ix_(*coarse_ids), [len(larger) for larger in coarse])
         table = self.table.copy()
         table[CHUNK] = flat_ids.ravel()[table[CHUNK]]
@@ -247,7 +238,7 @@ class LabelIndex(ArrayValue):
         ({7: 4}, ((0, 0, 0), (1, 1, 4)))
         """
         kept = [
-            _whole_chunks(lengths, *ends)
+            whole_chunks(lengths, *ends)
             for lengths, *ends in zip(self.chunks, start, stop, strict=True)
         ]
         parts = tuple(slice(chunks.start, chunks.stop) for chunks in kept)
@@ -284,7 +275,7 @@ class LabelIndex(ArrayValue):
         ({0: 4, 7: 2}, ((0, 0, 2), (1, 1, 6)))
         """
         start, stop, _ = kept.indices(self.shape[axis])
-        kept_chunks = _whole_chunks(self.chunks[axis], start, stop) if start < stop else range(0)
+        kept_chunks = whole_chunks(self.chunks[axis], start, stop) if start < stop else range(0)
         is_kept = np.zeros(self._chunk_ids.shape, bool)
         is_kept[(slice(None),) * axis + (slice(kept_chunks.start, kept_chunks.stop),)] = True
         inside = self.table[:, is_kept.ravel()[self.table[CHUNK]]]
@@ -342,8 +333,37 @@ class LabelIndex(ArrayValue):
         return table[:, np.lexsort((table[LABEL], table[CHUNK]))]
 
 
-def _whole_chunks(lengths: Sequence[int], start: int, stop: int) -> range:
-    """Indices of the chunks between two voxels along an axis."""
+def coarse_blocks(
+    shape: tuple[int, ...], chunks: Chunks, coarse: Chunks
+) -> list[NDArray[np.int64]]:
+    """Which larger chunk along each axis has each chunk.
+
+    Raises
+    ------
+    GridError
+        If the larger ones are no unions of whole chunks.
+    """
+    check_chunks(shape, coarse)
+    coarse_ids = []
+    for axis, (fine, larger) in enumerate(zip(chunks, coarse, strict=True)):
+        cuts, new_cuts = chunk_edges(fine), chunk_edges(larger)
+        if not np.isin(new_cuts, cuts).all():
+            raise GridError(
+                f"chunks of {larger} voxels cut chunks of {fine} voxels along axis {axis}; "
+                "give unions of whole chunks"
+            )
+        coarse_ids.append(np.searchsorted(new_cuts, cuts[:-1], side="right") - 1)
+    return coarse_ids
+
+
+def whole_chunks(lengths: Sequence[int], start: int, stop: int) -> range:
+    """Indices of the chunks between two voxels along an axis.
+
+    Raises
+    ------
+    GridError
+        If there are none, or one is cut.
+    """
     ends = chunk_edges(lengths)
     if not (start < stop and {start, stop} <= {*ends.tolist()}):
         raise GridError(
