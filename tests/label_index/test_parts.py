@@ -1,6 +1,7 @@
 """An index in parts answers as the same one in one piece, and reads no more than it needs."""
 
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,9 +11,12 @@ from helpers.volumes import IDS, UNKNOWN
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refspace import StructureTree
 from refspace.errors import AnnotationError, GridError
-from refspace.grid import Reorientation
+from refspace.grid import Grid, Reorientation
 from refspace.label_index import IndexParts, LabelIndex, parts
+from refspace.label_index.checks import is_summable
+from refspace.ops.totals import region_properties
 
 ids = st.sets(st.sampled_from([0, *IDS, *UNKNOWN]))
 sizes = st.integers(1, 9)
@@ -174,3 +178,78 @@ def test_parts_that_lie(change, message):
     lying = IndexParts(index.shape, index.chunks, spans, lambda asked: [table for _ in asked])
     with pytest.raises(AnnotationError, match=message):
         lying.crop((0, 0, 0), index.shape)
+
+
+# ----- arrays whose sums of indices do not fit 64 bits
+
+HUGE = (2**16, 2**16, 2**16)
+HALVES = ((2**15, 2**15),) * 3
+
+
+def huge_index():
+    """Index of eight chunks, each of one of three labels, and what each label has, in all."""
+    rows, expected = np.zeros((12, 8), np.int64), {}
+    count = 2**45
+    for number, block in enumerate(itertools.product(range(2), repeat=3)):
+        label = number % 3
+        start = [2**15 * i for i in block]
+        sums = [count * (2 * first + 2**15 - 1) // 2 for first in start]
+        rows[:, number] = [number, label, count, *start, *(f + 2**15 for f in start), *sums]
+        before = expected.get(label, (0, 0, 0, 0))
+        expected[label] = tuple(a + b for a, b in zip(before, (count, *sums), strict=True))
+    return LabelIndex(HUGE, HALVES, rows), expected
+
+
+@pytest.mark.parametrize("in_one", [True, False])
+def test_sums_beyond_64_bits_are_exact(in_one):
+    index, expected = huge_index()
+    assert max(max(sums) for sums in expected.values()) > 2**61
+    whole = tuple(sum(each) for each in zip(*expected.values(), strict=True))
+    assert max(whole) == 2**48 * (2**16 - 1) // 2 > 2**62
+    large = parts.large_chunks(HALVES, tuple((n,) for n in HUGE))
+    assert large == HALVES
+    index = index if in_one else in_parts(index, 3, large)
+    assert index.counts() == {label: sums[0] for label, sums in expected.items()}
+    assert index.coordinate_sums([0, 1, 2]) == (whole[0], whole[1:])
+    for label, (count, *sums) in expected.items():
+        assert index.coordinate_sums([label]) == (count, tuple(sums))
+    assert index.extent([0, 1, 2]) == ((0, 0, 0), HUGE)
+    turned = index.reorient(Reorientation((2, 1, 0), (False, True, False)))
+    assert turned.coordinate_sums([0, 1, 2]) == (whole[0], whole[:0:-1])
+    left = index.keep_slab(2, slice(0, 2**15))
+    assert sum(left.counts().values()) == 2**48
+    assert left.coordinate_sums([0, 1, 2]) == (whole[0], whole[1:])
+
+
+def test_centroids_of_a_huge_array():
+    index, expected = huge_index()
+    tree = StructureTree(
+        {"id": i, "acronym": f"s{i}", "name": "", "structure_id_path": [1, i][2 - i :]}
+        for i in (1, 2)
+    )
+    grid = Grid(HUGE, (10, 10, 10), orientation="PIR")
+    rows = region_properties(index.totals, tree.regions(["s1", "s2"]), grid)
+    for axis in range(3):
+        for region, labels in enumerate(([1, 2], [2])):
+            count = sum(expected[label][0] for label in labels)
+            sums = sum(expected[label][1 + axis] for label in labels)
+            centre = float(Fraction(sums, count) * 10 + 5)
+            assert rows[4 + 3 * axis, region] == pytest.approx(centre, rel=1e-15)
+            assert rows[0, region] == count
+
+
+@given(chunked_volumes(), st.data())
+def test_large_chunks_are_unions_that_are_cut(case, data):
+    _, chunks = case
+    cut = data.draw(coarser(chunks))
+    assert parts.large_chunks(chunks, cut) == cut
+
+
+@given(st.lists(st.integers(1, 2**16), min_size=3, max_size=30), st.data())
+def test_large_chunks_have_sums_that_fit(sizes, data):
+    chunks = (tuple(sizes), tuple(sizes[::-1]), tuple(sizes[:3]))
+    shape = tuple(map(sum, chunks))
+    large = parts.large_chunks(chunks, tuple((n,) for n in shape))
+    assert is_summable(shape, large) or large == chunks
+    for own, fine in zip(large, chunks, strict=True):
+        assert set(np.cumsum(own).tolist()) <= set(np.cumsum(fine).tolist())

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from refspace.errors import AnnotationError, GridError
 from refspace.grid import Reorientation
 from refspace.label_index.array_value import ArrayValue, frozen
 from refspace.label_index.blocks import BlockLabels
-from refspace.label_index.checks import check_chunks, check_table
+from refspace.label_index.checks import check_chunks, check_table, is_summable
 from refspace.label_index.rows import (
     CHUNK,
     COUNT,
@@ -29,6 +30,7 @@ from refspace.label_index.rows import (
     Chunks,
     as_chunks,
     chunk_edges,
+    exact_totals,
     merge_rows,
 )
 from refspace.types import BACKGROUND
@@ -115,8 +117,10 @@ class LabelIndex(ArrayValue):
         )
 
     @cached_property
-    def totals(self) -> NDArray[np.int64]:
+    def totals(self) -> NDArray[Any]:
         """Table of the array as one chunk: a column per label, sorted; the rows are `FIELDS`.
+
+        Of an array whose sums of indices may not fit an int64, it is of Python's integers.
 
         Examples
         --------
@@ -126,14 +130,17 @@ class LabelIndex(ArrayValue):
         array([[ 0,  7,  6,  0,  0,  0,  1,  1,  6,  0,  0, 15]])
         """
         # Counts, boxes and sums merge exactly, so the totals are as if measured at once.
-        return self.coarsen([[count] for count in self.shape]).table
+        whole = tuple((count,) for count in self.shape)
+        if is_summable(self.shape, whole):
+            return self.coarsen(whole).table
+        return exact_totals(self.table)
 
     @cached_property
     def _columns(self) -> dict[int, int]:
         """Column of each label in `totals`."""
         return {label: column for column, label in enumerate(self.totals[LABEL].tolist())}
 
-    def _select(self, labels: Iterable[int]) -> NDArray[np.int64]:
+    def _select(self, labels: Iterable[int]) -> NDArray[Any]:
         """Columns of `totals` for the labels that occur, each once."""
         columns = sorted({self._columns[label] for label in labels if label in self._columns})
         return self.totals[:, columns]
@@ -373,6 +380,6 @@ def whole_chunks(lengths: Sequence[int], start: int, stop: int) -> range:
     return range(*np.searchsorted(ends, (start, stop)).tolist())
 
 
-def _corner(values: NDArray[np.int64]) -> Corner:
+def _corner(values: NDArray[Any]) -> Corner:
     a, b, c = values.tolist()
     return a, b, c

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from refspace.errors import AnnotationError
 from refspace.grid import Reorientation
 from refspace.label_index.blocks import BlockLabels, flat_ids, whole_blocks
+from refspace.label_index.checks import is_summable
 from refspace.label_index.index import LabelIndex, coarse_blocks, whole_chunks
 from refspace.label_index.rows import (
     CHUNK,
@@ -76,6 +77,35 @@ def split_table(
     first = np.arange(0, order.size, rows)
     last = np.minimum(first + rows, order.size) - 1
     return table[:, columns], np.stack((order[first], order[last]))
+
+
+def large_chunks(chunks: Chunks, cut: Chunks) -> Chunks:
+    """Few large chunks, each a union of whole chunks, that are cut where others are.
+
+    They are as few as that allows; and of an array whose sums of indices do not fit an int64, as
+    many as it takes for those of each to do so.
+
+    Examples
+    --------
+    >>> large_chunks(((4, 4), (4, 4, 4), (3, 1, 4)), ((8,), (12,), (3, 5)))
+    ((8,), (12,), (3, 5))
+    >>> large_chunks(((2**14,) * 4,) * 3, ((2**16,),) * 3)
+    ((32768, 32768), (32768, 32768), (32768, 32768))
+    """
+    shape, ranges = tuple(map(sum, chunks)), 1
+    while True:
+        large = tuple(_ranges_of(*sizes, ranges) for sizes in zip(chunks, cut, strict=True))
+        # The chunks themselves are the most that there can be.
+        if is_summable(shape, large) or large == chunks:
+            return large
+        ranges *= 2
+
+
+def _ranges_of(sizes: tuple[int, ...], cut: tuple[int, ...], ranges: int) -> tuple[int, ...]:
+    """Lengths of ranges of whole chunks along an axis, which are cut at the ends of others."""
+    edges = chunk_edges(sizes)
+    chosen = edges[[len(sizes) * number // ranges for number in range(ranges + 1)]]
+    return tuple(np.diff(np.union1d(chosen, chunk_edges(cut))).tolist())
 
 
 @dataclass(frozen=True)
@@ -196,7 +226,7 @@ class PartedIndex(LabelIndex):
         return self.crop([0] * len(self.shape), self.shape).table
 
     @functools.cached_property
-    def totals(self) -> NDArray[np.int64]:
+    def totals(self) -> NDArray[Any]:
         """As of `LabelIndex`."""
         return self.coarse.totals
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refspace.grid import Grid
-from refspace.label_index import Chunks, cut_at_midline
+from refspace.label_index import Chunks, cut_at_midline, large_chunks
 
 FORMAT = 5
 """Of the layout of stores, of atlases and of masks.
@@ -75,6 +75,7 @@ def index_cells(grid: Grid, blocks: Chunks, midline: float | None) -> Chunks:
     return blocks if midline is None else cut_at_midline(grid, blocks, midline)
 
 
-def total_cells(grid: Grid, midline: float | None) -> Chunks:
-    """Chunks of the totals of a label index: the volume as a whole, cut as its index is."""
-    return index_cells(grid, tuple((count,) for count in grid.shape), midline)
+def total_cells(grid: Grid, cells: Chunks, midline: float | None) -> Chunks:
+    """Chunks of the totals of a label index of some chunks: few, cut at the midline as it is."""
+    whole = tuple((count,) for count in grid.shape)
+    return large_chunks(cells, index_cells(grid, whole, midline))

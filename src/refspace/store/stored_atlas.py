@@ -188,7 +188,7 @@ class StoredAtlas:
         if array_sha256(totals) != digests[INDEX_TOTALS]:
             raise FormatError(_OF_ANOTHER)
         shape, cells = stored.array.shape, self._cells(stored)
-        coarse = LabelIndex(shape, total_cells(stored.grid, self.midline), totals)
+        coarse = LabelIndex(shape, total_cells(stored.grid, cells, self.midline), totals)
         parts = StoredIndexParts(
             self._array(f"label_index/s{level}/table"),
             functools.partial(self._small_array, f"label_index/s{level}/spans", (2, None)),

@@ -269,7 +269,8 @@ class StoreWriter:
         digests = {"voxels": array_digest(array.shape, array.dtype, array.blocks, table)}
         if (cells := writer.blocks.cells) is not None:
             level = writer.path.partition("/")[0]
-            coarse = total_cells(self.layout.grids[int(level[1:])], self.layout.midline)
+            grid = self.layout.grids[int(level[1:])]
+            coarse = total_cells(grid, cells, self.layout.midline)
             digests |= put_index(self.skeleton, level, writer.index(cells), coarse)
         return digests
 

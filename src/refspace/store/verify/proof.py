@@ -331,7 +331,7 @@ class AtlasProof:
         ):
             self._add(f"{folder}/spans", "is not where the chunks are in the table")
         grid = self._atlas.levels[proof.level].grid
-        coarse = total_cells(grid, self._atlas.midline)
+        coarse = total_cells(grid, cells, self._atlas.midline)
         if totals is not None and not _are_totals(totals, shape, cells, coarse, table):
             self._add(f"{folder}/totals", "its totals are not those of the table")
 
