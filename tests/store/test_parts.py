@@ -13,6 +13,7 @@ import zarr
 
 import refspace
 from refspace import ReferenceSpace, StructureTree
+from refspace.cli.describe import stored_bytes
 from refspace.errors import FormatError
 from refspace.grid import Grid
 from refspace.label_index import PartedIndex, parts
@@ -347,6 +348,16 @@ def test_plans_of_a_crop_read_the_records_of_its_blocks(made, reads):
         for block in plan.blocks
     ]
     assert plan.stored_bytes == sum(sizes)
+
+
+def test_what_a_store_elsewhere_takes_is_not_summed_from_many_parts(made, reads, tmp_path):
+    url = f"memory://{tmp_path.name}.zarr"
+    space_of().to_zarr(url, chunks=CHUNK)
+    atlas = open_atlas(url)
+    reads.clear()
+    assert stored_bytes(atlas) is None
+    assert not reads
+    assert stored_bytes(open_atlas(str(made("parts")))) > 0
 
 
 def test_parts_are_read_in_each_process_and_not_sent(made, reads):

@@ -240,6 +240,12 @@ class StoredAtlas:
         assert isinstance(array.records, RecordTable)
         return array.records.stored_bytes(blocks or [slice(0, len(n)) for n in array.blocks])
 
+    @property
+    def are_records_in_parts(self) -> bool:
+        """Whether the bytes of all blocks are in many objects."""
+        records = self.levels[0].array.records
+        return isinstance(records, RecordTable) and records.is_in_parts
+
     # ----- arrays and digests
 
     def check_arrays(self) -> None:
