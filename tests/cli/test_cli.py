@@ -612,7 +612,7 @@ def test_info(store: Path) -> None:
     facts = json.loads(run("info", store, "--json").stdout)
     size = sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
     assert lines == [
-        f"{store}: store of refspace, format 4 (OME-Zarr 0.5)",
+        f"{store}: store of refspace, format 5 (OME-Zarr 0.5)",
         "",
         "level resolution shape dtype chunks shards",
         "s0/annotation 400 µm 33 × 20 × 28 uint32 20 none",
@@ -651,7 +651,7 @@ def test_info_as_json(store: Path, space: refspace.ReferenceSpace) -> None:
     assert facts == {
         "url": str(store),
         "kind": "refspace",
-        "format": 4,
+        "format": 5,
         "ome_zarr": "0.5",
         "extent_mm": [13.2, 8.0, 11.2],
         "origin_um": [0, 0, 0],

@@ -5,7 +5,8 @@ import dask.array as da
 import numpy as np
 import pytest
 from dask.base import tokenize
-from helpers.volumes import IDS, MEMORY_ORDERS, UNKNOWN, chunkings, in_memory_order, volumes
+from helpers.indices import chunked_volumes, coarser, index_of, keys, parts_of
+from helpers.volumes import IDS, MEMORY_ORDERS, UNKNOWN, chunkings, in_memory_order
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,36 +28,6 @@ VOXELS[1:3, :2, 1:4] = 7
 VOXELS[2, 1, 3:] = 9
 CHUNKS = ((2, 2), (3,), (4, 1))
 ids = st.sets(st.sampled_from([0, *IDS, *UNKNOWN]))
-
-
-def parts_of(voxels, chunks):
-    """Rows of each chunk."""
-    slices = da.core.slices_from_chunks(chunks)
-    return [
-        chunk_rows(voxels[part], number, [axis.start for axis in part])
-        for number, part in enumerate(slices)
-    ]
-
-
-def index_of(voxels, chunks):
-    return LabelIndex.from_rows(voxels.shape, chunks, parts_of(voxels, chunks))
-
-
-@st.composite
-def chunked_volumes(draw):
-    voxels = draw(volumes())
-    return voxels, draw(chunkings(voxels.shape))
-
-
-@st.composite
-def coarser(draw, chunks):
-    """Random unions of whole chunks."""
-    result = []
-    for sizes in chunks:
-        cuts = np.cumsum(sizes).tolist()
-        kept = [cut for cut in cuts[:-1] if draw(st.booleans())]
-        result.append(tuple(np.diff([0, *kept, cuts[-1]]).tolist()))
-    return tuple(result)
 
 
 # ----- what an index answers
@@ -362,16 +333,6 @@ def test_verdicts_of_no_ids_and_strange_ids():
     assert blocks.verdicts([-1, 2**33]).tolist() == [OUT, OUT]
     assert blocks.verdicts(np.array([7, 2**32 - 1], "u4")).tolist() == [IN, MIXED]
     assert (OUT, IN, MIXED) == (0, 1, 2)
-
-
-@st.composite
-def keys(draw, shape):
-    """An index or a slice for each axis, empty ones and such that end outside too."""
-    key = []
-    for count in shape:
-        a, b = draw(st.integers(0, count - 1)), draw(st.integers(0, count + 2))
-        key.append(draw(st.sampled_from([a, slice(min(a, b), max(a, b)), slice(0, count)])))
-    return tuple(key)
 
 
 @given(chunked_volumes(), st.data())

@@ -30,7 +30,7 @@ from refspace.store.location import Location, map_concurrently
 AUDD, VISP = 1011, 385
 ENGINES = ["fsspec", "obstore"]
 CHUNK = "s0/annotation/c/"
-RECORDS = "label_index/s0/annotation_objects/c/0/0"
+RECORDS = "label_index/s0/annotation_objects/c/0/0/0/0"
 
 
 @pytest.fixture(autouse=True)

@@ -343,23 +343,23 @@ ROOTS = {
     "complete: 1": (GROUP % '{"refspace": {"complete": 1}}', StoreError, "is not complete"),
     "odd facts": (GROUP % '{"refspace": []}', StoreError, "is not complete"),
     "a later format": (
-        GROUP % '{"refspace": {"complete": true, "format": 5}}',
+        GROUP % '{"refspace": {"complete": true, "format": 6}}',
         FormatError,
-        "has format 5; this refspace reads 4: upgrade refspace",
+        "has format 6; this refspace reads 5: upgrade refspace",
     ),
     "an earlier format": (
         GROUP % '{"refspace": {"complete": true, "format": 2}}',
         FormatError,
-        "has format 2, of an earlier refspace; this one reads 4: write it again",
+        "has format 2, of an earlier refspace; this one reads 5: write it again",
     ),
     "an odd format": (
         GROUP % '{"refspace": {"complete": true, "format": "new"}}',
         FormatError,
-        "has format 'new'; this refspace reads 4: upgrade refspace",
+        "has format 'new'; this refspace reads 5: upgrade refspace",
     ),
     "no digest": (
         GROUP
-        % '{"ome": {}, "refspace": {"complete": true, "format": 4, "arrays": {}, "objects": {}, '
+        % '{"ome": {}, "refspace": {"complete": true, "format": 5, "arrays": {}, "objects": {}, '
         '"provenance": {}}}',
         FormatError,
         "has no 'consolidated_metadata'",

@@ -243,7 +243,7 @@ def test_records_weigh_little_in_tasks_and_are_read_once_in_a_process(store, mon
     monkeypatch.setattr(Location, "read", counted)
     for copy in copies:
         copy.block((0, 0, 1))
-    assert reads.pop("label_index/s0/annotation_objects/c/0/0") == 1
+    assert reads.pop("label_index/s0/annotation_objects/c/0/0/0/0") == 1
     assert reads == {"s0/annotation/c/0/0/1": 3}
 
 
@@ -425,9 +425,9 @@ def test_strays_among_masks_are_named(masks):
 
 
 def test_masks_whose_records_are_lost(masks):
-    (masks / "label_index/shards_objects/c/0/0").unlink()
+    (masks / "label_index/shard_records/c/0/0").unlink()
     assert list(map(str, verify_store(masks).faults)) == [
-        "label_index/shards_objects/c/0/0: is missing",
+        "label_index/shard_records/c/0/0: is missing",
         "s0/mask: its shards cannot be proven: their records are damaged",
     ]
 

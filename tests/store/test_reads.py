@@ -23,7 +23,7 @@ from refspace.store.stored_array import StoredArray
 
 ROOT, AUDD, VISP, ISOCORTEX = 997, 1011, 385, 315
 TABLE = "label_index/s0/table/c/0/0"
-RECORDS = "label_index/s0/annotation_objects/c/0/0"
+RECORDS = "label_index/s0/annotation_objects/c/0/0/0/0"
 
 
 class Reads:
@@ -157,7 +157,7 @@ def test_a_notebook_reads_the_index_and_a_chunk_or_two_of_a_coarse_level(url, re
     chosen = max(wide, default=0)
     tables = {f"label_index/s{number}/table/c/0/0" for number in {0, chosen}}
     objects = {key for key in reads.objects if not key.startswith(f"s{chosen}/annotation/c/")}
-    assert objects <= tables | {f"label_index/s{chosen}/annotation_objects/c/0/0"}
+    assert objects <= tables | {f"label_index/s{chosen}/annotation_objects/c/0/0/0/0"}
     chunks = reads.chunks(f"s{chosen}/annotation")
     size = zarr.open_array(url, path=f"s{chosen}/annotation", mode="r").chunks[0]
     assert {index[0] for index in chunks} == {levels[chosen][0] // 2 // size}

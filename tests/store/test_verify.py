@@ -411,7 +411,7 @@ def test_a_table_whose_digest_is_another(store):
 
 
 def test_records_of_another_volume(made, store):
-    key = f"{RECORDS}/c/0/0"
+    key = f"{RECORDS}/c/0/0/0/0"
     shutil.copy(made(seed=1) / key, store / key)
     damage = [f"{key}: is not what was written"]
     assert lines(store) == damage
@@ -425,7 +425,7 @@ def test_records_of_another_volume(made, store):
 
 
 def test_records_of_another_volume_that_were_sealed(made, store):
-    key = f"{RECORDS}/c/0/0"
+    key = f"{RECORDS}/c/0/0/0/0"
     shutil.copy(made(seed=1) / key, store / key)
     seal(store, key)
     assert lines(store) == [f"{RECORDS}: its records are not those of s0/annotation"]
@@ -501,7 +501,7 @@ def without(*keys):
         (without("attributes", "ome", "image-label"), "is not what was written: it is damaged"),
         (without("attributes", "refspace", "digest"), "is not what was written: it is damaged"),
         (without("attributes", "refspace", "complete"), "is not complete: the run that wrote it"),
-        (without("attributes", "refspace", "format"), "has format None; this refspace reads 4"),
+        (without("attributes", "refspace", "format"), "has format None; this refspace reads 5"),
         (without("consolidated_metadata"), "has no 'consolidated_metadata'; convert it again"),
         (without("consolidated_metadata", "metadata", "s0/ap"), "is not what was written"),
         (without("node_type"), "is not what was written: it is damaged, or was changed"),
@@ -530,7 +530,7 @@ def test_a_root_that_is_none(store, content):
 def test_a_root_of_another_volume(made, store):
     shutil.copy(made(seed=1) / "zarr.json", store / "zarr.json")
     assert [line for line in lines(store) if "s0/annotation" in line] == [
-        f"{RECORDS}/c/0/0: is not what was written",
+        f"{RECORDS}/c/0/0/0/0: is not what was written",
         "s0/annotation: its chunks are not those that were written; which ones cannot be told",
     ]
 

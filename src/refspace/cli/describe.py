@@ -186,10 +186,14 @@ def label_counts(atlas: StoredAtlas) -> dict[int, int] | None:
 
 
 def stored_bytes(atlas: StoredAtlas) -> int | None:
-    """Bytes of all files of a store on this machine; of another, those of voxels, if recorded."""
+    """Bytes of all files of a store on this machine; of another, those of voxels, if recorded.
+
+    None where it would take too many requests to know.
+    """
     if (folder := atlas.location.local_path) is not None:
         return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    if atlas.metadata is None:
+    # Of records in many parts, all would have to be read.
+    if atlas.metadata is None or atlas.are_records_in_parts:
         return None
     volumes = {"annotation": atlas.levels, "template": atlas.template}
     return sum(

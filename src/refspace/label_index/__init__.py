@@ -2,6 +2,7 @@
 
 from refspace.label_index.blocks import IN, MIXED, OUT, BlockLabels
 from refspace.label_index.index import LabelIndex
+from refspace.label_index.parts import IndexParts, PartedIndex, large_chunks, split_table
 from refspace.label_index.rows import (
     FIELDS,
     Chunks,
@@ -19,10 +20,14 @@ __all__ = [
     "OUT",
     "BlockLabels",
     "Chunks",
+    "IndexParts",
     "LabelIndex",
+    "PartedIndex",
     "cell_rows",
     "chunk_rows",
     "cut_at_midline",
     "filled_rows",
+    "large_chunks",
     "merge_rows",
+    "split_table",
 ]

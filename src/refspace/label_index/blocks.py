@@ -146,7 +146,7 @@ class BlockLabels(ArrayValue):
         parts = [_crop_axis(sizes, part) for sizes, part in zip(self.chunks, key, strict=True)]
         chunks = tuple(sizes for _, sizes in parts if sizes is not None)
         # Not out of an array of all blocks, of which there may be many.
-        block_ids = _flat_ids([blocks for blocks, _ in parts], self.shape)
+        block_ids = flat_ids([blocks for blocks, _ in parts], self.shape)
         if self.boxes is None:
             return self.take(chunks, block_ids)
         ranges = [_range(part, sum(sizes)) for part, sizes in zip(key, self.chunks, strict=True)]
@@ -255,8 +255,8 @@ class BlockLabels(ArrayValue):
         if coarse == self.chunks:
             return self
         axes = [_blocks_met(*sizes) for sizes in zip(self.chunks, coarse, strict=True)]
-        old = _flat_ids([old for _, old in axes], self.shape)
-        new = _flat_ids([new for new, _ in axes], tuple(map(len, coarse)))
+        old = flat_ids([old for _, old in axes], self.shape)
+        new = flat_ids([new for new, _ in axes], tuple(map(len, coarse)))
         starts, lengths = self.indptr[old], np.diff(self.indptr)[old]
         labels = self.labels[_ranges(starts, lengths)]
         # One number for a block and a label, so that all blocks are sorted in one go.
@@ -331,7 +331,7 @@ def _ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np
     return shift + np.arange(shift.size)
 
 
-def _flat_ids(indices: Sequence[NDArray[np.intp]], shape: tuple[int, ...]) -> NDArray[np.intp]:
+def flat_ids(indices: Sequence[NDArray[np.intp]], shape: tuple[int, ...]) -> NDArray[np.intp]:
     """Flat ids of the blocks at all combinations of indices along the axes, in C order."""
     flat = np.zeros(1, np.intp)
     for along, count in zip(indices, shape, strict=True):
@@ -373,3 +373,15 @@ def _crop_axis(
     last = int(np.searchsorted(bounds, stop, side="left"))
     inner = np.clip(bounds[first : last + 1], start, stop)
     return np.arange(first, last), tuple(np.diff(inner).tolist())
+
+
+def whole_blocks(sizes: tuple[int, ...], part: slice | int) -> tuple[int, int]:
+    """Where the blocks begin along an axis that a slice or an index selects from, and end.
+
+    Examples
+    --------
+    >>> whole_blocks((4, 4, 4), slice(5, 6)), whole_blocks((4, 4, 4), -1)
+    ((4, 8), (8, 12))
+    """
+    bounds, (blocks, _) = chunk_edges(sizes), _crop_axis(sizes, part)
+    return int(bounds[blocks[0]]), int(bounds[blocks[-1] + 1])

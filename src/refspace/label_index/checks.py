@@ -26,16 +26,33 @@ _ROWS_AT_ONCE = 2**18
 
 
 def check_chunks(shape: tuple[int, ...], chunks: Chunks) -> None:
-    """Refuse chunks that do not make up an array, and arrays whose sums overflow an int64."""
+    """Refuse chunks that do not make up an array, and those whose sums overflow an int64."""
     smallest = [min(sizes, default=0) for sizes in chunks]
     if len(shape) != 3 or tuple(map(sum, chunks)) != shape or min(smallest) < 1:
         raise GridError(
             f"chunks of {chunks} do not make up an array of {shape}; give three axes, "
             "chunks of at least one voxel, and all voxels"
         )
+    if not is_summable(shape, chunks):
+        largest = tuple(max(sizes) for sizes in chunks)
+        raise GridError(
+            f"chunks of {largest} voxels in an array of {shape} are too large: sums of its indices "
+            "may pass 2**63; give smaller chunks"
+        )
+
+
+def is_summable(shape: tuple[int, ...], chunks: Chunks) -> bool:
+    """Whether sums of the indices of voxels fit an int64, within any one of the chunks.
+
+    Examples
+    --------
+    >>> is_summable((2**15,) * 3, ((2**15,),) * 3), is_summable((2**16,) * 3, ((2**16,),) * 3)
+    (True, False)
+    >>> is_summable((2**16,) * 3, ((2**15, 2**15),) * 3)
+    True
+    """
     # A sum of indices is less than voxels × longest side; its double is computed in between.
-    if math.prod(shape) * max(shape) >= 2**62:
-        raise GridError(f"an array of {shape} is too large: sums of its indices may pass 2**63")
+    return math.prod(max(sizes) for sizes in chunks) * max(shape) < 2**62
 
 
 def check_table(table: NDArray[np.int64], chunks: Chunks) -> None:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from refspace.errors import AnnotationError, GridError
 from refspace.grid import Reorientation
 from refspace.label_index.array_value import ArrayValue, frozen
 from refspace.label_index.blocks import BlockLabels
-from refspace.label_index.checks import check_chunks, check_table
+from refspace.label_index.checks import check_chunks, check_table, is_summable
 from refspace.label_index.rows import (
     CHUNK,
     COUNT,
@@ -29,6 +30,7 @@ from refspace.label_index.rows import (
     Chunks,
     as_chunks,
     chunk_edges,
+    exact_totals,
     merge_rows,
 )
 from refspace.types import BACKGROUND
@@ -115,8 +117,10 @@ class LabelIndex(ArrayValue):
         )
 
     @cached_property
-    def totals(self) -> NDArray[np.int64]:
+    def totals(self) -> NDArray[Any]:
         """Table of the array as one chunk: a column per label, sorted; the rows are `FIELDS`.
+
+        Of an array whose sums of indices may not fit an int64, it is of Python's integers.
 
         Examples
         --------
@@ -126,14 +130,17 @@ class LabelIndex(ArrayValue):
         array([[ 0,  7,  6,  0,  0,  0,  1,  1,  6,  0,  0, 15]])
         """
         # Counts, boxes and sums merge exactly, so the totals are as if measured at once.
-        return self.coarsen([[count] for count in self.shape]).table
+        whole = tuple((count,) for count in self.shape)
+        if is_summable(self.shape, whole):
+            return self.coarsen(whole).table
+        return exact_totals(self.table)
 
     @cached_property
     def _columns(self) -> dict[int, int]:
         """Column of each label in `totals`."""
         return {label: column for column, label in enumerate(self.totals[LABEL].tolist())}
 
-    def _select(self, labels: Iterable[int]) -> NDArray[np.int64]:
+    def _select(self, labels: Iterable[int]) -> NDArray[Any]:
         """Columns of `totals` for the labels that occur, each once."""
         columns = sorted({self._columns[label] for label in labels if label in self._columns})
         return self.totals[:, columns]
@@ -204,16 +211,7 @@ class LabelIndex(ArrayValue):
                [4, 2]])
         """
         coarse = as_chunks(chunks)
-        check_chunks(self.shape, coarse)
-        coarse_ids = []
-        for axis, (fine, larger) in enumerate(zip(self.chunks, coarse, strict=True)):
-            cuts, new_cuts = chunk_edges(fine), chunk_edges(larger)
-            if not np.isin(new_cuts, cuts).all():
-                raise GridError(
-                    f"chunks of {larger} voxels cut chunks of {fine} voxels along axis {axis}; "
-                    "give unions of whole chunks"
-                )
-            coarse_ids.append(np.searchsorted(new_cuts, cuts[:-1], side="right") - 1)
+        coarse_ids = coarse_blocks(self.shape, self.chunks, coarse)
         flat_ids = np.ravel_multi_index(np.ix_(*coarse_ids), [len(larger) for larger in coarse])
         table = self.table.copy()
         table[CHUNK] = flat_ids.ravel()[table[CHUNK]]
@@ -247,7 +245,7 @@ class LabelIndex(ArrayValue):
         ({7: 4}, ((0, 0, 0), (1, 1, 4)))
         """
         kept = [
-            _whole_chunks(lengths, *ends)
+            whole_chunks(lengths, *ends)
             for lengths, *ends in zip(self.chunks, start, stop, strict=True)
         ]
         parts = tuple(slice(chunks.start, chunks.stop) for chunks in kept)
@@ -284,7 +282,7 @@ class LabelIndex(ArrayValue):
         ({0: 4, 7: 2}, ((0, 0, 2), (1, 1, 6)))
         """
         start, stop, _ = kept.indices(self.shape[axis])
-        kept_chunks = _whole_chunks(self.chunks[axis], start, stop) if start < stop else range(0)
+        kept_chunks = whole_chunks(self.chunks[axis], start, stop) if start < stop else range(0)
         is_kept = np.zeros(self._chunk_ids.shape, bool)
         is_kept[(slice(None),) * axis + (slice(kept_chunks.start, kept_chunks.stop),)] = True
         inside = self.table[:, is_kept.ravel()[self.table[CHUNK]]]
@@ -342,8 +340,37 @@ class LabelIndex(ArrayValue):
         return table[:, np.lexsort((table[LABEL], table[CHUNK]))]
 
 
-def _whole_chunks(lengths: Sequence[int], start: int, stop: int) -> range:
-    """Indices of the chunks between two voxels along an axis."""
+def coarse_blocks(
+    shape: tuple[int, ...], chunks: Chunks, coarse: Chunks
+) -> list[NDArray[np.int64]]:
+    """Which larger chunk along each axis has each chunk.
+
+    Raises
+    ------
+    GridError
+        If the larger ones are no unions of whole chunks.
+    """
+    check_chunks(shape, coarse)
+    coarse_ids = []
+    for axis, (fine, larger) in enumerate(zip(chunks, coarse, strict=True)):
+        cuts, new_cuts = chunk_edges(fine), chunk_edges(larger)
+        if not np.isin(new_cuts, cuts).all():
+            raise GridError(
+                f"chunks of {larger} voxels cut chunks of {fine} voxels along axis {axis}; "
+                "give unions of whole chunks"
+            )
+        coarse_ids.append(np.searchsorted(new_cuts, cuts[:-1], side="right") - 1)
+    return coarse_ids
+
+
+def whole_chunks(lengths: Sequence[int], start: int, stop: int) -> range:
+    """Indices of the chunks between two voxels along an axis.
+
+    Raises
+    ------
+    GridError
+        If there are none, or one is cut.
+    """
     ends = chunk_edges(lengths)
     if not (start < stop and {start, stop} <= {*ends.tolist()}):
         raise GridError(
@@ -353,6 +380,6 @@ def _whole_chunks(lengths: Sequence[int], start: int, stop: int) -> range:
     return range(*np.searchsorted(ends, (start, stop)).tolist())
 
 
-def _corner(values: NDArray[np.int64]) -> Corner:
+def _corner(values: NDArray[Any]) -> Corner:
     a, b, c = values.tolist()
     return a, b, c

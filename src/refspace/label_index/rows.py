@@ -143,6 +143,26 @@ def merge_rows(table: NDArray[np.int64]) -> NDArray[np.int64]:
     return merged
 
 
+def exact_totals(table: NDArray[np.int64]) -> NDArray[np.object_]:
+    """Merge the rows of each label of all chunks into one, of Python's integers, which are exact.
+
+    Examples
+    --------
+    >>> rows = [chunk_rows(np.full((1, 1, 2), 7, "u4"), n, (0, 0, 2 * n)) for n in range(2)]
+    >>> exact_totals(np.concatenate(rows, axis=1)).T
+    array([[0, 7, 4, 0, 0, 0, 1, 1, 4, 0, 0, 6]], dtype=object)
+    """
+    table = table[:, np.argsort(table[LABEL], kind="stable")]
+    first = np.flatnonzero(np.diff(table[LABEL], prepend=-1))
+    totals = np.zeros((len(FIELDS), first.size), object)
+    totals[LABEL] = table[LABEL, first]
+    totals[COUNT] = np.add.reduceat(table[COUNT], first)
+    totals[START] = np.minimum.reduceat(table[START], first, axis=1)
+    totals[STOP] = np.maximum.reduceat(table[STOP], first, axis=1)
+    totals[SUM] = np.add.reduceat(table[SUM].astype(object), first, axis=1)
+    return totals
+
+
 def _covered_cells(
     corner: Sequence[int], shape: Sequence[int], cells: Sequence[Sequence[int]]
 ) -> Iterator[tuple[int, tuple[int, ...], tuple[int, ...]]]:

@@ -6,6 +6,7 @@ in a block is known, how much of it is not. Of any other array the blocks are *u
 """
 
 import functools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import methodcaller
@@ -14,8 +15,9 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from refspace.errors import GridError, RefspaceError, StoreReplacedError
 from refspace.grid import Reorientation
-from refspace.label_index import BlockLabels, Chunks, LabelIndex
+from refspace.label_index import BlockLabels, Chunks, LabelIndex, PartedIndex
 
 _T = TypeVar("_T")
 Box = tuple[slice, ...]
@@ -84,6 +86,8 @@ class BlockKnowledge:
         Labels that may occur in each block.
     stored_bytes
         Bytes that each block takes where it is stored, in the shape of the block grid.
+    stored_bytes_in
+        The same of a range of blocks along each axis, where it is known without all others.
     attach
         Of a volume as it was opened in another program's store: gives it the label index at a path
         or URL, reached with some options. None of any other volume.
@@ -99,6 +103,7 @@ class BlockKnowledge:
     index: Once[LabelIndex] = _NOTHING
     block_labels: Once[BlockLabels] = _NOTHING
     stored_bytes: Once[NDArray[Any]] = _NOTHING
+    stored_bytes_in: Callable[[Box], NDArray[Any]] | None = None
     attach: "Attach | None" = None
 
     @classmethod
@@ -107,6 +112,7 @@ class BlockKnowledge:
         index: Once[LabelIndex],
         chunks: Chunks,
         stored_bytes: Once[NDArray[Any]] = _NOTHING,
+        stored_bytes_in: Callable[[Box], NDArray[Any]] | None = None,
     ) -> "BlockKnowledge":
         """Knowledge from a label index.
 
@@ -116,10 +122,11 @@ class BlockKnowledge:
             The index, whose chunks are those of the volume or parts of them.
         chunks
             Chunks of the volume.
-        stored_bytes
+        stored_bytes, stored_bytes_in
             As for the class.
         """
-        return cls(index, index.then(functools.partial(_labels_in, chunks=chunks)), stored_bytes)
+        labels = index.then(functools.partial(labels_of_index, chunks=chunks))
+        return cls(index, labels, stored_bytes, stored_bytes_in)
 
     @classmethod
     def bounded(cls, block_labels: BlockLabels) -> "BlockKnowledge":
@@ -136,11 +143,31 @@ class BlockKnowledge:
         chunks
             Chunks of the whole.
         """
-        cut = functools.partial(_blocks_met, chunks=chunks, box=box)
-        return BlockKnowledge(
-            block_labels=self.block_labels.then(methodcaller("crop", box)),
-            stored_bytes=self.stored_bytes.then(cut),
-        )
+        met = blocks_met(chunks, box)
+        if self.stored_bytes_in is None:
+            stored = self.stored_bytes.then(methodcaller("__getitem__", met))
+        else:
+            stored = Once(functools.partial(self.stored_bytes_in, met))
+        labels = Once(functools.partial(self.labels_in, box, chunks))
+        return BlockKnowledge(block_labels=labels, stored_bytes=stored)
+
+    def labels_in(self, key: tuple[slice | int, ...], chunks: Chunks) -> BlockLabels | None:
+        """Labels that may occur in each block of a part; None where only reading can tell.
+
+        Of an index in parts, those with the blocks of the part are read, and else the whole.
+
+        Parameters
+        ----------
+        key
+            As for `BlockLabels.crop`.
+        chunks
+            Chunks of the whole.
+        """
+        index = self.index()
+        if isinstance(index, PartedIndex):
+            return labels_of_index(index, chunks, key)
+        labels = self.block_labels()
+        return None if labels is None else labels.crop(key)
 
     def reorient(self, reorientation: Reorientation) -> "BlockKnowledge":
         """Knowledge of the volume with its axes in another order and other directions."""
@@ -158,17 +185,56 @@ Attach: TypeAlias = "Callable[[str, Mapping[str, Any] | None], tuple[Any, BlockK
 UNKNOWN = BlockKnowledge()
 
 
-def _labels_in(index: LabelIndex, chunks: Chunks) -> BlockLabels:
-    # The index is that of cells, several of which may make up a block.
-    return index.coarsen(chunks).block_labels
+def labels_of_index(
+    index: LabelIndex, chunks: Chunks, key: tuple[slice | int, ...] | None = None
+) -> BlockLabels | None:
+    """Labels of the blocks of an array, or of a part of it, as its label index says.
+
+    Parameters
+    ----------
+    index
+        The index, of the blocks or parts of them.
+    chunks
+        Blocks of the array.
+    key
+        As for `BlockLabels.crop`; the whole if not given.
+
+    Returns
+    -------
+    BlockLabels or None
+        None where a part of the index cannot be read, which is told.
+
+    Warns
+    -----
+    UserWarning
+        If a part of the index must not be trusted.
+    """
+    try:
+        # The index is that of cells, several of which may make up a block.
+        of_blocks = index.coarsen(chunks)
+        if key is None:
+            return of_blocks.block_labels
+        if isinstance(of_blocks, PartedIndex):
+            return of_blocks.labels_in(key)
+        return of_blocks.block_labels.crop(key)
+    except StoreReplacedError:
+        raise  # nor are its voxels those that were asked for
+    except GridError:
+        raise  # of a key that is none
+    except RefspaceError as error:
+        warnings.warn(
+            f"the label index is not used: {error}. Voxels are read instead, which takes longer",
+            stacklevel=2,
+        )
+        return None
 
 
-def _blocks_met(stored: NDArray[Any], chunks: Sequence[Sequence[int]], box: Box) -> NDArray[Any]:
-    """Of a number for each block, those of the blocks that a part of the array meets."""
+def blocks_met(chunks: Sequence[Sequence[int]], box: Box) -> Box:
+    """Blocks along each axis that a part of an array meets."""
     blocks = []
     for sizes, part in zip(chunks, box, strict=True):
         ends = np.cumsum(sizes)
         start, stop, _ = part.indices(int(ends[-1]))
-        first = np.searchsorted(ends, start, side="right")
-        blocks.append(slice(int(first), int(np.searchsorted(ends, stop)) + 1))
-    return stored[tuple(blocks)]
+        first = int(np.searchsorted(ends, start, side="right"))
+        blocks.append(slice(first, min(int(np.searchsorted(ends, stop)) + 1, len(sizes))))
+    return tuple(blocks)

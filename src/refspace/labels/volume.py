@@ -14,7 +14,15 @@ from refspace.blockwise.sources import UNKNOWN as UNKNOWN_LABEL
 from refspace.blockwise.sources import sole_labels
 from refspace.errors import AnnotationError
 from refspace.grid import Grid, Hemisphere
-from refspace.label_index import MIXED, OUT, BlockLabels, Chunks, LabelIndex, cut_at_midline
+from refspace.label_index import (
+    MIXED,
+    OUT,
+    BlockLabels,
+    Chunks,
+    LabelIndex,
+    PartedIndex,
+    cut_at_midline,
+)
 from refspace.labels.annotation import as_annotation, infer_grid
 from refspace.labels.counting import count_labels
 from refspace.labels.cropping import crop_volume
@@ -28,7 +36,13 @@ from refspace.labels.hemispheres import (
     stated_midline,
     with_hemispheres,
 )
-from refspace.labels.knowledge import UNKNOWN, BlockKnowledge, Box, Once
+from refspace.labels.knowledge import (
+    UNKNOWN,
+    BlockKnowledge,
+    Box,
+    Once,
+    labels_of_index,
+)
 from refspace.labels.measuring import measure_labels
 from refspace.labels.midline import Midline, midline_in_frame, resolve_midline
 from refspace.labels.reorienting import in_frame, reorient, turn_onto
@@ -125,10 +139,34 @@ class LabelVolume:
         # The index has rows for each part of a block that the midline cuts.
         index = self.index
         return (
-            labels.keep_slab(*self._slab)
-            if index is None
-            else index.coarsen(self.chunks).block_labels
+            labels.keep_slab(*self._slab) if index is None else labels_of_index(index, self.chunks)
         )
+
+    @property
+    def is_indexed_in_parts(self) -> bool:
+        """Whether the labels of all blocks are many, so that those of a part are better read."""
+        return isinstance(self.blocks.index(), PartedIndex)
+
+    def block_labels_in(self, key: tuple[slice | int, ...]) -> BlockLabels | None:
+        """Labels that may occur in each block of a part of `data`, as ``block_labels.crop(key)``.
+
+        Of an index in parts those alone are read that say so.
+
+        Parameters
+        ----------
+        key
+            As for `BlockLabels.crop`.
+        """
+        if not self.is_indexed_in_parts:
+            labels = self.block_labels
+            return None if labels is None else labels.crop(key)
+        if self.index is not None:
+            return labels_of_index(self.index, self.chunks, key)
+        if self.hemispheres.volume is None:  # and the midline is not that of the index
+            labels = self.block_labels
+            return None if labels is None else labels.crop(key)
+        known = self.blocks.labels_in(key, self._chunks_of_both)
+        return None if known is None else known.with_label(BACKGROUND)
 
     @functools.cached_property
     def index(self) -> LabelIndex | None:

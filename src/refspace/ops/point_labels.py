@@ -1,6 +1,6 @@
 """What the voxels hold that hold points: a code for each point, lazily."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 
 from refspace import kernels
 from refspace.blockwise.graphs import shared_value
-from refspace.blockwise.lookup import look_up_partitions, look_up_points
+from refspace.blockwise.lookup import PointsByBlock, look_up_partitions, look_up_points
 from refspace.blockwise.relabel import blocks_to_read
 from refspace.blockwise.sources import UNKNOWN
 from refspace.grid import Grid
-from refspace.label_index import BlockLabels
+from refspace.label_index import BlockLabels, Chunks
 from refspace.ops.point_voxels import sort_points
 from refspace.ops.positions import in_micrometres, position_dims, positions_along_axes
 from refspace.types import LengthUnit
+
+Box = tuple[slice, ...]
 
 # Codes of points that no voxel holds.
 OUTSIDE, MISSING = -1, -2
@@ -42,6 +44,8 @@ class VoxelLookup:
         Labels.
     block_labels
         Labels of each block, where they are known.
+    labels_in
+        Labels of the blocks of a part, where those of all blocks are too many to be read.
     codes
         Two rows: sorted labels, and the code of each; any other has the code 0. A label is its own
         code if not given.
@@ -57,6 +61,7 @@ class VoxelLookup:
     codes: NDArray[np.int64] | None = None
     hemispheres: dask.array.Array | None = None
     unit: LengthUnit = "um"
+    labels_in: Callable[[Box], BlockLabels | None] | None = None
 
     @property
     def dims(self) -> tuple[str, str, str]:
@@ -81,11 +86,12 @@ class VoxelLookup:
         if isinstance(points, dask.array.Array):
             return look_up_partitions(points, _codes_of_partition, self.shared)
         positions = in_micrometres(points, self.grid, self.unit)
+        held = sort_points(positions, self.grid, self.data.chunks)
         return look_up_points(
-            sort_points(positions, self.grid, self.data.chunks),
+            held,
             points[0].shape,
             [self.data] if self.hemispheres is None else [self.data, self.hemispheres],
-            self._labels_to_code(),
+            self._labels_to_code(held),
             _codes_at,
             self.codes,
             (OUTSIDE, MISSING),
@@ -96,17 +102,34 @@ class VoxelLookup:
         """The look-up as one task, on which those of all partitions depend."""
         return shared_value("lookup", self)
 
-    def _labels_to_code(self) -> NDArray[np.int64]:
+    def _labels_to_code(self, points: PointsByBlock) -> NDArray[np.int64]:
         """Label with the code of all voxels of a block, `UNKNOWN` where it must be read.
 
         A block of several labels need not be read if all have one code: any of them will do.
         """
-        if self.block_labels is None:
-            return np.full(self.data.numblocks, UNKNOWN)
-        labels = self.block_labels.labels.astype(np.int64)
+        known, blocks = self.block_labels, tuple(slice(0, n) for n in self.data.numblocks)
+        if self.labels_in is not None and points.blocks:
+            blocks, box = _box_of_blocks(points.blocks, self.data.chunks)
+            known = self.labels_in(box)
+        sole = np.full(self.data.numblocks, UNKNOWN)
+        if known is None:
+            return sole
+        labels = known.labels.astype(np.int64)
         codes = labels if self.codes is None else _encode(labels, self.codes)
-        first = labels[self.block_labels.indptr[:-1]].reshape(self.block_labels.shape)
-        return np.where(blocks_to_read(self.block_labels, codes), UNKNOWN, first)
+        first = labels[known.indptr[:-1]].reshape(known.shape)
+        sole[blocks] = np.where(blocks_to_read(known, codes), UNKNOWN, first)
+        return sole
+
+
+def _box_of_blocks(flat_ids: Sequence[int], chunks: Chunks) -> tuple[Box, Box]:
+    """Range of blocks along each axis that some blocks are in, and of their voxels."""
+    blocks, box = [], []
+    block_ids = np.unravel_index(flat_ids, tuple(map(len, chunks)))
+    for along, sizes in zip(block_ids, chunks, strict=True):
+        first, end = int(along.min()), int(along.max()) + 1
+        blocks.append(slice(first, end))
+        box.append(slice(sum(sizes[:first]), sum(sizes[:end])))
+    return tuple(blocks), tuple(box)
 
 
 def look_up_table(

@@ -92,16 +92,18 @@ def region_properties(
     >>> region_properties(space.label_index.totals, regions, space.grid).ravel()[:2].tolist()
     [98.0, 6.272]
     """
-    labels, far = table[LABEL], np.iinfo(np.int64).max
-    voxels = regions.reduce(labels, table[COUNT])
-    start = regions.reduce(labels, table[START], np.minimum, far)
-    stop = regions.reduce(labels, table[STOP], np.maximum)
+    # Sums alone may be of Python's integers.
+    rest, far = table[: SUM.start].astype(np.int64, copy=False), np.iinfo(np.int64).max
+    labels = rest[LABEL]
+    voxels = regions.reduce(labels, rest[COUNT])
+    start = regions.reduce(labels, rest[START], np.minimum, far)
+    stop = regions.reduce(labels, rest[STOP], np.maximum)
     sums = regions.reduce(labels, table[SUM])
     rows = np.full((2 + 3 * len(grid.dims), len(regions)), np.nan)
     rows[0], rows[1] = voxels, voxels * grid.voxel_volume
     present = voxels > 0
     for axis, dim in enumerate(grid.dims):
-        mean = sums[axis, present] / voxels[present] + 0.5
+        mean = (sums[axis, present] / voxels[present]).astype(np.float64) + 0.5
         ends = grid.position(dim, start[axis, present]), grid.position(dim, stop[axis, present])
         low, high = ends[::-1] if grid.is_falling(dim) else ends
         rows[2 + 3 * axis : 5 + 3 * axis, present] = low, high, grid.position(dim, mean)

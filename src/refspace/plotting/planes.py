@@ -1,7 +1,7 @@
 """Planes of a volume as pictures need them: upright, in µm, all that are drawn read at once."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from numbers import Integral
@@ -30,6 +30,9 @@ _TOP, _RIGHT = {"dv": "S", "ap": "A", "ml": "R"}, {"ap": "P", "ml": "R"}
 
 PositionsLike: TypeAlias = float | Sequence[float] | NDArray[np.floating] | None
 """Where to cut along an axis: one position or several, or None for the middle."""
+
+LabelsIn: TypeAlias = Callable[[tuple[slice, ...]], BlockLabels | None]
+"""What is known of the blocks of a part of a volume."""
 
 
 @dataclass(frozen=True)
@@ -254,7 +257,7 @@ def read_planes(space: Space, cut: Cut, *, template: bool, sides: bool = False) 
     volumes = [space.annotation]
     volumes += [space.template] if template and space.template is not None else []
     volumes += [space.hemispheres] if sides else []
-    read = _read(volumes, view.cut, unique, space.block_labels)
+    read = _read(volumes, view.cut, unique, space.volume.block_labels_in)
     labels = read.pop(0)
     hemispheres = read.pop() if sides else None
     intensities = read.pop() if read else None
@@ -274,11 +277,11 @@ def _read(
     volumes: Sequence[xr.DataArray],
     dim: str,
     indices: NDArray[np.intp],
-    block_labels: BlockLabels | None,
+    labels_in: LabelsIn,
 ) -> list[xr.DataArray]:
     """Planes of volumes at sorted indices, computed together; of the first, labels are known."""
     # Taken block by block: planes apart would read a block that they share once for each.
-    known = [block_labels, *[None] * (len(volumes) - 1)]
+    known: list[LabelsIn | None] = [labels_in, *[None] * (len(volumes) - 1)]
     parts = dask.compute(
         *(_taken(volume, dim, indices, own) for volume, own in zip(volumes, known, strict=True))
     )
@@ -289,7 +292,7 @@ def _read(
 
 
 def _taken(
-    volume: xr.DataArray, dim: str, indices: NDArray[np.intp], block_labels: BlockLabels | None
+    volume: xr.DataArray, dim: str, indices: NDArray[np.intp], labels_in: LabelsIn | None
 ) -> list[ArrayLike]:
     """Planes within each block along an axis that has any."""
     if volume.chunks is None:
@@ -304,9 +307,9 @@ def _taken(
             between = slice(int(within[0]), int(within[-1]) + 1)
             within -= between.start
             slab = volume.isel({dim: between})
-            if block_labels is not None:
-                key = tuple(between if a == axis else slice(None) for a in range(volume.ndim))
-                slab = narrow(slab, slab.dtype, attrs={}, block_labels=block_labels.crop(key))
+            key = tuple(between if a == axis else slice(None) for a in range(volume.ndim))
+            if labels_in is not None and (known := labels_in(key)) is not None:
+                slab = narrow(slab, slab.dtype, attrs={}, block_labels=known)
             block = slab.data
             chunks = tuple((within.size,) if a == axis else c for a, c in enumerate(block.chunks))
             meta = np.empty((0,) * volume.ndim, volume.dtype)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import dask.array
 import xarray as xr
-from numpy.typing import NDArray
 
 from refspace.blockwise.identity import array_identity
 from refspace.label_index import Chunks
@@ -300,11 +299,11 @@ def _level(atlas: StoredAtlas, level: int) -> Level:
     # At every level the same: halves of an odd length have another middle.
     volume = LabelVolume.from_array(annotation, hemispheres=hemispheres, midline=atlas.line)
     if atlas.metadata is not None:
-        shape = tuple(map(len, volume.chunks))
         blocks = BlockKnowledge.indexed(
             Once(functools.partial(atlas.index, level)),
             volume.chunks,
-            Once(functools.partial(_stored_bytes, atlas, level, shape)),
+            Once(functools.partial(atlas.stored_bytes, level)),
+            functools.partial(atlas.stored_bytes, level, "annotation"),
         )
         volume = volume.with_knowledge(blocks)
     elif (kept := atlas.levels[level].kept) is not None:
@@ -339,8 +338,3 @@ def _attached(
     kept = given.levels[level].kept
     assert kept is not None
     return labels, kept_knowledge(given, level, kept, labels.chunks)
-
-
-def _stored_bytes(atlas: StoredAtlas, level: int, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Bytes of each block, in the shape of the block grid."""
-    return atlas.stored_bytes(level).reshape(shape)

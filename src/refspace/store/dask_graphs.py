@@ -165,8 +165,9 @@ def fetch(array: StoredArray, block_ids: Sequence[Sequence[int]]) -> list[bytes 
     reads: list[Callable[[], Any]] = [
         functools.partial(array.read_object, block_id) for block_id in block_ids
     ]
-    records = [] if array.records is None else [array.records.prefetch]
-    return map_concurrently(_call, [*reads, *records])[: len(reads)]
+    if array.records is not None:
+        reads.append(functools.partial(array.records.prefetch, block_ids))
+    return map_concurrently(_call, reads)[: len(block_ids)]
 
 
 def _call(read: Callable[[], Any]) -> Any:

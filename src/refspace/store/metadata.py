@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -18,11 +19,19 @@ from zarr.storage import MemoryStore
 
 from refspace.errors import GridError
 from refspace.grid import Grid
-from refspace.label_index import FIELDS
+from refspace.label_index import FIELDS, Chunks, LabelIndex, split_table
 from refspace.labels import HEMISPHERES_ATTRS, Midline, axis_attrs, resolve_midline
 from refspace.labels.midline import STATED_BY_STORE
 from refspace.store.described_array import described_array
-from refspace.store.digests import metadata_digest, records_path
+from refspace.store.digests import (
+    INDEX,
+    INDEX_PARTS,
+    INDEX_TOTALS,
+    array_sha256,
+    is_in_root,
+    metadata_digest,
+    records_path,
+)
 from refspace.store.location import Location
 from refspace.store.object_records import ObjectRecord, table_of
 from refspace.store.pyramid import level_grids
@@ -36,6 +45,11 @@ Triple = tuple[int, int, int]
 # With its checksum, so that a flipped bit raises; without a shuffle, which makes labels larger.
 _LABEL_CODEC = ZstdCodec(level=5, checksum=True)
 _CODEC_V2 = Blosc(cname="zstd", clevel=5, shuffle=Blosc.SHUFFLE)
+# Columns of the label index of a part, 12 MB: nearly all stores have one part.
+_PART_ROWS = 2**17
+# Blocks whose records are one object, 2.6 MB, and else the blocks of a part along each axis: a part
+# of space meets few of those. Their records in turn are one object, half a megabyte for 4 × 10⁸.
+_MOST_RECORDS, _RECORDS_SIDE = 2**16, 32
 _ATTRS: dict[str, dict[str, Any]] = {
     "annotation": {"long_name": "structure id"},
     "template": {"long_name": "intensity of the template"},
@@ -169,6 +183,8 @@ class Draft:
     def __init__(self, zarr_format: Literal[2, 3] = 3) -> None:
         self._format = zarr_format
         self._buffers: dict[str, Buffer] = {}
+        # Objects whose records are in a table.
+        self._in_tables: set[str] = set()
         self._root = zarr.open_group(MemoryStore(self._buffers), mode="w", zarr_format=zarr_format)
 
     def put_array(
@@ -205,14 +221,16 @@ class Draft:
         values: NDArray[Any],
         dims: Sequence[str],
         attrs: Mapping[str, Any] | None = None,
+        *,
+        parts: Sequence[int] | None = None,
     ) -> None:
-        """Add a small array, as one chunk."""
+        """Add a small array, as one chunk, or in parts of some length along each axis."""
         dtype = str if values.dtype.kind in "UO" else values.dtype
         array = self._root.create_array(
             path,
             shape=values.shape,
             dtype=dtype,
-            chunks=tuple(max(1, n) for n in values.shape),
+            chunks=tuple(max(1, n) for n in (parts or values.shape)),
             compressors=[_LABEL_CODEC],
             fill_value="" if dtype is str else 0,
             dimension_names=list(dims),
@@ -222,13 +240,28 @@ class Draft:
         if values.size:
             array[...] = values
 
+    def take_records(self, path: str) -> NDArray[np.uint8]:
+        """Records of the objects of an array, which the root then does not have.
+
+        Returns
+        -------
+        ndarray
+            uint8 of the shape of its grid of chunks and the length of a record.
+        """
+        array: Any = self._root[path]
+        grid = tuple(-(-n // size) for n, size in zip(array.shape, array.chunks, strict=True))
+        keys = [f"{path}/{array.metadata.encode_chunk_key(each)}" for each in np.ndindex(grid)]
+        self._in_tables.update(keys)
+        table = table_of(ObjectRecord.of(self._buffers[key].to_bytes()) for key in keys)
+        return table.reshape(*grid, -1)
+
     def put_group(self, path: str, attributes: Mapping[str, Any]) -> None:
         """Add attributes to a group, which may be there already."""
         self._root.require_group(path).attrs.update(attributes)
 
     def finish(self, attributes: Mapping[str, Any]) -> dict[str, bytes]:
         """Objects of everything but the voxels, with a record of each; the root's metadata last."""
-        return _with_records(self.objects(attributes))
+        return _with_records(self.objects(attributes), self._in_tables)
 
     def objects(self, attributes: Mapping[str, Any]) -> dict[str, bytes]:
         """Objects of everything but the voxels.
@@ -283,11 +316,16 @@ class Skeleton(Draft):
                 self.put(f"s{level}/{dim}", values, [dim], axis_attrs(grid, dim))
 
 
-def _with_records(objects: dict[str, bytes]) -> dict[str, bytes]:
-    """Objects with a record of each in the root's metadata, and its digest; the root last."""
+def _with_records(objects: dict[str, bytes], in_tables: Collection[str]) -> dict[str, bytes]:
+    """Objects with a record of each in the root's metadata, and its digest; the root last.
+
+    The root has no record of objects that have one in a table.
+    """
     document = json.loads(objects.pop(ZARR_JSON))
     metadata = document["attributes"]["refspace"]
-    metadata["objects"] = {k: ObjectRecord.of(data).to_json() for k, data in objects.items()}
+    metadata["objects"] = {
+        k: ObjectRecord.of(data).to_json() for k, data in objects.items() if k not in in_tables
+    }
     metadata["metadata_sha256"] = metadata_digest(document)
     return {**objects, ZARR_JSON: json.dumps(document).encode()}
 
@@ -298,16 +336,57 @@ def put_structures(skeleton: Skeleton, nodes: Sequence[Mapping[str, Any]]) -> No
         skeleton.put(f"structures/{name}", column.values, [str(dim) for dim in column.dims])
 
 
-def put_records(skeleton: Skeleton, path: str, records: Sequence[ObjectRecord]) -> None:
-    """Add the records of a volume's blocks, in C order of the blocks."""
+def put_records(skeleton: Skeleton, path: str, records: NDArray[np.uint8]) -> None:
+    """Add the records of the objects of an array.
+
+    Parameters
+    ----------
+    skeleton
+        What they are added to.
+    path
+        Path of the array.
+    records
+        Rows of `table_of`, in the shape of the grid of objects.
+    """
     attrs = {"bytes": ["0-7: length, little-endian", "8-39: sha256"]}
-    skeleton.put(records_path(path), table_of(records), ["block", "byte"], attrs)
+    table, blocks = records_path(path), records.shape[:-1]
+    of_whole = is_in_root(table) or math.prod(blocks) <= _MOST_RECORDS
+    parts = blocks if of_whole else tuple(min(n, _RECORDS_SIDE) for n in blocks)
+    # The grids of two tables in a group have other shapes, and so other dims.
+    dims = [f"{path.rpartition('/')[2]}_{axis}" for axis in range(len(blocks))]
+    skeleton.put(table, records, [*dims, "byte"], attrs, parts=(*parts, records.shape[-1]))
+    if parts != blocks:
+        put_records(skeleton, table, skeleton.take_records(table))
 
 
-def put_index(skeleton: Skeleton, level: str, table: NDArray[np.int64]) -> None:
-    """Add the label index of a level."""
-    attrs = {"fields": list(FIELDS)}
-    skeleton.put(f"label_index/{level}/table", table, ["field", "row"], attrs)
+def put_index(skeleton: Skeleton, level: str, index: LabelIndex, coarse: Chunks) -> dict[str, str]:
+    """Add the label index of a level, and return the digests that prove it.
+
+    Parameters
+    ----------
+    skeleton
+        What it is added to.
+    level
+        Name of the level.
+    index
+        The index.
+    coarse
+        Large chunks: of an index in parts there are totals for each of them.
+    """
+    attrs, path = {"fields": list(FIELDS)}, f"label_index/{level}"
+    table = index.table
+    if table.shape[1] <= _PART_ROWS:
+        skeleton.put(f"{path}/table", table, ["field", "row"], attrs)
+        return {INDEX: array_sha256(table)}
+    table, spans = split_table(table, [len(sizes) for sizes in index.chunks], _PART_ROWS)
+    parts = len(FIELDS), _PART_ROWS
+    skeleton.put(f"{path}/table", table, ["field", "row"], attrs, parts=parts)
+    records = skeleton.take_records(f"{path}/table")
+    put_records(skeleton, f"{path}/table", records)
+    skeleton.put(f"{path}/spans", spans, ["end", "part"])
+    totals = index.coarsen(coarse).table
+    skeleton.put(f"{path}/totals", totals, ["field", "total"], attrs)
+    return {INDEX_TOTALS: array_sha256(totals), INDEX_PARTS: array_sha256(spans, records)}
 
 
 def array_digest(

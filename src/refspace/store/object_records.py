@@ -1,8 +1,9 @@
 """Records of the objects of a store: how long each is as it is stored, and its digest.
 
 A store of ours proves what is read of it. Its root metadata, which a digest of their own proves,
-hold a record of every small object: coordinates, columns, tables and the metadata of nodes. One of
-these tables holds a record of every block of voxels, `RECORD_BYTES` for each:
+hold a record of every small object: coordinates, columns, tables and the metadata of nodes. Tables
+hold the records of the objects of arrays that have many, like those of voxels, `RECORD_BYTES` for
+each:
 
 ==========  =================================================
 Bytes       Content
@@ -13,7 +14,7 @@ Bytes       Content
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -99,8 +100,8 @@ class Records(Protocol):
     def record(self, block_id: BlockId) -> ObjectRecord:
         """Record of a block."""
 
-    def prefetch(self) -> None:
-        """Read what it takes to know records, if anything: beside the blocks, not before them."""
+    def prefetch(self, block_ids: Sequence[Sequence[int]]) -> None:
+        """Read what it takes to know records of blocks: beside the blocks, not before them."""
 
 
 @dataclass(frozen=True)
@@ -128,19 +129,19 @@ class KnownRecords:
         except KeyError as error:
             raise FormatError(f"there is no record of block {tuple(block_id)}") from error
 
-    def prefetch(self) -> None:
+    def prefetch(self, block_ids: Sequence[Sequence[int]]) -> None:
         """Nothing: all is known."""
 
 
 def sizes_in(table: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Lengths of objects, from the table of their records.
+    """Lengths of objects, from the table of their records, whose last axis is that of bytes.
 
     Examples
     --------
     >>> sizes_in(table_of([ObjectRecord.of(b"voxels"), ObjectRecord.of(b"")]))
     array([6, 0])
     """
-    return np.ascontiguousarray(table[:, :_SIZE_BYTES]).view("<i8")[:, 0].astype(np.int64)
+    return np.ascontiguousarray(table[..., :_SIZE_BYTES]).view("<i8")[..., 0].astype(np.int64)
 
 
 def table_of(records: Iterable[ObjectRecord]) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from refspace.errors import FormatError, RefspaceError
 from refspace.signatures import kind_of_content
 from refspace.store.codecs import array_decoder
 from refspace.store.described_array import described_array
-from refspace.store.digests import FORMAT, metadata_digest, records_path
+from refspace.store.digests import FORMAT, is_in_root, metadata_digest, records_path
 from refspace.store.location import Location
 from refspace.store.object_records import KnownRecords, ObjectRecord, Records
 from refspace.store.record_table import RecordTable
@@ -98,17 +98,13 @@ def arrays_of_store(location: Location, document: Mapping[str, Any]) -> dict[str
         }
         version = metadata["metadata_sha256"]
     records = _by_array(objects, nodes)
-    # The tables of records are among the small arrays, whose records are in the root.
-    tables = {
-        table: OwnArray(location, table, nodes[table], version, records[table])
-        for path in nodes
-        if (table := records_path(path)) in nodes
-    }
-    return {
-        path: tables.get(path)
-        or OwnArray(location, path, node, version, tables.get(records_path(path), records[path]))
-        for path, node in nodes.items()
-    }
+    arrays: dict[str, StoredArray] = {}
+    # The name of a table of records is longer than that of the array, so that it comes before it.
+    for path in sorted(nodes, key=len, reverse=True):
+        table = None if is_in_root(path) else arrays.get(records_path(path))
+        proof = records[path] if table is None else table
+        arrays[path] = OwnArray(location, path, nodes[path], version, proof)
+    return {path: arrays[path] for path in nodes}
 
 
 def _by_array(
@@ -161,7 +157,7 @@ class OwnArray(StoredArray):
         path: str,
         document: Mapping[str, Any],
         version: str,
-        proof: "OwnArray | Mapping[str, ObjectRecord]",
+        proof: "StoredArray | Mapping[str, ObjectRecord]",
     ) -> None:
         self.location = location
         self.version = version
@@ -183,7 +179,9 @@ class OwnArray(StoredArray):
         """
         with _as_format_errors(self.location):
             array = _zarr_array(self._path, self._document)
-            refuse_huge(self.location, array)
+            in_parts = isinstance(self._proof, StoredArray)
+            is_table = in_parts and self._path.startswith("label_index/")
+            refuse_huge(self.location, array, is_read_in_parts=is_table)
         return array
 
     @functools.cached_property
@@ -208,7 +206,7 @@ class OwnArray(StoredArray):
     @functools.cached_property
     def records(self) -> Records:  # type: ignore[override]
         """What proves each of its objects."""
-        if isinstance(self._proof, OwnArray):
+        if isinstance(self._proof, StoredArray):
             sides = zip(self.shape, self.block_shape, strict=True)
             return RecordTable(self._proof, [-(-count // size) for count, size in sides])
         # A small array is one object; an empty one is none.

@@ -1,5 +1,7 @@
 """Tables of records in a store: read when they are needed, once for each process."""
 
+import functools
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -9,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError
-from refspace.store.boxes import BlockId
+from refspace.store.boxes import BlockId, common_box, within
+from refspace.store.kept_parts import KeptParts
+from refspace.store.location import map_concurrently
 from refspace.store.object_records import RECORD_BYTES, ObjectRecord, sizes_in
 from refspace.store.stored_array import StoredArray
 
@@ -20,63 +24,89 @@ _MOST_TABLES = 64
 class RecordTable:
     """Records of the blocks of a large array, read when the first of them is needed.
 
-    A copy in another process reads the table anew, once for each process: it would weigh more than
-    all else in a task.
+    Of a table in parts, those parts are read whose blocks are asked for. A copy in another process
+    reads them anew, once for each process: they would weigh more than all else in a task.
 
     Parameters
     ----------
     table
-        The table, uint8 of shape (blocks, `RECORD_BYTES`), in C order of the blocks.
+        The table, uint8 of the shape of the block grid and `RECORD_BYTES`.
     numblocks
         Number of blocks along each axis.
     """
 
     def __init__(self, table: StoredArray, numblocks: Sequence[int]) -> None:
         self._table, self._numblocks = table, tuple(numblocks)
-        self._rows: NDArray[np.uint8] | None = None
-        self._lock = threading.Lock()
+        self._parts: KeptParts[BlockId] = KeptParts(self._read)
 
     def __reduce__(self) -> Any:
         return _in_this_process, (self._table, self._numblocks)
 
     @property
+    def is_in_parts(self) -> bool:
+        """Whether there is more than one part."""
+        return self._part_shape != self._numblocks
+
+    @property
     def rows(self) -> NDArray[np.uint8]:
-        """The table.
+        """The whole table, with a row for each block, in C order of the blocks.
 
         Raises
         ------
         FormatError, StoreError
             If it is damaged, or cannot be read.
         """
-        with self._lock:
-            if self._rows is None:
-                self._rows = self._read()
-            return self._rows
+        one = (0,) * len(self._numblocks)
+        whole = self._table.values() if self.is_in_parts else self._parts.get(one)
+        return whole.reshape(-1, RECORD_BYTES)
 
-    def _read(self) -> NDArray[np.uint8]:
-        table, blocks = self._table, int(np.prod(self._numblocks))
-        if table.shape != (blocks, RECORD_BYTES) or table.dtype != np.uint8:
-            raise FormatError(
-                f"{table.location.url}: {table.path} is {table.dtype} of shape "
-                f"{table.shape}, and no record of {blocks} blocks; convert the store again, or "
-                "copy it again from where it is whole"
-            )
-        return table.values()
+    def stored_bytes(self, blocks: Sequence[slice]) -> NDArray[np.int64]:
+        """Bytes that some blocks take in the store, in the shape of their grid.
 
-    @property
-    def stored_bytes(self) -> NDArray[np.int64]:
-        """Bytes that each block takes in the store, in C order of the blocks."""
-        return sizes_in(self.rows)
+        Parameters
+        ----------
+        blocks
+            Range of blocks along each axis, with ends within the grid.
+        """
+        wanted = tuple(blocks)
+        sizes = np.empty([part.stop - part.start for part in wanted], np.int64)
+        sides = zip(wanted, self._part_shape, strict=True)
+        for part_id in itertools.product(
+            *(range(part.start // n, -(-part.stop // n)) for part, n in sides)
+        ):
+            part = self._parts.get(part_id)
+            starts = [i * n for i, n in zip(part_id, self._part_shape, strict=True)]
+            whole = tuple(slice(a, a + n) for a, n in zip(starts, part.shape[:-1], strict=True))
+            common = common_box(whole, wanted)
+            sizes[within(common, wanted)] = sizes_in(part[within(common, whole)])
+        return sizes
 
     def record(self, block_id: BlockId) -> ObjectRecord:
         """Record of a block."""
-        return ObjectRecord.from_bytes(
-            self.rows[np.ravel_multi_index(tuple(block_id), self._numblocks)]
-        )
+        axes = [divmod(i, n) for i, n in zip(block_id, self._part_shape, strict=True)]
+        part = self._parts.get(tuple(part for part, _ in axes))
+        return ObjectRecord.from_bytes(part[tuple(inside for _, inside in axes)])
 
-    def prefetch(self) -> None:
-        """Read the table."""
-        _ = self.rows
+    def prefetch(self, block_ids: Sequence[Sequence[int]]) -> None:
+        """Read the parts with the records of some blocks, at the same time."""
+        sizes = self._part_shape
+        parts = {tuple(i // n for i, n in zip(each, sizes, strict=True)) for each in block_ids}
+        map_concurrently(self._parts.get, sorted(parts))
+
+    @functools.cached_property
+    def _part_shape(self) -> tuple[int, ...]:
+        """Number of blocks of a part along each axis, once the table is seen to be one."""
+        table, shape = self._table, (*self._numblocks, RECORD_BYTES)
+        if table.shape != shape or table.dtype != np.uint8 or table.block_shape[-1] != shape[-1]:
+            raise FormatError(
+                f"{table.location.url}: {table.path} is {table.dtype} of shape "
+                f"{table.shape}, and no record of {self._numblocks} blocks; convert the store "
+                "again, or copy it again from where it is whole"
+            )
+        return table.block_shape[:-1]
+
+    def _read(self, part_id: BlockId) -> NDArray[np.uint8]:
+        return self._table.read_block((*part_id, 0))
 
 
 _TABLES: OrderedDict[tuple[str, str | None, str], RecordTable] = OrderedDict()

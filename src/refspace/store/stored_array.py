@@ -277,8 +277,17 @@ def native_dtype(array: "zarr.Array[Any]") -> np.dtype[Any]:
     return dtype.newbyteorder("=") if dtype.kind in "uif" else dtype
 
 
-def refuse_huge(location: Location, array: "zarr.Array[Any]") -> None:
+def refuse_huge(
+    location: Location, array: "zarr.Array[Any]", *, is_read_in_parts: bool = False
+) -> None:
     """Refuse the size that damaged metadata state, before a list of blocks fills the memory.
+
+    Parameters
+    ----------
+    location, array
+        The array, and the store that it is in.
+    is_read_in_parts
+        Whether it is no volume but a table of which only parts are read, so that it may be long.
 
     Raises
     ------
@@ -295,11 +304,12 @@ def refuse_huge(location: Location, array: "zarr.Array[Any]") -> None:
             "metadata"
         )
     longest = max(array.shape, default=0)
-    check_limit(
-        "axis_length",
-        longest,
-        f"{what} has the shape {array.shape}, and {longest} voxels along an axis",
-    )
+    if not is_read_in_parts:
+        check_limit(
+            "axis_length",
+            longest,
+            f"{what} has the shape {array.shape}, and {longest} voxels along an axis",
+        )
     sides = zip(array.shape, block_shape, strict=True)
     count = math.prod(-(-n // size) for n, size in sides)
     check_limit("blocks", count, f"{what} has the shape {array.shape} in {count} chunks or shards")

@@ -1,9 +1,8 @@
 """A store that was opened: its metadata, and lazy arrays of what it holds."""
 
 import copy
-import hashlib
+import functools
 import json
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,10 +13,18 @@ from numpy.typing import NDArray
 
 from refspace.errors import FormatError, RefspaceError, StoreReplacedError
 from refspace.grid import Grid
-from refspace.label_index import FIELDS, LabelIndex
+from refspace.label_index import FIELDS, Chunks, LabelIndex, PartedIndex
 from refspace.labels import Midline, resolve_midline
 from refspace.labels.midline import STATED_BY_STORE
-from refspace.store.digests import index_cells
+from refspace.store.digests import (
+    INDEX,
+    INDEX_PARTS,
+    INDEX_TOTALS,
+    array_sha256,
+    index_cells,
+    total_cells,
+)
+from refspace.store.index_parts import StoredIndexParts
 from refspace.store.levels import find_level
 from refspace.store.location import Location, map_concurrently
 from refspace.store.ome import LabelStructures
@@ -29,6 +36,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from refspace.store.kept_index import KeptIndex
+
+_OF_ANOTHER = "it is the index of another volume"
 
 
 @dataclass(frozen=True)
@@ -152,15 +161,16 @@ class StoredAtlas:
         stored = self.levels[level]
         if stored.kept is not None:
             return stored.kept.index()
-        expected = self._array_metadata(stored).get("label_index")
-        if expected is None:
+        digests = self._array_metadata(stored)
+        if not {INDEX, INDEX_TOTALS} & digests.keys():
             return None
         try:
+            if INDEX not in digests:
+                return self._index_in_parts(level, digests)
             table = self._small_array(f"label_index/s{level}/table", (len(FIELDS), None))
-            if hashlib.sha256(table.tobytes()).hexdigest() != expected:
-                raise FormatError("it is the index of another volume")
-            cells = index_cells(stored.grid, stored.array.blocks, self.midline)
-            return LabelIndex(stored.array.shape, cells, table)
+            if array_sha256(table) != digests[INDEX]:
+                raise FormatError(_OF_ANOTHER)
+            return LabelIndex(stored.array.shape, self._cells(stored), table)
         except StoreReplacedError:
             raise  # nor are its voxels those that were asked for
         except RefspaceError as error:
@@ -170,6 +180,27 @@ class StoredAtlas:
                 stacklevel=2,
             )
             return None
+
+    def _index_in_parts(self, level: int, digests: Mapping[str, str]) -> PartedIndex:
+        """Label index of a level whose totals are read now, and its parts when they are needed."""
+        stored = self.levels[level]
+        totals = self._small_array(f"label_index/s{level}/totals", (len(FIELDS), None))
+        if array_sha256(totals) != digests[INDEX_TOTALS]:
+            raise FormatError(_OF_ANOTHER)
+        shape, cells = stored.array.shape, self._cells(stored)
+        coarse = LabelIndex(shape, total_cells(stored.grid, cells, self.midline), totals)
+        parts = StoredIndexParts(
+            self._array(f"label_index/s{level}/table"),
+            functools.partial(self._small_array, f"label_index/s{level}/spans", (2, None)),
+            digests.get(INDEX_PARTS),
+            shape,
+            cells,
+        )
+        return PartedIndex(shape, cells, coarse, parts.crop)
+
+    def _cells(self, level: StoredLevel) -> Chunks:
+        """Chunks of the label index of a level."""
+        return index_cells(level.grid, level.array.blocks, self.midline)
 
     def with_given_index(
         self, level: int, url: str, storage_options: Mapping[str, Any] | None
@@ -193,11 +224,27 @@ class StoredAtlas:
         levels[level] = replace(stored, array=kept.read_array, kept=kept)
         return replace(self, levels=tuple(levels))
 
-    def stored_bytes(self, level: int, name: str = "annotation") -> NDArray[np.int64]:
-        """Bytes that each block takes in the store, in C order of the blocks."""
-        records = self._levels(name)[level].array.records
-        assert isinstance(records, RecordTable)
-        return records.stored_bytes
+    def stored_bytes(
+        self, level: int, name: str = "annotation", blocks: Sequence[slice] | None = None
+    ) -> NDArray[np.int64]:
+        """Bytes that blocks take in the store, in the shape of their grid.
+
+        Parameters
+        ----------
+        level, name
+            The volume.
+        blocks
+            Range of blocks along each axis; all if not given.
+        """
+        array = self._levels(name)[level].array
+        assert isinstance(array.records, RecordTable)
+        return array.records.stored_bytes(blocks or [slice(0, len(n)) for n in array.blocks])
+
+    @property
+    def are_records_in_parts(self) -> bool:
+        """Whether the bytes of all blocks are in many objects."""
+        records = self.levels[0].array.records
+        return isinstance(records, RecordTable) and records.is_in_parts
 
     # ----- arrays and digests
 
@@ -215,11 +262,6 @@ class StoredAtlas:
     def _levels(self, name: str) -> tuple[StoredLevel, ...]:
         beside = {"template": self.template, "hemispheres": self.hemispheres}
         return self.levels if name == "annotation" else beside[name]
-
-    def _count(self, level: StoredLevel) -> int:
-        """Number of blocks of a level, without a list of them."""
-        sides = zip(level.array.shape, level.array.block_shape, strict=True)
-        return math.prod(-(-count // size) for count, size in sides)
 
     def _token(self, level: StoredLevel) -> str:
         """Token that distinguishes the voxels of a level from any others."""
@@ -251,12 +293,15 @@ class StoredAtlas:
         self, path: str, shape: Sequence[int | None], dtype: Any = np.int64
     ) -> NDArray[Any]:
         """Values of an array, once its shape is checked; None stands for any length."""
-        if path not in self.arrays:
-            raise FormatError(f"{self.location.url}: there is no {path}; {REPAIR}")
-        array = self.arrays[path]
+        array = self._array(path)
         fits = len(array.shape) == len(shape) and all(
             n == m or m is None for n, m in zip(array.shape, shape, strict=True)
         )
         if not fits or array.dtype != dtype:
             raise FormatError(f"{self.location.url}: {path} is not what it should be; {REPAIR}")
         return array.values()
+
+    def _array(self, path: str) -> StoredArray:
+        if path not in self.arrays:
+            raise FormatError(f"{self.location.url}: there is no {path}; {REPAIR}")
+        return self.arrays[path]

@@ -1,7 +1,6 @@
 """Writes a store: the finest level, the coarser ones from it, then tables and metadata."""
 
 import functools
-import hashlib
 import io
 import itertools
 import json
@@ -36,7 +35,7 @@ from refspace.store.block_writer import (
     put_slab,
 )
 from refspace.store.boxes import BlockId, Box
-from refspace.store.digests import FORMAT, index_cells, json_digest
+from refspace.store.digests import FORMAT, index_cells, json_digest, total_cells
 from refspace.store.location import Location
 from refspace.store.metadata import (
     Layout,
@@ -264,14 +263,15 @@ class StoreWriter:
 
     def _describe(self, writer: ArrayWriter) -> dict[str, str]:
         """Add the tables of an array, and return the digests that prove them and the voxels."""
-        records = [writer.written[flat_id].record for flat_id in range(len(writer.boxes))]
-        put_records(self.skeleton, writer.path, records)
-        array, table = writer.array, table_of(records)
+        array = writer.array
+        table = table_of(writer.written[flat_id].record for flat_id in range(len(writer.boxes)))
+        put_records(self.skeleton, writer.path, table.reshape(*map(len, array.blocks), -1))
         digests = {"voxels": array_digest(array.shape, array.dtype, array.blocks, table)}
         if (cells := writer.blocks.cells) is not None:
-            index = writer.index(cells).table
-            put_index(self.skeleton, writer.path.partition("/")[0], index)
-            digests["label_index"] = hashlib.sha256(index.tobytes()).hexdigest()
+            level = writer.path.partition("/")[0]
+            grid = self.layout.grids[int(level[1:])]
+            coarse = total_cells(grid, cells, self.layout.midline)
+            digests |= put_index(self.skeleton, level, writer.index(cells), coarse)
         return digests
 
     def _report(self) -> None:

@@ -317,7 +317,7 @@ def _aggregate(
     if not extent.is_everywhere:
         totals = label_totals(space, options.regions)
         measures = measured_regions(totals, options.regions, space.grid)
-    labels = space.block_labels
+    labels = space.volume.block_labels_in(aligned.box) if aligned.box else None
     variables = ops.aggregate(
         aligned,
         options.regions,
@@ -327,7 +327,7 @@ def _aggregate(
         valid=counted,
         missing=missing,
         ddof=options.ddof,
-        block_labels=labels.crop(aligned.box) if labels is not None and aligned.box else None,
+        block_labels=labels,
         measures=measures,
     )
     table = region_table(options.regions, _described(variables, aligned.image))

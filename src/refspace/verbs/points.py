@@ -263,7 +263,10 @@ def count_points(
 def _lookup(space: Space, unit: LengthUnit) -> VoxelLookup:
     """Look-up of the labels of voxels that hold positions in a unit."""
     check_unit(unit)
-    return VoxelLookup(space.grid, space.annotation.data, space.block_labels, unit=unit)
+    lookup = VoxelLookup(space.grid, space.annotation.data, unit=unit)
+    if space.volume.is_indexed_in_parts:
+        return replace(lookup, labels_in=space.volume.block_labels_in)
+    return replace(lookup, block_labels=space.block_labels)
 
 
 def _look_up_table(

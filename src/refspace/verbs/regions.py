@@ -222,14 +222,16 @@ def boundaries(
     >>> edges.dims, bool(edges.any())
     (('dv', 'ml'), True)
     """
-    annotation, labels = space.annotation, space.block_labels
-    if axis is not None or position is not None:
+    annotation = space.annotation
+    if axis is None and position is None:
+        labels = space.block_labels
+    else:
         if axis is None or position is None:
             raise GridError(f"axis is {axis!r} and position {position!r}; give both or none")
         key: dict[str, Any] = dict.fromkeys(space.grid.dims, slice(None))
         key[axis_name(axis, space.grid.dims)] = space.grid.index(axis, position)
         annotation = annotation.isel(key)
-        labels = None if labels is None else labels.crop(tuple(key.values()))
+        labels = space.volume.block_labels_in(tuple(key.values()))
     if regions is not None:
         chosen = space.structure_tree.regions(regions)
         codes = {i: region + 1 for i, region in chosen.nearest_region.items()}

@@ -65,9 +65,8 @@ def get_slice_image(
     check_unit(unit)
     index = space.grid.index(dim, position_in_micrometres(position, dim, space.grid, unit))
     plane = space.annotation.isel({dim: index})
-    labels = space.block_labels
-    if labels is not None:
-        labels = labels.crop(tuple(index if d == dim else slice(None) for d in space.grid.dims))
+    key = tuple(index if d == dim else slice(None) for d in space.grid.dims)
+    labels = space.volume.block_labels_in(key)
     return colors(plane, _colormap(space, cmap), unknown_color, labels)
 
 

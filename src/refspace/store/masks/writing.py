@@ -25,7 +25,7 @@ from refspace.store.staging import Staging, WriteLease
 from refspace.version import __version__
 
 FIELDS = ("block", "group")
-TABLE, RECORDS = "label_index/shards", "label_index/shards_objects"
+TABLE, RECORDS = "label_index/shards", "label_index/shard_records"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Proves that a store of refspace is as it was written, from every file of it."""
 
 import functools
-import hashlib
 import json
 import math
 import secrets
@@ -12,11 +11,23 @@ import numpy as np
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
+from refspace.errors import RefspaceError
 from refspace.grid import Grid
-from refspace.label_index import FIELDS, Chunks
+from refspace.label_index import FIELDS, Chunks, LabelIndex, split_table
+from refspace.label_index.rows import CHUNK, LABEL
 from refspace.pools import Pool
 from refspace.store import pyramid
-from refspace.store.digests import index_cells, json_digest, records_path
+from refspace.store.digests import (
+    INDEX,
+    INDEX_PARTS,
+    INDEX_TOTALS,
+    array_sha256,
+    index_cells,
+    is_in_root,
+    json_digest,
+    records_path,
+    total_cells,
+)
 from refspace.store.metadata import Layout, array_digest
 from refspace.store.object_records import RECORD_BYTES, ObjectRecord, table_of
 from refspace.store.prove import object_faults, stray_faults
@@ -67,6 +78,8 @@ class AtlasProof:
         self._volumes = {name: levels for name, levels in volumes.items() if levels}
         self._faults: list[Fault] = []
         self._checked_arrays: set[str] = set()
+        # Objects of tables in parts, which the root does not prove.
+        self._parts: set[str] = set()
         # Files may change between two runs under the same names.
         self._run = secrets.token_hex(8)
 
@@ -76,6 +89,7 @@ class AtlasProof:
         self._check_root(document)
         records = {k: ObjectRecord.from_json(v) for k, v in self._metadata["objects"].items()}
         self._faults += object_faults(self._atlas.location, records)
+        self._check_parts()
         self._check_structures()
         for level, stored in enumerate(self._atlas.levels):
             self._check_coordinates(level, stored.grid)
@@ -103,13 +117,33 @@ class AtlasProof:
         if not fits or (dtype is not None and array.dtype != dtype):
             self._add(path, f"is {array.dtype} of shape {array.shape}, which it should not be")
             return None
-        if any(fault.key == array.key((0,) * array.ndim) for fault in self._faults):
-            return None  # which has been told
+        told = {fault.key for fault in self._faults}
+        if path in told or any(array.key(block_id) in told for block_id in array.boxes):
+            return None
         try:
             return BlockReader(array).read_all()
         except FaultError as error:
             self._faults.append(error.fault)
             return None
+
+    def _check_parts(self) -> None:
+        """Prove the objects of tables in parts, by the tables of their records."""
+        arrays = self._atlas.arrays
+        # As these are made: the tables that prove others before those.
+        for path in sorted(arrays, key=len, reverse=True):
+            table = records_path(path)
+            if not path.startswith("label_index/") or is_in_root(path) or table not in arrays:
+                continue
+            array = arrays[path]
+            grid = tuple(map(len, array.blocks))
+            records = self._values(table, (*grid, RECORD_BYTES), np.uint8)
+            keys = [array.key(part) for part in np.ndindex(grid)]
+            self._parts.update(keys)
+            if records is None:
+                self._add(path, "its parts cannot be proven: their records are damaged")
+                continue
+            rows = map(ObjectRecord.from_bytes, records.reshape(-1, RECORD_BYTES))
+            self._faults += object_faults(self._atlas.location, dict(zip(keys, rows, strict=True)))
 
     # ----- what describes the voxels
 
@@ -175,7 +209,9 @@ class AtlasProof:
         indexed = cells if name == "annotation" else None
         proof = LevelProof(name, level, BlockReader(stored.array), indexed)
         path, blocks = records_path(stored.path), proof.blocks.array.boxes
-        table = self._values(path, (len(blocks), RECORD_BYTES), np.uint8)
+        shape = (*map(len, stored.array.blocks), RECORD_BYTES)
+        table = self._values(path, shape, np.uint8)
+        table = None if table is None else table.reshape(-1, RECORD_BYTES)
         if table is not None and self._is_digest(proof, table):
             records = map(ObjectRecord.from_bytes, table)
             proof.records = dict(zip(blocks, records, strict=True))
@@ -239,28 +275,89 @@ class AtlasProof:
     def _check_index(self, proof: LevelProof, cells: Chunks) -> None:
         path = f"label_index/s{proof.level}/table"
         table = self._values(path, (len(FIELDS), None), np.int64)
-        if table is None:
-            return
+        in_parts = self._recorded(proof, INDEX) is None
+        whole = table is not None and self._is_of_voxels(proof, cells, table, in_parts=in_parts)
+        if in_parts:
+            self._check_index_parts(proof, cells, table if whole else None)
+        elif table is not None and whole and array_sha256(table) != self._recorded(proof, INDEX):
+            self._add(path, "is not the table that was written")
+
+    def _is_of_voxels(
+        self, proof: LevelProof, cells: Chunks, table: NDArray[np.int64], *, in_parts: bool
+    ) -> bool:
+        """Whether the index says what the voxels hold; a fault is told."""
+        if in_parts:
+            table = table[:, np.lexsort((table[LABEL], table[CHUNK]))]
         count = math.prod(map(len, cells))
-        cell_rows = np.split(table, np.searchsorted(table[0], np.arange(1, count)), axis=1)
+        cell_rows = np.split(table, np.searchsorted(table[CHUNK], np.arange(1, count)), axis=1)
         wrong = []
         for block_id, rows in sorted(proof.rows.items()):
             # Every chunk of the index within the block has rows, if the index is true.
-            recorded = [cell_rows[cell] for cell in np.unique(rows[0])]
+            recorded = [cell_rows[cell] for cell in np.unique(rows[CHUNK])]
             if not np.array_equal(np.concatenate(recorded, axis=1), rows):
                 wrong.append(proof.blocks.array.key(block_id))
         if wrong:
             count = len(proof.blocks.array.boxes)
             what = f"differs from what {len(wrong)} of {count} chunks hold: {wrong[0]}"
-            self._add(path, what + (", …" if len(wrong) > 1 else ""))
-        elif hashlib.sha256(table.tobytes()).hexdigest() != self._recorded(proof, "label_index"):
-            self._add(path, "is not the table that was written")
+            self._add(f"label_index/s{proof.level}/table", what + (", …" if len(wrong) > 1 else ""))
+        return not wrong
+
+    def _check_index_parts(
+        self, proof: LevelProof, cells: Chunks, table: NDArray[np.int64] | None
+    ) -> None:
+        """Prove what is beside a table in parts; by the table too, where that is sound."""
+        folder, shape = f"label_index/s{proof.level}", proof.blocks.array.shape
+        spans = self._values(f"{folder}/spans", (2, None), np.int64)
+        totals = self._values(f"{folder}/totals", (len(FIELDS), None), np.int64)
+        records = self._values(f"{folder}/table_objects", (1, None, RECORD_BYTES), np.uint8)
+        if totals is not None and array_sha256(totals) != self._recorded(proof, INDEX_TOTALS):
+            self._add(f"{folder}/totals", "is not the table that was written")
+            totals = None
+        if spans is None or records is None:
+            spans = None
+        elif array_sha256(spans, records) != self._recorded(proof, INDEX_PARTS):
+            self._add(f"{folder}/spans", "is not of the parts that were written")
+            spans = None
+        if table is None:
+            return
+        count = math.prod(map(len, cells))
+        if ((table[CHUNK] < 0) | (table[CHUNK] >= count)).any():
+            self._add(f"{folder}/table", f"has other chunks than the {count} that there are")
+            return
+        rows = self._atlas.arrays[f"{folder}/table"].block_shape[1]
+        expected, places = split_table(table, [len(sizes) for sizes in cells], rows)
+        if spans is not None and not (
+            np.array_equal(table, expected) and np.array_equal(spans, places)
+        ):
+            self._add(f"{folder}/spans", "is not where the chunks are in the table")
+        grid = self._atlas.levels[proof.level].grid
+        coarse = total_cells(grid, cells, self._atlas.midline)
+        if totals is not None and not _are_totals(totals, shape, cells, coarse, table):
+            self._add(f"{folder}/totals", "its totals are not those of the table")
 
     # ----- files
 
     def _check_strays(self) -> None:
         """Find files that belong to nothing; only where listing a store costs little."""
         voxels = (levels[n].array for levels in self._volumes.values() for n in range(len(levels)))
-        expected = {ZARR_JSON, *self._metadata["objects"]}
+        expected = {ZARR_JSON, *self._metadata["objects"], *self._parts}
         expected |= {array.key(block_id) for array in voxels for block_id in array.boxes}
         self._faults += stray_faults(self._atlas.location, expected)
+
+
+def _are_totals(
+    totals: NDArray[np.int64],
+    shape: tuple[int, ...],
+    cells: Chunks,
+    coarse: Chunks,
+    table: NDArray[np.int64],
+) -> bool:
+    """Whether a table has the totals of another one, whose chunks are in any order."""
+    try:
+        return bool(
+            np.array_equal(
+                LabelIndex.from_rows(shape, cells, [table]).coarsen(coarse).table, totals
+            )
+        )
+    except RefspaceError:
+        return False
