@@ -400,6 +400,26 @@ def test_changes_that_the_proof_does_not_see_are_seen_where_they_are_read(image,
             mask.values  # noqa: B018
 
 
+def test_what_is_said_of_such_a_change_helps(image, tmp_path, monkeypatch):
+    """To index once more is not enough where the proof takes the index for one of the image."""
+    for count in ("_RICH", "_PRESENT"):
+        monkeypatch.setattr(proof, count, 0)
+    with Server(tmp_path) as server:
+        url = f"{server.url}/{image.name}"
+        refspace.write_index(url, orientation="PIL")
+        change_voxel(image)
+        assert refspace.write_index(url, orientation="PIL").was_there
+        space = opened(url)
+        assert space.block_labels is not None
+        with pytest.raises(
+            StoreReplacedError, match="'refspace index --overwrite' \\(Python: write"
+        ):
+            space.annotation.compute()
+        refspace.write_index(url, orientation="PIL", overwrite=True)
+        voxels = opened(url).annotation
+        np.testing.assert_array_equal(voxels, zarr.open_array(image / "s0")[...])
+
+
 def test_changes_on_a_server(image, tmp_path):
     with Server(tmp_path, lambda request: Fault(headers={"Last-Modified": None})) as server:
         url = f"{server.url}/{image.name}"

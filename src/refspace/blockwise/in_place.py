@@ -57,7 +57,7 @@ def in_place(array: dask.array.Array, *, in_order: bool = False) -> dask.array.A
     if dask.array.array_expr_enabled() or array.npartitions < 2 or np.isnan(array.size):
         return array
     placed = _InPlaceArray(array.dask, array.name, array.chunks, meta=array._meta)
-    placed._in_order = in_order
+    placed.in_order = in_order
     return placed
 
 
@@ -114,11 +114,11 @@ class _InPlaceArray(dask.array.Array, metaclass=_KindOfArray):  # type: ignore[m
 
     __dask_optimize__ = _Optimizer()
     # Whether the blocks are placed one after the other.
-    _in_order = False
+    in_order = False
 
     def __dask_postcompute__(self) -> tuple[Any, tuple[Any, ...]]:
         join, arguments = super().__dask_postcompute__()
-        return _Join(self.name, self.chunks, self.dtype, join, arguments, self._in_order), ()
+        return _Join(self.name, self.chunks, self.dtype, join, arguments, self.in_order), ()
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,8 @@ class StoredArray:
                 return data
         raise StoreReplacedError(
             f"{self.location.url}: chunk {key} is not the one of which the label index was made: "
-            "the image has changed since; open it again, and index it again: 'refspace index'"
+            "the image has changed since; open it again, and index it again: "
+            "'refspace index --overwrite' (Python: write_index(…, overwrite=True))"
         )
 
     def _record(self, block_id: Sequence[int]) -> ObjectRecord:
