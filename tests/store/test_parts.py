@@ -240,6 +240,24 @@ def test_hemispheres_that_a_volume_tells_apart(tmp_path, side):
     np.testing.assert_array_equal(plane, one.get_slice_image("ap", 60))
 
 
+@pytest.mark.parametrize("name", ["counts", "cropped mask", "mask", "slice", "points", "crop"])
+def test_a_store_elsewhere(made, reads, tmp_path, name):
+    """Whose parts are requested at the same time, each once."""
+    url = f"memory://{tmp_path.name}.zarr"
+    space_of().to_zarr(url, chunks=CHUNK)
+    space, expected = refspace.open(url), QUESTIONS[name](refspace.open(made("one")))
+    reads.clear()
+    np.testing.assert_array_equal(QUESTIONS[name](space), expected)
+    assert {key: count for key, count in reads.items() if count > 1} == {}
+
+
+def test_the_root_does_not_grow_with_the_parts(made):
+    """But by what describes the tables: four arrays more of each level, and their objects."""
+    sizes = {name: (made(name) / "zarr.json").stat().st_size for name in ("one", "parts")}
+    levels = len(open_atlas(str(made("parts"))).levels)
+    assert sizes["one"] < sizes["parts"] < sizes["one"] + 8000 * levels
+
+
 # ----- what is read
 
 

@@ -4,14 +4,14 @@ import functools
 import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refspace.errors import FormatError
-from refspace.store.boxes import BlockId, common_box, within
+from refspace.store.boxes import BlockId, Box, common_box, within
 from refspace.store.kept_parts import KeptParts
 from refspace.store.location import map_concurrently
 from refspace.store.object_records import RECORD_BYTES, ObjectRecord, sizes_in
@@ -56,9 +56,12 @@ class RecordTable:
         FormatError, StoreError
             If it is damaged, or cannot be read.
         """
-        one = (0,) * len(self._numblocks)
-        whole = self._table.values() if self.is_in_parts else self._parts.get(one)
-        return whole.reshape(-1, RECORD_BYTES)
+        if not self.is_in_parts:
+            return self._parts.get((0,) * len(self._numblocks)).reshape(-1, RECORD_BYTES)
+        rows = np.empty((*self._numblocks, RECORD_BYTES), np.uint8)
+        for place, part in self._rows_in([slice(0, count) for count in self._numblocks]):
+            rows[place] = part
+        return rows.reshape(-1, RECORD_BYTES)
 
     def stored_bytes(self, blocks: Sequence[slice]) -> NDArray[np.int64]:
         """Bytes that some blocks take in the store, in the shape of their grid.
@@ -68,18 +71,22 @@ class RecordTable:
         blocks
             Range of blocks along each axis, with ends within the grid.
         """
-        wanted = tuple(blocks)
-        sizes = np.empty([part.stop - part.start for part in wanted], np.int64)
-        sides = zip(wanted, self._part_shape, strict=True)
-        for part_id in itertools.product(
-            *(range(part.start // n, -(-part.stop // n)) for part, n in sides)
-        ):
+        sizes = np.empty([part.stop - part.start for part in blocks], np.int64)
+        for place, part in self._rows_in(blocks):
+            sizes[place] = sizes_in(part)
+        return sizes
+
+    def _rows_in(self, blocks: Sequence[slice]) -> Iterator[tuple[Box, NDArray[np.uint8]]]:
+        """Rows of some blocks, part by part, and where they are among these blocks."""
+        wanted, sizes = tuple(blocks), self._part_shape
+        sides = zip(wanted, sizes, strict=True)
+        numbers = [range(side.start // n, -(-side.stop // n)) for side, n in sides]
+        for part_id in itertools.product(*numbers):
             part = self._parts.get(part_id)
-            starts = [i * n for i, n in zip(part_id, self._part_shape, strict=True)]
+            starts = [i * n for i, n in zip(part_id, sizes, strict=True)]
             whole = tuple(slice(a, a + n) for a, n in zip(starts, part.shape[:-1], strict=True))
             common = common_box(whole, wanted)
-            sizes[within(common, wanted)] = sizes_in(part[within(common, whole)])
-        return sizes
+            yield within(common, wanted), part[within(common, whole)]
 
     def record(self, block_id: BlockId) -> ObjectRecord:
         """Record of a block."""
