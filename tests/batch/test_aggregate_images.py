@@ -27,10 +27,10 @@ from refspace.batch import (
     atlas_reference,
     image_table,
     parquet_table,
-    statistics,
     text_table,
 )
 from refspace.batch.statistics import Image, StatisticsRequest, compute_all
+from refspace.blockwise import bounded
 from refspace.errors import (
     AnnotationError,
     FormatError,
@@ -641,8 +641,8 @@ def test_what_cannot_be_sent(space, folder, tmp_path):
 @pytest.mark.parametrize(("given", "used"), [(None, 1), (2, 2)])
 def test_threads_for_large_chunks(folder, tmp_path, monkeypatch, given, used):
     """Each holds a chunk: fewer work at a time, unless the caller says how many."""
-    monkeypatch.setattr(statistics, "_CHUNK_BYTES", 1)
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr(bounded, "HELD_BYTES", 1)
+    monkeypatch.setattr(bounded, "CPU_COUNT", 4)
     seen = []
     compute = xr.Dataset.compute
 

@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from refspace import kernels
+from refspace.blockwise.bounded import threads_for
 
 # Most voxels of a block along each axis. Work on one takes some 60 bytes for each of its voxels.
 _MOST = 128
@@ -54,7 +55,7 @@ def find_surface(mask: xr.DataArray, smoothing: int) -> kernels.SurfacePart:
         dtype=object,
         meta=np.empty((0,) * data.ndim, object),
     )
-    return kernels.join_surfaces(parts.compute().ravel().tolist())
+    return kernels.join_surfaces(parts.compute(num_workers=threads_for(mask.data)).ravel().tolist())
 
 
 def _block_sizes(sizes: Sequence[int], least: int) -> tuple[int, ...]:
