@@ -14,10 +14,11 @@ from dask import threaded
 
 import refspace
 from refspace.blockwise import bounded as module
-from refspace.blockwise.bounded import bounded, threads_for
+from refspace.blockwise.bounded import bounded, pool_for, threads_for
 from refspace.blockwise.in_place import in_place
 from refspace.grid import Grid
 from refspace.labels import labelled
+from refspace.pools import ThreadPool
 from refspace.structure_tree import StructureTree
 
 SHAPE, COUNT = (24, 4, 4), 24
@@ -90,10 +91,12 @@ def test_without_a_bound_there_are_more(monkeypatch):
         lambda space: space.total_voxel_map,
         lambda space: space.with_index().label_index,
         lambda space: space.contacts,
+        pytest.param(lambda space: space.region_properties().compute(), marks=lazily),
+        pytest.param(lambda space: space.surface_area().compute(), marks=lazily),
         pytest.param(lambda space: space.make_structure_mask([1]).values, marks=lazily),
         pytest.param(lambda space: space.relabel({1: 7, 2: 8}).compute(), marks=lazily),
     ],
-    ids=["counts", "index", "contacts", "mask", "relabel"],
+    ids=["counts", "index", "contacts", "properties", "surface", "mask", "relabel"],
 )
 def test_few_blocks_of_labels_are_in_memory(use):
     labels = Blocks("u4")
@@ -155,3 +158,20 @@ def test_the_array_is_one_of_dask_otherwise():
     assert pickle.loads(pickle.dumps(array)).compute().tolist() == [*range(6)]
     dataset = xr.Dataset({"a": ("x", array), "b": ("x", plain)}).compute()
     assert dataset["a"].values.tolist() == dataset["b"].values.tolist()
+
+
+def test_pools_have_few_threads():
+    array = da.zeros(SHAPE, chunks=(1, 4, 4), dtype="f4")
+    assert pool_for(ThreadPool(8), array).threads == 2
+    assert pool_for(ThreadPool(1), array).threads == 1
+    cluster = object()
+    assert pool_for(cluster, array) is cluster
+
+
+@pytest.mark.parametrize(("given", "most"), [(None, 3), (8, 8)])
+def test_few_blocks_are_in_memory_while_masks_are_written(monkeypatch, tmp_path, given, most):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    labels = Blocks("u4")
+    refspace.write_masks(space_of(labels.array()), tmp_path / "masks", threads=given)
+    assert labels.most <= most
+    assert labels.most > 3 or given is None

@@ -12,6 +12,8 @@ import dask.array
 from dask import threaded
 from dask.system import CPU_COUNT
 
+from refspace.pools import Pool, ThreadPool
+
 # Of blocks that are held at the same time, unless those of a single thread have more.
 HELD_BYTES = 2 * 2**30
 
@@ -37,6 +39,21 @@ def threads_for(*arrays: dask.array.Array) -> int | None:
     (1, None)
     """
     return _fewer(sum(map(_block_bytes, arrays)))
+
+
+def pool_for(pool: Pool, *arrays: dask.array.Array) -> Pool:
+    """Pool of no more threads than `threads_for` the arrays; one of a cluster as it is.
+
+    Examples
+    --------
+    >>> pool_for(ThreadPool(4), dask.array.zeros((8, 8000, 11000), chunks=-1, dtype="f4")).threads
+    1
+    """
+    if not isinstance(pool, ThreadPool):
+        return pool
+    with dask.config.set(num_workers=pool.threads):
+        fewer = threads_for(*arrays)
+    return pool if fewer is None else ThreadPool(fewer)
 
 
 def _fewer(held: int) -> int | None:
