@@ -24,7 +24,7 @@ from refspace.structure_tree import StructureTree
 SHAPE, COUNT = (24, 4, 4), 24
 BLOCK_BYTES = 4 * 4 * 4
 
-lazily = pytest.mark.skipif(da.array_expr_enabled(), reason="expressions are computed as ever")
+pytestmark = pytest.mark.skipif(da.array_expr_enabled(), reason="expressions are computed as ever")
 
 
 class Blocks:
@@ -91,10 +91,10 @@ def test_without_a_bound_there_are_more(monkeypatch):
         lambda space: space.total_voxel_map,
         lambda space: space.with_index().label_index,
         lambda space: space.contacts,
-        pytest.param(lambda space: space.region_properties().compute(), marks=lazily),
-        pytest.param(lambda space: space.surface_area().compute(), marks=lazily),
-        pytest.param(lambda space: space.make_structure_mask([1]).values, marks=lazily),
-        pytest.param(lambda space: space.relabel({1: 7, 2: 8}).compute(), marks=lazily),
+        lambda space: space.region_properties().compute(),
+        lambda space: space.surface_area().compute(),
+        lambda space: space.make_structure_mask([1]).values,
+        lambda space: space.relabel({1: 7, 2: 8}).compute(),
     ],
     ids=["counts", "index", "contacts", "properties", "surface", "mask", "relabel"],
 )
@@ -106,7 +106,6 @@ def test_few_blocks_of_labels_are_in_memory(use):
     assert labels.alive <= 1
 
 
-@lazily
 @pytest.mark.parametrize("values", [lambda a: a.values, lambda a: a.compute(), np.asarray])
 def test_arrays_in_place_have_few_threads(values):
     blocks = Blocks("u4")
@@ -117,7 +116,6 @@ def test_arrays_in_place_have_few_threads(values):
     assert blocks.most <= 3
 
 
-@lazily
 def test_few_blocks_of_an_image_are_in_memory(monkeypatch):
     image, labels = Blocks("f4"), Blocks("u4")
     space = space_of(labels.array())
@@ -144,7 +142,6 @@ def test_blocks_whose_size_is_not_known_are_not_bounded():
     assert threads_for(array[array > 2]) is None
 
 
-@lazily
 def test_the_array_is_one_of_dask_otherwise():
     plain = da.arange(6, chunks=2)
     array = bounded(plain)
