@@ -28,10 +28,10 @@ from refspace.batch import (
     atlas_reference,
     image_table,
     parquet_table,
-    statistics,
     text_table,
 )
 from refspace.batch.statistics import Image, StatisticsRequest, compute_all
+from refspace.blockwise import bounded
 from refspace.errors import (
     AnnotationError,
     FormatError,
@@ -639,12 +639,11 @@ def test_what_cannot_be_sent(space, folder, tmp_path):
         AtlasReference.from_arguments(folder / "atlas.zarr", storage_options={"session": object()})
 
 
-@pytest.mark.parametrize(
-    ("given", "most", "used"), [(None, 1, 1), (2, 1, 2), (None, 2**40, 3), (2, 2**40, 2)]
-)
-def test_threads_for_large_chunks(folder, tmp_path, monkeypatch, given, most, used):
-    """Each holds a chunk: fewer work at a time than dask is set to, unless the caller says."""
-    monkeypatch.setattr(statistics, "_CHUNK_BYTES", most)
+@pytest.mark.parametrize(("given", "used"), [(None, 1), (2, 2)])
+def test_threads_for_large_chunks(folder, tmp_path, monkeypatch, given, used):
+    """Each holds a chunk: fewer work at a time, unless the caller says how many."""
+    monkeypatch.setattr(bounded, "HELD_BYTES", 1)
+    monkeypatch.setattr(bounded, "CPU_COUNT", 4)
     seen = []
     compute = xr.Dataset.compute
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import refspace
 from refspace.errors import FormatError, OntologyError, RemoteError
-from refspace.formats.structures import parse_structures
+from refspace.formats.structures import line_tables, parse_structures
 from refspace.remote import retry
 
 ITKSNAP = """\
@@ -183,6 +183,66 @@ def test_all_forms_say_the_same(given_labels, form):
     rows_of = [lines[form].format(i, *values) for i, values in given_labels.items()]
     found = rows(read("\n".join([*head, *rows_of])))
     assert found == [(i, v[0], v[0], [*v[1:]]) for i, v in given_labels.items()]
+
+
+_words = st.sampled_from(
+    ["A", "b.L", "left", "Left", "Area", "x y", "Été", "A\xa0b", "12", "7", "0", "1.5", "255", '"A']
+)
+_separators = st.sampled_from([" ", " ", " ", "  ", "\t", "\x1f", "\xa0"])
+
+
+@st.composite
+def _odd_tables(draw):
+    """Lines of labels that are mostly alike, and what may be wrong with one of them."""
+    words, numbers = draw(st.integers(0, 3)), draw(st.integers(0, 4))
+    lines = []
+    for label in range(draw(st.integers(1, 5))):
+        own = [f"n{label}", *draw(st.lists(_words, min_size=words, max_size=words))]
+        rgb = draw(st.lists(st.integers(0, 256).map(str), min_size=numbers, max_size=numbers))
+        cells = [str(draw(st.sampled_from([label, label, label, 1]))), *own, *rgb]
+        line = draw(_separators).join(cells)
+        cut = draw(st.integers(0, len(line)) | st.none())
+        lines.append(line if cut is None or draw(st.booleans()) else line[:cut])
+    head = draw(st.sampled_from(["", "", "#id name r g b\n", "#No. Label Name: R G B A\n"]))
+    return head + "\n".join(lines)
+
+
+def _outcome(text):
+    """What a text is read as: rows of a tree, or the error."""
+    try:
+        return [sorted(node.items(), key=str) for node in read(text).nodes()]
+    except (FormatError, OntologyError) as error:
+        return str(error)
+
+
+@given(_odd_tables())
+def test_lines_at_once_are_as_lines_one_by_one(text):
+    found = _outcome(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(line_tables, "_columns_at_once", lambda *_: None)
+        assert found == _outcome(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "acronym"),
+    [
+        ("1 Left-Cortex 1 2 3 0\n7 Right-Cortex 4 5 6 0\n", "Left-Cortex"),
+        ("1 Gyrus 2 left 1 2 3 0\n7 B 4 5 6 0\n", "Gyrus 2 left"),
+        ("1 PC.L Precentral_L 25 5 25 255\n2 PC.R Precentral_R 0 0 0 255\n", "PC.L"),
+        ("1 Area 1\n2 Area 2\n", "Area 1"),
+        ("1 A 1 2 3\n2 B 4 5 6\n", "A"),
+    ],
+)
+def test_even_tables_are_read_at_once(monkeypatch, text, acronym):
+    monkeypatch.delattr(line_tables, "_labelled")
+    assert read(text).nodes([1])[0]["acronym"] == acronym
+
+
+def test_colours_of_records_are_lists_of_their_own():
+    tree = read("1 A 1 2 3 0\n2 B 4 5 6 0\n")
+    tree.nodes([1])[0]["rgb_triplet"].append(9)
+    assert tree.nodes([1, 2])[1]["rgb_triplet"] == [4, 5, 6]
+    assert type(tree.nodes([1])[0]["rgb_triplet"]) is list
 
 
 @given(st.text(max_size=80))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from refspace.batch.mask_files import ENDINGS, mask_files, write_mask_files
 from refspace.batch.mask_store import MaskRequest, MasksWritten, write_mask_store
+from refspace.blockwise.bounded import pool_for
 from refspace.errors import FormatError
 from refspace.pools import make_pool
 from refspace.reference_space import ReferenceSpace
@@ -108,6 +109,8 @@ def write_masks(
     is_store = target.lower().endswith(".zarr")
     if is_store:
         space = along_frame(space)
+    if threads is None:
+        pool = pool_for(pool, space.annotation.data)
     request = MaskRequest.from_space(space, regions)
     options: dict[str, Any] = {
         "pool": pool,

@@ -1,7 +1,6 @@
 """Statistics of many images over regions, in one table, as one job."""
 
 import functools
-import math
 import os
 import secrets
 import warnings
@@ -10,11 +9,9 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import dask
 import numpy as np
 import pandas as pd
 import xarray as xr
-from dask.system import CPU_COUNT
 from dask.tokenize import tokenize
 from numpy.typing import NDArray
 
@@ -23,6 +20,7 @@ from refspace.batch.causes import one_line, raise_if_hopeless
 from refspace.batch.image_table import ImageTable
 from refspace.batch.images import ImageOptions, image_identity, open_any_image
 from refspace.batch.tables import open_image_table
+from refspace.blockwise.bounded import threads_for
 from refspace.errors import AnnotationError, GridError, JobError, StoreError
 from refspace.formats.tables import table_ending, without_formulas
 from refspace.grid import Grid
@@ -42,8 +40,6 @@ from refspace.verbs.tables import statistics_table
 if TYPE_CHECKING:
     from refspace.pools.choosing import Client
 
-# Of chunks of an image that are decoded at the same time, unless one is larger.
-_CHUNK_BYTES = 2 * 2**30
 # Images whose identity is read at the same time: on another machine, reading is mostly waiting.
 _IDENTIFIED_TOGETHER = 16
 _CHANGED = "has changed while it was read, so that its rows are not kept; run the same again"
@@ -112,7 +108,7 @@ class StatisticsRequest:
     scheduler
         Scheduler of dask that computes an image: within a task, the thread of the task.
     threads
-        Number of threads of that scheduler; `threads_for` the image if not given.
+        Number of threads of that scheduler; `threads_for` image and annotation if not given.
     """
 
     atlas: AtlasReference
@@ -163,6 +159,7 @@ class StatisticsRequest:
         """Compute the rows of an image: by region, hemisphere and leading dims of the image."""
         space, asked = self.atlas.open(), self.options
         image = open_any_image(url, space.grid, self.image_options)
+        threads = self.threads or threads_for(image.data, space.annotation.data)
         dataset = statistics_of_image(
             space,
             image,
@@ -170,7 +167,7 @@ class StatisticsRequest:
             self.image_options.place,
             valid=self._open_valid(space.grid),
             by_hemisphere=self.by_hemisphere,
-        ).compute(scheduler=self.scheduler, num_workers=self.threads or threads_for(image))
+        ).compute(scheduler=self.scheduler, num_workers=threads)
         note = str(dataset["note"].item()) if "note" in dataset else ""
         _refuse_nothing(dataset["covered"].values, note)
         rows = statistics_table(dataset.drop_vars("note", errors="ignore"), asked.statistics)
@@ -258,24 +255,6 @@ def _differs(image: Image, grid: Grid, options: ImageOptions) -> bool:
 def _options_of_valid(options: ImageOptions) -> ImageOptions:
     """How the image of the voxels that count is opened: as others, but for a variable's name."""
     return replace(options, variable=None)
-
-
-def threads_for(image: xr.DataArray) -> int:
-    """Threads that work on an image at a time: fewer than dask would take for chunks of GBs.
-
-    Each thread holds a chunk, which has to be decoded as a whole. Dask takes as many as its setting
-    ``num_workers`` says, or as the process has cores, of which its group may have few.
-
-    Examples
-    --------
-    >>> import dask.array
-    >>> slabs = dask.array.zeros((80, 8000, 11000), chunks=(8, -1, -1), dtype="f4")
-    >>> threads_for(xr.DataArray(slabs))
-    1
-    """
-    chunk: int = math.prod(map(max, image.data.chunks)) * image.dtype.itemsize
-    usual: int = dask.config.get("num_workers", None) or CPU_COUNT
-    return max(1, min(usual, _CHUNK_BYTES // max(1, chunk)))
 
 
 def compute_rows(image: Image, request: StatisticsRequest) -> pd.DataFrame:

@@ -25,16 +25,22 @@ import numpy as np
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 from numpy.typing import NDArray
 
+from refspace.blockwise.bounded import BoundedArray, as_kind
 from refspace.blockwise.graphs import Tasks, name_from_inputs
 
 
-def in_place(array: dask.array.Array, *, in_order: bool = False) -> dask.array.Array:
+def in_place(
+    array: dask.array.Array, *made_of: dask.array.Array, in_order: bool = False
+) -> dask.array.Array:
     """The same lazy array, whose blocks are written straight into the result.
 
     Parameters
     ----------
     array
         Numbers or truth values.
+    *made_of
+        Arrays of which a block is held for each of its blocks: where these are large, few threads
+        compute them.
     in_order
         Whether each block is placed after the one before it, in C order. Where blocks need parts of
         those before them, dask then computes them in this order, and keeps few of them; by itself
@@ -56,7 +62,7 @@ def in_place(array: dask.array.Array, *, in_order: bool = False) -> dask.array.A
     # Array expressions have a way of their own to be computed.
     if dask.array.array_expr_enabled() or array.npartitions < 2 or np.isnan(array.size):
         return array
-    placed = _InPlaceArray(array.dask, array.name, array.chunks, meta=array._meta)
+    placed = as_kind(_InPlaceArray, array, *made_of)
     placed.in_order = in_order
     return placed
 
@@ -94,22 +100,7 @@ class _Optimizer:
         return hash(dask.array.Array.__dask_optimize__)
 
 
-class _KindOfArray(type):
-    """Type of a class that counts as the one of dask's own arrays, where classes are compared.
-
-    xarray refuses to compute arrays of several classes together, and this array, which is computed
-    with others by the same functions of dask, is in datasets with any. So there is one such class:
-    two would each equal dask's, and not each other.
-    """
-
-    def __eq__(cls, other: object) -> bool:
-        return other is dask.array.Array or other is cls
-
-    def __hash__(cls) -> int:
-        return hash(dask.array.Array)
-
-
-class _InPlaceArray(dask.array.Array, metaclass=_KindOfArray):  # type: ignore[misc]  # dask is annotated in part
+class _InPlaceArray(BoundedArray):
     """Array whose blocks are written straight into the result."""
 
     __dask_optimize__ = _Optimizer()

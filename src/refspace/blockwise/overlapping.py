@@ -62,7 +62,7 @@ def map_with_ends(
         joined = (_joined, own, needed, [*ends], [*ends.values()])
         tasks[name, *block_id] = (function, joined, list(block_id))
     array = array_from_tasks(name, tasks, [data], chunks, data.dtype)
-    return in_place(array, in_order=True)
+    return in_place(array, data, in_order=True)
 
 
 def _end(

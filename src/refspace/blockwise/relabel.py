@@ -73,7 +73,7 @@ def relabel_blocks(
             shape = block_shape(block_labels.chunks, block_id)
             tasks[key] = (fill, (*shape, *row), values[here][0])
     chunks = (*block_labels.chunks, *((count,) for count in row))
-    return in_place(array_from_tasks(name, tasks, [data], chunks, values.dtype))
+    return in_place(array_from_tasks(name, tasks, [data], chunks, values.dtype), data)
 
 
 def count_blocks(

@@ -8,6 +8,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from refspace import kernels
+from refspace.blockwise.bounded import threads_for
 from refspace.blockwise.relabel import count_blocks, counts_element
 from refspace.label_index import BlockLabels
 
@@ -38,7 +39,9 @@ def count_labels(
     >>> count_labels(volume)
     {0: 1, 8: 2}
     """
-    blocks = _count_blocks(annotation.data, block_labels).compute()
+    blocks = _count_blocks(annotation.data, block_labels).compute(
+        num_workers=threads_for(annotation.data)
+    )
     repeated = np.concatenate([labels for labels, _ in blocks.flat])
     counts = np.concatenate([counts for _, counts in blocks.flat])
     labels, position = np.unique(repeated, return_inverse=True)

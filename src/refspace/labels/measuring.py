@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from refspace.blockwise.bounded import threads_for
 from refspace.label_index import LabelIndex, cell_rows
 
 
@@ -39,7 +40,7 @@ def measure_labels(
         cells=cells,
         chunks=(1,) * data.ndim,
         meta=np.empty((0,) * data.ndim, object),
-    ).compute()
+    ).compute(num_workers=threads_for(data))
     return LabelIndex.from_rows(data.shape, cells, list(rows.flat))
 
 

@@ -1,7 +1,8 @@
 """Statistics of an image over regions, in one pass over both."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from refspace import kernels
+from refspace.blockwise.bounded import bounded
 from refspace.blockwise.reduction import array_from_objects, reduce_images
 from refspace.blockwise.sources import block_source, common_chunks, sole_labels
 from refspace.kernels import Moments
@@ -31,6 +33,9 @@ STATISTICS: Mapping[str, tuple[int, ...]] = {
     "min": (MIN,),
     "max": (MAX,),
 }
+# Voxels of a block that are measured at a time: more than most blocks have. Of slabs of hundreds of
+# MB, what is computed would take four times as much.
+_VOXELS_AT_ONCE = 2**22
 # The outermost quantiles are the extremes themselves.
 _OF_QUANTILES = (MIN, MAX)
 
@@ -133,18 +138,20 @@ def aggregate(
     pooled = _pool(aligned, valid, regions, measure, finish, block_labels)
     leading_dims = tuple(map(str, aligned.image.dims[:-3]))
     chunks = (len(regions),), *aligned.image.data.chunks[:-3]
+    held = [each.data for each in (aligned.image, aligned.labels, valid) if each is not None]
     variables = {}
     for name in statistics:
         compute = functools.partial(_statistic, name=name, ddof=ddof)
         dtype = np.int64 if name == "count" else np.float64
         array = array_from_objects(pooled, compute, chunks, dtype)
-        variables[name] = ("structure", *leading_dims), array
+        variables[name] = ("structure", *leading_dims), bounded(array, *held)
     if quantiles:
         array = array_from_objects(pooled, _quantiles, (*chunks, (len(levels),)), levels.dtype)
-        variables["quantiles"] = ("structure", *leading_dims, "quantile"), array
+        dims = ("structure", *leading_dims, "quantile")
+        variables["quantiles"] = dims, bounded(array, *held)
     share = functools.partial(covered_shares, extent=extent)
     array = array_from_objects(pooled, share, chunks, np.float64, measures)
-    variables["covered"] = ("structure", *leading_dims), array
+    variables["covered"] = ("structure", *leading_dims), bounded(array, *held)
     return variables
 
 
@@ -204,7 +211,33 @@ def _measure_block(
     if missing is not None:
         is_value = missing.is_value(flat)
         counted = is_value if counted is None else counted & is_value
-    return kernels.measure_moments(labels, flat, counted, fields=fields, histogram=histogram)
+    parts = [
+        kernels.measure_moments(
+            labels[part],
+            flat[:, *part],
+            None if counted is None else counted[:, *part],
+            fields=fields,
+            histogram=histogram,
+        )
+        for part in _parts(labels, flat[0])
+    ]
+    return parts[0] if len(parts) == 1 else kernels.merge(parts)
+
+
+def _parts(block: NDArray[Any], image: NDArray[Any]) -> Iterator[tuple[slice, ...]]:
+    """Parts of a block that are measured one after the other: what is computed of one is small.
+
+    Each is of voxels that are next to each other in memory, as far as they are in the block.
+    """
+    room, sides = _VOXELS_AT_ONCE, [*block.shape]
+    # Labels of a block that are all the same have no order in memory.
+    strides = block.strides if any(block.strides) else image.strides
+    for axis in sorted(range(block.ndim), key=lambda axis: abs(strides[axis])):
+        sides[axis] = max(1, min(block.shape[axis], room))
+        room //= max(1, block.shape[axis])
+    starts = (range(0, n, side) for n, side in zip(block.shape, sides, strict=True))
+    for corner in itertools.product(*starts):
+        yield tuple(slice(a, a + side) for a, side in zip(corner, sides, strict=True))
 
 
 def _pool_regions(

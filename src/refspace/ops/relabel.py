@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from refspace import kernels
+from refspace.blockwise.in_place import in_place
 from refspace.blockwise.relabel import relabel_blocks, values_of_labels
 from refspace.errors import GridError
 from refspace.label_index import BlockLabels
@@ -221,7 +222,7 @@ def _spread(
         # An empty block tells dask the type of the result without a trial run.
         meta=np.empty((0,) * (data.ndim + len(row)), table[2].dtype),
     )
-    return result
+    return in_place(result, data)
 
 
 def _on_same_grid(domain: xr.DataArray, covered: xr.DataArray) -> xr.DataArray:

@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from refspace import kernels
+from refspace.blockwise.bounded import threads_for
 
 # Most voxels of a block along each axis. Work on one takes some 60 bytes for each of its voxels.
 _MOST = 128
@@ -58,7 +59,9 @@ def find_surface(
         dtype=object,
         meta=np.empty((0,) * data.ndim, object),
     )
-    return kernels.join_surfaces(parts.compute(scheduler=scheduler).ravel().tolist())
+    threads = threads_for(mask.data)
+    surfaces = parts.compute(scheduler=scheduler, num_workers=threads)
+    return kernels.join_surfaces(surfaces.ravel().tolist())
 
 
 def _block_sizes(sizes: Sequence[int], least: int) -> tuple[int, ...]:

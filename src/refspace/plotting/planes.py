@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from refspace.axes import PLANES, axis_name
+from refspace.blockwise.bounded import threads_for
 from refspace.errors import GridError
 from refspace.grid import DIRECTIONS, Grid
 from refspace.label_index import BlockLabels
@@ -283,7 +284,8 @@ def _read(
     # Taken block by block: planes apart would read a block that they share once for each.
     known: list[LabelsIn | None] = [labels_in, *[None] * (len(volumes) - 1)]
     parts = dask.compute(
-        *(_taken(volume, dim, indices, own) for volume, own in zip(volumes, known, strict=True))
+        *(_taken(volume, dim, indices, own) for volume, own in zip(volumes, known, strict=True)),
+        num_workers=threads_for(*(volume.data for volume in volumes if volume.chunks is not None)),
     )
     return [
         xr.DataArray(np.concatenate(part, axis=volume.dims.index(dim)), dims=volume.dims)

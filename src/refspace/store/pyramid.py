@@ -11,6 +11,10 @@ from refspace import kernels
 from refspace.grid import Grid
 from refspace.store.boxes import Box
 
+# Layers of cells of which a mean is taken together: in double precision, all of a block take eight
+# times as much memory as the block that they make.
+_LAYERS_AT_ONCE = 8
+
 
 def level_grids(grid: Grid, block_shape: Sequence[int]) -> list[Grid]:
     """Grid of every level: that of the volume, then halved until the volume fits one block.
@@ -66,8 +70,22 @@ def average(block: NDArray[Any], box: Box, shape: Sequence[int]) -> NDArray[Any]
     block, box, shape
         As for `halve`, with intensities.
     """
-    total = block.astype(np.float64)
-    for axis, (voxels, overlaps) in enumerate(_windows(block, box, shape)):
+    windows = _windows(block, box, shape)
+    cells = len(windows[0][0])
+    result = np.empty([len(voxels) for voxels, _ in windows], block.dtype)
+    for first in range(0, cells, _LAYERS_AT_ONCE):
+        layers = slice(first, first + _LAYERS_AT_ONCE)
+        voxels, overlaps = windows[0]
+        result[layers] = _average(block, [(voxels[layers], overlaps[layers]), *windows[1:]])
+    return result
+
+
+def _average(
+    block: NDArray[Any], windows: Sequence[tuple[NDArray[np.intp], NDArray[np.int64]]]
+) -> NDArray[Any]:
+    """Mean of some cells."""
+    total = block
+    for axis, (voxels, overlaps) in enumerate(windows):
         weights = np.expand_dims(overlaps / overlaps.sum(1, keepdims=True), _other_axes(axis, 3))
         total = (total.take(voxels, axis) * weights).sum(axis + 1)
     if block.dtype.kind in "ui":

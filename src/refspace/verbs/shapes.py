@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from dask.delayed import Delayed
 
+from refspace.blockwise.bounded import bounded
 from refspace.blockwise.graphs import shared_value
 from refspace.blockwise.reduction import array_from_value
 from refspace.errors import GridError
@@ -68,12 +69,15 @@ def region_properties(
 
 def _properties(space: Space, regions: Regions) -> xr.Dataset:
     rows = region_measures(space, regions)
+    counts, volumes, *places = (
+        bounded(row, space.annotation.data) for row in (rows[0].astype(np.int64), *rows[1:])
+    )
     variables: dict[str, Any] = {
-        "voxels": ("structure", rows[0].astype(np.int64)),
-        "volume": ("structure", rows[1], {"units": "mm3"}),
+        "voxels": ("structure", counts),
+        "volume": ("structure", volumes, {"units": "mm3"}),
     }
     parts = [f"{dim}_{part}" for dim in space.grid.dims for part in ("min", "max", "centroid")]
-    for name, row in zip(parts, rows[2:], strict=True):
+    for name, row in zip(parts, places, strict=True):
         variables[name] = ("structure", row, {"units": "micrometer"})
     return region_table(regions, variables, space.volume.hemispheres.attrs)
 
@@ -136,6 +140,7 @@ def surface_area(space: Space, regions: RegionsLike | None = None) -> xr.DataArr
         Contacts.surfaces, regions=chosen.without_names(), spacing=space.grid.spacing
     )
     surfaces = array_from_value(counted, measure, (len(chosen),), np.float64)
+    surfaces = bounded(surfaces, space.annotation.data)
     attrs = {"units": "mm2", "long_name": "area of voxel faces to anything else"}
     attrs |= space.volume.hemispheres.attrs
     return region_table(chosen, {"surface_area": ("structure", surfaces, attrs)})["surface_area"]

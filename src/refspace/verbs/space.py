@@ -8,6 +8,7 @@ from typing import Any, Self, TypeAlias, TypeVar
 
 import xarray as xr
 
+from refspace.blockwise.bounded import threads_for
 from refspace.errors import GridError, OntologyError
 from refspace.grid import Grid
 from refspace.label_index import BlockLabels, LabelIndex
@@ -360,7 +361,9 @@ class Space:
     def contacts(self) -> Contacts:
         """Faces between all labels: the first call reads the volume once, whatever the tree."""
         if self._contacts is None:
-            self._contacts = contacts(self.annotation, self.block_labels).compute()
+            self._contacts = contacts(self.annotation, self.block_labels).compute(
+                num_workers=threads_for(self.annotation.data)
+            )
         return self._contacts
 
 

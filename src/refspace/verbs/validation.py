@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from refspace.blockwise.bounded import threads_for
 from refspace.labels import HEMISPHERES
 from refspace.ops.components import components, split_by_hemisphere
 from refspace.ops.relabel import relabel
@@ -275,7 +276,9 @@ def _disconnected(space: Space, regions: Regions) -> pd.DataFrame:
         attrs={},
         block_labels=space.block_labels,
     )
-    found = components(split_by_hemisphere(numbers.data, space.hemispheres.data)).compute()
+    found = components(split_by_hemisphere(numbers.data, space.hemispheres.data)).compute(
+        num_workers=threads_for(numbers.data, space.hemispheres.data)
+    )
     sides = {number: side for side, number in HEMISPHERES.items()}
     columns = {
         "hemisphere": [sides.get(i, "neither") for i in (found.labels % 3).tolist()],

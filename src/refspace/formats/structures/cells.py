@@ -7,10 +7,13 @@ is wrong and its row has to be named.
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, overload
 
 from refspace.formats.structures import fields
 from refspace.types import MAX_LABEL
+
+# Digits that a whole number has.
+_LENGTHS = frozenset(range(1, 11))
 
 Cells = Sequence[Any]
 """Cells of a column: values, None for nothing, and `NOT_STATED`."""
@@ -81,9 +84,43 @@ class RecordColumns(Mapping[str, Cells]):
         return len(self._names)
 
 
+class Lists(Sequence[list[Any]]):
+    """Column of lists of a value of each of some columns, made when they are looked up.
+
+    A million lists take longer than all else, for Python looks for garbage among them.
+
+    Examples
+    --------
+    >>> lists = Lists([[1, 2], [10, 20]])
+    >>> lists[1], len(lists), [*lists]
+    ([2, 20], 2, [[1, 10], [2, 20]])
+    """
+
+    def __init__(self, columns: Sequence[Cells]) -> None:
+        self._columns = columns
+
+    @overload
+    def __getitem__(self, row: int) -> list[Any]: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> "Lists": ...
+
+    def __getitem__(self, row: int | slice) -> "list[Any] | Lists":
+        cells = [column[row] for column in self._columns]
+        return Lists(cells) if isinstance(row, slice) else cells
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+
 def holds_nothing(cell: object) -> bool:
     """Whether a cell of a column is None or not stated."""
     return cell is None or cell is NOT_STATED
+
+
+def holds_any_nothing(cells: Cells) -> bool:
+    """Whether a cell of a column, or several, are None or not stated."""
+    return None in cells or NOT_STATED in cells
 
 
 def without_missing(cells: Cells, texts: Collection[str]) -> Cells:
@@ -101,6 +138,8 @@ def without_missing(cells: Cells, texts: Collection[str]) -> Cells:
     >>> without_missing(["7", " ", "N/A", NOT_STATED], {"", "n/a"})
     ['7', None, None, NOT_STATED]
     """
+    if _is_nothing_stated(cells):
+        return cells
     if _are_all(cells, str) and frozenset(texts).isdisjoint(map(str.lower, map(str.strip, cells))):
         return cells
     return [None if fields.is_missing(cell, texts) else cell for cell in cells]
@@ -161,6 +200,8 @@ def convert(cells: Cells, where: Places, what: str, read: Callable[[Any], Any]) 
     FormatError
         If a cell holds anything else.
     """
+    if _is_nothing_stated(cells):
+        return list(cells)
     converted = []
     for row, cell in enumerate(cells):
         try:
@@ -190,7 +231,9 @@ def whole_numbers(cells: Cells, where: Places, what: str, most: int = MAX_LABEL)
     >>> whole_numbers(["7", None, "8.0"], Places("line", [1, 2, 3]), "id")
     [7, None, 8]
     """
-    present = [cell for cell in cells if not holds_nothing(cell)]
+    present = cells
+    if holds_any_nothing(cells):
+        present = [cell for cell in cells if not holds_nothing(cell)]
     numbers = _whole_numbers_at_once(present)
     if numbers is None or (numbers and not 0 <= min(numbers) <= max(numbers) <= most):
         return convert(cells, where, what, lambda cell: fields.whole_number(cell, most))
@@ -206,10 +249,15 @@ def _whole_numbers_at_once(cells: Sequence[Any]) -> list[int] | None:
         return list(cells)
     if not _are_all(cells, str):
         return None
-    digits = "".join(cells)
+    texts = set(cells)
+    digits, lengths = "".join(texts), set(map(len, texts))
     # As many as `fields.whole_number` takes.
-    is_plain = digits.isascii() and digits.isdecimal() and min(map(len, cells)) >= 1
-    return list(map(int, cells)) if is_plain and max(map(len, cells)) <= 10 else None
+    is_plain = digits.isascii() and digits.isdecimal() and lengths <= _LENGTHS
+    if not is_plain:
+        return None
+    # Of colours there are few, each of them on many rows.
+    numbers = {text: int(text) for text in texts} if 2 * len(texts) < len(cells) else None
+    return list(map(int if numbers is None else numbers.__getitem__, cells))
 
 
 def texts(cells: Cells, where: Places, what: str, read: Callable[[Any], Any]) -> list[Any]:
@@ -217,6 +265,10 @@ def texts(cells: Cells, where: Places, what: str, read: Callable[[Any], Any]) ->
     if _are_all(cells, str):
         return list(map(str.strip, cells))
     return convert(cells, where, what, read)
+
+
+def _is_nothing_stated(cells: Cells) -> bool:
+    return cells.count(NOT_STATED) == len(cells)
 
 
 def _are_all(cells: Sequence[Any], kind: type) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from refspace.errors import FormatError, OntologyError
 from refspace.formats.structures import cells as cell_columns
 from refspace.formats.structures import fields
-from refspace.formats.structures.cells import NOT_STATED, Cells, Places, holds_nothing
+from refspace.formats.structures.cells import NOT_STATED, Cells, Lists, Places, holds_nothing
 from refspace.safe_text import has_surrogate
 from refspace.structure_tree import StructureTree
 from refspace.structure_tree.checked import LOOKED_UP, CheckedStructures
@@ -151,12 +151,14 @@ class _Reader:
         ids = cell_columns.whole_numbers(self._cells("id"), where, "id")
         if not (self._table.are_keys or self._is_told):
             self._refuse_rivals(ids)
+        if not cell_columns.holds_any_nothing(ids):
+            return ids
         lacking = [row for row, own in enumerate(ids) if holds_nothing(own)]
         if len(lacking) == len(ids):
             raise FormatError(
                 f"no record has an id; keys are {fields.listed_names(self._table.names)}"
             )
-        if lacking and not self._table.is_nested:
+        if not self._table.is_nested:
             names = fields.listed_names(self._columns["id"])
             raise FormatError(f"{where[lacking[0]]} has no id; give it one in {names}")
         unused = max(own for own in ids if not holds_nothing(own)) + 1
@@ -247,22 +249,21 @@ class _Reader:
         if not all(self._columns[channel] for channel in _CHANNELS):
             return
         channels = [rows.take(self._cells(channel)) for channel in _CHANNELS]
+        has_none = "rgb_triplet" not in stated
+        if has_none and not any(map(cell_columns.holds_any_nothing, channels)):
+            stated["rgb_triplet"] = Lists(_channel_numbers(channels, rows.where))
+            return
         colors = list(stated.get("rgb_triplet", [NOT_STATED] * len(rows.where)))
         lacking = [
             row
             for row, cells in enumerate(zip(colors, *channels, strict=True))
             if holds_nothing(cells[0]) and not all(map(holds_nothing, cells[1:]))
         ]
-        where = rows.where if len(lacking) == len(colors) else rows.where.take(lacking)
-        numbers = [
-            cell_columns.whole_numbers(
-                ["" if holds_nothing(cells[row]) else cells[row] for row in lacking],
-                where,
-                "colour",
-                255,
-            )
+        filled = [
+            ["" if holds_nothing(cells[row]) else cells[row] for row in lacking]
             for cells in channels
         ]
+        numbers = _channel_numbers(filled, rows.where.take(lacking))
         for row, rgb in zip(lacking, zip(*numbers, strict=True), strict=True):
             colors[row] = list(rgb)
         stated["rgb_triplet"] = colors
@@ -420,6 +421,11 @@ def _refuse_surrogates(ids: Sequence[int], field: str, values: Sequence[Any]) ->
 def _sorted_sets(ids: Any) -> Any:
     """Ids of sets, each once; not stated stays so."""
     return ids if ids is NOT_STATED else sorted(set(map(structure_id, ids or ())))
+
+
+def _channel_numbers(channels: Sequence[Cells], where: Places) -> list[list[int]]:
+    """Numbers of columns of cells that are each a channel of colours."""
+    return [cell_columns.whole_numbers(cells, where, "colour", 255) for cells in channels]
 
 
 def _texts(cells: Cells, where: Places, field: str, own_texts: Sequence[bool] | None) -> list[Any]:
