@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 import refspace
 from refspace.grid import Grid
-from refspace.label_index import FIELDS, LabelIndex, chunk_rows, large_chunks
+from refspace.label_index import FIELDS, LabelIndex, cell_rows, large_chunks
 from refspace.label_index.parts import part_order
 from refspace.limits import LIMITS
 from refspace.store import ome
@@ -148,12 +148,13 @@ def synthetic_index(
     blocks: Mapping[tuple[int, ...], NDArray[np.uint32]],
 ) -> LabelIndex:
     """Label index of a volume in which there is nothing but some blocks."""
-    shape = tuple(map(len, cells))
-    met = [int(np.ravel_multi_index(block_id, shape)) for block_id in blocks]
-    others = np.delete(np.arange(math.prod(shape)), met)
-    parts = [_background_rows(others, cells)]
-    for (block_id, voxels), chunk in zip(blocks.items(), met, strict=True):
-        parts.append(chunk_rows(voxels, chunk, [CHUNK * i for i in block_id]))
+    parts = [
+        cell_rows(voxels, [CHUNK * i for i in block_id], cells)
+        for block_id, voxels in blocks.items()
+    ]
+    met = np.unique(np.concatenate([rows[0] for rows in parts]))
+    others = np.delete(np.arange(math.prod(map(len, cells))), met)
+    parts.append(_background_rows(others, cells))
     return LabelIndex.from_rows(grid.shape, cells, parts)
 
 
