@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from refspace.errors import AnnotationError, GridError
 from refspace.grid import Reorientation
 from refspace.label_index.array_value import ArrayValue, frozen
-from refspace.label_index.rows import Chunks, as_chunks, chunk_edges
+from refspace.label_index.rows import Chunks, as_chunks, bounds_of
 from refspace.types import BACKGROUND, MAX_LABEL
 
 # Verdicts on a block for a set of labels: no voxel has one of them, all have one, or the block must
@@ -220,7 +220,7 @@ class BlockLabels(ArrayValue):
         """
         length = sum(self.chunks[axis])
         start, stop, _ = kept.indices(length)
-        edges = chunk_edges(self.chunks[axis])
+        edges = bounds_of(self.chunks[axis])
         cut = np.unique(np.concatenate((edges, (start, stop))))
         chunks = (*self.chunks[:axis], tuple(np.diff(cut).tolist()), *self.chunks[axis + 1 :])
         old = np.searchsorted(edges, cut[:-1], side="right") - 1
@@ -281,7 +281,7 @@ class BlockLabels(ArrayValue):
         lacks = ~np.logical_or.reduceat(self.labels == label, starts)
         below = np.add.reduceat(self.labels < label, starts, dtype=np.int64)
         labels = np.insert(self.labels, (starts + below)[lacks], label)
-        indptr = self.indptr + _ends(lacks)
+        indptr = self.indptr + bounds_of(lacks)
         return BlockLabels(self.chunks, indptr, labels)
 
 
@@ -296,7 +296,7 @@ def _rows(
     """Where the labels of some blocks begin, and the end; and which of all labels they are."""
     block_ids = block_ids.ravel()
     lengths = np.diff(indptr)[block_ids]
-    return _ends(lengths), _ranges(indptr[block_ids], lengths)
+    return bounds_of(lengths), _ranges(indptr[block_ids], lengths)
 
 
 def _keep(
@@ -308,12 +308,7 @@ def _keep(
     """
     lengths, left = np.diff(indptr), np.add.reduceat(kept, indptr[:-1], dtype=np.int64)
     is_empty = left == 0
-    return _ends(np.where(is_empty, lengths, left)), kept | np.repeat(is_empty, lengths)
-
-
-def _ends(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where stretches of these lengths begin, one after the other, and the end."""
-    return np.concatenate(([0], np.cumsum(lengths)))
+    return bounds_of(np.where(is_empty, lengths, left)), kept | np.repeat(is_empty, lengths)
 
 
 def _range(part: slice | int, length: int) -> range:
@@ -343,7 +338,7 @@ def _blocks_met(
     sizes: tuple[int, ...], others: tuple[int, ...]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Pairs of other blocks along an axis and the blocks that each of them meets."""
-    bounds, edges = chunk_edges(sizes), chunk_edges(others)
+    bounds, edges = bounds_of(sizes), bounds_of(others)
     start, stop = edges[:-1], edges[1:]
     # As in `_crop_axis`: an empty block meets the first.
     is_empty = start == stop
@@ -360,7 +355,7 @@ def _crop_axis(
 
     An empty slice has one block of no voxels, as in dask.
     """
-    bounds = chunk_edges(sizes)
+    bounds = bounds_of(sizes)
     if not isinstance(part, slice):
         index = range(bounds[-1])[part]
         return np.searchsorted(bounds, [index], side="right") - 1, None
@@ -383,5 +378,5 @@ def whole_blocks(sizes: tuple[int, ...], part: slice | int) -> tuple[int, int]:
     >>> whole_blocks((4, 4, 4), slice(5, 6)), whole_blocks((4, 4, 4), -1)
     ((4, 8), (8, 12))
     """
-    bounds, (blocks, _) = chunk_edges(sizes), _crop_axis(sizes, part)
+    bounds, (blocks, _) = bounds_of(sizes), _crop_axis(sizes, part)
     return int(bounds[blocks[0]]), int(bounds[blocks[-1] + 1])

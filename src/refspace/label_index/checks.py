@@ -17,7 +17,7 @@ from refspace.label_index.rows import (
     STOP,
     SUM,
     Chunks,
-    chunk_edges,
+    bounds_of,
 )
 from refspace.types import MAX_LABEL
 
@@ -97,7 +97,7 @@ def _refuse(table: NDArray[np.int64], bad: NDArray[np.bool_], rule: str) -> None
 
 def _corners(chunks: Chunks) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """First voxel and end of each chunk, in C order; shape (3, chunks)."""
-    bounds = [chunk_edges(sizes) for sizes in chunks]
+    bounds = [bounds_of(sizes) for sizes in chunks]
     low = np.meshgrid(*(b[:-1] for b in bounds), indexing="ij")
     high = np.meshgrid(*(b[1:] for b in bounds), indexing="ij")
     return np.stack(low).reshape(3, -1), np.stack(high).reshape(3, -1)

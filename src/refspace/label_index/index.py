@@ -29,7 +29,7 @@ from refspace.label_index.rows import (
     SUM,
     Chunks,
     as_chunks,
-    chunk_edges,
+    bounds_of,
     exact_totals,
     merge_rows,
 )
@@ -293,7 +293,7 @@ class LabelIndex(ArrayValue):
         """Rows of chunks that hold 0 alone."""
         rows = np.zeros((len(FIELDS), chunk_ids.size), np.int64)
         positions = np.unravel_index(chunk_ids, self._chunk_ids.shape)
-        edges = [chunk_edges(sizes) for sizes in self.chunks]
+        edges = [bounds_of(sizes) for sizes in self.chunks]
         start = np.stack([ends[i] for ends, i in zip(edges, positions, strict=True)])
         stop = np.stack([ends[i + 1] for ends, i in zip(edges, positions, strict=True)])
         count = (stop - start).prod(axis=0)
@@ -353,7 +353,7 @@ def coarse_blocks(
     check_chunks(shape, coarse)
     coarse_ids = []
     for axis, (fine, larger) in enumerate(zip(chunks, coarse, strict=True)):
-        cuts, new_cuts = chunk_edges(fine), chunk_edges(larger)
+        cuts, new_cuts = bounds_of(fine), bounds_of(larger)
         if not np.isin(new_cuts, cuts).all():
             raise GridError(
                 f"chunks of {larger} voxels cut chunks of {fine} voxels along axis {axis}; "
@@ -371,7 +371,7 @@ def whole_chunks(lengths: Sequence[int], start: int, stop: int) -> range:
     GridError
         If there are none, or one is cut.
     """
-    ends = chunk_edges(lengths)
+    ends = bounds_of(lengths)
     if not (start < stop and {start, stop} <= {*ends.tolist()}):
         raise GridError(
             f"from {start} to {stop} is no union of whole chunks, which have {tuple(lengths)} "

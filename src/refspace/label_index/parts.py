@@ -31,7 +31,7 @@ from refspace.label_index.rows import (
     SUM,
     Chunks,
     as_chunks,
-    chunk_edges,
+    bounds_of,
 )
 
 # Chunks of a box along each axis.
@@ -103,9 +103,9 @@ def large_chunks(chunks: Chunks, cut: Chunks) -> Chunks:
 
 def _ranges_of(sizes: tuple[int, ...], cut: tuple[int, ...], ranges: int) -> tuple[int, ...]:
     """Lengths of ranges of whole chunks along an axis, which are cut at the ends of others."""
-    edges = chunk_edges(sizes)
+    edges = bounds_of(sizes)
     chosen = edges[[len(sizes) * number // ranges for number in range(ranges + 1)]]
-    return tuple(np.diff(np.union1d(chosen, chunk_edges(cut))).tolist())
+    return tuple(np.diff(np.union1d(chosen, bounds_of(cut))).tolist())
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ class PartedIndex(LabelIndex):
         """As of `LabelIndex`; lazy, unless the chunks are as large as those of the totals."""
         coarse = as_chunks(chunks)
         if all(
-            {*chunk_edges(sizes).tolist()} <= {*chunk_edges(own).tolist()}
+            {*bounds_of(sizes).tolist()} <= {*bounds_of(own).tolist()}
             for sizes, own in zip(coarse, self.coarse.chunks, strict=True)
         ):
             return self.coarse.coarsen(coarse)
@@ -264,7 +264,7 @@ class PartedIndex(LabelIndex):
     def keep_slab(self, axis: int, kept: slice) -> LabelIndex:
         """As of `LabelIndex`; lazy, where the totals are those of the slab and the rest."""
         start, stop, _ = kept.indices(self.shape[axis])
-        if not {start, stop} <= {*chunk_edges(self.coarse.chunks[axis]).tolist()}:
+        if not {start, stop} <= {*bounds_of(self.coarse.chunks[axis]).tolist()}:
             return self._whole.keep_slab(axis, kept)
         coarse = self.coarse.keep_slab(axis, kept)
         cut_out = functools.partial(_kept, self.cut_out, axis, (start, stop))

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,7 +170,7 @@ def _covered_cells(
     """Flat index of each chunk of an index that a block covers, its first voxel and its end."""
     axes = []
     for lengths, start, count in zip(cells, corner, shape, strict=True):
-        ends = chunk_edges(lengths)
+        ends = bounds_of(lengths)
         first, last = np.searchsorted(ends, (start, start + count)).tolist()
         axes.append([(i, int(ends[i]), int(ends[i + 1])) for i in range(first, last)])
     counts = [len(along) for along in cells]
@@ -201,7 +202,7 @@ def cut_at_midline(grid: Grid, chunks: Sequence[Sequence[int]], midline: float) 
     """
     cut, axis = grid.midline_cut(midline), grid.axis("ml")
     cells = list(as_chunks(chunks))
-    ends = {*chunk_edges(cells[axis]).tolist(), cut}
+    ends = {*bounds_of(cells[axis]).tolist(), cut}
     cells[axis] = tuple(np.diff(sorted(ends)).tolist())
     return tuple(cells)
 
@@ -211,6 +212,12 @@ def as_chunks(chunks: Sequence[Sequence[int]]) -> Chunks:
     return tuple(tuple(map(int, sizes)) for sizes in chunks)
 
 
-def chunk_edges(sizes: Sequence[int]) -> NDArray[np.int64]:
-    """Indices at which the chunks along an axis begin, and the end of the last."""
-    return np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))
+def bounds_of(lengths: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:
+    """Where stretches of some lengths begin, one after the other, as chunks along an axis, and end.
+
+    Examples
+    --------
+    >>> bounds_of((4, 4, 2))
+    array([ 0,  4,  8, 10])
+    """
+    return np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
