@@ -86,8 +86,7 @@ def test_moments_are_those_of_fractions(image, data):
     valid = valid if data.draw(st.booleans()) else np.ones(image.size, bool)
     cuts = sorted(data.draw(st.sets(st.integers(0, image.size), max_size=4)))
     with pytest.MonkeyPatch.context() as patch:
-        # Of larger blocks, floats are measured in pieces, and integers in another way.
-        patch.setattr(moments, "_MOST_FLOATS", data.draw(st.sampled_from([1, 3, 100])))
+        # Of larger blocks, small integers are measured as large ones are.
         patch.setattr(moments, "_MOST_SQUARES", data.draw(st.sampled_from([0, 100])))
         parts = [
             kernels.measure_moments(labels[cut], image[np.newaxis, cut], valid[np.newaxis, cut])

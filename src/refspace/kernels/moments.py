@@ -25,9 +25,6 @@ _REDUCTIONS = (
 )
 # What `HIGH` counts: sums of integers are kept in two floats, of which each is exact.
 _HIGH_UNIT = 2.0**32
-# Floats that are measured at once: their copies in double precision stay in memory that the process
-# has, and mostly in the cache.
-_MOST_FLOATS = 2**19
 # Integers of 16 bits of which the sum of squares is below 2**62.
 _MOST_SQUARES = 2**30
 
@@ -158,27 +155,6 @@ def measure_moments(
         # Runs follow memory: the axes of space are reversed, that of the images stays first.
         block, values = block.T, values.transpose(0, *range(values.ndim)[:0:-1])
         valid = None if valid is None else valid.transpose(0, *range(valid.ndim)[:0:-1])
-    how: dict[str, Any] = {"fields": fields, "histogram": histogram}
-    if values.dtype.kind == "f" and block.size > _MOST_FLOATS and len(block) > 1:
-        layers = max(1, _MOST_FLOATS * len(block) // block.size)
-        slabs = [slice(at, at + layers) for at in range(0, len(block), layers)]
-        parts = [
-            _measure(block[slab], values[:, slab], None if valid is None else valid[:, slab], **how)
-            for slab in slabs
-        ]
-        return merge(parts)
-    return _measure(block, values, valid, **how)
-
-
-def _measure(
-    block: Labels,
-    values: NDArray[Any],
-    valid: NDArray[np.bool_] | None,
-    *,
-    fields: Collection[int],
-    histogram: bool,
-) -> Moments:
-    """Measure a block in C order in one piece."""
     run_labels, lengths = run_lengths(block)
     labels = np.unique(run_labels)
     codes = np.searchsorted(labels, run_labels)
