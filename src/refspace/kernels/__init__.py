@@ -14,6 +14,7 @@ are views, while walking across memory would copy the block first.
 from refspace.kernels.components import components, join
 from refspace.kernels.contacts import Pairs, count_faces, count_facing, count_pairs, sum_pairs
 from refspace.kernels.histograms import RELATIVE_ERROR, histogram_quantiles, is_exact
+from refspace.kernels.memory import keep_freed_memory
 from refspace.kernels.modes import mode, windows
 from refspace.kernels.moments import Moments, empty_moments, measure_moments, merge
 from refspace.kernels.run_lengths import (
@@ -69,3 +70,5 @@ __all__ = [
     "vertex_normals",
     "windows",
 ]
+
+keep_freed_memory()
