@@ -51,14 +51,16 @@ def pool_for(pool: Pool, *arrays: dask.array.Array) -> Pool:
     """
     if not isinstance(pool, ThreadPool):
         return pool
-    with dask.config.set(num_workers=pool.threads):
-        fewer = threads_for(*arrays)
+    fewer = _fewer(sum(map(_block_bytes, arrays)), pool.threads)
     return pool if fewer is None else ThreadPool(fewer)
 
 
-def _fewer(held: int) -> int | None:
-    """Number of threads, each of which holds so many bytes; None if it is not to be limited."""
-    ever: int = dask.config.get("num_workers", None) or CPU_COUNT
+def _fewer(held: int, ever: int | None = None) -> int | None:
+    """Number of threads, each of which holds so many bytes; None if it is not to be limited.
+
+    There would be some number ever, by default that of dask.
+    """
+    ever = ever or dask.config.get("num_workers", None) or CPU_COUNT
     most = max(1, HELD_BYTES // max(1, held))
     return most if most < ever else None
 
