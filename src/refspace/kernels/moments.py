@@ -318,9 +318,7 @@ def _add_floats(
 ) -> None:
     """Fill in the sums of floats."""
     # A copy in float64, in which sums keep the digits that float32 would lose.
-    values = image.astype(np.float64)
-    if valid is not None:
-        values[~valid] = 0
+    values = _counted(image, valid, np.float64)
     # inf - inf is NaN, and what is too large for a float is inf: no reason to warn.
     with np.errstate(invalid="ignore", over="ignore"):
         rows[SUM] = groups.reduce_voxels(np.add, values)
@@ -344,9 +342,7 @@ def _add_small_integers(
     with_squares: bool,
 ) -> None:
     """Fill in the sums of integers so small that the sum of their squares is exact, too."""
-    values = image.astype(np.int64)
-    if valid is not None:
-        values[~valid] = 0
+    values = _counted(image, valid, np.int64)
     sums = groups.reduce_voxels(np.add, values)
     rows[SUM] = sums
     if not with_squares:
@@ -369,9 +365,7 @@ def _add_integers(
     with_squares: bool,
 ) -> None:
     """Fill in the sums of integers, of which float64 would lose digits."""
-    wide = image.astype(np.uint64 if image.dtype.kind == "u" else np.int64)
-    if valid is not None:
-        wide[~valid] = 0
+    wide = _counted(image, valid, np.uint64 if image.dtype.kind == "u" else np.int64)
     # Neither half of as many integers as a block can have overflows.
     high, low = (wide >> 32).astype(np.int64), (wide & (2**32 - 1)).astype(np.int64)
     low_sums = groups.reduce_voxels(np.add, low)
@@ -393,6 +387,16 @@ def _add_integers(
     if valid is not None:
         values[~valid] = 0
     rows[M2] = groups.reduce_voxels(np.add, np.square(values, out=values))
+
+
+def _counted(
+    image: NDArray[Any], valid: NDArray[np.bool_] | None, dtype: type[np.number[Any]]
+) -> NDArray[Any]:
+    """Copy of an image in another type, 0 where a value does not count."""
+    values = image.astype(dtype)
+    if valid is not None:
+        values[~valid] = 0
+    return values
 
 
 def _valid(image: NDArray[Any], valid: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
