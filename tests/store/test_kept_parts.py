@@ -26,30 +26,24 @@ def test_several_threads_read_a_part_once_and_others_meanwhile():
     assert [value[0] for value in values] == [0, 1] * 4
 
 
-def test_parts_that_were_used_last_are_kept():
+@pytest.mark.parametrize(
+    ("most_bytes", "asked", "expected"),
+    [
+        pytest.param(25, (0, 1, 0, 2, 0, 1), [0, 1, 2, 1], id="those used last"),
+        pytest.param(5, (0, 0, 1, 1, 0), [0, 1, 0], id="one larger than all room"),
+    ],
+)
+def test_parts_are_kept_while_there_is_room(most_bytes, asked, expected):
     reads = []
 
     def read(key):
         reads.append(key)
         return np.zeros(10, np.uint8)
 
-    parts = KeptParts(read, most_bytes=25)
-    for key in (0, 1, 0, 2, 0, 1):
+    parts = KeptParts(read, most_bytes=most_bytes)
+    for key in asked:
         parts.get(key)
-    assert reads == [0, 1, 2, 1]
-
-
-def test_a_part_larger_than_all_room_is_kept_alone():
-    reads = []
-
-    def read(key):
-        reads.append(key)
-        return np.zeros(10, np.uint8)
-
-    parts = KeptParts(read, most_bytes=5)
-    for key in (0, 0, 1, 1, 0):
-        parts.get(key)
-    assert reads == [0, 1, 0]
+    assert reads == expected
 
 
 def test_what_could_not_be_read_is_tried_again():
